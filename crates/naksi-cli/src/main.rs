@@ -1,0 +1,5 @@
+//! The naksi program.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

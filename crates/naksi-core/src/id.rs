@@ -1,0 +1,185 @@
+//! Names for things that come and go: sessions, handles, operations.
+//!
+//! Each name carries a generation, so that a name kept too long never reaches the thing that took the
+//! place of the one it meant (law 3). Nothing here knows what the names stand for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// The name of one session for its whole life: worker, slot and generation in one word.
+///
+/// The id of a session that has ended never reaches the session that took its slot (law 3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// Most slots that one worker can name.
+    pub const SLOTS_MAX: u32 = 1 << 24;
+
+    /// Packs an id. `slot` must be below [`SessionId::SLOTS_MAX`].
+    pub fn new(worker: u8, slot: u32, generation: u32) -> Self {
+        assert!(slot < Self::SLOTS_MAX, "session slot {slot} does not fit 24 bits");
+        Self(u64::from(worker) << 56 | u64::from(slot) << 32 | u64::from(generation))
+    }
+
+    /// The worker that owns the session.
+    pub fn worker(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The place in that worker's table.
+    pub fn slot(self) -> u32 {
+        (self.0 >> 32) as u32 & (Self::SLOTS_MAX - 1)
+    }
+
+    /// How often the place had been used before.
+    pub fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The id as one number, for logs and for protocols.
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The id back from [`SessionId::to_u64`]. An invented number is harmless: it meets no live session.
+    pub fn from_u64(raw: u64) -> Self {
+        Self(raw)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.worker(), self.slot(), self.generation())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What a port calls an open socket, listener or file. Only ports make them; a stale one is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle {
+    slot: u32,
+    generation: u32,
+}
+
+impl Handle {
+    /// For ports: names the entry `slot` of the port's handle table in its `generation`-th use.
+    pub fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+
+    /// The entry of the port's handle table.
+    pub fn slot(self) -> u32 {
+        self.slot
+    }
+
+    /// How often that entry had been used before.
+    pub fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "h{}.{}", self.slot, self.generation)
+    }
+}
+
+/// The caller's name for one operation: it comes back in every completion of that operation.
+///
+/// Two operations in flight on one port never share a token. The engine packs a verb, a slot and a
+/// generation into it; a port reads nothing into the number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(u64);
+
+impl Token {
+    /// Packs a token out of a kind (the caller's verb), a slot below 2^24 and a generation.
+    pub fn new(kind: u8, slot: u32, generation: u32) -> Self {
+        assert!(slot < SessionId::SLOTS_MAX, "token slot {slot} does not fit 24 bits");
+        Self(u64::from(kind) << 56 | u64::from(slot) << 32 | u64::from(generation))
+    }
+
+    /// The caller's verb.
+    pub fn kind(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The caller's slot.
+    pub fn slot(self) -> u32 {
+        (self.0 >> 32) as u32 & (SessionId::SLOTS_MAX - 1)
+    }
+
+    /// The generation of that slot.
+    pub fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The token as one number.
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}:{}.{}", self.kind(), self.slot(), self.generation())
+    }
+}
+
+/// A map keyed by tokens or ids. Its hash is a fixed mix, so that a simulated run repeats exactly.
+///
+/// Keys are made by this process and never taken from a peer, so nobody can choose colliding ones.
+pub type TokenMap<K, V> = HashMap<K, V, BuildHasherDefault<MixHasher>>;
+
+/// One multiplication per word: enough for keys that this process makes itself.
+#[derive(Default)]
+pub struct MixHasher(u64);
+
+impl Hasher for MixHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let mixed = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 29);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_keeps_its_three_parts_apart() {
+        for (worker, slot, generation) in
+            [(0, 0, 0), (255, SessionId::SLOTS_MAX - 1, u32::MAX), (3, 77, 1_000_000)]
+        {
+            let id = SessionId::new(worker, slot, generation);
+            assert_eq!((id.worker(), id.slot(), id.generation()), (worker, slot, generation));
+            assert_eq!(SessionId::from_u64(id.to_u64()), id);
+        }
+    }
+
+    #[test]
+    fn a_token_keeps_its_three_parts_apart() {
+        let token = Token::new(200, 5, 9);
+        assert_eq!((token.kind(), token.slot(), token.generation()), (200, 5, 9));
+    }
+}

@@ -1,0 +1,211 @@
+//! The handle table of a port: what is open, of which kind, and how busy it is.
+//!
+//! Every backend keeps its sockets, listeners and files here and nowhere else, so that a stale name is
+//! refused before it reaches a number that the system may have given to somebody else, and so that nothing
+//! is closed under an operation in flight (laws 2 and 4). Nothing here knows a kernel.
+
+use naksi_core::id::Handle;
+use std::collections::VecDeque;
+
+use crate::port::Refusal;
+
+/// What kind of thing a handle names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandleKind {
+    /// Accepts connections.
+    Listener,
+    /// A connected stream.
+    Stream,
+    /// Sends and receives datagrams.
+    Datagram,
+    /// A file with offsets.
+    File,
+}
+
+/// Which direction of a handle an operation occupies. One operation a lane at a time, files excepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Accept, receive.
+    In,
+    /// Send.
+    Out,
+    /// Shutdown, close.
+    Control,
+    /// File operations: any number at once, each with its own offset.
+    Shared,
+}
+
+struct Entry<T> {
+    kind: HandleKind,
+    resource: T,
+    lanes: [bool; 3],
+    in_flight: u32,
+}
+
+struct Slot<T> {
+    generation: u32,
+    entry: Option<Entry<T>>,
+}
+
+/// Open handles and what the backend keeps for each (`T`: a descriptor, a socket, a simulated socket).
+pub struct HandleTable<T> {
+    slots: Vec<Slot<T>>,
+    free: VecDeque<u32>,
+    open: usize,
+}
+
+impl<T> Default for HandleTable<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: VecDeque::new(), open: 0 }
+    }
+}
+
+impl<T> HandleTable<T> {
+    /// Handles open now.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Opens a handle on a resource.
+    pub fn insert(&mut self, kind: HandleKind, resource: T) -> Handle {
+        let entry = Some(Entry { kind, resource, lanes: [false; 3], in_flight: 0 });
+        self.open += 1;
+        if let Some(index) = self.free.pop_front() {
+            let slot = &mut self.slots[index as usize];
+            slot.entry = entry;
+            return Handle::new(index, slot.generation);
+        }
+        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 handles");
+        self.slots.push(Slot { generation: 0, entry });
+        Handle::new(index, 0)
+    }
+
+    /// The resource behind a handle of this kind.
+    ///
+    /// # Errors
+    /// The handle is stale, or of another kind.
+    pub fn resource(&self, handle: Handle, kind: HandleKind) -> Result<&T, Refusal> {
+        let entry = self.entry(handle).ok_or(Refusal::StaleHandle)?;
+        if entry.kind == kind { Ok(&entry.resource) } else { Err(Refusal::WrongKind) }
+    }
+
+    /// The resource behind a handle of any kind.
+    pub fn any(&self, handle: Handle) -> Option<&T> {
+        self.entry(handle).map(|entry| &entry.resource)
+    }
+
+    /// The resource behind a handle of any kind, to change it.
+    pub fn any_mut(&mut self, handle: Handle) -> Option<&mut T> {
+        self.entry_mut(handle).map(|entry| &mut entry.resource)
+    }
+
+    /// Marks an operation as in flight on a lane of the handle.
+    ///
+    /// # Errors
+    /// The handle is stale, of another kind, or the lane is taken.
+    pub fn begin(&mut self, handle: Handle, kind: HandleKind, lane: Lane) -> Result<&T, Refusal> {
+        let entry = self.entry_mut(handle).ok_or(Refusal::StaleHandle)?;
+        if entry.kind != kind {
+            return Err(Refusal::WrongKind);
+        }
+        if lane != Lane::Shared {
+            let taken = &mut entry.lanes[lane as usize];
+            if *taken {
+                return Err(Refusal::Busy);
+            }
+            *taken = true;
+        }
+        entry.in_flight += 1;
+        Ok(&entry.resource)
+    }
+
+    /// The operation on that lane has had its last completion.
+    pub fn end(&mut self, handle: Handle, lane: Lane) {
+        let entry = self.entry_mut(handle).expect("a handle outlives the operations on it");
+        if lane != Lane::Shared {
+            let taken = &mut entry.lanes[lane as usize];
+            assert!(*taken, "an operation ended on a lane where none was in flight");
+            *taken = false;
+        }
+        entry.in_flight -= 1;
+    }
+
+    /// Operations in flight on a handle.
+    pub fn in_flight(&self, handle: Handle) -> Option<u32> {
+        self.entry(handle).map(|entry| entry.in_flight)
+    }
+
+    /// Takes an idle handle out of the table; its name is stale from now on.
+    ///
+    /// # Errors
+    /// The handle is stale, or an operation is in flight on it (law 4).
+    pub fn remove(&mut self, handle: Handle) -> Result<T, Refusal> {
+        let entry = self.entry(handle).ok_or(Refusal::StaleHandle)?;
+        if entry.in_flight > 0 {
+            return Err(Refusal::Busy);
+        }
+        let slot = &mut self.slots[handle.slot() as usize];
+        let entry = slot.entry.take().expect("the entry was just seen");
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push_back(handle.slot());
+        self.open -= 1;
+        Ok(entry.resource)
+    }
+
+    /// Every open handle, for an orderly end.
+    pub fn iter(&self) -> impl Iterator<Item = (Handle, HandleKind)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let entry = slot.entry.as_ref()?;
+            Some((Handle::new(index as u32, slot.generation), entry.kind))
+        })
+    }
+
+    fn entry(&self, handle: Handle) -> Option<&Entry<T>> {
+        let slot = self.slots.get(handle.slot() as usize)?;
+        if slot.generation == handle.generation() { slot.entry.as_ref() } else { None }
+    }
+
+    fn entry_mut(&mut self, handle: Handle) -> Option<&mut Entry<T>> {
+        let slot = self.slots.get_mut(handle.slot() as usize)?;
+        if slot.generation == handle.generation() { slot.entry.as_mut() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_handle_never_reaches_what_took_its_place() {
+        let mut table = HandleTable::default();
+        let old = table.insert(HandleKind::Stream, "old");
+        assert_eq!(table.remove(old), Ok("old"));
+        let new = table.insert(HandleKind::Stream, "new");
+        assert_eq!(new.slot(), old.slot());
+        assert_eq!(table.resource(old, HandleKind::Stream), Err(Refusal::StaleHandle));
+        assert_eq!(table.remove(old), Err(Refusal::StaleHandle));
+        assert_eq!(table.resource(new, HandleKind::Stream), Ok(&"new"));
+    }
+
+    #[test]
+    fn a_busy_handle_is_not_closed_and_a_lane_takes_one_operation() {
+        let mut table = HandleTable::default();
+        let handle = table.insert(HandleKind::Stream, ());
+        assert!(table.begin(handle, HandleKind::Stream, Lane::Out).is_ok());
+        assert_eq!(table.begin(handle, HandleKind::Stream, Lane::Out), Err(Refusal::Busy));
+        assert!(table.begin(handle, HandleKind::Stream, Lane::In).is_ok());
+        assert_eq!(table.remove(handle), Err(Refusal::Busy));
+        table.end(handle, Lane::Out);
+        assert_eq!(table.remove(handle), Err(Refusal::Busy));
+        table.end(handle, Lane::In);
+        assert_eq!(table.remove(handle), Ok(()));
+        assert_eq!(table.open(), 0);
+    }
+
+    #[test]
+    fn a_listener_does_not_send() {
+        let mut table = HandleTable::default();
+        let handle = table.insert(HandleKind::Listener, ());
+        assert_eq!(table.begin(handle, HandleKind::Stream, Lane::Out), Err(Refusal::WrongKind));
+    }
+}

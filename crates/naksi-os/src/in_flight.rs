@@ -1,0 +1,226 @@
+//! Who owns a buffer while a kernel may touch it. The one place where ownership crosses.
+//!
+//! The story of an operation, for every backend:
+//!
+//! ```text
+//!   Idle ──submit──► Running(held) ──terminal completion──► Done(held goes home) ──► Idle, generation + 1
+//!                        │
+//!                        └──abandon──► Abandoned(held) ──terminal completion──► freed here ──► Idle
+//! ```
+//!
+//! *Submit* moves everything the kernel may touch (`H`: the batch, the buffer, the address it points to)
+//! into a slot of this table. From then on only the slot owns it: the caller has nothing to look at, and
+//! nothing borrowed ever reached the kernel (law 2). The slot's key travels with the operation (as io_uring's
+//! user data, or beside an OVERLAPPED) and comes back in every completion.
+//!
+//! *A terminal completion* (law 1) takes the held things out and frees the slot. A completion with `more`
+//! only looks. The key carries the slot's generation: a completion that nobody waits for any more, or one
+//! that a broken kernel invents, is recognised and counted, never mistaken for the slot's next operation.
+//!
+//! *Abandon* is for the end of a port: nobody wants the answer, but the kernel still may touch the buffer,
+//! so the slot keeps it and the completion frees it. If a deadline passes first, the slots are leaked on
+//! purpose (law 10): memory lost is a number in a ledger, memory reused under a kernel is a corruption.
+
+use naksi_core::id::Token;
+use std::mem;
+
+/// The key of one operation in flight: slot and generation in one word; never below 2^32, so small words are a backend's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+impl Key {
+    fn new(slot: u32, generation: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// The key as the word that travels through a kernel.
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The key back from a completion.
+    pub fn from_u64(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    fn slot(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+enum State<H> {
+    Idle,
+    Running { token: Token, held: H },
+    Abandoned { held: H },
+}
+
+struct Slot<H> {
+    generation: u32,
+    state: State<H>,
+}
+
+/// What a terminal completion finds in its slot.
+#[derive(Debug)]
+pub enum Finished<H> {
+    /// Somebody waits for it: its name, and what comes home.
+    Wanted(Token, H),
+    /// It had been abandoned; its things are the finder's to free.
+    Abandoned(H),
+    /// No such operation is in flight: a stale or an invented key.
+    Unknown,
+}
+
+/// The operations in flight of one port.
+pub struct InFlight<H> {
+    slots: Vec<Slot<H>>,
+    free: Vec<u32>,
+    running: usize,
+    abandoned: usize,
+}
+
+impl<H> Default for InFlight<H> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), running: 0, abandoned: 0 }
+    }
+}
+
+impl<H> InFlight<H> {
+    /// Takes ownership of what a kernel may touch from now on.
+    pub fn start(&mut self, token: Token, held: H) -> Key {
+        self.running += 1;
+        let state = State::Running { token, held };
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.state = state;
+            return Key::new(index, slot.generation);
+        }
+        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 operations in flight");
+        // Generations start at 1, so that a key is never one of the small numbers a backend reserves.
+        self.slots.push(Slot { generation: 1, state });
+        Key::new(index, 1)
+    }
+
+    /// The things of a running operation, to point a kernel at them or to read its name.
+    pub fn running(&mut self, key: Key) -> Option<(Token, &mut H)> {
+        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation())?;
+        match &mut slot.state {
+            State::Running { token, held } => Some((*token, held)),
+            State::Idle | State::Abandoned { .. } => None,
+        }
+    }
+
+    /// A terminal completion: the slot is free again and its things come home.
+    pub fn finish(&mut self, key: Key) -> Finished<H> {
+        let Some(slot) = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation()) else {
+            return Finished::Unknown;
+        };
+        let finished = match mem::replace(&mut slot.state, State::Idle) {
+            State::Idle => return Finished::Unknown,
+            State::Running { token, held } => {
+                self.running -= 1;
+                Finished::Wanted(token, held)
+            }
+            State::Abandoned { held } => {
+                self.abandoned -= 1;
+                Finished::Abandoned(held)
+            }
+        };
+        slot.generation = if slot.generation == u32::MAX { 1 } else { slot.generation + 1 };
+        self.free.push(key.slot() as u32);
+        finished
+    }
+
+    /// Nobody waits for any of them any more; each keeps its things until its completion.
+    pub fn abandon_all(&mut self) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            slot.state = match mem::replace(&mut slot.state, State::Idle) {
+                State::Running { held, .. } => {
+                    self.running -= 1;
+                    self.abandoned += 1;
+                    keys.push(Key::new(index as u32, slot.generation));
+                    State::Abandoned { held }
+                }
+                other => other,
+            };
+        }
+        keys
+    }
+
+    /// Operations that somebody waits for.
+    pub fn len(&self) -> usize {
+        self.running
+    }
+
+    /// Whether nobody waits for anything.
+    pub fn is_empty(&self) -> bool {
+        self.running == 0
+    }
+
+    /// Operations that nobody waits for and that a kernel may still touch.
+    pub fn abandoned(&self) -> usize {
+        self.abandoned
+    }
+
+    /// Gives up on what is left: its memory is never freed and never used again (law 10). Returns how many.
+    pub fn leak(self) -> usize {
+        let left = self.running + self.abandoned;
+        mem::forget(self);
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(number: u32) -> Token {
+        Token::new(1, number, 0)
+    }
+
+    #[test]
+    fn what_was_held_comes_home_once() {
+        let mut table = InFlight::default();
+        let key = table.start(token(1), "bait");
+        assert!(matches!(table.finish(key), Finished::Wanted(name, "bait") if name == token(1)));
+        assert!(matches!(table.finish(key), Finished::Unknown));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_stale_key_never_meets_the_next_operation_of_its_slot() {
+        let mut table = InFlight::default();
+        let old = table.start(token(1), "old");
+        table.finish(old);
+        let new = table.start(token(2), "new");
+        assert_ne!(old, new);
+        assert!(table.running(old).is_none());
+        assert!(matches!(table.finish(old), Finished::Unknown));
+        assert!(matches!(table.finish(new), Finished::Wanted(..)));
+    }
+
+    #[test]
+    fn an_abandoned_operation_keeps_its_things_until_its_completion() {
+        let mut table = InFlight::default();
+        let things = std::rc::Rc::new(());
+        let key = table.start(token(1), std::rc::Rc::clone(&things));
+        assert_eq!(table.abandon_all(), vec![key]);
+        assert_eq!((std::rc::Rc::strong_count(&things), table.abandoned()), (2, 1));
+        assert!(matches!(table.finish(key), Finished::Abandoned(_)));
+        assert_eq!((std::rc::Rc::strong_count(&things), table.abandoned()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_leaked_is_counted_and_never_freed() {
+        let mut table = InFlight::default();
+        let things = std::rc::Rc::new(());
+        table.start(token(1), std::rc::Rc::clone(&things));
+        table.abandon_all();
+        assert_eq!(table.leak(), 1);
+        assert_eq!(std::rc::Rc::strong_count(&things), 2);
+    }
+}

@@ -1,0 +1,2 @@
+//! io_uring.
+pub mod port;

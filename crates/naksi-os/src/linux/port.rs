@@ -1,0 +1,4 @@
+//! The io_uring port.
+/// The port.
+#[derive(Debug)]
+pub struct Port;

@@ -1,0 +1,252 @@
+//! The contract of a completion port, in prose and in types.
+//!
+//! A port belongs to one worker thread. Wishes go in by value, answers come out by value; what a kernel may
+//! touch in between is owned by the port. Nothing here knows which kernel stands behind it or who asks.
+//!
+//! The laws that every backend keeps (numbers as in ARCHITECTURE.md):
+//!
+//! 1. Every accepted operation has exactly one completion with `more == false`. A refused one is handed back.
+//! 2. The port owns the operation's buffer and its handle until then, and nothing arrives after it.
+//! 4. `Close` is refused while another operation is in flight on the handle; once accepted, the handle is stale.
+//! 5. Leases out + leases home + buffers with the kernel = pool size. A receive that finds the pool empty
+//!    waits inside the port until a lease comes home; it never fails for that.
+//! 7. A port sends bytes in the order in which they stand in the batch, and never reorders received bytes.
+//! 10. Dropping a port cancels and drains. What it cannot drain in time it leaks on purpose, and counts.
+//! 11. Time comes from [`Port::now`] alone.
+
+use core::net::SocketAddr;
+use std::fmt;
+use std::path::Path;
+
+use naksi_core::completion::Completion;
+use naksi_core::ended::OsError;
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::Op;
+use naksi_core::tick::Tick;
+
+/// A completion port, owned by one worker thread (it is not `Send`: it is opened where it is used).
+pub trait Port {
+    /// Wakes this port from any thread.
+    type Poster: Poster;
+    /// A connected socket on its way from one port to another; dropping it closes it.
+    type Socket: Send + 'static;
+
+    /// What stands behind the port: `uring`, `iocp`, `epoll` or `sim`.
+    fn backend(&self) -> &'static str;
+
+    /// Opens a listener and returns its address, which tells the port number that was picked for port 0.
+    ///
+    /// # Errors
+    /// Address in use, not ours, not allowed, or no descriptor left.
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), OsError>;
+
+    /// Opens a datagram socket.
+    ///
+    /// # Errors
+    /// As for [`Port::listen`].
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError>;
+
+    /// Opens a file for overlapped reading or writing.
+    ///
+    /// # Errors
+    /// Not found, not allowed, or no descriptor left.
+    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError>;
+
+    /// The size of an open file in bytes.
+    ///
+    /// # Errors
+    /// A stale handle, or the system's refusal.
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError>;
+
+    /// Takes an idle socket out of this port, to be adopted by another one.
+    ///
+    /// # Errors
+    /// The handle is stale or an operation is in flight on it.
+    fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal>;
+
+    /// Takes a socket over from another port of the same backend.
+    fn adopt(&mut self, socket: Self::Socket) -> Handle;
+
+    /// Accepts one wish, or hands it back. The token names it until its last completion.
+    ///
+    /// The kernel need not have seen it before the next [`Port::wait`]: wishes leave in batches.
+    ///
+    /// # Errors
+    /// [`Refused`] carries the operation back, with everything it owns.
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused>;
+
+    /// Wishes that the operation ends early. Only its last completion means anything: it may still succeed.
+    /// A token that is not in flight is ignored.
+    fn cancel(&mut self, token: Token);
+
+    /// Hands accepted wishes to the kernel, waits for completions and appends them to `caught`.
+    ///
+    /// Returns as soon as there is at least one completion, at most [`PortOptions::catch_max`] a call, or
+    /// at `until` with none; `None` waits without end, a tick that has passed only looks.
+    ///
+    /// # Errors
+    /// The port is broken and cannot be used again; everything in flight is drained when it is dropped.
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError>;
+
+    /// Nanoseconds since the port's epoch: the only clock of the worker that owns it. All ports of one
+    /// process share the epoch, so that ticks of two workers can be compared.
+    fn now(&self) -> Tick;
+
+    /// A door to this port for other threads.
+    fn poster(&self) -> Self::Poster;
+
+    /// What the port holds right now, for the laws, the counters and the tests.
+    fn ledger(&self) -> Ledger;
+}
+
+/// Wakes a port from any thread and hands it a number, as `PostQueuedCompletionStatus` does.
+pub trait Poster: Clone + Send + Sync + 'static {
+    /// Makes the port complete `Done::Posted(value)` under `token`. Posts of one thread keep their order.
+    /// Returns `false` if the port is gone.
+    fn post(&self, token: Token, value: u64) -> bool;
+}
+
+/// Whether a wait has emptied the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tide {
+    /// Nothing more was ready: batches may leave now.
+    Dry,
+    /// More completions are ready and were not taken in this call.
+    More,
+}
+
+/// Sizes of a port. Every one is a bound.
+#[derive(Clone, Debug)]
+pub struct PortOptions {
+    /// Submission entries; a power of two.
+    pub submission_entries: u32,
+    /// Completion entries; a power of two, at least twice the submission entries.
+    pub completion_entries: u32,
+    /// Buffers of the receive pool; a power of two up to 32,768.
+    pub lease_count: u16,
+    /// Bytes of each receive buffer.
+    pub lease_bytes: usize,
+    /// Most completions that one wait returns.
+    pub catch_max: usize,
+}
+
+impl Default for PortOptions {
+    fn default() -> Self {
+        Self {
+            submission_entries: 4096,
+            completion_entries: 65_536,
+            lease_count: 256,
+            lease_bytes: 32 * 1024,
+            catch_max: 256,
+        }
+    }
+}
+
+/// How to open a listener.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Connections that the system queues before they are accepted.
+    pub backlog: u32,
+    /// Send small messages at once (`TCP_NODELAY`) on every accepted socket.
+    pub no_delay: bool,
+    /// The kernel's send buffer of every accepted socket, in bytes; `None` leaves the system's choice.
+    pub kernel_send_bytes: Option<u32>,
+    /// The kernel's receive buffer of every accepted socket, in bytes; `None` leaves the system's choice.
+    pub kernel_recv_bytes: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 4096, no_delay: true, kernel_send_bytes: None, kernel_recv_bytes: None }
+    }
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileAccess {
+    /// Read an existing file.
+    Read,
+    /// Read and write; made if it is not there, kept if it is.
+    ReadWrite,
+    /// Read and write; emptied if it is there.
+    Create,
+}
+
+/// Why a wish was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The handle is closed, or was never open.
+    StaleHandle,
+    /// The handle is of another kind: a send on a listener, a read at an offset on a socket.
+    WrongKind,
+    /// Another operation is in flight on the handle, so it cannot be closed or released (law 4), or one of
+    /// the same direction is, so a second would reorder bytes (law 7).
+    Busy,
+    /// An operation with this token is in flight.
+    TokenInUse,
+    /// The batch or the buffer is empty: there would be nothing to complete.
+    Empty,
+    /// The port cannot do this on this system.
+    Unsupported,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::StaleHandle => "the handle is not open",
+            Refusal::WrongKind => "the handle is of another kind",
+            Refusal::Busy => "another operation is in flight on the handle",
+            Refusal::TokenInUse => "an operation with this token is in flight",
+            Refusal::Empty => "there is nothing to send or no room to receive",
+            Refusal::Unsupported => "not supported by this system",
+        })
+    }
+}
+
+/// A wish handed back, with everything it owns.
+#[derive(Debug)]
+pub struct Refused {
+    /// The operation as it was offered.
+    pub op: Op,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// A port that could not be opened, or that broke.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct PortError {
+    /// One line that names the cause and, where there is one, the remedy.
+    pub text: String,
+    /// The system's number, 0 if there is none.
+    pub code: i32,
+}
+
+/// What a port holds at one moment. After an orderly end everything but `lease_size` is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Handles open: sockets, listeners, files.
+    pub handles: usize,
+    /// Operations accepted and not yet terminally completed.
+    pub in_flight: usize,
+    /// Leases in somebody's hands.
+    pub leases_out: usize,
+    /// Buffers of the pool: home, with the kernel, and out.
+    pub lease_size: usize,
+    /// Receives that wait inside the port because the pool was empty.
+    pub starved: usize,
+    /// How often a receive found the pool empty, since the start.
+    pub starved_total: u64,
+    /// Receives and accepts that the kernel ended early and that were asked for again, since the start.
+    pub rearmed_total: u64,
+    /// Operations whose buffers were leaked on purpose because they could not be drained, since the start.
+    pub leaked_total: u64,
+    /// Completions handed out since the start.
+    pub completions_total: u64,
+    /// System calls made to submit and to wait, since the start.
+    pub enters_total: u64,
+}

@@ -1,0 +1,1 @@
+//! A kernel made of a seed.

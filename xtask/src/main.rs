@@ -1,0 +1,5 @@
+//! Chores of the project, in the project's own language.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
