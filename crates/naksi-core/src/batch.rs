@@ -65,6 +65,34 @@ impl SendBatch {
         }
     }
 
+    /// Appends an empty owned piece, to be filled by [`SendBatch::append`] right away.
+    pub(crate) fn push_empty(&mut self, buffer: Vec<u8>) {
+        debug_assert!(buffer.is_empty());
+        self.pieces.push_back(Piece::Owned(buffer));
+    }
+
+    /// Bytes that [`SendBatch::append`] would take now.
+    pub fn room(&self) -> usize {
+        match self.pieces.back() {
+            Some(Piece::Owned(last)) => last.capacity() - last.len(),
+            _ => 0,
+        }
+    }
+
+    /// Moves all pieces of `newer` behind these. Returns `newer` emptied, for its memory.
+    pub fn join(&mut self, mut newer: SendBatch) -> SendBatch {
+        assert_eq!(newer.begun, 0, "a batch that was begun goes first, not behind another");
+        self.bytes += newer.bytes;
+        self.pieces.append(&mut newer.pieces);
+        newer.bytes = 0;
+        newer
+    }
+
+    /// Pieces that fit before it allocates.
+    pub fn capacity(&self) -> usize {
+        self.pieces.capacity()
+    }
+
     /// Copies bytes behind the last piece, if that is an owned one with room for all of them.
     ///
     /// Never grows an allocation: `false` asks the caller for a fresh piece.

@@ -7,11 +7,23 @@
 #![forbid(unsafe_code)]
 
 pub mod id;
+pub mod limits;
+pub mod reason;
 pub mod tick;
 
-pub mod op;
-pub mod lease;
 pub mod completion;
 pub mod ended;
+pub mod lease;
+pub mod op;
 
+pub mod admission;
 pub mod batch;
+pub mod content;
+pub mod frame;
+pub mod recv_buffer;
+pub mod send_queue;
+pub mod session;
+pub mod spares;
+
+pub mod table;
+pub mod timer;

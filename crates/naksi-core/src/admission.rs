@@ -1,0 +1,166 @@
+//! Who may come in: limits that are enforced at accept, before a session or a buffer exists.
+//!
+//! A token bucket for the rate of accepts, and a count for each address. Loopback addresses are exempt
+//! unless the limits say otherwise. Nothing here knows a listener or a clock.
+
+use core::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeMap;
+
+use crate::limits::Limits;
+use crate::tick::Tick;
+
+/// Why a connection was refused at accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The service has as many sessions as it may have.
+    SessionsMax,
+    /// That address has as many connections as it may have.
+    AddressMax,
+    /// Too many connections in the last second.
+    RateMax,
+}
+
+/// The doorkeeper of one service.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Connections by address; an IPv6 address counts by its /64, which one customer usually has whole.
+    by_address: BTreeMap<IpAddr, u32>,
+    live: usize,
+    /// Accepts that the bucket still holds, in billionths.
+    credit: u128,
+    refilled_at: Option<Tick>,
+}
+
+impl Admission {
+    /// Lets a connection in, or says why not. Whoever was let in must be told to [`Admission::left`].
+    ///
+    /// # Errors
+    /// The first limit that stands against it.
+    pub fn enter(&mut self, address: IpAddr, now: Tick, limits: &Limits) -> Result<(), Denied> {
+        if self.live >= limits.sessions_max {
+            return Err(Denied::SessionsMax);
+        }
+        let exempt = limits.loopback_exempt && address.to_canonical().is_loopback();
+        if !exempt {
+            let count = self.by_address.get(&group(address)).copied().unwrap_or(0);
+            if count >= limits.connections_per_address_max {
+                return Err(Denied::AddressMax);
+            }
+            if !self.spend(now, limits) {
+                return Err(Denied::RateMax);
+            }
+        }
+        *self.by_address.entry(group(address)).or_default() += 1;
+        self.live += 1;
+        Ok(())
+    }
+
+    /// A connection that was let in is gone.
+    pub fn left(&mut self, address: IpAddr) {
+        let key = group(address);
+        let count = self.by_address.get_mut(&key).expect("whoever leaves has entered");
+        *count -= 1;
+        if *count == 0 {
+            self.by_address.remove(&key);
+        }
+        self.live -= 1;
+    }
+
+    /// Connections that were let in and have not left.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    fn spend(&mut self, now: Tick, limits: &Limits) -> bool {
+        const ONE: u128 = 1_000_000_000;
+        let full = u128::from(limits.accepts_per_second_max) * ONE;
+        self.credit = match self.refilled_at {
+            None => full,
+            Some(then) => {
+                let earned = now.since(then).as_nanos() * u128::from(limits.accepts_per_second_max);
+                full.min(self.credit + earned)
+            }
+        };
+        self.refilled_at = Some(now);
+        if self.credit < ONE {
+            return false;
+        }
+        self.credit -= ONE;
+        true
+    }
+}
+
+fn group(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn limits() -> Limits {
+        Limits {
+            connections_per_address_max: 2,
+            accepts_per_second_max: 3,
+            sessions_max: 4,
+            ..Limits::default()
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_gets_its_share_and_gets_it_again_after_leaving() {
+        let (mut door, limits) = (Admission::default(), limits());
+        let now = Tick::ZERO;
+        assert_eq!(door.enter(ip("192.0.2.1"), now, &limits), Ok(()));
+        assert_eq!(door.enter(ip("192.0.2.1"), now, &limits), Ok(()));
+        assert_eq!(door.enter(ip("192.0.2.1"), now, &limits), Err(Denied::AddressMax));
+        assert_eq!(door.enter(ip("192.0.2.2"), now, &limits), Ok(()));
+        door.left(ip("192.0.2.1"));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(door.enter(ip("192.0.2.1"), later, &limits), Ok(()));
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_address() {
+        let (mut door, limits) = (Admission::default(), limits());
+        assert_eq!(door.enter(ip("2001:db8::1"), Tick::ZERO, &limits), Ok(()));
+        assert_eq!(door.enter(ip("2001:db8::2"), Tick::ZERO, &limits), Ok(()));
+        assert_eq!(door.enter(ip("2001:db8::3"), Tick::ZERO, &limits), Err(Denied::AddressMax));
+    }
+
+    #[test]
+    fn the_rate_is_a_bucket_that_refills() {
+        let limits = Limits { accepts_per_second_max: 2, sessions_max: 100, ..Limits::default() };
+        let mut door = Admission::default();
+        let now = Tick::ZERO;
+        for host in 1..=2 {
+            assert_eq!(door.enter(ip(&format!("192.0.2.{host}")), now, &limits), Ok(()));
+        }
+        assert_eq!(door.enter(ip("192.0.2.9"), now, &limits), Err(Denied::RateMax));
+        let later = now + Duration::from_millis(500);
+        assert_eq!(door.enter(ip("192.0.2.9"), later, &limits), Ok(()));
+        assert_eq!(door.enter(ip("192.0.2.10"), later, &limits), Err(Denied::RateMax));
+    }
+
+    #[test]
+    fn loopback_is_exempt_until_it_is_not_but_the_sessions_maximum_holds() {
+        let (mut door, exempt) = (Admission::default(), limits());
+        for _ in 0..4 {
+            assert_eq!(door.enter(ip("127.0.0.1"), Tick::ZERO, &exempt), Ok(()));
+        }
+        assert_eq!(door.enter(ip("127.0.0.1"), Tick::ZERO, &exempt), Err(Denied::SessionsMax));
+        let strict = Limits { loopback_exempt: false, ..limits() };
+        let mut door = Admission::default();
+        for expected in [Ok(()), Ok(()), Err(Denied::AddressMax)] {
+            assert_eq!(door.enter(ip("127.0.0.1"), Tick::ZERO, &strict), expected);
+        }
+    }
+}

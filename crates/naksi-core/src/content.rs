@@ -1,0 +1,118 @@
+//! What a session calls: the edge between the engine and what its user wrote.
+//!
+//! The engine lends an implementation of [`Content`] to every `process_*` call; it is the only upward edge
+//! of the river. Callbacks get an [`Outlet`] and can do nothing else to the session. Nothing here knows
+//! threads, rooms or panics; those are the engine's.
+
+use bytes::Bytes;
+
+use crate::frame::{self, Packet};
+use crate::limits::{Limits, Overflow};
+use crate::reason::Reason;
+use crate::send_queue::{SendQueue, Sent};
+use crate::spares::Spares;
+use crate::tick::Tick;
+
+/// The callbacks of one session.
+pub trait Content {
+    /// The connection stands. Called at most once, before anything else (law 8).
+    fn on_connected(&mut self, outlet: Outlet<'_>);
+    /// Raw bytes came; returns how many were consumed. The rest is offered again with what follows.
+    fn on_recv(&mut self, outlet: Outlet<'_>, data: &[u8]) -> usize;
+    /// A whole frame came.
+    fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>);
+    /// The kernel took this many bytes of what was queued.
+    fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
+    /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
+    fn on_disconnected(&mut self, reason: Reason);
+}
+
+/// How a session shall end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Send what is queued, then say goodbye (FIN) and wait for the peer's.
+    Flush,
+    /// At once: what is queued is dropped.
+    Now,
+}
+
+/// What a callback can do to its own session.
+#[derive(Debug)]
+pub struct Outlet<'a> {
+    pub(crate) queue: &'a mut SendQueue,
+    pub(crate) wish: &'a mut Option<(Reason, Ending)>,
+    pub(crate) dropped: &'a mut u64,
+    pub(crate) open: bool,
+    /// The bounds of the service.
+    pub limits: &'a Limits,
+    /// Spare buffers of the worker.
+    pub spares: &'a mut Spares,
+    /// The port's time at the start of this turn.
+    pub now: Tick,
+}
+
+impl Outlet<'_> {
+    /// Queues a copy of the bytes.
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.send_parts([bytes, &[]])
+    }
+
+    /// Queues a frame with this id and body. A body that no frame can hold is refused as an overflow.
+    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+        match frame::header(id, body.len()) {
+            Some(header) => self.send_parts([&header, body]),
+            None => self.overflowed(),
+        }
+    }
+
+    /// Queues bytes that several sessions share.
+    pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
+        if !self.is_open() {
+            return Sent::Closed;
+        }
+        if self.queue.push_shared(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+    }
+
+    /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
+    pub fn end(&mut self, reason: Reason, ending: Ending) {
+        let overtakes = matches!((&self.wish, ending), (Some((_, Ending::Flush)), Ending::Now));
+        if self.wish.is_none() || overtakes {
+            *self.wish = Some((reason, ending));
+        }
+    }
+
+    /// Whether bytes queued now would still be sent.
+    pub fn is_open(&self) -> bool {
+        self.open && self.wish.is_none()
+    }
+
+    /// Bytes queued and not yet taken by the kernel.
+    pub fn pending_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Whether the queue is over its high mark: time to send less.
+    pub fn is_congested(&self) -> bool {
+        self.queue.is_congested()
+    }
+
+    fn send_parts(&mut self, parts: [&[u8]; 2]) -> Sent {
+        if !self.is_open() {
+            return Sent::Closed;
+        }
+        if self.queue.push(parts, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+    }
+
+    fn overflowed(&mut self) -> Sent {
+        match self.limits.overflow {
+            Overflow::DropNew => {
+                *self.dropped += 1;
+                Sent::Dropped
+            }
+            Overflow::EndSession => {
+                self.end(Reason::SendQueueFull, Ending::Now);
+                Sent::Overflowed
+            }
+        }
+    }
+}

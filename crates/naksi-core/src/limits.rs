@@ -1,0 +1,157 @@
+//! Every bound of a session and of a service, in one place.
+//!
+//! Each limit has a name here, a [`Reason`](crate::reason::Reason) or a counter for when it bites, and a
+//! test. The defaults protect a server that nobody has tuned. Nothing here enforces anything.
+//!
+//! The memory of one session at worst, with the defaults:
+//!
+//! ```text
+//!   256 KiB  send_queue_bytes_max            what others and the handler queued for it
+//! +  16 KiB  frame_bytes_max                 one cut frame
+//! +   8 MiB  recv_backlog_bytes_max          received before a pause took effect; bounded in practice by
+//!                                            the kernel's receive buffer, and empty while it drains
+//! ```
+//!
+//! An idle session holds none of the three.
+
+use std::time::Duration;
+
+/// What happens when somebody queues bytes for a session whose send queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The session ends with [`Reason::SendQueueFull`](crate::reason::Reason::SendQueueFull).
+    EndSession,
+    /// The new bytes are dropped whole and counted; the session goes on.
+    DropNew,
+}
+
+/// An empty packet that both sides send when they have nothing else to say, and that no handler sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The packet's id.
+    pub packet_id: u16,
+    /// Sent after this long without sending anything else.
+    pub every: Duration,
+}
+
+/// Bounds of every session of a service.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest frame, header included, in bytes (4 to 65,535).
+    pub frame_bytes_max: usize,
+    /// Largest frame before the first whole frame has come, in bytes.
+    pub first_frame_bytes_max: usize,
+    /// The first whole frame must have come this long after connecting. Framed sessions only.
+    pub first_frame_within: Duration,
+    /// A frame that has begun must be whole this long after its first byte.
+    pub frame_within: Duration,
+    /// A session that receives nothing for this long ends.
+    pub idle_within: Duration,
+    /// A session that has bytes to send and gets none of them out for this long ends.
+    pub send_stall_within: Duration,
+    /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
+    pub heartbeat: Option<Heartbeat>,
+    /// Most bytes queued for one session, those with the kernel included.
+    pub send_queue_bytes_max: usize,
+    /// Most pieces queued for one session.
+    pub send_queue_entries_max: usize,
+    /// At or above this many queued bytes a session stops receiving.
+    pub send_queue_high_bytes: usize,
+    /// At or below this many queued bytes it receives again.
+    pub send_queue_low_bytes: usize,
+    /// What happens to bytes that do not fit.
+    pub overflow: Overflow,
+    /// Most bytes that are kept unread for one session: received while it was paused, or refused by
+    /// `on_recv` so far.
+    pub recv_backlog_bytes_max: usize,
+    /// A session that is ending in order may flush its queue for this long.
+    pub drain_within: Duration,
+    /// After flushing, the peer's own end is awaited for this long before the socket is closed.
+    pub linger_within: Duration,
+    /// Most sessions of a service; more are refused at accept.
+    pub sessions_max: usize,
+    /// Most connections from one address.
+    pub connections_per_address_max: u32,
+    /// Most connections accepted in a second, in a burst of as many.
+    pub accepts_per_second_max: u32,
+    /// Whether the two limits above leave loopback addresses alone (load tests come from there).
+    pub loopback_exempt: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 16 * 1024,
+            first_frame_bytes_max: 1024,
+            first_frame_within: Duration::from_secs(5),
+            frame_within: Duration::from_secs(10),
+            idle_within: Duration::from_secs(60),
+            send_stall_within: Duration::from_secs(30),
+            heartbeat: None,
+            send_queue_bytes_max: 256 * 1024,
+            send_queue_entries_max: 1024,
+            send_queue_high_bytes: 64 * 1024,
+            send_queue_low_bytes: 32 * 1024,
+            overflow: Overflow::EndSession,
+            recv_backlog_bytes_max: 8 * 1024 * 1024,
+            drain_within: Duration::from_secs(3),
+            linger_within: Duration::from_secs(1),
+            sessions_max: 1_000_000,
+            connections_per_address_max: 64,
+            accepts_per_second_max: 2_000,
+            loopback_exempt: true,
+        }
+    }
+}
+
+impl Limits {
+    /// Says in one line what makes no sense, if anything does.
+    ///
+    /// # Errors
+    /// The name of the limit and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        let rules = [
+            ((4..=65_535).contains(&self.frame_bytes_max), "frame_bytes_max must be 4 to 65,535"),
+            (self.first_frame_bytes_max >= 4, "first_frame_bytes_max must be at least 4"),
+            (
+                self.send_queue_low_bytes <= self.send_queue_high_bytes,
+                "send_queue_low_bytes must not be above send_queue_high_bytes",
+            ),
+            (
+                self.send_queue_high_bytes <= self.send_queue_bytes_max,
+                "send_queue_high_bytes must not be above send_queue_bytes_max",
+            ),
+            (
+                self.send_queue_bytes_max >= self.frame_bytes_max,
+                "send_queue_bytes_max must hold at least one frame (frame_bytes_max)",
+            ),
+            (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
+            (self.send_queue_entries_max > 0, "send_queue_entries_max must not be 0"),
+            (
+                self.recv_backlog_bytes_max >= self.frame_bytes_max,
+                "recv_backlog_bytes_max must hold at least one frame (frame_bytes_max)",
+            ),
+            (self.sessions_max > 0, "sessions_max must not be 0"),
+            (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
+            (self.accepts_per_second_max > 0, "accepts_per_second_max must not be 0"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err((*rule).to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense_and_nonsense_is_named() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        let crossed = Limits { send_queue_low_bytes: 70_000, ..Limits::default() };
+        assert!(crossed.check().unwrap_err().contains("send_queue_low_bytes"));
+        let short = Limits { frame_bytes_max: 3, ..Limits::default() };
+        assert!(short.check().unwrap_err().contains("frame_bytes_max"));
+    }
+}

@@ -1,0 +1,96 @@
+//! Bytes that were received and not yet taken: a cut frame, or what came while a session was paused.
+//!
+//! Empty and without memory most of the time: whole frames are read straight from the lease. Invariant:
+//! `read <= bytes.len()`. Nothing here knows about sockets, frames or time.
+
+use crate::spares::Spares;
+
+/// Received bytes that wait, in order.
+#[derive(Debug, Default)]
+pub struct RecvBuffer {
+    bytes: Vec<u8>,
+    /// First byte that nobody has taken.
+    read: usize,
+}
+
+impl RecvBuffer {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.read
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All bytes that wait, in one run.
+    pub fn view(&self) -> &[u8] {
+        &self.bytes[self.read..]
+    }
+
+    /// Copies bytes behind those that wait.
+    pub fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spares.buffer(bytes.len());
+        } else if self.read > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The first `bytes` bytes were taken. Memory goes back as soon as nothing waits.
+    pub fn took(&mut self, bytes: usize, spares: &mut Spares) {
+        assert!(bytes <= self.len(), "took {bytes} of {} bytes", self.len());
+        self.read += bytes;
+        if self.is_empty() {
+            self.clear(spares);
+        }
+    }
+
+    /// Forgets what waits and gives the memory back.
+    pub fn clear(&mut self, spares: &mut Spares) {
+        self.read = 0;
+        if self.bytes.capacity() > 0 {
+            spares.put_buffer(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_push_and_take_keeps_the_order() {
+        let mut spares = Spares::default();
+        for push in 1..7_u8 {
+            for take in 1..7_u8 {
+                let mut buffer = RecvBuffer::default();
+                let (mut pushed, mut taken) = (0_u8, 0_u8);
+                for _ in 0..40 {
+                    let bytes: Vec<u8> = (pushed..pushed + push).collect();
+                    buffer.push(&bytes, &mut spares);
+                    pushed += push;
+                    let count = usize::from(take).min(buffer.len());
+                    assert_eq!(buffer.view()[..count], (taken..taken + count as u8).collect::<Vec<_>>());
+                    buffer.took(count, &mut spares);
+                    taken += count as u8;
+                    if pushed > 200 {
+                        break;
+                    }
+                }
+                assert_eq!(buffer.len(), usize::from(pushed - taken));
+            }
+        }
+    }
+
+    #[test]
+    fn an_emptied_buffer_holds_no_memory() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        buffer.push(b"abc", &mut spares);
+        buffer.took(3, &mut spares);
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+}

@@ -1,0 +1,617 @@
+//! The life of one connection, as a machine that asks and is told.
+//!
+//! `register` says what the session wants from a kernel, `process` takes what came back, and the
+//! `on_*` calls of [`Content`] are what its user sees: the lectures' three kinds of method. The caller
+//! drains `register` after every `process`, so nobody can forget to cast the line again. Nothing here
+//! knows a port, a thread or a clock.
+//!
+//! ```text
+//!            peer's FIN, end(Flush)          queue flushed          peer's FIN, deadline
+//! Connected ───────────────────────► Draining ──────────► Lingering ────────────────► Ending ─► Closing ─► Over
+//!     └────────────── reset, violation, panic, end(Now), deadline ───────────────────────▲
+//! ```
+//!
+//! *Ending* waits for every operation in flight, then tells the user once, then closes the socket (law 4).
+
+use crate::batch::SendBatch;
+use crate::completion::Done;
+use crate::content::{Content, Ending, Outlet};
+use crate::ended::Ended;
+use crate::frame::{self, Packet};
+use crate::id::Handle;
+use crate::lease::Lease;
+use crate::limits::Limits;
+use crate::op::{Op, ShutdownHow};
+use crate::reason::Reason;
+use crate::recv_buffer::RecvBuffer;
+use crate::send_queue::SendQueue;
+use crate::spares::Spares;
+use crate::tick::Tick;
+
+#[cfg(test)]
+mod tests;
+
+/// How a session reads its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Bytes as they come, to `on_recv`.
+    Raw,
+    /// Whole frames, to `on_packet`.
+    Packets,
+}
+
+/// Which of a session's operations; the kind of its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verb {
+    /// Receive, for as long as the stream lasts.
+    Recv = 1,
+    /// Send one batch.
+    Send = 2,
+    /// Shutdown.
+    Shutdown = 3,
+    /// Close.
+    Close = 4,
+}
+
+impl Verb {
+    /// The verb back from a token's kind.
+    pub fn from_kind(kind: u8) -> Option<Self> {
+        [Verb::Recv, Verb::Send, Verb::Shutdown, Verb::Close].into_iter().find(|verb| *verb as u8 == kind)
+    }
+}
+
+/// What a session wants.
+#[derive(Debug)]
+pub enum Request {
+    /// Carry this out and bring me what it did.
+    Submit(Verb, Op),
+    /// Bring this one home early.
+    Cancel(Verb),
+}
+
+/// What a session borrows for the length of one call.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The port's time at the start of this turn.
+    pub now: Tick,
+    /// The bounds of the service.
+    pub limits: &'a Limits,
+    /// Spare buffers of the worker.
+    pub spares: &'a mut Spares,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connected,
+    Draining(Reason),
+    Lingering(Reason),
+    Ending(Reason),
+    Closing(Reason),
+    Over(Reason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receiving {
+    Idle,
+    Running,
+    Cancelling,
+}
+
+/// What callbacks can touch, apart from what they are shown.
+#[derive(Debug, Default)]
+struct Voice {
+    queue: SendQueue,
+    wish: Option<(Reason, Ending)>,
+    dropped: u64,
+}
+
+impl Voice {
+    fn outlet<'a>(&'a mut self, open: bool, cx: &'a mut Context<'_>) -> Outlet<'a> {
+        Outlet {
+            queue: &mut self.queue,
+            wish: &mut self.wish,
+            dropped: &mut self.dropped,
+            open,
+            limits: cx.limits,
+            spares: cx.spares,
+            now: cx.now,
+        }
+    }
+
+    /// Whether the user should be shown nothing more for now.
+    fn holds_back(&self) -> bool {
+        self.queue.is_congested() || self.wish.is_some()
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    socket: Handle,
+    framing: Framing,
+    state: State,
+    receiving: Receiving,
+    /// A shutdown is with the kernel.
+    control: bool,
+    /// Both directions were shut down by us.
+    cut: bool,
+    /// Operations in flight were cancelled because the shutdown did not bring them home.
+    recalled: bool,
+    /// The peer sent its FIN.
+    peer_finished: bool,
+    /// The first whole frame has come.
+    greeted: bool,
+    told: bool,
+    buffer: RecvBuffer,
+    voice: Voice,
+    /// When the present state began.
+    since: Tick,
+    received_at: Tick,
+    /// When a batch last left or made progress.
+    sent_at: Tick,
+    /// When the frame that is cut now began.
+    cut_since: Option<Tick>,
+}
+
+impl Session {
+    /// A session on a socket that has just connected. Call [`Session::connected`] next.
+    pub fn new(socket: Handle, framing: Framing, now: Tick) -> Self {
+        Self {
+            socket,
+            framing,
+            state: State::Connected,
+            receiving: Receiving::Idle,
+            control: false,
+            cut: false,
+            recalled: false,
+            peer_finished: false,
+            greeted: false,
+            told: false,
+            buffer: RecvBuffer::default(),
+            voice: Voice::default(),
+            since: now,
+            received_at: now,
+            sent_at: now,
+            cut_since: None,
+        }
+    }
+
+    /// Tells the user that the connection stands.
+    pub fn connected(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        content.on_connected(self.voice.outlet(true, cx));
+        self.settle(cx, content);
+    }
+
+    /// The next thing the session wants, until there is nothing more.
+    pub fn register(&mut self, now: Tick) -> Option<Request> {
+        match self.state {
+            State::Connected | State::Draining(_) | State::Lingering(_) => self
+                .register_recv()
+                .or_else(|| self.register_send(now))
+                .or_else(|| self.register_goodbye(now)),
+            State::Ending(reason) => self.register_end(reason),
+            State::Closing(_) | State::Over(_) => None,
+        }
+    }
+
+    /// Takes what came back for one of the session's own operations.
+    pub fn process(&mut self, done: Done, more: bool, cx: &mut Context<'_>, content: &mut impl Content) {
+        match done {
+            Done::Recv(result) => self.process_recv(result, more, cx, content),
+            Done::Send(batch, result) => self.process_send(batch, result, cx, content),
+            Done::Shutdown(_) => self.control = false,
+            Done::Close => self.process_close(),
+            other => unreachable!("a session never asked for {other:?}"),
+        }
+        self.settle(cx, content);
+    }
+
+    /// Runs something in the name of the session outside its callbacks: a send from elsewhere, a timer.
+    pub fn with_outlet<C: Content, R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        content: &mut C,
+        run: impl FnOnce(&mut C, Outlet<'_>) -> R,
+    ) -> R {
+        let open = self.state == State::Connected;
+        let result = run(content, self.voice.outlet(open, cx));
+        self.settle(cx, content);
+        result
+    }
+
+    /// Ends the session from outside its callbacks.
+    pub fn end(&mut self, reason: Reason, ending: Ending, cx: &mut Context<'_>, content: &mut impl Content) {
+        self.voice.outlet(true, cx).end(reason, ending);
+        self.settle(cx, content);
+    }
+
+    /// A deadline may have passed: ends what is late.
+    pub fn check_deadline(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        match self.late(cx.now, cx.limits) {
+            Some(reason) => self.begin_ending(reason, cx),
+            None => self.beat(cx),
+        }
+        self.settle(cx, content);
+    }
+
+    /// When [`Session::check_deadline`] should be called next; never if the session only waits for its end.
+    pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
+        self.deadlines(limits).into_iter().flatten().map(|(tick, _)| tick).chain(self.beat_at(limits)).min()
+    }
+
+    /// Whether user callbacks may still come.
+    pub fn is_live(&self) -> bool {
+        !self.told
+    }
+
+    /// Whether bytes queued now would be sent.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Connected && self.voice.wish.is_none()
+    }
+
+    /// The reason, once the socket is closed and the slot may be freed.
+    pub fn over(&self) -> Option<Reason> {
+        match self.state {
+            State::Over(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Bytes queued for the peer, those with the kernel included.
+    pub fn pending_bytes(&self) -> usize {
+        self.voice.queue.bytes()
+    }
+
+    /// Messages that the overflow policy dropped.
+    pub fn dropped(&self) -> u64 {
+        self.voice.dropped
+    }
+
+    fn register_recv(&mut self) -> Option<Request> {
+        // While it drains and lingers a session still receives, to see the peer's end; the bytes are dropped.
+        let paused = self.state == State::Connected && self.voice.holds_back();
+        match self.receiving {
+            Receiving::Idle if !paused && !self.peer_finished => {
+                self.receiving = Receiving::Running;
+                Some(Request::Submit(Verb::Recv, Op::Recv { socket: self.socket }))
+            }
+            Receiving::Running if paused => {
+                self.receiving = Receiving::Cancelling;
+                Some(Request::Cancel(Verb::Recv))
+            }
+            _ => None,
+        }
+    }
+
+    fn register_send(&mut self, now: Tick) -> Option<Request> {
+        let batch = self.voice.queue.take()?;
+        self.sent_at = now;
+        Some(Request::Submit(Verb::Send, Op::Send { socket: self.socket, batch }))
+    }
+
+    fn register_goodbye(&mut self, now: Tick) -> Option<Request> {
+        let State::Draining(reason) = self.state else { return None };
+        if !self.voice.queue.is_empty() {
+            return None;
+        }
+        if self.peer_finished {
+            self.state = State::Ending(reason);
+            return None;
+        }
+        self.state = State::Lingering(reason);
+        self.since = now;
+        self.control = true;
+        let op = Op::Shutdown { socket: self.socket, how: ShutdownHow::Write };
+        Some(Request::Submit(Verb::Shutdown, op))
+    }
+
+    fn register_end(&mut self, reason: Reason) -> Option<Request> {
+        if self.control {
+            return None;
+        }
+        if self.in_flight() {
+            if !self.cut {
+                self.cut = true;
+                self.control = true;
+                let op = Op::Shutdown { socket: self.socket, how: ShutdownHow::Both };
+                return Some(Request::Submit(Verb::Shutdown, op));
+            }
+            return self.recall();
+        }
+        // `settle` tells the user before the socket goes: after this point nothing is in flight but the close.
+        if !self.told {
+            return None;
+        }
+        self.state = State::Closing(reason);
+        Some(Request::Submit(Verb::Close, Op::Close { handle: self.socket }))
+    }
+
+    /// The shutdown has come back and something is still out: cancel it, once.
+    fn recall(&mut self) -> Option<Request> {
+        if self.receiving == Receiving::Running {
+            self.receiving = Receiving::Cancelling;
+            return Some(Request::Cancel(Verb::Recv));
+        }
+        if self.voice.queue.is_flying() && !self.recalled {
+            self.recalled = true;
+            return Some(Request::Cancel(Verb::Send));
+        }
+        None
+    }
+
+    fn in_flight(&self) -> bool {
+        self.receiving != Receiving::Idle || self.voice.queue.is_flying() || self.control
+    }
+
+    fn process_recv(
+        &mut self,
+        result: Result<Lease, Ended>,
+        more: bool,
+        cx: &mut Context<'_>,
+        content: &mut impl Content,
+    ) {
+        if !more {
+            self.receiving = Receiving::Idle;
+        }
+        match result {
+            Ok(lease) => {
+                self.received_at = cx.now;
+                if self.state == State::Connected {
+                    self.take_in(&lease, cx, content);
+                }
+            }
+            Err(Ended::Closed) => self.peer_finished = true,
+            Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
+            // Our own pause or our own shutdown: whoever asked for it goes on from here.
+            Err(Ended::Aborted) => {}
+            Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
+        }
+    }
+
+    fn process_send(
+        &mut self,
+        batch: SendBatch,
+        result: Result<u32, Ended>,
+        cx: &mut Context<'_>,
+        content: &mut impl Content,
+    ) {
+        let was_congested = self.voice.queue.is_congested();
+        match result {
+            Ok(sent) if !matches!(self.state, State::Ending(_)) => {
+                self.voice.queue.returned(batch, sent as usize, cx.limits, cx.spares);
+                self.sent_at = cx.now;
+                let open = self.state == State::Connected;
+                content.on_sent(self.voice.outlet(open, cx), sent as usize);
+                if was_congested && !self.voice.queue.is_congested() {
+                    self.resume(cx, content);
+                }
+            }
+            result => {
+                self.voice.queue.abandon_flying(batch, cx.spares);
+                match result {
+                    Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
+                    Err(Ended::Reset | Ended::Closed) => self.begin_ending(Reason::PeerReset, cx),
+                    Err(Ended::Aborted) | Ok(_) => self.begin_ending(Reason::System, cx),
+                }
+            }
+        }
+    }
+
+    fn process_close(&mut self) {
+        let State::Closing(reason) = self.state else { unreachable!("closed without having asked for it") };
+        self.state = State::Over(reason);
+    }
+
+    /// The queue has drained to the low mark: what was kept back is shown now.
+    fn resume(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        self.received_at = cx.now;
+        if self.state == State::Connected {
+            self.take_in(&[], cx, content);
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
+        match self.framing {
+            Framing::Raw => self.take_raw(bytes, cx, content),
+            Framing::Packets => self.take_frames(bytes, cx, content),
+        }
+    }
+
+    fn take_raw(&mut self, mut fresh: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
+        if self.buffer.is_empty() {
+            let taken = feed_raw(&mut self.voice, fresh, cx, content);
+            fresh = &fresh[taken..];
+            self.keep(fresh, cx);
+        } else {
+            self.keep(fresh, cx);
+            let taken = feed_raw(&mut self.voice, self.buffer.view(), cx, content);
+            self.buffer.took(taken, cx.spares);
+        }
+    }
+
+    fn take_frames(&mut self, mut fresh: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
+        let mut delivered = false;
+        while !self.voice.holds_back() {
+            let max = self.frame_bytes_max(cx.limits);
+            let kept = !self.buffer.is_empty();
+            if kept {
+                // Only what the cut frame lacks is copied; the rest is read where it lies.
+                match frame::missing(self.buffer.view(), max) {
+                    Err(reason) => return self.begin_ending(reason, cx),
+                    Ok(0) => {}
+                    Ok(_) if fresh.is_empty() => break,
+                    Ok(lacking) => {
+                        let (first, rest) = fresh.split_at(lacking.min(fresh.len()));
+                        self.keep(first, cx);
+                        fresh = rest;
+                        continue;
+                    }
+                }
+            }
+            let bytes = if kept { self.buffer.view() } else { fresh };
+            let packet = match frame::first(bytes, max) {
+                Err(reason) => return self.begin_ending(reason, cx),
+                Ok(None) => break,
+                Ok(Some(packet)) => packet,
+            };
+            let length = packet.frame.len();
+            deliver(&mut self.voice, packet, cx, content);
+            (self.greeted, delivered) = (true, true);
+            if kept {
+                self.buffer.took(length, cx.spares);
+            } else {
+                fresh = &fresh[length..];
+            }
+        }
+        self.keep(fresh, cx);
+        self.mark_cut(delivered, cx.now);
+    }
+
+    /// Notes since when the frame at the head of the buffer has been waiting for its end.
+    fn mark_cut(&mut self, delivered: bool, now: Tick) {
+        if self.buffer.is_empty() || self.voice.holds_back() {
+            self.cut_since = None;
+        } else if delivered || self.cut_since.is_none() {
+            self.cut_since = Some(now);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.buffer.len() + bytes.len() > cx.limits.recv_backlog_bytes_max {
+            self.begin_ending(Reason::RecvBacklogFull, cx);
+        } else {
+            self.buffer.push(bytes, cx.spares);
+        }
+    }
+
+    fn frame_bytes_max(&self, limits: &Limits) -> usize {
+        if self.greeted {
+            limits.frame_bytes_max
+        } else {
+            limits.first_frame_bytes_max.min(limits.frame_bytes_max)
+        }
+    }
+
+    /// Draws the conclusions of whatever has just happened. Every entry point ends here.
+    fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        if let Some((reason, ending)) = self.voice.wish.take() {
+            match ending {
+                Ending::Flush => self.begin_draining(reason, cx),
+                Ending::Now => self.begin_ending(reason, cx),
+            }
+        }
+        if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
+            let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
+            let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
+            self.begin_draining(reason, cx);
+        }
+        if let State::Draining(reason) | State::Lingering(reason) = self.state
+            && self.peer_finished
+            && self.voice.queue.is_empty()
+        {
+            self.state = State::Ending(reason);
+        }
+        if let State::Ending(reason) = self.state
+            && !self.in_flight()
+            && !self.told
+        {
+            self.told = true;
+            content.on_disconnected(reason);
+        }
+    }
+
+    fn begin_draining(&mut self, reason: Reason, cx: &mut Context<'_>) {
+        if self.state == State::Connected {
+            self.state = State::Draining(reason);
+            self.since = cx.now;
+            self.buffer.clear(cx.spares);
+        }
+    }
+
+    /// The first reason stays: what happens while a session is already ending explains nothing.
+    fn begin_ending(&mut self, reason: Reason, cx: &mut Context<'_>) {
+        let reason = match self.state {
+            State::Connected => reason,
+            State::Draining(first) | State::Lingering(first) => first,
+            State::Ending(_) | State::Closing(_) | State::Over(_) => return,
+        };
+        self.state = State::Ending(reason);
+        self.since = cx.now;
+        self.voice.wish = None;
+        self.buffer.clear(cx.spares);
+        self.voice.queue.abandon(cx.spares);
+    }
+
+    /// Deadlines that end the session, each with its reason.
+    fn deadlines(&self, limits: &Limits) -> [Option<(Tick, Reason)>; 4] {
+        match self.state {
+            State::Connected => {
+                let first = self.framing == Framing::Packets && !self.greeted;
+                let stalled = self.voice.queue.is_flying();
+                let silent = !self.voice.queue.is_congested() && !self.peer_finished;
+                [
+                    first.then(|| (self.since + limits.first_frame_within, Reason::FirstFrameLate)),
+                    self.cut_since.map(|since| (since + limits.frame_within, Reason::FrameLate)),
+                    stalled.then(|| (self.sent_at + limits.send_stall_within, Reason::SendStalled)),
+                    silent.then(|| (self.received_at + limits.idle_within, Reason::Idle)),
+                ]
+            }
+            State::Draining(reason) => [Some((self.since + limits.drain_within, reason)), None, None, None],
+            State::Lingering(reason) => [Some((self.since + limits.linger_within, reason)), None, None, None],
+            State::Ending(_) | State::Closing(_) | State::Over(_) => [None; 4],
+        }
+    }
+
+    fn late(&self, now: Tick, limits: &Limits) -> Option<Reason> {
+        let mut passed = self.deadlines(limits).into_iter().flatten().filter(|(tick, _)| *tick <= now);
+        passed.next().map(|(_, reason)| reason)
+    }
+
+    fn beat_at(&self, limits: &Limits) -> Option<Tick> {
+        let heartbeat = limits.heartbeat.filter(|_| self.framing == Framing::Packets)?;
+        (self.state == State::Connected).then(|| self.sent_at + heartbeat.every)
+    }
+
+    /// Sends a heartbeat if nothing else was sent for long enough.
+    fn beat(&mut self, cx: &mut Context<'_>) {
+        if let Some(heartbeat) = cx.limits.heartbeat
+            && self.beat_at(cx.limits).is_some_and(|at| at <= cx.now)
+        {
+            self.voice.outlet(true, cx).send_packet(heartbeat.packet_id, &[]);
+            self.sent_at = cx.now;
+        }
+    }
+}
+
+/// Offers raw bytes in windows small enough that an echo of one never overfills the send queue.
+/// Returns how many were consumed.
+fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut impl Content) -> usize {
+    let window_bytes = (cx.limits.send_queue_high_bytes / 2).max(1);
+    let mut taken = 0;
+    let mut window = window_bytes;
+    while taken < data.len() && !voice.holds_back() {
+        let offered = &data[taken..data.len().min(taken + window)];
+        let consumed = content.on_recv(voice.outlet(true, cx), offered);
+        assert!(consumed <= offered.len(), "on_recv consumed {consumed} of {} bytes", offered.len());
+        taken += consumed;
+        if consumed > 0 {
+            window = window_bytes;
+        } else if offered.len() == data.len() - taken {
+            break;
+        } else {
+            window *= 2;
+        }
+    }
+    taken
+}
+
+fn deliver(voice: &mut Voice, packet: Packet<'_>, cx: &mut Context<'_>, content: &mut impl Content) {
+    let heartbeat = cx.limits.heartbeat.is_some_and(|beat| beat.packet_id == packet.id);
+    if !(heartbeat && packet.body.is_empty()) {
+        content.on_packet(voice.outlet(true, cx), packet);
+    }
+}

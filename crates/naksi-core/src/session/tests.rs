@@ -1,0 +1,426 @@
+//! The session machine against a kernel played by hand, and against one that answers in any order.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::*;
+use crate::lease::LeasePool;
+use crate::limits::Heartbeat;
+
+/// Echoes, and notes what it was told.
+#[derive(Default)]
+struct Notes {
+    events: Vec<String>,
+    received: Vec<u8>,
+    /// What to do at the next packet or bytes.
+    end: Option<Ending>,
+    disconnected: u32,
+    mute: bool,
+}
+
+impl Content for Notes {
+    fn on_connected(&mut self, _: Outlet<'_>) {
+        self.events.push("connected".into());
+    }
+
+    fn on_recv(&mut self, mut outlet: Outlet<'_>, data: &[u8]) -> usize {
+        assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+        self.received.extend_from_slice(data);
+        if !self.mute {
+            outlet.send(data);
+        }
+        if let Some(ending) = self.end {
+            outlet.end(Reason::Handler, ending);
+        }
+        data.len()
+    }
+
+    fn on_packet(&mut self, mut outlet: Outlet<'_>, packet: Packet<'_>) {
+        assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+        self.events.push(format!("packet {} {}", packet.id, packet.body.len()));
+        if !self.mute {
+            outlet.send(packet.frame);
+        }
+    }
+
+    fn on_sent(&mut self, _: Outlet<'_>, _: usize) {
+        assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+    }
+
+    fn on_disconnected(&mut self, reason: Reason) {
+        self.disconnected += 1;
+        self.events.push(format!("disconnected {reason}"));
+    }
+}
+
+/// A kernel in the hands of the test.
+struct Hand {
+    session: Session,
+    notes: Notes,
+    limits: Limits,
+    spares: Spares,
+    pool: LeasePool,
+    now: Tick,
+    recv: bool,
+    send: Option<SendBatch>,
+    shutdown: Option<ShutdownHow>,
+    closing: bool,
+    cancelled: Vec<Verb>,
+    sent: Vec<u8>,
+}
+
+impl Hand {
+    fn new(framing: Framing, limits: Limits) -> Self {
+        let now = Tick::from_nanos(1);
+        let mut hand = Self {
+            session: Session::new(Handle::new(0, 0), framing, now),
+            notes: Notes::default(),
+            limits,
+            spares: Spares::default(),
+            pool: LeasePool::new(4, 64 * 1024),
+            now,
+            recv: false,
+            send: None,
+            shutdown: None,
+            closing: false,
+            cancelled: Vec::new(),
+            sent: Vec::new(),
+        };
+        hand.with(|session, cx, notes| session.connected(cx, notes));
+        hand
+    }
+
+    fn with(&mut self, run: impl FnOnce(&mut Session, &mut Context<'_>, &mut Notes)) {
+        let mut cx = Context { now: self.now, limits: &self.limits, spares: &mut self.spares };
+        run(&mut self.session, &mut cx, &mut self.notes);
+        while let Some(request) = self.session.register(self.now) {
+            match request {
+                Request::Submit(_, Op::Recv { .. }) => {
+                    assert!(!std::mem::replace(&mut self.recv, true), "two receives in flight");
+                }
+                Request::Submit(_, Op::Send { batch, .. }) => {
+                    assert!(self.send.replace(batch).is_none(), "two sends in flight");
+                }
+                Request::Submit(_, Op::Shutdown { how, .. }) => {
+                    assert!(self.shutdown.replace(how).is_none(), "two shutdowns in flight");
+                }
+                Request::Submit(_, Op::Close { .. }) => {
+                    assert!(!self.recv && self.send.is_none() && self.shutdown.is_none(), "law 4");
+                    self.closing = true;
+                }
+                Request::Submit(_, op) => panic!("unexpected {op:?}"),
+                Request::Cancel(verb) => self.cancelled.push(verb),
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done, more: bool) {
+        self.with(|session, cx, notes| session.process(done, more, cx, notes));
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        assert!(self.recv, "bytes come only to a receive in flight");
+        let mut buffer = self.pool.take().expect("a lease is home");
+        buffer.bytes[..bytes.len()].copy_from_slice(bytes);
+        let lease = self.pool.lend(buffer, NonZeroU32::new(bytes.len() as u32).expect("some bytes"));
+        self.done(Done::Recv(Ok(lease)), true);
+    }
+
+    fn recv_ends(&mut self, ended: Ended) {
+        assert!(std::mem::replace(&mut self.recv, false), "no receive to end");
+        self.done(Done::Recv(Err(ended)), false);
+    }
+
+    fn sends(&mut self, bytes: usize) {
+        let batch = self.send.take().expect("a send in flight");
+        let taken: Vec<u8> = batch.slices().flatten().copied().take(bytes).collect();
+        self.sent.extend_from_slice(&taken);
+        self.done(Done::Send(batch, Ok(taken.len() as u32)), false);
+    }
+
+    fn shuts_down(&mut self) -> ShutdownHow {
+        let how = self.shutdown.take().expect("a shutdown in flight");
+        self.done(Done::Shutdown(Ok(())), false);
+        how
+    }
+
+    fn closes(&mut self) -> Reason {
+        assert!(std::mem::replace(&mut self.closing, false), "no close in flight");
+        self.done(Done::Close, false);
+        assert_eq!(self.notes.disconnected, 1);
+        self.session.over().expect("the socket is closed")
+    }
+
+    fn late_by(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.with(|session, cx, notes| session.check_deadline(cx, notes));
+    }
+}
+
+fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = frame::header(id, body.len()).expect("a short body").to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+#[test]
+fn what_was_sent_before_the_fin_comes_back_before_the_socket_closes() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.bytes(b"hello");
+    hand.recv_ends(Ended::Closed);
+    assert!(!hand.closing, "the echo is still with the kernel");
+    hand.sends(2);
+    hand.sends(3);
+    assert_eq!(hand.sent, b"hello");
+    assert_eq!(hand.closes(), Reason::PeerClosed);
+}
+
+#[test]
+fn a_frame_cut_at_every_byte_is_delivered_whole() {
+    let whole = [frame_of(1, b"cod"), frame_of(2, b""), frame_of(3, &[9; 300])].concat();
+    for cut in 1..whole.len() {
+        let mut hand = Hand::new(Framing::Packets, Limits::default());
+        hand.bytes(&whole[..cut]);
+        hand.bytes(&whole[cut..]);
+        assert_eq!(hand.notes.events[1..], ["packet 1 3", "packet 2 0", "packet 3 300"]);
+        assert_eq!(hand.pool.out(), 0);
+    }
+    let mut hand = Hand::new(Framing::Packets, Limits::default());
+    whole.iter().for_each(|byte| hand.bytes(&[*byte]));
+    assert_eq!(hand.notes.events[1..], ["packet 1 3", "packet 2 0", "packet 3 300"]);
+}
+
+#[test]
+fn a_bad_size_ends_the_session_at_the_header() {
+    for (size, reason) in [
+        (0_u16, Reason::FrameTooShort),
+        (1, Reason::FrameTooShort),
+        (3, Reason::FrameTooShort),
+        (1025, Reason::FrameTooLong),
+        (65_535, Reason::FrameTooLong),
+    ] {
+        let mut hand = Hand::new(Framing::Packets, Limits::default());
+        hand.bytes(&size.to_le_bytes());
+        assert_eq!(hand.shuts_down(), ShutdownHow::Both);
+        hand.recv_ends(Ended::Aborted);
+        assert_eq!(hand.closes(), reason, "size {size}");
+    }
+}
+
+#[test]
+fn the_larger_limit_holds_after_the_first_whole_frame() {
+    let mut hand = Hand::new(Framing::Packets, Limits::default());
+    hand.bytes(&frame_of(1, b""));
+    hand.bytes(&frame_of(2, &[0; 8000]));
+    assert_eq!(hand.notes.events.last().map(String::as_str), Some("packet 2 8000"));
+}
+
+#[test]
+fn a_fin_inside_a_frame_is_not_an_orderly_end() {
+    let mut hand = Hand::new(Framing::Packets, Limits::default());
+    hand.bytes(&frame_of(1, b"whole")[..6]);
+    hand.recv_ends(Ended::Closed);
+    assert_eq!(hand.closes(), Reason::TruncatedFrame);
+}
+
+#[test]
+fn deadlines_end_silence_and_dribble_each_with_its_reason() {
+    let limits = Limits::default();
+    let mut silent = Hand::new(Framing::Packets, limits.clone());
+    silent.late_by(limits.first_frame_within);
+    silent.shuts_down();
+    silent.recv_ends(Ended::Aborted);
+    assert_eq!(silent.closes(), Reason::FirstFrameLate);
+
+    let mut dribbler = Hand::new(Framing::Packets, limits.clone());
+    dribbler.notes.mute = true;
+    dribbler.bytes(&frame_of(1, b""));
+    for _ in 0..2 {
+        dribbler.bytes(&[50]);
+        dribbler.late_by(limits.frame_within / 2);
+        dribbler.bytes(&[0]);
+    }
+    dribbler.late_by(Duration::from_secs(1));
+    dribbler.shuts_down();
+    dribbler.recv_ends(Ended::Aborted);
+    assert_eq!(dribbler.closes(), Reason::FrameLate);
+
+    let mut idle = Hand::new(Framing::Raw, limits.clone());
+    idle.late_by(limits.idle_within - Duration::from_secs(1));
+    assert!(idle.shutdown.is_none());
+    idle.late_by(Duration::from_secs(1));
+    idle.shuts_down();
+    idle.recv_ends(Ended::Aborted);
+    assert_eq!(idle.closes(), Reason::Idle);
+
+    let mut stalled = Hand::new(Framing::Raw, limits.clone());
+    stalled.bytes(b"x");
+    stalled.late_by(limits.send_stall_within);
+    stalled.shuts_down();
+    stalled.recv_ends(Ended::Aborted);
+    let batch = stalled.send.take().expect("the stalled send");
+    stalled.done(Done::Send(batch, Err(Ended::Aborted)), false);
+    assert_eq!(stalled.closes(), Reason::SendStalled);
+}
+
+#[test]
+fn over_the_high_mark_receiving_stops_and_nothing_is_lost() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    let data: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+    for chunk in data.chunks(40_000) {
+        hand.bytes(chunk);
+    }
+    assert_eq!(hand.cancelled, [Verb::Recv]);
+    assert!(hand.session.pending_bytes() <= 64 * 1024 + 32 * 1024, "echoed only up to the mark");
+    hand.recv_ends(Ended::Aborted);
+    assert!(!hand.recv, "paused");
+    while hand.send.is_some() {
+        hand.sends(30_000);
+    }
+    assert!(hand.recv, "receiving again");
+    assert_eq!(hand.sent, data);
+    assert_eq!(hand.notes.received, data);
+}
+
+#[test]
+fn a_fin_that_comes_while_paused_waits_for_what_was_kept_back() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    let data: Vec<u8> = (0..150_000_u32).map(|n| n as u8).collect();
+    for chunk in data.chunks(50_000) {
+        hand.bytes(chunk);
+    }
+    hand.recv_ends(Ended::Closed);
+    while hand.send.is_some() {
+        hand.sends(9_999);
+    }
+    assert_eq!(hand.sent, data);
+    assert_eq!(hand.closes(), Reason::PeerClosed);
+}
+
+#[test]
+fn an_orderly_end_says_goodbye_and_waits_for_the_peer() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.notes.end = Some(Ending::Flush);
+    hand.bytes(b"bye");
+    assert!(hand.shutdown.is_none(), "the queue goes first");
+    hand.sends(3);
+    assert_eq!(hand.shuts_down(), ShutdownHow::Write);
+    assert!(hand.recv, "still watching for the peer's end");
+    hand.bytes(b"ignored");
+    hand.recv_ends(Ended::Closed);
+    assert_eq!((hand.closes(), hand.notes.received.len()), (Reason::Handler, 3));
+}
+
+#[test]
+fn a_peer_that_never_says_goodbye_is_lingered_for_only_so_long() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Flush, cx, notes));
+    assert_eq!(hand.shuts_down(), ShutdownHow::Write);
+    hand.late_by(Limits::default().linger_within);
+    assert_eq!(hand.shuts_down(), ShutdownHow::Both);
+    hand.recv_ends(Ended::Aborted);
+    assert_eq!(hand.closes(), Reason::Shutdown);
+}
+
+#[test]
+fn the_first_reason_stays() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.bytes(b"x");
+    hand.with(|session, cx, notes| session.end(Reason::Kicked, Ending::Now, cx, notes));
+    hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Now, cx, notes));
+    hand.recv_ends(Ended::Reset);
+    let batch = hand.send.take().expect("the send that was in flight");
+    hand.done(Done::Send(batch, Err(Ended::Reset)), false);
+    hand.shuts_down();
+    assert_eq!(hand.closes(), Reason::Kicked);
+}
+
+#[test]
+fn a_full_queue_ends_the_session_or_drops_as_the_policy_says() {
+    let small = Limits {
+        send_queue_bytes_max: 8,
+        send_queue_high_bytes: 8,
+        send_queue_low_bytes: 1,
+        ..Limits::default()
+    };
+    let mut strict = Hand::new(Framing::Raw, small.clone());
+    let mut outcome = Vec::new();
+    strict.with(|session, cx, notes| {
+        session.with_outlet(cx, notes, |_, mut outlet| {
+            outcome.extend([outlet.send(b"12345678"), outlet.send(b"9"), outlet.send(b"0")]);
+        });
+    });
+    use crate::send_queue::Sent;
+    assert_eq!(outcome, [Sent::Queued, Sent::Overflowed, Sent::Closed]);
+    assert!(strict.notes.events.is_empty() || strict.session.is_live());
+
+    let mut lenient = Hand::new(Framing::Raw, Limits { overflow: crate::limits::Overflow::DropNew, ..small });
+    let mut outcome = Vec::new();
+    lenient.with(|session, cx, notes| {
+        session.with_outlet(cx, notes, |_, mut outlet| {
+            outcome.extend([outlet.send(b"12345678"), outlet.send(b"9")]);
+        });
+    });
+    assert_eq!(outcome, [Sent::Queued, Sent::Dropped]);
+    assert_eq!(lenient.session.dropped(), 1);
+    lenient.sends(8);
+    assert_eq!(lenient.sent, b"12345678");
+}
+
+#[test]
+fn heartbeats_are_sent_when_silent_and_never_shown() {
+    let heartbeat = Heartbeat { packet_id: 9, every: Duration::from_secs(2) };
+    let limits = Limits { heartbeat: Some(heartbeat), ..Limits::default() };
+    let mut hand = Hand::new(Framing::Packets, limits);
+    hand.late_by(Duration::from_secs(2));
+    hand.sends(4);
+    assert_eq!(hand.sent, frame_of(9, b""));
+    hand.bytes(&frame_of(9, b""));
+    hand.bytes(&frame_of(9, b"not empty: the application's"));
+    assert_eq!(hand.notes.events[1..], ["packet 9 28"]);
+}
+
+#[test]
+fn whatever_the_kernel_does_in_whatever_order_the_user_is_told_once() {
+    let mut seed = 1_u64;
+    let mut roll = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut reasons = std::collections::BTreeSet::new();
+    for _ in 0..20_000 {
+        let framing = if roll(2) == 0 { Framing::Raw } else { Framing::Packets };
+        let mut hand = Hand::new(framing, Limits::default());
+        hand.notes.mute = roll(3) == 0;
+        for _ in 0..200 {
+            if hand.session.over().is_some() {
+                break;
+            }
+            match roll(12) {
+                0..3 if hand.recv => hand.bytes(&frame_of(1, &vec![3; roll(900) as usize])),
+                3 if hand.recv => hand.bytes(&[roll(256) as u8]),
+                4 if hand.recv => hand.recv_ends(Ended::Closed),
+                5 if hand.recv && roll(4) == 0 => hand.recv_ends(Ended::Reset),
+                6 if hand.recv && (!hand.cancelled.is_empty() || hand.session.cut) => {
+                    hand.recv_ends(Ended::Aborted);
+                }
+                7..9 if hand.send.is_some() => hand.sends(1 + roll(2000) as usize),
+                9 if hand.shutdown.is_some() => {
+                    hand.shuts_down();
+                }
+                10 if hand.closing => {
+                    reasons.insert(hand.closes());
+                }
+                11 => hand.late_by(Duration::from_millis(roll(6_000))),
+                _ => {}
+            }
+            if roll(60) == 0 {
+                let ending = if roll(2) == 0 { Ending::Flush } else { Ending::Now };
+                hand.with(|session, cx, notes| session.end(Reason::Kicked, ending, cx, notes));
+            }
+        }
+        assert!(hand.notes.disconnected <= 1);
+        assert_eq!(hand.pool.out(), 0);
+    }
+    assert!(reasons.len() >= 6, "the havoc reached only {reasons:?}");
+}

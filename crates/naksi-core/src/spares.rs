@@ -1,0 +1,93 @@
+//! Buffers that sessions of one worker lend each other, so that an idle session holds none and a busy one
+//! allocates none.
+//!
+//! Bounded: what does not fit is freed. Nothing here knows what the bytes were.
+
+use crate::batch::{Piece, SendBatch};
+
+/// Spare buffers of one worker.
+#[derive(Debug, Default)]
+pub struct Spares {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+    batches: Vec<SendBatch>,
+}
+
+impl Spares {
+    /// Capacity of a small buffer in bytes.
+    pub const SMALL_BYTES: usize = 4 * 1024;
+    /// Capacity of a large buffer in bytes.
+    pub const LARGE_BYTES: usize = 64 * 1024;
+    /// Small buffers kept at most: 4 MiB.
+    const SMALL_MAX: usize = 1024;
+    /// Large buffers kept at most: 4 MiB.
+    const LARGE_MAX: usize = 64;
+    /// Batches kept at most.
+    const BATCHES_MAX: usize = 2048;
+
+    /// An empty buffer with room for at least `bytes`.
+    pub fn buffer(&mut self, bytes: usize) -> Vec<u8> {
+        if bytes <= Self::SMALL_BYTES {
+            self.small.pop().unwrap_or_else(|| Vec::with_capacity(Self::SMALL_BYTES))
+        } else if bytes <= Self::LARGE_BYTES {
+            self.large.pop().unwrap_or_else(|| Vec::with_capacity(Self::LARGE_BYTES))
+        } else {
+            Vec::with_capacity(bytes)
+        }
+    }
+
+    /// Takes a buffer back, or frees it.
+    pub fn put_buffer(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() == Self::SMALL_BYTES && self.small.len() < Self::SMALL_MAX {
+            self.small.push(buffer);
+        } else if buffer.capacity() == Self::LARGE_BYTES && self.large.len() < Self::LARGE_MAX {
+            self.large.push(buffer);
+        }
+    }
+
+    /// Takes a sent piece back.
+    pub fn put_piece(&mut self, piece: Piece) {
+        if let Piece::Owned(buffer) = piece {
+            self.put_buffer(buffer);
+        }
+    }
+
+    /// An empty batch.
+    pub fn batch(&mut self) -> SendBatch {
+        self.batches.pop().unwrap_or_default()
+    }
+
+    /// Takes a batch back, whatever is left in it.
+    pub fn put_batch(&mut self, mut batch: SendBatch) {
+        batch.abandon(|piece| self.put_piece(piece));
+        if self.batches.len() < Self::BATCHES_MAX {
+            self.batches.push(batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_and_is_used_again() {
+        let mut spares = Spares::default();
+        let mut buffer = spares.buffer(10);
+        buffer.extend_from_slice(b"bait");
+        let place = buffer.as_ptr();
+        spares.put_buffer(buffer);
+        let again = spares.buffer(Spares::SMALL_BYTES);
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_freed() {
+        let mut spares = Spares::default();
+        for _ in 0..Spares::SMALL_MAX + 10 {
+            spares.put_buffer(Vec::with_capacity(Spares::SMALL_BYTES));
+        }
+        assert_eq!(spares.small.len(), Spares::SMALL_MAX);
+    }
+}

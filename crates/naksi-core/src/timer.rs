@@ -1,0 +1,277 @@
+//! A timer wheel: set and cancel in constant time, fire in order of wheel ticks; `now` is an argument.
+//!
+//! Six levels of 64 slots; a slot of level 0 is 2^20 ns (about a millisecond) wide, one of level n is 64
+//! times as wide as one of level n - 1. A timer never fires early; it may fire up to one wheel tick late.
+//! Nothing here knows what a timer means.
+
+use crate::tick::Tick;
+
+const LEVELS: usize = 6;
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+const TICK_BITS: u32 = 20;
+const NONE: u32 = u32::MAX;
+
+/// Names one timer that was set; stale once it has fired or was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerKey {
+    index: u32,
+    generation: u32,
+}
+
+struct Entry<T> {
+    generation: u32,
+    at: u64,
+    place: (u8, u8),
+    before: u32,
+    after: u32,
+    payload: Option<T>,
+}
+
+/// Timers that carry a `T` each.
+pub struct TimerWheel<T> {
+    entries: Vec<Entry<T>>,
+    free: Vec<u32>,
+    heads: [[u32; SLOTS]; LEVELS],
+    occupied: [u64; LEVELS],
+    /// The wheel tick up to which everything has fired.
+    now: u64,
+    len: usize,
+}
+
+impl<T> Default for TimerWheel<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            heads: [[NONE; SLOTS]; LEVELS],
+            occupied: [0; LEVELS],
+            now: 0,
+            len: 0,
+        }
+    }
+}
+
+impl<T> TimerWheel<T> {
+    /// Timers set and not fired.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no timer is set.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets a timer. One in the past fires at the next [`TimerWheel::expire`].
+    pub fn set(&mut self, at: Tick, payload: T) -> TimerKey {
+        let at = (at.nanos().saturating_add((1 << TICK_BITS) - 1)) >> TICK_BITS;
+        let index = self.free.pop().unwrap_or_else(|| {
+            let entry =
+                Entry { generation: 0, at: 0, place: (0, 0), before: NONE, after: NONE, payload: None };
+            self.entries.push(entry);
+            (self.entries.len() - 1) as u32
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.at = at;
+        entry.payload = Some(payload);
+        let generation = entry.generation;
+        self.link(index);
+        self.len += 1;
+        TimerKey { index, generation }
+    }
+
+    /// Takes a timer back before it fires; `None` if it has fired or was cancelled.
+    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+        let entry = self.entries.get(key.index as usize)?;
+        if entry.generation != key.generation || entry.payload.is_none() {
+            return None;
+        }
+        self.unlink(key.index);
+        Some(self.release(key.index))
+    }
+
+    /// When to call [`TimerWheel::expire`] next: no later than the next timer is due, perhaps earlier.
+    pub fn next(&self) -> Option<Tick> {
+        let mut soonest: Option<u64> = None;
+        for level in 0..LEVELS {
+            if self.occupied[level] == 0 {
+                continue;
+            }
+            let shift = SLOT_BITS * level as u32;
+            let position = ((self.now >> shift) & (SLOTS as u64 - 1)) as u32;
+            let distance = self.occupied[level].rotate_right(position).trailing_zeros();
+            let slot_start = ((self.now >> shift) + u64::from(distance)) << shift;
+            let tick = slot_start.max(self.now);
+            soonest = Some(soonest.map_or(tick, |other| other.min(tick)));
+        }
+        soonest.map(|tick| Tick::from_nanos(tick.saturating_mul(1 << TICK_BITS)))
+    }
+
+    /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks.
+    pub fn expire(&mut self, now: Tick, mut fired: impl FnMut(T)) {
+        let until = now.nanos() >> TICK_BITS;
+        while let Some(next) = self.next() {
+            let tick = next.nanos() >> TICK_BITS;
+            if tick > until {
+                break;
+            }
+            self.now = tick;
+            self.cascade();
+            let slot = (tick & (SLOTS as u64 - 1)) as usize;
+            while self.heads[0][slot] != NONE {
+                let index = self.heads[0][slot];
+                self.unlink(index);
+                fired(self.release(index));
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// Moves timers of higher levels whose slot has begun to where they belong now.
+    fn cascade(&mut self) {
+        for level in (1..LEVELS).rev() {
+            let shift = SLOT_BITS * level as u32;
+            let slot = ((self.now >> shift) & (SLOTS as u64 - 1)) as usize;
+            let mut moving = Vec::new();
+            while self.heads[level][slot] != NONE {
+                let index = self.heads[level][slot];
+                self.unlink(index);
+                moving.push(index);
+            }
+            for index in moving {
+                self.link(index);
+            }
+        }
+    }
+
+    fn link(&mut self, index: u32) {
+        let at = self.entries[index as usize].at.max(self.now);
+        // The highest bit in which due time and present differ says how far up the timer waits.
+        let differing = (at ^ self.now) | 1;
+        let level = ((63 - differing.leading_zeros()) / SLOT_BITS).min(LEVELS as u32 - 1);
+        let shift = SLOT_BITS * level;
+        let reach = ((SLOTS as u64 - 1) << shift) + (self.now & !((1 << shift) - 1));
+        let slot = ((at.min(reach.max(self.now)) >> shift) & (SLOTS as u64 - 1)) as usize;
+        let level = level as usize;
+        let head = self.heads[level][slot];
+        let entry = &mut self.entries[index as usize];
+        entry.place = (level as u8, slot as u8);
+        entry.before = NONE;
+        entry.after = head;
+        if head != NONE {
+            self.entries[head as usize].before = index;
+        }
+        self.heads[level][slot] = index;
+        self.occupied[level] |= 1 << slot;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let (before, after, (level, slot)) = {
+            let entry = &self.entries[index as usize];
+            (entry.before, entry.after, entry.place)
+        };
+        if before == NONE {
+            self.heads[level as usize][slot as usize] = after;
+            if after == NONE {
+                self.occupied[level as usize] &= !(1 << slot);
+            }
+        } else {
+            self.entries[before as usize].after = after;
+        }
+        if after != NONE {
+            self.entries[after as usize].before = before;
+        }
+    }
+
+    fn release(&mut self, index: u32) -> T {
+        self.len -= 1;
+        self.free.push(index);
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.payload.take().expect("a linked timer carries its payload")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const MILLI: u64 = 1_000_000;
+
+    fn at(millis: u64) -> Tick {
+        Tick::from_nanos(millis * MILLI)
+    }
+
+    fn mix(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 33
+    }
+
+    #[test]
+    fn timers_never_fire_early_and_at_most_one_wheel_tick_late() {
+        let mut seed = 7;
+        for round in 0..50 {
+            let mut wheel = TimerWheel::default();
+            let mut now = Tick::from_nanos(round * 977 * MILLI);
+            wheel.expire(now, |()| panic!("nothing was set"));
+            let mut due: Vec<Tick> = Vec::new();
+            let mut pending = TimerWheel::default();
+            pending.expire(now, |_: usize| {});
+            for index in 0..200 {
+                let span = Duration::from_nanos(mix(&mut seed) % (10_u64.pow(3 + (index % 9) as u32)) * 1000);
+                due.push(now + span);
+                pending.set(now + span, index);
+            }
+            let mut fired = vec![false; due.len()];
+            while !pending.is_empty() {
+                let next = pending.next().expect("timers are set");
+                now = now.max(next);
+                pending.expire(now, |index| {
+                    assert!(!fired[index], "fired twice");
+                    assert!(due[index] <= now, "{index} fired early");
+                    assert!(now.since(due[index]) <= Duration::from_nanos(2 << TICK_BITS), "{index} late");
+                    fired[index] = true;
+                });
+            }
+            assert!(fired.iter().all(|fired| *fired));
+        }
+    }
+
+    #[test]
+    fn a_cancelled_timer_never_fires_and_its_key_is_stale() {
+        let mut wheel = TimerWheel::default();
+        let key = wheel.set(at(5), "cancelled");
+        let kept = wheel.set(at(5), "kept");
+        assert_eq!(wheel.cancel(key), Some("cancelled"));
+        assert_eq!(wheel.cancel(key), None);
+        let mut fired = Vec::new();
+        wheel.expire(at(10), |name| fired.push(name));
+        assert_eq!(fired, ["kept"]);
+        assert_eq!(wheel.cancel(kept), None);
+        assert!(wheel.is_empty() && wheel.next().is_none());
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_fires_everything_due_once() {
+        let mut wheel = TimerWheel::default();
+        for millis in [1, 100, 10_000, 1_000_000, 100_000_000] {
+            wheel.set(at(millis), millis);
+        }
+        let mut fired = Vec::new();
+        wheel.expire(at(200_000_000), |millis| fired.push(millis));
+        assert_eq!(fired, [1, 100, 10_000, 1_000_000, 100_000_000]);
+    }
+
+    #[test]
+    fn a_timer_set_while_others_fire_is_not_lost() {
+        let mut wheel = TimerWheel::default();
+        wheel.set(at(1), 1);
+        let mut again = Vec::new();
+        wheel.expire(at(2), |n| again.push(n));
+        wheel.set(at(0), 2);
+        wheel.expire(at(2), |n| again.push(n));
+        assert_eq!(again, [1, 2]);
+    }
+}
