@@ -81,6 +81,19 @@ impl Outlet<'_> {
         }
     }
 
+    /// The same outlet for a shorter time, so that its owner has it back afterwards.
+    pub fn reborrow(&mut self) -> Outlet<'_> {
+        Outlet {
+            queue: self.queue,
+            wish: self.wish,
+            dropped: self.dropped,
+            open: self.open,
+            limits: self.limits,
+            spares: self.spares,
+            now: self.now,
+        }
+    }
+
     /// Whether bytes queued now would still be sent.
     pub fn is_open(&self) -> bool {
         self.open && self.wish.is_none()

@@ -27,3 +27,4 @@ pub mod spares;
 
 pub mod table;
 pub mod timer;
+pub mod prng;

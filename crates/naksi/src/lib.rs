@@ -1,3 +1,51 @@
 //! A completion-port network engine for game and other real-time servers.
+//!
+//! A session is one value per connection, with `&mut self` and no lock; the engine calls it when something
+//! has happened. The whole echo server:
+//!
+//! ```no_run
+//! use naksi::prelude::*;
+//! struct Echo;
+//! impl Session for Echo {
+//!     fn on_recv(&mut self, c: &mut Conn, data: &[u8]) -> usize {
+//!         c.send(data);
+//!         data.len()
+//!     }
+//! }
+//! fn main() -> naksi::Result<()> {
+//!     Server::from_env()?.session(|| Echo).run()
+//! }
+//! ```
+//!
+//! The modules stand in the order in which data flows through them. This crate writes no unsafe code and
+//! names no system: everything below a [`worker::Worker`] is a port, real or simulated.
 
 #![forbid(unsafe_code)]
+
+pub mod client;
+pub mod config;
+pub mod hub;
+mod launch;
+pub mod mailbox;
+pub mod remote;
+pub mod server;
+pub mod service;
+
+mod connector;
+mod desk;
+mod dispatch;
+mod listener;
+pub mod worker;
+
+pub mod conn;
+pub mod file;
+pub mod group;
+pub mod session;
+mod stage;
+
+mod shutdown;
+pub mod stats;
+
+pub mod prelude;
+
+pub use config::{Backend, Error, Result};

@@ -1,0 +1,157 @@
+//! A client to be: so many connections to one server, each with a session of its own.
+//!
+//! Nothing happens before `start`.
+
+use core::net::SocketAddr;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use naksi_core::limits::Limits;
+use naksi_os::port::PortOptions;
+
+use crate::config::{Backend, Error, Result};
+use crate::launch::{Dial, Plan, launch};
+use crate::service::Service;
+use crate::session::{Arrival, Factory, Session};
+
+/// How often, and after which pauses, a connection is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in a row before a connection is given up.
+    pub attempts_max: u32,
+    /// The pause after the first failed attempt; it doubles, and each is jittered by up to a half.
+    pub pause_min: Duration,
+    /// The longest pause.
+    pub pause_max: Duration,
+}
+
+impl Retry {
+    /// One attempt, and none after a session has ended.
+    pub const NEVER: Retry = Retry { attempts_max: 1, pause_min: Duration::ZERO, pause_max: Duration::ZERO };
+
+    /// A few attempts for a server that is about to come up; none after a session has ended.
+    pub const START: Retry =
+        Retry { attempts_max: 10, pause_min: Duration::from_millis(50), pause_max: Duration::from_secs(2) };
+
+    /// For ever, also after a session has ended.
+    pub const ALWAYS: Retry = Retry { attempts_max: u32::MAX, ..Retry::START };
+
+    /// Whether a session that ended is connected again.
+    pub fn reconnects(&self) -> bool {
+        self.attempts_max == u32::MAX
+    }
+}
+
+/// A client to be (the lecture's `ClientService`, lecture 004).
+#[derive(Clone, Debug)]
+pub struct Client {
+    plan: Plan,
+    dial: Dial,
+    wrong: Option<Error>,
+}
+
+impl Client {
+    /// One connection to this address, on one worker.
+    pub fn new(remote: impl ToSocketAddrs + std::fmt::Debug) -> Self {
+        let mut wrong = None;
+        let found = match remote.to_socket_addrs().map(|mut found| found.next()) {
+            Ok(Some(address)) => address,
+            Ok(None) => {
+                wrong = Some(Error::Config(format!("{remote:?} stands for no address")));
+                SocketAddr::from(([127, 0, 0, 1], 0))
+            }
+            Err(error) => {
+                wrong = Some(Error::Config(format!("{remote:?} is not an address: {error}")));
+                SocketAddr::from(([127, 0, 0, 1], 0))
+            }
+        };
+        let dial = Dial { remote: found, connections: 1, rate: None, retry: Retry::START };
+        Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
+    }
+
+    /// How many connections.
+    #[must_use]
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.dial.connections = connections;
+        self
+    }
+
+    /// At most so many new connections a second; as fast as possible without this.
+    #[must_use]
+    pub fn connect_rate(mut self, per_second: u32) -> Self {
+        self.dial.rate = Some(per_second);
+        self
+    }
+
+    /// What to do when a connection fails.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.dial.retry = retry;
+        self
+    }
+
+    /// Worker threads, 1 to 256.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.plan.workers = workers;
+        self
+    }
+
+    /// Which completion port to use.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.plan.backend = backend;
+        self
+    }
+
+    /// The bounds of every session.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// Sizes of every worker's port.
+    #[must_use]
+    pub fn port_options(mut self, options: PortOptions) -> Self {
+        self.plan.port = options;
+        self
+    }
+
+    /// Makes each connection's session with this function.
+    pub fn session<S: Session>(
+        self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        self.session_with(move |_: &Arrival| make())
+    }
+
+    /// Makes each connection's session with this function, which is told which one it is.
+    pub fn session_with<S: Session>(
+        self,
+        make: impl Fn(&Arrival) -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        Ready { client: self, factory: make }
+    }
+}
+
+/// A client that knows how to make its sessions.
+#[derive(Debug)]
+#[must_use]
+pub struct Ready<F> {
+    client: Client,
+    factory: F,
+}
+
+impl<F: Factory> Ready<F> {
+    /// Opens the ports and begins to connect.
+    ///
+    /// # Errors
+    /// An address that is wrong, limits that make no sense, a system that refuses the port.
+    pub fn start(self) -> Result<Service> {
+        if let Some(wrong) = self.client.wrong {
+            return Err(wrong);
+        }
+        launch(Plan { dial: Some(self.client.dial), ..self.client.plan }, self.factory)
+    }
+}

@@ -1,0 +1,147 @@
+//! What can be said before a service starts, and what can go wrong then.
+//!
+//! Errors are one readable line each, with the remedy where there is one. Nothing here opens anything.
+
+use core::net::SocketAddr;
+use std::fmt;
+use std::str::FromStr;
+
+use naksi_core::ended::OsError;
+use naksi_os::port::PortError;
+
+/// The result of what a service can be asked.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in one readable line.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A listener could not be opened.
+    #[error("cannot listen on {address}: {error}{}", hint(*.error))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: OsError,
+    },
+    /// A completion port could not be opened, or broke.
+    #[error("{0}")]
+    Port(#[from] PortError),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// A worker thread died of a bug in the engine.
+    #[error("worker {0} died: {1}")]
+    Worker(usize, String),
+    /// The system refused a thread or a signal handler.
+    #[error("{0}")]
+    System(String),
+}
+
+impl fmt::Debug for Error {
+    /// The same line as `Display`, because `main` shows errors this way.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn hint(error: OsError) -> &'static str {
+    use naksi_core::ended::Failure;
+    match error.kind {
+        Failure::AddressInUse => "; choose another port, or port 0 for any free one",
+        Failure::AddressNotOurs => "; use an address of this machine, 0.0.0.0 or [::]",
+        Failure::Denied => "; ports below 1024 need a privilege",
+        Failure::DescriptorsExhausted => "; raise the descriptor limit (ulimit -n)",
+        _ => "",
+    }
+}
+
+/// Which completion port stands behind a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The best one that this system allows.
+    #[default]
+    Auto,
+    /// Linux io_uring.
+    Uring,
+    /// Linux epoll.
+    Epoll,
+    /// Windows I/O completion ports.
+    Iocp,
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Backend::Auto),
+            "uring" => Ok(Backend::Uring),
+            "epoll" => Ok(Backend::Epoll),
+            "iocp" => Ok(Backend::Iocp),
+            _ => Err(Error::Config(format!("unknown backend `{name}`: auto, uring, epoll or iocp"))),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Auto => "auto",
+            Backend::Uring => "uring",
+            Backend::Epoll => "epoll",
+            Backend::Iocp => "iocp",
+        })
+    }
+}
+
+/// The environment variables that a service reads, each with what it says.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    ("NAKSI_LISTEN__ADDRESSES", "addresses to listen on, separated by commas"),
+    ("NAKSI_IO__WORKERS", "worker threads, 1 to 256"),
+    ("NAKSI_IO__BACKEND", "auto, uring, epoll or iocp"),
+];
+
+/// The known name nearest to a wrong one, if one is near enough to be meant.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.into_iter().map(|name| (distance(wrong, name), name));
+    scored.min().filter(|(distance, name)| *distance <= name.len() / 3).map(|(_, name)| name)
+}
+
+/// How many letters must change to make one word the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, wanted) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *wanted);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_miss_is_named_and_a_far_one_is_not() {
+        let known = ["workers", "backend", "addresses"];
+        assert_eq!(nearest("wokers", known), Some("workers"));
+        assert_eq!(nearest("backends", known), Some("backend"));
+        assert_eq!(nearest("colour", known), None);
+    }
+
+    #[test]
+    fn an_error_is_one_line_in_both_forms() {
+        use naksi_core::ended::Failure;
+        let address = "127.0.0.1:7777".parse().expect("an address");
+        let error = Error::Listen { address, error: OsError::new(Failure::AddressInUse, 98) };
+        assert_eq!(format!("{error:?}"), format!("{error}"));
+        assert!(error.to_string().starts_with("cannot listen on 127.0.0.1:7777: address already in use"));
+        assert!(!error.to_string().contains('\n'));
+    }
+}

@@ -1,0 +1,217 @@
+//! What a callback can do: to its own connection, to groups, with timers and files.
+//!
+//! A `Conn` lives as long as one callback. Sends are queued and leave when the callback's turn is over, all
+//! together; nothing here makes a system call or knows a kernel.
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use naksi_core::content::{Ending, Outlet};
+use naksi_core::frame;
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+use naksi_core::send_queue::Sent;
+use naksi_core::tick::Tick;
+use naksi_core::timer::TimerKey;
+use naksi_os::port::FileAccess;
+
+use crate::desk::{Desk, Due};
+use crate::file::{FileId, Wish};
+use crate::group::{Group, Membership};
+use crate::remote::Remote;
+
+/// One connection, for the length of one callback.
+pub struct Conn<'a> {
+    pub(crate) outlet: Outlet<'a>,
+    pub(crate) desk: &'a mut Desk,
+    pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) id: SessionId,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Conn<'_> {
+    /// The session's name, good for as long as it lives and harmless afterwards.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The other side's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The worker that owns the session.
+    pub fn worker(&self) -> usize {
+        usize::from(self.id.worker())
+    }
+
+    /// The port's time at the start of this turn.
+    pub fn now(&self) -> Tick {
+        self.desk.now
+    }
+
+    /// Queues a copy of the bytes. What could not be queued is said, and the overflow policy applied.
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.catch_up();
+        self.outlet.send(bytes)
+    }
+
+    /// Queues a frame. A body of more than 65,531 bytes fits no frame and is an overflow.
+    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+        self.catch_up();
+        self.outlet.send_packet(id, body)
+    }
+
+    /// Queues bytes that are shared with others, without copying them if they are long.
+    pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
+        self.catch_up();
+        self.outlet.send_shared(bytes)
+    }
+
+    /// Ends the session in order: what is queued is sent first.
+    pub fn end(&mut self, reason: Reason) {
+        self.end_with(reason, Ending::Flush);
+    }
+
+    /// Ends the session at once: what is queued is dropped.
+    pub fn end_now(&mut self, reason: Reason) {
+        self.end_with(reason, Ending::Now);
+    }
+
+    /// Ends the session, one way or the other.
+    pub fn end_with(&mut self, reason: Reason, ending: Ending) {
+        if ending == Ending::Flush {
+            self.catch_up();
+        }
+        self.outlet.end(reason, ending);
+    }
+
+    /// Ends the session in order, because its handler is done with it.
+    pub fn close(&mut self) {
+        self.end(Reason::Handler);
+    }
+
+    /// Whether bytes queued now would still be sent.
+    pub fn is_open(&self) -> bool {
+        self.outlet.is_open()
+    }
+
+    /// Bytes queued and not yet taken by the kernel.
+    pub fn pending_bytes(&self) -> usize {
+        self.outlet.pending_bytes()
+    }
+
+    /// Whether more is queued than the high mark: time to send less.
+    pub fn is_congested(&self) -> bool {
+        self.outlet.is_congested()
+    }
+
+    /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, not earlier
+    /// and about a millisecond later at most, unless the session has ended by then.
+    pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
+        let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
+        self.desk.wheel.set(self.desk.now + span, due)
+    }
+
+    /// Takes a timer back. Returns whether it had not fired yet.
+    pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
+        self.desk.wheel.cancel(key).is_some()
+    }
+
+    /// The service's group with this number: the same for everybody who asks with it.
+    pub fn group(&self, number: u64) -> Group {
+        self.desk.door.group(number)
+    }
+
+    /// Makes this session a member: it gets what is broadcast from now on.
+    pub fn join(&mut self, group: &Group) {
+        self.desk.groups.join(group, self.id, self.memberships);
+    }
+
+    /// Ends the membership: it still gets what was broadcast before.
+    pub fn leave(&mut self, group: &Group) {
+        self.catch_up();
+        self.desk.groups.leave(group, self.id, self.memberships);
+    }
+
+    /// Queues bytes for every member of the group, this session included if it is one. They are encoded
+    /// once, shared by all members of a worker, and posted once to every other worker.
+    ///
+    /// Members get the bytes of one sender in the order in which it sent them, and whole.
+    pub fn broadcast(&mut self, group: &Group, bytes: &[u8]) -> Sent {
+        self.desk.groups.append(group, &[bytes])
+    }
+
+    /// Queues a frame for every member of the group.
+    pub fn broadcast_packet(&mut self, group: &Group, id: u16, body: &[u8]) -> Sent {
+        match frame::header(id, body.len()) {
+            Some(header) => self.desk.groups.append(group, &[&header, body]),
+            None => Sent::Dropped,
+        }
+    }
+
+    /// Queues bytes for every member of the group but this session.
+    pub fn broadcast_others(&mut self, group: &Group, bytes: &[u8]) -> Sent {
+        self.catch_up();
+        let sent = self.desk.groups.append(group, &[bytes]);
+        self.desk.groups.skip(group, self.memberships);
+        sent
+    }
+
+    /// A door to the service that other threads can use.
+    pub fn remote(&self) -> Remote {
+        Remote::new(std::sync::Arc::clone(&self.desk.door))
+    }
+
+    /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
+    /// session opened are closed with it.
+    pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
+        self.desk.files.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
+    }
+
+    /// Reads up to `bytes` bytes at `offset`.
+    pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
+        self.desk.files.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
+    }
+
+    /// Writes bytes at `offset`.
+    pub fn write_at(&mut self, file: FileId, offset: u64, bytes: Vec<u8>, tag: u32) {
+        self.desk.files.wish(Wish::Write { owner: self.id, tag, file, offset, bytes });
+    }
+
+    /// Has what was written on stable storage.
+    pub fn sync_file(&mut self, file: FileId, tag: u32) {
+        self.desk.files.wish(Wish::Sync { owner: self.id, tag, file });
+    }
+
+    /// Closes a file before the session ends.
+    pub fn close_file(&mut self, file: FileId) {
+        self.desk.files.wish(Wish::Close { file });
+    }
+
+    /// The same connection for a shorter time, to lend to a helper.
+    pub fn reborrow(&mut self) -> Conn<'_> {
+        Conn {
+            outlet: self.outlet.reborrow(),
+            desk: self.desk,
+            memberships: self.memberships,
+            id: self.id,
+            peer: self.peer,
+        }
+    }
+
+    /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
+    fn catch_up(&mut self) {
+        if !self.memberships.is_empty() {
+            self.desk.groups.catch_up(self.memberships, &mut self.outlet);
+        }
+    }
+}
+
+impl std::fmt::Debug for Conn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Conn({} to {})", self.id, self.peer)
+    }
+}

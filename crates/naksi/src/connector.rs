@@ -1,0 +1,201 @@
+//! Where a client's connections are made: so many at once, so many a second, again after a while.
+//!
+//! Each worker makes its share of the connections. A failed attempt is repeated after a pause that doubles
+//! and is jittered, so that a crowd does not come back as one. Nothing here knows what a session does.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use naksi_core::completion::Done;
+use naksi_core::id::Token;
+use naksi_core::op::Op;
+use naksi_core::prng::Prng;
+use naksi_core::tick::Tick;
+use naksi_core::timer::TimerWheel;
+use naksi_os::port::Port;
+
+use crate::client::Retry;
+use crate::desk::Due;
+use crate::dispatch::KIND_CONNECT;
+use crate::session::Factory;
+use crate::worker::Worker;
+
+/// Connections that one worker makes at the same time: a listener's queue is not endless.
+const CONNECTING_MAX: usize = 256;
+
+/// One worker's share of a client's connections.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    remote: SocketAddr,
+    retry: Retry,
+    /// Connections to be made now, by number.
+    waiting: VecDeque<u32>,
+    /// Attempts that each connection has behind it, by place; the number is `place * stride + first`.
+    attempts: Vec<u32>,
+    /// Connections to be made again later.
+    pausing: TimerWheel<u32>,
+    paused: usize,
+    first: u32,
+    stride: u32,
+    connecting: usize,
+    /// Time between two attempts; zero for as fast as possible.
+    gap: Duration,
+    next_at: Tick,
+    woken_for: Option<Tick>,
+    chance: Prng,
+    stopped: bool,
+}
+
+impl Dialer {
+    /// `connections` and `rate` are of the whole service; this worker takes every `stride`-th from `first`.
+    pub(crate) fn new(
+        remote: SocketAddr,
+        retry: Retry,
+        connections: u32,
+        rate: Option<u32>,
+        first: usize,
+        stride: usize,
+    ) -> Self {
+        let waiting: VecDeque<u32> = (first as u32..connections).step_by(stride).collect();
+        let gap = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * stride as u32 / rate.max(1));
+        Self {
+            remote,
+            retry,
+            attempts: vec![0; waiting.len()],
+            waiting,
+            pausing: TimerWheel::default(),
+            paused: 0,
+            first: first as u32,
+            stride: stride as u32,
+            connecting: 0,
+            gap,
+            next_at: Tick::ZERO,
+            woken_for: None,
+            chance: Prng::new(0x6361_7374 ^ first as u64),
+            stopped: false,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.connecting == 0
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        self.waiting.clear();
+    }
+
+    fn attempts(&mut self, connection: u32) -> &mut u32 {
+        &mut self.attempts[((connection - self.first) / self.stride) as usize]
+    }
+
+    /// The next connection to make now, if there is one and it may be made.
+    fn next(&mut self, now: Tick) -> Option<u32> {
+        if self.stopped || self.connecting >= CONNECTING_MAX || now < self.next_at {
+            return None;
+        }
+        let connection = self.waiting.pop_front()?;
+        self.next_at = self.next_at.max(now) + self.gap;
+        self.connecting += 1;
+        Some(connection)
+    }
+
+    /// Puts a connection back, to be made after a jittered pause. Returns whether it will be.
+    fn again(&mut self, connection: u32, now: Tick) -> bool {
+        let Retry { attempts_max, pause_min, pause_max } = self.retry;
+        let attempts = *self.attempts(connection);
+        if self.stopped || attempts >= attempts_max {
+            return false;
+        }
+        let doubled = pause_min.saturating_mul(1 << (attempts.saturating_sub(1)).min(20)).min(pause_max);
+        let span = doubled.as_nanos().min(u128::from(u64::MAX)) as u64;
+        let jittered = Duration::from_nanos(span / 2 + self.chance.below(span / 2 + 1));
+        self.pausing.set(now + jittered, connection);
+        self.paused += 1;
+        true
+    }
+
+    fn wake_pausing(&mut self, now: Tick) {
+        let (waiting, paused) = (&mut self.waiting, &mut self.paused);
+        self.pausing.expire(now, |connection| {
+            *paused -= 1;
+            waiting.push_back(connection);
+        });
+    }
+
+    /// When to look again without a completion.
+    fn wake_at(&self) -> Option<Tick> {
+        let paced = (!self.waiting.is_empty() && self.connecting < CONNECTING_MAX).then_some(self.next_at);
+        paced.into_iter().chain(self.pausing.next()).min().filter(|_| !self.stopped)
+    }
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Gives this worker its share of a client's connections.
+    pub(crate) fn add_dialer(&mut self, dialer: Dialer) {
+        self.dialer = Some(dialer);
+        self.mirror_dialer();
+    }
+
+    /// Submits every connect that may be made now.
+    pub(crate) fn register_connects(&mut self) {
+        let Some(dialer) = &mut self.dialer else { return };
+        let now = self.desk.now;
+        dialer.wake_pausing(now);
+        while let Some(connection) = dialer.next(now) {
+            let attempt = *dialer.attempts(connection);
+            let token = Token::new(KIND_CONNECT, connection, attempt);
+            if let Err(refused) = self.port.submit(token, Op::Connect { remote: dialer.remote }) {
+                unreachable!("a fresh connect is accepted: {}", refused.why);
+            }
+        }
+        if let Some(at) = dialer.wake_at()
+            && dialer.woken_for.is_none_or(|set| set > at || set <= now)
+        {
+            dialer.woken_for = Some(at);
+            self.desk.wheel.set(at, Due::Connect);
+        }
+        self.mirror_dialer();
+    }
+
+    pub(crate) fn process_connect(&mut self, token: Token, done: Done) {
+        let Done::Connect(result) = done else { unreachable!("a connector asked for {done:?}") };
+        let dialer = self.dialer.as_mut().expect("only a dialer connects");
+        let connection = token.slot();
+        dialer.connecting -= 1;
+        *dialer.attempts(connection) += 1;
+        let remote = dialer.remote;
+        match result {
+            Ok(connected) => {
+                self.hub.settle(self.index);
+                self.open_session(connected.socket, remote, Some(connection));
+            }
+            Err(ended) => {
+                self.desk.counters.connect_failures_total.add(1);
+                if !dialer.again(connection, self.desk.now) {
+                    self.desk.counters.given_up_total.add(1);
+                    tracing::warn!(%remote, connection, %ended, "a connection was given up");
+                }
+            }
+        }
+        self.register_connects();
+    }
+
+    /// A connection that once stood has ended: it is made again if the client wants that.
+    pub(crate) fn connection_ended(&mut self, connection: u32) {
+        let Some(dialer) = &mut self.dialer else { return };
+        if dialer.retry.reconnects() && !dialer.stopped {
+            *dialer.attempts(connection) = 1;
+            dialer.again(connection, self.desk.now);
+        }
+        self.register_connects();
+    }
+
+    fn mirror_dialer(&self) {
+        if let Some(dialer) = &self.dialer {
+            self.desk.counters.connecting.set(dialer.connecting as u64);
+            self.desk.counters.waiting.set((dialer.waiting.len() + dialer.paused) as u64);
+        }
+    }
+}

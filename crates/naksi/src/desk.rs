@@ -1,0 +1,39 @@
+//! What the callbacks of one worker's sessions share: the clock's last word, timers, groups, file wishes.
+//!
+//! The sessions themselves and the port stay with the worker, so that a callback can reach everything here
+//! and nothing else. Nothing here runs anything.
+
+use std::sync::Arc;
+
+use naksi_core::tick::Tick;
+use naksi_core::timer::TimerWheel;
+
+use crate::file::Files;
+use crate::group::LocalGroups;
+use crate::remote::Door;
+use crate::stats::Counters;
+
+/// What a worker's timers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A session's next deadline may have passed.
+    Deadline { slot: u32, generation: u32 },
+    /// A session's own timer.
+    User { slot: u32, generation: u32, tag: u32 },
+    /// A listener that paused may accept again.
+    Accept { listener: u32 },
+    /// More connections may be made.
+    Connect,
+    /// The time to drain is over.
+    DrainOver,
+}
+
+/// What the callbacks of one worker share.
+pub(crate) struct Desk {
+    pub(crate) now: Tick,
+    pub(crate) wheel: TimerWheel<Due>,
+    pub(crate) groups: LocalGroups,
+    pub(crate) files: Files,
+    pub(crate) door: Arc<dyn Door>,
+    pub(crate) counters: Arc<Counters>,
+}

@@ -1,0 +1,152 @@
+//! From a token to whoever asked: session, listener, connector, file, mailbox.
+//!
+//! A completion for a session that is gone cannot come (law 4: the slot is freed after the last one); for
+//! everything else the token's generation tells. Nothing here interprets bytes.
+
+use core::net::SocketAddr;
+
+use naksi_core::completion::{Completion, Done};
+use naksi_core::id::{Handle, SessionId, Token};
+use naksi_core::session::{Session, Verb};
+use naksi_os::port::Port;
+
+use crate::mailbox::Message;
+use crate::session::{Arrival, Factory};
+use crate::stage::Stage;
+use crate::worker::{Entry, Worker};
+
+/// Token kinds above those of a session's verbs.
+pub(crate) const KIND_ACCEPT: u8 = 16;
+pub(crate) const KIND_CONNECT: u8 = 17;
+pub(crate) const KIND_MAILBOX: u8 = 18;
+pub(crate) const KIND_FILE: u8 = 19;
+pub(crate) const KIND_CLOSE: u8 = 20;
+
+/// Messages taken from the mailbox in one turn; the rest rings again.
+const MESSAGES_A_TURN: usize = 1024;
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    pub(crate) fn dispatch(&mut self, completion: Completion) {
+        let Completion { token, done, more } = completion;
+        match token.kind() {
+            KIND_ACCEPT => self.process_accept(token.slot() as usize, done, more),
+            KIND_CONNECT => self.process_connect(token, done),
+            KIND_MAILBOX => self.read_mailbox(),
+            KIND_FILE => self.process_file(token, done),
+            KIND_CLOSE => self.process_closed(token),
+            _ => self.process_session(token, done, more),
+        }
+    }
+
+    fn process_session(&mut self, token: Token, done: Done, more: bool) {
+        debug_assert!(Verb::from_kind(token.kind()).is_some(), "nobody submits {token:?}");
+        let known = self.with_session(token.slot(), token.generation(), |session, cx, stage| {
+            session.process(done, more, cx, stage);
+        });
+        assert!(known.is_some(), "law 4 is broken: {token:?} outlived its session");
+    }
+
+    pub(crate) fn read_mailbox(&mut self) {
+        self.mailbox().heard();
+        for _ in 0..MESSAGES_A_TURN {
+            let Some(message) = self.mailbox().pop() else { return };
+            self.process_message(message);
+        }
+        // There may be more, and its sender found the bell rung: come back in the next turn.
+        self.port.poster().post(crate::mailbox::Mailbox::<P>::token(), 0);
+    }
+
+    fn process_message(&mut self, message: Message<P::Socket>) {
+        match message {
+            Message::Adopt { socket, peer } => {
+                let socket = self.port.adopt(socket);
+                self.open_session(socket, peer, None);
+            }
+            Message::Send { to, bytes } => self.send_to(to, |stage, outlet| {
+                stage.play(outlet, (), |_, conn| {
+                    conn.send_shared(&bytes);
+                });
+            }),
+            Message::End { id, reason, ending } => self.send_to(id, |stage, outlet| {
+                stage.play(outlet, (), |_, conn| conn.end_with(reason, ending));
+            }),
+            Message::Batch { group, bytes, messages } => {
+                // What this worker's own sessions broadcast before goes first.
+                self.flush_groups();
+                self.deliver(group, &bytes, messages, None);
+            }
+            Message::Begin => self.begin(),
+            Message::Drain { within } => self.begin_drain(within),
+        }
+    }
+
+    fn send_to(
+        &mut self,
+        id: SessionId,
+        run: impl FnOnce(&mut Stage<'_, F::Session>, naksi_core::content::Outlet<'_>),
+    ) {
+        let known = self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+            if session.is_live() {
+                session.with_outlet(cx, stage, run);
+            }
+        });
+        if known.is_none() {
+            self.desk.counters.stale_total.add(1);
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun = true;
+        for listener in 0..self.listeners.len() {
+            self.register_accept(listener);
+        }
+        self.register_connects();
+    }
+
+    /// A connected socket of this port becomes a session.
+    pub(crate) fn open_session(&mut self, socket: Handle, peer: SocketAddr, dialled: Option<u32>) {
+        let index = dialled.map_or(self.arrivals, u64::from);
+        self.arrivals += 1;
+        let arrival = Arrival { worker: self.index, index, peer };
+        let user = self.factory.make(&arrival);
+        let entry = Entry {
+            id: SessionId::new(0, 0, 0),
+            session: Session::new(socket, <F::Session as crate::session::Session>::FRAMING, self.desk.now),
+            user,
+            peer,
+            memberships: Vec::new(),
+            timer: None,
+            dialled,
+            touched: false,
+        };
+        let Ok((slot, generation)) = self.sessions.insert(entry) else {
+            unreachable!("the service's maximum is below a worker's 16 million slots");
+        };
+        let id = SessionId::new(self.index as u8, slot, generation);
+        if let Some(entry) = self.sessions.get_mut(slot, generation) {
+            entry.id = id;
+        }
+        self.desk.counters.live.add(1);
+        self.desk.counters.connected_total.add(1);
+        self.with_session(slot, generation, |session, cx, stage| session.connected(cx, stage));
+        if self.stopping.is_some() {
+            self.say_goodbye(slot, generation);
+        }
+    }
+
+    /// The session's socket is closed: its slot is free, its place at the door too.
+    pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
+        let Some(entry) = self.sessions.remove(slot, generation) else { return };
+        if let Some((key, _)) = entry.timer {
+            self.desk.wheel.cancel(key);
+        }
+        self.desk.counters.live.sub(1);
+        self.desk.counters.dropped.add(entry.session.dropped());
+        self.hub.unsettle(self.index);
+        self.abandon_files_of(entry.id);
+        match entry.dialled {
+            Some(connection) => self.connection_ended(connection),
+            None => self.hub.left(entry.peer.ip()),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Overlapped files on the worker's port: a session asks, the answer comes to `on_file`.
+//!
+//! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 000). A
+//! file belongs to the session that opened it and is closed with it. Nothing here knows a disk.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use naksi_core::completion::Done;
+use naksi_core::ended::{Ended, Failure, OsError};
+use naksi_core::id::{Handle, SessionId, Token};
+use naksi_core::op::Op;
+use naksi_core::table::Table;
+use naksi_os::port::{FileAccess, Port};
+
+use crate::dispatch::KIND_FILE;
+use crate::session::{Factory, Session};
+use crate::worker::Worker;
+
+/// Files that one worker has open at most.
+const FILES_MAX: usize = 65_536;
+/// Operations of one worker in flight at most.
+const OPERATIONS_MAX: usize = 65_536;
+
+/// Names an open file of a session; stale once it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    slot: u32,
+    generation: u32,
+}
+
+/// What became of a file operation.
+#[derive(Debug)]
+pub enum FileDone<'a> {
+    /// The file is open and this many bytes long.
+    Opened {
+        /// The number given with the wish.
+        tag: u32,
+        /// Its name.
+        file: FileId,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// These bytes were read: fewer than asked for at the file's end, none behind it.
+    Read {
+        /// The number given with the wish.
+        tag: u32,
+        /// Where it was read.
+        offset: u64,
+        /// What was read.
+        data: &'a [u8],
+    },
+    /// This many bytes were written.
+    Written {
+        /// The number given with the wish.
+        tag: u32,
+        /// Bytes written; fewer than offered if the disk is full.
+        bytes: u32,
+    },
+    /// Everything written before is on stable storage.
+    Synced {
+        /// The number given with the wish.
+        tag: u32,
+    },
+    /// It could not be done.
+    Failed {
+        /// The number given with the wish.
+        tag: u32,
+        /// Why.
+        error: OsError,
+    },
+}
+
+/// What a callback wishes done with a file.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Open { owner: SessionId, tag: u32, path: PathBuf, access: FileAccess },
+    Read { owner: SessionId, tag: u32, file: FileId, offset: u64, bytes: usize },
+    Write { owner: SessionId, tag: u32, file: FileId, offset: u64, bytes: Vec<u8> },
+    Sync { owner: SessionId, tag: u32, file: FileId },
+    Close { file: FileId },
+}
+
+struct OpenFile {
+    handle: Handle,
+    owner: SessionId,
+    in_flight: u32,
+    /// To be closed as soon as nothing is in flight.
+    closing: bool,
+}
+
+struct Operation {
+    owner: SessionId,
+    tag: u32,
+    file: FileId,
+    offset: u64,
+    /// The close itself, which nobody waits for.
+    is_close: bool,
+}
+
+/// The open files of one worker and what is in flight on them.
+pub(crate) struct Files {
+    wishes: VecDeque<Wish>,
+    open: Table<OpenFile>,
+    operations: Table<Operation>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { wishes: VecDeque::new(), open: Table::new(FILES_MAX), operations: Table::new(OPERATIONS_MAX) }
+    }
+}
+
+impl Files {
+    pub(crate) fn wish(&mut self, wish: Wish) {
+        self.wishes.push_back(wish);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.operations.is_empty()
+    }
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    pub(crate) fn carry_out_file_wishes(&mut self) {
+        while let Some(wish) = self.desk.files.wishes.pop_front() {
+            match wish {
+                Wish::Open { owner, tag, path, access } => self.open_file(owner, tag, path, access),
+                Wish::Read { owner, tag, file, offset, bytes } => {
+                    let buffer = vec![0; bytes];
+                    self.start(owner, tag, file, offset, |file| Op::ReadAt { file, offset, buffer });
+                }
+                Wish::Write { owner, tag, file, offset, bytes } => {
+                    self.start(owner, tag, file, offset, |file| Op::WriteAt { file, offset, bytes });
+                }
+                Wish::Sync { owner, tag, file } => {
+                    self.start(owner, tag, file, 0, |file| Op::Sync { file });
+                }
+                Wish::Close { file } => self.close_file(file),
+            }
+        }
+    }
+
+    fn open_file(&mut self, owner: SessionId, tag: u32, path: PathBuf, access: FileAccess) {
+        let opened = self.port.open_file(&path, access).and_then(|handle| {
+            let bytes = self.port.file_bytes(handle)?;
+            Ok((handle, bytes))
+        });
+        match opened {
+            Ok((handle, bytes)) => {
+                let entry = OpenFile { handle, owner, in_flight: 0, closing: false };
+                let Ok((slot, generation)) = self.desk.files.open.insert(entry) else {
+                    drop(self.port.release(handle));
+                    let error = OsError::new(Failure::DescriptorsExhausted, 0);
+                    return self.tell(owner, FileDone::Failed { tag, error });
+                };
+                let file = FileId { slot, generation };
+                let known = self.sessions.get(owner.slot(), owner.generation()).is_some();
+                self.tell(owner, FileDone::Opened { tag, file, bytes });
+                if !known {
+                    self.close_file(file);
+                }
+            }
+            Err(error) => self.tell(owner, FileDone::Failed { tag, error }),
+        }
+    }
+
+    fn start(
+        &mut self,
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+        offset: u64,
+        op: impl FnOnce(Handle) -> Op,
+    ) {
+        let invalid = OsError::new(Failure::Invalid, 0);
+        let files = &mut self.desk.files;
+        let usable = |open: &&mut OpenFile| !open.closing && open.owner == owner;
+        let Some(open) = files.open.get_mut(file.slot, file.generation).filter(usable) else {
+            return self.tell(owner, FileDone::Failed { tag, error: invalid });
+        };
+        let operation = Operation { owner, tag, file, offset, is_close: false };
+        let Ok((slot, generation)) = files.operations.insert(operation) else {
+            let error = OsError::new(Failure::MemoryExhausted, 0);
+            return self.tell(owner, FileDone::Failed { tag, error });
+        };
+        open.in_flight += 1;
+        let op = op(open.handle);
+        if let Err(refused) = self.port.submit(Token::new(KIND_FILE, slot, generation), op) {
+            tracing::debug!(why = %refused.why, "a file operation was refused");
+            open.in_flight -= 1;
+            files.operations.remove(slot, generation);
+            self.tell(owner, FileDone::Failed { tag, error: invalid });
+        }
+    }
+
+    pub(crate) fn process_file(&mut self, token: Token, done: Done) {
+        let files = &mut self.desk.files;
+        let Some(operation) = files.operations.remove(token.slot(), token.generation()) else {
+            unreachable!("a file operation ends once");
+        };
+        if operation.is_close {
+            return;
+        }
+        let Operation { owner, tag, file, offset, .. } = operation;
+        let failed = |ended| FileDone::Failed { tag, error: os_error(ended) };
+        match done {
+            Done::ReadAt(buffer, Ok(bytes)) => {
+                self.tell(owner, FileDone::Read { tag, offset, data: &buffer[..bytes as usize] });
+            }
+            Done::ReadAt(_, Err(Ended::Closed)) => {
+                self.tell(owner, FileDone::Read { tag, offset, data: &[] })
+            }
+            Done::WriteAt(_, Ok(bytes)) => self.tell(owner, FileDone::Written { tag, bytes }),
+            Done::Sync(Ok(())) => self.tell(owner, FileDone::Synced { tag }),
+            Done::ReadAt(_, Err(ended)) | Done::WriteAt(_, Err(ended)) | Done::Sync(Err(ended)) => {
+                self.tell(owner, failed(ended));
+            }
+            other => unreachable!("no file operation ends with {other:?}"),
+        }
+        if let Some(open) = self.desk.files.open.get_mut(file.slot, file.generation) {
+            open.in_flight -= 1;
+            if open.closing {
+                self.close_file(file);
+            }
+        }
+    }
+
+    /// The session is gone: its files are closed as soon as nothing is in flight on them.
+    pub(crate) fn abandon_files_of(&mut self, owner: SessionId) {
+        if self.desk.files.open.is_empty() {
+            return;
+        }
+        for (slot, generation) in self.desk.files.open.names() {
+            let open = self.desk.files.open.get(slot, generation);
+            if open.is_some_and(|open| open.owner == owner) {
+                self.close_file(FileId { slot, generation });
+            }
+        }
+    }
+
+    fn close_file(&mut self, file: FileId) {
+        let files = &mut self.desk.files;
+        let Some(open) = files.open.get_mut(file.slot, file.generation) else { return };
+        open.closing = true;
+        if open.in_flight > 0 {
+            return;
+        }
+        let (handle, owner) = (open.handle, open.owner);
+        files.open.remove(file.slot, file.generation);
+        let operation = Operation { owner, tag: 0, file, offset: 0, is_close: true };
+        let Ok((slot, generation)) = files.operations.insert(operation) else {
+            // No room to wait for the close: the port closes it on its own.
+            drop(self.port.release(handle));
+            return;
+        };
+        let token = Token::new(KIND_FILE, slot, generation);
+        if let Err(refused) = self.port.submit(token, Op::Close { handle }) {
+            unreachable!("nothing is in flight on this file: {}", refused.why);
+        }
+    }
+
+    fn tell(&mut self, owner: SessionId, done: FileDone<'_>) {
+        self.with_session(owner.slot(), owner.generation(), |session, cx, stage| {
+            if session.is_live() {
+                session.with_outlet(cx, stage, |stage, outlet| {
+                    stage.play(outlet, (), |user, conn| user.on_file(conn, done));
+                });
+            }
+        });
+    }
+}
+
+fn os_error(ended: Ended) -> OsError {
+    match ended {
+        Ended::Failed(error) => error,
+        Ended::Closed | Ended::Reset | Ended::Aborted => OsError::new(Failure::Other, 0),
+    }
+}

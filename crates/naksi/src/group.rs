@@ -1,0 +1,271 @@
+//! Groups of sessions: what is broadcast is encoded once, batched for a turn, and shared by all members.
+//!
+//! Each worker keeps its own members of a group and one growing batch for it. At the end of a turn the
+//! batch is frozen, queued for every local member by reference, and posted once to each other worker that
+//! has members: never once per member. A member that is sent something directly in the same turn first gets
+//! its share of the batch, so that everybody sees one order. Nothing here knows a port or a socket.
+
+use bytes::{Bytes, BytesMut};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use naksi_core::content::Outlet;
+use naksi_core::id::{SessionId, TokenMap};
+use naksi_core::send_queue::Sent;
+
+/// A batch of this many bytes leaves before the turn is over, so that it always fits a send queue.
+const BATCH_FULL_BYTES: usize = 32 * 1024;
+
+/// A set of sessions that hear the same. Cheap to clone, usable from any thread through a
+/// [`Remote`](crate::remote::Remote).
+#[derive(Clone)]
+pub struct Group(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    number: u64,
+    /// Members by worker: who gets a post.
+    members_on: Box<[AtomicU32]>,
+}
+
+impl Group {
+    pub(crate) fn new(number: u64, workers: usize) -> Self {
+        let members_on = (0..workers).map(|_| AtomicU32::new(0)).collect();
+        Self(Arc::new(Shared { number, members_on }))
+    }
+
+    /// The number by which the service knows it.
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Members on all workers. Only a hint while others join and leave.
+    pub fn members(&self) -> usize {
+        self.0.members_on.iter().map(|count| count.load(Ordering::Relaxed) as usize).sum()
+    }
+
+    /// The workers that have members.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = usize> + '_ {
+        let counts = self.0.members_on.iter().enumerate();
+        counts.filter(|(_, count)| count.load(Ordering::Acquire) > 0).map(|(worker, _)| worker)
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Group({}, {} members)", self.number(), self.members())
+    }
+}
+
+/// One session's place in one group of its worker.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    number: u64,
+    /// The batch of which `shown_bytes` speaks.
+    epoch: u64,
+    /// How much of that batch the member has, or shall not have.
+    shown_bytes: usize,
+}
+
+/// A group's members and batch on one worker.
+struct Local {
+    group: Group,
+    members: Vec<SessionId>,
+    /// Where in `members` a slot's session stands.
+    places: TokenMap<u32, u32>,
+    batch: BytesMut,
+    messages: u64,
+    epoch: u64,
+    dirty: bool,
+}
+
+/// What leaves at a flush.
+pub(crate) struct Flushed {
+    pub(crate) group: Group,
+    pub(crate) bytes: Bytes,
+    pub(crate) messages: u64,
+    pub(crate) epoch: u64,
+}
+
+/// The groups of one worker.
+pub(crate) struct LocalGroups {
+    worker: usize,
+    locals: HashMap<u64, Local, std::hash::BuildHasherDefault<naksi_core::id::MixHasher>>,
+    dirty: Vec<u64>,
+    full: bool,
+    /// A batch of more could never be queued for anybody.
+    batch_bytes_max: usize,
+}
+
+impl LocalGroups {
+    pub(crate) fn new(worker: usize, batch_bytes_max: usize) -> Self {
+        Self { worker, locals: HashMap::default(), dirty: Vec::new(), full: false, batch_bytes_max }
+    }
+
+    /// Whether a batch has become so long that it should leave at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    pub(crate) fn join(&mut self, group: &Group, id: SessionId, memberships: &mut Vec<Membership>) {
+        if memberships.iter().any(|membership| membership.number == group.number()) {
+            return;
+        }
+        let worker = self.worker;
+        let local = self.local(group);
+        local.places.insert(id.slot(), local.members.len() as u32);
+        local.members.push(id);
+        // What was broadcast before is not for the newcomer.
+        let (epoch, shown_bytes) = (local.epoch, local.batch.len());
+        memberships.push(Membership { number: group.number(), epoch, shown_bytes });
+        group.0.members_on[worker].fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn leave(&mut self, group: &Group, id: SessionId, memberships: &mut Vec<Membership>) {
+        let Some(place) = memberships.iter().position(|membership| membership.number == group.number())
+        else {
+            return;
+        };
+        memberships.swap_remove(place);
+        self.remove(group.number(), id);
+    }
+
+    /// The session is over: it leaves everything.
+    pub(crate) fn leave_all(&mut self, id: SessionId, memberships: &mut Vec<Membership>) {
+        for membership in std::mem::take(memberships) {
+            self.remove(membership.number, id);
+        }
+    }
+
+    fn remove(&mut self, number: u64, id: SessionId) {
+        let local = self.locals.get_mut(&number).expect("a group with members is kept");
+        let place = local.places.remove(&id.slot()).expect("a member has a place") as usize;
+        local.members.swap_remove(place);
+        if let Some(moved) = local.members.get(place) {
+            local.places.insert(moved.slot(), place as u32);
+        }
+        local.group.0.members_on[self.worker].fetch_sub(1, Ordering::AcqRel);
+        if local.members.is_empty() && !local.dirty {
+            self.locals.remove(&number);
+        }
+    }
+
+    /// Adds one message to the group's batch of this turn, unless the batch could then never be queued.
+    pub(crate) fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let batch_bytes_max = self.batch_bytes_max;
+        let local = self.local(group);
+        if local.batch.len() + bytes > batch_bytes_max {
+            return Sent::Dropped;
+        }
+        for part in parts {
+            local.batch.extend_from_slice(part);
+        }
+        local.messages += 1;
+        let full = local.batch.len() >= BATCH_FULL_BYTES;
+        let newly_dirty = !std::mem::replace(&mut local.dirty, true);
+        if newly_dirty {
+            self.dirty.push(group.number());
+        }
+        self.full |= full;
+        Sent::Queued
+    }
+
+    /// The member shall not get what was just appended.
+    pub(crate) fn skip(&mut self, group: &Group, memberships: &mut [Membership]) {
+        let Some(local) = self.locals.get(&group.number()) else { return };
+        let mine = memberships.iter_mut().find(|membership| membership.number == group.number());
+        if let Some(membership) = mine {
+            (membership.epoch, membership.shown_bytes) = (local.epoch, local.batch.len());
+        }
+    }
+
+    /// Queues for one member what its groups' batches hold for it so far.
+    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        for membership in memberships {
+            let local = self.locals.get(&membership.number).expect("a group with members is kept");
+            let shown = membership.shown(local.epoch);
+            if shown < local.batch.len() {
+                outlet.send(&local.batch[shown..]);
+            }
+            (membership.epoch, membership.shown_bytes) = (local.epoch, local.batch.len());
+        }
+    }
+
+    /// The groups that have something to send, to be flushed one by one.
+    pub(crate) fn take_dirty(&mut self) -> Vec<u64> {
+        self.full = false;
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Keeps a group's batch for the next flush.
+    pub(crate) fn postpone(&mut self, number: u64) {
+        self.dirty.push(number);
+    }
+
+    /// Whether a batch was kept for the next flush.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The group with this number, if this worker knows it.
+    pub(crate) fn group(&self, number: u64) -> Option<Group> {
+        self.locals.get(&number).map(|local| local.group.clone())
+    }
+
+    /// Freezes a group's batch.
+    pub(crate) fn freeze(&mut self, number: u64) -> Option<Flushed> {
+        let local = self.locals.get_mut(&number).filter(|local| local.dirty)?;
+        local.dirty = false;
+        let flushed = Flushed {
+            group: local.group.clone(),
+            bytes: local.batch.split().freeze(),
+            messages: std::mem::take(&mut local.messages),
+            epoch: local.epoch,
+        };
+        local.epoch += 1;
+        Some(flushed)
+    }
+
+    /// The members of a group on this worker, into a vector that the caller keeps.
+    pub(crate) fn members_into(&self, number: u64, members: &mut Vec<SessionId>) {
+        members.clear();
+        if let Some(local) = self.locals.get(&number) {
+            members.extend_from_slice(&local.members);
+        }
+    }
+
+    /// A flush is over: a group without members is forgotten.
+    pub(crate) fn tidy(&mut self, number: u64) {
+        if self.locals.get(&number).is_some_and(|local| local.members.is_empty() && !local.dirty) {
+            self.locals.remove(&number);
+        }
+    }
+
+    fn local(&mut self, group: &Group) -> &mut Local {
+        self.locals.entry(group.number()).or_insert_with(|| Local {
+            group: group.clone(),
+            members: Vec::new(),
+            places: TokenMap::default(),
+            batch: BytesMut::new(),
+            messages: 0,
+            epoch: 0,
+            dirty: false,
+        })
+    }
+}
+
+impl Membership {
+    /// How much of the batch with this epoch the member has already.
+    pub(crate) fn shown(&self, epoch: u64) -> usize {
+        if self.epoch == epoch { self.shown_bytes } else { 0 }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}

@@ -1,0 +1,169 @@
+//! What the workers of one service share: mailboxes, loads, the doorkeeper, the groups' directory, limits.
+//!
+//! Everything here is touched once per connection or once per batch, never once per message. Nothing here
+//! knows a session's content.
+
+use bytes::Bytes;
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use naksi_core::admission::{Admission, Denied};
+use naksi_core::content::Ending;
+use naksi_core::id::SessionId;
+use naksi_core::limits::Limits;
+use naksi_core::reason::Reason;
+use naksi_core::tick::Tick;
+use naksi_os::port::Port;
+
+use crate::group::{Group, Shared};
+use crate::mailbox::{Mailbox, Message};
+use crate::remote::{Door, HandOver};
+use crate::stats::{Counters, Stats};
+
+/// What the workers of one service share.
+pub struct Hub<P: Port> {
+    pub(crate) mailboxes: Vec<Mailbox<P>>,
+    pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) limits: Limits,
+    /// Sessions that each worker has or is about to get.
+    loads: Vec<AtomicU32>,
+    admission: Mutex<Admission>,
+    directory: Mutex<Directory>,
+}
+
+/// The groups that somebody still holds, by number.
+#[derive(Default)]
+struct Directory {
+    groups: BTreeMap<u64, Weak<Shared>>,
+    /// When there are this many entries, those that nobody holds are forgotten.
+    purge_at: usize,
+}
+
+impl<P: Port> Hub<P> {
+    /// A hub for this many workers (1 to 256).
+    pub fn new(workers: usize, limits: Limits) -> Self {
+        assert!((1..=256).contains(&workers), "a service has 1 to 256 workers, not {workers}");
+        Self {
+            mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+            limits,
+            loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            admission: Mutex::default(),
+            directory: Mutex::default(),
+        }
+    }
+
+    /// Every worker stands: they begin to accept and to connect.
+    pub fn begin(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Begin));
+    }
+
+    /// Takes nobody new in and lets everybody go within this time.
+    pub fn drain(&self, within: Duration) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Drain { within }));
+    }
+
+    /// The counters of all workers together.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.counters.iter().for_each(|counters| stats.add(counters));
+        stats
+    }
+
+    /// The worker with the fewest sessions, `own` if it is one of them; the session is counted to it.
+    pub(crate) fn place(&self, own: usize) -> usize {
+        let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
+        let fewest = (0..self.loads.len()).min_by_key(|worker| load(*worker)).unwrap_or(own);
+        let chosen = if load(own) <= load(fewest) { own } else { fewest };
+        self.settle(chosen);
+        chosen
+    }
+
+    /// Counts a session to a worker.
+    pub(crate) fn settle(&self, worker: usize) {
+        self.loads[worker].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session of that worker is over.
+    pub(crate) fn unsettle(&self, worker: usize) {
+        self.loads[worker].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
+        unpoisoned(&self.admission).enter(address, now, &self.limits)
+    }
+
+    pub(crate) fn left(&self, address: IpAddr) {
+        unpoisoned(&self.admission).left(address);
+    }
+
+    fn mailbox(&self, id: SessionId) -> Result<&Mailbox<P>, HandOver> {
+        self.mailboxes.get(usize::from(id.worker())).ok_or(HandOver::NoWorker)
+    }
+}
+
+/// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
+fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<P: Port + 'static> Door for Hub<P>
+where
+    P::Poster: Send + Sync,
+{
+    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver> {
+        let mailbox = self.mailbox(to)?;
+        if !mailbox.has_room() {
+            return Err(HandOver::Full);
+        }
+        mailbox.push(Message::Send { to, bytes });
+        Ok(())
+    }
+
+    fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver> {
+        self.mailbox(id)?.push(Message::End { id, reason, ending });
+        Ok(())
+    }
+
+    fn broadcast(&self, group: &Group, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
+        if group.workers().any(|worker| !self.mailboxes[worker].has_room()) {
+            return Err(HandOver::Full);
+        }
+        for worker in group.workers() {
+            let bytes = bytes.clone();
+            self.mailboxes[worker].push(Message::Batch { group: group.number(), bytes, messages });
+        }
+        Ok(())
+    }
+
+    fn group(&self, number: u64) -> Group {
+        let mut directory = unpoisoned(&self.directory);
+        if let Some(shared) = directory.groups.get(&number).and_then(Weak::upgrade) {
+            return Group(shared);
+        }
+        if directory.groups.len() >= directory.purge_at {
+            directory.groups.retain(|_, weak| weak.strong_count() > 0);
+            directory.purge_at = 2 * directory.groups.len() + 1024;
+        }
+        let group = Group::new(number, self.mailboxes.len());
+        directory.groups.insert(number, Arc::downgrade(&group.0));
+        group
+    }
+
+    fn stats(&self) -> Stats {
+        Hub::stats(self)
+    }
+
+    fn drain(&self, within: Duration) {
+        Hub::drain(self, within);
+    }
+}
+
+impl<P: Port> std::fmt::Debug for Hub<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({} workers)", self.mailboxes.len())
+    }
+}

@@ -1,0 +1,191 @@
+//! From a plan to running workers: threads, ports, listeners, and the one word that begins.
+//!
+//! Every worker opens its own port on its own thread; nobody accepts or connects before all of them stand,
+//! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use naksi_core::limits::Limits;
+use naksi_os::OsPort;
+use naksi_os::port::{ListenOptions, Port, PortError, PortOptions};
+
+use crate::client::Retry;
+use crate::config::{Backend, Error, Result};
+use crate::connector::Dialer;
+use crate::hub::Hub;
+use crate::remote::Door;
+use crate::service::{Event, Service};
+use crate::session::Factory;
+use crate::worker::{Turn, Worker};
+
+/// What a service shall be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) workers: usize,
+    pub(crate) backend: Backend,
+    pub(crate) limits: Limits,
+    pub(crate) port: PortOptions,
+    pub(crate) listener: ListenOptions,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) dial: Option<Dial>,
+    pub(crate) drain_within: Duration,
+}
+
+/// What a client shall connect to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dial {
+    pub(crate) remote: SocketAddr,
+    pub(crate) connections: u32,
+    pub(crate) rate: Option<u32>,
+    pub(crate) retry: Retry,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            workers: thread::available_parallelism().map_or(1, |count| count.get().min(256)),
+            backend: Backend::Auto,
+            limits: Limits::default(),
+            port: PortOptions::default(),
+            listener: ListenOptions::default(),
+            listen: Vec::new(),
+            dial: None,
+            drain_within: Duration::from_secs(4),
+        }
+    }
+}
+
+/// How a worker opens its port.
+type Open<P> = fn(&PortOptions, Backend) -> Result<P>;
+
+/// What a worker says when it stands.
+struct Standing {
+    addresses: Vec<(usize, SocketAddr)>,
+    backend: &'static str,
+}
+
+/// Starts a service on the system's own port.
+pub(crate) fn launch<F: Factory>(plan: Plan, factory: F) -> Result<Service> {
+    check(&plan)?;
+    launch_on(plan, factory, open_system_port)
+}
+
+fn check(plan: &Plan) -> Result<()> {
+    plan.limits.check().map_err(Error::Config)?;
+    if !(1..=256).contains(&plan.workers) {
+        return Err(Error::Config(format!("workers must be 1 to 256, not {}", plan.workers)));
+    }
+    let port = &plan.port;
+    if !port.lease_count.is_power_of_two() || port.lease_bytes == 0 || port.catch_max == 0 {
+        return Err(Error::Config(
+            "lease_count must be a power of two, lease_bytes and catch_max not 0".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn open_system_port(options: &PortOptions, backend: Backend) -> Result<OsPort> {
+    let port = OsPort::open(options)?;
+    let wanted = match backend {
+        Backend::Auto => port.backend(),
+        Backend::Uring => "uring",
+        Backend::Epoll => "epoll",
+        Backend::Iocp => "iocp",
+    };
+    if port.backend() == wanted {
+        return Ok(port);
+    }
+    Err(Error::Config(format!("backend {wanted} is not available here; {} is", port.backend())))
+}
+
+fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
+    let hub = Arc::new(Hub::<P>::new(plan.workers, plan.limits.clone()));
+    let (plan, factory) = (Arc::new(plan), Arc::new(factory));
+    let (standing, stands) = mpsc::channel();
+    let (events, happened) = mpsc::channel();
+    let mut threads = Vec::with_capacity(plan.workers);
+    for index in 0..plan.workers {
+        let (hub, plan, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
+        let (standing, events) = (standing.clone(), events.clone());
+        let work = move || {
+            let ended = match stand(index, &plan, hub, factory, open) {
+                Ok((worker, stood)) => {
+                    standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
+                    drop(standing);
+                    serve(worker)
+                }
+                Err(error) => {
+                    standing.send(Err(error)).ok(); // As above.
+                    Ok(())
+                }
+            };
+            events.send(Event::WorkerEnded(index, ended)).ok(); // The service may be gone already.
+        };
+        let spawned = thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work);
+        threads.push(spawned.map_err(|error| Error::System(format!("no thread for a worker: {error}")))?);
+    }
+    // The channel ends when every worker has said whether it stands.
+    drop(standing);
+    let (mut addresses, mut backend, mut failed) = (Vec::new(), "none", None);
+    for stood in stands {
+        match stood {
+            Ok(stood) => {
+                addresses.extend(stood.addresses);
+                backend = stood.backend;
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    addresses.sort_by_key(|(place, _)| *place);
+    let addresses = addresses.into_iter().map(|(_, address)| address).collect();
+    let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
+    let service = Service::new(door, threads, happened, addresses, backend);
+    match failed {
+        None => {
+            hub.begin();
+            Ok(service)
+        }
+        Some(error) => {
+            service.stop(Duration::ZERO);
+            Err(error)
+        }
+    }
+}
+
+/// Opens a worker's port, its share of the listeners, and its share of the connections.
+fn stand<P: Port + 'static, F: Factory>(
+    index: usize,
+    plan: &Plan,
+    hub: Arc<Hub<P>>,
+    factory: Arc<F>,
+    open: Open<P>,
+) -> Result<(Worker<P, F>, Standing)> {
+    let mut port = open(&plan.port, plan.backend)?;
+    let mut stood = Standing { addresses: Vec::new(), backend: port.backend() };
+    let mut listeners = Vec::new();
+    // Each listener belongs to one worker; what it accepts is placed with the least loaded one.
+    for (place, address) in plan.listen.iter().enumerate().filter(|(place, _)| place % plan.workers == index)
+    {
+        let (handle, bound) = port
+            .listen(*address, &plan.listener)
+            .map_err(|error| Error::Listen { address: *address, error })?;
+        listeners.push(handle);
+        stood.addresses.push((place, bound));
+    }
+    let mut worker = Worker::new(index, port, hub, factory);
+    listeners.into_iter().for_each(|listener| worker.add_listener(listener));
+    if let Some(dial) = plan.dial {
+        let Dial { remote, connections, rate, retry } = dial;
+        worker.add_dialer(Dialer::new(remote, retry, connections, rate, index, plan.workers));
+    }
+    Ok((worker, stood))
+}
+
+fn serve<P: Port + 'static, F: Factory>(mut worker: Worker<P, F>) -> Result<(), PortError> {
+    while worker.turn()? == Turn::Going {}
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What other threads hand to a worker: sockets, bytes for a session, a group's batch, the order to stop.
+//!
+//! A queue without a lock, and a bell: the first message of a batch posts once to the worker's port, later
+//! ones find the bell rung. Bounded for everybody who can be told no; a socket or an order is never
+//! refused. Nothing here knows what the worker does with a message.
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+use crossbeam_queue::SegQueue;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use naksi_core::content::Ending;
+use naksi_core::id::{SessionId, Token};
+use naksi_core::reason::Reason;
+use naksi_os::port::{Port, Poster};
+
+/// Messages that a mailbox holds at most before senders are refused.
+const ENTRIES_MAX: usize = 65_536;
+/// Bytes that a mailbox holds at most before senders are refused.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// One message to a worker.
+pub(crate) enum Message<S> {
+    /// A connection that this worker shall own.
+    Adopt { socket: S, peer: SocketAddr },
+    /// Bytes for one session.
+    Send { to: SessionId, bytes: Bytes },
+    /// An end for one session.
+    End { id: SessionId, reason: Reason, ending: Ending },
+    /// A batch for the members of a group.
+    Batch { group: u64, bytes: Bytes, messages: u64 },
+    /// Every worker stands: begin to accept and to connect.
+    Begin,
+    /// Take nobody new in, let everybody go within this time.
+    Drain { within: Duration },
+}
+
+impl<S> Message<S> {
+    fn bytes(&self) -> usize {
+        match self {
+            Message::Send { bytes, .. } | Message::Batch { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// The messages of one worker.
+pub(crate) struct Mailbox<P: Port> {
+    queue: SegQueue<Message<P::Socket>>,
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+    rung: AtomicBool,
+    bell: OnceLock<P::Poster>,
+}
+
+impl<P: Port> Default for Mailbox<P> {
+    fn default() -> Self {
+        Self {
+            queue: SegQueue::new(),
+            entries: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            rung: AtomicBool::new(false),
+            bell: OnceLock::new(),
+        }
+    }
+}
+
+impl<P: Port> Mailbox<P> {
+    /// Under this token the bell's posts arrive.
+    pub(crate) fn token() -> Token {
+        Token::new(crate::dispatch::KIND_MAILBOX, 0, 0)
+    }
+
+    /// Hangs up the bell. What was put in before is found by the worker's first look.
+    pub(crate) fn hang(&self, bell: P::Poster) {
+        assert!(self.bell.set(bell).is_ok(), "a mailbox has one worker");
+    }
+
+    /// Whether it has room for something that can be refused.
+    pub(crate) fn has_room(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes.load(Ordering::Relaxed) < BYTES_MAX
+    }
+
+    /// Puts a message in and rings, unless the bell is rung already.
+    pub(crate) fn push(&self, message: Message<P::Socket>) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(message.bytes(), Ordering::Relaxed);
+        self.queue.push(message);
+        if let Some(bell) = self.bell.get()
+            && !self.rung.swap(true, Ordering::AcqRel)
+        {
+            // A port that is gone has a worker that is gone: the message is dropped with the mailbox.
+            bell.post(Self::token(), 0);
+        }
+    }
+
+    /// The worker heard the bell and looks in: what is put in from now on rings again.
+    pub(crate) fn heard(&self) {
+        // Reading the flag acquires what was pushed by whoever found it rung and so did not ring again.
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    /// The oldest message.
+    pub(crate) fn pop(&self) -> Option<Message<P::Socket>> {
+        let message = self.queue.pop()?;
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(message.bytes(), Ordering::Relaxed);
+        Some(message)
+    }
+}

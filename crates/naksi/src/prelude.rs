@@ -1,0 +1,22 @@
+//! What a server or a client needs at the top of its file.
+
+pub use crate::client::{Client, Retry};
+pub use crate::config::{Backend, Error, Result};
+pub use crate::conn::Conn;
+pub use crate::file::{FileDone, FileId};
+pub use crate::group::Group;
+pub use crate::remote::Remote;
+pub use crate::server::Server;
+pub use crate::service::Service;
+pub use crate::session::{Arrival, Session};
+pub use crate::stats::Stats;
+pub use bytes::Bytes;
+pub use naksi_core::content::Ending;
+pub use naksi_core::frame::Packet;
+pub use naksi_core::id::SessionId;
+pub use naksi_core::limits::{Heartbeat, Limits, Overflow};
+pub use naksi_core::reason::Reason;
+pub use naksi_core::send_queue::Sent;
+pub use naksi_core::session::Framing;
+pub use naksi_core::tick::Tick;
+pub use naksi_os::port::FileAccess;

@@ -1,0 +1,96 @@
+//! A door to a running service for any thread: send to a session, end it, broadcast to a group.
+//!
+//! A stale id is harmless: the message is counted and dropped by the worker (law 3). Nothing here knows
+//! which kind of port stands behind the service.
+
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi_core::content::Ending;
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+
+use crate::group::Group;
+use crate::stats::Stats;
+
+/// Why a message could not be handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandOver {
+    /// The worker's mailbox is full: it is not keeping up.
+    #[error("the worker's mailbox is full")]
+    Full,
+    /// The service has no such worker.
+    #[error("no worker of this service owns that session")]
+    NoWorker,
+}
+
+/// What a running service can do for other threads.
+pub(crate) trait Door: Send + Sync {
+    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver>;
+    fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver>;
+    fn broadcast(&self, group: &Group, bytes: Bytes, messages: u64) -> Result<(), HandOver>;
+    fn group(&self, number: u64) -> Group;
+    fn stats(&self) -> Stats;
+    fn drain(&self, within: Duration);
+}
+
+/// A door to a running service; cheap to clone.
+#[derive(Clone)]
+pub struct Remote(Arc<dyn Door>);
+
+impl Remote {
+    pub(crate) fn new(door: Arc<dyn Door>) -> Self {
+        Self(door)
+    }
+
+    /// Hands bytes to the session's worker. That they were handed over does not mean that the session still
+    /// lives; bytes of one thread for one session keep their order.
+    ///
+    /// # Errors
+    /// The worker's mailbox is full, or the id is of another service.
+    pub fn send(&self, to: SessionId, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
+        self.0.send(to, bytes.into())
+    }
+
+    /// Ends a session in order with [`Reason::Kicked`].
+    ///
+    /// # Errors
+    /// The id is of another service.
+    pub fn kick(&self, id: SessionId) -> Result<(), HandOver> {
+        self.end(id, Reason::Kicked)
+    }
+
+    /// Ends a session in order.
+    ///
+    /// # Errors
+    /// The id is of another service.
+    pub fn end(&self, id: SessionId, reason: Reason) -> Result<(), HandOver> {
+        self.0.end(id, reason, Ending::Flush)
+    }
+
+    /// Sends bytes to every member of a group: one post for each worker that has members.
+    ///
+    /// # Errors
+    /// A worker's mailbox is full; then nobody gets the bytes.
+    pub fn broadcast(&self, group: &Group, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
+        self.0.broadcast(group, bytes.into(), 1)
+    }
+
+    /// The service's group with this number.
+    pub fn group(&self, number: u64) -> Group {
+        self.0.group(number)
+    }
+
+    /// The service's counters now.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remote")
+    }
+}

@@ -1,0 +1,181 @@
+//! A server to be: where it listens, with how many workers, within which limits.
+//!
+//! Nothing happens before `start` or `run`.
+
+use core::net::SocketAddr;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use naksi_core::limits::Limits;
+use naksi_os::port::{ListenOptions, PortOptions};
+
+use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
+use crate::launch::{Plan, launch};
+use crate::service::Service;
+use crate::session::{Arrival, Factory, Session};
+
+/// Where a server listens when nobody says otherwise.
+pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
+
+/// A server to be (the lecture's `ServerService`, lecture 004).
+#[derive(Clone, Debug)]
+pub struct Server {
+    plan: Plan,
+    wrong: Option<Error>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// A server with the defaults: loopback port 7777, a worker for each processor, limits that protect.
+    pub fn new() -> Self {
+        Self { plan: Plan::default(), wrong: None }
+    }
+
+    /// A server as the environment says; see [`ENVIRONMENT`].
+    ///
+    /// # Errors
+    /// A variable that begins with `NAKSI_` and is unknown, or a value that makes no sense.
+    pub fn from_env() -> Result<Self> {
+        let mut server = Self::new();
+        for (name, value) in std::env::vars() {
+            match name.as_str() {
+                "NAKSI_LISTEN__ADDRESSES" => {
+                    server = value.split(',').fold(server, |server, address| server.listen(address.trim()));
+                }
+                "NAKSI_IO__WORKERS" => {
+                    let workers = value.parse();
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of workers"));
+                    server = server.workers(workers.map_err(wrong)?);
+                }
+                "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
+                _ if name.starts_with("NAKSI_") && name.contains("__") => return Err(unknown(&name)),
+                _ => {}
+            }
+        }
+        match server.wrong {
+            Some(wrong) => Err(wrong),
+            None => Ok(server),
+        }
+    }
+
+    /// Listens on an address too; the first call replaces the default. A name that stands for several
+    /// addresses (IPv4 and IPv6) is listened on with all of them.
+    #[must_use]
+    pub fn listen(mut self, address: impl ToSocketAddrs + std::fmt::Debug) -> Self {
+        match address.to_socket_addrs() {
+            Ok(addresses) => self.plan.listen.extend(addresses),
+            Err(error) => {
+                self.wrong =
+                    Some(Error::Config(format!("{address:?} is not an address to listen on: {error}")));
+            }
+        }
+        self
+    }
+
+    /// Worker threads, 1 to 256.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.plan.workers = workers;
+        self
+    }
+
+    /// Which completion port to use.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.plan.backend = backend;
+        self
+    }
+
+    /// The bounds of every session.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// Sizes of every worker's port.
+    #[must_use]
+    pub fn port_options(mut self, options: PortOptions) -> Self {
+        self.plan.port = options;
+        self
+    }
+
+    /// Options of every listener.
+    #[must_use]
+    pub fn listen_options(mut self, options: ListenOptions) -> Self {
+        self.plan.listener = options;
+        self
+    }
+
+    /// How long `run` lets sessions flush after the first signal.
+    #[must_use]
+    pub fn drain_within(mut self, within: Duration) -> Self {
+        self.plan.drain_within = within;
+        self
+    }
+
+    /// Makes each connection's session with this function.
+    pub fn session<S: Session>(
+        self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        self.session_with(move |_: &Arrival| make())
+    }
+
+    /// Makes each connection's session with this function, which is told who arrived.
+    pub fn session_with<S: Session>(
+        self,
+        make: impl Fn(&Arrival) -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        Ready { server: self, factory: make }
+    }
+}
+
+/// A server that knows how to make its sessions.
+#[derive(Debug)]
+#[must_use]
+pub struct Ready<F> {
+    server: Server,
+    factory: F,
+}
+
+impl<F: Factory> Ready<F> {
+    /// Opens the ports and the listeners; when this returns, clients are accepted.
+    ///
+    /// # Errors
+    /// An address that is taken or wrong, limits that make no sense, a system that refuses the port.
+    pub fn start(self) -> Result<Service> {
+        if let Some(wrong) = self.server.wrong {
+            return Err(wrong);
+        }
+        let mut plan = self.server.plan;
+        if plan.listen.is_empty() {
+            let default: SocketAddr = ADDRESS_DEFAULT.parse().expect("the default is an address");
+            plan.listen.push(default);
+        }
+        launch(plan, self.factory)
+    }
+
+    /// Starts, says on standard output where it listens, and serves until SIGTERM or Ctrl-C; then drains.
+    /// A second signal ends the process at once.
+    ///
+    /// # Errors
+    /// As for [`Ready::start`], or a worker that broke.
+    pub fn run(self) -> Result<()> {
+        let drain_within = self.server.plan.drain_within;
+        let service = self.start()?;
+        service.announce();
+        service.serve_until_signal(drain_within).map(drop)
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let known = ENVIRONMENT.iter().map(|(name, _)| *name);
+    let meant = nearest(name, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    Error::Config(format!("unknown environment variable {name}{meant}"))
+}

@@ -1,0 +1,211 @@
+//! A running service: where it listens, what it counts, how it ends.
+//!
+//! Dropping a service stops it at once; `stop` lets it drain. Nothing here knows which port is behind it.
+
+use core::net::SocketAddr;
+use std::fmt;
+use std::io::Write;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use naksi_os::port::PortError;
+
+use crate::config::{Error, Result};
+use crate::remote::{Door, Remote};
+use crate::stats::Stats;
+
+/// After the time to drain, workers have this long to cut what is left and to come home.
+const HOME_WITHIN: Duration = Duration::from_millis(2_500);
+
+/// What happens to a running service.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A worker's thread is at its end.
+    WorkerEnded(usize, Result<(), PortError>),
+}
+
+/// A running service (the lecture's `Service`, lecture 004).
+pub struct Service {
+    door: Arc<dyn Door>,
+    threads: Vec<JoinHandle<()>>,
+    happened: Receiver<Event>,
+    addresses: Vec<SocketAddr>,
+    backend: &'static str,
+    workers: usize,
+}
+
+impl Service {
+    pub(crate) fn new(
+        door: Arc<dyn Door>,
+        threads: Vec<JoinHandle<()>>,
+        happened: Receiver<Event>,
+        addresses: Vec<SocketAddr>,
+        backend: &'static str,
+    ) -> Self {
+        let workers = threads.len();
+        Self { door, threads, happened, addresses, backend, workers }
+    }
+
+    /// Where it listens, with the port numbers that the system picked.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What stands behind it: `uring`, `epoll` or `iocp`.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// Its worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A door for other threads.
+    pub fn remote(&self) -> Remote {
+        Remote::new(Arc::clone(&self.door))
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> Stats {
+        self.door.stats()
+    }
+
+    /// Says on standard output where it listens, one line for each address.
+    pub fn announce(&self) {
+        let mut out = std::io::stdout().lock();
+        for address in &self.addresses {
+            let Self { backend, workers, .. } = self;
+            let line = format!("naksi: listening on {address} backend={backend} workers={workers}\n");
+            // A closed standard output is no reason not to serve.
+            out.write_all(line.as_bytes()).and_then(|()| out.flush()).ok();
+        }
+    }
+
+    /// Takes nobody new in, lets sessions flush and say goodbye within this time, cuts the rest, and
+    /// returns the last counters when every worker is home.
+    pub fn stop(mut self, within: Duration) -> Stats {
+        self.finish(within).ok(); // A worker that broke has been logged; the counters tell the rest.
+        self.door.stats()
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then stops; a second signal ends the process at once with status 1.
+    ///
+    /// # Errors
+    /// The system allows no signal handler, or a worker broke (the others are stopped then).
+    pub fn serve_until_signal(mut self, drain_within: Duration) -> Result<Stats> {
+        let signals = Signals::watch()?;
+        loop {
+            match self.happened.recv_timeout(Duration::from_millis(20)) {
+                Err(RecvTimeoutError::Timeout) if !signals.seen() => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Ok(Event::WorkerEnded(index, ended)) => {
+                    self.finish(drain_within).ok(); // The first cause is the one to tell.
+                    let cause = ended.err().map_or_else(|| "it panicked".to_owned(), |error| error.text);
+                    return Err(Error::Worker(index, cause));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.finish(drain_within)?;
+                    return Err(Error::System("every worker has ended".into()));
+                }
+            }
+        }
+        self.finish(drain_within)?;
+        Ok(self.door.stats())
+    }
+
+    fn finish(&mut self, within: Duration) -> Result<()> {
+        self.door.drain(within);
+        let until = Instant::now() + within + HOME_WITHIN;
+        let mut result = Ok(());
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !thread.is_finished() {
+                tracing::error!(worker = index, "a worker does not come home; a callback may be blocking it");
+                continue;
+            }
+            if thread.join().is_err() {
+                result = Err(Error::Worker(index, "it panicked".into()));
+            }
+        }
+        while let Ok(Event::WorkerEnded(index, ended)) = self.happened.try_recv() {
+            if let Err(error) = ended {
+                tracing::error!(worker = index, %error, "a worker's port broke");
+                result = Err(Error::Worker(index, error.text));
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.finish(Duration::ZERO).ok(); // Nobody is left to be told.
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Service({:?}, {}, {} workers)", self.addresses, self.backend, self.workers)
+    }
+}
+
+/// SIGINT, SIGTERM, SIGHUP and the console events of Windows, counted.
+pub struct Signals {
+    count: Mutex<u32>,
+    changed: Condvar,
+}
+
+impl Signals {
+    /// Begins to count signals, once for the process.
+    ///
+    /// # Errors
+    /// The system allows no handler, or another library has taken it.
+    pub fn watch() -> Result<&'static Signals> {
+        static SIGNALS: OnceLock<Result<Signals>> = OnceLock::new();
+        let watched = SIGNALS.get_or_init(|| {
+            ctrlc::set_handler(|| {
+                if let Some(Ok(signals)) = SIGNALS.get() {
+                    signals.came();
+                }
+            })
+            .map_err(|error| Error::System(format!("no handler for signals: {error}")))?;
+            Ok(Signals { count: Mutex::new(0), changed: Condvar::new() })
+        });
+        watched.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether one has come.
+    pub fn seen(&self) -> bool {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) > 0
+    }
+
+    /// Waits for one, at most this long. Returns whether one has come.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(count, at_most, |count| *count == 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 > 0
+    }
+
+    fn came(&self) {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        if *count > 1 {
+            // Somebody who asks twice does not want to wait.
+            std::process::exit(1);
+        }
+        self.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signals(seen: {})", self.seen())
+    }
+}

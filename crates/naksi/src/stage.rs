@@ -1,0 +1,89 @@
+//! Where a user's callbacks are played: with a `Conn` in hand, and with a net under them.
+//!
+//! A panic in a callback ends its session and is counted; the worker goes on. Nothing here knows a port.
+
+use core::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use naksi_core::content::{Content, Ending, Outlet};
+use naksi_core::frame::Packet;
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+
+use crate::conn::Conn;
+use crate::desk::Desk;
+use crate::group::Membership;
+use crate::session::Session;
+
+/// One session's user and everything that its callbacks may reach.
+pub(crate) struct Stage<'a, S> {
+    pub(crate) user: &'a mut S,
+    pub(crate) desk: &'a mut Desk,
+    pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) id: SessionId,
+    pub(crate) peer: SocketAddr,
+}
+
+impl<S: Session> Stage<'_, S> {
+    /// Plays one callback. A panic ends the session and answers `otherwise`.
+    pub(crate) fn play<R>(
+        &mut self,
+        mut outlet: Outlet<'_>,
+        otherwise: R,
+        run: impl FnOnce(&mut S, &mut Conn<'_>) -> R,
+    ) -> R {
+        let mut conn = Conn {
+            outlet: outlet.reborrow(),
+            desk: self.desk,
+            memberships: self.memberships,
+            id: self.id,
+            peer: self.peer,
+        };
+        // The session's own state may be broken after a panic: it is ended and never called again but for
+        // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
+        match catch_unwind(AssertUnwindSafe(|| run(self.user, &mut conn))) {
+            Ok(result) => result,
+            Err(_) => {
+                self.desk.counters.handler_panics.add(1);
+                tracing::error!(session = %self.id, "a callback panicked; its session ends");
+                outlet.end(Reason::HandlerPanic, Ending::Now);
+                otherwise
+            }
+        }
+    }
+}
+
+impl<S: Session> Content for Stage<'_, S> {
+    fn on_connected(&mut self, outlet: Outlet<'_>) {
+        self.play(outlet, (), |user, conn| user.on_connected(conn));
+    }
+
+    fn on_recv(&mut self, outlet: Outlet<'_>, data: &[u8]) -> usize {
+        self.desk.counters.recv_bytes.add(data.len() as u64);
+        self.play(outlet, data.len(), |user, conn| {
+            let consumed = user.on_recv(conn, data);
+            assert!(consumed <= data.len(), "on_recv consumed {consumed} of {} bytes", data.len());
+            consumed
+        })
+    }
+
+    fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>) {
+        self.desk.counters.recv_bytes.add(packet.frame.len() as u64);
+        self.desk.counters.packets.add(1);
+        self.play(outlet, (), |user, conn| user.on_packet(conn, packet));
+    }
+
+    fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize) {
+        self.desk.counters.sent_bytes.add(bytes as u64);
+        self.play(outlet, (), |user, conn| user.on_sent(conn, bytes));
+    }
+
+    fn on_disconnected(&mut self, reason: Reason) {
+        self.desk.groups.leave_all(self.id, self.memberships);
+        self.desk.counters.ended(reason);
+        if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
+            self.desk.counters.handler_panics.add(1);
+            tracing::error!(session = %self.id, "on_disconnected panicked");
+        }
+    }
+}

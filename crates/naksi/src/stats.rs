@@ -1,0 +1,165 @@
+//! Counters: written by one worker each, read by anybody without a lock.
+//!
+//! Nothing here decides anything; a figure may be a few microseconds old.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use naksi_core::admission::Denied;
+use naksi_core::reason::Reason;
+use naksi_os::port::Ledger;
+
+/// A number that one thread writes and all may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it. Only the owning worker does, so no atomic addition is paid for.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, less: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(less), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters of one worker.
+        #[derive(Debug)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)*
+            ended: Box<[Counter]>,
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                let ended = Reason::ALL.iter().map(|_| Counter::default()).collect();
+                Self { $($name: Counter::default(),)* ended }
+            }
+        }
+
+        /// The counters of a service at one moment, all workers together.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Ended sessions by reason; reasons that never occurred are left out.
+            pub ended: BTreeMap<&'static str, u64>,
+        }
+
+        impl Stats {
+            pub(crate) fn add(&mut self, counters: &Counters) {
+                $(self.$name += counters.$name.value();)*
+                for reason in Reason::ALL {
+                    let count = counters.ended[*reason as usize].value();
+                    if count > 0 {
+                        *self.ended.entry(reason.name()).or_default() += count;
+                    }
+                }
+            }
+        }
+
+        impl fmt::Display for Stats {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(writeln!(f, "{:<24} {}", stringify!($name), self.$name)?;)*
+                for (reason, count) in &self.ended {
+                    writeln!(f, "ended.{reason:<18} {count}")?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sessions whose slot is taken now.
+    live,
+    /// Sessions that were told that they are connected, since the start.
+    connected_total,
+    /// Sessions that were told that they are over, since the start.
+    disconnected_total,
+    /// Connections refused because the service is full.
+    refused_full_total,
+    /// Connections refused because their address has its share.
+    refused_address_total,
+    /// Connections refused because too many came in a second.
+    refused_rate_total,
+    /// How often accepting paused because the system had no descriptor or no memory.
+    accept_pauses_total,
+    /// Connections being made now (client services).
+    connecting,
+    /// Connections still to be made (client services).
+    waiting,
+    /// Attempts to connect that failed.
+    connect_failures_total,
+    /// Connections that were given up after their last attempt.
+    given_up_total,
+    /// Bytes shown to handlers.
+    recv_bytes,
+    /// Bytes taken by the kernel.
+    sent_bytes,
+    /// Whole frames shown to handlers.
+    packets,
+    /// Messages broadcast by this worker's sessions.
+    broadcasts,
+    /// Messages queued for members by broadcasts.
+    deliveries,
+    /// Batches posted to other workers by broadcasts.
+    posts,
+    /// Messages that the overflow policy dropped.
+    dropped,
+    /// Callbacks that panicked.
+    handler_panics,
+    /// Messages from elsewhere that met no live session.
+    stale_total,
+    /// Turns of the worker's loop.
+    turns,
+    /// Completions taken from the port.
+    completions,
+    /// System calls of the port to submit and to wait.
+    enters,
+    /// Handles open in the port.
+    handles,
+    /// Operations in flight in the port.
+    in_flight,
+    /// Receive leases in somebody's hands.
+    leases_out,
+    /// How often a receive found the pool empty.
+    starved_total,
+}
+
+impl Counters {
+    pub(crate) fn ended(&self, reason: Reason) {
+        self.disconnected_total.add(1);
+        self.ended[reason as usize].add(1);
+    }
+
+    pub(crate) fn refused(&self, why: Denied) {
+        match why {
+            Denied::SessionsMax => self.refused_full_total.add(1),
+            Denied::AddressMax => self.refused_address_total.add(1),
+            Denied::RateMax => self.refused_rate_total.add(1),
+        }
+    }
+
+    /// Copies what the port holds.
+    pub(crate) fn mirror(&self, ledger: &Ledger) {
+        self.completions.set(ledger.completions_total);
+        self.enters.set(ledger.enters_total);
+        self.handles.set(ledger.handles as u64);
+        self.in_flight.set(ledger.in_flight as u64);
+        self.leases_out.set(ledger.leases_out as u64);
+        self.starved_total.set(ledger.starved_total);
+    }
+}

@@ -1,0 +1,324 @@
+//! The river on one page: ask, wait, take what came, let timers fire, ask again.
+//!
+//! A worker owns one port and the sessions that were placed on it. Everything it does happens in
+//! [`Worker::turn`], so a thread that loops over turns and a simulation that steps them run the same
+//! engine. It names no system and makes no system call but through its port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi_core::completion::Completion;
+use naksi_core::id::{SessionId, Token};
+use naksi_core::session::{self, Context, Request};
+use naksi_core::spares::Spares;
+use naksi_core::table::Table;
+use naksi_core::tick::Tick;
+use naksi_core::timer::{TimerKey, TimerWheel};
+use naksi_os::port::{Port, PortError, Tide};
+
+use crate::connector::Dialer;
+use crate::desk::{Desk, Due};
+use crate::file::Files;
+use crate::group::{LocalGroups, Membership};
+use crate::hub::Hub;
+use crate::listener::Listener;
+use crate::mailbox::Mailbox;
+use crate::remote::Door;
+use crate::session::Factory;
+use crate::shutdown::Stopping;
+use crate::stage::Stage;
+
+/// A room's batch leaves at the latest after this many completions, however busy the port is.
+const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
+/// A batch that another worker had no room for is offered again after this long.
+const POSTPONED_AGAIN: Duration = Duration::from_millis(1);
+
+/// Whether a worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do, now or later.
+    Going,
+    /// Everything is drained and closed; the port can be dropped.
+    Finished,
+}
+
+/// One session and what the worker keeps beside it.
+pub(crate) struct Entry<S> {
+    pub(crate) id: SessionId,
+    pub(crate) session: session::Session,
+    pub(crate) user: S,
+    pub(crate) peer: core::net::SocketAddr,
+    pub(crate) memberships: Vec<Membership>,
+    /// The deadline timer that is set, and for when.
+    pub(crate) timer: Option<(TimerKey, Tick)>,
+    /// Which of a client's connections it is.
+    pub(crate) dialled: Option<u32>,
+    /// Whether it stands in the list of those to be asked.
+    pub(crate) touched: bool,
+}
+
+/// One worker of a service.
+pub struct Worker<P: Port, F: Factory> {
+    pub(crate) index: usize,
+    pub(crate) port: P,
+    pub(crate) hub: Arc<Hub<P>>,
+    pub(crate) factory: Arc<F>,
+    pub(crate) sessions: Table<Entry<F::Session>>,
+    pub(crate) spares: Spares,
+    pub(crate) desk: Desk,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) dialer: Option<Dialer>,
+    pub(crate) stopping: Option<Stopping>,
+    pub(crate) arrivals: u64,
+    pub(crate) begun: bool,
+    touched: Vec<(u32, u32)>,
+    caught: Vec<Completion>,
+    since_flush: usize,
+    tide: Tide,
+    due: Vec<Due>,
+    pub(crate) members: Vec<SessionId>,
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// A worker on a port of its own. It accepts and connects nothing before [`Hub::begin`].
+    pub fn new(index: usize, port: P, hub: Arc<Hub<P>>, factory: Arc<F>) -> Self {
+        hub.mailboxes[index].hang(port.poster());
+        let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
+        let desk = Desk {
+            now: port.now(),
+            wheel: TimerWheel::default(),
+            groups: LocalGroups::new(index, hub.limits.send_queue_bytes_max),
+            files: Files::default(),
+            door,
+            counters: Arc::clone(&hub.counters[index]),
+        };
+        Self {
+            index,
+            port,
+            sessions: Table::new(SessionId::SLOTS_MAX as usize),
+            hub,
+            factory,
+            spares: Spares::default(),
+            desk,
+            listeners: Vec::new(),
+            dialer: None,
+            stopping: None,
+            arrivals: 0,
+            begun: false,
+            touched: Vec::new(),
+            caught: Vec::new(),
+            since_flush: 0,
+            // The first turn only looks: a message may have been put in before the bell was hung.
+            tide: Tide::More,
+            due: Vec::new(),
+            members: Vec::new(),
+        }
+    }
+
+    /// One turn of the river.
+    ///
+    /// # Errors
+    /// The port is broken; the worker cannot go on.
+    pub fn turn(&mut self) -> Result<Turn, PortError> {
+        let until = self.sleep_until();
+        let mut caught = std::mem::take(&mut self.caught);
+        self.tide = self.port.wait(&mut caught, until)?;
+        self.desk.now = self.port.now();
+        self.since_flush += caught.len();
+        for completion in caught.drain(..) {
+            self.dispatch(completion);
+            if self.desk.groups.is_full() {
+                self.flush_groups();
+            }
+        }
+        self.caught = caught;
+        if !self.begun {
+            self.read_mailbox();
+        }
+        self.fire_timers();
+        self.carry_out_file_wishes();
+        // Replies leave after every slice of completions, while their sessions are still warm in the cache;
+        // a room's batch waits until the port is dry, so that it carries as much as it can.
+        if self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH {
+            self.flush_groups();
+            self.since_flush = 0;
+        }
+        self.ask_touched();
+        self.desk.counters.turns.add(1);
+        self.desk.counters.mirror(&self.port.ledger());
+        Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
+    }
+
+    /// How long the port may wait for the kernel.
+    fn sleep_until(&self) -> Option<Tick> {
+        if self.tide == Tide::More {
+            return Some(Tick::ZERO);
+        }
+        let postponed = self.desk.groups.is_dirty().then(|| self.desk.now + POSTPONED_AGAIN);
+        self.desk.wheel.next().into_iter().chain(postponed).min()
+    }
+
+    /// The worker's port, for its ledger.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// Sessions whose slot is taken.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Runs something on one session, then draws the conclusions. `None`: the name is stale.
+    pub(crate) fn with_session<R>(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        run: impl FnOnce(&mut session::Session, &mut Context<'_>, &mut Stage<'_, F::Session>) -> R,
+    ) -> Option<R> {
+        let entry = self.sessions.get_mut(slot, generation)?;
+        let mut cx = Context { now: self.desk.now, limits: &self.hub.limits, spares: &mut self.spares };
+        let mut stage = Stage {
+            user: &mut entry.user,
+            desk: &mut self.desk,
+            memberships: &mut entry.memberships,
+            id: entry.id,
+            peer: entry.peer,
+        };
+        let result = run(&mut entry.session, &mut cx, &mut stage);
+        if !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push((slot, generation));
+        }
+        Some(result)
+    }
+
+    /// Asks every session that was touched what it wants, and hands it to the port.
+    pub(crate) fn ask_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for (slot, generation) in touched.drain(..) {
+            self.ask(slot, generation);
+        }
+        // Asking touches nobody, so the list that was emptied is the list to keep.
+        self.touched = touched;
+    }
+
+    fn ask(&mut self, slot: u32, generation: u32) {
+        let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
+        entry.touched = false;
+        if entry.session.over().is_some() {
+            self.retire(slot, generation);
+            return;
+        }
+        while let Some(request) = entry.session.register(self.desk.now) {
+            match request {
+                Request::Submit(verb, op) => {
+                    let token = Token::new(verb as u8, slot, generation);
+                    if let Err(refused) = self.port.submit(token, op) {
+                        unreachable!("a session asks only for what its port can do: {}", refused.why);
+                    }
+                }
+                Request::Cancel(verb) => self.port.cancel(Token::new(verb as u8, slot, generation)),
+            }
+        }
+        let wanted = entry.session.deadline(&self.hub.limits);
+        // A deadline that moved away is looked at when the old timer fires; only a nearer one is set anew.
+        match (wanted, entry.timer) {
+            (Some(wanted), Some((_, set))) if set <= wanted => {}
+            (Some(wanted), set) => {
+                if let Some((key, _)) = set {
+                    self.desk.wheel.cancel(key);
+                }
+                let key = self.desk.wheel.set(wanted, Due::Deadline { slot, generation });
+                entry.timer = Some((key, wanted));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.desk.wheel.expire(self.desk.now, |fired| due.push(fired));
+        for fired in due.drain(..) {
+            match fired {
+                Due::Deadline { slot, generation } => {
+                    if let Some(entry) = self.sessions.get_mut(slot, generation) {
+                        entry.timer = None;
+                    }
+                    self.with_session(slot, generation, |session, cx, stage| {
+                        session.check_deadline(cx, stage);
+                    });
+                }
+                Due::User { slot, generation, tag } => self.play_timer(slot, generation, tag),
+                Due::Accept { listener } => self.resume_accept(listener as usize),
+                Due::Connect => self.register_connects(),
+                Due::DrainOver => self.end_drain(),
+            }
+        }
+        self.due = due;
+    }
+
+    fn play_timer(&mut self, slot: u32, generation: u32, tag: u32) {
+        self.with_session(slot, generation, |session, cx, stage| {
+            if session.is_live() {
+                session.with_outlet(cx, stage, |stage, outlet| {
+                    stage.play(outlet, (), |user, conn| {
+                        crate::session::Session::on_timer(user, conn, tag);
+                    });
+                });
+            }
+        });
+    }
+
+    /// Sends what groups gathered: to local members by reference, to other workers once each.
+    pub(crate) fn flush_groups(&mut self) {
+        for number in self.desk.groups.take_dirty() {
+            let Some(group) = self.desk.groups.group(number) else { continue };
+            let others = || group.workers().filter(|worker| *worker != self.index);
+            if others().any(|worker| !self.hub.mailboxes[worker].has_room()) {
+                // Somebody is not keeping up: the batch waits for the next flush, and grows until it is full.
+                self.desk.groups.postpone(number);
+                continue;
+            }
+            let Some(flushed) = self.desk.groups.freeze(number) else { continue };
+            self.desk.counters.broadcasts.add(flushed.messages);
+            for worker in others() {
+                self.desk.counters.posts.add(1);
+                self.hub.mailboxes[worker].push(crate::mailbox::Message::Batch {
+                    group: number,
+                    bytes: flushed.bytes.clone(),
+                    messages: flushed.messages,
+                });
+            }
+            self.deliver(number, &flushed.bytes, flushed.messages, Some(flushed.epoch));
+            self.desk.groups.tidy(number);
+        }
+    }
+
+    /// Queues a batch for every local member. `epoch`: of a local batch, of which members may have a part.
+    pub(crate) fn deliver(&mut self, number: u64, bytes: &bytes::Bytes, messages: u64, epoch: Option<u64>) {
+        let mut members = std::mem::take(&mut self.members);
+        self.desk.groups.members_into(number, &mut members);
+        self.desk.counters.deliveries.add(messages * members.len() as u64);
+        for member in &members {
+            self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+                let shown = epoch.map_or(0, |epoch| {
+                    let mut mine = stage.memberships.iter();
+                    mine.find(|mine| mine.number() == number).map_or(0, |mine| mine.shown(epoch))
+                });
+                if shown < bytes.len() {
+                    session.with_outlet(cx, stage, |_, mut outlet| outlet.send_shared(&bytes.slice(shown..)));
+                }
+            });
+        }
+        self.members = members;
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox<P> {
+        &self.hub.mailboxes[self.index]
+    }
+}
+
+impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Worker({}, {} sessions)", self.index, self.sessions.len())
+    }
+}
