@@ -86,7 +86,9 @@ fn set_up(options: &PortOptions) -> Result<IoUring, PortError> {
         match (error.raw_os_error(), style) {
             (Some(libc::EINVAL), Style::Deferred) => style = Style::Cooperative,
             (Some(libc::EINVAL), Style::Cooperative) => style = Style::Plain,
-            (Some(libc::ENOMEM), _) if submission > SUBMISSION_ENTRIES_MIN => {
+            (Some(libc::ENOMEM), _)
+                if submission > SUBMISSION_ENTRIES_MIN || completion > COMPLETION_ENTRIES_MIN =>
+            {
                 submission = (submission / 2).max(SUBMISSION_ENTRIES_MIN);
                 completion = (completion / 2).max(COMPLETION_ENTRIES_MIN).max(submission * 2);
                 tracing::warn!(submission, completion, "no memory for the ring: trying a smaller one");
