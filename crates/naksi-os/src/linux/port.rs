@@ -1,4 +1,430 @@
-//! The io_uring port.
-/// The port.
-#[derive(Debug)]
-pub struct Port;
+//! The io_uring port: wishes go into one ring, completions come out of it, on one thread.
+//!
+//! `submit` writes a submission entry and makes no system call unless the ring is full; `wait` hands all of
+//! them over and waits, in one `io_uring_enter(2)`, and goes on reaping while the kernel says that there is
+//! more. Multishot receives and accepts that the kernel ends early are asked for again in here; a receive
+//! that found the pool empty is parked until a lease comes home. Nothing here knows a session.
+
+// UNSAFETY: submission entries hold addresses; what they point to is owned by the in-flight table.
+#![expect(unsafe_code, reason = "submission entries hold addresses")]
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use io_uring::squeue::Entry;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode};
+use naksi_core::completion::Completion;
+use naksi_core::ended::OsError;
+use naksi_core::id::{Handle, Token, TokenMap};
+use naksi_core::lease::LeasePool;
+use naksi_core::op::{Op, ShutdownHow};
+use naksi_core::tick::Tick;
+
+use super::buffers::Buffers;
+use super::op::{Flight, Parcel, Wish};
+use super::poster::{Inbox, Poster};
+use super::socket::{self, Descriptor, Socket};
+use super::{error, ext, file};
+use crate::handles::{HandleKind, HandleTable, Lane};
+use crate::in_flight::{InFlight, Key};
+use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+
+/// The ring's own operations; an in-flight key is never below 2^32.
+pub(super) const WAKE: u64 = 1;
+pub(super) const CANCEL: u64 = 2;
+
+/// A completion port on io_uring. Opened by the thread that will own it.
+pub struct Port {
+    pub(super) ring: IoUring,
+    pub(super) features: ext::Features,
+    pub(super) catch_max: usize,
+    pub(super) handles: HandleTable<Descriptor>,
+    pub(super) flights: InFlight<Flight>,
+    pub(super) tokens: TokenMap<Token, Key>,
+    pub(super) pool: LeasePool,
+    /// `None` only while the port is dropped.
+    pub(super) buffers: Option<Buffers>,
+    /// Receives that found the pool empty, the first to come home first.
+    pub(super) parked: VecDeque<Key>,
+    /// Results that no kernel has to give: a cancelled parked receive, a socket that could not be made.
+    pub(super) local: VecDeque<(Key, i32)>,
+    /// Entries for which the ring had no room even after it was handed over.
+    pub(super) backlog: VecDeque<Entry>,
+    pub(super) spent: Vec<Parcel>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) posts: Vec<(Token, u64)>,
+    pub(super) posts_given: usize,
+    /// Why the ring can be used no more; told by the next wait.
+    pub(super) broken: Option<PortError>,
+    /// The port is being dropped: nothing is asked for again.
+    pub(super) ending: bool,
+    pub(super) counters: Ledger,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port").field("backend", &"uring").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+/// All ports of a process count from the moment at which the first of them asked (law 11).
+pub(super) fn now() -> Tick {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
+}
+
+impl Port {
+    /// Opens a port on the thread that will own it: only this thread may use the ring.
+    ///
+    /// # Errors
+    /// One line that names the cause: io_uring refused (`io_uring_setup(2)`), a kernel older than Linux 6.0,
+    /// no memory or no descriptor left.
+    pub fn open(options: &PortOptions) -> Result<Self, PortError> {
+        if options.lease_count == 0 || options.lease_count > 1 << 15 || options.lease_bytes == 0 {
+            let text = "the receive pool needs 1 to 32768 buffers of at least one byte".to_owned();
+            return Err(PortError { text, code: libc::EINVAL });
+        }
+        now();
+        let (ring, features) = ext::open(options)?;
+        let inbox = Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
+        let mut pool = LeasePool::new(options.lease_count, options.lease_bytes);
+        let buffers = Buffers::open(&ring, &mut pool).map_err(|error| ext::no_buffer_ring(&error))?;
+        let mut port = Self {
+            ring,
+            features,
+            catch_max: options.catch_max.max(1),
+            handles: HandleTable::default(),
+            flights: InFlight::default(),
+            tokens: TokenMap::default(),
+            pool,
+            buffers: Some(buffers),
+            parked: VecDeque::new(),
+            local: VecDeque::new(),
+            backlog: VecDeque::new(),
+            spent: Vec::new(),
+            inbox,
+            posts: Vec::new(),
+            posts_given: 0,
+            broken: None,
+            ending: false,
+            counters: Ledger::default(),
+        };
+        port.watch_inbox();
+        Ok(port)
+    }
+
+    pub(super) fn watch_inbox(&mut self) {
+        // Every write to the event triggers a multishot poll, so the event's count is never read.
+        let poll = opcode::PollAdd::new(Fd(self.inbox.event()), libc::POLLIN as u32).multi(true).build();
+        self.push(poll.user_data(WAKE));
+    }
+
+    /// Checks a wish and takes its lane. Nothing has changed if it is refused.
+    fn reserve(&mut self, op: &Op) -> Result<RawFd, Refusal> {
+        let (handle, kind, lane) = match op {
+            Op::Connect { .. } | Op::Close { .. } => return Ok(-1),
+            Op::Timeout { .. } if self.features.timeouts => return Ok(-1),
+            Op::Timeout { .. } => return Err(Refusal::Unsupported),
+            Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
+            Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
+            Op::Send { batch, .. } if batch.is_empty() => return Err(Refusal::Empty),
+            Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
+            Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
+            Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Sync { .. } if !self.features.files => {
+                return Err(Refusal::Unsupported);
+            }
+            Op::ReadAt { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
+            Op::WriteAt { bytes, .. } if bytes.is_empty() => return Err(Refusal::Empty),
+            Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
+                (*file, HandleKind::File, Lane::Shared)
+            }
+            Op::RecvFrom { .. } | Op::SendTo { .. } if !self.features.datagrams => {
+                return Err(Refusal::Unsupported);
+            }
+            Op::RecvFrom { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
+            Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
+            Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
+        };
+        self.handles.begin(handle, kind, lane).map(Descriptor::raw)
+    }
+
+    /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
+    fn board(&mut self, op: Op, descriptor: RawFd) -> (Flight, Option<i32>) {
+        let mut early = None;
+        let mut descriptor = descriptor;
+        let wish = match op {
+            Op::Accept { listener } => Wish::Accept { listener },
+            Op::Connect { remote } => {
+                let mut parcel = self.parcel();
+                parcel.set_remote(remote);
+                let socket = socket::stream(remote).map_err(|errno| early = Some(-errno)).ok();
+                descriptor = socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                Wish::Connect { socket, parcel }
+            }
+            Op::Recv { socket } => Wish::Recv { socket },
+            Op::Send { socket, batch } => {
+                let parcel = (batch.pieces() > 1).then(|| self.parcel());
+                Wish::Send { socket, batch, parcel }
+            }
+            Op::Shutdown { socket, how } => {
+                let entry = self.handles.any_mut(socket).expect("its lane was just taken");
+                entry.ended_write = true;
+                entry.ended_both |= how == ShutdownHow::Both;
+                if how == ShutdownHow::Both {
+                    // A parked receive would learn of it only when a lease comes home.
+                    self.end_parked(socket);
+                }
+                Wish::Shutdown { socket, how }
+            }
+            Op::Close { .. } => unreachable!("a close is boarded by `close`"),
+            Op::ReadAt { file, offset, buffer } => Wish::ReadAt { file, offset, buffer },
+            Op::WriteAt { file, offset, bytes } => Wish::WriteAt { file, offset, bytes },
+            Op::Sync { file } => Wish::Sync { file },
+            Op::RecvFrom { socket, buffer } => Wish::RecvFrom { socket, buffer, parcel: self.parcel() },
+            Op::SendTo { socket, remote, bytes } => {
+                let mut parcel = self.parcel();
+                parcel.set_remote(remote);
+                Wish::SendTo { socket, bytes, parcel }
+            }
+            Op::Timeout { at } => {
+                let span = at.since(now());
+                let mut parcel = self.parcel();
+                parcel.set_span(span);
+                // A point that has passed needs no timer.
+                early = span.is_zero().then_some(-libc::ETIME);
+                Wish::Timeout { parcel }
+            }
+        };
+        (Flight { descriptor, cancelled: false, wish }, early)
+    }
+
+    fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
+        let key = self.flights.start(token, flight);
+        self.tokens.insert(token, key);
+        match early {
+            Some(result) => self.local.push_back((key, result)),
+            None => self.arm(key, true),
+        }
+    }
+
+    pub(super) fn arm(&mut self, key: Key, first: bool) {
+        let (_, flight) = self.flights.running(key).expect("only running flights are armed");
+        let entry = flight.entry(first).user_data(key.to_u64());
+        self.push(entry);
+    }
+
+    fn parcel(&mut self) -> Parcel {
+        self.spent.pop().unwrap_or_else(Parcel::new)
+    }
+}
+
+/// The way from here into the kernel.
+impl Port {
+    /// Writes an entry into the ring. A full ring is handed over first; nothing is ever dropped.
+    pub(super) fn push(&mut self, entry: Entry) {
+        if self.backlog.is_empty() && self.try_push(&entry) {
+            return;
+        }
+        self.backlog.push_back(entry);
+        if self.broken.is_none() {
+            self.broken = self.enter(0, None).err();
+        }
+        self.pump();
+    }
+
+    fn pump(&mut self) {
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.try_push(&entry) {
+                self.backlog.push_front(entry);
+                return;
+            }
+        }
+    }
+
+    fn try_push(&mut self, entry: &Entry) -> bool {
+        // SAFETY: law 2: what the entry points to is owned by the in-flight table until its last completion.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// One system call: hands all entries over, and waits for `want` completions at most until `until`.
+    pub(super) fn enter(&mut self, want: usize, until: Option<Tick>) -> Result<(), PortError> {
+        self.counters.enters_total += 1;
+        let submitter = self.ring.submitter();
+        let outcome = match until {
+            Some(until) if want > 0 => {
+                let span = Timespec::from(until.since(now()));
+                submitter.submit_with_args(want, &SubmitArgs::new().timespec(&span))
+            }
+            _ => submitter.submit_and_wait(want),
+        };
+        let Err(error) = outcome else { return Ok(()) };
+        match error.raw_os_error() {
+            // A signal, the deadline, and a kernel that wants to be reaped first: the caller's loop goes on.
+            Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
+            Some(libc::EBADR) => Err(ext::refusal("the kernel lost completions for want of memory", &error)),
+            _ => Err(ext::refusal("the ring cannot be entered", &error)),
+        }
+    }
+
+    /// Waits for a completion, or only hands entries over if a post has come in meanwhile.
+    fn sleep(&mut self, until: Option<Tick>) -> Result<(), PortError> {
+        let want = usize::from(self.inbox.fall_asleep());
+        let outcome = self.enter(want, until);
+        self.inbox.wake_up();
+        outcome
+    }
+
+    /// Whether the kernel has completions for us that an enter would bring.
+    fn kernel_owes(&mut self) -> bool {
+        let submission = self.ring.submission();
+        submission.taskrun() || submission.cq_overflow()
+    }
+
+    fn must_enter(&mut self) -> bool {
+        !self.backlog.is_empty() || !self.ring.submission().is_empty() || self.kernel_owes()
+    }
+
+    /// Not while a receive that was parked could be served, nor while wishes are left on this side.
+    fn may_sleep(&self) -> bool {
+        let servable = !self.parked.is_empty() && self.buffers.as_ref().is_some_and(|held| held.with_kernel() > 0);
+        !servable && self.backlog.is_empty()
+    }
+
+    fn tide(&mut self) -> Tide {
+        let here = !self.local.is_empty() || self.posts_given < self.posts.len() || self.inbox.is_filled();
+        if here || self.kernel_owes() || !self.ring.completion().is_empty() { Tide::More } else { Tide::Dry }
+    }
+}
+
+impl crate::port::Port for Port {
+    type Poster = Poster;
+    type Socket = Socket;
+
+    fn backend(&self) -> &'static str {
+        "uring"
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), OsError> {
+        let (owned, local) = socket::listen(address, options)?;
+        Ok((self.handles.insert(HandleKind::Listener, Descriptor::new(owned)), local))
+    }
+
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
+        let (owned, local) = socket::datagram(address)?;
+        Ok((self.handles.insert(HandleKind::Datagram, Descriptor::new(owned)), local))
+    }
+
+    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
+        let owned = file::open(path, access)?;
+        Ok(self.handles.insert(HandleKind::File, Descriptor::new(owned)))
+    }
+
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
+        match self.handles.resource(file, HandleKind::File) {
+            Ok(descriptor) => file::size_bytes(descriptor.owned()),
+            Err(_) => Err(error::os_error(libc::EBADF)),
+        }
+    }
+
+    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+        self.handles.resource(socket, HandleKind::Stream)?;
+        self.handles.remove(socket).map(Socket)
+    }
+
+    fn adopt(&mut self, socket: Socket) -> Handle {
+        self.handles.insert(HandleKind::Stream, socket.0)
+    }
+
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+        if self.tokens.contains_key(&token) {
+            return Err(Refused { op, why: Refusal::TokenInUse });
+        }
+        if let Op::Close { handle } = op {
+            let descriptor = match self.handles.remove(handle) {
+                Ok(descriptor) => descriptor.into_owned(),
+                Err(why) => return Err(Refused { op, why }),
+            };
+            let raw = descriptor.as_raw_fd();
+            self.launch(token, Flight { descriptor: raw, cancelled: false, wish: Wish::Close { descriptor } }, None);
+            return Ok(());
+        }
+        let descriptor = match self.reserve(&op) {
+            Ok(descriptor) => descriptor,
+            Err(why) => return Err(Refused { op, why }),
+        };
+        let (flight, early) = self.board(op, descriptor);
+        self.launch(token, flight, early);
+        Ok(())
+    }
+
+    fn cancel(&mut self, token: Token) {
+        let Some(key) = self.tokens.get(&token).copied() else { return };
+        let (_, flight) = self.flights.running(key).expect("every token in flight names a running flight");
+        // A close is never called off: the handle is gone already, and closing takes no time.
+        if flight.cancelled || matches!(flight.wish, Wish::Close { .. }) {
+            return;
+        }
+        flight.cancelled = true;
+        if let Wish::Recv { socket } = flight.wish
+            && self.end_parked(socket)
+        {
+            return;
+        }
+        self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
+    }
+
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+        let start = caught.len();
+        let full = start + self.catch_max;
+        loop {
+            self.refill();
+            self.pump();
+            self.catch(caught, full);
+            let passed = caught.len() == start && until.is_some_and(|until| now() >= until);
+            if caught.len() == start && !passed && self.may_sleep() {
+                self.sleep(until)?;
+            } else if self.must_enter() {
+                self.enter(0, None)?;
+            }
+            self.catch(caught, full);
+            while caught.len() < full && self.kernel_owes() {
+                self.enter(0, None)?;
+                self.catch(caught, full);
+            }
+            if let Some(error) = self.broken.clone() {
+                return Err(error);
+            }
+            if caught.len() > start || passed {
+                return Ok(self.tide());
+            }
+        }
+    }
+
+    fn now(&self) -> Tick {
+        now()
+    }
+
+    fn poster(&self) -> Poster {
+        Poster::new(&self.inbox)
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger {
+            handles: self.handles.open(),
+            in_flight: self.flights.len(),
+            leases_out: self.pool.out(),
+            lease_size: self.pool.size(),
+            ..self.counters
+        }
+    }
+}

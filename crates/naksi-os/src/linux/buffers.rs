@@ -1,0 +1,146 @@
+//! The ring of receive buffers from which the kernel takes one when bytes have arrived.
+//!
+//! The ring is shared memory as `io_uring_register_buf_ring(3)` describes it: entries that we write, and a
+//! tail that we publish. A buffer that is with the kernel is a raw pointer in a table here, and nothing
+//! else in the program knows its address, until a completion names its number. Knows no operation.
+
+// UNSAFETY: the memory of the ring and of the buffers in it is shared with the kernel.
+#![expect(unsafe_code, reason = "memory is shared with the kernel here")]
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+use io_uring::{IoUring, Submitter};
+use naksi_core::lease::{Buffer, LeasePool};
+
+/// The number under which the kernel knows the ring.
+pub(super) const GROUP: u16 = 0;
+
+/// The ring, and the buffers that the kernel holds.
+pub(super) struct Buffers {
+    ring: NonNull<BufRingEntry>,
+    ring_bytes: usize,
+    mask: u16,
+    /// Where the next entry goes; published by `publish`.
+    tail: u16,
+    published: u16,
+    /// By number: the buffers that are with the kernel.
+    held: Vec<Option<NonNull<[u8]>>>,
+    held_count: usize,
+}
+
+impl Buffers {
+    /// Maps the ring, tells the kernel about it and fills it with every buffer of the pool.
+    ///
+    /// The pool's memory is written once here, so that it is all there when the first byte arrives and what
+    /// a session costs later can be told from what the pool costs.
+    pub(super) fn open(ring: &IoUring, pool: &mut LeasePool) -> io::Result<Self> {
+        let entries = u16::try_from(pool.size().next_power_of_two())
+            .ok()
+            .filter(|entries| *entries <= 1 << 15)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let ring_bytes = usize::from(entries) * size_of::<BufRingEntry>();
+        let flags = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_POPULATE;
+        // SAFETY: mmap(2): "If addr is NULL, then the kernel chooses the (page-aligned) address", so no
+        // memory of ours is replaced.
+        let mapped = unsafe {
+            libc::mmap(ptr::null_mut(), ring_bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(mapped.cast::<BufRingEntry>()).expect("a mapping is not at zero");
+        let held = vec![None; pool.size()];
+        let mut buffers =
+            Self { ring: base, ring_bytes, mask: entries - 1, tail: 0, published: 0, held, held_count: 0 };
+        // SAFETY: law 10: the mapping stays until the port has unregistered it, or for ever.
+        let registered =
+            unsafe { ring.submitter().register_buf_ring_with_flags(mapped as u64, entries, GROUP, 0) };
+        if let Err(error) = registered {
+            buffers.unmap();
+            return Err(error);
+        }
+        while let Some(mut buffer) = pool.take() {
+            buffer.bytes.fill(0);
+            buffers.provide(buffer);
+        }
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    /// Gives every buffer that came home to the kernel again. Returns whether there was one.
+    pub(super) fn refill(&mut self, pool: &mut LeasePool) -> bool {
+        while let Some(buffer) = pool.take() {
+            self.provide(buffer);
+        }
+        let some = self.tail != self.published;
+        if some {
+            self.publish();
+        }
+        some
+    }
+
+    /// Takes back the buffer that a completion names. `None` for a number that the kernel does not hold.
+    pub(super) fn take_back(&mut self, number: u16) -> Option<Buffer> {
+        let held = self.held.get_mut(usize::from(number))?.take()?;
+        self.held_count -= 1;
+        // SAFETY: law 2: the pointer came from `Box::into_raw` in `provide`, the table named it once, and a
+        // completion that carries a buffer's number ends the kernel's use of it.
+        let bytes = unsafe { Box::from_raw(held.as_ptr()) };
+        Some(Buffer { number, bytes })
+    }
+
+    /// Buffers that the kernel can take without asking.
+    pub(super) fn with_kernel(&self) -> usize {
+        self.held_count
+    }
+
+    /// Ends the ring after everything that used it has ended, and sends its buffers home.
+    pub(super) fn close(mut self, submitter: &Submitter<'_>, pool: &mut LeasePool) -> io::Result<()> {
+        submitter.unregister_buf_ring(GROUP)?;
+        for number in 0..self.held.len() {
+            if let Some(buffer) = self.take_back(number as u16) {
+                pool.put(buffer);
+            }
+        }
+        self.unmap();
+        Ok(())
+    }
+
+    fn provide(&mut self, buffer: Buffer) {
+        let number = buffer.number;
+        let length = u32::try_from(buffer.bytes.len()).unwrap_or(u32::MAX);
+        let raw = NonNull::new(Box::into_raw(buffer.bytes)).expect("a box is not at zero");
+        let place = &mut self.held[usize::from(number)];
+        assert!(place.is_none(), "buffer {number} is with the kernel already");
+        *place = Some(raw);
+        self.held_count += 1;
+        // SAFETY: the index is masked, so it lies in the mapping.
+        let mut place = unsafe { self.ring.add(usize::from(self.tail & self.mask)) };
+        // SAFETY: law 5: at most as many buffers as entries are with the kernel, so it has consumed what stood
+        // here before, and it reads no entry at or behind the published tail.
+        let entry = unsafe { place.as_mut() };
+        entry.set_addr(raw.cast::<u8>().as_ptr() as u64);
+        entry.set_len(length);
+        entry.set_bid(number);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&mut self) {
+        // SAFETY: the pointer is the first entry's, in whose reserved word the kernel's ABI puts the tail.
+        let tail = unsafe { BufRingEntry::tail(self.ring.as_ptr()) };
+        // SAFETY: the word is aligned, lives as long as the mapping, and both sides access it atomically.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        // Release: the kernel that sees the tail sees the entries before it.
+        tail.store(self.tail, Ordering::Release);
+        self.published = self.tail;
+    }
+
+    fn unmap(&mut self) {
+        // SAFETY: munmap(2) of the whole mapping made in `open`; the kernel does not know it any more.
+        let result = unsafe { libc::munmap(self.ring.as_ptr().cast(), self.ring_bytes) };
+        debug_assert_eq!(result, 0, "the mapping was ours");
+    }
+}

@@ -1,0 +1,207 @@
+//! What this kernel can do, found out once, before anybody relies on it.
+//!
+//! A ring is set up with the best flags that the kernel knows and with as many entries as it has memory
+//! for; operations are probed, so that nothing fails for being unknown at run time. A kernel that cannot
+//! serve says so in one line that names the cause. Nothing here knows an operation in flight.
+
+use std::fs;
+use std::io;
+
+use io_uring::{IoUring, Probe, opcode};
+
+use crate::port::{PortError, PortOptions};
+
+/// Fewer entries than these are not tried.
+const SUBMISSION_ENTRIES_MIN: u32 = 8;
+const COMPLETION_ENTRIES_MIN: u32 = 16;
+
+/// Operations that a port can do without; a wish for one that is missing is refused as unsupported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Features {
+    /// Read, write and sync files.
+    pub(super) files: bool,
+    /// Receive and send datagrams.
+    pub(super) datagrams: bool,
+    /// Timeouts as operations.
+    pub(super) timeouts: bool,
+}
+
+/// How much of what a ring offers is asked for. Each is for kernels that refuse the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// Completions run only when the owner waits (Linux 6.1).
+    Deferred,
+    /// Completions do not interrupt the owner (Linux 5.19).
+    Cooperative,
+    /// Nothing but sizes.
+    Plain,
+}
+
+/// Sets a ring up and finds out what it can do.
+pub(super) fn open(options: &PortOptions) -> Result<(IoUring, Features), PortError> {
+    let ring = set_up(options)?;
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe).map_err(|error| {
+        refusal("io_uring cannot be asked what it supports (needs Linux 5.6)", &error)
+    })?;
+    let features = features(|code| probe.is_supported(code))?;
+    if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
+        let text = format!("io_uring of kernel {} is too old: Naksi needs Linux 6.0", kernel_release());
+        return Err(PortError { text, code: libc::ENOSYS });
+    }
+    Ok((ring, features))
+}
+
+/// One line for a kernel that has no ring of provided buffers.
+pub(super) fn no_buffer_ring(error: &io::Error) -> PortError {
+    if error.raw_os_error() == Some(libc::ENOMEM) {
+        return refusal("no memory for the receive pool: use fewer or smaller buffers", error);
+    }
+    let cause = format!(
+        "kernel {} refuses a ring of provided buffers (needs Linux 5.19, and a power of two up to 32768)",
+        kernel_release()
+    );
+    refusal(&cause, error)
+}
+
+/// A port error from a cause in words and the system's answer.
+pub(super) fn refusal(cause: &str, error: &io::Error) -> PortError {
+    PortError { text: format!("{cause}: {error}"), code: error.raw_os_error().unwrap_or(0) }
+}
+
+fn set_up(options: &PortOptions) -> Result<IoUring, PortError> {
+    let mut submission = options.submission_entries.max(1);
+    let mut completion = options.completion_entries.max(submission * 2);
+    let mut style = Style::Deferred;
+    loop {
+        let error = match build(style, submission, completion) {
+            Ok(ring) => {
+                if style != Style::Deferred {
+                    tracing::warn!(?style, kernel = %kernel_release(), "the kernel refused a better ring");
+                }
+                return Ok(ring);
+            }
+            Err(error) => error,
+        };
+        match (error.raw_os_error(), style) {
+            (Some(libc::EINVAL), Style::Deferred) => style = Style::Cooperative,
+            (Some(libc::EINVAL), Style::Cooperative) => style = Style::Plain,
+            (Some(libc::ENOMEM), _)
+                if submission > SUBMISSION_ENTRIES_MIN || completion > COMPLETION_ENTRIES_MIN =>
+            {
+                submission = (submission / 2).max(SUBMISSION_ENTRIES_MIN);
+                completion = (completion / 2).max(COMPLETION_ENTRIES_MIN).max(submission * 2);
+                tracing::warn!(submission, completion, "no memory for the ring: trying a smaller one");
+            }
+            _ => return Err(explain(&error, io_uring_disabled().as_deref())),
+        }
+    }
+}
+
+fn build(style: Style, submission: u32, completion: u32) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.setup_clamp().setup_cqsize(completion);
+    match style {
+        Style::Deferred => {
+            builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
+        }
+        Style::Cooperative => {
+            builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
+        }
+        Style::Plain => {}
+    }
+    builder.build(submission)
+}
+
+/// One line that names the cause. `disabled` is the text of `kernel.io_uring_disabled`, if it can be read.
+fn explain(error: &io::Error, disabled: Option<&str>) -> PortError {
+    let code = error.raw_os_error().unwrap_or(0);
+    let text = match (code, disabled) {
+        (libc::EPERM, Some(value)) if value != "0" => {
+            format!("io_uring is refused: kernel.io_uring_disabled={value} (0 would allow it)")
+        }
+        (libc::EPERM, Some(value)) => format!(
+            "io_uring is refused by a seccomp profile or by the container's policy (kernel.io_uring_disabled={value})"
+        ),
+        (libc::EPERM, None) => {
+            "io_uring is refused, by kernel.io_uring_disabled or by a seccomp profile (EPERM)".to_owned()
+        }
+        (libc::ENOSYS, _) => format!(
+            "kernel {} has no io_uring, or a seccomp profile hides it (ENOSYS)",
+            kernel_release()
+        ),
+        (libc::ENOMEM, _) => format!(
+            "no memory for a ring of {SUBMISSION_ENTRIES_MIN} entries: memory is short, or the limit of locked \
+             memory (ulimit -l) is"
+        ),
+        (libc::EMFILE | libc::ENFILE, _) => "no descriptor left for a ring (ulimit -n)".to_owned(),
+        _ => format!("io_uring cannot be set up: {error}"),
+    };
+    PortError { text, code }
+}
+
+fn features(supported: impl Fn(u8) -> bool) -> Result<Features, PortError> {
+    let needed = [
+        ("accept", opcode::Accept::CODE),
+        ("connect", opcode::Connect::CODE),
+        ("recv", opcode::Recv::CODE),
+        ("send", opcode::Send::CODE),
+        ("sendmsg", opcode::SendMsg::CODE),
+        ("shutdown", opcode::Shutdown::CODE),
+        ("close", opcode::Close::CODE),
+        ("async cancel", opcode::AsyncCancel::CODE),
+        ("poll", opcode::PollAdd::CODE),
+        // Multishot receive is a flag and cannot be probed; it came with the release that brought this.
+        ("multishot recv", opcode::SendZc::CODE),
+    ];
+    for (name, code) in needed {
+        if !supported(code) {
+            let kernel = kernel_release();
+            let text = format!("io_uring of kernel {kernel} lacks {name}: Naksi needs Linux 6.0 or newer");
+            return Err(PortError { text, code: libc::ENOSYS });
+        }
+    }
+    let all = |codes: &[u8]| codes.iter().all(|code| supported(*code));
+    Ok(Features {
+        files: all(&[opcode::Read::CODE, opcode::Write::CODE, opcode::Fsync::CODE]),
+        datagrams: all(&[opcode::RecvMsg::CODE, opcode::SendMsg::CODE]),
+        timeouts: supported(opcode::Timeout::CODE),
+    })
+}
+
+fn io_uring_disabled() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
+    Some(text.trim().to_owned())
+}
+
+fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").map_or("of unknown age".to_owned(), |text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(errno: i32, disabled: Option<&str>) -> String {
+        explain(&io::Error::from_raw_os_error(errno), disabled).text
+    }
+
+    #[test]
+    fn a_refused_ring_is_explained_in_one_line_that_names_the_cause() {
+        assert!(explained(libc::EPERM, Some("2")).contains("kernel.io_uring_disabled=2"));
+        assert!(explained(libc::EPERM, Some("0")).contains("seccomp"));
+        assert!(explained(libc::ENOSYS, None).contains("has no io_uring, or a seccomp profile hides it"));
+        assert!(explained(libc::ENOMEM, None).contains("locked memory"));
+        for errno in 1..=133 {
+            assert!(!explained(errno, None).contains('\n'));
+        }
+    }
+
+    #[test]
+    fn an_operation_that_is_missing_is_a_clear_line_or_a_feature_that_is_off() {
+        let old = features(|code| code != opcode::SendZc::CODE).expect_err("5.19 has no multishot receive");
+        assert!(old.text.contains("lacks multishot recv: Naksi needs Linux 6.0"), "{old}");
+        let partial = features(|code| code != opcode::Fsync::CODE).expect("files are not needed");
+        assert!(!partial.files && partial.datagrams && partial.timeouts);
+    }
+}

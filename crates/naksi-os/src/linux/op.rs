@@ -1,0 +1,374 @@
+//! One wish as one submission entry, and one result as one answer.
+//!
+//! A [`Flight`] is what the in-flight table keeps for an operation: everything that the kernel may touch
+//! until its last completion. What a kernel is pointed at lies on the heap and does not move when the
+//! flight does: batches, vectors, and [`Parcel`]s for the structures that messages need. Nothing here
+//! submits, waits or re-arms.
+
+// UNSAFETY: message headers hold addresses, and a kernel reads and writes through them.
+#![expect(unsafe_code, reason = "structures are shared with the kernel here")]
+
+use std::mem;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::os::fd::{OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use bytes::Bytes;
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{Fd, FsyncFlags, Timespec};
+use io_uring::opcode;
+use naksi_core::batch::SendBatch;
+use naksi_core::completion::{Connected, Datagram, Done};
+use naksi_core::ended::Ended;
+use naksi_core::id::Handle;
+use naksi_core::op::ShutdownHow;
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::socket::{self, Descriptor};
+use super::{buffers, error};
+use crate::handles::{HandleKind, HandleTable, Lane};
+
+/// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
+const PIECES_MAX: usize = 64;
+/// Linux moves at most this many bytes a call (`read(2)`, NOTES: 0x7ffff000).
+const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
+/// `io_uring_enter(2)`: bits of `ioprio` for receives.
+const RECV_POLL_FIRST: u16 = 1 << 0;
+const RECV_MULTISHOT: u16 = 1 << 1;
+
+/// One operation in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// The descriptor it is aimed at; the handle stays open for as long as this flies (law 2).
+    pub(super) descriptor: RawFd,
+    /// Somebody wished that it ends.
+    pub(super) cancelled: bool,
+    pub(super) wish: Wish,
+}
+
+/// What was asked for, with everything it owns.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Accept { listener: Handle },
+    Connect { socket: Option<OwnedFd>, parcel: Parcel },
+    Recv { socket: Handle },
+    Send { socket: Handle, batch: SendBatch, parcel: Option<Parcel> },
+    Shutdown { socket: Handle, how: ShutdownHow },
+    Close { descriptor: OwnedFd },
+    ReadAt { file: Handle, offset: u64, buffer: Vec<u8> },
+    WriteAt { file: Handle, offset: u64, bytes: Vec<u8> },
+    Sync { file: Handle },
+    RecvFrom { socket: Handle, buffer: Vec<u8>, parcel: Parcel },
+    SendTo { socket: Handle, bytes: Bytes, parcel: Parcel },
+    Timeout { parcel: Parcel },
+}
+
+impl Flight {
+    /// The submission entry. Called once the flight is where it stays; `first` says that it is not re-armed.
+    pub(super) fn entry(&mut self, first: bool) -> Entry {
+        let fd = Fd(self.descriptor);
+        let send_flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        match &mut self.wish {
+            Wish::Accept { .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+            Wish::Connect { parcel, .. } => {
+                let (address, length) = parcel.address();
+                opcode::Connect::new(fd, address, length).build()
+            }
+            Wish::Recv { .. } => {
+                // A fresh receive asks first whether there is anything: it would otherwise need a buffer to
+                // find out, and an idle session would starve in a pool that is empty for a moment.
+                let poll_first = if first { RECV_POLL_FIRST } else { 0 };
+                opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+                    .ioprio(RECV_MULTISHOT | poll_first)
+                    .buf_group(buffers::GROUP)
+                    .build()
+                    .flags(Flags::BUFFER_SELECT)
+            }
+            Wish::Send { batch, parcel: None, .. } => {
+                let piece = batch.slices().next().expect("an empty batch was refused");
+                opcode::Send::new(fd, piece.as_ptr(), clamp(piece.len())).flags(send_flags).build()
+            }
+            Wish::Send { batch, parcel: Some(parcel), .. } => {
+                opcode::SendMsg::new(fd, parcel.gather(batch)).flags(send_flags as u32).build()
+            }
+            Wish::Shutdown { how, .. } => {
+                let how = match how {
+                    ShutdownHow::Write => libc::SHUT_WR,
+                    ShutdownHow::Both => libc::SHUT_RDWR,
+                };
+                opcode::Shutdown::new(fd, how).build()
+            }
+            Wish::Close { .. } => opcode::Close::new(fd).build(),
+            Wish::ReadAt { offset, buffer, .. } => {
+                opcode::Read::new(fd, buffer.as_mut_ptr(), clamp(buffer.len())).offset(*offset).build()
+            }
+            Wish::WriteAt { offset, bytes, .. } => {
+                opcode::Write::new(fd, bytes.as_ptr(), clamp(bytes.len())).offset(*offset).build()
+            }
+            Wish::Sync { .. } => opcode::Fsync::new(fd).flags(FsyncFlags::empty()).build(),
+            Wish::RecvFrom { buffer, parcel, .. } => {
+                opcode::RecvMsg::new(fd, parcel.letter_in(buffer)).build()
+            }
+            Wish::SendTo { bytes, parcel, .. } => {
+                opcode::SendMsg::new(fd, parcel.letter_out(bytes)).flags(libc::MSG_NOSIGNAL as u32).build()
+            }
+            Wish::Timeout { parcel } => opcode::Timeout::new(parcel.span()).build(),
+        }
+    }
+
+    /// The lane of the handle that this flight occupies, to be freed with its last completion.
+    pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
+        match self.wish {
+            Wish::Accept { listener } => Some((listener, Lane::In)),
+            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
+            Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Lane::Out)),
+            Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
+            Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
+                Some((file, Lane::Shared))
+            }
+            Wish::Connect { .. } | Wish::Close { .. } | Wish::Timeout { .. } => None,
+        }
+    }
+
+    /// The last answer, from the kernel's result. Spent parcels go to `spent`, to be used again.
+    pub(super) fn conclude(
+        self,
+        result: i32,
+        handles: &mut HandleTable<Descriptor>,
+        spent: &mut Vec<Parcel>,
+    ) -> Done {
+        let ours = self.cancelled;
+        let count = u32::try_from(result).ok();
+        match self.wish {
+            Wish::Accept { .. } => Done::Accept(Err(match error::accept(-result, ours) {
+                error::AcceptEnded::Over(ended) => ended,
+                error::AcceptEnded::NextPeer => Ended::Aborted,
+            })),
+            Wish::Connect { socket, parcel } => {
+                spent.push(parcel);
+                Done::Connect(connected(socket, result, ours, handles))
+            }
+            Wish::Recv { socket } => Done::Recv(Err(recv_ended(handles.any(socket), result, ours))),
+            Wish::Send { socket, batch, parcel } => {
+                spent.extend(parcel);
+                let sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
+                Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), result, ours)))
+            }
+            Wish::Shutdown { .. } => {
+                Done::Shutdown(if result == 0 { Ok(()) } else { error::shutdown(-result, ours) })
+            }
+            Wish::Close { descriptor } => {
+                closed(descriptor, result);
+                Done::Close
+            }
+            Wish::ReadAt { buffer, .. } => Done::ReadAt(
+                buffer,
+                match count {
+                    Some(0) => Err(Ended::Closed),
+                    Some(count) => Ok(count),
+                    None => Err(error::other(-result, ours)),
+                },
+            ),
+            Wish::WriteAt { bytes, .. } => {
+                Done::WriteAt(bytes, count.ok_or_else(|| error::other(-result, ours)))
+            }
+            Wish::Sync { .. } => Done::Sync(if result == 0 { Ok(()) } else { Err(error::other(-result, ours)) }),
+            Wish::RecvFrom { buffer, mut parcel, .. } => {
+                let letter = match count {
+                    Some(bytes) => parcel.sender(bytes),
+                    None => Err(error::other(-result, ours)),
+                };
+                spent.push(parcel);
+                Done::RecvFrom(buffer, letter)
+            }
+            Wish::SendTo { bytes, parcel, .. } => {
+                spent.push(parcel);
+                Done::SendTo(bytes, count.ok_or_else(|| error::other(-result, ours)))
+            }
+            Wish::Timeout { parcel } => {
+                spent.push(parcel);
+                Done::Timeout(error::timeout(-result, ours))
+            }
+        }
+    }
+}
+
+fn connected(
+    socket: Option<OwnedFd>,
+    result: i32,
+    ours: bool,
+    handles: &mut HandleTable<Descriptor>,
+) -> Result<Connected, Ended> {
+    let Some(owned) = socket.filter(|_| result == 0) else {
+        return Err(error::connect(-result, ours));
+    };
+    match socket::local(&owned) {
+        Ok(local) => {
+            let socket = handles.insert(HandleKind::Stream, Descriptor::new(owned));
+            Ok(Connected { socket, local })
+        }
+        Err(error) => Err(Ended::Failed(error::from_io(&error))),
+    }
+}
+
+/// Zero bytes are the peer's end, unless we ended the stream ourselves or a send had met a reset. A
+/// receive that we only cancelled and that found the end first tells of the end.
+fn recv_ended(descriptor: Option<&Descriptor>, result: i32, cancelled: bool) -> Ended {
+    let ended_both = descriptor.is_some_and(|descriptor| descriptor.ended_both);
+    let reset = descriptor.is_some_and(|descriptor| descriptor.reset);
+    match result {
+        0 if ended_both => Ended::Aborted,
+        0 if reset => Ended::Reset,
+        0 => Ended::Closed,
+        _ => error::recv(-result, cancelled || ended_both),
+    }
+}
+
+/// A send that took nothing although there was something: the direction is gone.
+fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cancelled: bool) -> Ended {
+    let ours = cancelled || descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_write);
+    let errno = if result == 0 { libc::EPIPE } else { -result };
+    let ended = error::send(errno, ours);
+    if let Some(descriptor) = descriptor.filter(|_| ended == Ended::Reset) {
+        descriptor.reset = true;
+    }
+    ended
+}
+
+fn closed(descriptor: OwnedFd, result: i32) {
+    if result == -libc::ECANCELED {
+        // The ring never came to it: the descriptor is closed here, by its end.
+        return;
+    }
+    // `close(2)`: "Linux always releases the file descriptor early in the close operation", also on error.
+    mem::forget(descriptor);
+}
+
+fn clamp(length: usize) -> u32 {
+    length.min(TRANSFER_BYTES_MAX) as u32
+}
+
+/// A structure on the heap that a kernel may read or write while its flight lasts.
+#[derive(Debug)]
+pub(super) struct Parcel(NonNull<Contents>);
+
+struct Contents {
+    header: libc::msghdr,
+    storage: SockAddrStorage,
+    storage_bytes: libc::socklen_t,
+    pieces: Vec<libc::iovec>,
+    span: Timespec,
+}
+
+impl Parcel {
+    /// An empty parcel.
+    pub(super) fn new() -> Self {
+        // SAFETY: msghdr(3type) is numbers and pointers; all zero is "no name, no pieces, no control data".
+        let header = unsafe { mem::zeroed() };
+        let contents = Contents {
+            header,
+            storage: SockAddrStorage::zeroed(),
+            storage_bytes: 0,
+            pieces: Vec::new(),
+            span: Timespec::new(),
+        };
+        Self(NonNull::from(Box::leak(Box::new(contents))))
+    }
+
+    /// Writes the address of a peer into it.
+    pub(super) fn set_remote(&mut self, remote: SocketAddr) {
+        let address = SockAddr::from(remote);
+        let contents = self.contents();
+        contents.storage_bytes = address.len();
+        contents.storage = address.as_storage();
+    }
+
+    /// Writes a span of time into it.
+    pub(super) fn set_span(&mut self, span: Duration) {
+        self.contents().span = Timespec::from(span);
+    }
+
+    fn address(&mut self) -> (*const libc::sockaddr, libc::socklen_t) {
+        let contents = self.contents();
+        ((&raw const contents.storage).cast(), contents.storage_bytes)
+    }
+
+    fn span(&mut self) -> *const Timespec {
+        &raw const self.contents().span
+    }
+
+    /// A header that gathers the first pieces of a batch.
+    fn gather(&mut self, batch: &SendBatch) -> *const libc::msghdr {
+        let contents = self.contents();
+        contents.pieces.clear();
+        contents.pieces.extend(batch.slices().take(PIECES_MAX).map(|piece| libc::iovec {
+            // sendmsg(2) takes an iovec that could be written to, and only reads it.
+            iov_base: piece.as_ptr().cast_mut().cast(),
+            iov_len: piece.len(),
+        }));
+        contents.header.msg_name = std::ptr::null_mut();
+        contents.header.msg_namelen = 0;
+        contents.address_pieces()
+    }
+
+    /// A header that receives one datagram and its sender.
+    fn letter_in(&mut self, buffer: &mut [u8]) -> *mut libc::msghdr {
+        let contents = self.contents();
+        contents.storage = SockAddrStorage::zeroed();
+        contents.storage_bytes = contents.storage.size_of();
+        contents.letter(buffer.as_mut_ptr(), clamp(buffer.len()))
+    }
+
+    /// A header that sends one datagram to the remote that was set.
+    fn letter_out(&mut self, bytes: &[u8]) -> *const libc::msghdr {
+        self.contents().letter(bytes.as_ptr().cast_mut(), clamp(bytes.len()))
+    }
+
+    /// What the kernel wrote about a datagram of so many bytes.
+    fn sender(&mut self, bytes: u32) -> Result<Datagram, Ended> {
+        let contents = self.contents();
+        let storage = mem::replace(&mut contents.storage, SockAddrStorage::zeroed());
+        let length = contents.header.msg_namelen.min(storage.size_of());
+        // SAFETY: recvmsg(2) wrote an address of that length there: "upon return it contains the length of
+        // the returned address".
+        let address = unsafe { SockAddr::new(storage, length) };
+        let cut = contents.header.msg_flags & libc::MSG_TRUNC != 0;
+        match address.as_socket() {
+            Some(from) => Ok(Datagram { bytes, from, cut }),
+            None => Err(Ended::Failed(error::os_error(libc::EAFNOSUPPORT))),
+        }
+    }
+
+    fn contents(&mut self) -> &mut Contents {
+        // SAFETY: law 2: called before the kernel sees the parcel or after the last completion only, so that
+        // nobody else touches it; the memory is ours until `drop`.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl Contents {
+    fn letter(&mut self, bytes: *mut u8, length: u32) -> *mut libc::msghdr {
+        self.pieces.clear();
+        self.pieces.push(libc::iovec { iov_base: bytes.cast(), iov_len: length as usize });
+        self.header.msg_name = (&raw mut self.storage).cast();
+        self.header.msg_namelen = self.storage_bytes;
+        self.address_pieces()
+    }
+
+    fn address_pieces(&mut self) -> *mut libc::msghdr {
+        self.header.msg_iov = self.pieces.as_mut_ptr();
+        self.header.msg_iovlen = self.pieces.len();
+        self.header.msg_flags = 0;
+        &raw mut self.header
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        // SAFETY: law 2: the pointer came from a box in `new`, and a parcel is dropped only with or after
+        // its flight, when no kernel uses it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}

@@ -1,0 +1,309 @@
+//! What came out of the ring: completion entries become completions, or are dealt with here and now.
+//!
+//! A multishot operation that the kernel ended early is asked for again, a receive that found the pool
+//! empty is parked until a lease comes home, and the end of a port takes everything back (law 10).
+//! Nothing here waits, except at the end.
+
+// UNSAFETY: an accepted descriptor arrives as a number.
+#![expect(unsafe_code, reason = "an accepted descriptor arrives as a number")]
+
+use std::mem::{self, MaybeUninit};
+use std::num::NonZeroU32;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use io_uring::cqueue;
+use naksi_core::completion::{Accepted, Completion, Done};
+use naksi_core::id::{Handle, Token};
+use naksi_core::lease::Buffer;
+
+use super::error;
+use super::op::Wish;
+use super::port::{CANCEL, Port, WAKE, now};
+use super::socket::{self, Descriptor};
+use crate::handles::HandleKind;
+use crate::in_flight::{Finished, Key};
+use crate::port::{Ledger, Port as _};
+
+/// Completion entries that are copied out of the ring at a time.
+const REAP_ENTRIES: usize = 32;
+/// Parcels that are kept for the next operation.
+const SPENT_PARCELS_MAX: usize = 1024;
+/// How long the end of a port waits for the kernel (law 10).
+const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
+
+impl Port {
+    /// Appends what is ready, up to `full` completions, without a system call.
+    pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        while caught.len() < full {
+            let Some((key, result)) = self.local.pop_front() else { break };
+            self.complete(key, result, 0, caught);
+        }
+        // Neither posts nor the kernel can keep the other from being heard.
+        let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
+        self.hand_out_posts(caught, half);
+        self.reap(caught, full);
+        self.hand_out_posts(caught, full);
+    }
+
+    /// Gives the kernel the buffers that came home, and asks again for receives that can be served.
+    pub(super) fn refill(&mut self) {
+        let Some(buffers) = self.buffers.as_mut() else { return };
+        buffers.refill(&mut self.pool);
+        // As many as there are buffers: the others would only find the pool empty again.
+        for _ in 0..buffers.with_kernel() {
+            let Some(key) = self.next_parked() else { break };
+            self.arm(key, false);
+        }
+    }
+
+    /// Ends the parked receive of a socket, if there is one. It completes as aborted with the next wait.
+    pub(super) fn end_parked(&mut self, socket: Handle) -> bool {
+        let Some(key) = self.handles.any_mut(socket).and_then(|descriptor| descriptor.parked.take()) else {
+            return false;
+        };
+        self.counters.starved -= 1;
+        self.local.push_back((key, -libc::ECANCELED));
+        true
+    }
+
+    /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
+    fn next_parked(&mut self) -> Option<Key> {
+        while let Some(key) = self.parked.pop_front() {
+            let Some((_, flight)) = self.flights.running(key) else { continue };
+            let Wish::Recv { socket } = flight.wish else { continue };
+            let Some(descriptor) = self.handles.any_mut(socket) else { continue };
+            if descriptor.parked == Some(key) {
+                descriptor.parked = None;
+                self.counters.starved -= 1;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        while caught.len() < full {
+            if let Some((token, value)) = self.posts.get(self.posts_given).copied() {
+                self.posts_given += 1;
+                self.hand_out(caught, token, Done::Posted(value), false);
+                continue;
+            }
+            self.posts.clear();
+            self.posts_given = 0;
+            if !self.inbox.is_filled() {
+                return;
+            }
+            self.inbox.take(&mut self.posts);
+        }
+    }
+
+    fn reap(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        let mut entries = [const { MaybeUninit::uninit() }; REAP_ENTRIES];
+        while caught.len() < full {
+            let room = (full - caught.len()).min(REAP_ENTRIES);
+            let filled = self.ring.completion().fill(&mut entries[..room]);
+            if filled.is_empty() {
+                return;
+            }
+            for entry in filled {
+                match entry.user_data() {
+                    CANCEL => {} // only the target's last completion means anything
+                    WAKE if cqueue::more(entry.flags()) || self.ending => {}
+                    WAKE => self.watch_inbox(),
+                    key => self.complete(Key::from_u64(key), entry.result(), entry.flags(), caught),
+                }
+            }
+        }
+    }
+
+    /// One result of one operation; appends at most one completion.
+    fn complete(&mut self, key: Key, result: i32, flags: u32, caught: &mut Vec<Completion>) {
+        let buffer = cqueue::buffer_select(flags).and_then(|number| self.take_back(number));
+        let Some((token, flight)) = self.flights.running(key) else {
+            debug_assert!(false, "a completion of nothing that is in flight: {key:?}, result {result}");
+            tracing::error!(?key, result, "the kernel completed something that is not in flight");
+            self.put_home(buffer);
+            return;
+        };
+        let over = flight.cancelled || self.ending;
+        let more = cqueue::more(flags);
+        match flight.wish {
+            Wish::Recv { socket } => self.received(key, token, socket, (result, more, over), buffer, caught),
+            Wish::Accept { .. } => self.accepted(key, token, (result, more, over), caught),
+            _ => self.finish(key, result, caught),
+        }
+    }
+
+    fn received(
+        &mut self,
+        key: Key,
+        token: Token,
+        socket: Handle,
+        (result, more, over): (i32, bool, bool),
+        buffer: Option<Buffer>,
+        caught: &mut Vec<Completion>,
+    ) {
+        let length = u32::try_from(result).ok().and_then(NonZeroU32::new);
+        match (length, buffer) {
+            (Some(length), Some(buffer)) => {
+                let lease = self.pool.lend(buffer, length);
+                self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+                if !more {
+                    self.go_on(key, over);
+                }
+            }
+            (Some(_), None) => {
+                debug_assert!(false, "{result} bytes arrived in no buffer of ours");
+                self.finish(key, -libc::EIO, caught);
+            }
+            (None, buffer) => {
+                // An ending may name a buffer that it did not fill.
+                self.put_home(buffer);
+                let ended_both = self.handles.any(socket).is_some_and(|descriptor| descriptor.ended_both);
+                match -result {
+                    libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
+                    libc::ENOBUFS => self.park(key, socket),
+                    _ => self.finish(key, result, caught),
+                }
+            }
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        key: Key,
+        token: Token,
+        (result, more, over): (i32, bool, bool),
+        caught: &mut Vec<Completion>,
+    ) {
+        if result < 0 {
+            match error::accept(-result, over) {
+                error::AcceptEnded::NextPeer => self.go_on(key, over),
+                error::AcceptEnded::Over(_) => self.finish(key, result, caught),
+            }
+            return;
+        }
+        // SAFETY: accept(2): "On success, these system calls return a file descriptor for the accepted
+        // socket", which is in nobody's hands yet.
+        let owned = unsafe { OwnedFd::from_raw_fd(result) };
+        match socket::peer(&owned) {
+            Ok(peer) => {
+                let socket = self.handles.insert(HandleKind::Stream, Descriptor::new(owned));
+                self.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+            }
+            Err(error) => tracing::debug!(%error, "a peer was gone before it was accepted"),
+        }
+        if !more {
+            self.go_on(key, over);
+        }
+    }
+
+    /// The kernel ended a multishot operation that nobody asked it to end, or that somebody did meanwhile.
+    fn go_on(&mut self, key: Key, over: bool) {
+        if over {
+            self.local.push_back((key, -libc::ECANCELED));
+        } else {
+            self.counters.rearmed_total += 1;
+            self.arm(key, false);
+        }
+    }
+
+    fn park(&mut self, key: Key, socket: Handle) {
+        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        descriptor.parked = Some(key);
+        self.parked.push_back(key);
+        self.counters.starved += 1;
+        self.counters.starved_total += 1;
+        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+    }
+
+    /// The last completion of an operation: what it owned comes home, its lane and its token are free.
+    fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
+        let Finished::Wanted(token, flight) = self.flights.finish(key) else {
+            unreachable!("a flight that was just seen running");
+        };
+        let lane = flight.lane();
+        let done = flight.conclude(result, &mut self.handles, &mut self.spent);
+        if let Some((handle, lane)) = lane {
+            self.handles.end(handle, lane);
+        }
+        self.spent.truncate(SPENT_PARCELS_MAX);
+        self.tokens.remove(&token);
+        self.hand_out(caught, token, done, false);
+    }
+
+    fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
+        self.counters.completions_total += 1;
+        caught.push(Completion { token, done, more });
+    }
+
+    fn take_back(&mut self, number: u16) -> Option<Buffer> {
+        let buffer = self.buffers.as_mut()?.take_back(number);
+        debug_assert!(buffer.is_some(), "the kernel names buffer {number}, which it does not hold");
+        buffer
+    }
+
+    fn put_home(&mut self, buffer: Option<Buffer>) {
+        if let Some(buffer) = buffer {
+            self.pool.put(buffer);
+        }
+    }
+}
+
+/// The end of a port.
+impl Port {
+    /// Cancels and drains everything, as dropping does, and returns the last ledger (law 10).
+    #[must_use]
+    pub fn end(mut self) -> Ledger {
+        self.drain();
+        self.ledger()
+    }
+
+    fn drain(&mut self) {
+        if mem::replace(&mut self.ending, true) {
+            return;
+        }
+        self.inbox.close();
+        let deadline = now() + DRAIN_SPAN_MAX;
+        for (handle, kind) in self.handles.iter() {
+            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle)) {
+                socket::end(descriptor.owned());
+            }
+        }
+        for token in self.tokens.keys().copied().collect::<Vec<_>>() {
+            self.cancel(token);
+        }
+        let mut caught = Vec::new();
+        while !self.flights.is_empty() && now() < deadline {
+            if let Err(error) = self.wait(&mut caught, Some(deadline)) {
+                tracing::warn!(%error, "the end of a port cannot wait for its operations");
+                break;
+            }
+            // Sockets that were accepted meanwhile are in the handle table and close with it.
+            caught.clear();
+        }
+        self.give_up_the_rest();
+    }
+
+    fn give_up_the_rest(&mut self) {
+        let Some(buffers) = self.buffers.take() else { return };
+        self.flights.abandon_all();
+        let leaked = mem::take(&mut self.flights).leak();
+        self.counters.leaked_total += leaked as u64;
+        if leaked == 0 {
+            if let Err(error) = buffers.close(&self.ring.submitter(), &mut self.pool) {
+                tracing::warn!(%error, "the receive pool could not be taken back and is leaked on purpose");
+            }
+        } else {
+            // Dropping the table of raw pointers frees nothing: the kernel may still write there.
+            tracing::warn!(leaked, "operations could not be drained: their memory is leaked on purpose");
+        }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
