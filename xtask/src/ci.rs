@@ -1,0 +1,42 @@
+//! The whole gate, in order, up to the first step that fails. `.ci/run` prepares the machine and calls this.
+
+use anyhow::{Context as _, Result, ensure};
+use std::time::Instant;
+
+use crate::{root, tidy, windows};
+
+/// One step: its name, and what it does.
+type Step = (&'static str, fn() -> Result<()>);
+
+/// Cheap steps first: what is wrong is told as early as it can be known.
+const STEPS: &[Step] = &[
+    ("tidy", tidy::run),
+    ("format", || cargo(&["fmt", "--all", "--check"], &[])),
+    ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
+    ("test", || cargo(&["test", "--workspace"], &[])),
+    ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
+    ("windows-check", windows::check),
+    ("release build", || cargo(&["build", "--release"], &[])),
+    ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),
+];
+
+/// Runs every step and prints how long each took.
+pub(crate) fn run() -> Result<()> {
+    let start = Instant::now();
+    let mut report = Vec::new();
+    for (name, step) in STEPS {
+        println!("\n== {name}");
+        let begun = Instant::now();
+        step().with_context(|| format!("ci: step `{name}` failed"))?;
+        report.push(format!("{:>7.1} s  {name}", begun.elapsed().as_secs_f64()));
+    }
+    println!("\n== ci passed\n{}\n{:>7.1} s  in all", report.join("\n"), start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    println!("cargo {}", arguments.join(" "));
+    let status = root::cargo().args(arguments).envs(environment.iter().copied()).status()?;
+    ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
+    Ok(())
+}
