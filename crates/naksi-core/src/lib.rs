@@ -25,6 +25,6 @@ pub mod send_queue;
 pub mod session;
 pub mod spares;
 
+pub mod prng;
 pub mod table;
 pub mod timer;
-pub mod prng;

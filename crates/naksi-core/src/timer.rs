@@ -4,6 +4,8 @@
 //! times as wide as one of level n - 1. A timer never fires early; it may fire up to one wheel tick late.
 //! Nothing here knows what a timer means.
 
+use std::fmt;
+
 use crate::tick::Tick;
 
 const LEVELS: usize = 6;
@@ -49,6 +51,12 @@ impl<T> Default for TimerWheel<T> {
             now: 0,
             len: 0,
         }
+    }
+}
+
+impl<T> fmt::Debug for TimerWheel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TimerWheel({} timers)", self.len)
     }
 }
 

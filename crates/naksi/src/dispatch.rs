@@ -4,11 +4,12 @@
 //! everything else the token's generation tells. Nothing here interprets bytes.
 
 use core::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
 use naksi_core::session::{Session, Verb};
-use naksi_os::port::Port;
+use naksi_os::port::{Port, Poster};
 
 use crate::mailbox::Message;
 use crate::session::{Arrival, Factory};
@@ -108,7 +109,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let index = dialled.map_or(self.arrivals, u64::from);
         self.arrivals += 1;
         let arrival = Arrival { worker: self.index, index, peer };
-        let user = self.factory.make(&arrival);
+        // Whoever cannot be made ends nobody else.
+        let Ok(user) = catch_unwind(AssertUnwindSafe(|| self.factory.make(&arrival))) else {
+            self.desk.counters.handler_panics.add(1);
+            tracing::error!(%peer, "making a session panicked; the connection is closed");
+            drop(self.port.release(socket));
+            return self.forget(peer, dialled);
+        };
         let entry = Entry {
             id: SessionId::new(0, 0, 0),
             session: Session::new(socket, <F::Session as crate::session::Session>::FRAMING, self.desk.now),
@@ -142,11 +149,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.desk.counters.live.sub(1);
         self.desk.counters.dropped.add(entry.session.dropped());
-        self.hub.unsettle(self.index);
         self.abandon_files_of(entry.id);
-        match entry.dialled {
+        self.forget(entry.peer, entry.dialled);
+    }
+
+    /// A connection is gone: its place in the counts is free again.
+    fn forget(&mut self, peer: SocketAddr, dialled: Option<u32>) {
+        self.hub.unsettle(self.index);
+        match dialled {
             Some(connection) => self.connection_ended(connection),
-            None => self.hub.left(entry.peer.ip()),
+            None => self.hub.left(peer.ip()),
         }
     }
 }

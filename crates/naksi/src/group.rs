@@ -82,7 +82,6 @@ struct Local {
 
 /// What leaves at a flush.
 pub(crate) struct Flushed {
-    pub(crate) group: Group,
     pub(crate) bytes: Bytes,
     pub(crate) messages: u64,
     pub(crate) epoch: u64,
@@ -222,7 +221,6 @@ impl LocalGroups {
         let local = self.locals.get_mut(&number).filter(|local| local.dirty)?;
         local.dirty = false;
         let flushed = Flushed {
-            group: local.group.clone(),
             bytes: local.batch.split().freeze(),
             messages: std::mem::take(&mut local.messages),
             epoch: local.epoch,

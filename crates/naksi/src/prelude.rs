@@ -1,7 +1,7 @@
 //! What a server or a client needs at the top of its file.
 
 pub use crate::client::{Client, Retry};
-pub use crate::config::{Backend, Error, Result};
+pub use crate::config::{Backend, Error};
 pub use crate::conn::Conn;
 pub use crate::file::{FileDone, FileId};
 pub use crate::group::Group;

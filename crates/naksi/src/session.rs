@@ -19,19 +19,17 @@ use crate::file::FileDone;
 /// The value lives on one worker thread from `on_connected` until after `on_disconnected`, so it needs no
 /// lock and need not be `Send`. A panic in a callback ends this session with
 /// [`Reason::HandlerPanic`] and nobody else's.
+#[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Session: Sized + 'static {
     /// Whether bytes come as they are, to [`Session::on_recv`], or as frames, to [`Session::on_packet`].
     const FRAMING: Framing = Framing::Raw;
 
     /// The connection stands. Called once, before anything else.
-    fn on_connected(&mut self, c: &mut Conn<'_>) {
-        drop(c.reborrow());
-    }
+    fn on_connected(&mut self, c: &mut Conn<'_>) {}
 
     /// Bytes came (raw sessions). Returns how many were consumed; the rest is offered again together with
     /// what follows.
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        drop(c.reborrow());
         data.len()
     }
 
@@ -42,25 +40,17 @@ pub trait Session: Sized + 'static {
     }
 
     /// The kernel took this many bytes of what was queued.
-    fn on_sent(&mut self, c: &mut Conn<'_>, bytes: usize) {
-        drop((c.reborrow(), bytes));
-    }
+    fn on_sent(&mut self, c: &mut Conn<'_>, bytes: usize) {}
 
     /// A timer set with [`Conn::after`] is due.
-    fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {
-        drop((c.reborrow(), tag));
-    }
+    fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {}
 
     /// A file operation begun on this connection has ended.
-    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
-        drop((c.reborrow(), done));
-    }
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {}
 
     /// The session is over. Called exactly once if [`Session::on_connected`] was, and nothing after it; the
     /// value is dropped as soon as the socket is closed.
-    fn on_disconnected(&mut self, reason: Reason) {
-        drop(reason);
-    }
+    fn on_disconnected(&mut self, reason: Reason) {}
 }
 
 /// What is known about a connection when its session is made.
