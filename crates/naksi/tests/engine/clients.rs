@@ -1,0 +1,93 @@
+//! The client service: many connections, retries with pauses, several addresses at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+/// Says its number and counts the answer.
+struct Caller {
+    index: u64,
+    answered: Arc<AtomicU64>,
+}
+
+impl Session for Caller {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.send(&self.index.to_le_bytes());
+    }
+
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        if data.len() < 8 {
+            return 0;
+        }
+        assert_eq!(data, self.index.to_le_bytes());
+        self.answered.fetch_add(1, Ordering::SeqCst);
+        c.close();
+        8
+    }
+}
+
+fn calls(address: SocketAddr, connections: u32, workers: usize) -> (Service, Arc<AtomicU64>) {
+    let answered = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&answered);
+    let client = Client::new(address)
+        .connections(connections)
+        .workers(workers)
+        .session_with(move |arrival| Caller { index: arrival.index, answered: Arc::clone(&counted) })
+        .start()
+        .expect("a client");
+    (client, answered)
+}
+
+#[test]
+fn a_crowd_connects_is_answered_and_goes() {
+    let service = server().workers(2).session(|| Echo).start().expect("a server");
+    let (client, answered) = calls(service.addresses()[0], 500, 2);
+    until("everybody is answered", || answered.load(Ordering::SeqCst) == 500);
+    until("everybody is gone", || client.stats().live == 0 && service.stats().live == 0);
+    let stats = client.stop(Duration::from_secs(5));
+    assert_eq!((stats.connected_total, stats.disconnected_total, stats.given_up_total), (500, 500, 0));
+    assert_eq!(service.stats().ended.get("peer_closed"), Some(&500));
+}
+
+#[test]
+fn a_client_that_comes_before_its_server_tries_again() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = reserved.local_addr().expect("an address");
+    drop(reserved);
+    let (client, answered) = calls(address, 3, 1);
+    until("it has tried", || client.stats().connect_failures_total >= 3);
+    let service = Server::new().listen(address).session(|| Echo).start().expect("a server");
+    until("everybody is answered", || answered.load(Ordering::SeqCst) == 3);
+    drop(service);
+}
+
+#[test]
+fn a_client_that_may_not_try_again_gives_up() {
+    let client = Client::new("127.0.0.1:1")
+        .connections(4)
+        .retry(Retry::NEVER)
+        .session(|| Echo)
+        .start()
+        .expect("a client");
+    until("it has given up", || client.stats().given_up_total == 4);
+    assert_eq!(client.stop(Duration::from_secs(5)).connected_total, 0);
+}
+
+#[test]
+fn several_addresses_are_listened_on_at_once() {
+    let service = Server::new()
+        .listen("127.0.0.1:0")
+        .listen("[::1]:0")
+        .listen("127.0.0.2:0")
+        .workers(2)
+        .session(|| Echo)
+        .start()
+        .expect("a server");
+    assert_eq!(service.addresses().len(), 3);
+    for address in service.addresses() {
+        let mut client = connect(*address);
+        write(&mut client, b"hello");
+        assert_eq!(read(&mut client, 5), b"hello", "on {address}");
+    }
+}

@@ -1,0 +1,101 @@
+//! Overlapped files: written, synced and read back on the worker's own port.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// Writes what it is sent to a file, reads it back in two pieces and sends that.
+struct Filing {
+    path: PathBuf,
+    file: Option<FileId>,
+    content: Vec<u8>,
+    pieces: Vec<(u64, Vec<u8>)>,
+}
+
+impl Session for Filing {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        self.content = data.to_vec();
+        c.open_file(&self.path, FileAccess::Create, 1);
+        data.len()
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        match done {
+            FileDone::Opened { tag: 1, file, bytes } => {
+                assert_eq!(bytes, 0);
+                self.file = Some(file);
+                c.write_at(file, 0, self.content.clone(), 2);
+            }
+            FileDone::Written { tag: 2, bytes } => {
+                assert_eq!(bytes as usize, self.content.len());
+                c.sync_file(self.file.expect("open"), 3);
+            }
+            FileDone::Synced { tag: 3 } => {
+                let half = self.content.len() / 2;
+                let file = self.file.expect("open");
+                c.read_at(file, half as u64, 1 << 16, 4);
+                c.read_at(file, 0, half, 5);
+                c.read_at(file, 1 << 20, 10, 6);
+            }
+            FileDone::Read { tag: 6, data, .. } => {
+                assert!(data.is_empty(), "nothing is behind the end");
+                self.pieces.push((u64::MAX, Vec::new()));
+            }
+            FileDone::Read { offset, data, .. } => self.pieces.push((offset, data.to_vec())),
+            other => panic!("unexpected {other:?}"),
+        }
+        if self.pieces.len() == 3 {
+            self.pieces.sort();
+            let whole = self.pieces.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>();
+            c.send(&whole);
+            c.close();
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back_and_the_file_closes_with_its_session() {
+    let path = std::env::temp_dir().join(format!("naksi-file-test-{}", std::process::id()));
+    let there = path.clone();
+    let service = server()
+        .workers(1)
+        .session(move || Filing { path: there.clone(), file: None, content: Vec::new(), pieces: Vec::new() })
+        .start()
+        .expect("a server");
+    let mut client = connect(service.addresses()[0]);
+    let handles = service.stats().handles;
+    write(&mut client, b"a catch of twenty-six fish");
+    assert_eq!(read_to_end(&mut client), b"a catch of twenty-six fish");
+    drop(client);
+    until("session and file are closed", || {
+        let stats = service.stats();
+        stats.live == 0 && stats.handles <= handles.max(1)
+    });
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!((stats.handles, stats.in_flight), (0, 0));
+    assert_eq!(std::fs::read(&path).expect("the file is there"), b"a catch of twenty-six fish");
+    std::fs::remove_file(path).expect("the file can be removed");
+}
+
+/// Asks for a file that is not there.
+struct Missing;
+
+impl Session for Missing {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.open_file(std::path::Path::new("no/such/file"), FileAccess::Read, 7);
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        if let FileDone::Failed { tag: 7, error } = done {
+            c.send(error.to_string().as_bytes());
+        }
+        c.close();
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_to_be() {
+    let service = server().session(|| Missing).start().expect("a server");
+    let said = read_to_end(&mut connect(service.addresses()[0]));
+    assert!(String::from_utf8_lossy(&said).starts_with("no such file"), "{said:?}");
+}

@@ -1,0 +1,109 @@
+//! Broadcast: everybody, once, in the sender's order, over several workers.
+
+use super::*;
+
+const JOIN: u16 = 1;
+const SAY: u16 = 10;
+const TELL_ME: u16 = 11;
+const SAY_OTHERS: u16 = 12;
+const LEAVE: u16 = 13;
+
+/// A chat room without names.
+#[derive(Default)]
+struct Member(Option<Group>);
+
+impl Session for Member {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        match (packet.id, &self.0) {
+            (JOIN, _) => {
+                let group = c.group(u64::from(packet.body[0]));
+                c.join(&group);
+                c.send(packet.frame);
+                self.0 = Some(group);
+            }
+            (SAY, Some(group)) => {
+                c.broadcast(group, packet.frame);
+            }
+            (SAY_OTHERS, Some(group)) => {
+                c.broadcast_others(group, packet.frame);
+            }
+            (LEAVE, Some(group)) => {
+                c.leave(group);
+                c.send(packet.frame);
+            }
+            (TELL_ME, Some(group)) => {
+                c.broadcast(group, packet.frame);
+                c.send_packet(TELL_ME + 100, packet.body);
+                c.broadcast(group, packet.frame);
+            }
+            _ => c.end(Reason::Protocol),
+        }
+    }
+}
+
+fn join(address: SocketAddr, group: u8) -> TcpStream {
+    let mut stream = connect(address);
+    write(&mut stream, &frame(JOIN, &[group]));
+    assert_eq!(read(&mut stream, 5), frame(JOIN, &[group]));
+    stream
+}
+
+#[test]
+fn every_member_on_every_worker_hears_every_sender_in_order() {
+    let service = server().workers(3).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut members: Vec<_> = (0..24).map(|index| join(address, index % 2)).collect();
+    let rounds = 50_u8;
+    for round in 0..rounds {
+        for (index, member) in members.iter_mut().enumerate() {
+            write(member, &frame(SAY, &[index as u8, round]));
+        }
+    }
+    for (index, member) in members.iter_mut().enumerate() {
+        let mut next = [0_u8; 24];
+        for _ in 0..12 * usize::from(rounds) {
+            let heard = read(member, 6);
+            let (sender, round) = (usize::from(heard[4]), heard[5]);
+            assert_eq!(sender % 2, index % 2, "from another group");
+            assert_eq!(round, next[sender], "lost, doubled or out of order");
+            next[sender] += 1;
+        }
+    }
+    let stats = service.stats();
+    assert_eq!(stats.deliveries, 24 * 12 * u64::from(rounds));
+    assert!(stats.posts <= stats.broadcasts * 2, "at most one post for each other worker and batch");
+    drop(members);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!((stats.live, stats.connected_total), (0, stats.disconnected_total));
+}
+
+#[test]
+fn what_is_sent_directly_keeps_its_place_between_broadcasts() {
+    let service = server().workers(1).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut sender = join(address, 1);
+    let mut other = join(address, 1);
+    write(&mut sender, &frame(TELL_ME, b"x"));
+    let (told, direct) = (frame(TELL_ME, b"x"), frame(TELL_ME + 100, b"x"));
+    assert_eq!(read(&mut sender, 15), [told.clone(), direct, told.clone()].concat());
+    assert_eq!(read(&mut other, 10), [told.clone(), told].concat());
+}
+
+#[test]
+fn the_others_hear_it_and_a_newcomer_and_a_leaver_only_their_part() {
+    let service = server().workers(1).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut sender = join(address, 7);
+    let mut other = join(address, 7);
+    // One write, so that everything happens in one turn of the worker.
+    let burst = [frame(SAY_OTHERS, b"a"), frame(SAY, b"b"), frame(LEAVE, b""), frame(SAY, b"c")].concat();
+    write(&mut sender, &burst);
+    assert_eq!(read(&mut sender, 9), [frame(SAY, b"b"), frame(LEAVE, b"")].concat());
+    let heard = [frame(SAY_OTHERS, b"a"), frame(SAY, b"b"), frame(SAY, b"c")].concat();
+    assert_eq!(read(&mut other, 15), heard);
+    let mut newcomer = join(address, 7);
+    write(&mut other, &frame(SAY, b"d"));
+    assert_eq!(read(&mut newcomer, 5), frame(SAY, b"d"));
+}

@@ -1,0 +1,243 @@
+//! The lecture's own test, both ways: the client goes and the destructor runs; one release is left out and
+//! it does not (lecture 004). And a panic, which ends one session and nobody else's.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use naksi::hub::Hub;
+use naksi::worker::Worker;
+use naksi_core::completion::{Completion, Done};
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::Op;
+use naksi_os::OsPort;
+use naksi_os::port::{
+    FileAccess, Ledger, ListenOptions, Port, PortError, PortOptions, Refusal, Refused, Tide,
+};
+
+use super::*;
+
+/// Counts how many of it live, and how many callbacks came.
+struct Counted {
+    live: Arc<AtomicUsize>,
+    connected: Arc<AtomicUsize>,
+    disconnected: Arc<AtomicUsize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Session for Counted {
+    fn on_connected(&mut self, _: &mut Conn<'_>) {
+        self.connected.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        c.send(data);
+        data.len()
+    }
+
+    fn on_disconnected(&mut self, _: Reason) {
+        self.disconnected.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Clone, Default)]
+struct Counts {
+    live: Arc<AtomicUsize>,
+    connected: Arc<AtomicUsize>,
+    disconnected: Arc<AtomicUsize>,
+}
+
+impl Counts {
+    fn make(&self) -> Counted {
+        self.live.fetch_add(1, Ordering::SeqCst);
+        let Counts { live, connected, disconnected } = self.clone();
+        Counted { live, connected, disconnected }
+    }
+
+    fn now(&self) -> (usize, usize, usize) {
+        let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+        (count(&self.live), count(&self.connected), count(&self.disconnected))
+    }
+}
+
+#[test]
+fn the_client_goes_and_the_destructor_runs() {
+    let counts = Counts::default();
+    let made = counts.clone();
+    let service = server().session(move || made.make()).start().expect("a server");
+    let mut client = connect(service.addresses()[0]);
+    write(&mut client, b"hello");
+    assert_eq!(read(&mut client, 5), b"hello");
+    assert_eq!(counts.now(), (1, 1, 0));
+    drop(client);
+    until("the destructor runs", || counts.now() == (0, 1, 1));
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!((stats.live, stats.handles, stats.in_flight, stats.leases_out), (0, 0, 0, 0));
+}
+
+/// A port that keeps one completion back: the release that somebody forgot.
+struct Forgetful {
+    inner: OsPort,
+    forgets: Rc<Cell<bool>>,
+    kept: Rc<RefCell<Vec<Completion>>>,
+}
+
+impl Port for Forgetful {
+    type Poster = <OsPort as Port>::Poster;
+    type Socket = <OsPort as Port>::Socket;
+
+    fn backend(&self) -> &'static str {
+        self.inner.backend()
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), naksi_core::ended::OsError> {
+        self.inner.listen(address, options)
+    }
+
+    fn bind_datagram(
+        &mut self,
+        address: SocketAddr,
+    ) -> Result<(Handle, SocketAddr), naksi_core::ended::OsError> {
+        self.inner.bind_datagram(address)
+    }
+
+    fn open_file(
+        &mut self,
+        path: &std::path::Path,
+        access: FileAccess,
+    ) -> Result<Handle, naksi_core::ended::OsError> {
+        self.inner.open_file(path, access)
+    }
+
+    fn file_bytes(&self, file: Handle) -> Result<u64, naksi_core::ended::OsError> {
+        self.inner.file_bytes(file)
+    }
+
+    fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal> {
+        self.inner.release(socket)
+    }
+
+    fn adopt(&mut self, socket: Self::Socket) -> Handle {
+        self.inner.adopt(socket)
+    }
+
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+        self.inner.submit(token, op)
+    }
+
+    fn cancel(&mut self, token: Token) {
+        self.inner.cancel(token);
+    }
+
+    fn wait(&mut self, caught: &mut Vec<Completion>, _: Option<Tick>) -> Result<Tide, PortError> {
+        if !self.forgets.get() && !self.kept.borrow().is_empty() {
+            caught.append(&mut self.kept.borrow_mut());
+            return Ok(Tide::More);
+        }
+        // Never sleeps, so that the test can step it.
+        let tide = self.inner.wait(caught, Some(Tick::ZERO))?;
+        if self.forgets.get() {
+            let ends = |completion: &mut Completion| matches!(completion.done, Done::Recv(Err(_)));
+            self.kept.borrow_mut().extend(caught.extract_if(.., ends));
+        }
+        Ok(tide)
+    }
+
+    fn now(&self) -> Tick {
+        self.inner.now()
+    }
+
+    fn poster(&self) -> Self::Poster {
+        self.inner.poster()
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.inner.ledger()
+    }
+}
+
+#[test]
+fn one_release_is_left_out_and_the_destructor_does_not_run() {
+    let counts = Counts::default();
+    let made = counts.clone();
+    let (forgets, kept) = (Rc::new(Cell::new(true)), Rc::default());
+    let inner = OsPort::open(&PortOptions::default()).expect("a port");
+    let mut port = Forgetful { inner, forgets: Rc::clone(&forgets), kept: Rc::clone(&kept) };
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
+    let hub = Arc::new(Hub::new(1, Limits::default()));
+    let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::new(move |_: &Arrival| made.make()));
+    worker.add_listener(listener);
+    hub.begin();
+    let turn = |worker: &mut Worker<_, _>| worker.turn().expect("the port works");
+    let client = connect(address);
+    while counts.now().0 == 0 {
+        turn(&mut worker);
+    }
+    drop(client);
+    while kept.borrow().is_empty() {
+        turn(&mut worker);
+    }
+    for _ in 0..100 {
+        turn(&mut worker);
+    }
+    assert_eq!((counts.now(), worker.sessions()), ((1, 1, 0), 1), "the reference that is out keeps it alive");
+    forgets.set(false);
+    while worker.sessions() > 0 {
+        turn(&mut worker);
+    }
+    assert_eq!(counts.now(), (0, 1, 1));
+}
+
+/// Panics where it is told to.
+struct Panics(u8);
+
+impl Session for Panics {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        self.0 = data[0];
+        assert!(self.0 != b'r', "on purpose, in on_recv");
+        c.send(data);
+        data.len()
+    }
+
+    fn on_sent(&mut self, _: &mut Conn<'_>, _: usize) {
+        assert!(self.0 != b's', "on purpose, in on_sent");
+    }
+
+    fn on_disconnected(&mut self, _: Reason) {
+        assert!(self.0 != b'd', "on purpose, in on_disconnected");
+    }
+}
+
+#[test]
+fn a_panic_ends_one_session_and_nobody_else_s() {
+    let service = server().workers(1).session(|| Panics(0)).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut bystander = connect(address);
+    for (round, how) in [b"r", b"s", b"d"].into_iter().enumerate() {
+        let mut victim = connect(address);
+        write(&mut victim, how);
+        if how == b"d" {
+            read(&mut victim, 1);
+            victim.shutdown(std::net::Shutdown::Write).expect("a live socket");
+        }
+        read_to_end(&mut victim);
+        until("the panic is counted", || service.stats().handler_panics == round as u64 + 1);
+        write(&mut bystander, b"x");
+        assert_eq!(read(&mut bystander, 1), b"x");
+    }
+    drop(bystander);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!(stats.ended.get("handler_panic"), Some(&2));
+    assert_eq!((stats.connected_total, stats.disconnected_total, stats.live), (4, 4, 0));
+}

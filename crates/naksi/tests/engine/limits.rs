@@ -1,0 +1,149 @@
+//! Bounds: bad sizes, silence, slow readers, too many; each ends with its reason and harms nobody else.
+
+use super::*;
+
+/// Frames come back as they came.
+struct FrameEcho;
+
+impl Session for FrameEcho {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        c.send(packet.frame);
+    }
+}
+
+fn quick() -> Limits {
+    Limits {
+        first_frame_within: Duration::from_millis(150),
+        frame_within: Duration::from_millis(150),
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn bad_frames_end_with_their_reason_and_the_others_go_on() {
+    let service = server().workers(1).limits(quick()).session(|| FrameEcho).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut good = connect(address);
+    write(&mut good, &frame(1, b"first"));
+    read(&mut good, 9);
+    let cases: [(&[u8], &str); 6] = [
+        (&[0, 0], "frame_too_short"),
+        (&[1, 0], "frame_too_short"),
+        (&[3, 0, 1, 0], "frame_too_short"),
+        (&[255, 255], "frame_too_long"),
+        (&[10], "first_frame_late"),
+        (&[], "first_frame_late"),
+    ];
+    for (round, (bytes, reason)) in cases.into_iter().enumerate() {
+        let before = service.stats().ended.get(reason).copied().unwrap_or(0);
+        let mut bad = connect(address);
+        write(&mut bad, bytes);
+        assert_eq!(read_to_end(&mut bad), b"", "case {round}");
+        until(reason, || service.stats().ended.get(reason) == Some(&(before + 1)));
+        write(&mut good, &frame(2, &[round as u8]));
+        assert_eq!(read(&mut good, 5), frame(2, &[round as u8]));
+    }
+    let mut dribbler = connect(address);
+    write(&mut dribbler, &frame(1, b""));
+    read(&mut dribbler, 4);
+    let dribble = frame(1, &[0; 900]);
+    for byte in dribble {
+        if dribbler.write_all(&[byte]).is_err() || !service.stats().ended.get("frame_late").is_none() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    until("the dribbler ends", || service.stats().ended.get("frame_late") == Some(&1));
+    write(&mut good, &frame(3, b"still here"));
+    assert_eq!(read(&mut good, 14), frame(3, b"still here"));
+}
+
+/// Joins a group at once; whoever writes makes everybody hear a kilobyte.
+#[derive(Default)]
+struct Loud;
+
+impl Session for Loud {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        let group = c.group(0);
+        c.join(&group);
+    }
+
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        let group = c.group(0);
+        c.broadcast(&group, &[1; 1024]);
+        data.len()
+    }
+}
+
+#[test]
+fn a_reader_that_stops_is_ended_and_the_others_hear_everything() {
+    for (overflow, kicked) in [(Overflow::EndSession, 1), (Overflow::DropNew, 0)] {
+        let limits = Limits { overflow, ..Limits::default() };
+        let options =
+            naksi_os::port::ListenOptions { kernel_send_bytes: Some(16 * 1024), ..Default::default() };
+        let service = server()
+            .workers(1)
+            .limits(limits)
+            .listen_options(options)
+            .session(Loud::default)
+            .start()
+            .expect("a server");
+        let address = service.addresses()[0];
+        let stalled = connect(address);
+        let mut healthy = connect(address);
+        until("both are in", || service.stats().live == 2);
+        let rounds = 12_000;
+        for _ in 0..rounds {
+            write(&mut healthy, b"x");
+            read(&mut healthy, 1024);
+        }
+        let stats = service.stats();
+        assert_eq!(stats.ended.get("send_queue_full").copied().unwrap_or(0), kicked);
+        assert_eq!(stats.live, 2 - kicked);
+        drop(stalled);
+        drop(healthy);
+        until("both are gone", || service.stats().live == 0);
+        let dropped = service.stop(Duration::from_secs(5)).dropped;
+        assert_eq!(dropped > 0, kicked == 0, "{dropped} dropped");
+    }
+}
+
+#[test]
+fn a_full_service_and_a_greedy_address_are_refused_at_the_door() {
+    let full = Limits { sessions_max: 2, ..Limits::default() };
+    let greedy = Limits { connections_per_address_max: 2, loopback_exempt: false, ..Limits::default() };
+    for (limits, is_full) in [(full, true), (greedy, false)] {
+        let service = server().workers(1).limits(limits).session(|| Echo).start().expect("a server");
+        let address = service.addresses()[0];
+        let mut first = connect(address);
+        let second = connect(address);
+        until("two are in", || service.stats().live == 2);
+        assert_eq!(read_to_end(&mut connect(address)), b"");
+        let stats = service.stats();
+        let refused = (stats.refused_full_total, stats.refused_address_total);
+        assert_eq!(refused, if is_full { (1, 0) } else { (0, 1) });
+        write(&mut first, b"still here");
+        assert_eq!(read(&mut first, 10), b"still here");
+        drop(second);
+        until("there is room again", || service.stats().live == 1);
+        let mut third = connect(address);
+        write(&mut third, b"x");
+        assert_eq!(read(&mut third, 1), b"x");
+    }
+}
+
+#[test]
+fn a_service_that_makes_no_sense_says_so() {
+    let crossed = Limits { send_queue_low_bytes: 1 << 30, ..Limits::default() };
+    let error = server().limits(crossed).session(|| Echo).start().expect_err("refused");
+    assert!(error.to_string().contains("send_queue_low_bytes"), "{error}");
+    let error = server().workers(0).session(|| Echo).start().expect_err("refused");
+    assert!(error.to_string().contains("workers"), "{error}");
+    let taken = server().session(|| Echo).start().expect("a server");
+    let error = Server::new().listen(taken.addresses()[0]).session(|| Echo).start().expect_err("taken");
+    assert!(error.to_string().contains("address already in use"), "{error}");
+    let error = Server::new().listen("nowhere").session(|| Echo).start().expect_err("refused");
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}

@@ -1,0 +1,78 @@
+//! The engine on the system's own port, against clients made of plain sockets.
+//!
+//! Every test is bounded by [`until`]; none measures time.
+
+mod clients;
+mod files;
+mod groups;
+mod lifetime;
+mod limits;
+mod remote;
+mod shutdown;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use naksi::prelude::*;
+
+/// How long anything may take before a test is lost.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for something to become true.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn server() -> Server {
+    Server::new().listen("127.0.0.1:0")
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+    stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+    stream
+}
+
+/// Reads exactly this many bytes.
+fn read(stream: &mut TcpStream, bytes: usize) -> Vec<u8> {
+    let mut buffer = vec![0; bytes];
+    stream.read_exact(&mut buffer).expect("the server answers");
+    buffer
+}
+
+/// Reads to the end; a reset counts as one.
+fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    match stream.read_to_end(&mut buffer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the server neither answers nor ends: {error}"),
+    }
+    buffer
+}
+
+fn write(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).expect("the server reads");
+}
+
+fn frame(id: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = naksi_core::frame::header(id, body.len()).expect("a short body").to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Sends everything back.
+struct Echo;
+
+impl Session for Echo {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        c.send(data);
+        data.len()
+    }
+}

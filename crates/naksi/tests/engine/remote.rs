@@ -1,0 +1,74 @@
+//! Other threads: send by id, end, broadcast; stale ids are harmless.
+
+use std::sync::mpsc;
+
+use super::*;
+
+/// Tells its id to the test.
+struct Named(mpsc::Sender<SessionId>);
+
+impl Session for Named {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        let group = c.group(1);
+        c.join(&group);
+        self.0.send(c.id()).expect("the test listens");
+    }
+}
+
+#[test]
+fn bytes_from_another_thread_arrive_in_order_and_a_stale_id_is_counted() {
+    let (names, named) = mpsc::channel();
+    let service = server().workers(2).session_with(move |_| Named(names.clone())).start().expect("a server");
+    let mut client = connect(service.addresses()[0]);
+    let id = named.recv_timeout(PATIENCE).expect("the session tells its name");
+    let remote = service.remote();
+    let sender = std::thread::spawn(move || {
+        for number in 0..1000_u32 {
+            remote.send(id, number.to_le_bytes().to_vec()).expect("the mailbox has room");
+        }
+    });
+    for number in 0..1000_u32 {
+        assert_eq!(read(&mut client, 4), number.to_le_bytes());
+    }
+    sender.join().expect("the sender ends");
+    let remote = service.remote();
+    remote.broadcast(&remote.group(1), b"all".to_vec()).expect("the mailbox has room");
+    assert_eq!(read(&mut client, 3), b"all");
+    remote.kick(id).expect("a known worker");
+    assert_eq!(read_to_end(&mut client), b"");
+    drop(client);
+    until("the session is gone", || service.stats().live == 0);
+    remote.send(id, b"late".to_vec()).expect("the mailbox has room");
+    until("the stale id is counted", || service.stats().stale_total == 1);
+    assert_eq!(service.stats().ended.get("kicked"), Some(&1));
+    let nobody = SessionId::new(200, 0, 0);
+    assert!(remote.send(nobody, b"x".to_vec()).is_err());
+}
+
+/// Uses its timers.
+struct Ticks(u32);
+
+impl Session for Ticks {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.after(Duration::from_millis(5), 1);
+        let never = c.after(Duration::from_millis(1), 9);
+        assert!(c.cancel_timer(never));
+        assert!(!c.cancel_timer(never));
+    }
+
+    fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {
+        self.0 += 1;
+        c.send(format!("{tag}.").as_bytes());
+        if self.0 < 3 {
+            c.after(Duration::from_millis(1), tag + 1);
+        } else {
+            c.close();
+        }
+    }
+}
+
+#[test]
+fn timers_fire_in_order_and_a_cancelled_one_never() {
+    let service = server().session(|| Ticks(0)).start().expect("a server");
+    assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"1.2.3.");
+}
