@@ -28,7 +28,9 @@ pub(crate) fn run() -> Result<()> {
         println!("\n== {name}");
         let begun = Instant::now();
         step().with_context(|| format!("ci: step `{name}` failed"))?;
-        report.push(format!("{:>7.1} s  {name}", begun.elapsed().as_secs_f64()));
+        let line = format!("{:>7.1} s  {name}", begun.elapsed().as_secs_f64());
+        println!("{line}");
+        report.push(line);
     }
     println!("\n== ci passed\n{}\n{:>7.1} s  in all", report.join("\n"), start.elapsed().as_secs_f64());
     Ok(())
