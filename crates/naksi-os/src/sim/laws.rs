@@ -1,0 +1,1 @@
+//! The laws' own assertions, each broken on purpose.

@@ -1,0 +1,454 @@
+//! What each wish does.
+//!
+//! An operation starts when its port flushes it, makes progress whenever something that it waits for has
+//! happened, and answers. Reads and writes are carried out here, on the buffers that the in-flight table
+//! owns, at the moment of the answer. Nothing here knows how an answer reaches the engine.
+
+use core::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use naksi_core::completion::Datagram;
+use naksi_core::ended::{Ended, Failure, OsError};
+use naksi_core::op::{Op, ShutdownHow};
+
+use super::calendar::{Caller, Event, OpId};
+use super::dock::{End, Held, Raw, Stage, Target};
+use super::fault::FaultKind;
+use super::kernel::Kernel;
+use super::net::{Owner, Parcel};
+
+/// What fills a buffer when it is handed to the kernel: whoever reads it too early sees it.
+pub(super) const POISON: u8 = 0xA5;
+
+/// How long a connect waits for an answer that does not come, in nanoseconds.
+const CONNECT_PATIENCE_NANOS: u64 = 3_000_000_000;
+
+fn failed(failure: Failure, code: i32) -> Raw {
+    Raw::Ended(Ended::Failed(OsError::new(failure, code)))
+}
+
+impl Kernel {
+    fn held(&mut self, op: OpId) -> Option<&mut Held> {
+        let dock = self.docks[op.port as usize].as_mut()?;
+        dock.in_flight.running(op.key).map(|(_, held)| held)
+    }
+
+    /// Where a connect that is under way wants to go.
+    pub(super) fn connect_remote(&mut self, op: OpId) -> Option<SocketAddr> {
+        match self.held(op)? {
+            Held { op: Op::Connect { remote }, stage: Stage::Armed, .. } => Some(*remote),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set_target(&mut self, op: OpId, target: Target) {
+        if let Some(held) = self.held(op) {
+            held.target = target;
+        }
+    }
+
+    /// Hands an operation to the kernel, for the first time or again.
+    pub(super) fn start(&mut self, op: OpId) {
+        let held = self.held(op).expect("an operation starts while it is in flight");
+        held.stage = Stage::Armed;
+        let target = held.target;
+        match &held.op {
+            Op::Accept { .. } => {
+                if let Target::Listener(index) = target {
+                    let listener = self.net.listeners[index as usize].as_mut().expect("the listener is open");
+                    listener.accept_op = Some(op.key);
+                }
+                self.progress(op);
+            }
+            Op::Recv { .. } => {
+                if let Target::Stream(id) = target {
+                    self.net.live(id).recv_op = Some(op.key);
+                }
+                self.progress(op);
+            }
+            Op::Send { .. } => {
+                if let Target::Stream(id) = target {
+                    let socket = self.net.live(id);
+                    assert!(socket.send_op.is_none(), "law 7: two sends in flight on one socket");
+                    socket.send_op = Some(op.key);
+                }
+                self.progress(op);
+            }
+            Op::RecvFrom { .. } => {
+                if let Target::Datagram(index) = target {
+                    let socket = self.net.datagrams[index as usize].as_mut().expect("the socket is open");
+                    socket.recv_op = Some(op.key);
+                }
+                self.progress(op);
+            }
+            Op::Connect { .. } => self.start_connect(op),
+            Op::Shutdown { .. } | Op::Close { .. } | Op::SendTo { .. } => self.progress(op),
+            Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Sync { .. } => {
+                let at = self.disk_ready_at();
+                self.start_later(op, at);
+            }
+            Op::Timeout { at } => {
+                let at = *at;
+                self.start_later(op, at);
+            }
+        }
+    }
+
+    fn start_later(&mut self, op: OpId, at: naksi_core::tick::Tick) {
+        if let Some(held) = self.held(op) {
+            held.ready_at = at;
+        }
+        if at <= self.calendar.now() {
+            self.progress(op);
+        } else {
+            self.calendar.at(at, Event::Poke(op));
+        }
+    }
+
+    fn start_connect(&mut self, op: OpId) {
+        if self.descriptors >= self.options.descriptors_max {
+            return self.answer(op, failed(Failure::DescriptorsExhausted, 24), End::Last);
+        }
+        self.descriptors += 1;
+        let caller = Caller::Op(op);
+        let nanos = self.calendar.latency();
+        if self.calendar.strike(FaultKind::ConnectRefused) {
+            self.calendar.after(nanos * 2, Event::ConnectFailed { caller, failure: Failure::Refused });
+        } else if self.calendar.strike(FaultKind::ConnectTimedOut) {
+            let failure = Failure::TimedOut;
+            self.calendar.after(CONNECT_PATIENCE_NANOS, Event::ConnectFailed { caller, failure });
+        } else {
+            self.calendar.after(nanos, Event::Syn { caller, tries: 0 });
+        }
+    }
+
+    /// Something that the operation waits for has happened; a fault may hold its answer back.
+    pub(super) fn rouse(&mut self, op: OpId) {
+        match self.held(op) {
+            Some(held) if held.stage == Stage::Armed && !held.held_back => {}
+            _ => return,
+        }
+        if self.calendar.strike(FaultKind::CompletionDelayed) {
+            if let Some(held) = self.held(op) {
+                held.held_back = true;
+            }
+            let nanos = self.calendar.delay();
+            return self.calendar.after(nanos, Event::Poke(op));
+        }
+        self.progress(op);
+    }
+
+    /// Lets an operation go on whatever held it: a delay, or the wait for a buffer.
+    pub(super) fn stir(&mut self, op: OpId) {
+        let Some(dock) = self.docks[op.port as usize].as_mut() else { return };
+        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        held.held_back = false;
+        if held.stage == Stage::Parked {
+            held.stage = Stage::Armed;
+            dock.starved.retain(|key| *key != op.key);
+        }
+        self.progress(op);
+    }
+
+    /// Does what can be done now.
+    pub(super) fn progress(&mut self, op: OpId) {
+        let now = self.calendar.now();
+        let Some(held) = self.held(op) else { return };
+        if held.stage != Stage::Armed || held.held_back || held.ready_at > now {
+            return;
+        }
+        match &held.op {
+            Op::Accept { .. } => self.progress_accept(op),
+            Op::Recv { .. } => while self.progress_recv(op) {},
+            Op::Send { .. } => self.progress_send(op),
+            Op::Shutdown { how, .. } => {
+                let how = *how;
+                self.shut_down(op, how);
+            }
+            Op::Close { .. } => {
+                let target = held.target;
+                self.close_target(target);
+                self.answer(op, Raw::Nothing, End::Last);
+            }
+            Op::RecvFrom { .. } => self.progress_recv_from(op),
+            Op::SendTo { .. } => self.progress_send_to(op),
+            Op::ReadAt { .. } | Op::WriteAt { .. } => self.progress_file(op),
+            Op::Sync { .. } | Op::Timeout { .. } => self.answer(op, Raw::Nothing, End::Last),
+            Op::Connect { .. } => {}
+        }
+    }
+
+    /// Whether the kernel goes on after a success.
+    fn end_of_success(&mut self, op: OpId) -> End {
+        if self.held(op).is_some_and(|held| held.dying) {
+            End::Last
+        } else if self.calendar.strike(FaultKind::LostMore) {
+            End::Lost
+        } else {
+            End::More
+        }
+    }
+
+    fn progress_accept(&mut self, op: OpId) {
+        let Some(Held { target: Target::Listener(index), .. }) = self.held(op) else { return };
+        let index = *index as usize;
+        loop {
+            let listener = self.net.listeners[index].as_mut().expect("the listener is open");
+            if listener.backlog.is_empty() {
+                return;
+            }
+            let full = self.descriptors >= self.options.descriptors_max;
+            if self.calendar.strike(FaultKind::DescriptorsExhausted) || full {
+                return self.answer(op, failed(Failure::DescriptorsExhausted, 24), End::Last);
+            }
+            let id = listener.backlog.pop_front().expect("the backlog was just seen");
+            if self.calendar.strike(FaultKind::AcceptAborted) {
+                self.net.close_with_reset(&mut self.calendar, id);
+                return self.answer(op, Raw::AcceptAborted, End::Lost);
+            }
+            self.descriptors += 1;
+            let socket = self.net.live(id);
+            socket.owner = Owner::Port(op.port);
+            socket.established = true;
+            let peer = socket.remote;
+            let end = self.end_of_success(op);
+            self.answer(op, Raw::Accepted(id, peer), end);
+            if end != End::More {
+                return;
+            }
+        }
+    }
+
+    /// Fills one buffer, or says why not. Returns whether it is worth another look.
+    fn progress_recv(&mut self, op: OpId) -> bool {
+        let Some(Held { target: Target::Stream(id), stage: Stage::Armed, .. }) = self.held(op) else {
+            return false;
+        };
+        let id = *id;
+        let socket = self.net.live(id);
+        let ended = if socket.shut_read {
+            Some(Ended::Aborted)
+        } else if socket.reset {
+            Some(Ended::Reset)
+        } else if socket.inbox.readable().is_empty() {
+            if !socket.inbox.ended() {
+                return false;
+            }
+            Some(Ended::Closed)
+        } else {
+            None
+        };
+        if let Some(ended) = ended {
+            self.answer(op, Raw::Ended(ended), End::Last);
+            return false;
+        }
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let injected = self.calendar.strike(FaultKind::PoolEmpty);
+        let Some(mut buffer) = (if injected { None } else { dock.pool.take() }) else {
+            self.answer(op, Raw::Starved, End::Lost);
+            return false;
+        };
+        dock.with_kernel += 1;
+        buffer.bytes.fill(POISON);
+        let readable = self.net.live(id).inbox.readable();
+        let mut length = readable.len().min(buffer.bytes.len());
+        if length > 1 && self.calendar.strike(FaultKind::PartialRecv) {
+            length = self.calendar.prng.between(1, length as u64 - 1) as usize;
+        }
+        buffer.bytes[..length].copy_from_slice(&readable[..length]);
+        self.net.consume(&mut self.calendar, id, length);
+        let length = NonZeroU32::new(length as u32).expect("something was readable");
+        let end = self.end_of_success(op);
+        self.answer(op, Raw::Data(buffer, length), end);
+        end == End::More
+    }
+
+    fn progress_send(&mut self, op: OpId) {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let (Op::Send { batch, .. }, Target::Stream(id)) = (&held.op, held.target) else { return };
+        let socket = self.net.live(id);
+        if socket.reset || socket.shut_write {
+            let ended = if socket.shut_write { Ended::Aborted } else { Ended::Reset };
+            return self.answer(op, Raw::Ended(ended), End::Last);
+        }
+        if self.calendar.strike(FaultKind::SendFailed) {
+            let why =
+                [(Failure::MemoryExhausted, 105), (Failure::TimedOut, 110), (Failure::Unreachable, 113)];
+            let (failure, code) = why[self.calendar.prng.below(3) as usize];
+            return self.answer(op, failed(failure, code), End::Last);
+        }
+        let mut most = batch.bytes().min(u32::MAX as usize);
+        if most > 1 && self.calendar.strike(FaultKind::ShortSend) {
+            most = self.calendar.prng.between(1, most as u64 - 1) as usize;
+        }
+        let taken = self.net.write(&mut self.calendar, id, batch.slices(), most);
+        if taken > 0 {
+            self.answer(op, Raw::Count(taken as u32), End::Last);
+        }
+    }
+
+    fn shut_down(&mut self, op: OpId, how: ShutdownHow) {
+        let Some(Held { target: Target::Stream(id), .. }) = self.held(op) else { return };
+        let id = *id;
+        self.net.send_fin(&mut self.calendar, id);
+        let socket = self.net.live(id);
+        socket.shut_write = true;
+        socket.shut_read |= how == ShutdownHow::Both;
+        let waiting = match how {
+            ShutdownHow::Both => [socket.recv_op, socket.send_op],
+            ShutdownHow::Write => [None, socket.send_op],
+        };
+        self.answer(op, Raw::Nothing, End::Last);
+        for key in waiting.into_iter().flatten() {
+            self.stir(OpId { port: op.port, key });
+        }
+    }
+
+    fn progress_recv_from(&mut self, op: OpId) {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let (Op::RecvFrom { buffer, .. }, Target::Datagram(index)) = (&mut held.op, held.target) else {
+            return;
+        };
+        let socket = self.net.datagrams[index as usize].as_mut().expect("the socket is open");
+        let Some((from, bytes)) = socket.queue.pop_front() else { return };
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        let datagram = Datagram { bytes: length as u32, from, cut: bytes.len() > length };
+        self.answer(op, Raw::Datagram(datagram), End::Last);
+    }
+
+    fn progress_send_to(&mut self, op: OpId) {
+        let Some(held) = self.held(op) else { return };
+        let (Op::SendTo { remote, bytes, .. }, Target::Datagram(index)) = (&held.op, held.target) else {
+            return;
+        };
+        let (to, bytes) = (*remote, bytes.clone());
+        let socket = self.net.datagrams[index as usize].as_ref().expect("the socket is open");
+        let (from, length) = (socket.address, bytes.len() as u32);
+        self.net.dispatch(&mut self.calendar, Parcel { from, to, bytes });
+        self.answer(op, Raw::Count(length), End::Last);
+    }
+
+    fn progress_file(&mut self, op: OpId) {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let Target::File(index) = held.target else { return };
+        let content = &mut self.files[index as usize];
+        let raw = match &mut held.op {
+            Op::ReadAt { offset, buffer, .. } => {
+                let start = usize::try_from(*offset).unwrap_or(usize::MAX).min(content.len());
+                let length = buffer.len().min(content.len() - start);
+                buffer[..length].copy_from_slice(&content[start..start + length]);
+                if length == 0 { Raw::Ended(Ended::Closed) } else { Raw::Count(length as u32) }
+            }
+            Op::WriteAt { offset, bytes, .. } => {
+                let full = self.calendar.strike(FaultKind::StorageFull);
+                let length = if full { bytes.len() / 2 } else { bytes.len() };
+                if length == 0 {
+                    failed(Failure::StorageFull, 28)
+                } else {
+                    let start = usize::try_from(*offset).expect("a simulated file fits in memory");
+                    content.resize(content.len().max(start + length), 0);
+                    content[start..start + length].copy_from_slice(&bytes[..length]);
+                    Raw::Count(length as u32)
+                }
+            }
+            _ => return,
+        };
+        self.answer(op, raw, End::Last);
+    }
+
+    /// The engine's wish that an operation end early reaches the kernel.
+    pub(super) fn cancel(&mut self, op: OpId) {
+        match self.held(op) {
+            Some(held) if held.stage == Stage::Armed && !held.dying => {}
+            _ => return,
+        }
+        if self.calendar.strike(FaultKind::CancelNotFound) {
+            let nanos = self.calendar.delay();
+            return self.calendar.after(nanos, Event::CancelAgain(op));
+        }
+        if self.calendar.strike(FaultKind::CancelLate) {
+            if let Some(held) = self.held(op) {
+                held.dying = true;
+            }
+            let nanos = self.calendar.delay();
+            return self.calendar.after(nanos, Event::CancelAtLast(op));
+        }
+        self.abort(op);
+    }
+
+    /// Ends an operation that the kernel still has, without success.
+    pub(super) fn abort(&mut self, op: OpId) {
+        let Some(held) = self.held(op) else { return };
+        if held.stage == Stage::Parked {
+            return self.stir_to_abort(op);
+        }
+        if held.stage != Stage::Armed {
+            return;
+        }
+        let connecting = matches!(held.op, Op::Connect { .. }).then_some(held.target);
+        if let Some(target) = connecting {
+            self.abandon_connect(target);
+            self.set_target(op, Target::Nothing);
+        }
+        self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
+    }
+
+    /// A receive that waits inside the port for a buffer ends at once.
+    fn stir_to_abort(&mut self, op: OpId) {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        dock.starved.retain(|key| *key != op.key);
+        if let Some((_, held)) = dock.in_flight.running(op.key) {
+            held.stage = Stage::Armed;
+        }
+        self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
+    }
+
+    /// Nobody waits for a connection that was being made.
+    fn abandon_connect(&mut self, target: Target) {
+        self.descriptors -= 1;
+        if let Target::Stream(id) = target {
+            self.net.close_with_reset(&mut self.calendar, id);
+        }
+    }
+
+    /// The kernel knows the operation no more.
+    pub(super) fn detach(&mut self, op: OpId, target: Target) {
+        let forget = |place: &mut Option<crate::in_flight::Key>| {
+            if *place == Some(op.key) {
+                *place = None;
+            }
+        };
+        match target {
+            Target::Stream(id) => {
+                if let Some(socket) = self.net.get_mut(id) {
+                    forget(&mut socket.recv_op);
+                    forget(&mut socket.send_op);
+                }
+            }
+            Target::Listener(index) => {
+                if let Some(listener) = self.net.listeners[index as usize].as_mut() {
+                    forget(&mut listener.accept_op);
+                }
+            }
+            Target::Datagram(index) => {
+                if let Some(socket) = self.net.datagrams[index as usize].as_mut() {
+                    forget(&mut socket.recv_op);
+                }
+            }
+            Target::Nothing | Target::File(_) => {}
+        }
+    }
+
+    /// The port is gone: what only this operation knew of is closed.
+    pub(super) fn forget(&mut self, held: &Held) {
+        match (&held.op, held.stage) {
+            (Op::Connect { .. }, Stage::Armed) => self.abandon_connect(held.target),
+            (Op::Close { .. }, Stage::Queued) => self.close_target(held.target),
+            _ => {}
+        }
+    }
+}

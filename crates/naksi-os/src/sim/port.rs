@@ -1,0 +1,309 @@
+//! The simulated port: the contract of [`crate::port`] over a world made of a seed.
+//!
+//! A port is a door into its world. What it is asked is checked against the handle table and the names in
+//! flight, exactly as the real ports do, and then left to the kernel. Nothing here knows what an operation
+//! does, or what time it is outside of the world.
+
+use core::net::SocketAddr;
+use std::cell::RefCell;
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use naksi_core::completion::Completion;
+use naksi_core::ended::{Failure, OsError};
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::Op;
+use naksi_core::tick::Tick;
+
+use super::calendar::OpId;
+use super::dock::{Dock, Held, PostBox, Stage, Submission, Target};
+use super::fault::FaultKind;
+use super::kernel::Kernel;
+use super::net::{DatagramSocket, Listener, Owner, SocketId, place};
+use super::ops::POISON;
+use crate::handles::{HandleKind, Lane};
+use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+
+/// A completion port of a simulated world. Made by [`super::world::World::open_port`].
+pub struct Port {
+    kernel: Rc<RefCell<Kernel>>,
+    number: u32,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sim::Port({})", self.number)
+    }
+}
+
+/// A socket between two ports of one world; dropping it closes it at the world's next step.
+pub struct Socket {
+    id: SocketId,
+    /// `None` once adopted.
+    dropped: Option<Arc<Mutex<Vec<SocketId>>>>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sim::Socket({:?})", self.id)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(dropped) = &self.dropped {
+            dropped.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        }
+    }
+}
+
+/// Posts to a simulated port. Posting wakes nobody by itself: [`super::world::World::runnable`] sees it.
+#[derive(Clone)]
+pub struct Poster {
+    posts: Arc<PostBox>,
+}
+
+impl fmt::Debug for Poster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sim::Poster")
+    }
+}
+
+impl crate::port::Poster for Poster {
+    fn post(&self, token: Token, value: u64) -> bool {
+        self.posts.post(token, value)
+    }
+}
+
+/// What a wish needs before it can be accepted.
+enum Need {
+    Lane(Handle, HandleKind, Lane),
+    Close(Handle),
+    Nothing,
+}
+
+/// Which handle a wish occupies, and whether there is anything in it to complete.
+fn need(op: &Op) -> (Need, bool) {
+    use HandleKind::{Datagram, File, Listener, Stream};
+    match op {
+        Op::Accept { listener } => (Need::Lane(*listener, Listener, Lane::In), true),
+        Op::Recv { socket } => (Need::Lane(*socket, Stream, Lane::In), true),
+        Op::Send { socket, batch } => (Need::Lane(*socket, Stream, Lane::Out), !batch.is_empty()),
+        Op::Shutdown { socket, .. } => (Need::Lane(*socket, Stream, Lane::Control), true),
+        Op::ReadAt { file, buffer, .. } => (Need::Lane(*file, File, Lane::Shared), !buffer.is_empty()),
+        Op::WriteAt { file, bytes, .. } => (Need::Lane(*file, File, Lane::Shared), !bytes.is_empty()),
+        Op::Sync { file } => (Need::Lane(*file, File, Lane::Shared), true),
+        Op::RecvFrom { socket, buffer } => (Need::Lane(*socket, Datagram, Lane::In), !buffer.is_empty()),
+        Op::SendTo { socket, .. } => (Need::Lane(*socket, Datagram, Lane::Out), true),
+        Op::Close { handle } => (Need::Close(*handle), true),
+        Op::Connect { .. } | Op::Timeout { .. } => (Need::Nothing, true),
+    }
+}
+
+/// Checks a wish and takes the handle it needs.
+fn admit(dock: &mut Dock, token: Token, op: &Op) -> Result<(Option<(Handle, Lane)>, Target), Refusal> {
+    if dock.names.contains_key(&token) {
+        return Err(Refusal::TokenInUse);
+    }
+    let (need, anything) = need(op);
+    if !anything {
+        return Err(Refusal::Empty);
+    }
+    match need {
+        Need::Nothing => Ok((None, Target::Nothing)),
+        Need::Close(handle) => Ok((None, dock.handles.remove(handle)?)),
+        Need::Lane(handle, kind, lane) => {
+            let target = *dock.handles.begin(handle, kind, lane)?;
+            Ok((Some((handle, lane)), target))
+        }
+    }
+}
+
+impl Port {
+    pub(super) fn open(kernel: Rc<RefCell<Kernel>>, options: &PortOptions) -> Self {
+        let number = place(&mut kernel.borrow_mut().docks, Dock::new(options));
+        Self { kernel, number }
+    }
+
+    fn take_stream(&self, socket: Handle) -> Result<Target, Refusal> {
+        let mut kernel = self.kernel.borrow_mut();
+        let dock = kernel.dock(self.number);
+        dock.handles.resource(socket, HandleKind::Stream)?;
+        dock.handles.remove(socket)
+    }
+}
+
+/// An address that is free to be bound, with a port number picked for port 0.
+fn bindable(kernel: &mut Kernel, address: SocketAddr, taken: bool) -> Result<SocketAddr, OsError> {
+    if kernel.descriptors >= kernel.options.descriptors_max {
+        return Err(OsError::new(Failure::DescriptorsExhausted, 24));
+    }
+    if address.port() == 0 {
+        return Ok(kernel.fresh_address(address.ip()));
+    }
+    if taken { Err(OsError::new(Failure::AddressInUse, 98)) } else { Ok(address) }
+}
+
+impl crate::port::Port for Port {
+    type Poster = Poster;
+    type Socket = Socket;
+
+    fn backend(&self) -> &'static str {
+        "sim"
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), OsError> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let taken = kernel.net.listener_at(address).is_some();
+        let address = bindable(kernel, address, taken)?;
+        let bytes = |wanted: Option<u32>, usual: usize| wanted.map_or(usual, |bytes| bytes.max(1) as usize);
+        let listener = Listener {
+            port: self.number,
+            address,
+            backlog: std::collections::VecDeque::new(),
+            backlog_max: options.backlog.max(1) as usize,
+            accept_op: None,
+            buffers: (
+                bytes(options.kernel_send_bytes, kernel.options.socket_send_bytes),
+                bytes(options.kernel_recv_bytes, kernel.options.socket_recv_bytes),
+            ),
+        };
+        let index = place(&mut kernel.net.listeners, listener);
+        kernel.descriptors += 1;
+        let handle = kernel.dock(self.number).handles.insert(HandleKind::Listener, Target::Listener(index));
+        Ok((handle, address))
+    }
+
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let taken = kernel.net.datagram_at(address).is_some();
+        let address = bindable(kernel, address, taken)?;
+        let queue = std::collections::VecDeque::new();
+        let socket = DatagramSocket { port: self.number, address, queue, recv_op: None };
+        let index = place(&mut kernel.net.datagrams, socket);
+        kernel.descriptors += 1;
+        let handle = kernel.dock(self.number).handles.insert(HandleKind::Datagram, Target::Datagram(index));
+        Ok((handle, address))
+    }
+
+    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        if kernel.descriptors >= kernel.options.descriptors_max {
+            return Err(OsError::new(Failure::DescriptorsExhausted, 24));
+        }
+        let index = match (kernel.file_names.get(path).copied(), access) {
+            (None, FileAccess::Read) => return Err(OsError::new(Failure::NotFound, 2)),
+            (Some(index), FileAccess::Create) => {
+                kernel.files[index as usize].clear();
+                index
+            }
+            (Some(index), _) => index,
+            (None, _) => kernel.make_file(path, Vec::new()),
+        };
+        kernel.descriptors += 1;
+        Ok(kernel.dock(self.number).handles.insert(HandleKind::File, Target::File(index)))
+    }
+
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        match kernel.dock(self.number).handles.resource(file, HandleKind::File).copied() {
+            Ok(Target::File(index)) => Ok(kernel.files[index as usize].len() as u64),
+            _ => Err(OsError::new(Failure::Invalid, 9)),
+        }
+    }
+
+    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+        let Target::Stream(id) = self.take_stream(socket)? else { return Err(Refusal::WrongKind) };
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.net.live(id).owner = Owner::Transit;
+        Ok(Socket { id, dropped: Some(Arc::clone(&kernel.dropped)) })
+    }
+
+    fn adopt(&mut self, mut socket: Socket) -> Handle {
+        let mut kernel = self.kernel.borrow_mut();
+        let dropped = socket.dropped.take().expect("a socket is adopted once");
+        assert!(Arc::ptr_eq(&dropped, &kernel.dropped), "a socket is adopted in its own world");
+        kernel.net.live(socket.id).owner = Owner::Port(self.number);
+        kernel.dock(self.number).handles.insert(HandleKind::Stream, Target::Stream(socket.id))
+    }
+
+    fn submit(&mut self, token: Token, mut op: Op) -> Result<(), Refused> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let dock = kernel.docks[self.number as usize].as_mut().expect("the port is open");
+        let (lane, target) = match admit(dock, token, &op) {
+            Ok(admitted) => admitted,
+            Err(why) => return Err(Refused { op, why }),
+        };
+        if let Op::ReadAt { buffer, .. } | Op::RecvFrom { buffer, .. } = &mut op {
+            buffer.fill(POISON);
+        }
+        let held = Held {
+            op,
+            lane,
+            target,
+            stage: Stage::Queued,
+            held_back: false,
+            dying: false,
+            cancelled: false,
+            ready_at: Tick::ZERO,
+        };
+        let key = dock.in_flight.start(token, held);
+        dock.names.insert(token, key);
+        dock.submissions.push_back(Submission::Start(key));
+        let full = dock.submissions.len() >= dock.submission_entries;
+        if kernel.calendar.strike(FaultKind::QueueFull) || full {
+            kernel.flush(self.number);
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, token: Token) {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let dock = kernel.docks[self.number as usize].as_mut().expect("the port is open");
+        let Some(key) = dock.names.get(&token).copied() else { return };
+        let Some((_, held)) = dock.in_flight.running(key) else { return };
+        held.cancelled = true;
+        if held.stage == Stage::Parked {
+            kernel.abort(OpId { port: self.number, key });
+        } else {
+            dock.submissions.push_back(Submission::Cancel(key));
+        }
+    }
+
+    /// As the contract says, in virtual time: it never blocks. With nothing ready it notes `until` as the
+    /// time at which this port wants to be woken, and returns with nothing; the world moves time there when
+    /// nothing else happens before. A return with nothing before `until` is allowed and happens: whoever
+    /// waits looks at [`Port::now`](crate::port::Port::now) and waits again.
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+        Ok(self.kernel.borrow_mut().wait(self.number, caught, until))
+    }
+
+    fn now(&self) -> Tick {
+        self.kernel.borrow().calendar.now()
+    }
+
+    fn poster(&self) -> Poster {
+        Poster { posts: Arc::clone(&self.kernel.borrow_mut().dock(self.number).posts) }
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.kernel.borrow_mut().dock(self.number).ledger()
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        // A test that fails inside the world unwinds with the world borrowed and its laws already broken.
+        if !std::thread::panicking()
+            && let Ok(mut kernel) = self.kernel.try_borrow_mut()
+        {
+            kernel.close_port(self.number);
+        }
+    }
+}

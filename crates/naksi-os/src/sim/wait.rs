@@ -1,0 +1,276 @@
+//! What a wait hands out.
+//!
+//! The submission queue is flushed, parked receives are resumed, posts are fetched, and the kernel's
+//! answers are said in the contract's words: a lost `more` is asked for again, an exhausted pool parks, an
+//! aborted connection is passed over. Nothing here knows how an answer came about.
+
+use naksi_core::completion::{Accepted, Completion, Connected, Done};
+use naksi_core::ended::Ended;
+use naksi_core::op::Op;
+use naksi_core::tick::Tick;
+
+use super::calendar::{Event, OpId};
+use super::dock::{Answer, Dock, End, Held, Raw, Stage, Submission, Target};
+use super::fault::FaultKind;
+use super::kernel::Kernel;
+use super::net::Net;
+use crate::handles::HandleKind;
+use crate::in_flight::{Finished, Key};
+use crate::port::Tide;
+
+impl Kernel {
+    /// One wait of one port.
+    pub(super) fn wait(&mut self, port: u32, caught: &mut Vec<Completion>, until: Option<Tick>) -> Tide {
+        self.close_dropped();
+        let dock = self.dock(port);
+        dock.totals.enters_total += 1;
+        dock.wake_at = None;
+        self.flush(port);
+        self.resume_starved(port);
+        self.fetch_posts(port);
+        let before = caught.len();
+        if !self.calendar.strike(FaultKind::SpuriousWake) {
+            let catch_max = self.dock(port).catch_max;
+            while caught.len() - before < catch_max {
+                let Some(answer) = self.dock(port).answers.pop_front() else { break };
+                if let Some(completion) = self.hand_out(port, answer) {
+                    self.note_completion(&completion);
+                    caught.push(completion);
+                }
+            }
+        }
+        let now = self.calendar.now();
+        let dock = self.dock(port);
+        dock.assert_leases_balance();
+        dock.totals.completions_total += (caught.len() - before) as u64;
+        if caught.len() == before {
+            dock.wake_at = until.filter(|at| *at > now);
+        }
+        if caught.len() == before || dock.answers.is_empty() { Tide::Dry } else { Tide::More }
+    }
+
+    /// Hands every wish in the submission queue to the kernel.
+    pub(super) fn flush(&mut self, port: u32) {
+        while let Some(submission) = self.dock(port).submissions.pop_front() {
+            match submission {
+                Submission::Start(key) => self.start(OpId { port, key }),
+                Submission::Cancel(key) => self.cancel(OpId { port, key }),
+            }
+        }
+    }
+
+    /// Gives the receives that found the pool empty another chance, one for each buffer at home.
+    fn resume_starved(&mut self, port: u32) {
+        let dock = self.dock(port);
+        for _ in 0..dock.starved.len().min(dock.pool.at_home()) {
+            let Some(key) = self.dock(port).starved.front().copied() else { return };
+            self.stir(OpId { port, key });
+        }
+    }
+
+    fn fetch_posts(&mut self, port: u32) {
+        let dock = self.dock(port);
+        if dock.posts_held || !dock.posts.waiting() {
+            return;
+        }
+        if self.calendar.strike(FaultKind::PostDelayed) {
+            self.dock(port).posts_held = true;
+            let nanos = self.calendar.delay();
+            return self.calendar.after(nanos, Event::PostsReleased { port });
+        }
+        while let Some((token, value)) = self.dock(port).posts.take() {
+            let overtake =
+                self.dock(port).may_overtake(None) && self.calendar.strike(FaultKind::CompletionReordered);
+            self.dock(port).push(Answer::Post { token, value }, overtake);
+        }
+    }
+
+    /// Says an answer in the contract's words; nothing, if the port deals with it alone.
+    fn hand_out(&mut self, port: u32, answer: Answer) -> Option<Completion> {
+        match answer {
+            Answer::Post { token, value } => {
+                Some(Completion { token, done: Done::Posted(value), more: false })
+            }
+            Answer::Op { key, raw, end: End::Last } => Some(self.last(port, key, raw)),
+            Answer::Op { key, raw, end } => self.goes_on(OpId { port, key }, raw, end),
+        }
+    }
+
+    /// An answer after which the operation is not over.
+    fn goes_on(&mut self, op: OpId, raw: Raw, end: End) -> Option<Completion> {
+        let starved = matches!(raw, Raw::Starved);
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let (token, held) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
+        let (target, cancelled) = (held.target, held.cancelled);
+        let done = success(dock, &mut self.net, target, raw);
+        let completion = done.map(|done| Completion { token, done, more: true });
+        if end == End::More {
+            return completion;
+        }
+        if cancelled {
+            // The kernel has nothing left to cancel, so the port says the ending itself.
+            if completion.is_none() {
+                self.detach(op, target);
+                return Some(self.last(op.port, op.key, Raw::Ended(Ended::Aborted)));
+            }
+            self.set_stage(op, Stage::Armed);
+            self.abort(op);
+            return completion;
+        }
+        if starved {
+            self.park(op);
+        } else {
+            self.dock(op.port).totals.rearmed_total += 1;
+            self.start(op);
+        }
+        completion
+    }
+
+    fn set_stage(&mut self, op: OpId, stage: Stage) {
+        if let Some((_, held)) = self.dock(op.port).in_flight.running(op.key) {
+            held.stage = stage;
+        }
+    }
+
+    /// A receive waits inside the port until a buffer comes home; one that we have shut down waits for none.
+    fn park(&mut self, op: OpId) {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        dock.totals.starved_total += 1;
+        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        held.stage = Stage::Parked;
+        let target = held.target;
+        dock.starved.push_back(op.key);
+        if let Target::Stream(id) = target
+            && self.net.live(id).shut_read
+        {
+            self.stir(op);
+        }
+    }
+
+    /// The one terminal completion of an operation.
+    fn last(&mut self, port: u32, key: Key, raw: Raw) -> Completion {
+        let dock = self.docks[port as usize].as_mut().expect("the port is open");
+        let Finished::Wanted(token, held) = dock.in_flight.finish(key) else {
+            panic!("law 1: a second last completion, {raw:?}");
+        };
+        let named = dock.names.remove(&token);
+        assert!(named == Some(key), "law 1: the token names another operation");
+        if let Some((handle, lane)) = held.lane {
+            dock.handles.end(handle, lane);
+        }
+        let done = conclude(dock, &mut self.net, held, raw);
+        Completion { token, done, more: false }
+    }
+
+    /// Mixes a completion into the trace.
+    fn note_completion(&mut self, completion: &Completion) {
+        let (kind, length): (u64, u64) = match &completion.done {
+            Done::Accept(result) => (1, code(result.map(|_| 0))),
+            Done::Connect(result) => (2, code(result.map(|_| 0))),
+            Done::Recv(Ok(lease)) => (3, lease.len() as u64),
+            Done::Recv(Err(ended)) => (3, code(Err(*ended))),
+            Done::Send(_, result) => (4, code(*result)),
+            Done::Shutdown(result) => (5, code(result.map(|()| 0))),
+            Done::Close => (6, 0),
+            Done::ReadAt(_, result) => (7, code(*result)),
+            Done::WriteAt(_, result) => (8, code(*result)),
+            Done::Sync(result) => (9, code(result.map(|()| 0))),
+            Done::RecvFrom(_, result) => (10, code(result.map(|datagram| datagram.bytes))),
+            Done::SendTo(_, result) => (11, code(*result)),
+            Done::Timeout(result) => (12, code(result.map(|()| 0))),
+            Done::Posted(value) => (13, *value),
+        };
+        self.calendar.note(completion.token.to_u64());
+        self.calendar.note(kind << 1 | u64::from(completion.more) | length << 8);
+    }
+}
+
+/// A result as a number, with endings far above any length.
+fn code(result: Result<u32, Ended>) -> u64 {
+    match result {
+        Ok(length) => u64::from(length),
+        Err(Ended::Closed) => 1 << 33,
+        Err(Ended::Reset) => 1 << 34,
+        Err(Ended::Aborted) => 1 << 35,
+        Err(Ended::Failed(error)) => 1 << 36 | u64::from(error.code.unsigned_abs()),
+    }
+}
+
+/// What an accept or a receive brought; nothing for an answer that only the port hears.
+fn success(dock: &mut Dock, net: &mut Net, target: Target, raw: Raw) -> Option<Done> {
+    match raw {
+        Raw::Data(buffer, length) => {
+            dock.with_kernel -= 1;
+            let lease = dock.pool.lend(buffer, length);
+            if let Target::Stream(id) = target {
+                net.live(id).inbox.take(&lease);
+            }
+            Some(Done::Recv(Ok(lease)))
+        }
+        Raw::Accepted(id, peer) => {
+            let socket = dock.handles.insert(HandleKind::Stream, Target::Stream(id));
+            Some(Done::Accept(Ok(Accepted { socket, peer })))
+        }
+        Raw::Starved | Raw::AcceptAborted => None,
+        other => unreachable!("{other:?} ends an operation"),
+    }
+}
+
+/// What the last answer of an operation means, with what comes home.
+fn conclude(dock: &mut Dock, net: &mut Net, held: Held, raw: Raw) -> Done {
+    let target = held.target;
+    match (held.op, raw) {
+        (Op::Recv { .. }, Raw::Ended(ended)) => {
+            if let (Ended::Closed, Target::Stream(id)) = (ended, target) {
+                net.live(id).inbox.assert_complete();
+            }
+            Done::Recv(Err(ended))
+        }
+        (Op::Accept { .. }, Raw::Ended(ended)) => Done::Accept(Err(ended)),
+        (Op::Recv { .. } | Op::Accept { .. }, raw) => {
+            success(dock, net, target, raw).expect("a last answer is a success or an ending")
+        }
+        (Op::Connect { .. }, Raw::Connected(id, local)) => {
+            let socket = dock.handles.insert(HandleKind::Stream, Target::Stream(id));
+            Done::Connect(Ok(Connected { socket, local }))
+        }
+        (Op::Connect { .. }, raw) => Done::Connect(Err(ending(raw))),
+        (Op::Send { batch, .. }, raw) => {
+            let result = count(raw);
+            if let Ok(sent) = result {
+                assert!(sent > 0 && sent as usize <= batch.bytes(), "law 7: a send took {sent} bytes");
+            }
+            Done::Send(batch, result)
+        }
+        (Op::Shutdown { .. }, raw) => Done::Shutdown(nothing(raw)),
+        (Op::Close { .. }, _) => Done::Close,
+        (Op::ReadAt { buffer, .. }, raw) => Done::ReadAt(buffer, count(raw)),
+        (Op::WriteAt { bytes, .. }, raw) => Done::WriteAt(bytes, count(raw)),
+        (Op::Sync { .. }, raw) => Done::Sync(nothing(raw)),
+        (Op::RecvFrom { buffer, .. }, Raw::Datagram(datagram)) => Done::RecvFrom(buffer, Ok(datagram)),
+        (Op::RecvFrom { buffer, .. }, raw) => Done::RecvFrom(buffer, Err(ending(raw))),
+        (Op::SendTo { bytes, .. }, raw) => Done::SendTo(bytes, count(raw)),
+        (Op::Timeout { .. }, raw) => Done::Timeout(nothing(raw)),
+    }
+}
+
+fn ending(raw: Raw) -> Ended {
+    match raw {
+        Raw::Ended(ended) => ended,
+        other => unreachable!("{other:?} is no ending"),
+    }
+}
+
+fn nothing(raw: Raw) -> Result<(), Ended> {
+    match raw {
+        Raw::Nothing => Ok(()),
+        other => Err(ending(other)),
+    }
+}
+
+fn count(raw: Raw) -> Result<u32, Ended> {
+    match raw {
+        Raw::Count(count) => Ok(count),
+        other => Err(ending(other)),
+    }
+}
