@@ -48,8 +48,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// `connections` and `rate` are of the whole service; this worker takes every `stride`-th from `first`.
-    pub(crate) fn new(
+    fn new(
         remote: SocketAddr,
         retry: Retry,
         connections: u32,
@@ -132,9 +131,17 @@ impl Dialer {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Gives this worker its share of a client's connections.
-    pub(crate) fn add_dialer(&mut self, dialer: Dialer) {
-        self.dialer = Some(dialer);
+    /// Gives this worker its share of a client's connections: every `workers`-th of `connections`, at most
+    /// its share of `rate` a second. It connects from [`Hub::begin`](crate::hub::Hub::begin) on.
+    pub fn dial(
+        &mut self,
+        remote: SocketAddr,
+        retry: Retry,
+        connections: u32,
+        rate: Option<u32>,
+        workers: usize,
+    ) {
+        self.dialer = Some(Dialer::new(remote, retry, connections, rate, self.index, workers));
         self.mirror_dialer();
     }
 

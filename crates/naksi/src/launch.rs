@@ -15,7 +15,6 @@ use naksi_os::port::{ListenOptions, Port, PortError, PortOptions};
 
 use crate::client::Retry;
 use crate::config::{Backend, Error, Result};
-use crate::connector::Dialer;
 use crate::hub::Hub;
 use crate::remote::Door;
 use crate::service::{Event, Service};
@@ -180,7 +179,7 @@ fn stand<P: Port + 'static, F: Factory>(
     listeners.into_iter().for_each(|listener| worker.add_listener(listener));
     if let Some(dial) = plan.dial {
         let Dial { remote, connections, rate, retry } = dial;
-        worker.add_dialer(Dialer::new(remote, retry, connections, rate, index, plan.workers));
+        worker.dial(remote, retry, connections, rate, plan.workers);
     }
     Ok((worker, stood))
 }

@@ -319,6 +319,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
 impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Worker({}, {} sessions)", self.index, self.sessions.len())
+        write!(f, "Worker({}, {} sessions", self.index, self.sessions.len())?;
+        // A worker that does not end is asked which of its sessions do not.
+        for (slot, generation) in self.sessions.names().into_iter().take(4) {
+            if let Some(entry) = self.sessions.get(slot, generation) {
+                write!(f, ", {}: {:?}", entry.id, entry.session)?;
+            }
+        }
+        write!(f, ")")
     }
 }
