@@ -17,7 +17,6 @@ use crate::batch::SendBatch;
 use crate::completion::Done;
 use crate::content::{Content, Ending, Outlet};
 use crate::ended::Ended;
-use crate::frame::{self, Packet};
 use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
@@ -28,6 +27,8 @@ use crate::send_queue::SendQueue;
 use crate::spares::Spares;
 use crate::tick::Tick;
 
+mod deadlines;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -403,99 +404,6 @@ impl Session {
         self.state = State::Over(reason);
     }
 
-    /// The queue has drained to the low mark: what was kept back is shown now.
-    fn resume(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        self.received_at = cx.now;
-        if self.state == State::Connected {
-            self.take_in(&[], cx, content);
-        }
-    }
-
-    fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
-        match self.framing {
-            Framing::Raw => self.take_raw(bytes, cx, content),
-            Framing::Packets => self.take_frames(bytes, cx, content),
-        }
-    }
-
-    fn take_raw(&mut self, mut fresh: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.buffer.is_empty() {
-            let taken = feed_raw(&mut self.voice, fresh, cx, content);
-            fresh = &fresh[taken..];
-            self.keep(fresh, cx);
-        } else {
-            self.keep(fresh, cx);
-            let taken = feed_raw(&mut self.voice, self.buffer.view(), cx, content);
-            self.buffer.took(taken, cx.spares);
-        }
-    }
-
-    fn take_frames(&mut self, mut fresh: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
-        let mut delivered = false;
-        while !self.voice.holds_back() {
-            let max = self.frame_bytes_max(cx.limits);
-            let kept = !self.buffer.is_empty();
-            if kept {
-                // Only what the cut frame lacks is copied; the rest is read where it lies.
-                match frame::missing(self.buffer.view(), max) {
-                    Err(reason) => return self.begin_ending(reason, cx),
-                    Ok(0) => {}
-                    Ok(_) if fresh.is_empty() => break,
-                    Ok(lacking) => {
-                        let (first, rest) = fresh.split_at(lacking.min(fresh.len()));
-                        self.keep(first, cx);
-                        fresh = rest;
-                        continue;
-                    }
-                }
-            }
-            let bytes = if kept { self.buffer.view() } else { fresh };
-            let packet = match frame::first(bytes, max) {
-                Err(reason) => return self.begin_ending(reason, cx),
-                Ok(None) => break,
-                Ok(Some(packet)) => packet,
-            };
-            let length = packet.frame.len();
-            deliver(&mut self.voice, packet, cx, content);
-            (self.greeted, delivered) = (true, true);
-            if kept {
-                self.buffer.took(length, cx.spares);
-            } else {
-                fresh = &fresh[length..];
-            }
-        }
-        self.keep(fresh, cx);
-        self.mark_cut(delivered, cx.now);
-    }
-
-    /// Notes since when the frame at the head of the buffer has been waiting for its end.
-    fn mark_cut(&mut self, delivered: bool, now: Tick) {
-        if self.buffer.is_empty() || self.voice.holds_back() {
-            self.cut_since = None;
-        } else if delivered || self.cut_since.is_none() {
-            self.cut_since = Some(now);
-        }
-    }
-
-    fn keep(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.buffer.len() + bytes.len() > cx.limits.recv_backlog_bytes_max {
-            self.begin_ending(Reason::RecvBacklogFull, cx);
-        } else {
-            self.buffer.push(bytes, cx.spares);
-        }
-    }
-
-    fn frame_bytes_max(&self, limits: &Limits) -> usize {
-        if self.greeted {
-            limits.frame_bytes_max
-        } else {
-            limits.first_frame_bytes_max.min(limits.frame_bytes_max)
-        }
-    }
-
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         if let Some((reason, ending)) = self.voice.wish.take() {
@@ -544,74 +452,5 @@ impl Session {
         self.voice.wish = None;
         self.buffer.clear(cx.spares);
         self.voice.queue.abandon(cx.spares);
-    }
-
-    /// Deadlines that end the session, each with its reason.
-    fn deadlines(&self, limits: &Limits) -> [Option<(Tick, Reason)>; 4] {
-        match self.state {
-            State::Connected => {
-                let first = self.framing == Framing::Packets && !self.greeted;
-                let stalled = self.voice.queue.is_flying();
-                let silent = !self.voice.queue.is_congested() && !self.peer_finished;
-                [
-                    first.then(|| (self.since + limits.first_frame_within, Reason::FirstFrameLate)),
-                    self.cut_since.map(|since| (since + limits.frame_within, Reason::FrameLate)),
-                    stalled.then(|| (self.sent_at + limits.send_stall_within, Reason::SendStalled)),
-                    silent.then(|| (self.received_at + limits.idle_within, Reason::Idle)),
-                ]
-            }
-            State::Draining(reason) => [Some((self.since + limits.drain_within, reason)), None, None, None],
-            State::Lingering(reason) => [Some((self.since + limits.linger_within, reason)), None, None, None],
-            State::Ending(_) | State::Closing(_) | State::Over(_) => [None; 4],
-        }
-    }
-
-    fn late(&self, now: Tick, limits: &Limits) -> Option<Reason> {
-        let mut passed = self.deadlines(limits).into_iter().flatten().filter(|(tick, _)| *tick <= now);
-        passed.next().map(|(_, reason)| reason)
-    }
-
-    fn beat_at(&self, limits: &Limits) -> Option<Tick> {
-        let heartbeat = limits.heartbeat.filter(|_| self.framing == Framing::Packets)?;
-        (self.state == State::Connected).then(|| self.sent_at + heartbeat.every)
-    }
-
-    /// Sends a heartbeat if nothing else was sent for long enough.
-    fn beat(&mut self, cx: &mut Context<'_>) {
-        if let Some(heartbeat) = cx.limits.heartbeat
-            && self.beat_at(cx.limits).is_some_and(|at| at <= cx.now)
-        {
-            self.voice.outlet(true, cx).send_packet(heartbeat.packet_id, &[]);
-            self.sent_at = cx.now;
-        }
-    }
-}
-
-/// Offers raw bytes in windows small enough that an echo of one never overfills the send queue.
-/// Returns how many were consumed.
-fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut impl Content) -> usize {
-    let window_bytes = (cx.limits.send_queue_high_bytes / 2).max(1);
-    let mut taken = 0;
-    let mut window = window_bytes;
-    while taken < data.len() && !voice.holds_back() {
-        let offered = &data[taken..data.len().min(taken + window)];
-        let consumed = content.on_recv(voice.outlet(true, cx), offered);
-        assert!(consumed <= offered.len(), "on_recv consumed {consumed} of {} bytes", offered.len());
-        taken += consumed;
-        if consumed > 0 {
-            window = window_bytes;
-        } else if offered.len() == data.len() - taken {
-            break;
-        } else {
-            window *= 2;
-        }
-    }
-    taken
-}
-
-fn deliver(voice: &mut Voice, packet: Packet<'_>, cx: &mut Context<'_>, content: &mut impl Content) {
-    let heartbeat = cx.limits.heartbeat.is_some_and(|beat| beat.packet_id == packet.id);
-    if !(heartbeat && packet.body.is_empty()) {
-        content.on_packet(voice.outlet(true, cx), packet);
     }
 }

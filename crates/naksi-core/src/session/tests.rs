@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
+use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
 
