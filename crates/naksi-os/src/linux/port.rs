@@ -40,8 +40,7 @@ use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Ref
 pub(super) const WAKE: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
 
-/// The kernel adds the span to its clock without looking, so that "never" would be long ago; the caller's
-/// loop goes on sleeping.
+/// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
 const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
 
 /// A completion port on io_uring. Opened by the thread that will own it.

@@ -57,6 +57,11 @@ pub(crate) fn a_starved_receive_can_be_cancelled_and_shut_down<W: Waters>() {
     let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
     port.send(pairs[0].0, b"a");
     let kept = port.lease(recvs[0]);
+    let idle = port.cast(Op::Recv { socket: pairs[0].0 });
+    port.look(5);
+    assert_eq!(port.port.ledger().starved_total, 0, "a receive without data needs no buffer");
+    port.port.cancel(idle);
+    assert_eq!(port.recv_ended(idle), Ended::Aborted);
     port.send(pairs[1].0, b"b");
     port.send(pairs[2].0, b"c");
     for _ in 0..1000 {
