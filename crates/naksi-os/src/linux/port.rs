@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::squeue::Entry;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
@@ -38,6 +39,9 @@ use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Ref
 /// The ring's own operations; an in-flight key is never below 2^32.
 pub(super) const WAKE: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
+
+/// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
+const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
 
 /// A completion port on io_uring. Opened by the thread that will own it.
 pub struct Port {
@@ -258,15 +262,20 @@ impl Port {
         let submitter = self.ring.submitter();
         let outcome = match until {
             Some(until) if want > 0 => {
-                let span = Timespec::from(until.since(now()));
+                let span = Timespec::from(until.since(now()).min(SLEEP_SPAN_MAX));
                 submitter.submit_with_args(want, &SubmitArgs::new().timespec(&span))
             }
             _ => submitter.submit_and_wait(want),
         };
         let Err(error) = outcome else { return Ok(()) };
         match error.raw_os_error() {
-            // A signal, the deadline, and a kernel that wants to be reaped first: the caller's loop goes on.
-            Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(()),
+            // A signal, or the deadline: the caller's loop goes on.
+            Some(libc::EINTR | libc::ETIME) => Ok(()),
+            // The kernel wants to be reaped first, or waits for memory that others hold.
+            Some(libc::EAGAIN | libc::EBUSY) => {
+                thread::yield_now();
+                Ok(())
+            }
             Some(libc::EBADR) => Err(ext::refusal("the kernel lost completions for want of memory", &error)),
             _ => Err(ext::refusal("the ring cannot be entered", &error)),
         }

@@ -125,3 +125,31 @@ impl crate::port::Poster for Poster {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Poster as _;
+
+    fn is_rung(inbox: &Inbox) -> bool {
+        let mut poll = libc::pollfd { fd: inbox.event(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: poll(2) reads and writes one pollfd, which lives until it returns.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn a_post_before_the_sleep_forbids_it_and_one_during_it_rings() {
+        let inbox = Inbox::open().expect("a descriptor is left");
+        let poster = Poster::new(&inbox);
+        let token = Token::new(1, 1, 1);
+        assert!(poster.post(token, 1) && !is_rung(&inbox), "a port that is awake costs no system call");
+        assert!(!inbox.fall_asleep(), "a post would be slept through");
+        let mut taken = Vec::new();
+        inbox.take(&mut taken);
+        assert_eq!(taken, [(token, 1)]);
+        assert!(inbox.fall_asleep());
+        assert!(poster.post(token, 2) && is_rung(&inbox));
+        inbox.close();
+        assert!(!poster.post(token, 3));
+    }
+}

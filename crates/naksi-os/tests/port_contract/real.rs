@@ -1,0 +1,256 @@
+//! Cases with foreign peers, several threads, or a look at the process: for ports of real kernels only.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::completion::{Completion, Done};
+use naksi_core::ended::{Ended, Failure};
+use naksi_core::op::Op;
+use naksi_core::tick::Tick;
+use naksi_os::port::{Port, PortOptions, Poster};
+
+use crate::angler::{Angler, Waters, alone, pattern, small, together};
+
+pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    for send_first in [false, true] {
+        let peer = TcpStream::connect(address).expect("the port listens");
+        let socket = port.accepted(accept);
+        let recv = port.cast(Op::Recv { socket });
+        port.look(2);
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a live socket");
+        drop(peer);
+        if send_first {
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Owned(vec![1; 100]));
+            let send = port.cast(Op::Send { socket, batch });
+            assert!(matches!(port.last(send), Done::Send(_, Err(Ended::Reset))));
+        }
+        assert_eq!(port.recv_ended(recv), Ended::Reset);
+        port.close(socket);
+    }
+    port.port.cancel(accept);
+    assert!(matches!(port.last(accept), Done::Accept(Err(Ended::Aborted))));
+    port.finish();
+}
+
+pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    let whole = pattern(3 << 20);
+    let sent = whole.clone();
+    let peer = thread::spawn(move || {
+        let mut peer = TcpStream::connect(address).expect("the port listens");
+        let mut writer = peer.try_clone().expect("a descriptor is left");
+        let writing = thread::spawn(move || writer.write_all(&sent));
+        let mut back = vec![0; 3 << 20];
+        peer.read_exact(&mut back).expect("everything comes back");
+        writing.join().expect("no panic").expect("everything is taken");
+        back
+    });
+    let socket = port.accepted(accept);
+    let recv = port.cast(Op::Recv { socket });
+    let mut echoed = 0;
+    while echoed < whole.len() {
+        let lease = port.lease(recv);
+        port.send(socket, &lease);
+        echoed += lease.len();
+    }
+    assert!(peer.join().expect("the peer is content") == whole);
+    assert_eq!(port.recv_ended(recv), Ended::Closed);
+    port.finish_busy(accept);
+}
+
+pub(crate) fn a_post_wakes_a_sleeping_wait<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let poster = port.port.poster();
+    let token = port.token();
+    let (allow, allowed) = mpsc::channel::<()>();
+    let posting = thread::spawn(move || {
+        for value in 0..2000 {
+            allowed.recv().expect("the port goes on");
+            if value % 3 == 0 {
+                thread::yield_now(); // sometimes the port is asleep by now, sometimes it is not
+            }
+            assert!(poster.post(token, value));
+        }
+    });
+    for value in 0..2000 {
+        allow.send(()).expect("the poster goes on");
+        // A long way off: only the post can wake it in time.
+        let deadline = port.port.now() + Duration::from_secs(20);
+        let until = if value % 2 == 0 { deadline } else { Tick::MAX };
+        while port.caught.is_empty() {
+            port.port.wait(&mut port.caught, Some(until)).expect("the port works");
+            assert!(port.port.now() < deadline, "a post was slept through");
+        }
+        assert!(
+            matches!(port.caught.pop(), Some(Completion { done: Done::Posted(number), .. }) if number == value)
+        );
+    }
+    posting.join().expect("no panic");
+    port.finish();
+}
+
+pub(crate) fn a_socket_moves_to_another_port_in_another_thread<W: Waters>()
+where
+    <W::Port as Port>::Socket: Send,
+{
+    let _turn = together();
+    let (give, given) = mpsc::channel();
+    let other = thread::spawn(move || {
+        let mut port = Angler::<W>::new(&small());
+        let socket = port.port.adopt(given.recv().expect("a socket comes"));
+        let recv = port.cast(Op::Recv { socket });
+        let bytes = port.read(recv, 5);
+        port.send(socket, &bytes);
+        assert_eq!(port.recv_ended(recv), Ended::Closed);
+        port.close(socket);
+        port.finish();
+    });
+    let mut port = Angler::<W>::new(&small());
+    let (ours, theirs) = port.pair();
+    port.send(ours, b"moved");
+    let socket = port.port.release(theirs).unwrap_or_else(|why| panic!("{why}"));
+    assert!(give.send(socket).is_ok());
+    let recv = port.cast(Op::Recv { socket: ours });
+    assert_eq!(port.read(recv, 5), b"moved");
+    port.port.cancel(recv);
+    assert_eq!(port.recv_ended(recv), Ended::Aborted);
+    port.close(ours);
+    other.join().expect("no panic");
+    assert_eq!(port.finish().handles, 0);
+}
+
+#[cfg(target_os = "linux")]
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn a_cancelled_accept_leaks_no_connection<W: Waters>() {
+    let _turn = alone();
+    let before = descriptors();
+    for round in 0..300_usize {
+        let mut port = Angler::<W>::new(&PortOptions { lease_count: 4, ..small() });
+        let (listener, address) = port.listen();
+        let accept = port.cast(Op::Accept { listener });
+        port.look(round % 3);
+        let peers: Vec<_> = (0..3).map(|_| TcpStream::connect(address).expect("the port listens")).collect();
+        if round % 2 == 0 {
+            port.port.cancel(accept);
+            let mut taken = Vec::new();
+            loop {
+                match port.pull(accept) {
+                    Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => {
+                        taken.push(accepted.socket)
+                    }
+                    Completion { done: Done::Accept(Err(Ended::Aborted)), more: false, .. } => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            taken.into_iter().for_each(|socket| port.close(socket));
+            port.close(listener);
+            assert_eq!(port.finish().handles, 0);
+        } else {
+            // The port ends with the accept in flight and connections that nobody has seen.
+            assert_eq!(W::end(port.port).leaked_total, 0);
+        }
+        drop(peers);
+    }
+    assert_eq!(descriptors(), before);
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn ten_thousand_connections_leave_nothing_behind<W: Waters>() {
+    let _turn = alone();
+    let before = descriptors();
+    let mut port = Angler::<W>::new(&small());
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    for _ in 0..2500 {
+        let connects: Vec<_> = (0..4).map(|_| port.cast(Op::Connect { remote: address })).collect();
+        let mut open = Vec::new();
+        for connect in connects {
+            match port.last(connect) {
+                Done::Connect(Ok(connected)) => open.push(connected.socket),
+                other => panic!("{other:?}"),
+            }
+            open.push(port.accepted(accept));
+        }
+        let closes: Vec<_> = open.into_iter().map(|handle| port.cast(Op::Close { handle })).collect();
+        for close in closes {
+            assert!(matches!(port.last(close), Done::Close));
+        }
+    }
+    port.port.cancel(accept);
+    assert!(matches!(port.last(accept), Done::Accept(Err(Ended::Aborted))));
+    port.close(listener);
+    assert_eq!(port.finish().handles, 0);
+    assert_eq!(descriptors(), before);
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Waters>() {
+    let _turn = alone();
+    let mut port = Angler::<W>::new(&small());
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    port.look(2);
+    let first = TcpStream::connect(address).expect("the port listens");
+    let first_socket = port.accepted(accept);
+    // The peer's own descriptor is made before the process has none left.
+    let late = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let mut hoard = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        hoard.push(file);
+    }
+    late.connect(&address.into()).expect("the backlog takes it");
+    match port.last(accept) {
+        Done::Accept(Err(Ended::Failed(error))) => assert_eq!(error.kind, Failure::DescriptorsExhausted),
+        other => panic!("{other:?}"),
+    }
+    let connect = port.cast(Op::Connect { remote: address });
+    match port.last(connect) {
+        Done::Connect(Err(Ended::Failed(error))) => assert_eq!(error.kind, Failure::DescriptorsExhausted),
+        other => panic!("{other:?}"),
+    }
+    drop(hoard);
+    let again = port.cast(Op::Accept { listener });
+    let second_socket = port.accepted(again);
+    port.close(first_socket);
+    port.close(second_socket);
+    drop(first);
+    port.finish_busy(again);
+}
+
+pub(crate) fn a_wait_without_end_sleeps<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let poster = port.port.poster();
+    let token = port.token();
+    port.look(3);
+    let before = port.port.ledger().enters_total;
+    let posting = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        poster.post(token, 1)
+    });
+    while port.caught.is_empty() {
+        port.port.wait(&mut port.caught, Some(Tick::MAX)).expect("the port works");
+    }
+    port.caught.clear();
+    let enters = port.port.ledger().enters_total - before;
+    assert!(enters < 100, "the port went round {enters} times instead of sleeping");
+    assert!(posting.join().expect("no panic"));
+    port.finish();
+}
