@@ -180,7 +180,7 @@ impl Session for FrameEcho {
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         self.0.alive();
         assert!(packet.id != BOMB, "a bomb, on purpose");
-        if packet.id % 2 == 0 {
+        if packet.id.is_multiple_of(2) {
             c.send(packet.frame);
         } else {
             let group = c.group(c.id().to_u64());
