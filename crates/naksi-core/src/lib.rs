@@ -9,9 +9,9 @@
 pub mod id;
 pub mod tick;
 
+pub mod op;
+pub mod lease;
 pub mod completion;
 pub mod ended;
-pub mod lease;
-pub mod op;
 
 pub mod batch;
