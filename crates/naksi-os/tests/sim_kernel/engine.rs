@@ -9,7 +9,7 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::prng::Prng;
 use naksi_os::port::{FileAccess, ListenOptions, Port as _, Poster as _, Refusal, Tide};
 use naksi_os::sim::port::{Port, Poster, Socket};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,11 +38,13 @@ pub(crate) struct Shared {
     seed: u64,
     waiting: RefCell<Vec<VecDeque<Socket>>>,
     posters: RefCell<Vec<Poster>>,
+    /// No socket is dropped on purpose any more.
+    pub(crate) calm: Cell<bool>,
 }
 
 impl Shared {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, waiting: RefCell::default(), posters: RefCell::default() }
+        Self { seed, waiting: RefCell::default(), posters: RefCell::default(), calm: Cell::new(false) }
     }
 
     pub(crate) fn meet(&self, engines: &[Engine]) {
@@ -229,7 +231,7 @@ impl Engine {
                 let target = self.prng.below(workers as u64) as usize;
                 if target != self.index {
                     let socket = self.port.release(socket).expect("a fresh socket is idle");
-                    if self.prng.chance(2048) {
+                    if !self.shared.calm.get() && self.prng.chance(2048) {
                         drop(socket);
                     } else {
                         self.shared.waiting.borrow_mut()[target].push_back(socket);
