@@ -2,7 +2,7 @@
 //!
 //! The engine below is written by hand on the bare port and keeps the laws that are a session's business;
 //! the port asserts its own. Every byte that comes back to a client is compared, and at the end nothing is
-//! open, nothing is in flight and every lease is home.
+//! open, nothing is in flight and every lease is home. `NAKSI_SIM_SEEDS` sets how many seeds are tried.
 
 mod engine;
 mod peers;
@@ -136,7 +136,7 @@ fn an_echo_without_faults_is_complete() {
 fn thousands_of_seeds_keep_the_laws_and_fire_every_fault() {
     let mut fired = vec![0_u64; FaultKind::ALL.len()];
     let (mut bytes, mut complete, mut ended) = (0, 0, 0);
-    for seed in 0..std::env::var("SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number")) {
+    for seed in 0..std::env::var("NAKSI_SIM_SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number")) {
         let outcome = run(seed, FaultPlan::random(seed), 12, true);
         fired.iter_mut().zip(&outcome.fired).for_each(|(sum, more)| *sum += more);
         bytes += outcome.tally.bytes.get();
