@@ -40,11 +40,19 @@ pub(crate) struct Shared {
     posters: RefCell<Vec<Poster>>,
     /// No socket is dropped on purpose any more.
     pub(crate) calm: Cell<bool>,
+    /// Receives whose last completion was a success: the cancel had come too late.
+    pub(crate) late_successes: Cell<u32>,
 }
 
 impl Shared {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, waiting: RefCell::default(), posters: RefCell::default(), calm: Cell::new(false) }
+        Self {
+            seed,
+            waiting: RefCell::default(),
+            posters: RefCell::default(),
+            calm: Cell::new(false),
+            late_successes: Cell::new(0),
+        }
     }
 
     pub(crate) fn meet(&self, engines: &[Engine]) {
@@ -286,6 +294,8 @@ impl Engine {
         session.recv = more;
         match result {
             Ok(lease) => {
+                let late = &self.shared.late_successes;
+                late.set(late.get() + u32::from(!more));
                 match &mut session.missing {
                     Some(missing) => {
                         assert!(lease.iter().all(|byte| *byte == 7), "the server echoes what we sent");

@@ -23,6 +23,7 @@ struct Outcome {
     trace: u64,
     tally: Rc<Tally>,
     fired: Vec<u64>,
+    late_successes: u32,
 }
 
 fn server_address() -> SocketAddr {
@@ -122,7 +123,7 @@ fn run(seed: u64, faults: FaultPlan, sessions: u32, jobs: bool) -> Outcome {
     drop(engines);
     while world.advance() {}
     assert_eq!((world.open_sockets(), world.peers_alive(), world.descriptors()), (0, 0, 0), "seed {seed}");
-    Outcome { trace: world.trace_hash(), tally, fired }
+    Outcome { trace: world.trace_hash(), tally, fired, late_successes: shared.late_successes.get() }
 }
 
 #[test]
@@ -135,15 +136,17 @@ fn an_echo_without_faults_is_complete() {
 #[test]
 fn thousands_of_seeds_keep_the_laws_and_fire_every_fault() {
     let mut fired = vec![0_u64; FaultKind::ALL.len()];
-    let (mut bytes, mut complete, mut ended) = (0, 0, 0);
+    let (mut bytes, mut complete, mut ended, mut late) = (0, 0, 0, 0);
     for seed in 0..std::env::var("NAKSI_SIM_SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number")) {
         let outcome = run(seed, FaultPlan::random(seed), 12, true);
         fired.iter_mut().zip(&outcome.fired).for_each(|(sum, more)| *sum += more);
         bytes += outcome.tally.bytes.get();
         complete += outcome.tally.complete.get();
         ended += outcome.tally.ended.get();
+        late += outcome.late_successes;
     }
-    println!("{ended} sessions, {complete} complete, {bytes} bytes compared");
+    println!("{ended} sessions, {complete} complete, {bytes} bytes compared, {late} late successes");
+    assert!(late > 0, "no receive ended with a success: a late cancel shows nothing");
     for (kind, count) in FaultKind::ALL.iter().zip(&fired) {
         println!("{kind:?}: {count}");
     }
