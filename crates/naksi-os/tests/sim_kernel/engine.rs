@@ -9,7 +9,7 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::prng::Prng;
 use naksi_os::port::{FileAccess, ListenOptions, Port as _, Poster as _, Refusal, Tide};
 use naksi_os::sim::port::{Port, Poster, Socket};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,11 +38,21 @@ pub(crate) struct Shared {
     seed: u64,
     waiting: RefCell<Vec<VecDeque<Socket>>>,
     posters: RefCell<Vec<Poster>>,
+    /// No socket is dropped on purpose any more.
+    pub(crate) calm: Cell<bool>,
+    /// Receives whose last completion was a success: the cancel had come too late.
+    pub(crate) late_successes: Cell<u32>,
 }
 
 impl Shared {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, waiting: RefCell::default(), posters: RefCell::default() }
+        Self {
+            seed,
+            waiting: RefCell::default(),
+            posters: RefCell::default(),
+            calm: Cell::new(false),
+            late_successes: Cell::new(0),
+        }
     }
 
     pub(crate) fn meet(&self, engines: &[Engine]) {
@@ -229,7 +239,7 @@ impl Engine {
                 let target = self.prng.below(workers as u64) as usize;
                 if target != self.index {
                     let socket = self.port.release(socket).expect("a fresh socket is idle");
-                    if self.prng.chance(2048) {
+                    if !self.shared.calm.get() && self.prng.chance(2048) {
                         drop(socket);
                     } else {
                         self.shared.waiting.borrow_mut()[target].push_back(socket);
@@ -284,6 +294,8 @@ impl Engine {
         session.recv = more;
         match result {
             Ok(lease) => {
+                let late = &self.shared.late_successes;
+                late.set(late.get() + u32::from(!more));
                 match &mut session.missing {
                     Some(missing) => {
                         assert!(lease.iter().all(|byte| *byte == 7), "the server echoes what we sent");
