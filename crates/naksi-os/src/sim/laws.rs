@@ -58,7 +58,7 @@ fn catch(kernel: &Rc<RefCell<Kernel>>, port: &mut Port) -> Completion {
 fn bench() -> Bench {
     let kernel = Rc::new(RefCell::new(Kernel::new(WorldOptions::default())));
     let options = PortOptions { lease_count: 2, lease_bytes: 64, catch_max: 1, ..PortOptions::default() };
-    let mut port = Port::open(Rc::clone(&kernel), &options);
+    let mut port = Port::open(&kernel, &options);
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a fresh world has room");
     port.submit(token(0), Op::Accept { listener }).expect("the listener is idle");

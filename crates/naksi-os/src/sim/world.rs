@@ -121,7 +121,7 @@ impl World {
 
     /// Opens a port into this world. Dropping it cancels and closes everything it holds.
     pub fn open_port(&self, options: &PortOptions) -> Port {
-        Port::open(Rc::clone(&self.0), options)
+        Port::open(&self.0, options)
     }
 
     /// A scripted client starts to connect to `remote` at `at`.

@@ -189,3 +189,34 @@ fn short_sessions_are_fast() {
     println!("{:.0} sessions/s, {:.0} events/s", f64::from(sessions) / seconds, events as f64 / seconds);
     assert_eq!(sessions, 50_000);
 }
+
+#[test]
+fn ports_dropped_in_the_middle_of_the_storm_leave_nothing_behind() {
+    for seed in 0..500 {
+        let (world, options) = world_of(seed, FaultPlan::random(seed));
+        let shared = Rc::new(Shared::new(seed));
+        let mut engines: Vec<Engine> =
+            (0..2).map(|index| Engine::new(world.open_port(&options), index, &shared)).collect();
+        shared.meet(&engines);
+        let address = engines[0].listen();
+        world.serve(server_address(), Box::new(|| Box::new(peers::EchoServer::default())));
+        let tally = Rc::new(Tally::default());
+        for number in 0..12 {
+            let client = Client::new(&tally, number, Manner::of(world.random()));
+            let at = Tick::from_nanos(world.random() % 10_000_000);
+            world.dial(address, Box::new(client), at);
+        }
+        for engine in &mut engines {
+            engine.start_jobs(server_address(), address);
+        }
+        let end = Tick::from_nanos(world.random() % 20_000_000);
+        drive(&world, &mut engines, |_| world.now() >= end);
+        drop(engines);
+        // Sockets between the two ports were never adopted: dropping them closes them.
+        drop(shared);
+        while world.advance() {}
+        let left = (world.open_sockets(), world.peers_alive(), world.descriptors());
+        assert_eq!(left, (0, 0, 0), "seed {seed}");
+        assert_eq!(tally.ended.get(), 12, "seed {seed}: every client heard of the end");
+    }
+}
