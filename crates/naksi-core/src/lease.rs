@@ -73,8 +73,9 @@ impl LeasePool {
     /// A pool of `size` buffers (1 to 32,768) of `buffer_bytes` each, all at home.
     pub fn new(size: u16, buffer_bytes: usize) -> Self {
         assert!(size > 0 && buffer_bytes > 0, "an empty pool could never receive");
-        let returned =
-            (0..size).map(|number| Buffer { number, bytes: vec![0; buffer_bytes].into_boxed_slice() }).collect();
+        let returned = (0..size)
+            .map(|number| Buffer { number, bytes: vec![0; buffer_bytes].into_boxed_slice() })
+            .collect();
         let home = Rc::new(Home { returned: RefCell::new(returned), out: Cell::new(0) });
         Self { home, size: usize::from(size), buffer_bytes }
     }

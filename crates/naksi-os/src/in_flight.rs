@@ -115,7 +115,8 @@ impl<H> InFlight<H> {
 
     /// A terminal completion: the slot is free again and its things come home.
     pub fn finish(&mut self, key: Key) -> Finished<H> {
-        let Some(slot) = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation()) else {
+        let Some(slot) = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation())
+        else {
             return Finished::Unknown;
         };
         let finished = match mem::replace(&mut slot.state, State::Idle) {
