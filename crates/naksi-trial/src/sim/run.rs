@@ -278,17 +278,22 @@ impl<F: naksi::session::Factory> Stepped for Worker<SimPort, F> {
 /// A service in the simulation.
 struct Crew {
     hub: Arc<Hub<SimPort>>,
+    /// Those that are not through; a port that nobody steps would keep the world awake.
     workers: Vec<Box<dyn Stepped>>,
-    finished: Vec<bool>,
+    /// What the ports of those that are through held at their end.
+    ledgers: Vec<naksi_os::port::Ledger>,
 }
 
 impl Crew {
     fn step(&mut self) {
-        for (worker, finished) in self.workers.iter_mut().zip(&mut self.finished) {
-            if !*finished {
-                *finished = worker.step() == Turn::Finished;
+        let ledgers = &mut self.ledgers;
+        self.workers.retain_mut(|worker| {
+            let going = worker.step() == Turn::Going;
+            if !going {
+                ledgers.push(worker.ledger());
             }
-        }
+            going
+        });
     }
 }
 
@@ -339,8 +344,7 @@ fn crew<F: naksi::session::Factory>(
         workers.push(Box::new(worker));
     }
     hub.begin();
-    let finished = vec![false; workers.len()];
-    Crew { hub, workers, finished }
+    Crew { hub, workers, ledgers: Vec::new() }
 }
 
 /// Steps until `done`, or until nothing more can happen. Returns whether it was done.
@@ -424,9 +428,7 @@ pub fn run(setting: &Setting) -> Outcome {
 
     // Stop, and the ledger.
     crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
-    let home = step_until(&world, &mut crews, seed, |crews| {
-        crews.iter().all(|crew| crew.finished.iter().all(|finished| *finished))
-    });
+    let home = step_until(&world, &mut crews, seed, |crews| crews.iter().all(|crew| crew.workers.is_empty()));
     assert!(home, "seed {seed}: a worker does not come home: {crews:?}", crews = crews[0].hub.stats());
     settle_accounts(&world, &crews, &books, &tally.borrow(), setting)
 }
@@ -448,8 +450,8 @@ fn settle_accounts(
         ..Outcome::default()
     };
     for crew in crews {
-        for worker in &crew.workers {
-            let ledger = worker.ledger();
+        assert_eq!(crew.ledgers.len(), setting.workers, "seed {seed}: workers that are not through");
+        for ledger in &crew.ledgers {
             assert_eq!((ledger.handles, ledger.in_flight), (0, 0), "seed {seed}: {ledger:?}");
             assert_eq!((ledger.leases_out, ledger.starved), (0, 0), "seed {seed}: law 5, {ledger:?}");
             assert_eq!(ledger.leaked_total, 0, "seed {seed}: {ledger:?}");
