@@ -83,9 +83,18 @@ fn nobody_listening_is_said_once_and_not_a_hundred_times() {
     refused(&["client", &address], 1, &["nobody listens on", &address]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_crowd_too_large_for_the_descriptors_is_told_the_command() {
-    refused(&["dummy", "127.0.0.1:1", "--sessions", "4000M"], 2, &["ulimit -n"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 100 && exec \"$0\" dummy 127.0.0.1:1 --sessions 1k"]);
+    let output = shell.arg(env!("CARGO_BIN_EXE_naksi")).output().expect("a shell");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(
+        said,
+        "naksi: 1,000 sessions need 1064 descriptors and this process may have 100: run `ulimit -n 1064` first\n"
+    );
 }
 
 #[test]

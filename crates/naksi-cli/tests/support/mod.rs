@@ -9,33 +9,33 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longer than anything in these tests takes, even on a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
-pub fn naksi() -> Command {
+pub(crate) fn naksi() -> Command {
     Command::new(env!("CARGO_BIN_EXE_naksi"))
 }
 
 /// A process that is killed when its test is over.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         Self(command.spawn().expect("the program starts"))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
     /// Sends a signal by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.expect("kill runs").success(), "the process is gone already");
     }
 
     /// Waits for its end, within bounds.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
         until("the process ends", || {
             ended = self.0.try_wait().expect("it can be waited for");
@@ -44,13 +44,13 @@ impl Process {
         ended.expect("it has ended")
     }
 
-    pub fn stdout(&mut self) -> String {
+    pub(crate) fn stdout(&mut self) -> String {
         let mut text = String::new();
         self.0.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
         text
     }
 
-    pub fn stderr(&mut self) -> String {
+    pub(crate) fn stderr(&mut self) -> String {
         let mut text = String::new();
         self.0.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
         text
@@ -67,13 +67,13 @@ impl Drop for Process {
 }
 
 /// A server on a free port.
-pub struct Server {
-    pub process: Process,
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = naksi();
         command.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2"]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -89,14 +89,14 @@ impl Server {
     }
 
     /// A server whose settings come from a file.
-    pub fn configured(name: &str, settings: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn configured(name: &str, settings: &str, arguments: &[&str]) -> Self {
         let file = scratch(name);
         std::fs::write(&file, settings).expect("a scratch file");
         let path = file.to_str().expect("a plain path");
         Self::start(&[arguments, &["--config", path]].concat())
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("it accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
@@ -105,19 +105,19 @@ impl Server {
     }
 
     /// Open descriptors of the server, where the system tells.
-    pub fn descriptors(&self) -> Option<usize> {
+    pub(crate) fn descriptors(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.process.pid())).ok()?.count())
     }
 
     /// Its own memory in KiB, where the system tells.
-    pub fn memory_kib(&self) -> Option<u64> {
+    pub(crate) fn memory_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).ok()?;
         let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Tells it to stop and expects it to end in order.
-    pub fn stop(mut self) -> String {
+    pub(crate) fn stop(mut self) -> String {
         self.process.signal("TERM");
         let status = self.process.wait();
         let said = self.process.stderr();
@@ -127,12 +127,12 @@ impl Server {
 }
 
 /// A place for a test's file.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
 }
 
 /// Waits until something is so.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
@@ -141,26 +141,26 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Sends bytes and expects them back.
-pub fn echo(stream: &mut TcpStream, bytes: &[u8]) {
+pub(crate) fn echo(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).expect("it takes the bytes");
     expect(stream, bytes);
 }
 
 /// Expects exactly these bytes next.
-pub fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+pub(crate) fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     let mut back = vec![0; bytes.len()];
     stream.read_exact(&mut back).expect("as many bytes come");
     assert!(back == bytes, "other bytes came");
 }
 
 /// A frame of the relay.
-pub fn frame(id: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(id: u16, body: &[u8]) -> Vec<u8> {
     let size = u16::try_from(body.len() + 4).expect("a short body");
     [&size.to_le_bytes(), &id.to_le_bytes(), body].concat()
 }
 
 /// A member of a room of the relay.
-pub fn member(server: &Server, room: u32) -> TcpStream {
+pub(crate) fn member(server: &Server, room: u32) -> TcpStream {
     let mut stream = server.connect();
     stream.write_all(&frame(1, &room.to_le_bytes())).expect("it takes the bytes");
     expect(&mut stream, &frame(2, &room.to_le_bytes()));
@@ -168,7 +168,7 @@ pub fn member(server: &Server, room: u32) -> TcpStream {
 }
 
 /// Expects that the server ends this connection, in order or by a reset, and counts what came before.
-pub fn ended(stream: &mut TcpStream) -> usize {
+pub(crate) fn ended(stream: &mut TcpStream) -> usize {
     let (mut buffer, mut came) = (vec![0; 65_536], 0);
     loop {
         match stream.read(&mut buffer) {
