@@ -163,11 +163,12 @@ impl Summary {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
+        let sized = self.rate_wanted.is_some() || self.model.starts_with("window");
+        let size = if sized { format!(" {} B", grouped(self.size as u64)) } else { String::new() };
         writeln!(
             out,
-            "naksi dummy  {} {} B  {} clients x {}  to {}",
+            "naksi dummy  {}{size}  {} clients x {}  to {}",
             self.scenario,
-            self.size,
             grouped(u64::from(self.sessions)),
             self.model,
             self.target,
@@ -204,13 +205,16 @@ impl Summary {
             Some(wanted) => format!(" (wanted {})", grouped(wanted.round() as u64)),
             None => String::new(),
         };
+        let connect = match self.connect_p99 {
+            0 => String::new(),
+            nanos => format!("   connect p99 {} ms", millis(nanos)),
+        };
         writeln!(
             out,
-            "          rate {} msg/s{wanted}   {:.1} MiB/s out  {:.1} MiB/s in   connect p99 {} ms",
+            "          rate {} msg/s{wanted}   {:.1} MiB/s out  {:.1} MiB/s in{connect}",
             grouped(self.rate.round() as u64),
             self.mib_per_second_out,
             self.mib_per_second_in,
-            millis(self.connect_p99),
         )?;
         if self.scenario == "storm" {
             let rate = self.visits as f64 / self.seconds;
