@@ -5,6 +5,8 @@
 //! serve says so in one line that names the cause. Before it is used the ring is restricted to the operations
 //! that a port asks for, because no seccomp profile can look into it. Nothing here knows an operation in flight.
 
+// UNSAFETY: only its test is unsafe: it pushes an operation by hand that no port would.
+
 use std::fs;
 use std::io;
 
@@ -220,7 +222,6 @@ fn kernel_release() -> String {
 #[cfg(test)]
 #[expect(unsafe_code, reason = "a forbidden operation is pushed by hand")]
 mod tests {
-    // UNSAFETY: a test pushes an operation that no port would.
     use super::*;
 
     fn explained(errno: i32, disabled: Option<&str>) -> String {
