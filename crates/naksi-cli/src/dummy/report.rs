@@ -82,8 +82,10 @@ pub(crate) struct Summary {
     pub(crate) mib_per_second_in: f64,
     /// Whole visits of the storm.
     pub(crate) visits: u64,
+    #[serde(rename = "connect_p99_ns")]
     pub(crate) connect_p99: u64,
-    /// Nanoseconds, from the scheduled time.
+    /// From the scheduled time.
+    #[serde(rename = "latency_ns")]
     pub(crate) latency: Percentiles,
     pub(crate) histogram: Vec<Bar>,
     pub(crate) server: Option<Usage>,
