@@ -1,5 +1,7 @@
 //! A client that stops reading: it is ended by policy, costs the server little, and nobody else notices.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::io::Write;
