@@ -182,6 +182,12 @@ impl Summary {
             self.errors.iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
         let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
         writeln!(out, "Errors    {listed}")?;
+        if self.scenario == "idle" && listed.contains("disconnected") {
+            writeln!(
+                out,
+                "          (naksi serve ends sessions that are silent for limits.idle_within: 60 s unless set)"
+            )?;
+        }
         for verdict in &self.thresholds {
             let value = match verdict.is_count {
                 true => grouped(verdict.value),
