@@ -1,5 +1,7 @@
 //! What a person runs first: the lectures' client, the demo, and every scenario of the dummies once.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::io::Write;
