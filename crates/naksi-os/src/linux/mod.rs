@@ -7,11 +7,11 @@
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
 
 mod buffers;
-mod error;
-mod ext;
-mod file;
-mod op;
+pub(crate) mod error;
+pub(crate) mod ext;
+pub(crate) mod file;
+pub(crate) mod op;
 pub mod port;
-mod poster;
+pub(crate) mod poster;
 mod reap;
-mod socket;
+pub(crate) mod socket;

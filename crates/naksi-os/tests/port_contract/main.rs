@@ -5,13 +5,9 @@
 //! need a foreign peer or a second thread are in `real`. Nothing here measures time, and every loop has an
 //! end.
 
-#[path = "port_contract/angler.rs"]
 mod angler;
-#[path = "port_contract/others.rs"]
 mod others;
-#[path = "port_contract/real.rs"]
 mod real;
-#[path = "port_contract/streams.rs"]
 mod streams;
 
 /// Registers cases of one suite for one backend.
@@ -95,4 +91,27 @@ mod uring {
 
     contract!(Uring);
     contract_of_real_kernels!(Uring);
+}
+
+#[cfg(target_os = "linux")]
+mod epoll {
+    use naksi_os::epoll::port::Port;
+    use naksi_os::port::{Ledger, PortOptions};
+
+    struct Epoll;
+
+    impl crate::angler::Waters for Epoll {
+        type Port = Port;
+
+        fn open(options: &PortOptions) -> Port {
+            Port::open(options).expect("epoll works here")
+        }
+
+        fn end(port: Port) -> Ledger {
+            port.end()
+        }
+    }
+
+    contract!(Epoll);
+    contract_of_real_kernels!(Epoll);
 }
