@@ -141,13 +141,19 @@ impl Conn<'_> {
     ///
     /// Members get the bytes of one sender in the order in which it sent them, and whole.
     pub fn broadcast(&mut self, group: &Group, bytes: &[u8]) -> Sent {
-        self.desk.groups.append(group, &[bytes])
+        let sent = self.desk.groups.append(group, &[bytes]);
+        self.keep_pace();
+        sent
     }
 
     /// Queues a frame for every member of the group.
     pub fn broadcast_packet(&mut self, group: &Group, id: u16, body: &[u8]) -> Sent {
         match frame::header(id, body.len()) {
-            Some(header) => self.desk.groups.append(group, &[&header, body]),
+            Some(header) => {
+                let sent = self.desk.groups.append(group, &[&header, body]);
+                self.keep_pace();
+                sent
+            }
             None => Sent::Dropped,
         }
     }
@@ -203,6 +209,16 @@ impl Conn<'_> {
     }
 
     /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
+    /// A batch that has become long enough to leave counts against a sender that is in the group: it is
+    /// held back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes
+    /// unread could broadcast all of them in one callback after another, before any flush, and what no
+    /// longer fits the batch would be dropped.
+    fn keep_pace(&mut self) {
+        if self.desk.groups.is_full() {
+            self.catch_up();
+        }
+    }
+
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() {
             self.desk.groups.catch_up(self.memberships, &mut self.outlet);

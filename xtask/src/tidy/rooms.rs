@@ -32,7 +32,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("naksi-os", &["naksi-core"]),
     ("naksi-models", &["naksi-os"]),
     ("naksi", &["naksi-os", "naksi-core"]),
-    ("naksi-cli", &["naksi"]),
+    ("naksi-trial", &["naksi", "naksi-os", "naksi-core"]),
+    ("naksi-cli", &["naksi", "naksi-trial", "naksi-models"]),
     ("xtask", &[]),
 ];
 

@@ -3,12 +3,9 @@
 //! One seed decides everything: the faults, the sizes (down to pools of one buffer), the workers and the
 //! peers. A run that fails names its seed; the same seed fails again in the same place.
 
-mod peers;
-mod run;
-
 use naksi_os::sim::fault::{FaultKind, FaultPlan};
 
-use run::{Outcome, Setting, run};
+use naksi_trial::sim::run::{Outcome, Setting, run};
 
 /// Sessions of the whole suite; the issue of the day asks for 200,000 in every test run.
 const SESSIONS_WANTED: u64 = 200_000;
