@@ -14,7 +14,7 @@ std::cfg_select! {
         pub mod epoll;
         pub mod linux;
         /// The port of the system that this was built for.
-        pub type OsPort = linux::port::Port;
+        pub type OsPort = linux::choice::Port;
     }
     windows => {
         pub mod windows;
