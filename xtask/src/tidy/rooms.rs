@@ -24,6 +24,10 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "multishot operations end early and empty pools park receives: only a ring needs that tended",
     ),
     ("choice.rs", "Linux has two ports and picks one; Windows has one"),
+    (
+        "sandbox.rs",
+        "only on Linux can a container take the better port away, which a trial must be able to repeat",
+    ),
     ("poster.rs", "a ring is woken by an event of its own; Windows has PostQueuedCompletionStatus for that"),
 ];
 

@@ -3,7 +3,7 @@
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the ring, `op.rs` turns one wish into one submission entry and one
 //! result into one answer, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs`
 //! finds out what this kernel can do. Some files have no twin on Windows by nature: `choice.rs`, which
-//! serves with `epoll/` where io_uring is refused, `buffers.rs`, the ring of
+//! serves with `epoll/` where io_uring is refused, `sandbox.rs`, which refuses it for trials, `buffers.rs`, the ring of
 //! receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
 
@@ -16,4 +16,5 @@ pub(crate) mod op;
 pub mod port;
 pub(crate) mod poster;
 mod reap;
+pub mod sandbox;
 pub(crate) mod socket;

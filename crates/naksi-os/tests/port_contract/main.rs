@@ -8,6 +8,8 @@
 mod angler;
 mod others;
 mod real;
+#[cfg(target_os = "linux")]
+mod refused;
 mod streams;
 
 /// Registers cases of one suite for one backend.
@@ -70,48 +72,46 @@ macro_rules! contract_of_real_kernels {
     };
 }
 
+/// A backend by the type of its port and by how one is opened.
+macro_rules! waters {
+    ($name:ident, $port:ty, $open:expr) => {
+        struct $name;
+
+        impl crate::angler::Waters for $name {
+            type Port = $port;
+
+            fn open(options: &naksi_os::port::PortOptions) -> $port {
+                $open(options)
+            }
+
+            fn end(port: $port) -> naksi_os::port::Ledger {
+                port.end()
+            }
+        }
+
+        contract!($name);
+        contract_of_real_kernels!($name);
+    };
+}
+
 #[cfg(target_os = "linux")]
 mod uring {
     use naksi_os::linux::port::Port;
-    use naksi_os::port::{Ledger, PortOptions};
 
-    struct Uring;
-
-    impl crate::angler::Waters for Uring {
-        type Port = Port;
-
-        fn open(options: &PortOptions) -> Port {
-            Port::open(options).expect("io_uring works here")
-        }
-
-        fn end(port: Port) -> Ledger {
-            port.end()
-        }
-    }
-
-    contract!(Uring);
-    contract_of_real_kernels!(Uring);
+    waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
 }
 
 #[cfg(target_os = "linux")]
 mod epoll {
     use naksi_os::epoll::port::Port;
-    use naksi_os::port::{Ledger, PortOptions};
 
-    struct Epoll;
+    waters!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
+}
 
-    impl crate::angler::Waters for Epoll {
-        type Port = Port;
+/// Whatever this system allows: io_uring here, and epoll where `refused` runs these cases once more.
+#[cfg(target_os = "linux")]
+mod chosen {
+    use naksi_os::OsPort;
 
-        fn open(options: &PortOptions) -> Port {
-            Port::open(options).expect("epoll works here")
-        }
-
-        fn end(port: Port) -> Ledger {
-            port.end()
-        }
-    }
-
-    contract!(Epoll);
-    contract_of_real_kernels!(Epoll);
+    waters!(Chosen, OsPort, crate::refused::open);
 }
