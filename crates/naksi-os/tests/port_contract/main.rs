@@ -10,6 +10,7 @@ mod others;
 mod real;
 #[cfg(target_os = "linux")]
 mod refused;
+mod sim;
 mod streams;
 
 /// Registers cases of one suite for one backend.
@@ -90,7 +91,6 @@ macro_rules! waters {
         }
 
         contract!($name);
-        contract_of_real_kernels!($name);
     };
 }
 
@@ -99,6 +99,7 @@ mod uring {
     use naksi_os::linux::port::Port;
 
     waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
+    contract_of_real_kernels!(Uring);
 }
 
 #[cfg(target_os = "linux")]
@@ -106,6 +107,7 @@ mod epoll {
     use naksi_os::epoll::port::Port;
 
     waters!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
+    contract_of_real_kernels!(Epoll);
 }
 
 /// Whatever this system allows: io_uring here, and epoll where `refused` runs these cases once more.
@@ -114,4 +116,11 @@ mod chosen {
     use naksi_os::OsPort;
 
     waters!(Chosen, OsPort, crate::refused::open);
+    contract_of_real_kernels!(Chosen);
+}
+
+mod simulated {
+    use crate::sim::Alone;
+
+    waters!(Simulated, Alone, Alone::open);
 }
