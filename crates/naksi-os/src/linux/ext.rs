@@ -106,7 +106,7 @@ pub(super) fn no_buffer_ring(error: &io::Error) -> PortError {
 }
 
 /// A port error from a cause in words and the system's answer.
-pub(super) fn refusal(cause: &str, error: &io::Error) -> PortError {
+pub(crate) fn refusal(cause: &str, error: &io::Error) -> PortError {
     PortError { text: format!("{cause}: {error}"), code: error.raw_os_error().unwrap_or(0) }
 }
 
@@ -210,7 +210,7 @@ fn features(supported: impl Fn(u8) -> bool) -> Result<Features, PortError> {
     })
 }
 
-fn io_uring_disabled() -> Option<String> {
+pub(super) fn io_uring_disabled() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
     Some(text.trim().to_owned())
 }
