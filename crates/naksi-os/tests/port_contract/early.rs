@@ -71,9 +71,13 @@ pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Water
 }
 
 pub(crate) fn a_quiet_socket_is_heard_beside_a_busy_one<W: Waters>() {
+    quiet_beside_busy::<W>(64);
+}
+
+/// A flood that never ends, and a few bytes now and then, through a pool of so many buffers.
+pub(crate) fn quiet_beside_busy<W: Waters>(lease_count: u16) {
     let _turn = together();
-    let mut port =
-        Angler::<W>::new(&PortOptions { catch_max: 4, lease_count: 64, lease_bytes: 64, ..small() });
+    let mut port = Angler::<W>::new(&PortOptions { catch_max: 4, lease_count, lease_bytes: 64, ..small() });
     let (busy, busy_end) = port.pair();
     let (quiet, quiet_end) = port.pair();
     let mut batch = SendBatch::new();
