@@ -254,3 +254,30 @@ pub(crate) fn a_wait_without_end_sleeps<W: Waters>() {
     assert!(posting.join().expect("no panic"));
     port.finish();
 }
+
+pub(crate) fn a_connect_under_way_is_cancelled_and_leaves_no_socket<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    // Nobody accepts, and nobody else fits: the rest is under way until it is called off.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    full.bind(&socket2::SockAddr::from(crate::angler::loopback())).expect("a free port");
+    full.listen(0).expect("a bound socket");
+    let remote = full.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    let connects: Vec<_> = (0..8).map(|_| port.cast(Op::Connect { remote })).collect();
+    for _ in 0..20 {
+        port.look(1);
+    }
+    let mut cancelled = 0;
+    for token in &connects {
+        port.port.cancel(*token);
+    }
+    for token in connects {
+        match port.last(token) {
+            Done::Connect(Ok(connected)) => port.close(connected.socket),
+            Done::Connect(Err(Ended::Aborted)) => cancelled += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(cancelled > 0, "all of them found room: nothing was tested");
+    assert_eq!(port.finish().handles, 0);
+}
