@@ -28,11 +28,15 @@ pub(super) struct Descriptor {
     pub(super) reset: bool,
     /// The receive that waits inside the port for a lease to come home.
     pub(super) parked: Option<Key>,
+    /// The receive that brought bytes last and may have missed what came right behind them.
+    pub(super) doubted: Option<Key>,
+    /// That receive was called back to be asked again.
+    pub(super) recalled: bool,
 }
 
 impl Descriptor {
     pub(super) fn new(owned: OwnedFd) -> Self {
-        Self { owned, ended_write: false, ended_both: false, reset: false, parked: None }
+        Self { owned, ended_write: false, ended_both: false, reset: false, parked: None, doubted: None, recalled: false }
     }
 
     pub(super) fn owned(&self) -> &OwnedFd {
