@@ -210,7 +210,10 @@ impl crate::port::Port for Port {
             (None, _) => kernel.make_file(path, Vec::new()),
         };
         kernel.descriptors += 1;
-        Ok(kernel.dock(self.number).handles.insert(HandleKind::File, Target::File(index, access != FileAccess::Read)))
+        Ok(kernel
+            .dock(self.number)
+            .handles
+            .insert(HandleKind::File, Target::File(index, access != FileAccess::Read)))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
