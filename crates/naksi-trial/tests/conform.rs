@@ -34,6 +34,11 @@ fn io_uring_conforms() {
 }
 
 #[test]
+fn epoll_conforms() {
+    agrees(Backend::Epoll);
+}
+
+#[test]
 fn the_simulated_kernel_conforms_in_ten_worlds() {
     (0..10).for_each(|seed| agrees(Backend::Sim(seed)));
 }

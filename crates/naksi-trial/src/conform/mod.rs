@@ -112,6 +112,8 @@ pub struct Report {
 pub enum Backend {
     /// Linux io_uring.
     Uring,
+    /// Linux epoll.
+    Epoll,
     /// The simulated kernel, in a world made of this seed.
     Sim(u64),
 }
@@ -121,6 +123,7 @@ impl Backend {
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "uring" => Some(Backend::Uring),
+            "epoll" => Some(Backend::Epoll),
             "sim" => Some(Backend::Sim(1)),
             _ => None,
         }
@@ -130,13 +133,14 @@ impl Backend {
     pub fn name(self) -> &'static str {
         match self {
             Backend::Uring => "uring",
+            Backend::Epoll => "epoll",
             Backend::Sim(_) => "sim",
         }
     }
 
     /// Every backend that this build knows.
     pub fn all() -> Vec<Self> {
-        ["uring", "sim"].into_iter().filter_map(Self::named).collect()
+        ["uring", "epoll", "sim"].into_iter().filter_map(Self::named).collect()
     }
 
     /// Why the backend cannot be used here, if it cannot.
@@ -152,6 +156,7 @@ impl Backend {
     fn waters(self) -> Result<Box<dyn Waters>, String> {
         match self {
             Backend::Uring => system::uring(),
+            Backend::Epoll => system::epoll(),
             Backend::Sim(seed) => {
                 let latency_max = script::MOMENT / 4;
                 let latency_min = Duration::from_micros(50);
@@ -188,21 +193,29 @@ impl Backend {
 /// The ports of this system.
 #[cfg(target_os = "linux")]
 mod system {
-    use naksi_os::linux::port::Port;
+    use naksi_os::OsPort;
 
     use super::waters::{Real, Waters};
 
     pub(super) fn uring() -> Result<Box<dyn Waters>, String> {
-        Ok(Box::new(Real { open: Port::open, end: Port::end }))
+        Ok(Box::new(Real { open: |options| OsPort::open_backend(options, "uring"), end: OsPort::end }))
+    }
+
+    pub(super) fn epoll() -> Result<Box<dyn Waters>, String> {
+        Ok(Box::new(Real { open: |options| OsPort::open_backend(options, "epoll"), end: OsPort::end }))
     }
 }
 
-/// The ports of this system.
+/// The ports of this system: neither of Linux's.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use super::waters::Waters;
 
     pub(super) fn uring() -> Result<Box<dyn Waters>, String> {
         Err("io_uring is Linux's".to_owned())
+    }
+
+    pub(super) fn epoll() -> Result<Box<dyn Waters>, String> {
+        Err("epoll is Linux's".to_owned())
     }
 }
