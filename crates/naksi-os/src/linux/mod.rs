@@ -5,13 +5,25 @@
 //! finds out what this kernel can do. Two files have no twin on Windows by nature: `buffers.rs`, the ring of
 //! receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
+//!
+//! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,
+//! `event.rs`, `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`, and
+//! `clock.rs` reads a thread's processor time.
 
 mod buffers;
+pub mod clock;
+pub mod completion_port;
 mod error;
+pub mod event;
 mod ext;
 mod file;
+mod flight;
+pub mod message;
 mod op;
+pub mod overlapped;
 pub mod port;
 mod poster;
 mod reap;
+pub mod routine;
+pub mod select;
 mod socket;
