@@ -8,10 +8,10 @@ mod server;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use naksi_models::{Ceiling, Model};
-use server::{Server, client, exchange, pattern};
+use naksi_models::{Ceiling, Model, Site};
+use server::{PATIENCE, Server, client, exchange, pattern};
 use socket2::SockRef;
 
 macro_rules! contract {
@@ -36,7 +36,7 @@ contract!(select, async_select, event_select, overlapped_event, overlapped_routi
 
 /// A message cut at every byte comes back whole, and so does every byte sent alone.
 fn split_writes(model: &'static Model) {
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     let mut client = client(server.address);
     let message = pattern(48, 1);
     for cut in 0..=message.len() {
@@ -54,7 +54,7 @@ fn split_writes(model: &'static Model) {
 
 /// Many frames that lie in the socket together come back in order, whatever the size of the server's buffer.
 fn many_frames_in_one_read(model: &'static Model) {
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     let mut client = client(server.address);
     for bytes in [4095, 4096, 4097, 8192, 60_000] {
         exchange(&mut client, &pattern(bytes, bytes));
@@ -63,7 +63,7 @@ fn many_frames_in_one_read(model: &'static Model) {
 
 /// A client that ends its direction still gets everything it is owed, and then the end.
 fn half_close(model: &'static Model) {
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     for bytes in [0, 1, 4096, 20_000] {
         let mut client = client(server.address);
         let message = pattern(bytes, 7);
@@ -73,12 +73,12 @@ fn half_close(model: &'static Model) {
         client.read_to_end(&mut back).expect("the server ends its direction too");
         assert_eq!(back, message);
     }
-    server.wait_until_alone();
+    wait("sessions", 0, || server.site.sessions());
 }
 
 /// A client that resets its connection is gone, and nobody else notices.
 fn reset(model: &'static Model) {
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     let mut other = client(server.address);
     exchange(&mut other, b"before");
     for bytes in [0, 1, 5000] {
@@ -90,15 +90,15 @@ fn reset(model: &'static Model) {
         drop(client);
         exchange(&mut other, b"meanwhile");
     }
-    server.wait_for_sessions(1);
+    wait("sessions", 1, || server.site.sessions());
     exchange(&mut other, b"after");
 }
 
 /// Sixty-five clients at once: all are served, or the model turns away whom it has no place for, and says so.
 fn sixty_fifth_socket(model: &'static Model) {
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     let mut clients: Vec<TcpStream> = (0..65).map(|_| client(server.address)).collect();
-    server.wait_for_accepted(65);
+    wait("accepted", 65, || server.site.accepted());
     // The listener takes a place in a set as well.
     let places = match model.ceiling {
         Ceiling::Sockets(sockets_max) => (sockets_max - 1).min(65),
@@ -115,13 +115,13 @@ fn sixty_fifth_socket(model: &'static Model) {
     }
     assert_eq!(server.site.turned_away(), 65 - places as u64);
     drop(clients);
-    server.wait_until_alone();
+    wait("sessions", 0, || server.site.sessions());
 }
 
 /// A client that sends and does not read holds up nobody but itself, and loses nothing.
 fn slow_reader(model: &'static Model) {
     const BYTES: usize = 12 << 20;
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     let mut slow = client(server.address);
     let mut quick = client(server.address);
     let mut writer = slow.try_clone().expect("a second handle");
@@ -139,7 +139,7 @@ fn slow_reader(model: &'static Model) {
 
 /// A thousand clients come and go, fifty at a time.
 fn thousand_connects(model: &'static Model) {
-    let server = Server::start(model);
+    let server = Server::start(model, Site::default());
     for batch in 0..20 {
         let mut clients: Vec<TcpStream> = (0..50).map(|_| client(server.address)).collect();
         for (number, client) in clients.iter_mut().enumerate() {
@@ -147,5 +147,13 @@ fn thousand_connects(model: &'static Model) {
         }
     }
     assert_eq!((server.site.accepted(), server.site.turned_away()), (1000, 0));
-    server.wait_until_alone();
+    wait("sessions", 0, || server.site.sessions());
+}
+
+fn wait(what: &str, wanted: u64, value: impl Fn() -> u64) {
+    let started = Instant::now();
+    while value() != wanted {
+        assert!(started.elapsed() < PATIENCE, "{what}: {} instead of {wanted}", value());
+        thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -68,8 +68,9 @@ impl<S> Connection<S> {
         self.filled == self.bytes.len()
     }
 
-    /// Empties the buffer, once everything was sent back: nothing is remembered of the last receive.
+    /// Empties the buffer: what was received is used up, and nothing is owed for it.
     pub fn forget_received(&mut self) {
+        self.sent = self.filled;
         self.clear();
     }
 

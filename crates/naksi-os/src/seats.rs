@@ -143,6 +143,12 @@ impl<P: Send + 'static> Seats<P> {
         self.call_somebody(state);
     }
 
+    /// How many workers sleep or watch.
+    pub fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.idle.len() + usize::from(state.watched)
+    }
+
     /// Runs something that blocks. The seat is free meanwhile; afterwards one more than allowed may run for a
     /// moment, as on Windows.
     pub fn blocking<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {

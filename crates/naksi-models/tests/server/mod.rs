@@ -4,12 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use naksi_models::{Model, Site};
 
 /// Long enough for a machine that does other things; only a server that never answers takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that stops when it is dropped.
 pub(crate) struct Server {
@@ -19,37 +19,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(model: &'static Model) -> Self {
-        Self::start_at(model, Site::default())
-    }
-
-    pub(crate) fn start_at(model: &'static Model, site: Site) -> Self {
+    pub(crate) fn start(model: &'static Model, site: Site) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let site = Arc::new(site);
         let inner = Arc::clone(&site);
         let thread = thread::spawn(move || (model.serve)(listener, &inner));
         Self { address, site, thread: Some(thread) }
-    }
-
-    pub(crate) fn wait_for_sessions(&self, wanted: u64) {
-        wait("sessions", wanted, || self.site.sessions());
-    }
-
-    pub(crate) fn wait_until_alone(&self) {
-        self.wait_for_sessions(0);
-    }
-
-    pub(crate) fn wait_for_accepted(&self, wanted: u64) {
-        wait("accepted", wanted, || self.site.accepted());
-    }
-}
-
-fn wait(what: &str, wanted: u64, value: impl Fn() -> u64) {
-    let started = Instant::now();
-    while value() != wanted {
-        assert!(started.elapsed() < PATIENCE, "{what}: {} instead of {wanted}", value());
-        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -22,6 +22,11 @@ use crate::connection::{Completed, Connection, Verb};
 use crate::seats::{Seats, Turn};
 use crate::tally::Tally;
 
+/// Whether this system is Wine, which keeps fewer of the port's laws than it promises.
+pub fn is_wine() -> bool {
+    false
+}
+
 /// Entries that one worker lets pile up before it hands them over, so that the first answer of a long queue
 /// does not wait for the last.
 const UNSUBMITTED_MAX: usize = 64;
@@ -75,6 +80,11 @@ impl<S> Associated<S> {
     /// The name that it was associated under.
     pub fn key(&self) -> usize {
         self.key
+    }
+
+    /// Empties the buffer of a connection whose bytes are used up.
+    pub fn forget_received(&mut self) {
+        self.connection.forget_received();
     }
 
     /// The connection, while no operation has it.
@@ -186,6 +196,11 @@ impl<S: Send + 'static> CompletionPort<S> {
             self.flights.enter(0, None).ok();
         }
         self.seats.blocking(work)
+    }
+
+    /// How many threads wait for a packet. By the time it is read it may be otherwise.
+    pub fn waiting(&self) -> usize {
+        self.seats.waiting()
     }
 
     /// A worker hands over what piled up when it asks for its next packet; anybody else does it at once.
