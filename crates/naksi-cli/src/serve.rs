@@ -20,16 +20,16 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(4);
 /// Options of `naksi serve`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 takes a free one. May be given several times [default: 127.0.0.1:7777]
+    /// Where to listen; port 0 takes a free one. May be given several times; 127.0.0.1:7777 if not at all.
     #[arg(long = "addr", value_name = "ADDR")]
     addresses: Vec<String>,
     /// What to run.
     #[arg(long, value_enum, default_value = "echo")]
     app: App,
-    /// I/O worker threads [default: one per processor]
+    /// I/O worker threads; one for each processor by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
     workers: Option<u16>,
-    /// Which of the kernel's interfaces to use [default: auto]
+    /// Which of the kernel's interfaces to use; auto by default.
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
     /// Most sessions at a time; more are refused at accept.

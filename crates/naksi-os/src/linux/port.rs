@@ -80,7 +80,7 @@ impl fmt::Debug for Port {
 }
 
 /// All ports of a process count from the moment at which the first of them asked (law 11).
-pub(super) fn now() -> Tick {
+pub(crate) fn now() -> Tick {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
 }
@@ -101,6 +101,7 @@ impl Port {
         let inbox = Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
         let mut pool = LeasePool::new(options.lease_count, options.lease_bytes);
         let buffers = Buffers::open(&ring, &mut pool).map_err(|error| ext::no_buffer_ring(&error))?;
+        ext::enable(&ring)?;
         let mut port = Self {
             ring,
             features,

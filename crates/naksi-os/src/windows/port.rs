@@ -108,6 +108,26 @@ impl contract::Poster for Poster {
     }
 }
 
+/// The choice of a port, which other systems have.
+impl Port {
+    /// Opens the port of this name: `iocp`, and no other.
+    ///
+    /// # Errors
+    /// There is no port of this name here, or it cannot be opened.
+    pub fn open_backend(options: &PortOptions, backend: &str) -> Result<Self, PortError> {
+        if backend == "iocp" {
+            return Self::open(options);
+        }
+        let text = format!("backend {backend} is not available on Windows: iocp is");
+        Err(PortError { text, code: error::NOT_SUPPORTED })
+    }
+
+    /// Why it is not the port that was wanted: it always is.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        None
+    }
+}
+
 /// How many milliseconds a wait may take to be back at `until`, rounded up.
 ///
 /// Rounded down, the last fraction of a millisecond before a timer would be a wait of zero, again and again:

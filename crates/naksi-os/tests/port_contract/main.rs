@@ -5,13 +5,12 @@
 //! need a foreign peer or a second thread are in `real`. Nothing here measures time, and every loop has an
 //! end.
 
-#[path = "port_contract/angler.rs"]
 mod angler;
-#[path = "port_contract/others.rs"]
 mod others;
-#[path = "port_contract/real.rs"]
 mod real;
-#[path = "port_contract/streams.rs"]
+#[cfg(target_os = "linux")]
+mod refused;
+mod sim;
 mod streams;
 
 /// Registers cases of one suite for one backend.
@@ -74,25 +73,54 @@ macro_rules! contract_of_real_kernels {
     };
 }
 
+/// A backend by the type of its port and by how one is opened.
+macro_rules! waters {
+    ($name:ident, $port:ty, $open:expr) => {
+        struct $name;
+
+        impl crate::angler::Waters for $name {
+            type Port = $port;
+
+            fn open(options: &naksi_os::port::PortOptions) -> $port {
+                $open(options)
+            }
+
+            fn end(port: $port) -> naksi_os::port::Ledger {
+                port.end()
+            }
+        }
+
+        contract!($name);
+    };
+}
+
 #[cfg(target_os = "linux")]
 mod uring {
     use naksi_os::linux::port::Port;
-    use naksi_os::port::{Ledger, PortOptions};
 
-    struct Uring;
-
-    impl crate::angler::Waters for Uring {
-        type Port = Port;
-
-        fn open(options: &PortOptions) -> Port {
-            Port::open(options).expect("io_uring works here")
-        }
-
-        fn end(port: Port) -> Ledger {
-            port.end()
-        }
-    }
-
-    contract!(Uring);
+    waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
     contract_of_real_kernels!(Uring);
+}
+
+#[cfg(target_os = "linux")]
+mod epoll {
+    use naksi_os::epoll::port::Port;
+
+    waters!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
+    contract_of_real_kernels!(Epoll);
+}
+
+/// Whatever this system allows: io_uring here, and epoll where `refused` runs these cases once more.
+#[cfg(target_os = "linux")]
+mod chosen {
+    use naksi_os::OsPort;
+
+    waters!(Chosen, OsPort, crate::refused::open);
+    contract_of_real_kernels!(Chosen);
+}
+
+mod simulated {
+    use crate::sim::Alone;
+
+    waters!(Simulated, Alone, Alone::open);
 }
