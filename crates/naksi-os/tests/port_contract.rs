@@ -96,3 +96,34 @@ mod uring {
     contract!(Uring);
     contract_of_real_kernels!(Uring);
 }
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::port::{Ledger, PortOptions};
+    use naksi_os::windows::port::Port;
+
+    struct Iocp;
+
+    impl crate::angler::Waters for Iocp {
+        type Port = Port;
+
+        fn open(options: &PortOptions) -> Port {
+            Port::open(options).expect("completion ports work here")
+        }
+
+        fn end(port: Port) -> Ledger {
+            port.end()
+        }
+    }
+
+    contract!(Iocp);
+    cases!(
+        real,
+        Iocp,
+        a_reset_by_the_peer_is_told_from_an_end,
+        a_foreign_peer_is_served,
+        a_post_wakes_a_sleeping_wait,
+        a_socket_moves_to_another_port_in_another_thread,
+        a_wait_without_end_sleeps,
+    );
+}
