@@ -1,5 +1,73 @@
-//! The naksi program.
+//! The naksi program: reads the command line, runs one subcommand, and turns its outcome into an exit code.
+//!
+//! What a subcommand does is in the file of its name. Nothing here knows sockets, sessions or protocols.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod apps;
+mod client;
+mod config;
+mod demo;
+mod dummy;
+mod logging;
+mod outcome;
+mod platform;
+mod serve;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use outcome::{Outcome, Problem};
+
+/// A completion-port network engine for game servers: run a server, load it, look at it.
+#[derive(Parser)]
+#[command(
+    name = "naksi",
+    version,
+    after_help = "Logs go to stderr; NAKSI_LOG=info (or RUST_LOG) shows more."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server: echo or relay.
+    Serve(serve::Options),
+    /// Send a crowd of dummy clients to a server, check every byte and measure the latency.
+    Dummy(dummy::Options),
+    /// Talk to an echo server line by line, as in the lectures.
+    Client(client::Options),
+    /// A server, a crowd and a live view in one process, for ten seconds.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let Some(command) = Arguments::parse().command else {
+        // Clap's own answer to "no subcommand" is an error; a person who types the bare name wants the help.
+        return ended(Arguments::command().print_help().map_err(Problem::output).map(|()| Outcome::Fine));
+    };
+    let log = logging::start();
+    let result = match command {
+        Command::Serve(options) => serve::run(options),
+        Command::Dummy(options) => dummy::run(options),
+        Command::Client(options) => client::run(options),
+        Command::Demo(options) => demo::run(options),
+    };
+    // The log's writer thread must be done before the last line of stderr is printed.
+    drop(log);
+    ended(result)
+}
+
+fn ended(result: Result<Outcome, Problem>) -> ExitCode {
+    match result {
+        Ok(outcome) => outcome.exit_code(),
+        Err(problem) => {
+            eprintln!("naksi: {problem}");
+            problem.exit_code()
+        }
+    }
+}

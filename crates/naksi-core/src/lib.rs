@@ -11,10 +11,10 @@ pub mod limits;
 pub mod reason;
 pub mod tick;
 
+pub mod op;
+pub mod lease;
 pub mod completion;
 pub mod ended;
-pub mod lease;
-pub mod op;
 
 pub mod admission;
 pub mod batch;

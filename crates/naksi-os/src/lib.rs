@@ -1,7 +1,7 @@
 //! Completion ports: the one place where Naksi meets a kernel.
 //!
-//! `linux/` and `windows/` are twin rooms with the same file names, `sim/` is a kernel made of a seed. All
-//! of them are a [`port::Port`] and keep the same laws. This crate knows no session: it carries out
+//! `linux/` and `windows/` are twin rooms with the same file names, `epoll/` serves where Linux refuses
+//! io_uring, `sim/` is a kernel made of a seed. All of them are a [`port::Port`] and keep the same laws. This crate knows no session: it carries out
 //! operations and says how each one ended.
 
 pub mod handles;
@@ -11,9 +11,10 @@ pub mod sim;
 
 std::cfg_select! {
     target_os = "linux" => {
+        pub mod epoll;
         pub mod linux;
         /// The port of the system that this was built for.
-        pub type OsPort = linux::port::Port;
+        pub type OsPort = linux::choice::Port;
     }
     windows => {
         pub mod windows;

@@ -66,6 +66,8 @@ pub struct Port {
     pub(super) posts_given: usize,
     /// Why the ring can be used no more; told by the next wait.
     pub(super) broken: Option<PortError>,
+    /// The kernel said that it has work for us, and an enter brought none (see [`Port::ask`]).
+    hollow: bool,
     /// The port is being dropped: nothing is asked for again.
     pub(super) ending: bool,
     pub(super) counters: Ledger,
@@ -78,7 +80,7 @@ impl fmt::Debug for Port {
 }
 
 /// All ports of a process count from the moment at which the first of them asked (law 11).
-pub(super) fn now() -> Tick {
+pub(crate) fn now() -> Tick {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
 }
@@ -99,6 +101,7 @@ impl Port {
         let inbox = Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
         let mut pool = LeasePool::new(options.lease_count, options.lease_bytes);
         let buffers = Buffers::open(&ring, &mut pool).map_err(|error| ext::no_buffer_ring(&error))?;
+        ext::enable(&ring)?;
         let mut port = Self {
             ring,
             features,
@@ -116,6 +119,7 @@ impl Port {
             posts: Vec::new(),
             posts_given: 0,
             broken: None,
+            hollow: false,
             ending: false,
             counters: Ledger::default(),
         };
@@ -292,7 +296,17 @@ impl Port {
     /// Whether the kernel has completions for us that an enter would bring.
     fn kernel_owes(&mut self) -> bool {
         let submission = self.ring.submission();
-        submission.taskrun() || submission.cq_overflow()
+        (submission.taskrun() && !self.hollow) || submission.cq_overflow()
+    }
+
+    /// Enters for what the kernel owes.
+    ///
+    /// The kernel raises its flag after it has queued the work. If we ran that work in between, the flag
+    /// stays up over nothing, and only later work takes it down: it is not believed twice in one turn.
+    fn ask(&mut self) -> Result<(), PortError> {
+        self.enter(0, None)?;
+        self.hollow = self.ring.completion().is_empty();
+        Ok(())
     }
 
     fn must_enter(&mut self) -> bool {
@@ -395,6 +409,7 @@ impl crate::port::Port for Port {
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
         let start = caught.len();
         let full = start + self.catch_max;
+        self.hollow = false;
         loop {
             self.refill();
             self.pump();
@@ -407,7 +422,7 @@ impl crate::port::Port for Port {
             }
             self.catch(caught, full);
             while caught.len() < full && self.kernel_owes() {
-                self.enter(0, None)?;
+                self.ask()?;
                 self.catch(caught, full);
             }
             if let Some(error) = self.broken.clone() {

@@ -169,6 +169,8 @@ pub(super) struct Dock {
     pub(super) posts: Arc<PostBox>,
     /// A fault keeps the posts out of sight until an event releases them.
     pub(super) posts_held: bool,
+    /// Its last wait found nothing: its worker sleeps until something is ready or until `wake_at`.
+    pub(super) asleep: bool,
     pub(super) wake_at: Option<Tick>,
     /// Only the totals are kept up to date here.
     pub(super) totals: Ledger,
@@ -189,6 +191,7 @@ impl Dock {
             starved: VecDeque::new(),
             posts: Arc::default(),
             posts_held: false,
+            asleep: false,
             wake_at: None,
             totals: Ledger::default(),
             submission_entries: options.submission_entries.max(1) as usize,
@@ -196,9 +199,10 @@ impl Dock {
         }
     }
 
-    /// Whether a wait would do something now.
+    /// Whether its worker is awake, or would be woken now.
     pub(super) fn runnable(&self, now: Tick) -> bool {
-        !self.answers.is_empty()
+        !self.asleep
+            || !self.answers.is_empty()
             || !self.submissions.is_empty()
             || (self.posts.waiting() && !self.posts_held)
             || (!self.starved.is_empty() && self.pool.at_home() > 0)

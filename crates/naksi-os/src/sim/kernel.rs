@@ -220,7 +220,12 @@ impl Kernel {
         self.calendar.after(nanos, Event::Established { socket: near });
         match server {
             Some(listener) => self.queue_connection(listener, far),
-            None => self.established(far),
+            None => {
+                if let Owner::Peer(peer) = server_owner {
+                    self.peers.connected(peer, far);
+                }
+                self.established(far);
+            }
         }
     }
 

@@ -247,8 +247,8 @@ impl Net {
         id(0)
     }
 
-    /// Takes up to `most` bytes for the other end and returns how many; 0 if there is no room now, in
-    /// which case a `Space` event follows.
+    /// Takes up to `most` bytes for the other end and returns how many; a `Space` event follows if
+    /// there was no room for all of them.
     pub(super) fn write<'a>(
         &mut self,
         calendar: &mut Calendar,
@@ -266,8 +266,8 @@ impl Net {
         let pipe = &mut receiver.inbox;
         assert!(!pipe.fin_sent, "law 7: bytes after the end of the stream");
         let taken = most.min(pipe.room());
+        pipe.sender_waits |= taken < most;
         if taken == 0 {
-            pipe.sender_waits = true;
             return 0;
         }
         pipe.compact();

@@ -122,9 +122,12 @@ fn admit(dock: &mut Dock, token: Token, op: &Op) -> Result<(Option<(Handle, Lane
 }
 
 impl Port {
-    pub(super) fn open(kernel: Rc<RefCell<Kernel>>, options: &PortOptions) -> Self {
-        let number = place(&mut kernel.borrow_mut().docks, Dock::new(options));
-        Self { kernel, number }
+    pub(super) fn open(kernel: &Rc<RefCell<Kernel>>, options: &PortOptions) -> Self {
+        // Numbers are not used again: an event written down for a dropped port must not meet a new one.
+        let docks = &mut kernel.borrow_mut().docks;
+        let number = docks.len() as u32;
+        docks.push(Some(Dock::new(options)));
+        Self { kernel: Rc::clone(kernel), number }
     }
 
     fn take_stream(&self, socket: Handle) -> Result<Target, Refusal> {

@@ -43,8 +43,10 @@ impl Kernel {
         let dock = self.dock(port);
         dock.assert_leases_balance();
         dock.totals.completions_total += (caught.len() - before) as u64;
-        if caught.len() == before {
-            dock.wake_at = until.filter(|at| *at > now);
+        // A wish to be woken in the past is no sleep: the worker looks again.
+        dock.asleep = caught.len() == before && until.is_none_or(|at| at > now);
+        if dock.asleep {
+            dock.wake_at = until;
         }
         if caught.len() == before || dock.answers.is_empty() { Tide::Dry } else { Tide::More }
     }

@@ -99,7 +99,7 @@ impl World {
         self.0.borrow_mut().advance()
     }
 
-    /// Advances until a port has something to do. `false` if nothing is left to happen.
+    /// Advances until [`World::runnable`]. `false` if nothing is left to happen.
     pub fn advance_until_runnable(&self) -> bool {
         let mut kernel = self.0.borrow_mut();
         loop {
@@ -112,15 +112,16 @@ impl World {
         }
     }
 
-    /// Whether a wait of any port would do something now: wishes to flush, answers, posts, parked receives
-    /// with a buffer at home, or a wake-up that is due. A test steps its workers then, and advances otherwise.
+    /// Whether the worker of any port is awake or would be woken now. A worker is awake until a wait of it
+    /// has come back with nothing; it is woken by wishes to flush, answers, posts, a parked receive with a
+    /// buffer at home, or the time it asked for. A test steps its workers then, and advances otherwise.
     pub fn runnable(&self) -> bool {
         self.0.borrow().runnable()
     }
 
     /// Opens a port into this world. Dropping it cancels and closes everything it holds.
     pub fn open_port(&self, options: &PortOptions) -> Port {
-        Port::open(Rc::clone(&self.0), options)
+        Port::open(&self.0, options)
     }
 
     /// A scripted client starts to connect to `remote` at `at`.

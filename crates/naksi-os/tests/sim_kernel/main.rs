@@ -2,10 +2,12 @@
 //!
 //! The engine below is written by hand on the bare port and keeps the laws that are a session's business;
 //! the port asserts its own. Every byte that comes back to a client is compared, and at the end nothing is
-//! open, nothing is in flight and every lease is home.
+//! open, nothing is in flight and every lease is home. `NAKSI_SIM_SEEDS` sets how many seeds are tried.
 
 mod engine;
 mod peers;
+#[path = "../support/scale.rs"]
+mod scale;
 
 use engine::{Engine, Shared};
 use naksi_core::tick::Tick;
@@ -14,6 +16,7 @@ use naksi_os::sim::fault::{FaultKind, FaultPlan};
 use naksi_os::sim::peer::Peer;
 use naksi_os::sim::world::{World, WorldOptions};
 use peers::{Client, Manner, Tally};
+use scale::scaled;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ struct Outcome {
     trace: u64,
     tally: Rc<Tally>,
     fired: Vec<u64>,
+    late_successes: u32,
 }
 
 fn server_address() -> SocketAddr {
@@ -53,11 +57,14 @@ fn world_of(seed: u64, faults: FaultPlan) -> (World, PortOptions) {
 /// Steps the workers while something is ready and lets time go on otherwise, until `enough` says so.
 fn drive(world: &World, engines: &mut [Engine], mut enough: impl FnMut(&[Engine]) -> bool) {
     let patience = world.now() + Duration::from_secs(3000);
+    let mut steps = 0_u64;
     loop {
         while world.runnable() {
             for engine in engines.iter_mut() {
                 engine.step();
             }
+            steps += 1;
+            assert!(steps < 2_000_000, "the workers spin: {world:?} {engines:?}");
         }
         if enough(engines) {
             return;
@@ -94,6 +101,7 @@ fn run(seed: u64, faults: FaultPlan, sessions: u32, jobs: bool) -> Outcome {
     let fired = FaultKind::ALL.iter().map(|kind| world.fired(*kind)).collect();
 
     world.heal();
+    shared.calm.set(true);
     world.set_descriptors_max(1 << 20);
     let fresh = Rc::new(Tally::default());
     for number in 0..3 {
@@ -101,7 +109,7 @@ fn run(seed: u64, faults: FaultPlan, sessions: u32, jobs: bool) -> Outcome {
         world.dial(address, Box::new(client), world.now());
     }
     drive(&world, &mut engines, |_| fresh.ended.get() == 3);
-    assert_eq!(fresh.complete.get(), 3, "a healed world serves every honest client");
+    assert_eq!(fresh.complete.get(), 3, "seed {seed}: a healed world serves every honest client");
 
     for engine in &mut engines {
         engine.stop();
@@ -118,7 +126,7 @@ fn run(seed: u64, faults: FaultPlan, sessions: u32, jobs: bool) -> Outcome {
     drop(engines);
     while world.advance() {}
     assert_eq!((world.open_sockets(), world.peers_alive(), world.descriptors()), (0, 0, 0), "seed {seed}");
-    Outcome { trace: world.trace_hash(), tally, fired }
+    Outcome { trace: world.trace_hash(), tally, fired, late_successes: shared.late_successes.get() }
 }
 
 #[test]
@@ -131,15 +139,18 @@ fn an_echo_without_faults_is_complete() {
 #[test]
 fn thousands_of_seeds_keep_the_laws_and_fire_every_fault() {
     let mut fired = vec![0_u64; FaultKind::ALL.len()];
-    let (mut bytes, mut complete, mut ended) = (0, 0, 0);
-    for seed in 0..std::env::var("SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number")) {
+    let (mut bytes, mut complete, mut ended, mut late) = (0, 0, 0, 0);
+    let seeds = std::env::var("NAKSI_SIM_SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number"));
+    for seed in 0..scaled(seeds) {
         let outcome = run(seed, FaultPlan::random(seed), 12, true);
         fired.iter_mut().zip(&outcome.fired).for_each(|(sum, more)| *sum += more);
         bytes += outcome.tally.bytes.get();
         complete += outcome.tally.complete.get();
         ended += outcome.tally.ended.get();
+        late += outcome.late_successes;
     }
-    println!("{ended} sessions, {complete} complete, {bytes} bytes compared");
+    println!("{ended} sessions, {complete} complete, {bytes} bytes compared, {late} late successes");
+    assert!(late > 0, "no receive ended with a success: a late cancel shows nothing");
     for (kind, count) in FaultKind::ALL.iter().zip(&fired) {
         println!("{kind:?}: {count}");
     }
@@ -150,7 +161,7 @@ fn thousands_of_seeds_keep_the_laws_and_fire_every_fault() {
 
 #[test]
 fn a_seed_repeats_to_the_last_completion_and_another_does_not() {
-    for seed in 0..20 {
+    for seed in 0..scaled(20) {
         let trace = |seed| run(seed, FaultPlan::every(), 10, true).trace;
         assert_eq!(trace(seed), trace(seed));
         assert_ne!(trace(seed), trace(seed + 1));
@@ -161,7 +172,7 @@ fn a_seed_repeats_to_the_last_completion_and_another_does_not() {
 fn short_sessions_are_fast() {
     let started = std::time::Instant::now();
     let (mut sessions, mut events) = (0, 0);
-    for seed in 0..10 {
+    for seed in 0..scaled(10) {
         let options = WorldOptions { seed, ..WorldOptions::default() };
         let world = World::new(options);
         let shared = Rc::new(Shared::new(seed));
@@ -180,5 +191,36 @@ fn short_sessions_are_fast() {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!("{:.0} sessions/s, {:.0} events/s", f64::from(sessions) / seconds, events as f64 / seconds);
-    assert_eq!(sessions, 50_000);
+    assert_eq!(u64::from(sessions), 5000 * scaled(10));
+}
+
+#[test]
+fn ports_dropped_in_the_middle_of_the_storm_leave_nothing_behind() {
+    for seed in 0..scaled(500) {
+        let (world, options) = world_of(seed, FaultPlan::random(seed));
+        let shared = Rc::new(Shared::new(seed));
+        let mut engines: Vec<Engine> =
+            (0..2).map(|index| Engine::new(world.open_port(&options), index, &shared)).collect();
+        shared.meet(&engines);
+        let address = engines[0].listen();
+        world.serve(server_address(), Box::new(|| Box::new(peers::EchoServer::default())));
+        let tally = Rc::new(Tally::default());
+        for number in 0..12 {
+            let client = Client::new(&tally, number, Manner::of(world.random()));
+            let at = Tick::from_nanos(world.random() % 10_000_000);
+            world.dial(address, Box::new(client), at);
+        }
+        for engine in &mut engines {
+            engine.start_jobs(server_address(), address);
+        }
+        let end = Tick::from_nanos(world.random() % 20_000_000);
+        drive(&world, &mut engines, |_| world.now() >= end);
+        drop(engines);
+        // Sockets between the two ports were never adopted: dropping them closes them.
+        drop(shared);
+        while world.advance() {}
+        let left = (world.open_sockets(), world.peers_alive(), world.descriptors());
+        assert_eq!(left, (0, 0, 0), "seed {seed}");
+        assert_eq!(tally.ended.get(), 12, "seed {seed}: every client heard of the end");
+    }
 }

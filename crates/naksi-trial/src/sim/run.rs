@@ -20,30 +20,42 @@ use naksi_os::sim::world::{World, WorldOptions};
 use super::peers::{Client as Guest, Manner, Tally};
 
 /// The packet that makes the handler panic.
-pub(crate) const BOMB: u16 = 0xB0B;
+pub const BOMB: u16 = 0xB0B;
 /// The bytes that make the raw handler panic.
-pub(crate) const BOMB_BYTES: &[u8] = b"\xB0\xB0\xB0\xB0";
+pub const BOMB_BYTES: &[u8] = b"\xB0\xB0\xB0\xB0";
 
 /// Everything about a run that is not left to chance inside it.
 #[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) seed: u64,
-    pub(crate) faults: FaultPlan,
-    pub(crate) workers: usize,
-    pub(crate) peers: u64,
-    pub(crate) framed: bool,
+pub struct Setting {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// What goes wrong, and how often.
+    pub faults: FaultPlan,
+    /// Workers of each service.
+    pub workers: usize,
+    /// Scripted peers that come.
+    pub peers: u64,
+    /// Frames or raw bytes.
+    pub framed: bool,
     /// Connections that the engine's own client makes to the engine's own server, beside the peers.
-    pub(crate) own_clients: u32,
-    pub(crate) honest_only: bool,
-    pub(crate) lease_count: u16,
-    pub(crate) lease_bytes: usize,
-    pub(crate) catch_max: usize,
-    pub(crate) socket_bytes: usize,
-    pub(crate) descriptors_max: usize,
+    pub own_clients: u32,
+    /// Whether all peers are honest.
+    pub honest_only: bool,
+    /// Buffers of each port.
+    pub lease_count: u16,
+    /// Bytes of each buffer.
+    pub lease_bytes: usize,
+    /// Completions of one wait at most.
+    pub catch_max: usize,
+    /// Bytes that a socket holds in each direction.
+    pub socket_bytes: usize,
+    /// Descriptors of the whole world.
+    pub descriptors_max: usize,
 }
 
 impl Setting {
-    pub(crate) fn random(seed: u64) -> Self {
+    /// The setting that a seed stands for.
+    pub fn random(seed: u64) -> Self {
         let mut prng = Prng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut pick = |choices: &[usize]| choices[prng.below(choices.len() as u64) as usize];
         Self {
@@ -65,22 +77,34 @@ impl Setting {
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) peers: u64,
-    pub(crate) served: u64,
-    pub(crate) reset: u64,
-    pub(crate) sessions: u64,
-    pub(crate) completions: u64,
-    pub(crate) starved: u64,
-    pub(crate) accept_pauses: u64,
-    pub(crate) panics: u64,
-    pub(crate) trace_hash: u64,
-    pub(crate) reasons: BTreeMap<&'static str, u64>,
-    pub(crate) fired: BTreeMap<FaultKind, u64>,
+pub struct Outcome {
+    /// Peers that came.
+    pub peers: u64,
+    /// Peers that got everything back and the end.
+    pub served: u64,
+    /// Peers that were reset or refused.
+    pub reset: u64,
+    /// Sessions of the engine.
+    pub sessions: u64,
+    /// Completions of all ports.
+    pub completions: u64,
+    /// Receives that found a pool empty.
+    pub starved: u64,
+    /// Pauses of accepting.
+    pub accept_pauses: u64,
+    /// Callbacks that panicked, all on purpose.
+    pub panics: u64,
+    /// The world as one number: the same seed gives the same.
+    pub trace_hash: u64,
+    /// Sessions by their reason.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// Faults that happened.
+    pub fired: BTreeMap<FaultKind, u64>,
 }
 
 impl Outcome {
-    pub(crate) fn add(&mut self, other: &Outcome) {
+    /// Adds another run.
+    pub fn add(&mut self, other: &Outcome) {
         self.peers += other.peers;
         self.served += other.served;
         self.reset += other.reset;
@@ -180,7 +204,7 @@ impl Session for FrameEcho {
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         self.0.alive();
         assert!(packet.id != BOMB, "a bomb, on purpose");
-        if packet.id % 2 == 0 {
+        if packet.id.is_multiple_of(2) {
             c.send(packet.frame);
         } else {
             let group = c.group(c.id().to_u64());
@@ -254,17 +278,22 @@ impl<F: naksi::session::Factory> Stepped for Worker<SimPort, F> {
 /// A service in the simulation.
 struct Crew {
     hub: Arc<Hub<SimPort>>,
+    /// Those that are not through; a port that nobody steps would keep the world awake.
     workers: Vec<Box<dyn Stepped>>,
-    finished: Vec<bool>,
+    /// What the ports of those that are through held at their end.
+    ledgers: Vec<naksi_os::port::Ledger>,
 }
 
 impl Crew {
     fn step(&mut self) {
-        for (worker, finished) in self.workers.iter_mut().zip(&mut self.finished) {
-            if !*finished {
-                *finished = worker.step() == Turn::Finished;
+        let ledgers = &mut self.ledgers;
+        self.workers.retain_mut(|worker| {
+            let going = worker.step() == Turn::Going;
+            if !going {
+                ledgers.push(worker.ledger());
             }
-        }
+            going
+        });
     }
 }
 
@@ -315,20 +344,15 @@ fn crew<F: naksi::session::Factory>(
         workers.push(Box::new(worker));
     }
     hub.begin();
-    let finished = vec![false; workers.len()];
-    Crew { hub, workers, finished }
+    Crew { hub, workers, ledgers: Vec::new() }
 }
 
 /// Steps until `done`, or until nothing more can happen. Returns whether it was done.
 fn step_until(world: &World, crews: &mut [Crew], seed: u64, mut done: impl FnMut(&[Crew]) -> bool) -> bool {
-    // A turn may set a timer, of which the world hears only when the worker waits again.
-    let mut waiting = false;
     // A bound on turns, so that a live-lock is a failure with a seed and not a hang.
     for _ in 0..20_000_000_u64 {
-        let runnable = world.runnable();
-        if runnable || !waiting {
+        if world.runnable() {
             crews.iter_mut().for_each(Crew::step);
-            waiting = !runnable;
         } else if done(crews) {
             return true;
         } else if !world.advance() {
@@ -338,7 +362,11 @@ fn step_until(world: &World, crews: &mut [Crew], seed: u64, mut done: impl FnMut
     panic!("seed {seed}: the world does not come to rest");
 }
 
-pub(crate) fn run(setting: &Setting) -> Outcome {
+/// Runs one world from its first moment to its ledger.
+///
+/// # Panics
+/// A law is broken; the message names the seed.
+pub fn run(setting: &Setting) -> Outcome {
     std::panic::set_hook(Box::new(|info| {
         // Bombs are part of the plan; anything else is news.
         let said = info.payload_as_str().unwrap_or("");
@@ -400,9 +428,7 @@ pub(crate) fn run(setting: &Setting) -> Outcome {
 
     // Stop, and the ledger.
     crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
-    let home = step_until(&world, &mut crews, seed, |crews| {
-        crews.iter().all(|crew| crew.finished.iter().all(|finished| *finished))
-    });
+    let home = step_until(&world, &mut crews, seed, |crews| crews.iter().all(|crew| crew.workers.is_empty()));
     assert!(home, "seed {seed}: a worker does not come home: {crews:?}", crews = crews[0].hub.stats());
     settle_accounts(&world, &crews, &books, &tally.borrow(), setting)
 }
@@ -424,8 +450,8 @@ fn settle_accounts(
         ..Outcome::default()
     };
     for crew in crews {
-        for worker in &crew.workers {
-            let ledger = worker.ledger();
+        assert_eq!(crew.ledgers.len(), setting.workers, "seed {seed}: workers that are not through");
+        for ledger in &crew.ledgers {
             assert_eq!((ledger.handles, ledger.in_flight), (0, 0), "seed {seed}: {ledger:?}");
             assert_eq!((ledger.leases_out, ledger.starved), (0, 0), "seed {seed}: law 5, {ledger:?}");
             assert_eq!(ledger.leaked_total, 0, "seed {seed}: {ledger:?}");

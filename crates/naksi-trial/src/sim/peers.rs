@@ -10,18 +10,18 @@ use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};
 
 /// What peers report to the run.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Peers that got back everything they sent and then the server's end.
-    pub(crate) served: u64,
+    pub served: u64,
     /// Peers that were reset or refused.
-    pub(crate) reset: u64,
+    pub reset: u64,
     /// Peers that are through, one way or another.
-    pub(crate) through: u64,
+    pub through: u64,
 }
 
 /// How a peer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub enum Manner {
     /// Sends frames in pieces of any size, reads everything, says its end, waits for the server's.
     Honest,
     /// One byte at a time, with pauses.
@@ -41,7 +41,8 @@ pub(crate) enum Manner {
 }
 
 impl Manner {
-    pub(crate) fn from_number(number: u64) -> Self {
+    /// A manner for a random number; half of all are honest.
+    pub fn from_number(number: u64) -> Self {
         match number % 16 {
             0 => Manner::Dribbler,
             1 | 2 => Manner::SlowReader,
@@ -56,7 +57,7 @@ impl Manner {
 }
 
 /// One scripted client.
-pub(crate) struct Client {
+pub struct Client {
     manner: Manner,
     tally: Rc<RefCell<Tally>>,
     script: Vec<u8>,
@@ -70,7 +71,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// `random` decides how much it says.
-    pub(crate) fn new(manner: Manner, framed: bool, random: u64, tally: Rc<RefCell<Tally>>) -> Self {
+    pub fn new(manner: Manner, framed: bool, random: u64, tally: Rc<RefCell<Tally>>) -> Self {
         let mut script = Vec::new();
         let frames = 1 + random % 6;
         for number in 0..frames {

@@ -1,0 +1,18 @@
+//! The servers that the program can run.
+//!
+//! Each application is one session type; which of them runs is the user's choice. Nothing here knows
+//! how a session's bytes travel.
+
+pub(crate) mod echo;
+pub(crate) mod relay;
+
+/// The applications by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum App {
+    /// Raw bytes back.
+    Echo,
+    /// Framed messages to everybody in the sender's room.
+    Relay,
+    /// The sample game on rooms (not built yet).
+    Chat,
+}

@@ -1,0 +1,58 @@
+//! Relay: a message goes unchanged to everybody in the sender's room, the sender included.
+//!
+//! Frames are `[u16 LE size, header included][u16 LE id][body]`; the engine cuts them. Nothing here looks
+//! into a message's body.
+//!
+//! | id | from | body | what follows |
+//! |---|---|---|---|
+//! | 1 JOIN | client | `u32 LE room` | leaves the room it was in, enters this one, gets JOINED |
+//! | 2 JOINED | server | the same body | |
+//! | 10 MSG | client | anything | the frame to every member of the room, in order per sender |
+
+use naksi::prelude::*;
+
+/// Enter a room.
+pub(crate) const JOIN: u16 = 1;
+/// The answer: you are in.
+pub(crate) const JOINED: u16 = 2;
+/// Something for everybody in the room.
+pub(crate) const MSG: u16 = 10;
+
+/// One member, or somebody who has not joined yet.
+#[derive(Default)]
+pub(crate) struct Relay {
+    room: Option<Group>,
+}
+
+impl Session for Relay {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        match (packet.id, &self.room) {
+            (JOIN, _) => self.join(c, packet.body),
+            // A member whose messages do not fit is told by its end: nothing vanishes silently.
+            (MSG, Some(room)) => match c.broadcast(room, packet.frame) {
+                Sent::Dropped | Sent::Overflowed => c.end(Reason::SendQueueFull),
+                Sent::Queued | Sent::Closed => {}
+            },
+            (MSG, None) => c.end(Reason::Protocol),
+            _ => c.end(Reason::UnknownPacket),
+        }
+    }
+}
+
+impl Relay {
+    fn join(&mut self, c: &mut Conn<'_>, body: &[u8]) {
+        let Ok(number) = <[u8; 4]>::try_from(body) else {
+            c.end(Reason::Protocol);
+            return;
+        };
+        if let Some(room) = self.room.take() {
+            c.leave(&room);
+        }
+        let room = c.group(u64::from(u32::from_le_bytes(number)));
+        c.join(&room);
+        self.room = Some(room);
+        c.send_packet(JOINED, body);
+    }
+}

@@ -1,0 +1,241 @@
+//! `naksi dummy`: a crowd of clients that loads a server, checks every byte, and measures honestly.
+//!
+//! Here are the options and what makes sense among them; the course of a run is the conductor's, and the
+//! scenarios have a file each.
+
+mod conductor;
+mod echo;
+mod html;
+mod idle;
+mod member;
+mod meter;
+mod order;
+mod pattern;
+pub(crate) mod plan;
+pub(crate) mod progress;
+mod relay;
+pub(crate) mod report;
+mod storm;
+mod threshold;
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi::prelude::*;
+
+use crate::client::cannot_connect;
+use crate::config::{BackendName, plain};
+use crate::outcome::{Outcome, Problem};
+use crate::serve::resolve;
+use crate::{platform, units};
+use member::Member;
+use plan::{Pace, Plan};
+use progress::{Elsewhere, View};
+use report::Summary;
+use threshold::Threshold;
+
+/// How long the server may take to answer the first, single connect.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Descriptors that the process needs besides one for each session.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// Messages a second of each dummy, unless asked otherwise.
+const RATE: f64 = 10.0;
+/// Largest message of an echo.
+const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A session type of the crowd.
+pub(crate) trait Dummy: Session {
+    /// Makes the session of this member.
+    fn new(member: Member) -> Self;
+}
+
+/// What the crowd does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// Send and get the same bytes back (an echo server).
+    Echo,
+    /// Send to a room and get what everybody in it sends (a relay server).
+    Relay,
+    /// Say hello, be silent, say it again: what a session costs (an echo server).
+    Idle,
+    /// Connect, echo once, close, and again, as fast as it goes (an echo server).
+    Storm,
+    /// Play the sample game (not built yet).
+    Chat,
+    /// Read too slowly (not built yet).
+    Slow,
+    /// Send nonsense (not built yet).
+    Garbage,
+}
+
+/// Options of `naksi dummy`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The server, like 127.0.0.1:7777.
+    #[arg(value_name = "ADDR")]
+    address: String,
+    /// What the crowd does.
+    #[arg(long, value_enum, default_value = "echo")]
+    scenario: Scenario,
+    /// How many dummies; 10k is 10,000.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = units::parse_count)]
+    sessions: u32,
+    /// Messages a second of each dummy, on a fixed schedule; 10 by default.
+    #[arg(long, value_name = "HZ", conflicts_with = "window")]
+    rate: Option<f64>,
+    /// Closed loop instead: so many messages on their way at a time, the next when one is back.
+    #[arg(long, value_name = "W", value_parser = units::parse_count)]
+    window: Option<u32>,
+    /// Bytes of a message; 4KiB is 4,096.
+    #[arg(long, value_name = "B", default_value = "64", value_parser = units::parse_bytes)]
+    size: usize,
+    /// How long to send (or to be silent).
+    #[arg(long, value_name = "S", default_value = "10")]
+    secs: f64,
+    /// I/O worker threads of the dummies; half of the processors by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
+    workers: Option<u16>,
+    /// Rooms of the relay scenario; one for every ten dummies by default.
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    rooms: Option<u32>,
+    /// New connections a second.
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = units::parse_count)]
+    connect_rate: u32,
+    /// Which of the kernel's interfaces the dummies use.
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: BackendName,
+    /// Makes schedules, payloads and rooms repeat; by the clock by default.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Writes the summary as JSON; `-` is standard output, instead of the text.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes the summary and a picture as one HTML file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost or errors with a count.
+    #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
+    fail_if: Vec<Threshold>,
+    /// Loads a server that is not on this machine. Do that to nobody else's.
+    #[arg(long)]
+    i_own_this_target: bool,
+}
+
+/// Runs the crowd and says what it saw.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let target = resolve(&options.address)?;
+    check(&options, target)?;
+    enough_descriptors(options.sessions)?;
+    // One connection by hand first: it fails with one line where a crowd would fail a thousand times.
+    TcpStream::connect_timeout(&target, CONNECT_WITHIN).map_err(|error| cannot_connect(target, &error))?;
+    let plan = Arc::new(plan(&options, target));
+    let mut view = View::new(Elsewhere::Nothing);
+    let result = conductor::conduct(&plan, options.scenario, options.backend.into(), &mut view);
+    view.done();
+    let summary = Summary::new(&plan, options.scenario, result?, &options.fail_if);
+    publish(&summary, options.json.as_deref(), options.html.as_deref())?;
+    Ok(summary.outcome())
+}
+
+/// Runs a relay crowd against a server in this process: the demo's half of this file.
+pub(crate) fn run_relay(plan: Plan, view: &mut View) -> Result<Summary, Problem> {
+    let plan = Arc::new(plan);
+    let aftermath = conductor::conduct(&plan, Scenario::Relay, Backend::Auto, view)?;
+    Ok(Summary::new(&plan, Scenario::Relay, aftermath, &[]))
+}
+
+fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
+    let usage = |line: String| Err(Problem::Usage(line));
+    if let Scenario::Chat | Scenario::Slow | Scenario::Garbage = options.scenario {
+        let name = format!("{:?}", options.scenario).to_lowercase();
+        return usage(format!("the {name} scenario is not built yet: use echo, relay, idle or storm"));
+    }
+    if !target.ip().to_canonical().is_loopback() && !options.i_own_this_target {
+        return usage(format!(
+            "{target} is not on this machine: add --i-own-this-target if it is yours to load"
+        ));
+    }
+    if options.sessions == 0
+        || options.connect_rate == 0
+        || options.window == Some(0)
+        || options.rooms == Some(0)
+    {
+        return usage("--sessions, --connect-rate, --window and --rooms must be at least 1".into());
+    }
+    if options.rate.is_some_and(|rate| !(0.001..=1_000_000.0).contains(&rate)) {
+        return usage("--rate must be 0.001 to 1,000,000 messages a second".into());
+    }
+    if !(0.1..=86_400.0).contains(&options.secs) {
+        return usage("--secs must be 0.1 to 86,400".into());
+    }
+    let sizes = match options.scenario {
+        Scenario::Relay => relay::HEAD_BYTES..=relay::BODY_BYTES_MAX,
+        _ => 1..=ECHO_BYTES_MAX,
+    };
+    if !sizes.contains(&options.size) {
+        let (least, most) = (sizes.start(), units::grouped(*sizes.end() as u64));
+        return usage(format!("--size must be {least} to {most} bytes in this scenario"));
+    }
+    Ok(())
+}
+
+/// Refuses a crowd that could not have a descriptor each, and says how it could.
+pub(crate) fn enough_descriptors(sessions: u32) -> Result<(), Problem> {
+    let needed = u64::from(sessions) + OTHER_DESCRIPTORS;
+    match platform::raise_descriptor_limit() {
+        Some(available) if available < needed => Err(Problem::failed(format!(
+            "{} sessions need {needed} descriptors and this process may have {available}: run `ulimit -n {needed}` first",
+            units::grouped(u64::from(sessions))
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn plan(options: &Options, target: SocketAddr) -> Plan {
+    let rooms = match options.scenario {
+        Scenario::Relay => options.rooms.unwrap_or(options.sessions.div_ceil(10)),
+        // Everybody is alone: what it gets is what it sent.
+        _ => options.sessions,
+    };
+    let pace = match options.window {
+        Some(window) => Pace::Window(window),
+        None => Pace::every(options.rate.unwrap_or(RATE)),
+    };
+    let mut plan = Plan::new(target, options.sessions, rooms, pace, Duration::from_secs_f64(options.secs));
+    plan.size = options.size;
+    plan.connect_rate = if options.scenario == Scenario::Storm { u32::MAX } else { options.connect_rate };
+    if let Some(workers) = options.workers {
+        plan.set_workers(usize::from(workers));
+    }
+    if let Some(seed) = options.seed {
+        plan.seed = seed;
+    }
+    plan
+}
+
+fn publish(summary: &Summary, json: Option<&Path>, html: Option<&Path>) -> Result<(), Problem> {
+    let as_json =
+        || serde_json::to_string_pretty(summary).map_err(|error| Problem::failed(error.to_string()));
+    let text = match json {
+        Some(path) if path == Path::new("-") => as_json()? + "\n",
+        Some(path) => {
+            write(path, &(as_json()? + "\n"))?;
+            summary.text()
+        }
+        None => summary.text(),
+    };
+    if let Some(path) = html {
+        write(path, &html::page(summary))?;
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Problem> {
+    fs::write(path, text)
+        .map_err(|error| Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error))))
+}

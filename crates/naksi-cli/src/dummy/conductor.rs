@@ -1,0 +1,178 @@
+//! The course of a run: gather the crowd, start it, watch it, wait for stragglers, send it home, add up.
+//!
+//! It tells the members when, and never what; scenarios are chosen here and written elsewhere. Nothing
+//! here prints.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use naksi::prelude::*;
+use naksi::service::Signals;
+
+use super::echo::EchoDummy;
+use super::idle::{self, IdleDummy};
+use super::member::Member;
+use super::meter::{self, Glance, Meter};
+use super::plan::Plan;
+use super::progress::View;
+use super::relay::RelayDummy;
+use super::storm::StormDummy;
+use super::{Dummy, Scenario};
+use crate::outcome::Problem;
+use crate::platform::{self, ProcessSample};
+use crate::serve::failed;
+
+/// How often the conductor looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After this long without a new arrival, the crowd starts with those who are there.
+const GATHER_PATIENCE: Duration = Duration::from_secs(10);
+/// Stragglers are awaited while some still come, at least every so often, and not for ever.
+const STRAGGLER_PATIENCE: Duration = Duration::from_secs(3);
+const STRAGGLERS_WITHIN: Duration = Duration::from_secs(15);
+/// How long the dummies may take to say goodbye.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Memory and processor time of the server and of this process, at the turning points of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watch {
+    /// Before the first connection.
+    pub(crate) before: Option<ProcessSample>,
+    /// When sending began.
+    pub(crate) start: Option<ProcessSample>,
+    /// When sending ended.
+    pub(crate) stop: Option<ProcessSample>,
+}
+
+/// What a run leaves behind.
+pub(crate) struct Aftermath {
+    pub(crate) total: Meter,
+    pub(crate) stats: Stats,
+    pub(crate) backend: &'static str,
+    /// From the start of sending to its end.
+    pub(crate) elapsed: Duration,
+    pub(crate) server: Watch,
+    pub(crate) dummy: Watch,
+    /// Ctrl-C came before the time was over.
+    pub(crate) cut_short: bool,
+}
+
+/// Runs the plan from the first connection to the last goodbye.
+pub(crate) fn conduct(
+    plan: &Arc<Plan>,
+    scenario: Scenario,
+    backend: Backend,
+    view: &mut View,
+) -> Result<Aftermath, Problem> {
+    let signals = Signals::watch().map_err(failed)?;
+    // A server in this very process (the demo) cannot be told apart from its crowd.
+    let pid = platform::listening_process(plan.target).filter(|pid| *pid != std::process::id());
+    let look = || (pid.and_then(platform::sample), platform::sample(std::process::id()));
+    let (mut server, mut dummy) = (Watch::default(), Watch::default());
+    (server.before, dummy.before) = look();
+    plan.signals.begin(plan.clock.now());
+    let service = launch(plan, scenario, backend).map_err(failed)?;
+    let mut cut_short = false;
+    if scenario != Scenario::Storm {
+        cut_short = gather(plan, &service, signals, view);
+    }
+    (server.start, dummy.start) = look();
+    if !cut_short {
+        cut_short = watch(plan, scenario, signals, view);
+    }
+    let elapsed = plan.signals.sent_for();
+    (server.stop, dummy.stop) = look();
+    if scenario == Scenario::Idle && !cut_short {
+        thread::sleep(idle::SECOND_WITHIN);
+    }
+    wait_for_stragglers(plan);
+    plan.signals.finish();
+    let backend = service.backend();
+    let stats = service.stop(GOODBYE_WITHIN);
+    Ok(Aftermath { total: meter::collect(plan), stats, backend, elapsed, server, dummy, cut_short })
+}
+
+fn launch(plan: &Arc<Plan>, scenario: Scenario, backend: Backend) -> naksi::Result<Service> {
+    match scenario {
+        Scenario::Relay => crowd::<RelayDummy>(plan, backend, Retry::NEVER),
+        Scenario::Idle => crowd::<IdleDummy>(plan, backend, Retry::NEVER),
+        Scenario::Storm => {
+            let at_once =
+                Retry { attempts_max: u32::MAX, pause_min: Duration::ZERO, pause_max: Duration::ZERO };
+            crowd::<StormDummy>(plan, backend, at_once)
+        }
+        _ => crowd::<EchoDummy>(plan, backend, Retry::NEVER),
+    }
+}
+
+fn crowd<D: Dummy>(plan: &Arc<Plan>, backend: Backend, retry: Retry) -> naksi::Result<Service> {
+    let shared = Arc::clone(plan);
+    Client::new(plan.target)
+        .connections(plan.sessions)
+        .connect_rate(plan.connect_rate)
+        .workers(plan.workers)
+        .backend(backend)
+        .limits(plan.limits())
+        .retry(retry)
+        .session_with(move |arrival: &Arrival| D::new(Member::new(&shared, arrival)))
+        .start()
+}
+
+/// Waits until everybody is ready, or nobody comes any more. Returns whether Ctrl-C came instead.
+fn gather(plan: &Plan, service: &Service, signals: &Signals, view: &mut View) -> bool {
+    let mut seen = 0;
+    let mut moved_at = Instant::now();
+    loop {
+        let glance = meter::glance(plan);
+        view.gathering(&glance, plan.sessions);
+        let settled = glance.ready + glance.surprises + service.stats().given_up_total;
+        if settled >= u64::from(plan.sessions) || moved_at.elapsed() > GATHER_PATIENCE {
+            return false;
+        }
+        if settled + glance.connected > seen {
+            seen = settled + glance.connected;
+            moved_at = Instant::now();
+        }
+        if signals.wait(LOOK_EVERY) {
+            return true;
+        }
+    }
+}
+
+/// Starts the crowd and watches it until its time is over. Returns whether Ctrl-C came first.
+fn watch(plan: &Plan, scenario: Scenario, signals: &Signals, view: &mut View) -> bool {
+    // Everybody must have looked at the signal before the first message is due.
+    let notice = if scenario == Scenario::Storm { Duration::ZERO } else { plan.look_every() * 2 };
+    let start = plan.clock.now() + notice.as_nanos() as u64;
+    let stop = start + plan.span.as_nanos() as u64;
+    plan.signals.start(start, stop);
+    let mut early = false;
+    loop {
+        let now = plan.clock.now();
+        let glance = meter::glance(plan);
+        let elapsed = Duration::from_nanos(now.saturating_sub(start));
+        view.running(&glance, elapsed.min(plan.span), plan.span);
+        let deserted = scenario != Scenario::Storm && glance.gone >= u64::from(plan.sessions);
+        if now >= stop || deserted || early {
+            plan.signals.stop(now);
+            return early;
+        }
+        early = signals.wait(LOOK_EVERY.min(Duration::from_nanos(stop - now)));
+    }
+}
+
+/// Waits for what is still on its way, as long as something comes.
+fn wait_for_stragglers(plan: &Plan) {
+    let began = Instant::now();
+    let (mut seen, mut moved_at) = (Glance::default(), began);
+    while began.elapsed() < STRAGGLERS_WITHIN && moved_at.elapsed() < STRAGGLER_PATIENCE {
+        let glance = meter::glance(plan);
+        if glance.received >= glance.owed {
+            return;
+        }
+        if glance.received > seen.received {
+            (seen, moved_at) = (glance, Instant::now());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,166 @@
+//! When one member of the crowd sends: it waits for the common start, follows its schedule, and stops.
+//!
+//! The scenario asks `due` until it says no; the latency of a message counts from the time that `due`
+//! gave, which is the scheduled one and not the moment of sending. Nothing here knows what is sent.
+
+use std::sync::Arc;
+
+use naksi::prelude::{Arrival, Conn, Reason};
+
+use super::plan::{Pace, Plan};
+
+/// The tag of the only timer that members use.
+const WAKE: u32 = 0;
+/// A timer may fire this much before our own clock agrees: the two clocks are read one after the other.
+const SLACK_NANOS: u64 = 200_000;
+/// With this much unsent, a member waits for its socket; its messages stay due and grow old honestly.
+const BACKLOG_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not all of the crowd is here yet.
+    Waiting,
+    Sending,
+    Done,
+}
+
+/// One member's place in the plan.
+pub(crate) struct Member {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) index: u32,
+    pub(crate) worker: usize,
+    phase: Phase,
+    armed: bool,
+    ready: bool,
+    /// Messages sent so far; the number of the next one.
+    pub(crate) sent: u32,
+    /// The next message that the open model owes, and when it is due.
+    owed: u64,
+    due_at: u64,
+}
+
+impl Member {
+    pub(crate) fn new(plan: &Arc<Plan>, arrival: &Arrival) -> Self {
+        Self {
+            plan: Arc::clone(plan),
+            index: u32::try_from(arrival.index).unwrap_or(u32::MAX),
+            worker: arrival.worker,
+            phase: Phase::Waiting,
+            armed: false,
+            ready: false,
+            sent: 0,
+            owed: 0,
+            due_at: 0,
+        }
+    }
+
+    /// The connection stands.
+    pub(crate) fn connected(&self) {
+        let waited = self.plan.clock.now().saturating_sub(self.plan.connect_due(u64::from(self.index)));
+        let mut meter = self.plan.meter(self.worker);
+        meter.connected += 1;
+        meter.connect.saturating_record(waited);
+    }
+
+    /// The member can begin: says so, and looks out for the start.
+    pub(crate) fn ready(&mut self, c: &mut Conn<'_>) {
+        if !self.ready {
+            self.ready = true;
+            self.plan.meter(self.worker).ready += 1;
+            self.look_out(c);
+        }
+    }
+
+    /// The timer fired; `due` may have something to say.
+    pub(crate) fn woken(&mut self) {
+        self.armed = false;
+    }
+
+    /// The scheduled time of a message that is to be sent now, or nothing; then a timer or an answer will
+    /// bring the next chance.
+    pub(crate) fn due(&mut self, c: &mut Conn<'_>, on_their_way: usize) -> Option<u64> {
+        if self.phase == Phase::Waiting {
+            self.leave_waiting(c);
+        }
+        if self.phase != Phase::Sending {
+            return None;
+        }
+        let now = self.plan.clock.now();
+        let due_at = match self.plan.pace {
+            Pace::Every(_) => self.due_at,
+            Pace::Window(_) => self.due_at.max(now),
+        };
+        if due_at >= self.plan.signals.stop_at() || !c.is_open() {
+            self.phase = Phase::Done;
+            return None;
+        }
+        if due_at > now + SLACK_NANOS {
+            self.wake_at(due_at, c);
+            return None;
+        }
+        let full = matches!(self.plan.pace, Pace::Window(window) if on_their_way >= window as usize);
+        if full || c.pending_bytes() > BACKLOG_BYTES {
+            return None;
+        }
+        self.owed += 1;
+        self.due_at = self.schedule(c);
+        self.sent += 1;
+        Some(due_at)
+    }
+
+    /// The connection ended; a surprise, unless the run is over.
+    pub(crate) fn disconnected(&self, reason: Reason) -> bool {
+        let expected = self.plan.signals.is_finished();
+        let mut meter = self.plan.meter(self.worker);
+        meter.gone += 1;
+        if self.ready {
+            meter.ready -= 1;
+        }
+        if !expected {
+            *meter.surprises.entry(reason.name()).or_default() += 1;
+        }
+        expected
+    }
+
+    fn leave_waiting(&mut self, c: &mut Conn<'_>) {
+        match self.plan.signals.started() {
+            None if self.ready => self.look_out(c),
+            None => {}
+            Some(start) => {
+                self.phase = Phase::Sending;
+                self.due_at = match self.plan.pace {
+                    Pace::Every(_) => self.schedule(c),
+                    Pace::Window(_) => start,
+                };
+            }
+        }
+    }
+
+    /// When the message that is owed next is due.
+    fn schedule(&self, c: &Conn<'_>) -> u64 {
+        match self.plan.pace {
+            Pace::Window(_) => 0,
+            Pace::Every(period) => {
+                let start = self.plan.signals.started().unwrap_or(0);
+                let raw = start + self.plan.phase(self.index, period) + self.owed * period;
+                self.plan.clock.on_grid(raw, self.worker, c)
+            }
+        }
+    }
+
+    /// Comes back a little later to see whether it has started.
+    pub(super) fn look_out(&mut self, c: &mut Conn<'_>) {
+        if !self.armed {
+            self.armed = true;
+            c.after(self.plan.look_every(), WAKE);
+        }
+    }
+
+    /// Comes back at that time.
+    pub(super) fn wake_at(&mut self, time: u64, c: &mut Conn<'_>) {
+        if !self.armed {
+            self.armed = true;
+            c.after(self.plan.clock.until(time, self.worker, c), WAKE);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! How a subcommand can end, and the exit code of each way.
+//!
+//! A problem is one line for a person: what is wrong, and what to do about it. Nothing here prints.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// A run that came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything went as it should.
+    Fine,
+    /// It ran, and found errors that it has already listed.
+    Errors,
+    /// It ran without errors, and a threshold of the user's was crossed.
+    Threshold,
+}
+
+impl Outcome {
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Outcome::Fine => 0,
+            Outcome::Errors => 1,
+            Outcome::Threshold => 99,
+        })
+    }
+}
+
+/// A run that could not be done, in one line.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// What was asked makes no sense, or is not built.
+    Usage(String),
+    /// What was asked makes sense and failed.
+    Failed(String),
+}
+
+impl Problem {
+    pub(crate) fn usage(line: impl Into<String>) -> Self {
+        Problem::Usage(line.into())
+    }
+
+    pub(crate) fn failed(line: impl Into<String>) -> Self {
+        Problem::Failed(line.into())
+    }
+
+    /// Standard output was refused.
+    pub(crate) fn output(error: io::Error) -> Self {
+        Problem::Failed(format!("cannot write to standard output: {error}"))
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Problem::Usage(_) => 2,
+            Problem::Failed(_) => 1,
+        })
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Problem::Usage(line) | Problem::Failed(line)) = self;
+        // Messages of libraries may have several lines; a problem has one.
+        let mut parts = line.lines().map(str::trim).filter(|part| !part.is_empty());
+        f.write_str(parts.next().unwrap_or("unknown problem"))?;
+        parts.try_for_each(|part| write!(f, " {part}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_always_one_line() {
+        assert_eq!(Problem::usage("one\n\n  two\n").to_string(), "one two");
+    }
+}

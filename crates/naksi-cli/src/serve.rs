@@ -1,0 +1,142 @@
+//! `naksi serve`: one application on one or more addresses, until it is told to stop.
+//!
+//! It says on standard output where it listens, once it accepts; scripts wait for that line. It knows
+//! nothing of what the application does.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use naksi::prelude::*;
+
+use crate::apps::{App, echo::Echo, relay::Relay};
+use crate::config::{self, BackendName, Settings};
+use crate::outcome::{Outcome, Problem};
+use crate::{platform, units};
+
+/// How long sessions may take to flush and say goodbye before they are cut.
+const DRAIN_WITHIN: Duration = Duration::from_secs(4);
+
+/// Options of `naksi serve`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Where to listen; port 0 takes a free one. May be given several times; 127.0.0.1:7777 if not at all.
+    #[arg(long = "addr", value_name = "ADDR")]
+    addresses: Vec<String>,
+    /// What to run.
+    #[arg(long, value_enum, default_value = "echo")]
+    app: App,
+    /// I/O worker threads; one for each processor by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
+    workers: Option<u16>,
+    /// Which of the kernel's interfaces to use; auto by default.
+    #[arg(long, value_enum)]
+    backend: Option<BackendName>,
+    /// Most sessions at a time; more are refused at accept.
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    max_sessions: Option<u32>,
+    /// Settings from a TOML file; NAKSI_SECTION__KEY variables and the flags above override it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the server until a signal comes.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let app = options.app;
+    if app == App::Chat {
+        return Err(Problem::usage("the chat app is not built yet: use --app echo or --app relay"));
+    }
+    let settings = settings(options)?;
+    let descriptors = platform::raise_descriptor_limit();
+    let service = start(app, &settings)?;
+    service.announce();
+    warn_of_descriptors(descriptors, settings.limits.sessions_max);
+    let stats = service.serve_until_signal(DRAIN_WITHIN).map_err(failed)?;
+    say_farewell(&stats);
+    Ok(Outcome::Fine)
+}
+
+fn settings(options: Options) -> Result<Settings, Problem> {
+    let mut settings = Settings::load(options.config.as_deref())?;
+    if !options.addresses.is_empty() {
+        settings.addresses = options.addresses;
+    }
+    if let Some(workers) = options.workers {
+        settings.workers = Some(usize::from(workers));
+    }
+    if let Some(backend) = options.backend {
+        settings.backend = backend.into();
+    }
+    if let Some(sessions) = options.max_sessions {
+        settings.limits.sessions_max = sessions as usize;
+    }
+    settings.check()?;
+    Ok(settings)
+}
+
+/// Reads an address, or says in one line what one looks like.
+pub(crate) fn resolve(text: &str) -> Result<SocketAddr, Problem> {
+    let looks = "write it as 127.0.0.1:7777, [::1]:7777 or localhost:7777";
+    if !text.contains(':') {
+        return Err(Problem::usage(format!("`{text}` has no port: {looks}")));
+    }
+    match text.to_socket_addrs() {
+        Ok(mut found) => found.next().ok_or_else(|| Problem::usage(format!("`{text}` has no address"))),
+        Err(error) => {
+            Err(Problem::usage(format!("`{text}` is not an address ({}): {looks}", config::plain(&error))))
+        }
+    }
+}
+
+fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
+    let mut server = Server::new().backend(settings.backend).limits(settings.limits.clone());
+    if let Some(workers) = settings.workers {
+        server = server.workers(workers);
+    }
+    for address in &settings.addresses {
+        server = server.listen(resolve(address)?);
+    }
+    let started = match app {
+        App::Echo => server.session(|| Echo).start(),
+        App::Relay | App::Chat => server.session(Relay::default).start(),
+    };
+    started.map_err(failed)
+}
+
+/// A server that was asked for more sessions than it can have descriptors should say so before they come.
+fn warn_of_descriptors(available: Option<u64>, sessions_max: usize) {
+    let asked = Limits::default().sessions_max != sessions_max;
+    if let Some(available) = available.filter(|available| asked && *available < sessions_max as u64 + 64) {
+        let needed = sessions_max + 64;
+        eprintln!(
+            "naksi: {} sessions need {needed} descriptors and this process may have {available}: run `ulimit -n {needed}` first",
+            units::grouped(sessions_max as u64)
+        );
+    }
+}
+
+/// One line about how it ended: for whoever stopped it.
+fn say_farewell(stats: &Stats) {
+    let drained = stats.ended.get(Reason::Shutdown.name()).copied().unwrap_or(0);
+    let others: Vec<String> = stats
+        .ended
+        .iter()
+        .filter(|(reason, _)| **reason != Reason::Shutdown.name())
+        .map(|(reason, count)| format!("{reason} {}", units::grouped(*count)))
+        .collect();
+    let before = if others.is_empty() { String::new() } else { format!("; before: {}", others.join(", ")) };
+    eprintln!(
+        "naksi: drained {} sessions, {} left ({} connected in all{before})",
+        units::grouped(drained),
+        stats.live,
+        units::grouped(stats.connected_total),
+    );
+}
+
+/// An error of the engine is one readable line already.
+pub(crate) fn failed(error: Error) -> Problem {
+    match error {
+        Error::Config(line) => Problem::Usage(line),
+        other => Problem::Failed(other.to_string()),
+    }
+}

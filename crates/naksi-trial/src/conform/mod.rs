@@ -1,0 +1,1 @@
+//! One suite of scenarios for every port: the same script, the same normalised trace.
