@@ -3,9 +3,12 @@
 //! One seed decides everything: the faults, the sizes (down to pools of one buffer), the workers and the
 //! peers. A run that fails names its seed; the same seed fails again in the same place.
 
-use naksi_os::sim::fault::{FaultKind, FaultPlan};
+#[path = "../../naksi-os/tests/support/scale.rs"]
+mod scale;
 
+use naksi_os::sim::fault::{FaultKind, FaultPlan};
 use naksi_trial::sim::run::{Outcome, Setting, run};
+use scale::scaled;
 
 /// Sessions of the whole suite; the issue of the day asks for 200,000 in every test run.
 const SESSIONS_WANTED: u64 = 200_000;
@@ -14,7 +17,7 @@ const SESSIONS_WANTED: u64 = 200_000;
 fn two_hundred_thousand_sessions_keep_the_laws() {
     let mut sum = Outcome::default();
     let mut seed = 0;
-    while sum.sessions < SESSIONS_WANTED {
+    while sum.sessions < scaled(SESSIONS_WANTED) {
         sum.add(&run(&Setting::random(seed)));
         seed += 1;
     }
@@ -42,7 +45,7 @@ fn two_hundred_thousand_sessions_keep_the_laws() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
-    for seed in 0..20 {
+    for seed in 0..scaled(20) {
         let (once, again) = (run(&Setting::random(seed)), run(&Setting::random(seed)));
         assert_eq!(once.trace_hash, again.trace_hash, "seed {seed}");
         assert_eq!(once.reasons, again.reasons, "seed {seed}");
@@ -53,7 +56,7 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 
 #[test]
 fn in_calm_weather_every_honest_peer_is_served() {
-    for seed in 0..50 {
+    for seed in 0..scaled(50) {
         let calm = Setting { faults: FaultPlan::none(), honest_only: true, ..Setting::random(seed) };
         let outcome = run(&calm);
         assert_eq!(outcome.served, outcome.peers, "seed {seed}: somebody was not served");
@@ -63,7 +66,7 @@ fn in_calm_weather_every_honest_peer_is_served() {
 
 #[test]
 fn a_pool_of_one_buffer_starves_nobody_for_good() {
-    for seed in 0..50 {
+    for seed in 0..scaled(50) {
         let narrow = Setting {
             faults: FaultPlan::none(),
             honest_only: true,

@@ -37,24 +37,31 @@ const AS_WINDOWS_10: &str = "\n[Software\\\\Wine] 1\n\"Version\"=\"win10\"\n";
 const NO_DEBUGGER: &str = "\n[Software\\\\Microsoft\\\\Windows NT\\\\CurrentVersion\\\\AeDebug] 1\n\
     \"Auto\"=\"0\"\n\"Debugger\"=\"false\"\n";
 
-/// The prefix, made if it is not there, with its server running.
-pub(super) fn up() -> Result<PathBuf> {
+/// The prefix, made if it is not there.
+pub(super) fn provide() -> Result<PathBuf> {
     let prefix = prefix();
     if !prefix.is_dir() {
         make(&prefix)?;
     }
-    let mut server = quiet("wineserver", &prefix);
-    // Ends with 0 if it was started, with 2 if it was running: then its services run too.
-    if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
-        boot(&prefix, &[])?;
-    }
     Ok(prefix)
+}
+
+/// Has the prefix' server and its services run before a program does that they could hold on to.
+fn serve(prefix: &Path) -> Result<()> {
+    // Ends with 0 if it was started, with 2 if it was running: then its services run too.
+    let mut server = quiet("wineserver", prefix);
+    if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
+        boot(prefix, &[])?;
+    }
+    Ok(())
 }
 
 /// Cargo's runner: one program under Wine, bounded in time, with its own exit code.
 pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
+    let prefix = Path::new(prefix);
+    serve(prefix)?;
     let mut wine = Command::new("wine");
-    environment(&mut wine, Path::new(prefix));
+    environment(&mut wine, prefix);
     wine.arg(program).args(arguments).stdin(Stdio::null());
     let mut child = wine.spawn().context("cannot run wine")?;
     let until = Instant::now() + PROGRAM_SPAN_MAX;

@@ -19,6 +19,7 @@ use windows_sys::Win32::Networking::WinSock::{
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 
 use super::ext::Extensions;
+use super::extra;
 use super::kernel::last_error;
 use super::op::{Flight, Wish};
 use crate::in_flight::Key;
@@ -41,7 +42,8 @@ pub(super) fn start(flight: &mut Flight, key: Key, extensions: &Extensions) -> R
         Wish::Connect { .. } => connect(&mut flight.wish, extensions),
         Wish::Recv { .. } | Wish::Send { .. } => stream(&mut flight.wish, raw),
         Wish::RecvFrom { .. } | Wish::SendTo { .. } => datagram(&mut flight.wish, raw),
-        _ => file(&mut flight.wish, raw),
+        Wish::ReadAt { .. } | Wish::WriteAt { .. } => file(&mut flight.wish, raw),
+        _ => extra::start(&mut flight.wish, raw, extensions),
     }
 }
 
@@ -83,8 +85,7 @@ fn datagram(wish: &mut Wish, raw: HANDLE) -> Result<(), i32> {
     let raw = raw.expose_provenance() as SOCKET;
     match wish {
         Wish::RecvFrom { buffer, parcel, .. } => {
-            let overflow = (OVERFLOW.as_ptr().cast_mut().cast::<u8>(), DATAGRAM_BYTES_MAX);
-            let (pieces, count) = parcel.point_at([(buffer.as_mut_ptr(), buffer.len()), overflow]);
+            let (pieces, count) = parcel.point_at([(buffer.as_mut_ptr(), buffer.len()), overflow()]);
             let (name, name_bytes) = parcel.sender_room();
             let (flags, overlapped) = (parcel.flags(), parcel.overlapped());
             // SAFETY: law 2: the flight owns the buffer and the parcel; the overflow is there for ever, is made
@@ -129,6 +130,11 @@ fn file(wish: &mut Wish, raw: HANDLE) -> Result<(), i32> {
         }
         _ => Err(WSAEINVAL),
     }
+}
+
+/// Where the rest of a long datagram goes.
+pub(super) fn overflow() -> (*mut u8, usize) {
+    (OVERFLOW.as_ptr().cast_mut().cast::<u8>(), DATAGRAM_BYTES_MAX)
 }
 
 /// At once and later are one outcome here: a packet comes.

@@ -24,7 +24,8 @@ use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 use super::accept::Accepting;
 use super::ext::Extensions;
 use super::kernel::{self, Answer, Dequeued, FineClock, Kernel};
-use super::op::{self, CANCELLED, Flight, Parcel, Wish};
+use super::op::{self, CANCELLED, Flight, Wish};
+use super::parcel::Parcel;
 use super::poster::{Inbox, Poster};
 use super::socket::{self, Descriptor, Resource, Socket};
 use super::{call, error, file};
@@ -179,11 +180,11 @@ impl Port {
                 Wish::Connect { socket, parcel }
             }
             Op::Recv { socket } => {
-                early = self.associate(socket);
+                early = self.ended(socket, Lane::In).or_else(|| self.associate(socket));
                 Wish::Recv { socket, parcel: self.parcel(), reads: 0 }
             }
             Op::Send { socket, batch } => {
-                early = self.associate(socket);
+                early = self.ended(socket, Lane::Out).or_else(|| self.associate(socket));
                 Wish::Send { socket, batch, parcel: self.parcel() }
             }
             Op::Shutdown { socket, how } => {
@@ -223,9 +224,16 @@ impl Port {
     }
 
     /// A handle reports to this port from its first operation on.
-    fn associate(&mut self, handle: Handle) -> Option<Answer> {
+    pub(super) fn associate(&mut self, handle: Handle) -> Option<Answer> {
         let descriptor = self.handles.any_mut(handle).expect("its lane was just taken");
         descriptor.associate(&self.kernel).err().map(Answer::failed)
+    }
+
+    /// A direction that we ended ourselves is asked of nobody: not every system answers at once.
+    fn ended(&self, socket: Handle, lane: Lane) -> Option<Answer> {
+        let descriptor = self.handles.any(socket)?;
+        let is_over = if lane == Lane::In { descriptor.ended_both } else { descriptor.ended_write };
+        is_over.then_some(Answer::failed(CANCELLED))
     }
 
     /// Ends directions of a stream, here and now. What is in flight comes home with both of them.
@@ -268,7 +276,7 @@ impl Port {
         }
     }
 
-    fn parcel(&mut self) -> Parcel {
+    pub(super) fn parcel(&mut self) -> Parcel {
         self.spent.pop().unwrap_or_else(Parcel::new)
     }
 }
