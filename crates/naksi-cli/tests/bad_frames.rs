@@ -1,5 +1,7 @@
 //! Frames that are wrong, late or never end: the server ends who sends them, and the others go on.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! What can go wrong before anything runs: one readable line, and the exit code that scripts rely on.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::net::TcpListener;

@@ -1,5 +1,7 @@
 //! The relay under a crowd: every message once, in order and whole, whatever happens to another crowd.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! The echo server over real sockets: however the bytes are cut, and however a client leaves.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::io::{Read, Write};

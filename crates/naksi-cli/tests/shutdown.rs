@@ -1,5 +1,7 @@
 //! Stopping a server that is busy: once in order, twice at once.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::io::Write;

@@ -293,11 +293,8 @@ impl Session {
 
     fn register_goodbye(&mut self, now: Tick) -> Option<Request> {
         let State::Draining(reason) = self.state else { return None };
-        if !self.voice.queue.is_empty() {
-            return None;
-        }
-        if self.peer_finished {
-            self.state = State::Ending(reason);
+        // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
+        if !self.voice.queue.is_empty() || self.peer_finished {
             return None;
         }
         self.state = State::Lingering(reason);

@@ -141,19 +141,13 @@ impl Conn<'_> {
     ///
     /// Members get the bytes of one sender in the order in which it sent them, and whole.
     pub fn broadcast(&mut self, group: &Group, bytes: &[u8]) -> Sent {
-        let sent = self.desk.groups.append(group, &[bytes]);
-        self.keep_pace();
-        sent
+        self.append(group, &[bytes])
     }
 
     /// Queues a frame for every member of the group.
     pub fn broadcast_packet(&mut self, group: &Group, id: u16, body: &[u8]) -> Sent {
         match frame::header(id, body.len()) {
-            Some(header) => {
-                let sent = self.desk.groups.append(group, &[&header, body]);
-                self.keep_pace();
-                sent
-            }
+            Some(header) => self.append(group, &[&header, body]),
             None => Sent::Dropped,
         }
     }
@@ -161,7 +155,7 @@ impl Conn<'_> {
     /// Queues bytes for every member of the group but this session.
     pub fn broadcast_others(&mut self, group: &Group, bytes: &[u8]) -> Sent {
         self.catch_up();
-        let sent = self.desk.groups.append(group, &[bytes]);
+        let sent = self.append(group, &[bytes]);
         self.desk.groups.skip(group, self.memberships);
         sent
     }
@@ -208,17 +202,23 @@ impl Conn<'_> {
         }
     }
 
-    /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
-    /// A batch that has become long enough to leave counts against a sender that is in the group: it is
-    /// held back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes
-    /// unread could broadcast all of them in one callback after another, before any flush, and what no
-    /// longer fits the batch would be dropped.
-    fn keep_pace(&mut self) {
+    /// Adds a message to a group's batch; what does not fit is counted.
+    ///
+    /// A batch that has become long enough to leave counts against a sender that is in the group: it is held
+    /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
+    /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
+    fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
+        let sent = self.desk.groups.append(group, parts);
+        if sent == Sent::Dropped {
+            self.desk.counters.dropped.add(1);
+        }
         if self.desk.groups.is_full() {
             self.catch_up();
         }
+        sent
     }
 
+    /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() {
             self.desk.groups.catch_up(self.memberships, &mut self.outlet);

@@ -82,8 +82,10 @@ pub(crate) struct Summary {
     pub(crate) mib_per_second_in: f64,
     /// Whole visits of the storm.
     pub(crate) visits: u64,
+    #[serde(rename = "connect_p99_ns")]
     pub(crate) connect_p99: u64,
-    /// Nanoseconds, from the scheduled time.
+    /// From the scheduled time.
+    #[serde(rename = "latency_ns")]
     pub(crate) latency: Percentiles,
     pub(crate) histogram: Vec<Bar>,
     pub(crate) server: Option<Usage>,
@@ -180,6 +182,12 @@ impl Summary {
             self.errors.iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
         let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
         writeln!(out, "Errors    {listed}")?;
+        if self.scenario == "idle" && listed.contains("disconnected") {
+            writeln!(
+                out,
+                "          (naksi serve ends sessions that are silent for limits.idle_within: 60 s unless set)"
+            )?;
+        }
         for verdict in &self.thresholds {
             let value = match verdict.is_count {
                 true => grouped(verdict.value),

@@ -76,6 +76,11 @@ impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = naksi();
         command.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2"]).args(arguments);
+        Self::from(command)
+    }
+
+    /// A server from a whole command with two workers.
+    pub(crate) fn from(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");

@@ -73,6 +73,7 @@ macro_rules! contract_of_real_kernels {
             real,
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
+            a_reset_right_behind_bytes_is_heard,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
             a_socket_moves_to_another_port_in_another_thread,
@@ -135,4 +136,20 @@ mod simulated {
     use crate::sim::Alone;
 
     waters!(Simulated, Alone, Alone::open);
+}
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    cases!(
+        real,
+        Iocp,
+        a_reset_by_the_peer_is_told_from_an_end,
+        a_foreign_peer_is_served,
+        a_post_wakes_a_sleeping_wait,
+        a_socket_moves_to_another_port_in_another_thread,
+        a_wait_without_end_sleeps,
+    );
 }

@@ -41,6 +41,33 @@ pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
     port.finish();
 }
 
+/// The bytes and the reset behind them are there before the port looks: one answer must not hide the other.
+pub(crate) fn a_reset_right_behind_bytes_is_heard<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    for armed_before in [false, true] {
+        let mut peer = TcpStream::connect(address).expect("the port listens");
+        let socket = port.accepted(accept);
+        let early = armed_before.then(|| port.cast(Op::Recv { socket }));
+        port.look(2);
+        peer.write_all(b"last words").expect("the port reads");
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a live socket");
+        drop(peer);
+        let recv = early.unwrap_or_else(|| port.cast(Op::Recv { socket }));
+        let mut completion = port.pull(recv);
+        if let Done::Recv(Ok(lease)) = &completion.done {
+            // A kernel may also throw away what it had when the reset came.
+            assert_eq!(**lease, b"last words"[..]);
+            completion = port.pull(recv);
+        }
+        assert!(matches!(completion, Completion { done: Done::Recv(Err(Ended::Reset)), more: false, .. }));
+        port.close(socket);
+    }
+    port.finish_busy(accept);
+}
+
 pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&small());
