@@ -130,6 +130,13 @@ impl Port {
         Self { kernel: Rc::clone(kernel), number }
     }
 
+    /// Whether a wait of this port would do something now, as [`super::world::World::runnable`] says of any.
+    pub fn is_runnable(&self) -> bool {
+        let mut kernel = self.kernel.borrow_mut();
+        let now = kernel.calendar.now();
+        kernel.dock(self.number).runnable(now)
+    }
+
     fn take_stream(&self, socket: Handle) -> Result<Target, Refusal> {
         let mut kernel = self.kernel.borrow_mut();
         let dock = kernel.dock(self.number);

@@ -263,6 +263,7 @@ impl Session for Caller {
 trait Stepped: std::fmt::Debug {
     fn step(&mut self) -> Turn;
     fn ledger(&self) -> naksi_os::port::Ledger;
+    fn is_runnable(&self) -> bool;
 }
 
 impl<F: naksi::session::Factory> Stepped for Worker<SimPort, F> {
@@ -272,6 +273,10 @@ impl<F: naksi::session::Factory> Stepped for Worker<SimPort, F> {
 
     fn ledger(&self) -> naksi_os::port::Ledger {
         self.port().ledger()
+    }
+
+    fn is_runnable(&self) -> bool {
+        self.port().is_runnable()
     }
 }
 
@@ -288,7 +293,7 @@ impl Crew {
     fn step(&mut self) {
         let ledgers = &mut self.ledgers;
         self.workers.retain_mut(|worker| {
-            let going = worker.step() == Turn::Going;
+            let going = !worker.is_runnable() || worker.step() == Turn::Going;
             if !going {
                 ledgers.push(worker.ledger());
             }
@@ -350,10 +355,10 @@ fn crew<F: naksi::session::Factory>(
 /// Steps until `done`, or until nothing more can happen. Returns whether it was done.
 fn step_until(world: &World, crews: &mut [Crew], seed: u64, mut done: impl FnMut(&[Crew]) -> bool) -> bool {
     // A bound on turns, so that a live-lock is a failure with a seed and not a hang.
-    for _ in 0..20_000_000_u64 {
+    for turn in 0..20_000_000_u64 {
         if world.runnable() {
             crews.iter_mut().for_each(Crew::step);
-        } else if done(crews) {
+        } else if turn % 64 == 0 && done(crews) {
             return true;
         } else if !world.advance() {
             return done(crews);
