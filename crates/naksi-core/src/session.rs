@@ -406,6 +406,9 @@ impl Session {
 
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
+            content.on_last_call(self.voice.outlet(true, cx));
+        }
         if let Some((reason, ending)) = self.voice.wish.take() {
             match ending {
                 Ending::Flush => self.begin_draining(reason, cx),

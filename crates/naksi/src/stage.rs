@@ -78,6 +78,11 @@ impl<S: Session> Content for Stage<'_, S> {
         self.play(outlet, (), |user, conn| user.on_sent(conn, bytes));
     }
 
+    fn on_last_call(&mut self, mut outlet: Outlet<'_>) {
+        // What this turn's broadcasts hold for it would come too late: the session begins to drain.
+        self.desk.groups.catch_up(self.memberships, &mut outlet);
+    }
+
     fn on_disconnected(&mut self, reason: Reason) {
         self.desk.groups.leave_all(self.id, self.memberships);
         self.desk.counters.ended(reason);
