@@ -99,6 +99,10 @@ impl Kernel {
         if let Some((_, held)) = self.dock(op.port).in_flight.running(op.key) {
             held.stage = Stage::Answered;
         }
+        if starves && let Target::Stream(id) = target {
+            // It waits for a buffer, and then for bytes.
+            self.net.live(id).recv_op = Some(op.key);
+        }
         let no_memory = Ended::Failed(OsError::new(Failure::MemoryExhausted, 10_055));
         let (raw, end) = if starves { (Raw::Starved, End::Lost) } else { (Raw::Ended(no_memory), End::Last) };
         if end == End::Last {
