@@ -149,7 +149,7 @@ fn script_of(manner: Manner, framed: bool, random: u64) -> Vec<u8> {
         Manner::Dribbler => (1 + random % 2, 12),
         Manner::Flooder | Manner::Deaf => (12 + random % 12, 200),
         Manner::Stayer => (1, 40),
-        _ => (1 + random % 3, 120),
+        _ => (1 + random % 10, 120),
     };
     for number in 0..frames {
         let body = ((random >> (8 + number % 8 * 6)) % body_max) as usize;
@@ -230,7 +230,7 @@ impl Guest {
         let piece = match self.manner {
             Manner::Dribbler => 1,
             Manner::Flooder | Manner::Deaf => usize::MAX / 2,
-            _ => 1 + (io.random() % 500) as usize,
+            _ => 1 + (io.random() % 200) as usize,
         };
         let stop = match self.manner {
             Manner::Resetter | Manner::Vanisher => self.script.len() / 2,

@@ -253,11 +253,12 @@ impl Session for FrameEcho {
     }
 }
 
-/// The engine's own client: says something, checks the echo, goes.
+/// The engine's own client: says something a few times, checks every echo, goes.
 pub struct Caller {
     booked: Booked,
     said: Vec<u8>,
     heard: usize,
+    rounds: u64,
 }
 
 impl Caller {
@@ -266,7 +267,7 @@ impl Caller {
         let body = vec![(arrival.index % 170) as u8; 20 + arrival.index as usize % 60];
         let mut said = naksi_core::frame::header(2, body.len()).expect("a short body").to_vec();
         said.extend(body);
-        Self { booked: Booked::new(books), said, heard: 0 }
+        Self { booked: Booked::new(books), said, heard: 0, rounds: arrival.index % 10 }
     }
 }
 
@@ -282,7 +283,11 @@ impl Session for Caller {
             self.booked.books.break_law("law 7: what comes back is not what was sent");
         }
         self.heard += data.len();
-        if self.heard >= self.said.len() {
+        if self.heard >= self.said.len() && self.rounds > 0 {
+            self.rounds -= 1;
+            self.heard = 0;
+            c.send(&self.said);
+        } else if self.heard >= self.said.len() {
             c.close();
         }
         data.len()
