@@ -90,7 +90,7 @@ fn show(summary: &Summary, stats: &Stats, empty: bool) -> io::Result<()> {
     let state = if empty { "empty again" } else { "NOT EMPTY" };
     writeln!(
         out,
-        "Server    {} connected, {} disconnected, {} live: {state}",
+        "Server    in this process too: {} connected, {} disconnected, {} live: {state}",
         grouped(stats.connected_total),
         grouped(stats.disconnected_total),
         stats.live,

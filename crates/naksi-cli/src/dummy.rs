@@ -3,20 +3,20 @@
 //! Here are the options and what makes sense among them; the course of a run is the conductor's, and the
 //! scenarios have a file each.
 
-mod conductor;
+pub(crate) mod conductor;
 mod echo;
 mod html;
 mod idle;
 mod member;
 mod meter;
 mod order;
-mod pattern;
+pub(crate) mod pattern;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod relay;
 pub(crate) mod report;
 mod storm;
-mod threshold;
+pub(crate) mod threshold;
 
 use std::fs;
 use std::io::{self, Write};
@@ -84,7 +84,7 @@ pub(crate) struct Options {
     /// How many dummies; 10k is 10,000.
     #[arg(long, value_name = "N", default_value = "100", value_parser = units::parse_count)]
     sessions: u32,
-    /// Messages a second of each dummy, on a fixed schedule [default: 10]
+    /// Messages a second of each dummy, on a fixed schedule; 10 by default.
     #[arg(long, value_name = "HZ", conflicts_with = "window")]
     rate: Option<f64>,
     /// Closed loop instead: so many messages on their way at a time, the next when one is back.
@@ -96,10 +96,10 @@ pub(crate) struct Options {
     /// How long to send (or to be silent).
     #[arg(long, value_name = "S", default_value = "10")]
     secs: f64,
-    /// I/O worker threads of the dummies [default: half of the processors]
+    /// I/O worker threads of the dummies; half of the processors by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
     workers: Option<u16>,
-    /// Rooms of the relay scenario [default: one for every ten dummies]
+    /// Rooms of the relay scenario; one for every ten dummies by default.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     rooms: Option<u32>,
     /// New connections a second.
@@ -108,7 +108,7 @@ pub(crate) struct Options {
     /// Which of the kernel's interfaces the dummies use.
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendName,
-    /// Makes schedules, payloads and rooms repeat [default: by the clock]
+    /// Makes schedules, payloads and rooms repeat; by the clock by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Writes the summary as JSON; `-` is standard output, instead of the text.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
+use crate::planted;
 use crate::reason::Reason;
 use crate::send_queue::{SendQueue, Sent};
 use crate::spares::Spares;
@@ -102,7 +103,7 @@ impl Outlet<'_> {
 
     /// Whether bytes queued now would still be sent.
     pub fn is_open(&self) -> bool {
-        self.open && self.wish.is_none()
+        self.open && (self.wish.is_none() || planted!("36"))
     }
 
     /// Bytes queued and not yet taken by the kernel.

@@ -21,6 +21,7 @@ use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::op::{Op, ShutdownHow};
+use crate::planted;
 use crate::reason::Reason;
 use crate::recv_buffer::RecvBuffer;
 use crate::send_queue::SendQueue;
@@ -293,11 +294,8 @@ impl Session {
 
     fn register_goodbye(&mut self, now: Tick) -> Option<Request> {
         let State::Draining(reason) = self.state else { return None };
-        if !self.voice.queue.is_empty() {
-            return None;
-        }
-        if self.peer_finished {
-            self.state = State::Ending(reason);
+        // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
+        if !self.voice.queue.is_empty() || self.peer_finished {
             return None;
         }
         self.state = State::Lingering(reason);
@@ -311,7 +309,7 @@ impl Session {
         if self.control {
             return None;
         }
-        if self.in_flight() {
+        if self.in_flight() && !(planted!("09") && self.told) {
             if !self.cut {
                 self.cut = true;
                 self.control = true;
@@ -366,6 +364,7 @@ impl Session {
             Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
+            Err(Ended::Failed(_)) if planted!("30") => self.receiving = Receiving::Running,
             Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
         }
     }
@@ -411,6 +410,7 @@ impl Session {
         }
         if let Some((reason, ending)) = self.voice.wish.take() {
             match ending {
+                Ending::Flush if planted!("12") => self.begin_ending(reason, cx),
                 Ending::Flush => self.begin_draining(reason, cx),
                 Ending::Now => self.begin_ending(reason, cx),
             }
@@ -427,8 +427,8 @@ impl Session {
             self.state = State::Ending(reason);
         }
         if let State::Ending(reason) = self.state
-            && !self.in_flight()
-            && !self.told
+            && (!self.in_flight() || planted!("09"))
+            && (!self.told || planted!("29"))
         {
             self.told = true;
             content.on_disconnected(reason);

@@ -1,23 +1,32 @@
 //! Completion ports: the one place where Naksi meets a kernel.
 //!
-//! `linux/` and `windows/` are twin rooms with the same file names, `sim/` is a kernel made of a seed. All
-//! of them are a [`port::Port`] and keep the same laws. This crate knows no session: it carries out
+//! `linux/` and `windows/` are twin rooms with the same file names, `epoll/` serves where Linux refuses
+//! io_uring, `sim/` is a kernel made of a seed. All of them are a [`port::Port`] and keep the same laws. This crate knows no session: it carries out
 //! operations and says how each one ended.
 
+pub mod connection;
 pub mod handles;
 pub mod in_flight;
+pub mod network_events;
 pub mod port;
+pub mod seats;
 pub mod sim;
+pub mod tally;
 
 std::cfg_select! {
     target_os = "linux" => {
+        pub mod epoll;
         pub mod linux;
         /// The port of the system that this was built for.
-        pub type OsPort = linux::port::Port;
+        pub type OsPort = linux::choice::Port;
+        pub use linux::clock::ThreadClock;
+        pub use linux::{completion_port, event, message, overlapped, routine, select};
     }
     windows => {
         pub mod windows;
         /// The port of the system that this was built for.
         pub type OsPort = windows::port::Port;
+        pub use windows::clock::ThreadClock;
+        pub use windows::{completion_port, event, message, overlapped, routine, select};
     }
 }

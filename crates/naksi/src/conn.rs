@@ -11,6 +11,7 @@ use std::time::Duration;
 use naksi_core::content::{Ending, Outlet};
 use naksi_core::frame;
 use naksi_core::id::SessionId;
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::send_queue::Sent;
 use naksi_core::tick::Tick;
@@ -117,6 +118,9 @@ impl Conn<'_> {
 
     /// Takes a timer back. Returns whether it had not fired yet.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
+        if planted!("42") {
+            return true;
+        }
         self.desk.wheel.cancel(key).is_some()
     }
 
@@ -141,13 +145,13 @@ impl Conn<'_> {
     ///
     /// Members get the bytes of one sender in the order in which it sent them, and whole.
     pub fn broadcast(&mut self, group: &Group, bytes: &[u8]) -> Sent {
-        self.desk.groups.append(group, &[bytes])
+        self.append(group, &[bytes])
     }
 
     /// Queues a frame for every member of the group.
     pub fn broadcast_packet(&mut self, group: &Group, id: u16, body: &[u8]) -> Sent {
         match frame::header(id, body.len()) {
-            Some(header) => self.desk.groups.append(group, &[&header, body]),
+            Some(header) => self.append(group, &[&header, body]),
             None => Sent::Dropped,
         }
     }
@@ -155,7 +159,7 @@ impl Conn<'_> {
     /// Queues bytes for every member of the group but this session.
     pub fn broadcast_others(&mut self, group: &Group, bytes: &[u8]) -> Sent {
         self.catch_up();
-        let sent = self.desk.groups.append(group, &[bytes]);
+        let sent = self.append(group, &[bytes]);
         self.desk.groups.skip(group, self.memberships);
         sent
     }
@@ -202,9 +206,25 @@ impl Conn<'_> {
         }
     }
 
+    /// Adds a message to a group's batch; what does not fit is counted.
+    ///
+    /// A batch that has become long enough to leave counts against a sender that is in the group: it is held
+    /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
+    /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
+    fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
+        let sent = self.desk.groups.append(group, parts);
+        if sent == Sent::Dropped {
+            self.desk.counters.dropped.add(1);
+        }
+        if self.desk.groups.is_full() {
+            self.catch_up();
+        }
+        sent
+    }
+
     /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
-        if !self.memberships.is_empty() {
+        if !self.memberships.is_empty() && !planted!("40") {
             self.desk.groups.catch_up(self.memberships, &mut self.outlet);
         }
     }

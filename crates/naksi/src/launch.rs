@@ -58,13 +58,14 @@ impl Default for Plan {
     }
 }
 
-/// How a worker opens its port.
-type Open<P> = fn(&PortOptions, Backend) -> Result<P>;
+/// How a worker opens its port, and why it is not the one that was wanted.
+type Open<P> = fn(&PortOptions, Backend) -> Result<(P, Option<String>)>;
 
 /// What a worker says when it stands.
 struct Standing {
     addresses: Vec<(usize, SocketAddr)>,
     backend: &'static str,
+    fallback: Option<String>,
 }
 
 /// Starts a service on the system's own port.
@@ -87,18 +88,15 @@ fn check(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn open_system_port(options: &PortOptions, backend: Backend) -> Result<OsPort> {
-    let port = OsPort::open(options)?;
-    let wanted = match backend {
-        Backend::Auto => port.backend(),
-        Backend::Uring => "uring",
-        Backend::Epoll => "epoll",
-        Backend::Iocp => "iocp",
+fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, Option<String>)> {
+    let port = match backend {
+        Backend::Auto => OsPort::open(options)?,
+        Backend::Uring => OsPort::open_backend(options, "uring")?,
+        Backend::Epoll => OsPort::open_backend(options, "epoll")?,
+        Backend::Iocp => OsPort::open_backend(options, "iocp")?,
     };
-    if port.backend() == wanted {
-        return Ok(port);
-    }
-    Err(Error::Config(format!("backend {wanted} is not available here; {} is", port.backend())))
+    let fallback = port.fallback_reason().map(str::to_owned);
+    Ok((port, fallback))
 }
 
 fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
@@ -129,12 +127,13 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     }
     // The channel ends when every worker has said whether it stands.
     drop(standing);
-    let (mut addresses, mut backend, mut failed) = (Vec::new(), "none", None);
+    let (mut addresses, mut backend, mut fallback, mut failed) = (Vec::new(), "none", None, None);
     for stood in stands {
         match stood {
             Ok(stood) => {
                 addresses.extend(stood.addresses);
                 backend = stood.backend;
+                fallback = fallback.or(stood.fallback);
             }
             Err(error) => failed = failed.or(Some(error)),
         }
@@ -142,7 +141,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     addresses.sort_by_key(|(place, _)| *place);
     let addresses = addresses.into_iter().map(|(_, address)| address).collect();
     let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
-    let service = Service::new(door, threads, happened, addresses, backend);
+    let service = Service::new(door, threads, happened, addresses, (backend, fallback));
     match failed {
         None => {
             hub.begin();
@@ -163,8 +162,8 @@ fn stand<P: Port + 'static, F: Factory>(
     factory: Arc<F>,
     open: Open<P>,
 ) -> Result<(Worker<P, F>, Standing)> {
-    let mut port = open(&plan.port, plan.backend)?;
-    let mut stood = Standing { addresses: Vec::new(), backend: port.backend() };
+    let (mut port, fallback) = open(&plan.port, plan.backend)?;
+    let mut stood = Standing { addresses: Vec::new(), backend: port.backend(), fallback };
     let mut listeners = Vec::new();
     // Each listener belongs to one worker; what it accepts is placed with the least loaded one.
     for (place, address) in plan.listen.iter().enumerate().filter(|(place, _)| place % plan.workers == index)

@@ -33,6 +33,7 @@ pub struct Service {
     happened: Receiver<Event>,
     addresses: Vec<SocketAddr>,
     backend: &'static str,
+    fallback: Option<String>,
     workers: usize,
 }
 
@@ -42,10 +43,10 @@ impl Service {
         threads: Vec<JoinHandle<()>>,
         happened: Receiver<Event>,
         addresses: Vec<SocketAddr>,
-        backend: &'static str,
+        (backend, fallback): (&'static str, Option<String>),
     ) -> Self {
         let workers = threads.len();
-        Self { door, threads, happened, addresses, backend, workers }
+        Self { door, threads, happened, addresses, backend, fallback, workers }
     }
 
     /// Where it listens, with the port numbers that the system picked.
@@ -56,6 +57,11 @@ impl Service {
     /// What stands behind it: `uring`, `epoll` or `iocp`.
     pub fn backend(&self) -> &'static str {
         self.backend
+    }
+
+    /// Why it is not the backend that serves best on this system, if that one was refused.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// Its worker threads.

@@ -30,9 +30,11 @@ impl Session for Relay {
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         match (packet.id, &self.room) {
             (JOIN, _) => self.join(c, packet.body),
-            (MSG, Some(room)) => {
-                c.broadcast(room, packet.frame);
-            }
+            // A member whose messages do not fit is told by its end: nothing vanishes silently.
+            (MSG, Some(room)) => match c.broadcast(room, packet.frame) {
+                Sent::Dropped | Sent::Overflowed => c.end(Reason::SendQueueFull),
+                Sent::Queued | Sent::Closed => {}
+            },
             (MSG, None) => c.end(Reason::Protocol),
             _ => c.end(Reason::UnknownPacket),
         }

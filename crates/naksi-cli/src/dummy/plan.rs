@@ -160,6 +160,12 @@ impl Signals {
         self.stop_at.load(Ordering::Acquire)
     }
 
+    /// How long the crowd was sending.
+    pub(crate) fn sent_for(&self) -> Duration {
+        let start = self.started().unwrap_or(u64::MAX);
+        Duration::from_nanos(self.stop_at().saturating_sub(start))
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire) == 1
     }

@@ -40,8 +40,8 @@ impl View {
             self.style(u64::from(sessions), "  connecting [{bar:20}] {msg}");
             self.shown = Some((Instant::now(), Glance::default()));
         }
-        self.bar.set_position(glance.ready);
         self.bar.set_message(format!("{}/{} ready", grouped(glance.ready), grouped(u64::from(sessions))));
+        self.bar.set_position(glance.ready);
     }
 
     /// The crowd is at work.
@@ -64,9 +64,9 @@ impl View {
         if self.lines && second {
             eprintln!("  {:>3}/{} s  {text}", elapsed.as_secs(), span.as_secs());
         }
+        self.bar.set_message(format!("{}/{} s  {text}", elapsed.as_secs(), span.as_secs()));
         self.style(span.as_millis() as u64, "  [{bar:20}] {msg}");
         self.bar.set_position(elapsed.as_millis() as u64);
-        self.bar.set_message(format!("{}/{} s  {text}", elapsed.as_secs(), span.as_secs()));
     }
 
     /// Wipes the view; what follows is the summary.
@@ -78,6 +78,7 @@ impl View {
         if self.bar.length() != Some(length) {
             let style = ProgressStyle::with_template(template).expect("a sound template");
             self.bar.set_style(style.progress_chars("##-"));
+            self.bar.set_position(0);
             self.bar.set_length(length);
         }
     }

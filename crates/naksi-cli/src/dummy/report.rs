@@ -82,8 +82,10 @@ pub(crate) struct Summary {
     pub(crate) mib_per_second_in: f64,
     /// Whole visits of the storm.
     pub(crate) visits: u64,
+    #[serde(rename = "connect_p99_ns")]
     pub(crate) connect_p99: u64,
-    /// Nanoseconds, from the scheduled time.
+    /// From the scheduled time.
+    #[serde(rename = "latency_ns")]
     pub(crate) latency: Percentiles,
     pub(crate) histogram: Vec<Bar>,
     pub(crate) server: Option<Usage>,
@@ -163,11 +165,12 @@ impl Summary {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
+        let sized = self.rate_wanted.is_some() || self.model.starts_with("window");
+        let size = if sized { format!(" {} B", grouped(self.size as u64)) } else { String::new() };
         writeln!(
             out,
-            "naksi dummy  {} {} B  {} clients x {}  to {}",
+            "naksi dummy  {}{size}  {} clients x {}  to {}",
             self.scenario,
-            self.size,
             grouped(u64::from(self.sessions)),
             self.model,
             self.target,
@@ -179,6 +182,12 @@ impl Summary {
             self.errors.iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
         let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
         writeln!(out, "Errors    {listed}")?;
+        if self.scenario == "idle" && listed.contains("disconnected") {
+            writeln!(
+                out,
+                "          (naksi serve ends sessions that are silent for limits.idle_within: 60 s unless set)"
+            )?;
+        }
         for verdict in &self.thresholds {
             let value = match verdict.is_count {
                 true => grouped(verdict.value),
@@ -204,13 +213,16 @@ impl Summary {
             Some(wanted) => format!(" (wanted {})", grouped(wanted.round() as u64)),
             None => String::new(),
         };
+        let connect = match self.connect_p99 {
+            0 => String::new(),
+            nanos => format!("   connect p99 {} ms", millis(nanos)),
+        };
         writeln!(
             out,
-            "          rate {} msg/s{wanted}   {:.1} MiB/s out  {:.1} MiB/s in   connect p99 {} ms",
+            "          rate {} msg/s{wanted}   {:.1} MiB/s out  {:.1} MiB/s in{connect}",
             grouped(self.rate.round() as u64),
             self.mib_per_second_out,
             self.mib_per_second_in,
-            millis(self.connect_p99),
         )?;
         if self.scenario == "storm" {
             let rate = self.visits as f64 / self.seconds;

@@ -11,7 +11,7 @@ use naksi_core::ended::{Ended, Failure, OsError};
 
 /// What a failed accept means to the chain of accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AcceptEnded {
+pub(crate) enum AcceptEnded {
     /// One peer was lost on its way in; the next one is as good (law 6).
     NextPeer,
     /// Accepting is over until somebody asks again.
@@ -19,7 +19,7 @@ pub(super) enum AcceptEnded {
 }
 
 /// What a number means to an engine.
-pub(super) fn failure(errno: i32) -> Failure {
+pub(crate) fn failure(errno: i32) -> Failure {
     match errno {
         libc::EMFILE | libc::ENFILE => Failure::DescriptorsExhausted,
         libc::ENOMEM | libc::ENOBUFS => Failure::MemoryExhausted,
@@ -43,19 +43,19 @@ pub(super) fn failure(errno: i32) -> Failure {
 }
 
 /// A failure with its number.
-pub(super) fn os_error(errno: i32) -> OsError {
+pub(crate) fn os_error(errno: i32) -> OsError {
     OsError::new(failure(errno), errno)
 }
 
 /// The standard library's error as ours. One without a number is a refusal of its arguments.
-pub(super) fn from_io(error: &io::Error) -> OsError {
+pub(crate) fn from_io(error: &io::Error) -> OsError {
     error.raw_os_error().map_or(OsError::new(Failure::Invalid, 0), os_error)
 }
 
 /// `accept(2)`: "Linux accept() passes already-pending network errors on the new socket as an error code
 /// from accept() … For reliable operation the application should detect the network errors defined for the
 /// protocol after accept() and treat them like EAGAIN by retrying."
-pub(super) fn accept(errno: i32, ours: bool) -> AcceptEnded {
+pub(crate) fn accept(errno: i32, ours: bool) -> AcceptEnded {
     if ours {
         return AcceptEnded::Over(Ended::Aborted);
     }
@@ -78,22 +78,22 @@ pub(super) fn accept(errno: i32, ours: bool) -> AcceptEnded {
 }
 
 /// `connect(2)`: the peer's refusal and a peer that does not answer are failures, a reset is a reset.
-pub(super) fn connect(errno: i32, ours: bool) -> Ended {
+pub(crate) fn connect(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
 
 /// `recv(2)`: a reset, or a socket that is no longer connected, is the peer's doing.
-pub(super) fn recv(errno: i32, ours: bool) -> Ended {
+pub(crate) fn recv(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
 
 /// `send(2)`: EPIPE says that nobody can read any more; if we did not end the direction, the peer did.
-pub(super) fn send(errno: i32, ours: bool) -> Ended {
+pub(crate) fn send(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
 
 /// `shutdown(2)`: a socket that is not connected any more is shut down already.
-pub(super) fn shutdown(errno: i32, ours: bool) -> Result<(), Ended> {
+pub(crate) fn shutdown(errno: i32, ours: bool) -> Result<(), Ended> {
     match errno {
         libc::ENOTCONN => Ok(()),
         _ if ours => Err(Ended::Aborted),
@@ -102,13 +102,13 @@ pub(super) fn shutdown(errno: i32, ours: bool) -> Result<(), Ended> {
 }
 
 /// `read(2)`, `write(2)`, `fsync(2)`, `recvmsg(2)` and `sendmsg(2)` on a datagram socket.
-pub(super) fn other(errno: i32, ours: bool) -> Ended {
+pub(crate) fn other(errno: i32, ours: bool) -> Ended {
     if ours { Ended::Aborted } else { plain(errno) }
 }
 
 /// `io_uring_enter(2)`, IORING_OP_TIMEOUT: "If the timeout specified occurred, the request completes with
 /// -ETIME", which is what was asked for.
-pub(super) fn timeout(errno: i32, ours: bool) -> Result<(), Ended> {
+pub(crate) fn timeout(errno: i32, ours: bool) -> Result<(), Ended> {
     match errno {
         0 | libc::ETIME => Ok(()),
         _ => Err(other(errno, ours)),

@@ -2,11 +2,16 @@
 //!
 //! A ring is set up with the best flags that the kernel knows and with as many entries as it has memory
 //! for; operations are probed, so that nothing fails for being unknown at run time. A kernel that cannot
-//! serve says so in one line that names the cause. Nothing here knows an operation in flight.
+//! serve says so in one line that names the cause. Before it is used the ring is restricted to the operations
+//! that a port asks for, because no seccomp profile can look into it. Nothing here knows an operation in flight.
+
+// UNSAFETY: only its test is unsafe: it pushes an operation by hand that no port would.
 
 use std::fs;
 use std::io;
 
+use io_uring::register::Restriction;
+use io_uring::squeue::Flags;
 use io_uring::{IoUring, Probe, opcode};
 
 use crate::port::{PortError, PortOptions};
@@ -14,6 +19,26 @@ use crate::port::{PortError, PortOptions};
 /// Fewer entries than these are not tried.
 const SUBMISSION_ENTRIES_MIN: u32 = 8;
 const COMPLETION_ENTRIES_MIN: u32 = 16;
+
+/// What a port asks a ring for; every other operation is refused by the kernel once the ring is enabled.
+const ALLOWED: &[u8] = &[
+    opcode::Accept::CODE,
+    opcode::Connect::CODE,
+    opcode::Recv::CODE,
+    opcode::Send::CODE,
+    opcode::SendMsg::CODE,
+    opcode::RecvMsg::CODE,
+    opcode::Shutdown::CODE,
+    opcode::Close::CODE,
+    opcode::Read::CODE,
+    opcode::Write::CODE,
+    opcode::Fsync::CODE,
+    opcode::Timeout::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel::CODE,
+];
+/// `IORING_UNREGISTER_PBUF_RING` of `io_uring_register(2)`: the only registration after the start.
+const UNREGISTER_BUFFER_RING: u8 = 23;
 
 /// Operations that a port can do without; a wish for one that is missing is refused as unsupported.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +74,23 @@ pub(super) fn open(options: &PortOptions) -> Result<(IoUring, Features), PortErr
         let text = format!("io_uring of kernel {} is too old: Naksi needs Linux 6.0", kernel_release());
         return Err(PortError { text, code: libc::ENOSYS });
     }
+    restrict(&ring);
     Ok((ring, features))
+}
+
+/// Lets the kernel take operations from the ring; until now everything about it could be registered.
+pub(super) fn enable(ring: &IoUring) -> Result<(), PortError> {
+    ring.submitter().register_enable_rings().map_err(|error| refusal("io_uring cannot be enabled", &error))
+}
+
+/// Restricts the ring to what a port asks for. A kernel that cannot do that still serves.
+fn restrict(ring: &IoUring) {
+    let mut restrictions: Vec<Restriction> = ALLOWED.iter().map(|code| Restriction::sqe_op(*code)).collect();
+    restrictions.push(Restriction::sqe_flags_allowed(Flags::BUFFER_SELECT.bits()));
+    restrictions.push(Restriction::register_op(UNREGISTER_BUFFER_RING));
+    if let Err(error) = ring.submitter().register_restrictions(&mut restrictions) {
+        tracing::warn!(%error, "the ring is not restricted to the operations that Naksi uses");
+    }
 }
 
 /// One line for a kernel that has no ring of provided buffers.
@@ -65,7 +106,7 @@ pub(super) fn no_buffer_ring(error: &io::Error) -> PortError {
 }
 
 /// A port error from a cause in words and the system's answer.
-pub(super) fn refusal(cause: &str, error: &io::Error) -> PortError {
+pub(crate) fn refusal(cause: &str, error: &io::Error) -> PortError {
     PortError { text: format!("{cause}: {error}"), code: error.raw_os_error().unwrap_or(0) }
 }
 
@@ -100,7 +141,7 @@ fn set_up(options: &PortOptions) -> Result<IoUring, PortError> {
 
 fn build(style: Style, submission: u32, completion: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_clamp().setup_cqsize(completion);
+    builder.setup_clamp().setup_cqsize(completion).setup_r_disabled();
     match style {
         Style::Deferred => {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
@@ -169,7 +210,7 @@ fn features(supported: impl Fn(u8) -> bool) -> Result<Features, PortError> {
     })
 }
 
-fn io_uring_disabled() -> Option<String> {
+pub(super) fn io_uring_disabled() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
     Some(text.trim().to_owned())
 }
@@ -179,6 +220,7 @@ fn kernel_release() -> String {
 }
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "a forbidden operation is pushed by hand")]
 mod tests {
     use super::*;
 
@@ -195,6 +237,20 @@ mod tests {
         for errno in 1..=133 {
             assert!(!explained(errno, None).contains('\n'));
         }
+    }
+
+    #[test]
+    fn a_ring_refuses_what_no_port_asks_for() {
+        let options = PortOptions { submission_entries: 8, completion_entries: 16, ..PortOptions::default() };
+        let (mut ring, _) = open(&options).expect("a ring");
+        enable(&ring).expect("the ring starts");
+        let path = c"/dev/null";
+        let forbidden = opcode::OpenAt::new(io_uring::types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
+        // SAFETY: law 2: the path is a constant of the program and outlives every operation.
+        unsafe { ring.submission().push(&forbidden) }.expect("the queue is empty");
+        ring.submit_and_wait(1).expect("the kernel answers");
+        let answer = ring.completion().next().expect("one operation, one completion");
+        assert_eq!(answer.result(), -libc::EACCES, "only a restriction refuses with EACCES as root");
     }
 
     #[test]

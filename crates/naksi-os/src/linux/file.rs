@@ -10,7 +10,7 @@ use super::error;
 use crate::port::FileAccess;
 
 /// Opens a file; `open(2)` is made here and now, because it is rare and the ring would gain nothing.
-pub(super) fn open(path: &Path, access: FileAccess) -> Result<OwnedFd, OsError> {
+pub(crate) fn open(path: &Path, access: FileAccess) -> Result<OwnedFd, OsError> {
     let mut options = OpenOptions::new();
     match access {
         FileAccess::Read => options.read(true),
@@ -21,7 +21,7 @@ pub(super) fn open(path: &Path, access: FileAccess) -> Result<OwnedFd, OsError> 
 }
 
 /// The size of an open file in bytes (`fstat(2)`).
-pub(super) fn size_bytes(descriptor: &OwnedFd) -> Result<u64, OsError> {
+pub(crate) fn size_bytes(descriptor: &OwnedFd) -> Result<u64, OsError> {
     let again = descriptor.try_clone().map_err(|error| error::from_io(&error))?;
     File::from(again).metadata().map(|facts| facts.len()).map_err(|error| error::from_io(&error))
 }

@@ -1,17 +1,32 @@
-//! The io_uring room: one ring per port, and nothing shared between two of them.
+//! The Linux room: io_uring, one ring per port and nothing shared between two of them; and the choice.
 //!
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the ring, `op.rs` turns one wish into one submission entry and one
 //! result into one answer, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs`
-//! finds out what this kernel can do. Two files have no twin on Windows by nature: `buffers.rs`, the ring of
+//! finds out what this kernel can do. Some files have no twin on Windows by nature: `choice.rs`, which
+//! serves with `epoll/` where io_uring is refused, `sandbox.rs`, which refuses it for trials, `buffers.rs`, the ring of
 //! receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
+//!
+//! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,
+//! `event.rs`, `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`, and
+//! `clock.rs` reads a thread's processor time.
 
 mod buffers;
-mod error;
-mod ext;
-mod file;
-mod op;
+pub mod choice;
+pub mod clock;
+pub mod completion_port;
+pub(crate) mod error;
+pub mod event;
+pub(crate) mod ext;
+pub(crate) mod file;
+mod flight;
+pub mod message;
+pub(crate) mod op;
+pub mod overlapped;
 pub mod port;
-mod poster;
+pub(crate) mod poster;
 mod reap;
-mod socket;
+pub mod routine;
+pub mod sandbox;
+pub mod select;
+pub(crate) mod socket;

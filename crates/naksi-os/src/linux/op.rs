@@ -31,7 +31,7 @@ use super::{buffers, error};
 use crate::handles::{HandleKind, HandleTable, Lane};
 
 /// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
-const PIECES_MAX: usize = 64;
+pub(crate) const PIECES_MAX: usize = 64;
 /// Linux moves at most this many bytes a call (`read(2)`, NOTES: 0x7ffff000).
 const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
 /// `io_uring_enter(2)`: bits of `ioprio` for receives.
@@ -215,7 +215,7 @@ fn connected(
 
 /// Zero bytes are the peer's end, unless we ended the stream ourselves or a send had met a reset. A
 /// receive that we only cancelled and that found the end first tells of the end.
-fn recv_ended(descriptor: Option<&Descriptor>, result: i32, cancelled: bool) -> Ended {
+pub(crate) fn recv_ended(descriptor: Option<&Descriptor>, result: i32, cancelled: bool) -> Ended {
     let ended_both = descriptor.is_some_and(|descriptor| descriptor.ended_both);
     let reset = descriptor.is_some_and(|descriptor| descriptor.reset);
     match result {
@@ -227,7 +227,7 @@ fn recv_ended(descriptor: Option<&Descriptor>, result: i32, cancelled: bool) -> 
 }
 
 /// A send that took nothing although there was something: the direction is gone.
-fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cancelled: bool) -> Ended {
+pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cancelled: bool) -> Ended {
     let ours = cancelled || descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_write);
     let errno = if result == 0 { libc::EPIPE } else { -result };
     let ended = error::send(errno, ours);

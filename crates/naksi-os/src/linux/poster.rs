@@ -18,7 +18,7 @@ use naksi_core::id::Token;
 
 /// What the port and its posters share.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     posts: Mutex<Posts>,
     /// There may be posts in the list.
     filled: AtomicBool,
@@ -35,7 +35,7 @@ struct Posts {
 
 impl Inbox {
     /// An empty inbox of a port that is awake. Fails if no descriptor is left for its event.
-    pub(super) fn open() -> io::Result<Arc<Self>> {
+    pub(crate) fn open() -> io::Result<Arc<Self>> {
         // SAFETY: eventfd(2) takes two numbers and touches no memory of ours.
         let raw = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if raw < 0 {
@@ -48,12 +48,12 @@ impl Inbox {
     }
 
     /// The event's descriptor, to be watched by the ring.
-    pub(super) fn event(&self) -> RawFd {
+    pub(crate) fn event(&self) -> RawFd {
         self.event.as_raw_fd()
     }
 
     /// Says that the port is about to wait. `false` says that it must not: there are posts.
-    pub(super) fn fall_asleep(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);
         if self.filled.load(Ordering::SeqCst) {
             self.sleeping.store(false, Ordering::SeqCst);
@@ -63,25 +63,33 @@ impl Inbox {
     }
 
     /// Says that the port is back.
-    pub(super) fn wake_up(&self) {
+    pub(crate) fn wake_up(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
     }
 
     /// Whether there may be posts. A post that another thread is just leaving may be missed; it wakes.
-    pub(super) fn is_filled(&self) -> bool {
+    pub(crate) fn is_filled(&self) -> bool {
         self.filled.load(Ordering::Relaxed)
     }
 
     /// Swaps the posts for an empty list, so that both lists keep their memory.
-    pub(super) fn take(&self, empty: &mut Vec<(Token, u64)>) {
+    pub(crate) fn take(&self, empty: &mut Vec<(Token, u64)>) {
         assert!(empty.is_empty(), "posts that were not handed out yet would be overtaken");
         self.filled.store(false, Ordering::SeqCst);
         mem::swap(&mut self.lock().waiting, empty);
     }
 
     /// Takes no more posts.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().open = false;
+    }
+
+    /// Wakes the port as a post does, without one: another list has something for it.
+    pub(crate) fn nudge(&self) {
+        self.filled.store(true, Ordering::SeqCst);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Posts> {
@@ -105,7 +113,7 @@ pub struct Poster {
 }
 
 impl Poster {
-    pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
+    pub(crate) fn new(inbox: &Arc<Inbox>) -> Self {
         Self { inbox: Arc::clone(inbox) }
     }
 }

@@ -13,43 +13,48 @@ use crate::port::ListenOptions;
 
 /// A connected socket on its way from one port to another; dropping it closes it.
 #[derive(Debug)]
-pub struct Socket(pub(super) Descriptor);
+pub struct Socket(pub(crate) Descriptor);
 
 /// What the port keeps for an open handle: the descriptor, and how its stream stands.
 #[derive(Debug)]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     owned: OwnedFd,
     /// We ended our own direction: a send that fails now fails by our own wish.
-    pub(super) ended_write: bool,
+    pub(crate) ended_write: bool,
     /// We ended both directions: a receive that ends now ends by our own wish.
-    pub(super) ended_both: bool,
+    pub(crate) ended_both: bool,
     /// A send met the peer's reset. The kernel reports a reset only once and calls what follows an orderly
     /// end of zero bytes; the receive shall hear the truth.
-    pub(super) reset: bool,
+    pub(crate) reset: bool,
     /// The receive that waits inside the port for a lease to come home.
-    pub(super) parked: Option<Key>,
+    pub(crate) parked: Option<Key>,
+    /// The receive that brought bytes last and may have missed what came right behind them.
+    pub(crate) doubted: Option<Key>,
+    /// That receive was called back to be asked again.
+    pub(crate) recalled: bool,
 }
 
 impl Descriptor {
-    pub(super) fn new(owned: OwnedFd) -> Self {
-        Self { owned, ended_write: false, ended_both: false, reset: false, parked: None }
+    pub(crate) fn new(owned: OwnedFd) -> Self {
+        let (parked, doubted) = (None, None);
+        Self { owned, ended_write: false, ended_both: false, reset: false, parked, doubted, recalled: false }
     }
 
-    pub(super) fn owned(&self) -> &OwnedFd {
+    pub(crate) fn owned(&self) -> &OwnedFd {
         &self.owned
     }
 
-    pub(super) fn into_owned(self) -> OwnedFd {
+    pub(crate) fn into_owned(self) -> OwnedFd {
         self.owned
     }
 
-    pub(super) fn raw(&self) -> RawFd {
+    pub(crate) fn raw(&self) -> RawFd {
         self.owned.as_raw_fd()
     }
 }
 
 /// A listener, and its address.
-pub(super) fn listen(
+pub(crate) fn listen(
     address: SocketAddr,
     options: &ListenOptions,
 ) -> Result<(OwnedFd, SocketAddr), OsError> {
@@ -79,7 +84,7 @@ pub(super) fn listen(
 }
 
 /// A datagram socket, and its address.
-pub(super) fn datagram(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), OsError> {
+pub(crate) fn datagram(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), OsError> {
     let open = || -> io::Result<(OwnedFd, SocketAddr)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -94,7 +99,7 @@ pub(super) fn datagram(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), OsE
 }
 
 /// A stream socket that is not connected yet. The error is the system's number.
-pub(super) fn stream(remote: SocketAddr) -> Result<OwnedFd, i32> {
+pub(crate) fn stream(remote: SocketAddr) -> Result<OwnedFd, i32> {
     let open = || -> io::Result<OwnedFd> {
         let socket = socket2::Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
@@ -104,17 +109,17 @@ pub(super) fn stream(remote: SocketAddr) -> Result<OwnedFd, i32> {
 }
 
 /// Our own address on a socket (`getsockname(2)`).
-pub(super) fn local(socket: &OwnedFd) -> io::Result<SocketAddr> {
+pub(crate) fn local(socket: &OwnedFd) -> io::Result<SocketAddr> {
     inet(&SockRef::from(socket).local_addr()?)
 }
 
 /// The peer's address (`getpeername(2)`: "ENOTCONN: The socket is not connected", so the peer is gone).
-pub(super) fn peer(socket: &OwnedFd) -> io::Result<SocketAddr> {
+pub(crate) fn peer(socket: &OwnedFd) -> io::Result<SocketAddr> {
     inet(&SockRef::from(socket).peer_addr()?)
 }
 
 /// Ends both directions at once, for the end of a port. A socket that is not connected needs it not.
-pub(super) fn end(socket: &OwnedFd) {
+pub(crate) fn end(socket: &OwnedFd) {
     SockRef::from(socket).shutdown(Shutdown::Both).ok(); // the only failure is that there is nothing to end
 }
 

@@ -107,7 +107,7 @@ impl Kernel {
                     forget(&mut socket.recv_op);
                 }
             }
-            Target::Nothing | Target::File(_) => {}
+            Target::Nothing | Target::File(..) => {}
         }
     }
 

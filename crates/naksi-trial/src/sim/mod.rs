@@ -13,3 +13,5 @@ pub mod run;
 pub mod setting;
 pub mod sweep;
 pub mod users;
+
+pub use naksi_os::sim::fault::{Dialect, FaultKind};

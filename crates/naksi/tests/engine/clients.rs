@@ -31,6 +31,7 @@ fn calls(address: SocketAddr, connections: u32, workers: usize) -> (Service, Arc
     let answered = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&answered);
     let client = Client::new(address)
+        .backend(backend())
         .connections(connections)
         .workers(workers)
         .session_with(move |arrival| Caller { index: arrival.index, answered: Arc::clone(&counted) })
@@ -57,7 +58,8 @@ fn a_client_that_comes_before_its_server_tries_again() {
     drop(reserved);
     let (client, answered) = calls(address, 3, 1);
     until("it has tried", || client.stats().connect_failures_total >= 3);
-    let service = Server::new().listen(address).session(|| Echo).start().expect("a server");
+    let service =
+        Server::new().backend(backend()).listen(address).session(|| Echo).start().expect("a server");
     until("everybody is answered", || answered.load(Ordering::SeqCst) == 3);
     drop(service);
 }
@@ -65,6 +67,7 @@ fn a_client_that_comes_before_its_server_tries_again() {
 #[test]
 fn a_client_that_may_not_try_again_gives_up() {
     let client = Client::new("127.0.0.1:1")
+        .backend(backend())
         .connections(4)
         .retry(Retry::NEVER)
         .session(|| Echo)
@@ -77,6 +80,7 @@ fn a_client_that_may_not_try_again_gives_up() {
 #[test]
 fn several_addresses_are_listened_on_at_once() {
     let service = Server::new()
+        .backend(backend())
         .listen("127.0.0.1:0")
         .listen("[::1]:0")
         .listen("127.0.0.2:0")

@@ -166,12 +166,21 @@ impl Port for Forgetful {
     }
 }
 
+fn open_port() -> OsPort {
+    let options = PortOptions::default();
+    match backend() {
+        Backend::Auto => OsPort::open(&options),
+        named => OsPort::open_backend(&options, &named.to_string()),
+    }
+    .expect("a port")
+}
+
 #[test]
 fn one_release_is_left_out_and_the_destructor_does_not_run() {
     let counts = Counts::default();
     let made = counts.clone();
     let (forgets, kept) = (Rc::new(Cell::new(true)), Rc::default());
-    let inner = OsPort::open(&PortOptions::default()).expect("a port");
+    let inner = open_port();
     let mut port = Forgetful { inner, forgets: Rc::clone(&forgets), kept: Rc::clone(&kept) };
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");

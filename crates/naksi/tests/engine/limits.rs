@@ -142,8 +142,14 @@ fn a_service_that_makes_no_sense_says_so() {
     let error = server().workers(0).session(|| Echo).start().expect_err("refused");
     assert!(error.to_string().contains("workers"), "{error}");
     let taken = server().session(|| Echo).start().expect("a server");
-    let error = Server::new().listen(taken.addresses()[0]).session(|| Echo).start().expect_err("taken");
+    let error = Server::new()
+        .backend(backend())
+        .listen(taken.addresses()[0])
+        .session(|| Echo)
+        .start()
+        .expect_err("taken");
     assert!(error.to_string().contains("address already in use"), "{error}");
-    let error = Server::new().listen("nowhere").session(|| Echo).start().expect_err("refused");
+    let error =
+        Server::new().backend(backend()).listen("nowhere").session(|| Echo).start().expect_err("refused");
     assert!(error.to_string().contains("nowhere"), "{error}");
 }

@@ -1,14 +1,23 @@
-//! The engine on the system's own port, against clients made of plain sockets.
+//! The engine on the system's own ports, each of them, against clients made of plain sockets.
 //!
-//! Every test is bounded by [`until`]; none measures time.
+//! Every test is bounded by [`until`]; none measures time. What is tested is in `suite.rs` and below, and
+//! is here once for each backend, so that the name of a test that fails tells on which.
 
-mod clients;
-mod files;
-mod groups;
-mod lifetime;
-mod limits;
-mod remote;
-mod shutdown;
+#[cfg(target_os = "linux")]
+#[path = "suite.rs"]
+mod epoll;
+#[cfg(windows)]
+#[path = "suite.rs"]
+mod iocp;
+#[cfg(target_os = "linux")]
+#[path = "suite.rs"]
+mod uring;
+
+/// Whatever the system allows: here it is one of those above, and inside `refused` it is epoll.
+#[path = "suite.rs"]
+mod auto;
+#[cfg(target_os = "linux")]
+mod refused;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,10 +35,6 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "waited in vain for: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-fn server() -> Server {
-    Server::new().listen("127.0.0.1:0")
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

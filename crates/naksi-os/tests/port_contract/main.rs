@@ -5,13 +5,15 @@
 //! need a foreign peer or a second thread are in `real`. Nothing here measures time, and every loop has an
 //! end.
 
-#[path = "port_contract/angler.rs"]
 mod angler;
-#[path = "port_contract/others.rs"]
+mod early;
 mod others;
-#[path = "port_contract/real.rs"]
 mod real;
-#[path = "port_contract/streams.rs"]
+#[cfg(target_os = "linux")]
+mod readiness;
+#[cfg(target_os = "linux")]
+mod refused;
+mod sim;
 mod streams;
 
 /// Registers cases of one suite for one backend.
@@ -53,6 +55,14 @@ macro_rules! contract {
             a_small_ring_loses_nothing,
             a_wait_returns_at_most_what_was_asked_for,
         );
+        cases!(
+            early,
+            $waters,
+            a_send_that_is_cancelled_half_way_tells_what_was_taken,
+            what_came_before_the_receive_is_received_and_then_the_end,
+            a_quiet_socket_is_heard_beside_a_busy_one,
+            file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home,
+        );
     };
 }
 
@@ -63,6 +73,7 @@ macro_rules! contract_of_real_kernels {
             real,
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
+            a_reset_right_behind_bytes_is_heard,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
             a_socket_moves_to_another_port_in_another_thread,
@@ -70,29 +81,75 @@ macro_rules! contract_of_real_kernels {
             ten_thousand_connections_leave_nothing_behind,
             no_descriptor_left_is_told_and_accepting_goes_on_after_it,
             a_wait_without_end_sleeps,
+            a_connect_under_way_is_cancelled_and_leaves_no_socket,
         );
+    };
+}
+
+/// A backend by the type of its port and by how one is opened.
+macro_rules! waters {
+    ($name:ident, $port:ty, $open:expr) => {
+        pub(crate) struct $name;
+
+        impl crate::angler::Waters for $name {
+            type Port = $port;
+
+            fn open(options: &naksi_os::port::PortOptions) -> $port {
+                $open(options)
+            }
+
+            fn end(port: $port) -> naksi_os::port::Ledger {
+                port.end()
+            }
+        }
+
+        contract!($name);
     };
 }
 
 #[cfg(target_os = "linux")]
 mod uring {
     use naksi_os::linux::port::Port;
-    use naksi_os::port::{Ledger, PortOptions};
 
-    struct Uring;
-
-    impl crate::angler::Waters for Uring {
-        type Port = Port;
-
-        fn open(options: &PortOptions) -> Port {
-            Port::open(options).expect("io_uring works here")
-        }
-
-        fn end(port: Port) -> Ledger {
-            port.end()
-        }
-    }
-
-    contract!(Uring);
+    waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
     contract_of_real_kernels!(Uring);
+}
+
+#[cfg(target_os = "linux")]
+mod epoll {
+    use naksi_os::epoll::port::Port;
+
+    waters!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
+    contract_of_real_kernels!(Epoll);
+}
+
+/// Whatever this system allows: io_uring here, and epoll where `refused` runs these cases once more.
+#[cfg(target_os = "linux")]
+mod chosen {
+    use naksi_os::OsPort;
+
+    waters!(Chosen, OsPort, crate::refused::open);
+    contract_of_real_kernels!(Chosen);
+}
+
+mod simulated {
+    use crate::sim::Alone;
+
+    waters!(Simulated, Alone, Alone::open);
+}
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    cases!(
+        real,
+        Iocp,
+        a_reset_by_the_peer_is_told_from_an_end,
+        a_foreign_peer_is_served,
+        a_post_wakes_a_sleeping_wait,
+        a_socket_moves_to_another_port_in_another_thread,
+        a_wait_without_end_sleeps,
+    );
 }

@@ -1,0 +1,122 @@
+//! What can go wrong before anything runs: one readable line, and the exit code that scripts rely on.
+
+#![cfg(unix)] // The tests stop their servers with signals.
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use support::{Server, naksi, scratch};
+
+fn run(arguments: &[&str]) -> Output {
+    naksi().args(arguments).output().expect("the program runs")
+}
+
+/// Expects an exit code and one line on stderr that says all of this.
+fn refused(arguments: &[&str], code: i32, says: &[&str]) {
+    let output = run(arguments);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+    assert!(
+        said.starts_with("naksi: ") && says.iter().all(|part| said.contains(part)),
+        "{arguments:?}: {said}"
+    );
+    assert!(output.stdout.is_empty(), "nothing on stdout");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    refused(&["serve", "--addr", &address], 1, &[&address, "already in use"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_named_with_one_that_is() {
+    refused(&["serve", "--addr", "127.0.0.1"], 2, &["`127.0.0.1` has no port", "127.0.0.1:7777"]);
+    refused(&["serve", "--addr", "127.0.0.1:fish"], 2, &["`127.0.0.1:fish` is not an address"]);
+    refused(&["dummy", "127.0.0.1:99999"], 2, &["`127.0.0.1:99999`"]);
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_its_line_and_the_right_one() {
+    let file = scratch("wrong.toml");
+    std::fs::write(&file, "# a server\n[io]\nwokers = 2\n").expect("a scratch file");
+    let path = file.to_str().expect("a plain path");
+    refused(
+        &["serve", "--config", path],
+        2,
+        &["wrong.toml:3:", "unknown key `wokers`: did you mean `workers`?"],
+    );
+    std::fs::write(&file, "[limits]\nidle_within = 30\n").expect("a scratch file");
+    refused(&["serve", "--config", path], 2, &["wrong.toml:2:", "\"30s\""]);
+    refused(&["serve", "--config", "no-such-file.toml"], 2, &["cannot read no-such-file.toml"]);
+    let output =
+        naksi().args(["serve", "--addr", "127.0.0.1:0"]).env("NAKSI_LIMITS__SESION_MAX", "5").output();
+    let said = String::from_utf8(output.expect("the program runs").stderr).expect("text");
+    assert!(said.contains("NAKSI_LIMITS__SESION_MAX") && said.contains("`sessions_max`"), "{said}");
+}
+
+#[test]
+fn what_is_not_built_says_so() {
+    refused(&["serve", "--app", "chat"], 2, &["chat", "not built yet"]);
+    for scenario in ["chat", "slow", "garbage"] {
+        refused(&["dummy", "127.0.0.1:1", "--scenario", scenario], 2, &[scenario, "not built yet"]);
+    }
+}
+
+#[test]
+fn somebody_elses_server_is_not_loaded() {
+    refused(
+        &["dummy", "192.0.2.1:7777"],
+        2,
+        &["192.0.2.1:7777 is not on this machine", "--i-own-this-target"],
+    );
+}
+
+#[test]
+fn nobody_listening_is_said_once_and_not_a_hundred_times() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("its address").to_string();
+    drop(free);
+    refused(&["dummy", &address], 1, &["nobody listens on", &address]);
+    refused(&["client", &address], 1, &["nobody listens on", &address]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_crowd_too_large_for_the_descriptors_is_told_the_command() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 100 && exec \"$0\" dummy 127.0.0.1:1 --sessions 1k"]);
+    let output = shell.arg(env!("CARGO_BIN_EXE_naksi")).output().expect("a shell");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(
+        said,
+        "naksi: 1,000 sessions need 1064 descriptors and this process may have 100: run `ulimit -n 1064` first\n"
+    );
+}
+
+#[test]
+fn a_bare_name_prints_the_help_and_nonsense_is_usage() {
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).expect("text");
+    for name in ["serve", "dummy", "client", "demo"] {
+        assert!(said.contains(name), "{said}");
+    }
+    assert_eq!(run(&["serve", "--nonsense"]).status.code(), Some(2));
+    assert_eq!(run(&["dummy", "127.0.0.1:1", "--fail-if", "p98>1ms"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_crossed_threshold_is_ninety_nine() {
+    let server = Server::start(&["--app", "echo"]);
+    let address = server.address.to_string();
+    let arguments = ["dummy", &address, "--sessions", "5", "--rate", "50", "--secs", "1", "--fail-if"];
+    assert_eq!(run(&[&arguments[..], &["p50>1ns"]].concat()).status.code(), Some(99));
+    assert_eq!(run(&[&arguments[..], &["p50>1h"]].concat()).status.code(), Some(0));
+    server.stop();
+}

@@ -1,0 +1,166 @@
+//! The dummies against servers that lie: whatever a server does wrong must be counted under its name.
+//!
+//! A load tool that finds no errors proves nothing until it has been shown some.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use support::{frame, naksi};
+
+/// Liars are honest for ten messages of 64 bytes.
+const LIE_AT: usize = 640;
+
+/// A server with one thread for each connection, for one test.
+fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let serve = Arc::new(serve);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+/// Runs a crowd against a liar and returns its summary. It must have found something.
+fn caught(address: SocketAddr, arguments: &[&str]) -> serde_json::Value {
+    let mut command = naksi();
+    command
+        .args(["dummy", &address.to_string(), "--secs", "1", "--rate", "50", "--json", "-"])
+        .args(arguments);
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    serde_json::from_str(&said).expect("a summary in JSON")
+}
+
+/// Echoes what `change` makes of each piece, until it makes nothing.
+fn echo_with(change: impl Fn(usize, &mut Vec<u8>) -> bool) -> impl Fn(TcpStream) {
+    move |mut stream| {
+        let (mut buffer, mut seen) = (vec![0; 4096], 0);
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            let mut piece = buffer[..count].to_vec();
+            let goes_on = change(seen, &mut piece);
+            seen += count;
+            if stream.write_all(&piece).is_err() || !goes_on {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_is_corrupt() {
+    let address = server(echo_with(|seen, piece| {
+        if let Some(byte) = LIE_AT.checked_sub(seen).and_then(|index| piece.get_mut(index)) {
+            *byte ^= 1;
+        }
+        true
+    }));
+    let summary = caught(address, &["--sessions", "3"]);
+    assert_eq!(summary["corrupt"], 3, "{summary}");
+    assert_eq!(summary["lost"], 0, "{summary}");
+}
+
+#[test]
+fn bytes_that_nobody_sent_are_corrupt() {
+    let address = server(echo_with(|seen, piece| {
+        if seen >= LIE_AT {
+            piece.push(0);
+        }
+        true
+    }));
+    assert_eq!(caught(address, &["--sessions", "1"])["corrupt"], 1);
+}
+
+#[test]
+fn an_echo_that_falls_silent_is_lost() {
+    let address = server(echo_with(|seen, piece| {
+        piece.truncate(LIE_AT.saturating_sub(seen));
+        true
+    }));
+    let summary = caught(address, &["--sessions", "2"]);
+    let (sent, received) = (summary["sent"].as_u64(), summary["received"].as_u64());
+    assert_eq!(
+        summary["lost"].as_u64(),
+        sent.zip(received).map(|(sent, received)| sent - received),
+        "{summary}"
+    );
+    assert_eq!(received, Some(20), "{summary}");
+}
+
+#[test]
+fn a_connection_that_ends_is_listed_by_reason() {
+    let address = server(echo_with(|seen, _| seen < LIE_AT));
+    let summary = caught(address, &["--sessions", "4"]);
+    // Whether the end is orderly depends on what was still on its way to the liar.
+    let count = |reason: &str| summary["errors"][format!("disconnected {reason}")].as_u64().unwrap_or(0);
+    assert_eq!(count("peer_closed") + count("peer_reset"), 4, "{summary}");
+}
+
+/// A relay for rooms of one, which does with each message what `deliver` says.
+fn relay_with(deliver: impl Fn(u32, &[u8]) -> Vec<Vec<u8>>) -> impl Fn(TcpStream) {
+    move |mut stream| {
+        let mut number = 0;
+        loop {
+            let mut header = [0; 4];
+            if stream.read_exact(&mut header).is_err() {
+                return;
+            }
+            let size = usize::from(u16::from_le_bytes([header[0], header[1]]));
+            let mut body = vec![0; size - 4];
+            stream.read_exact(&mut body).expect("a whole frame");
+            let answers = match header[2] {
+                1 => vec![frame(2, &body)],
+                _ => {
+                    number += 1;
+                    deliver(number - 1, &frame(10, &body))
+                }
+            };
+            for answer in answers {
+                stream.write_all(&answer).expect("the dummy reads");
+            }
+        }
+    }
+}
+
+#[test]
+fn twice_never_and_too_late_have_names_of_their_own() {
+    let held = Mutex::new(Vec::new());
+    let address = server(relay_with(move |number, message| match number {
+        5 => vec![message.to_vec(), message.to_vec()],
+        10 => Vec::new(),
+        15 => {
+            held.lock().expect("one thread at a time").push(message.to_vec());
+            Vec::new()
+        }
+        16 => {
+            let late = held.lock().expect("one thread at a time").pop().expect("15 was held");
+            vec![message.to_vec(), late]
+        }
+        _ => vec![message.to_vec()],
+    }));
+    let summary = caught(address, &["--scenario", "relay", "--sessions", "1"]);
+    for (name, count) in [("duplicated", 1), ("lost", 1), ("out_of_order", 1), ("corrupt", 0)] {
+        assert_eq!(summary[name], count, "{name}: {summary}");
+    }
+}
+
+#[test]
+fn a_changed_message_is_corrupt() {
+    let address = server(relay_with(|number, message| {
+        let mut message = message.to_vec();
+        if number == 9 {
+            let last = message.len() - 1;
+            message[last] ^= 0x80;
+        }
+        vec![message]
+    }));
+    assert_eq!(caught(address, &["--scenario", "relay", "--sessions", "1"])["corrupt"], 1);
+}

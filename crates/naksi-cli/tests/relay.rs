@@ -1,0 +1,73 @@
+//! The relay under a crowd: every message once, in order and whole, whatever happens to another crowd.
+
+#![cfg(unix)] // The tests stop their servers with signals.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use support::{Process, Server, expect, frame, member, naksi};
+
+fn crowd(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = naksi();
+    command
+        .args(["dummy", &server.address.to_string(), "--scenario", "relay", "--json", "-"])
+        .args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(mut crowd: Process) -> serde_json::Value {
+    let said = crowd.stdout();
+    let status = crowd.wait();
+    assert_eq!(status.code(), Some(0), "{said}\n{}", crowd.stderr());
+    serde_json::from_str(&said).expect("a summary in JSON")
+}
+
+#[test]
+fn a_message_reaches_its_room_and_no_other() {
+    let server = Server::start(&["--app", "relay"]);
+    let (mut one, mut two, mut other) = (member(&server, 1), member(&server, 1), member(&server, 2));
+    let hello = frame(10, b"hello");
+    std::io::Write::write_all(&mut one, &hello).expect("it takes the bytes");
+    expect(&mut one, &hello);
+    expect(&mut two, &hello);
+    // Whoever joins again moves; what comes first is the answer to that, so nothing came before it.
+    std::io::Write::write_all(&mut other, &frame(1, &1_u32.to_le_bytes())).expect("it takes the bytes");
+    expect(&mut other, &frame(2, &1_u32.to_le_bytes()));
+    std::io::Write::write_all(&mut two, &hello).expect("it takes the bytes");
+    for stream in [&mut one, &mut two, &mut other] {
+        expect(stream, &hello);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_thousand_sessions_lose_nothing() {
+    let server = Server::start(&["--app", "relay"]);
+    let arguments = ["--sessions", "1000", "--rate", "10", "--secs", "3", "--fail-if", "lost>0"];
+    let summary = finish(Process::spawn(&mut crowd(&server, &arguments)));
+    assert_eq!(summary["connected"], 1_000);
+    assert_eq!(summary["lost"], 0);
+    assert!(summary["sent"].as_u64() > Some(20_000), "{summary}");
+    assert_eq!(summary["received"].as_u64(), summary["sent"].as_u64().map(|sent| sent * 10), "rooms of ten");
+    server.stop();
+}
+
+#[test]
+fn a_crowd_that_is_killed_harms_no_other() {
+    let server = Server::start(&["--app", "relay"]);
+    // The same seed means the same rooms.
+    let same = ["--seed", "7", "--sessions", "200", "--rooms", "20"];
+    let doomed = Process::spawn(&mut crowd(&server, &[&same[..], &["--secs", "120"]].concat()));
+    thread::sleep(Duration::from_millis(1_500));
+    let lucky = Process::spawn(&mut crowd(&server, &[&same[..], &["--secs", "4"]].concat()));
+    thread::sleep(Duration::from_secs(2));
+    doomed.signal("KILL");
+    let summary = finish(lucky);
+    assert_eq!(summary["lost"], 0);
+    assert!(summary["foreign"].as_u64() > Some(0), "the two crowds shared their rooms: {summary}");
+    server.stop();
+}

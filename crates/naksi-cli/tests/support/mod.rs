@@ -1,0 +1,188 @@
+//! What the tests of the program share: a server process that never outlives its test, and bounded waits.
+
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything in these tests takes, even on a machine that is busy with something else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub(crate) fn naksi() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_naksi"))
+}
+
+/// A process that is killed when its test is over.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the program starts"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "the process is gone already");
+    }
+
+    /// Waits for its end, within bounds.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        until("the process ends", || {
+            ended = self.0.try_wait().expect("it can be waited for");
+            ended.is_some()
+        });
+        ended.expect("it has ended")
+    }
+
+    pub(crate) fn stdout(&mut self) -> String {
+        let mut text = String::new();
+        self.0.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
+        text
+    }
+
+    pub(crate) fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.0.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended long ago; then there is nothing to kill.
+        if self.0.kill().is_ok() {
+            self.0.wait().expect("a killed process ends");
+        }
+    }
+}
+
+/// A server on a free port.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = naksi();
+        command.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2"]).args(arguments);
+        Self::from(command)
+    }
+
+    /// A server from a whole command with two workers.
+    pub(crate) fn from(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
+        let rest =
+            line.strip_prefix("naksi: listening on ").unwrap_or_else(|| panic!("not the line: {line:?}"));
+        let mut words = rest.split_whitespace();
+        let address = words.next().and_then(|word| word.parse().ok()).expect("an address");
+        assert!(words.next().is_some_and(|word| word.starts_with("backend=")), "{line:?}");
+        assert_eq!(words.next(), Some("workers=2"), "{line:?}");
+        Self { process: Process(child), address }
+    }
+
+    /// A server whose settings come from a file.
+    pub(crate) fn configured(name: &str, settings: &str, arguments: &[&str]) -> Self {
+        let file = scratch(name);
+        std::fs::write(&file, settings).expect("a scratch file");
+        let path = file.to_str().expect("a plain path");
+        Self::start(&[arguments, &["--config", path]].concat())
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_nodelay(true).expect("a socket option");
+        stream
+    }
+
+    /// Open descriptors of the server, where the system tells.
+    pub(crate) fn descriptors(&self) -> Option<usize> {
+        Some(std::fs::read_dir(format!("/proc/{}/fd", self.process.pid())).ok()?.count())
+    }
+
+    /// Its own memory in KiB, where the system tells.
+    pub(crate) fn memory_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Tells it to stop and expects it to end in order.
+    pub(crate) fn stop(mut self) -> String {
+        self.process.signal("TERM");
+        let status = self.process.wait();
+        let said = self.process.stderr();
+        assert_eq!(status.code(), Some(0), "{said}");
+        said
+    }
+}
+
+/// A place for a test's file.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends bytes and expects them back.
+pub(crate) fn echo(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).expect("it takes the bytes");
+    expect(stream, bytes);
+}
+
+/// Expects exactly these bytes next.
+pub(crate) fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).expect("as many bytes come");
+    assert!(back == bytes, "other bytes came");
+}
+
+/// A frame of the relay.
+pub(crate) fn frame(id: u16, body: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(body.len() + 4).expect("a short body");
+    [&size.to_le_bytes(), &id.to_le_bytes(), body].concat()
+}
+
+/// A member of a room of the relay.
+pub(crate) fn member(server: &Server, room: u32) -> TcpStream {
+    let mut stream = server.connect();
+    stream.write_all(&frame(1, &room.to_le_bytes())).expect("it takes the bytes");
+    expect(&mut stream, &frame(2, &room.to_le_bytes()));
+    stream
+}
+
+/// Expects that the server ends this connection, in order or by a reset, and counts what came before.
+pub(crate) fn ended(stream: &mut TcpStream) -> usize {
+    let (mut buffer, mut came) = (vec![0; 65_536], 0);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return came,
+            Ok(count) => came += count,
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "it was not ended: {error}");
+                return came;
+            }
+        }
+    }
+}

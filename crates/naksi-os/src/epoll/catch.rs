@@ -1,0 +1,202 @@
+//! The way out: results become completions, and what waited goes on.
+//!
+//! A receive that found the pool empty is parked until a lease comes home; posts, deadlines and files take
+//! their turn with sockets; and the end of a port takes everything back (law 10). Nothing here knows what
+//! an operation does.
+
+use std::mem;
+use std::time::Duration;
+
+use naksi_core::completion::{Completion, Done};
+use naksi_core::id::{Handle, Token};
+
+use super::op::{Flight, Wish};
+use super::pier::Resource;
+use super::port::Port;
+use super::serve::pier;
+use crate::handles::Lane;
+use crate::in_flight::{Finished, Key};
+use crate::linux::port::now;
+use crate::port::{Ledger, Port as _};
+
+/// How long the end of a port waits for work on files (law 10).
+const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
+
+/// The way out.
+impl Port {
+    /// Appends what is ready, up to `full` completions.
+    pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        self.resume_parked();
+        while caught.len() < full {
+            let Some((key, result)) = self.local.pop_front() else { break };
+            self.finish(key, result, caught);
+        }
+        // Neither posts nor sockets can keep the others from being heard.
+        let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
+        self.hand_out_posts(caught, half);
+        self.serve(caught, full);
+        self.hand_out_posts(caught, full);
+    }
+
+    fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        while caught.len() < full {
+            if let Some((token, value)) = self.posts.get(self.posts_given).copied() {
+                self.posts_given += 1;
+                self.hand_out(caught, token, Done::Posted(value), false);
+                continue;
+            }
+            self.posts.clear();
+            self.posts_given = 0;
+            if !self.inbox.is_filled() {
+                return;
+            }
+            self.inbox.take(&mut self.posts);
+            // The desk wakes the port as a post does, so its work is looked for whenever posts are.
+            self.collect_work();
+        }
+    }
+
+    fn collect_work(&mut self) {
+        if !self.desk.is_busy() {
+            return;
+        }
+        self.desk.collect(&mut self.filed);
+        for (key, done, result) in self.filed.drain(..) {
+            let Some((_, Flight { wish: Wish::File { work, .. }, .. })) = self.flights.running(key) else {
+                unreachable!("work on files is in flight until it comes home");
+            };
+            *work = Some(done);
+            self.local.push_back((key, result));
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        if self.timers.next().is_none() {
+            return;
+        }
+        let now = now();
+        while let Some(key) = self.timers.take_passed(now) {
+            match self.flights.running(key) {
+                Some((_, flight)) if !flight.over => {
+                    flight.over = true;
+                    self.local.push_back((key, -libc::ETIME));
+                }
+                _ => self.timers.took_dead(),
+            }
+        }
+    }
+
+    /// The last completion of an operation: what it owned comes home, its lane and its token are free.
+    pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
+        let Finished::Wanted(token, flight) = self.flights.finish(key) else {
+            unreachable!("a flight that was just seen running");
+        };
+        if let Some((handle, lane)) = flight.lane() {
+            self.handles.end(handle, lane);
+            if let Some(pier) = self.handles.any_mut(handle).and_then(Resource::pier_mut) {
+                match lane {
+                    Lane::In => pier.incoming = None,
+                    Lane::Out => pier.outgoing = None,
+                    Lane::Control | Lane::Shared => {}
+                }
+            }
+        }
+        let done = flight.conclude(result, &mut self.handles);
+        self.tokens.remove(&token);
+        self.hand_out(caught, token, done, false);
+    }
+
+    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
+        self.counters.completions_total += 1;
+        caught.push(Completion { token, done, more });
+    }
+}
+
+/// Receives that wait for a lease.
+impl Port {
+    pub(super) fn park(&mut self, key: Key) {
+        self.parked.push_back(key);
+        self.counters.starved += 1;
+        self.counters.starved_total += 1;
+        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+    }
+
+    /// As many parked receives as there are buffers go to the head of what is ready: they have waited
+    /// longest, and the others would only find the pool empty again.
+    fn resume_parked(&mut self) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let room = self.pool.at_home();
+        let before = self.ready.len();
+        while self.ready.len() < before + room {
+            let Some(key) = self.next_parked() else { break };
+            let (_, flight) = self.flights.running(key).expect("it was just seen");
+            flight.queued = true;
+            self.ready.push_back(key);
+        }
+        let resumed = self.ready.len() - before;
+        self.ready.rotate_right(resumed);
+    }
+
+    /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
+    fn next_parked(&mut self) -> Option<Key> {
+        while let Some(key) = self.parked.pop_front() {
+            let Some((_, Flight { wish: Wish::Recv { socket }, .. })) = self.flights.running(key) else { continue };
+            let descriptor = &mut pier(&mut self.handles, *socket).descriptor;
+            if descriptor.parked == Some(key) {
+                descriptor.parked = None;
+                self.counters.starved -= 1;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Ends the parked receive of a socket, if there is one.
+    pub(super) fn end_parked(&mut self, socket: Handle) {
+        if let Some(key) = pier(&mut self.handles, socket).descriptor.parked.take() {
+            self.counters.starved -= 1;
+            self.end_early(key);
+        }
+    }
+}
+
+/// The end of a port.
+impl Port {
+    /// Cancels and drains everything, as dropping does, and returns the last ledger (law 10).
+    #[must_use]
+    pub fn end(mut self) -> Ledger {
+        self.drain();
+        self.ledger()
+    }
+
+    /// Only work on files can take time: no kernel holds anything else.
+    fn drain(&mut self) {
+        self.inbox.close();
+        let deadline = now() + DRAIN_SPAN_MAX;
+        let mut caught = Vec::new();
+        while !self.flights.is_empty() && now() < deadline {
+            for token in self.tokens.keys().copied().collect::<Vec<_>>() {
+                self.cancel(token);
+            }
+            if let Err(error) = self.wait(&mut caught, Some(deadline)) {
+                tracing::warn!(%error, "the end of a port cannot wait for its operations");
+                break;
+            }
+            caught.clear();
+        }
+        self.flights.abandon_all();
+        let leaked = mem::take(&mut self.flights).leak();
+        self.counters.leaked_total += leaked as u64;
+        if leaked > 0 {
+            tracing::warn!(leaked, "operations could not be drained: their memory is leaked on purpose");
+        }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}

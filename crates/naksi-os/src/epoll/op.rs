@@ -1,0 +1,148 @@
+//! One wish in flight, and one result as one answer.
+//!
+//! A [`Flight`] is what the in-flight table keeps for an operation: what was asked for, with everything it
+//! owns, and how far it has got. No kernel is pointed at any of it between two calls. Nothing here makes a
+//! system call but to ask for an address.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use bytes::Bytes;
+use naksi_core::batch::SendBatch;
+use naksi_core::completion::{Connected, Datagram, Done};
+use naksi_core::ended::Ended;
+use naksi_core::id::Handle;
+use naksi_core::op::ShutdownHow;
+use socket2::SockRef;
+
+use super::desk::Work;
+use super::pier::Resource;
+use crate::handles::{HandleTable, Lane};
+use crate::linux::op::{recv_ended, send_ended};
+use crate::linux::{error, socket};
+
+/// One operation in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) wish: Wish,
+    /// Somebody wished that it ends, or it was ended: its result waits to be handed out.
+    pub(super) over: bool,
+    /// It stands in the queue of what is ready.
+    pub(super) queued: bool,
+}
+
+/// What was asked for, with everything it owns.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Accept { listener: Handle },
+    /// The socket is made when the port comes to it.
+    Connect { remote: SocketAddr, socket: Option<Handle> },
+    Recv { socket: Handle },
+    /// `sent` bytes of the batch are with the kernel.
+    Send { socket: Handle, batch: SendBatch, sent: usize },
+    Shutdown { socket: Handle, how: ShutdownHow },
+    Close { resource: Resource },
+    /// `None` while the work is on the desk.
+    File { file: Handle, work: Option<Work> },
+    /// The datagram that came, if one did.
+    RecvFrom { socket: Handle, buffer: Vec<u8>, datagram: Option<Datagram> },
+    SendTo { socket: Handle, remote: SocketAddr, bytes: Bytes },
+    Timeout,
+}
+
+impl Flight {
+    pub(super) fn new(wish: Wish) -> Self {
+        Self { wish, over: false, queued: false }
+    }
+
+    /// The lane of the handle that this flight occupies, to be freed with its last completion.
+    pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
+        match self.wish {
+            Wish::Accept { listener } => Some((listener, Lane::In)),
+            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
+            Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Lane::Out)),
+            Wish::Connect { socket, .. } => socket.map(|socket| (socket, Lane::Out)),
+            Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
+            Wish::File { file, .. } => Some((file, Lane::Shared)),
+            Wish::Close { .. } | Wish::Timeout => None,
+        }
+    }
+
+    /// What an operation that ends early has to tell: bytes that the kernel took stay taken.
+    pub(super) fn early_result(&self, errno: i32) -> i32 {
+        match self.wish {
+            Wish::Send { sent, .. } if sent > 0 => count(sent),
+            _ => -errno,
+        }
+    }
+
+    /// The last answer, from a count or a negative number of the system. The lane is free already.
+    pub(super) fn conclude(self, result: i32, handles: &mut HandleTable<Resource>) -> Done {
+        let ours = self.over;
+        let count = u32::try_from(result).map_err(|_| error::other(-result, ours));
+        match self.wish {
+            Wish::Accept { .. } => Done::Accept(Err(match error::accept(-result, ours) {
+                error::AcceptEnded::Over(ended) => ended,
+                error::AcceptEnded::NextPeer => Ended::Aborted,
+            })),
+            Wish::Connect { socket, .. } => Done::Connect(connected(socket, result, ours, handles)),
+            Wish::Recv { socket } => {
+                let pier = handles.any(socket).and_then(Resource::pier);
+                Done::Recv(Err(recv_ended(pier.map(|pier| &pier.descriptor), result, ours)))
+            }
+            Wish::Send { socket, batch, .. } => {
+                let pier = handles.any_mut(socket).and_then(Resource::pier_mut);
+                let descriptor = pier.map(|pier| &mut pier.descriptor);
+                let sent = count.ok().filter(|sent| *sent > 0);
+                Done::Send(batch, sent.ok_or_else(|| send_ended(descriptor, result, ours)))
+            }
+            Wish::Shutdown { .. } => {
+                Done::Shutdown(if result == 0 { Ok(()) } else { error::shutdown(-result, ours) })
+            }
+            Wish::Close { resource } => {
+                drop(resource); // this is the close
+                Done::Close
+            }
+            Wish::File { work: Some(Work::Read { buffer, .. }), .. } => {
+                Done::ReadAt(buffer, count.and_then(|count| if count == 0 { Err(Ended::Closed) } else { Ok(count) }))
+            }
+            Wish::File { work: Some(Work::Write { bytes, .. }), .. } => Done::WriteAt(bytes, count),
+            Wish::File { work: Some(Work::Sync), .. } => Done::Sync(count.map(|_| ())),
+            Wish::File { work: None, .. } => unreachable!("work that is on the desk has no result"),
+            Wish::RecvFrom { buffer, datagram, .. } => {
+                Done::RecvFrom(buffer, datagram.ok_or_else(|| error::other(-result, ours)))
+            }
+            Wish::SendTo { bytes, .. } => Done::SendTo(bytes, count),
+            Wish::Timeout => Done::Timeout(error::timeout(-result, ours)),
+        }
+    }
+}
+
+/// A count of bytes as a result.
+pub(super) fn count(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
+/// A socket that could not be connected is closed here.
+fn connected(
+    socket: Option<Handle>,
+    result: i32,
+    ours: bool,
+    handles: &mut HandleTable<Resource>,
+) -> Result<Connected, Ended> {
+    let handle = socket.ok_or_else(|| error::connect(-result, ours))?;
+    let outcome = if result == 0 { settled(handle, handles) } else { Err(error::connect(-result, ours)) };
+    if outcome.is_err() {
+        handles.remove(handle).expect("a socket that is being connected has one operation in flight");
+    }
+    outcome
+}
+
+/// A connected socket waits like any other socket of this system, so that a port of the other kind can
+/// adopt it; ours asks for every call that it shall not wait.
+fn settled(socket: Handle, handles: &HandleTable<Resource>) -> Result<Connected, Ended> {
+    let pier = handles.any(socket).and_then(Resource::pier).expect("a socket that is being connected is open");
+    let owned = pier.descriptor.owned();
+    let local = SockRef::from(&owned.as_fd()).set_nonblocking(false).and_then(|()| socket::local(owned));
+    local.map(|local| Connected { socket, local }).map_err(|error| Ended::Failed(error::from_io(&error)))
+}

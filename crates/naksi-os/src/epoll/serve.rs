@@ -1,0 +1,357 @@
+//! Carries out what is ready: one visit to one operation at a time, each with a bound.
+//!
+//! What has more to do after its bound goes to the end of the queue, so that no socket keeps another from
+//! being served. A receive takes a buffer only here, when there is something to put into it. Every call is
+//! made with `MSG_DONTWAIT`: the sockets themselves are as the other port of this system leaves them.
+
+// UNSAFETY: socket2 receives into memory that need not be initialised; ours is.
+#![expect(unsafe_code, reason = "initialised memory is shown to socket2 as what it takes")]
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use naksi_core::batch::SendBatch;
+use naksi_core::completion::{Accepted, Completion, Datagram, Done};
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::ShutdownHow;
+use socket2::{MaybeUninitSlice, SockAddr, SockRef};
+
+use super::op::{Wish, count};
+use super::pier::{Pier, Resource, word};
+use super::poll::Watch;
+use super::port::Port;
+use crate::handles::{HandleKind, Lane};
+use crate::in_flight::Key;
+use crate::linux::socket::{self, Descriptor};
+use crate::linux::{error, op::PIECES_MAX};
+
+/// Connections taken from one listener at a visit.
+const ACCEPTS_MAX: usize = 32;
+/// Calls made for one send at a visit.
+const SEND_CALLS_MAX: usize = 16;
+/// A send is complete, if short, once so many bytes are taken: their count must fit a result.
+const SENT_BYTES_MAX: usize = 1 << 30;
+
+/// What a visit has come to.
+enum Visit {
+    /// The last result.
+    Over(i32),
+    /// There is more to do.
+    Again,
+    /// Nothing more until an event, or until a lease comes home.
+    Waits,
+}
+
+impl Port {
+    /// Visits the operations that are ready, in order, as long as there is room for a completion.
+    pub(super) fn serve(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        while caught.len() < full {
+            let Some(key) = self.ready.pop_front() else { return };
+            let Some((token, flight)) = self.flights.running(key) else { continue };
+            flight.queued = false;
+            if flight.over {
+                continue; // its result is on the way
+            }
+            let visit = match flight.wish {
+                Wish::Accept { listener } => self.accept(token, listener, caught, full),
+                Wish::Recv { socket } => self.recv(key, token, socket, caught),
+                Wish::Send { socket, .. } => self.send(key, socket),
+                Wish::Connect { remote, socket: None } => self.connect(key, remote),
+                Wish::Connect { socket: Some(socket), .. } => self.connected(socket),
+                Wish::Shutdown { socket, how } => Visit::Over(self.shut_down(socket, how)),
+                Wish::RecvFrom { socket, .. } => self.recv_from(key, socket),
+                Wish::SendTo { socket, .. } => self.send_to(key, socket),
+                Wish::Close { .. } | Wish::File { .. } | Wish::Timeout => {
+                    unreachable!("only what waits for a socket is in the queue")
+                }
+            };
+            match visit {
+                Visit::Over(result) => self.finish(key, result, caught),
+                Visit::Again => self.enqueue(key),
+                Visit::Waits => {}
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        token: Token,
+        listener: Handle,
+        caught: &mut Vec<Completion>,
+        full: usize,
+    ) -> Visit {
+        for _ in 0..ACCEPTS_MAX {
+            if caught.len() >= full {
+                return Visit::Again;
+            }
+            let pier = pier(&mut self.handles, listener);
+            self.counters.enters_total += 1;
+            let (peer, address) = match SockRef::from(pier.descriptor.owned()).accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    pier.readable = false;
+                    return Visit::Waits;
+                }
+                Err(error) => {
+                    let errno = errno(&error);
+                    match error::accept(errno, false) {
+                        error::AcceptEnded::NextPeer => continue,
+                        // Connections may still wait: the next accept looks at once.
+                        error::AcceptEnded::Over(_) => return Visit::Over(-errno),
+                    }
+                }
+            };
+            let Some(peer_address) = address.as_socket() else { continue };
+            let socket = self.admit(HandleKind::Stream, Pier::new(Descriptor::new(OwnedFd::from(peer))));
+            let accepted = Accepted { socket, peer: peer_address };
+            self.hand_out(caught, token, Done::Accept(Ok(accepted)), true);
+        }
+        Visit::Again
+    }
+
+    fn recv(&mut self, key: Key, token: Token, socket: Handle, caught: &mut Vec<Completion>) -> Visit {
+        let pier = pier(&mut self.handles, socket);
+        if let Some(errno) = pier.unwatched {
+            return Visit::Over(-errno);
+        }
+        let Some(mut buffer) = self.pool.take() else {
+            if pier.descriptor.ended_both {
+                return Visit::Over(-libc::ECANCELED);
+            }
+            pier.descriptor.parked = Some(key);
+            self.park(key);
+            return Visit::Waits;
+        };
+        self.counters.enters_total += 1;
+        let flags = libc::MSG_DONTWAIT;
+        let received = SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
+        let length = received.as_ref().ok().and_then(|length| NonZeroU32::new(*length as u32));
+        if let Some(length) = length {
+            if (length.get() as usize) < buffer.bytes.len() {
+                pier.read_short();
+            }
+            let again = pier.readable;
+            let lease = self.pool.lend(buffer, length);
+            self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+            return if again { Visit::Again } else { Visit::Waits };
+        }
+        self.pool.put(buffer);
+        match received {
+            Ok(_) => Visit::Over(0),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    pier.readable = false;
+                    Visit::Waits
+                }
+                io::ErrorKind::Interrupted => Visit::Again,
+                _ => Visit::Over(-errno(&error)),
+            },
+        }
+    }
+
+    /// Sends until everything is with the kernel, there is no more room, or the visit is over.
+    fn send(&mut self, key: Key, socket: Handle) -> Visit {
+        let pier = pier(&mut self.handles, socket);
+        let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
+        let Wish::Send { batch, sent, .. } = &mut flight.wish else { return Visit::Waits };
+        if let Some(errno) = pier.unwatched {
+            return Visit::Over(-errno);
+        }
+        let whole = batch.bytes().min(SENT_BYTES_MAX);
+        for _ in 0..SEND_CALLS_MAX {
+            self.counters.enters_total += 1;
+            match send_some(pier, batch, *sent) {
+                Ok(some) => *sent += some,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        pier.writable = false;
+                        return Visit::Waits;
+                    }
+                    io::ErrorKind::Interrupted => {}
+                    _ if *sent == 0 => return Visit::Over(-errno(&error)),
+                    kind => {
+                        // Bytes were taken: that is told now. The kernel says only once why it takes no
+                        // more, so the receive hears it from here.
+                        pier.descriptor.reset |= kind == io::ErrorKind::ConnectionReset;
+                        return Visit::Over(count(*sent));
+                    }
+                },
+            }
+            if *sent >= whole {
+                return Visit::Over(count(*sent));
+            }
+        }
+        Visit::Again
+    }
+
+    fn connect(&mut self, key: Key, remote: SocketAddr) -> Visit {
+        let owned = match socket::stream(remote) {
+            Ok(owned) => owned,
+            Err(errno) => return Visit::Over(-errno),
+        };
+        self.counters.enters_total += 1;
+        let begun = SockRef::from(&owned);
+        let outcome = begun.set_nonblocking(true).and_then(|()| begun.connect(&SockAddr::from(remote)));
+        let in_progress = |error: &io::Error| error.raw_os_error() == Some(libc::EINPROGRESS);
+        if let Err(error) = &outcome
+            && !in_progress(error)
+        {
+            return Visit::Over(-errno(error));
+        }
+        // Watched only now: epoll calls a socket that nobody has begun to connect hung up.
+        let mut pier = Pier::new(Descriptor::new(owned));
+        pier.outgoing = Some(key);
+        pier.writable = outcome.is_ok();
+        let socket = self.admit(HandleKind::Stream, pier);
+        self.handles.begin(socket, HandleKind::Stream, Lane::Out).expect("the handle is new");
+        let (_, flight) = self.flights.running(key).expect("it is being visited");
+        flight.wish = Wish::Connect { remote, socket: Some(socket) };
+        if outcome.is_ok() { self.connected(socket) } else { Visit::Waits }
+    }
+
+    /// `connect(2)`: "After select(2) indicates writability, use getsockopt(2) to read the SO_ERROR option".
+    fn connected(&mut self, socket: Handle) -> Visit {
+        let pier = pier(&mut self.handles, socket);
+        if let Some(errno) = pier.unwatched {
+            return Visit::Over(-errno);
+        }
+        if !pier.writable {
+            return Visit::Waits;
+        }
+        match SockRef::from(pier.descriptor.owned()).take_error() {
+            Ok(None) => Visit::Over(0),
+            Ok(Some(error)) | Err(error) => Visit::Over(-errno(&error)),
+        }
+    }
+
+    fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> i32 {
+        let pier = pier(&mut self.handles, socket);
+        let how_std = match how {
+            ShutdownHow::Write => std::net::Shutdown::Write,
+            ShutdownHow::Both => std::net::Shutdown::Both,
+        };
+        self.counters.enters_total += 1;
+        let outcome = SockRef::from(pier.descriptor.owned()).shutdown(how_std);
+        // Whoever is in flight looks again and finds the end; an event would tell it later.
+        pier.writable = true;
+        let mut concerned = [None, pier.outgoing];
+        if how == ShutdownHow::Both {
+            (pier.readable, pier.hung) = (true, true);
+            concerned[0] = pier.incoming.filter(|_| pier.descriptor.parked.is_none());
+        }
+        for key in concerned.into_iter().flatten() {
+            self.enqueue(key);
+        }
+        outcome.map_or_else(|error| -errno(&error), |()| 0)
+    }
+
+    fn recv_from(&mut self, key: Key, socket: Handle) -> Visit {
+        let pier = pier(&mut self.handles, socket);
+        let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
+        let Wish::RecvFrom { buffer, datagram, .. } = &mut flight.wish else { return Visit::Waits };
+        if let Some(errno) = pier.unwatched {
+            return Visit::Over(-errno);
+        }
+        self.counters.enters_total += 1;
+        let mut pieces = [MaybeUninitSlice::new(as_uninit(buffer))];
+        let received =
+            SockRef::from(pier.descriptor.owned()).recv_from_vectored_with_flags(&mut pieces, libc::MSG_DONTWAIT);
+        match received {
+            Ok((length, flags, from)) => match from.as_socket() {
+                Some(from) => {
+                    *datagram = Some(Datagram { bytes: length as u32, from, cut: flags.is_truncated() });
+                    Visit::Over(count(length))
+                }
+                None => Visit::Over(-libc::EAFNOSUPPORT),
+            },
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    pier.readable = false;
+                    Visit::Waits
+                }
+                io::ErrorKind::Interrupted => Visit::Again,
+                _ => Visit::Over(-errno(&error)),
+            },
+        }
+    }
+
+    fn send_to(&mut self, key: Key, socket: Handle) -> Visit {
+        let pier = pier(&mut self.handles, socket);
+        let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
+        let Wish::SendTo { remote, bytes, .. } = &flight.wish else { return Visit::Waits };
+        if let Some(errno) = pier.unwatched {
+            return Visit::Over(-errno);
+        }
+        self.counters.enters_total += 1;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let sent = SockRef::from(pier.descriptor.owned()).send_to_with_flags(bytes, &SockAddr::from(*remote), flags);
+        match sent {
+            Ok(length) => Visit::Over(count(length)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => self.watch_room(socket),
+                io::ErrorKind::Interrupted => Visit::Again,
+                _ => Visit::Over(-errno(&error)),
+            },
+        }
+    }
+
+    /// A datagram socket has room nearly always, and tells of it after every datagram that leaves: it is
+    /// asked to only once it has had none.
+    fn watch_room(&mut self, socket: Handle) -> Visit {
+        let pier = pier(&mut self.handles, socket);
+        pier.writable = false;
+        if !pier.watches_room {
+            pier.watches_room = true;
+            self.counters.enters_total += 1;
+            let raw = pier.descriptor.owned().as_raw_fd();
+            if let Err(error) = self.epoll.rewatch(raw, word(socket), Watch::InOut) {
+                return Visit::Over(-errno(&error));
+            }
+        }
+        Visit::Waits
+    }
+}
+
+/// The socket that an operation in flight is aimed at.
+pub(super) fn pier(handles: &mut crate::handles::HandleTable<Resource>, handle: Handle) -> &mut Pier {
+    let resource = handles.any_mut(handle).expect("a handle outlives the operations on it");
+    resource.pier_mut().expect("operations on sockets are aimed at sockets")
+}
+
+/// One call, for as many pieces as it takes, from the `sent`-th byte on.
+fn send_some(pier: &Pier, batch: &SendBatch, sent: usize) -> io::Result<usize> {
+    let socket = SockRef::from(pier.descriptor.owned());
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let mut skipped = sent;
+    let mut left = batch.slices().filter_map(|piece| {
+        let begun = skipped.min(piece.len());
+        skipped -= begun;
+        Some(&piece[begun..]).filter(|rest| !rest.is_empty())
+    });
+    let first = left.next().unwrap_or_default();
+    let Some(second) = left.next() else { return socket.send_with_flags(first, flags) };
+    let mut gathered = [IoSlice::new(&[]); PIECES_MAX];
+    gathered[0] = IoSlice::new(first);
+    gathered[1] = IoSlice::new(second);
+    let mut filled = 2;
+    for (place, piece) in gathered[2..].iter_mut().zip(left) {
+        *place = IoSlice::new(piece);
+        filled += 1;
+    }
+    socket.send_vectored_with_flags(&gathered[..filled], flags)
+}
+
+/// Memory that is initialised, as memory that need not be.
+fn as_uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    let length = bytes.len();
+    // SAFETY: MaybeUninit: "guaranteed to have the same size, alignment, and ABI as T". socket2, about its
+    // receives: "this implementation promises to not write uninitialised bytes to the buf".
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), length) }
+}
+
+pub(super) fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}

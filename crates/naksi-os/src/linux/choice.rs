@@ -1,0 +1,197 @@
+//! Which of this system's two ports serves: io_uring, or epoll where io_uring is refused.
+//!
+//! The choice is made once, when a port is opened, and told: in one warning for the whole process, and for
+//! as long as the port lives in [`Port::fallback_reason`]. Both keep the same contract and hand the same
+//! sockets around, so a process may hold one of each. Nothing here knows an operation.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use naksi_core::completion::Completion;
+use naksi_core::ended::OsError;
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::Op;
+use naksi_core::tick::Tick;
+
+use super::poster::Poster;
+use super::socket::Socket;
+use super::{ext, port as uring};
+use crate::epoll::port as epoll;
+use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+
+/// The port of this system: io_uring, or epoll.
+pub struct Port {
+    served: Served,
+    fallback_reason: Option<String>,
+}
+
+enum Served {
+    Uring(Box<uring::Port>),
+    Epoll(Box<epoll::Port>),
+}
+
+/// Asks whichever port it is.
+macro_rules! served {
+    ($port:expr, $it:ident => $ask:expr) => {
+        match $port {
+            Served::Uring($it) => $ask,
+            Served::Epoll($it) => $ask,
+        }
+    };
+}
+
+impl Port {
+    /// Opens the best port that this system allows: io_uring, or epoll and a reason.
+    ///
+    /// # Errors
+    /// One line that names the cause: a lack that would keep either from being opened, such as descriptors.
+    pub fn open(options: &PortOptions) -> Result<Self, PortError> {
+        match uring::Port::open(options) {
+            Ok(port) => Ok(Self { served: Served::Uring(Box::new(port)), fallback_reason: None }),
+            // A process without descriptors is told so: it would not get far on epoll either.
+            Err(error) if matches!(error.code, libc::EMFILE | libc::ENFILE) => Err(error),
+            Err(error) => {
+                let port = epoll::Port::open(options)?;
+                let reason = reason(&error, ext::io_uring_disabled().as_deref());
+                tell(&reason);
+                Ok(Self { served: Served::Epoll(Box::new(port)), fallback_reason: Some(reason) })
+            }
+        }
+    }
+
+    /// Opens the port of this name, `uring` or `epoll`, and no other.
+    ///
+    /// # Errors
+    /// There is no port of this name here, or it cannot be opened: one line that says which and why.
+    pub fn open_backend(options: &PortOptions, backend: &str) -> Result<Self, PortError> {
+        let served = match backend {
+            "uring" => Served::Uring(Box::new(uring::Port::open(options)?)),
+            "epoll" => Served::Epoll(Box::new(epoll::Port::open(options)?)),
+            _ => {
+                let text = format!("backend {backend} is not available on Linux: uring and epoll are");
+                return Err(PortError { text, code: libc::EINVAL });
+            }
+        };
+        Ok(Self { served, fallback_reason: None })
+    }
+
+    /// Why it is not io_uring, if that was wanted.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback_reason.as_deref()
+    }
+
+    /// Cancels and drains everything, as dropping does, and returns the last ledger (law 10).
+    #[must_use]
+    pub fn end(self) -> Ledger {
+        served!(self.served, port => port.end())
+    }
+}
+
+/// The cause, and what the administrator's switch says about it.
+fn reason(error: &PortError, disabled: Option<&str>) -> String {
+    if error.text.contains("io_uring_disabled=") {
+        return error.text.clone();
+    }
+    format!("{} (kernel.io_uring_disabled={})", error.text, disabled.unwrap_or("unreadable"))
+}
+
+/// Once for the process: a service opens a port for each worker, and all of them hear the same.
+fn tell(reason: &str) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        tracing::warn!("serving on epoll: {reason}");
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        served!(&self.served, port => port.fmt(f))
+    }
+}
+
+impl crate::port::Port for Port {
+    type Poster = Poster;
+    type Socket = Socket;
+
+    fn backend(&self) -> &'static str {
+        served!(&self.served, port => port.backend())
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), OsError> {
+        served!(&mut self.served, port => port.listen(address, options))
+    }
+
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
+        served!(&mut self.served, port => port.bind_datagram(address))
+    }
+
+    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
+        served!(&mut self.served, port => port.open_file(path, access))
+    }
+
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
+        served!(&self.served, port => port.file_bytes(file))
+    }
+
+    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+        served!(&mut self.served, port => port.release(socket))
+    }
+
+    fn adopt(&mut self, socket: Socket) -> Handle {
+        served!(&mut self.served, port => port.adopt(socket))
+    }
+
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+        served!(&mut self.served, port => port.submit(token, op))
+    }
+
+    fn cancel(&mut self, token: Token) {
+        served!(&mut self.served, port => port.cancel(token));
+    }
+
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+        served!(&mut self.served, port => port.wait(caught, until))
+    }
+
+    fn now(&self) -> Tick {
+        served!(&self.served, port => port.now())
+    }
+
+    fn poster(&self) -> Poster {
+        served!(&self.served, port => port.poster())
+    }
+
+    fn ledger(&self) -> Ledger {
+        served!(&self.served, port => port.ledger())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Port as _;
+
+    #[test]
+    fn a_port_is_chosen_by_its_name_and_no_other_comes() {
+        for backend in ["uring", "epoll"] {
+            let port = Port::open_backend(&PortOptions::default(), backend).expect("it works here");
+            assert_eq!((port.backend(), port.fallback_reason()), (backend, None));
+        }
+        let error = Port::open_backend(&PortOptions::default(), "iocp").expect_err("this is Linux");
+        assert!(error.text.contains("backend iocp is not available on Linux"), "{error}");
+    }
+
+    #[test]
+    fn the_reason_is_one_line_with_the_cause_and_the_switch() {
+        let told = |text: &str, disabled| reason(&PortError { text: text.to_owned(), code: 1 }, disabled);
+        assert_eq!(told("refused", Some("0")), "refused (kernel.io_uring_disabled=0)");
+        assert_eq!(told("refused", None), "refused (kernel.io_uring_disabled=unreadable)");
+        assert_eq!(told("off: kernel.io_uring_disabled=2", Some("2")), "off: kernel.io_uring_disabled=2");
+    }
+}

@@ -1,0 +1,23 @@
+//! The tests of the engine, for the backend that this module is named after. Knows no other.
+
+#![expect(clippy::duplicate_mod, reason = "every backend has the same tests, and a name of its own for each")]
+
+mod clients;
+mod files;
+mod groups;
+mod lifetime;
+mod limits;
+mod remote;
+mod shutdown;
+
+use crate::*;
+
+/// The backend under test.
+fn backend() -> Backend {
+    let (_, name) = module_path!().rsplit_once("::").expect("a module in a program");
+    name.parse().expect("the module is named after a backend")
+}
+
+fn server() -> Server {
+    Server::new().backend(backend()).listen("127.0.0.1:0")
+}
