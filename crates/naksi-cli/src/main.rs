@@ -14,6 +14,7 @@ mod logging;
 mod outcome;
 mod platform;
 mod serve;
+mod sim;
 mod units;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Dummy(dummy::Options),
     /// Send hostile peers at a server on this machine, and see what good clients feel of it.
     Attack(attack::Options),
+    /// Run the engine on simulated kernels full of faults, and assert every law.
+    Sim(sim::Options),
     /// Talk to an echo server line by line, as in the lectures.
     Client(client::Options),
     /// A server, a crowd and a live view in one process, for ten seconds.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options),
         Command::Dummy(options) => dummy::run(options),
         Command::Attack(options) => attack::run(options),
+        Command::Sim(options) => sim::run(options),
         Command::Client(options) => client::run(options),
         Command::Demo(options) => demo::run(options),
     };
