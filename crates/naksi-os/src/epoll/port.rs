@@ -229,7 +229,8 @@ impl crate::port::Port for Port {
         match &mut flight.wish {
             // A close is never called off: the handle is gone already, and closing takes no time.
             Wish::Close { .. } => return,
-            // Work that somebody has begun ends by itself.
+            // Work that came home has its result already, and work that somebody has begun ends by itself.
+            Wish::File { work: Some(_), .. } => return,
             Wish::File { work, .. } => {
                 *work = self.desk.withdraw(key);
                 if work.is_none() {
