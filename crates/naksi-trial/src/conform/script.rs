@@ -437,6 +437,12 @@ impl Script {
         self.seen.remove(&cast);
     }
 
+    /// Waits until an answer has come, and leaves it where it is.
+    pub(super) fn kept(&mut self, cast: Cast) {
+        let completion = self.pull(cast);
+        self.seen.entry(cast).or_default().push_front(completion);
+    }
+
     /// Takes a socket out of its port.
     pub(super) fn release(&mut self, socket: Thing) -> Option<Box<dyn Any + Send>> {
         match self.port(socket.port).release(socket.handle) {
