@@ -8,6 +8,7 @@ mod apps;
 mod attack;
 mod client;
 mod config;
+mod conform;
 mod demo;
 mod dummy;
 mod logging;
@@ -49,6 +50,8 @@ enum Command {
     Client(client::Options),
     /// A server, a crowd and a live view in one process, for ten seconds.
     Demo(demo::Options),
+    /// Run one suite of scenarios on every port and compare what they leave.
+    Conform(conform::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Sim(options) => sim::run(options),
         Command::Client(options) => client::run(options),
         Command::Demo(options) => demo::run(options),
+        Command::Conform(options) => conform::run(options),
     };
     // The log's writer thread must be done before the last line of stderr is printed.
     drop(log);

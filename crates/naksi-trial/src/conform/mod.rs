@@ -25,12 +25,13 @@ mod verbs;
 use std::fmt;
 use std::time::Duration;
 
-use naksi_os::port::PortOptions;
+use naksi_os::OsPort;
+use naksi_os::port::{PortError, PortOptions};
 use naksi_os::sim::world::WorldOptions;
 
 use permitted::PERMITTED;
 use script::Script;
-use waters::{Simulated, Waters};
+use waters::{Real, Simulated, Waters};
 
 /// Why a scenario is not for every backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub enum Backend {
     Uring,
     /// Linux epoll.
     Epoll,
+    /// Windows I/O completion ports.
+    Iocp,
     /// The simulated kernel, in a world made of this seed.
     Sim(u64),
 }
@@ -124,6 +127,7 @@ impl Backend {
         match name {
             "uring" => Some(Backend::Uring),
             "epoll" => Some(Backend::Epoll),
+            "iocp" => Some(Backend::Iocp),
             "sim" => Some(Backend::Sim(1)),
             _ => None,
         }
@@ -134,34 +138,34 @@ impl Backend {
         match self {
             Backend::Uring => "uring",
             Backend::Epoll => "epoll",
+            Backend::Iocp => "iocp",
             Backend::Sim(_) => "sim",
         }
     }
 
     /// Every backend that this build knows.
     pub fn all() -> Vec<Self> {
-        ["uring", "epoll", "sim"].into_iter().filter_map(Self::named).collect()
+        ["uring", "epoll", "iocp", "sim"].into_iter().filter_map(Self::named).collect()
     }
 
     /// Why the backend cannot be used here, if it cannot.
     pub fn refusal(self) -> Option<String> {
         let options = PortOptions { lease_count: 1, lease_bytes: 64, ..script::small() };
-        self.waters().and_then(|waters| waters.open(&options).map(drop).map_err(|error| error.text)).err()
+        self.waters().open(&options).err().map(|error| error.text)
     }
 
     fn is_real(self) -> bool {
         !matches!(self, Backend::Sim(_))
     }
 
-    fn waters(self) -> Result<Box<dyn Waters>, String> {
+    fn waters(self) -> Box<dyn Waters> {
         match self {
-            Backend::Uring => system::uring(),
-            Backend::Epoll => system::epoll(),
+            Backend::Uring | Backend::Epoll | Backend::Iocp => system(self.name()),
             Backend::Sim(seed) => {
                 let latency_max = script::MOMENT / 4;
                 let latency_min = Duration::from_micros(50);
                 let options = WorldOptions { seed, latency_min, latency_max, ..WorldOptions::default() };
-                Ok(Box::new(Simulated::new(options)))
+                Box::new(Simulated::new(options))
             }
         }
     }
@@ -171,10 +175,7 @@ impl Backend {
         if let (Needs::RealPorts(reason), false) = (scenario.needs, self.is_real()) {
             return Report { verdict: Verdict::Skipped(reason), lines: Vec::new() };
         }
-        let lines = match self.waters() {
-            Ok(waters) => script::run(waters, scenario.script),
-            Err(text) => vec![format!("stopped: {text}")],
-        };
+        let lines = script::run(self.waters(), scenario.script);
         Report { verdict: self.judge(scenario, &lines), lines }
     }
 
@@ -190,32 +191,12 @@ impl Backend {
     }
 }
 
-/// The ports of this system.
-#[cfg(target_os = "linux")]
-mod system {
-    use naksi_os::OsPort;
-
-    use super::waters::{Real, Waters};
-
-    pub(super) fn uring() -> Result<Box<dyn Waters>, String> {
-        Ok(Box::new(Real { open: |options| OsPort::open_backend(options, "uring"), end: OsPort::end }))
-    }
-
-    pub(super) fn epoll() -> Result<Box<dyn Waters>, String> {
-        Ok(Box::new(Real { open: |options| OsPort::open_backend(options, "epoll"), end: OsPort::end }))
-    }
-}
-
-/// The ports of this system: neither of Linux's.
-#[cfg(not(target_os = "linux"))]
-mod system {
-    use super::waters::Waters;
-
-    pub(super) fn uring() -> Result<Box<dyn Waters>, String> {
-        Err("io_uring is Linux's".to_owned())
-    }
-
-    pub(super) fn epoll() -> Result<Box<dyn Waters>, String> {
-        Err("epoll is Linux's".to_owned())
-    }
+/// The port of this name, if this system has one.
+fn system(name: &'static str) -> Box<dyn Waters> {
+    let open: fn(&PortOptions) -> Result<OsPort, PortError> = match name {
+        "uring" => |options| OsPort::open_backend(options, "uring"),
+        "epoll" => |options| OsPort::open_backend(options, "epoll"),
+        _ => |options| OsPort::open_backend(options, "iocp"),
+    };
+    Box::new(Real { open, end: OsPort::end })
 }
