@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod demo;
 mod dummy;
+mod ladder;
 mod logging;
 mod outcome;
 mod platform;
@@ -43,6 +44,8 @@ enum Command {
     Client(client::Options),
     /// A server, a crowd and a live view in one process, for ten seconds.
     Demo(demo::Options),
+    /// The six socket models of the lectures under the same load: one table, one picture.
+    Ladder(ladder::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Dummy(options) => dummy::run(options),
         Command::Client(options) => client::run(options),
         Command::Demo(options) => demo::run(options),
+        Command::Ladder(options) => ladder::run(options),
     };
     // The log's writer thread must be done before the last line of stderr is printed.
     drop(log);
