@@ -102,6 +102,22 @@ mod uring {
     contract_of_real_kernels!(Uring);
 }
 
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    cases!(
+        real,
+        Iocp,
+        a_reset_by_the_peer_is_told_from_an_end,
+        a_foreign_peer_is_served,
+        a_post_wakes_a_sleeping_wait,
+        a_socket_moves_to_another_port_in_another_thread,
+        a_wait_without_end_sleeps,
+    );
+}
+
 #[cfg(target_os = "linux")]
 mod epoll {
     use naksi_os::epoll::port::Port;
