@@ -11,6 +11,7 @@ mod config;
 mod conform;
 mod demo;
 mod dummy;
+mod ladder;
 mod logging;
 mod outcome;
 mod platform;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::Options),
     /// Run one suite of scenarios on every port and compare what they leave.
     Conform(conform::Options),
+    /// The six socket models of the lectures under the same load: one table, one picture.
+    Ladder(ladder::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Client(options) => client::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Conform(options) => conform::run(options),
+        Command::Ladder(options) => ladder::run(options),
     };
     // The log's writer thread must be done before the last line of stderr is printed.
     drop(log);

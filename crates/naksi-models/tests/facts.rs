@@ -249,7 +249,7 @@ fn any_worker_may_take_any_packet() {
             };
             assert_eq!((associated.connection().session, result.expect("it worked")), (7, 4));
             let mut connection = associated;
-            connection.forget_received();
+            connection.connection_mut().forget_received();
             port.start(connection, Verb::Recv).expect("it starts again");
             thread::current().id()
         });
