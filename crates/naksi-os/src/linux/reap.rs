@@ -20,7 +20,7 @@ use naksi_core::lease::Buffer;
 use super::error;
 use super::op::Wish;
 use super::port::{CANCEL, Port, WAKE, now};
-use super::socket::{self, Descriptor};
+use super::socket::{self, Descriptor, Place};
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
 use crate::port::{Ledger, Port as _};
@@ -131,6 +131,7 @@ impl Port {
         match flight.wish {
             Wish::Recv { socket } => self.received(key, token, socket, (result, more, over), buffer, caught),
             Wish::Accept { .. } => self.accepted(key, token, (result, more, over), caught),
+            Wish::AcceptOne { .. } => self.accepted_directly(key, token, result, caught),
             _ => self.finish(key, result, caught),
         }
     }
@@ -219,10 +220,13 @@ impl Port {
     }
 
     /// The last completion of an operation: what it owned comes home, its lane and its token are free.
-    fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
+    pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
         let Finished::Wanted(token, flight) = self.flights.finish(key) else {
             unreachable!("a flight that was just seen running");
         };
+        if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) = (&flight.wish, result, &mut self.direct) {
+            direct.give_back();
+        }
         let lane = flight.lane();
         let done = flight.conclude(result, &mut self.handles, &mut self.spent);
         if let Some((handle, lane)) = lane {
@@ -233,7 +237,7 @@ impl Port {
         self.hand_out(caught, token, done, false);
     }
 
-    fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
+    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
         self.counters.completions_total += 1;
         caught.push(Completion { token, done, more });
     }
@@ -267,8 +271,11 @@ impl Port {
         self.inbox.close();
         let deadline = now() + DRAIN_SPAN_MAX;
         for (handle, kind) in self.handles.iter() {
-            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle)) {
-                socket::end(descriptor.owned());
+            // What is in the ring's own table ends when the table is given up.
+            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle))
+                && let Place::Process(owned) = descriptor.place()
+            {
+                socket::end(owned);
             }
         }
         for token in self.tokens.keys().copied().collect::<Vec<_>>() {
@@ -292,6 +299,7 @@ impl Port {
         let leaked = mem::take(&mut self.flights).leak();
         self.counters.leaked_total += leaked as u64;
         if leaked == 0 {
+            self.give_up_table();
             if let Err(error) = buffers.close(&self.ring.submitter(), &mut self.pool) {
                 tracing::warn!(%error, "the receive pool could not be taken back and is leaked on purpose");
             }
