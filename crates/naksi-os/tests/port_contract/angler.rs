@@ -39,6 +39,7 @@ pub(crate) fn small() -> PortOptions {
         lease_count: 32,
         lease_bytes: 4096,
         catch_max: 64,
+        direct_descriptors: None,
     }
 }
 

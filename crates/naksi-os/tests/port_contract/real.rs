@@ -162,7 +162,7 @@ where
 }
 
 #[cfg(target_os = "linux")]
-fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn options() -> PortOptions {
         lease_count: 16,
         lease_bytes: BUFFER_BYTES,
         catch_max: 16,
+        ..PortOptions::default()
     }
 }
 

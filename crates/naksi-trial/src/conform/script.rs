@@ -73,6 +73,7 @@ pub(super) fn small() -> PortOptions {
         lease_count: 32,
         lease_bytes: 4096,
         catch_max: 64,
+        ..PortOptions::default()
     }
 }
 

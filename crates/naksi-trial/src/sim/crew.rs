@@ -113,6 +113,7 @@ pub fn crew<F: Factory>(
         lease_count: setting.lease_count,
         lease_bytes: setting.lease_bytes,
         catch_max: setting.catch_max,
+        ..PortOptions::default()
     };
     let hub = Arc::new(Hub::new(setting.workers, limits));
     let factory = Arc::new(factory);
