@@ -288,6 +288,7 @@ limits_part! {
     connections_per_address_max: u32,
     accepts_per_second_max: u32,
     loopback_exempt: bool,
+    log_lines_per_second_max: u32,
 }
 
 #[cfg(test)]

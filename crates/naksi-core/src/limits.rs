@@ -76,6 +76,8 @@ pub struct Limits {
     pub accepts_per_second_max: u32,
     /// Whether the two limits above leave loopback addresses alone (load tests come from there).
     pub loopback_exempt: bool,
+    /// Most log lines a second and worker about the same subject: refusals, pauses of accepting, panics.
+    pub log_lines_per_second_max: u32,
 }
 
 impl Default for Limits {
@@ -100,6 +102,7 @@ impl Default for Limits {
             connections_per_address_max: 64,
             accepts_per_second_max: 2_000,
             loopback_exempt: true,
+            log_lines_per_second_max: 100,
         }
     }
 }
@@ -133,6 +136,7 @@ impl Limits {
             ),
             (self.sessions_max > 0, "sessions_max must not be 0"),
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
+            (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
             (self.accepts_per_second_max > 0, "accepts_per_second_max must not be 0"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {

@@ -121,6 +121,8 @@ counters! {
     dropped,
     /// Callbacks that panicked.
     handler_panics,
+    /// Log lines that were suppressed because too many of their kind came in a second.
+    log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
     /// Turns of the worker's loop.
