@@ -29,7 +29,8 @@ pub(super) enum Target {
     Stream(SocketId),
     Listener(u32),
     Datagram(u32),
-    File(u32),
+    /// A file, and whether it was opened for writing.
+    File(u32, bool),
 }
 
 /// How far an operation has got.

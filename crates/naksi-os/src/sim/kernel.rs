@@ -356,7 +356,7 @@ impl Kernel {
                 let socket = self.net.datagrams[index as usize].take().expect("a socket closes once");
                 assert!(socket.recv_op.is_none(), "law 4: a socket is closed under a receive");
             }
-            Target::File(_) => {}
+            Target::File(..) => {}
             Target::Nothing => unreachable!("only open things are closed"),
         }
     }

@@ -23,6 +23,9 @@ pub(super) const POISON: u8 = 0xA5;
 /// How long a connect waits for an answer that does not come, in nanoseconds.
 const CONNECT_PATIENCE_NANOS: u64 = 3_000_000_000;
 
+/// What one IPv4 packet holds beside its headers; no system sends a longer datagram.
+const DATAGRAM_BYTES_MAX: usize = 65_507;
+
 fn failed(failure: Failure, code: i32) -> Raw {
     Raw::Ended(Ended::Failed(OsError::new(failure, code)))
 }
@@ -327,6 +330,9 @@ impl Kernel {
         let (to, bytes) = (*remote, bytes.clone());
         let socket = self.net.datagrams[index as usize].as_ref().expect("the socket is open");
         let (from, length) = (socket.address, bytes.len() as u32);
+        if bytes.len() > DATAGRAM_BYTES_MAX {
+            return self.answer(op, failed(Failure::Invalid, 90), End::Last);
+        }
         self.net.dispatch(&mut self.calendar, Parcel { from, to, bytes });
         self.answer(op, Raw::Count(length), End::Last);
     }
@@ -334,7 +340,7 @@ impl Kernel {
     fn progress_file(&mut self, op: OpId) {
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
         let Some((_, held)) = dock.in_flight.running(op.key) else { return };
-        let Target::File(index) = held.target else { return };
+        let Target::File(index, writable) = held.target else { return };
         let content = &mut self.files[index as usize];
         let raw = match &mut held.op {
             Op::ReadAt { offset, buffer, .. } => {
@@ -343,6 +349,7 @@ impl Kernel {
                 buffer[..length].copy_from_slice(&content[start..start + length]);
                 if length == 0 { Raw::Ended(Ended::Closed) } else { Raw::Count(length as u32) }
             }
+            Op::WriteAt { .. } if !writable => failed(Failure::Invalid, 9),
             Op::WriteAt { offset, bytes, .. } => {
                 let full = self.calendar.strike(FaultKind::StorageFull);
                 let length = if full { bytes.len() / 2 } else { bytes.len() };
@@ -439,7 +446,7 @@ impl Kernel {
                     forget(&mut socket.recv_op);
                 }
             }
-            Target::Nothing | Target::File(_) => {}
+            Target::Nothing | Target::File(..) => {}
         }
     }
 

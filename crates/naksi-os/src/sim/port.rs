@@ -210,13 +210,16 @@ impl crate::port::Port for Port {
             (None, _) => kernel.make_file(path, Vec::new()),
         };
         kernel.descriptors += 1;
-        Ok(kernel.dock(self.number).handles.insert(HandleKind::File, Target::File(index)))
+        Ok(kernel
+            .dock(self.number)
+            .handles
+            .insert(HandleKind::File, Target::File(index, access != FileAccess::Read)))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
         let kernel = &mut *self.kernel.borrow_mut();
         match kernel.dock(self.number).handles.resource(file, HandleKind::File).copied() {
-            Ok(Target::File(index)) => Ok(kernel.files[index as usize].len() as u64),
+            Ok(Target::File(index, _)) => Ok(kernel.files[index as usize].len() as u64),
             _ => Err(OsError::new(Failure::Invalid, 9)),
         }
     }

@@ -6,8 +6,11 @@
 //! end.
 
 mod angler;
+mod early;
 mod others;
 mod real;
+#[cfg(target_os = "linux")]
+mod readiness;
 #[cfg(target_os = "linux")]
 mod refused;
 mod sim;
@@ -52,6 +55,14 @@ macro_rules! contract {
             a_small_ring_loses_nothing,
             a_wait_returns_at_most_what_was_asked_for,
         );
+        cases!(
+            early,
+            $waters,
+            a_send_that_is_cancelled_half_way_tells_what_was_taken,
+            what_came_before_the_receive_is_received_and_then_the_end,
+            a_quiet_socket_is_heard_beside_a_busy_one,
+            file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home,
+        );
     };
 }
 
@@ -62,6 +73,7 @@ macro_rules! contract_of_real_kernels {
             real,
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
+            a_reset_right_behind_bytes_is_heard,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
             a_socket_moves_to_another_port_in_another_thread,
@@ -69,6 +81,7 @@ macro_rules! contract_of_real_kernels {
             ten_thousand_connections_leave_nothing_behind,
             no_descriptor_left_is_told_and_accepting_goes_on_after_it,
             a_wait_without_end_sleeps,
+            a_connect_under_way_is_cancelled_and_leaves_no_socket,
         );
     };
 }
@@ -76,7 +89,7 @@ macro_rules! contract_of_real_kernels {
 /// A backend by the type of its port and by how one is opened.
 macro_rules! waters {
     ($name:ident, $port:ty, $open:expr) => {
-        struct $name;
+        pub(crate) struct $name;
 
         impl crate::angler::Waters for $name {
             type Port = $port;
@@ -123,4 +136,20 @@ mod simulated {
     use crate::sim::Alone;
 
     waters!(Simulated, Alone, Alone::open);
+}
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    cases!(
+        real,
+        Iocp,
+        a_reset_by_the_peer_is_told_from_an_end,
+        a_foreign_peer_is_served,
+        a_post_wakes_a_sleeping_wait,
+        a_socket_moves_to_another_port_in_another_thread,
+        a_wait_without_end_sleeps,
+    );
 }
