@@ -282,6 +282,7 @@ limits_part! {
     send_queue_low_bytes: Size,
     overflow: OverflowName,
     recv_backlog_bytes_max: Size,
+    recv_backlog_total_bytes_max: Size,
     drain_within: Span,
     linger_within: Span,
     sessions_max: usize,

@@ -105,6 +105,8 @@ counters! {
     connect_failures_total,
     /// Connections that were given up after their last attempt.
     given_up_total,
+    /// Bytes that were received and that nobody has taken yet.
+    recv_backlog_bytes,
     /// Bytes shown to handlers.
     recv_bytes,
     /// Bytes taken by the kernel.

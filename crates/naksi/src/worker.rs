@@ -147,6 +147,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.ask_touched();
         self.desk.counters.turns.add(1);
+        self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
         self.desk.counters.mirror(&self.port.ledger());
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
     }
