@@ -18,6 +18,7 @@ use naksi_os::port::Port;
 use crate::client::Retry;
 use crate::desk::Due;
 use crate::dispatch::KIND_CONNECT;
+use crate::murmur::Subject;
 use crate::session::Factory;
 use crate::worker::Worker;
 
@@ -187,7 +188,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.desk.counters.connect_failures_total.add(1);
                 if !dialer.again(connection, self.desk.now) {
                     self.desk.counters.given_up_total.add(1);
-                    tracing::warn!(%remote, connection, %ended, "a connection was given up");
+                    self.desk.say(Subject::GivenUp, |suppressed| {
+                        tracing::warn!(%remote, connection, %ended, suppressed, "a connection was given up");
+                    });
                 }
             }
         }

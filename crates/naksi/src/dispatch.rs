@@ -13,6 +13,7 @@ use naksi_core::session::{Session, Verb};
 use naksi_os::port::{Port, Poster};
 
 use crate::mailbox::Message;
+use crate::murmur::Subject;
 use crate::session::{Arrival, Factory};
 use crate::stage::Stage;
 use crate::worker::{Entry, Worker};
@@ -113,7 +114,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // Whoever cannot be made ends nobody else.
         let Ok(user) = catch_unwind(AssertUnwindSafe(|| self.factory.make(&arrival))) else {
             self.desk.counters.handler_panics.add(1);
-            tracing::error!(%peer, "making a session panicked; the connection is closed");
+            self.desk.say(Subject::FactoryPanicked, |suppressed| {
+                tracing::error!(%peer, suppressed, "making a session panicked; the connection is closed");
+            });
             drop(self.port.release(socket));
             return self.forget(peer, dialled);
         };

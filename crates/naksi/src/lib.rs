@@ -35,6 +35,7 @@ mod connector;
 mod desk;
 mod dispatch;
 mod listener;
+mod murmur;
 pub mod worker;
 
 pub mod conn;

@@ -15,6 +15,7 @@ use naksi_os::port::Port;
 use crate::desk::Due;
 use crate::dispatch::{KIND_ACCEPT, KIND_CLOSE};
 use crate::mailbox::Message;
+use crate::murmur::Subject;
 use crate::session::Factory;
 use crate::worker::Worker;
 
@@ -71,7 +72,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
             Err(Ended::Aborted) if self.listeners[index].closing => {}
             Err(ended) if !more => self.pause_accept(index, ended),
-            Err(ended) => tracing::debug!(%ended, "a connection was lost before it was accepted"),
+            Err(ended) => self.desk.say(Subject::AcceptLost, |suppressed| {
+                tracing::debug!(%ended, suppressed, "a connection was lost before it was accepted");
+            }),
         }
         self.close_listener_when_idle(index);
     }
@@ -116,7 +119,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
             self.desk.counters.refused(why);
-            tracing::debug!(%peer, ?why, "refused at the door");
+            self.desk.say(Subject::Refused, |suppressed| {
+                tracing::debug!(%peer, ?why, suppressed, "refused at the door");
+            });
             return self.turn_away(socket);
         }
         let worker = self.hub.place(self.index);
@@ -150,7 +155,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return;
         }
         if pause == PAUSE_MIN {
-            tracing::warn!(%ended, "accepting pauses; connections wait in the system's queue");
+            self.desk.say(Subject::AcceptPaused, |suppressed| {
+                tracing::warn!(%ended, suppressed, "accepting pauses; connections wait in the system's queue");
+            });
         }
         self.desk.wheel.set(self.desk.now + pause, Due::Accept { listener: index as u32 });
     }

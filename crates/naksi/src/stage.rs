@@ -14,6 +14,7 @@ use naksi_core::reason::Reason;
 use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::group::Membership;
+use crate::murmur::Subject;
 use crate::session::Session;
 
 /// One session's user and everything that its callbacks may reach.
@@ -47,7 +48,9 @@ impl<S: Session> Stage<'_, S> {
             Err(panic) if planted!("27") => resume_unwind(panic),
             Err(_) => {
                 self.desk.counters.handler_panics.add(1);
-                tracing::error!(session = %self.id, "a callback panicked; its session ends");
+                self.desk.say(Subject::CallbackPanicked, |suppressed| {
+                    tracing::error!(session = %self.id, suppressed, "a callback panicked; its session ends");
+                });
                 outlet.end(Reason::HandlerPanic, Ending::Now);
                 otherwise
             }
@@ -92,7 +95,9 @@ impl<S: Session> Content for Stage<'_, S> {
         self.desk.counters.ended(reason);
         if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
             self.desk.counters.handler_panics.add(1);
-            tracing::error!(session = %self.id, "on_disconnected panicked");
+            self.desk.say(Subject::GoodbyePanicked, |suppressed| {
+                tracing::error!(session = %self.id, suppressed, "on_disconnected panicked");
+            });
         }
     }
 }

@@ -105,6 +105,8 @@ counters! {
     connect_failures_total,
     /// Connections that were given up after their last attempt.
     given_up_total,
+    /// Bytes that were received and that nobody has taken yet.
+    recv_backlog_bytes,
     /// Bytes shown to handlers.
     recv_bytes,
     /// Bytes taken by the kernel.
@@ -121,6 +123,8 @@ counters! {
     dropped,
     /// Callbacks that panicked.
     handler_panics,
+    /// Log lines that were suppressed because too many of their kind came in a second.
+    log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
     /// Turns of the worker's loop.

@@ -23,6 +23,7 @@ use crate::group::{LocalGroups, Membership};
 use crate::hub::Hub;
 use crate::listener::Listener;
 use crate::mailbox::Mailbox;
+use crate::murmur::Murmur;
 use crate::remote::Door;
 use crate::session::Factory;
 use crate::shutdown::Stopping;
@@ -91,6 +92,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             files: Files::default(),
             door,
             counters: Arc::clone(&hub.counters[index]),
+            murmur: Murmur::new(hub.limits.log_lines_per_second_max),
         };
         Self {
             index,
@@ -145,6 +147,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.ask_touched();
         self.desk.counters.turns.add(1);
+        self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
         self.desk.counters.mirror(&self.port.ledger());
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
     }

@@ -90,7 +90,12 @@ impl Session {
         if bytes.is_empty() {
             return;
         }
-        if self.buffer.len() + bytes.len() > cx.limits.recv_backlog_bytes_max {
+        let own_bytes = self.buffer.len() + bytes.len();
+        let all_bytes = cx.spares.kept_bytes() + bytes.len();
+        let too_many = own_bytes > cx.limits.recv_backlog_bytes_max;
+        // When all of them together keep too much, those who keep more than a cut frame go first.
+        let crowded = all_bytes > cx.limits.recv_backlog_total_bytes_max;
+        if too_many || crowded && own_bytes > cx.limits.frame_bytes_max {
             self.begin_ending(Reason::RecvBacklogFull, cx);
         } else {
             self.buffer.push(bytes, cx.spares);

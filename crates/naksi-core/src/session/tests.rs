@@ -300,6 +300,41 @@ fn over_the_high_mark_receiving_stops_and_nothing_is_lost() {
 }
 
 #[test]
+fn when_all_keep_too_much_the_one_who_keeps_more_than_a_frame_ends_and_a_cut_frame_has_room() {
+    let limits = Limits {
+        recv_backlog_bytes_max: 100_000,
+        recv_backlog_total_bytes_max: 150_000,
+        ..Limits::default()
+    };
+    let hoards = |spares: Spares| {
+        let mut hand = Hand::new(Framing::Raw, limits.clone());
+        hand.spares = spares;
+        for _ in 0..4 {
+            hand.bytes(&[1; 40_000]);
+        }
+        hand
+    };
+    let mut first = hoards(Spares::default());
+    let kept = first.spares.kept_bytes();
+    assert!(first.recv && first.shutdown.is_none() && kept > 80_000, "{kept}: within both limits");
+    // The second one shares the worker's count: there is no room for as much again.
+    let mut second = hoards(std::mem::take(&mut first.spares));
+    second.shuts_down();
+    second.recv_ends(Ended::Aborted);
+    let batch = second.send.take().expect("its echo");
+    second.done(Done::Send(batch, Err(Ended::Aborted)), false);
+    assert_eq!(second.closes(), Reason::RecvBacklogFull);
+    assert_eq!(second.spares.kept_bytes(), kept, "what it kept is let go");
+    // Somebody whose frame is cut is not the one to pay.
+    let mut third = Hand::new(Framing::Packets, limits.clone());
+    third.spares = std::mem::take(&mut second.spares);
+    third.limits.recv_backlog_total_bytes_max = kept;
+    third.bytes(&frame_of(1, &[7; 900])[..500]);
+    third.bytes(&frame_of(1, &[7; 900])[500..]);
+    assert_eq!(third.notes.events.last().map(String::as_str), Some("packet 1 900"));
+}
+
+#[test]
 fn a_fin_that_comes_while_paused_waits_for_what_was_kept_back() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     let data: Vec<u8> = (0..150_000_u32).map(|n| n as u8).collect();
