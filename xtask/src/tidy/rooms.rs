@@ -40,9 +40,14 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
     ("census.rs", "tests count handles; on Linux the file system tells their number"),
 ];
 
-/// Where `unsafe` may stand: the twin rooms, and the room of the port that serves where io_uring is refused.
-const ROOMS_OF_DANGER: [&str; 3] =
-    ["crates/naksi-os/src/linux/", "crates/naksi-os/src/windows/", "crates/naksi-os/src/epoll/"];
+/// Where `unsafe` may stand: the twin rooms, the room of the port that serves where io_uring is refused, and
+/// the trial that takes released memory away from a kernel.
+const ROOMS_OF_DANGER: [&str; 4] = [
+    "crates/naksi-os/src/linux/",
+    "crates/naksi-os/src/windows/",
+    "crates/naksi-os/src/epoll/",
+    "crates/naksi-os/tests/tripwire/",
+];
 
 /// What each crate may depend on inside the workspace. A straight line with one branch.
 const EDGES: &[(&str, &[&str])] = &[

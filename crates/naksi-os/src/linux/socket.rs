@@ -28,11 +28,16 @@ pub(crate) struct Descriptor {
     pub(crate) reset: bool,
     /// The receive that waits inside the port for a lease to come home.
     pub(crate) parked: Option<Key>,
+    /// The receive that brought bytes last and may have missed what came right behind them.
+    pub(crate) doubted: Option<Key>,
+    /// That receive was called back to be asked again.
+    pub(crate) recalled: bool,
 }
 
 impl Descriptor {
     pub(crate) fn new(owned: OwnedFd) -> Self {
-        Self { owned, ended_write: false, ended_both: false, reset: false, parked: None }
+        let (parked, doubted) = (None, None);
+        Self { owned, ended_write: false, ended_both: false, reset: false, parked, doubted, recalled: false }
     }
 
     pub(crate) fn owned(&self) -> &OwnedFd {

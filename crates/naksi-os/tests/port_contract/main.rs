@@ -6,8 +6,11 @@
 //! end.
 
 mod angler;
+mod early;
 mod others;
 mod real;
+#[cfg(target_os = "linux")]
+mod readiness;
 #[cfg(target_os = "linux")]
 mod refused;
 #[path = "../support/scale.rs"]
@@ -57,6 +60,14 @@ macro_rules! contract {
             a_small_ring_loses_nothing,
             a_wait_returns_at_most_what_was_asked_for,
         );
+        cases!(
+            early,
+            $waters,
+            a_send_that_is_cancelled_half_way_tells_what_was_taken,
+            what_came_before_the_receive_is_received_and_then_the_end,
+            a_quiet_socket_is_heard_beside_a_busy_one,
+            file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home,
+        );
     };
 }
 
@@ -67,12 +78,14 @@ macro_rules! contract_of_real_kernels {
             real,
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
+            a_reset_right_behind_bytes_is_heard,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
             a_socket_moves_to_another_port_in_another_thread,
             a_cancelled_accept_leaks_no_connection,
             ten_thousand_connections_leave_nothing_behind,
             a_wait_without_end_sleeps,
+            a_connect_under_way_is_cancelled_and_leaves_no_socket,
         );
         cases!(storm, $waters, a_close_with_everything_in_flight_completes_each_once);
         // A process of Windows has room for sixteen million handles: no test waits until they are gone.

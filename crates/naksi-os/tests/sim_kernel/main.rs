@@ -12,7 +12,7 @@ mod scale;
 use engine::{Engine, Shared};
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, PortOptions};
-use naksi_os::sim::fault::{FaultKind, FaultPlan};
+use naksi_os::sim::fault::{Dialect, FaultKind, FaultPlan};
 use naksi_os::sim::peer::Peer;
 use naksi_os::sim::world::{World, WorldOptions};
 use peers::{Client, Manner, Tally};
@@ -41,6 +41,7 @@ fn world_of(seed: u64, faults: FaultPlan) -> (World, PortOptions) {
         faults,
         socket_send_bytes: 1 << dice.between(4, 14),
         socket_recv_bytes: 1 << dice.between(4, 14),
+        dialect: Dialect::ALL[seed as usize % 2],
         descriptors_max: if dice.chance(8192) { dice.between(24, 32) as usize } else { 1 << 20 },
         ..WorldOptions::default()
     };
