@@ -25,6 +25,10 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "only on Linux can a container take the better port away, which a trial must be able to repeat",
     ),
     ("kernel.rs", "a completion port is made of raw calls; a ring has a library for them"),
+    (
+        "board.rs",
+        "half of the wishes make calls of their own on Windows; a ring has entries, which op.rs writes",
+    ),
     ("call.rs", "Windows has a call for each wish; a ring has one kind of entry for all, which op.rs writes"),
     (
         "accept.rs",

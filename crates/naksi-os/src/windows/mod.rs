@@ -1,14 +1,15 @@
 //! The I/O completion port room: one completion port per port, and nothing shared between two of them.
 //!
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the port, `op.rs` what one wish owns and
-//! what one result means, `call.rs` the call for each, `accept.rs` the chain of accepts, `socket.rs` and
-//! `file.rs` open things, `error.rs` translates numbers, `ext.rs` finds out what this system can do,
-//! `poster.rs` wakes a port from another thread. Besides, `kernel.rs` is the completion port itself,
-//! `parcel.rs` what a kernel is pointed at, `queue.rs` the completion queue of a group, and `extra.rs` what
-//! Winsock can do beyond the contract. `census.rs` counts handles for tests. This room knows
-//! no session.
+//! what one result means, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs` finds
+//! out what this system can do, `poster.rs` wakes a port from another thread. Without a twin are `board.rs`,
+//! which turns a wish into what flies, `call.rs`, the call for each, `accept.rs`, the chain of accepts,
+//! `kernel.rs`, the completion port itself, `parcel.rs`, what a kernel is pointed at, `queue.rs`, the completion
+//! queue of a group, `extra.rs`, what Winsock can do beyond the contract, and `census.rs`, which counts handles
+//! for tests. This room knows no session.
 
 mod accept;
+mod board;
 mod call;
 pub mod census;
 pub mod error;

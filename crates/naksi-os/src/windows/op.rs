@@ -140,9 +140,7 @@ impl Flight {
                 let sent = (code == 0 && count > 0).then_some(count);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), code, ours)))
             }
-            Wish::Shutdown { .. } => {
-                Done::Shutdown(if code == 0 { Ok(()) } else { error::shutdown(code, ours) })
-            }
+            Wish::Shutdown { .. } => Done::Shutdown(shut(code, ours)),
             Wish::Close => Done::Close,
             Wish::ReadAt { buffer, parcel, .. } => {
                 spent.push(parcel);
@@ -176,7 +174,7 @@ impl Flight {
             }
             Wish::Disconnect { parcel, .. } => {
                 spent.push(parcel);
-                Done::Shutdown(if code == 0 { Ok(()) } else { error::shutdown(code, ours) })
+                Done::Shutdown(shut(code, ours))
             }
             Wish::Message { buffer, mut parcel, .. } => {
                 // A message that was cut is told as a failure, with as much as fits.
@@ -206,6 +204,10 @@ fn connected(
         // The peer accepted and was gone again before we came to it.
         Err(error) => Err(error::connect(error.raw_os_error().unwrap_or(0), ours)),
     }
+}
+
+fn shut(code: i32, ours: bool) -> Result<(), Ended> {
+    if code == 0 { Ok(()) } else { error::shutdown(code, ours) }
 }
 
 /// No number is the peer's end, unless we ended the stream ourselves or a send had met a reset. A receive
