@@ -1,4 +1,4 @@
-//! Chores of the project, in the project's own language: `cargo xtask tidy | ci | windows-check`.
+//! Chores of the project, in the project's own language: `cargo xtask tidy | ci | windows | windows-check`.
 //!
 //! Every chore is a file of its own. This one only knows their names.
 
@@ -15,7 +15,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
-  windows-check   type-check the workspace for Windows, on Linux and without a linker";
+  windows-check   type-check the workspace for Windows, on Linux and without a linker
+  windows         check, lint and build for Windows, and run every test under Wine
+  windows-test …  some of them: the arguments are those of `cargo test`";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,13 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
         ["windows-check"] => windows::check(),
+        ["windows"] => windows::lane(),
+        ["windows-test", arguments @ ..] => windows::test_some(arguments),
+        // Not a chore: how cargo starts a program that was built for Windows.
+        ["wine", prefix, program, arguments @ ..] => match windows::run_program(prefix, program, arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

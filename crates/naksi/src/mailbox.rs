@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use naksi_core::content::Ending;
 use naksi_core::id::{SessionId, Token};
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_os::port::{Port, Poster};
 
@@ -99,7 +100,7 @@ impl<P: Port> Mailbox<P> {
     /// The worker heard the bell and looks in: what is put in from now on rings again.
     pub(crate) fn heard(&self) {
         // Reading the flag acquires what was pushed by whoever found it rung and so did not ring again.
-        self.rung.swap(false, Ordering::AcqRel);
+        self.rung.swap(planted!("39"), Ordering::AcqRel);
     }
 
     /// The oldest message.

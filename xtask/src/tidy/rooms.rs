@@ -19,16 +19,21 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "buffers.rs",
         "io_uring takes receive buffers from a ring that we fill; Windows is handed one per receive",
     ),
-    (
-        "reap.rs",
-        "multishot operations end early and empty pools park receives: only a ring needs that tended",
-    ),
     ("choice.rs", "Linux has two ports and picks one; Windows has one"),
     (
         "sandbox.rs",
         "only on Linux can a container take the better port away, which a trial must be able to repeat",
     ),
-    ("poster.rs", "a ring is woken by an event of its own; Windows has PostQueuedCompletionStatus for that"),
+    ("kernel.rs", "a completion port is made of raw calls; a ring has a library for them"),
+    ("call.rs", "Windows has a call for each wish; a ring has one kind of entry for all, which op.rs writes"),
+    (
+        "accept.rs",
+        "Windows accepts one client for each AcceptEx, so a chain of them is kept; a ring accepts on",
+    ),
+    ("parcel.rs", "an OVERLAPPED begins what a kernel is pointed at; a ring needs that for messages alone"),
+    ("queue.rs", "on Windows the completion queue of a group is a completion port; elsewhere it is ours"),
+    ("extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
+    ("census.rs", "tests count handles; on Linux the file system tells their number"),
 ];
 
 /// Where `unsafe` may stand: the twin rooms, the room of the port that serves where io_uring is refused, and

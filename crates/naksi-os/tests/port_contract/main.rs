@@ -6,12 +6,20 @@
 //! end.
 
 mod angler;
+mod early;
 mod others;
 mod real;
 #[cfg(target_os = "linux")]
+mod readiness;
+#[cfg(target_os = "linux")]
 mod refused;
+#[path = "../support/scale.rs"]
+mod scale;
 mod sim;
+mod storm;
 mod streams;
+#[cfg(windows)]
+mod winsock;
 
 /// Registers cases of one suite for one backend.
 macro_rules! cases {
@@ -52,6 +60,14 @@ macro_rules! contract {
             a_small_ring_loses_nothing,
             a_wait_returns_at_most_what_was_asked_for,
         );
+        cases!(
+            early,
+            $waters,
+            a_send_that_is_cancelled_half_way_tells_what_was_taken,
+            what_came_before_the_receive_is_received_and_then_the_end,
+            a_quiet_socket_is_heard_beside_a_busy_one,
+            file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home,
+        );
     };
 }
 
@@ -68,16 +84,20 @@ macro_rules! contract_of_real_kernels {
             a_socket_moves_to_another_port_in_another_thread,
             a_cancelled_accept_leaks_no_connection,
             ten_thousand_connections_leave_nothing_behind,
-            no_descriptor_left_is_told_and_accepting_goes_on_after_it,
             a_wait_without_end_sleeps,
+            a_connect_under_way_is_cancelled_and_leaves_no_socket,
         );
+        cases!(storm, $waters, a_close_with_everything_in_flight_completes_each_once);
+        // A process of Windows has room for sixteen million handles: no test waits until they are gone.
+        #[cfg(target_os = "linux")]
+        cases!(real, $waters, no_descriptor_left_is_told_and_accepting_goes_on_after_it);
     };
 }
 
 /// A backend by the type of its port and by how one is opened.
 macro_rules! waters {
     ($name:ident, $port:ty, $open:expr) => {
-        struct $name;
+        pub(crate) struct $name;
 
         impl crate::angler::Waters for $name {
             type Port = $port;
@@ -101,6 +121,14 @@ mod uring {
 
     waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
     contract_of_real_kernels!(Uring);
+}
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    contract_of_real_kernels!(Iocp);
 }
 
 #[cfg(target_os = "linux")]
