@@ -138,7 +138,8 @@ impl<P: Port> Race<P> {
         self.turn(Duration::ZERO);
         // At most a few sockets stay, so that a round is short: the oldest are ended, closed once they are idle.
         let spare = self.open.len().saturating_sub(6);
-        for socket in self.open[..spare].to_vec() {
+        let oldest: Vec<Handle> = self.open.iter().take(spare).copied().collect();
+        for socket in oldest {
             self.cast(Op::Shutdown { socket, how: ShutdownHow::Both });
             self.cast(Op::Close { handle: socket });
         }

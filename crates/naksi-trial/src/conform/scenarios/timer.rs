@@ -17,13 +17,19 @@ pub(super) const ALL: &[Scenario] = &[
         "timer",
         "normal",
         |s| {
-            let at = s.now() + SOON;
-            let timeout = s.cast("timeout", 0, Op::Timeout { at });
+            // A port that is early may be late enough once to look punctual; it is not twenty times.
+            let mut early = 0;
+            for _ in 0..20 {
+                let at = s.now() + Duration::from_millis(3);
+                let timeout = s.cast("", 0, Op::Timeout { at });
+                s.pull(timeout);
+                early += usize::from(s.now() < at);
+            }
+            let timeout = s.timeout(SOON);
             s.last(timeout);
-            let early = s.now() < at;
-            s.note(if early { "it was early" } else { "it was not early" });
+            s.note(format!("{early} were early"));
         },
-        &["timeout ok", "it was not early"],
+        &["timeout ok", "0 were early"],
     ),
     Scenario::new(
         "timer",
