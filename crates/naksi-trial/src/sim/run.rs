@@ -300,6 +300,7 @@ impl<'a> Run<'a> {
             let stats = crew.hub.stats();
             if ports > 0 {
                 assert_eq!((stats.live, stats.connected_total), (0, stats.disconnected_total), "law 8");
+                assert_eq!(stats.recv_backlog_bytes, 0, "law 9");
             }
             outcome.completions += stats.completions;
             outcome.starved += stats.starved_total;
