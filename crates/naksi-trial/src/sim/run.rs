@@ -270,6 +270,7 @@ impl<'a> Run<'a> {
             return 0;
         }
         self.stormy = false;
+        self.errands.calm_down();
         self.crews[0].stalled = None;
         if self.setting.stop == Stop::DrainInStorm {
             // Accepts are on their way while the listener closes.
