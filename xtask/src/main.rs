@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod mutants;
 mod root;
 mod tidy;
 mod windows;
@@ -15,6 +16,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
+  mutants         plant every known bug and see the simulation catch it; --smoke tries three
   windows-check   type-check the workspace for Windows, on Linux and without a linker
   windows         check, lint and build for Windows, and run every test under Wine
   windows-test …  some of them: the arguments are those of `cargo test`";
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["mutants"] => mutants::run(),
+        ["mutants", "--smoke"] => mutants::smoke(),
         ["windows-check"] => windows::check(),
         ["windows"] => windows::lane(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),

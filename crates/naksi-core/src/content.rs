@@ -26,7 +26,7 @@ pub trait Content {
     fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
     /// The peer has said its end and nothing more will be queued: what is still held back for this session
     /// elsewhere is queued now or never.
-    fn on_last_call(&mut self, _: Outlet<'_>) {}
+    fn on_last_call(&mut self, _outlet: Outlet<'_>) {}
 
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
     fn on_disconnected(&mut self, reason: Reason);
