@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod fuzz;
+mod loom;
+mod miri;
 mod root;
 mod tidy;
 mod windows;
@@ -15,6 +18,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
+  fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage
+  loom            what threads share, in every order of the threads
+  miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
   windows         check, lint and build for Windows, and run every test under Wine
   windows-test …  some of them: the arguments are those of `cargo test`";
@@ -24,6 +30,10 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["fuzz", "--secs", seconds] => fuzz::run(seconds),
+        ["fuzz"] => fuzz::run("60"),
+        ["loom"] => loom::run(),
+        ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),
         ["windows"] => windows::lane(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),
