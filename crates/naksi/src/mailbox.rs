@@ -6,9 +6,7 @@
 
 use bytes::Bytes;
 use core::net::SocketAddr;
-use crossbeam_queue::SegQueue;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use naksi_core::content::Ending;
@@ -16,6 +14,8 @@ use naksi_core::id::{SessionId, Token};
 use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_os::port::{Port, Poster};
+
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// Messages that a mailbox holds at most before senders are refused.
 const ENTRIES_MAX: usize = 65_536;

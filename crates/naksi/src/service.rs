@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use std::fmt;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use naksi_os::port::PortError;
 use crate::config::{Error, Result};
 use crate::remote::{Door, Remote};
 use crate::stats::Stats;
+use crate::sync::{Condvar, Mutex};
 
 /// After the time to drain, workers have this long to cut what is left and to come home.
 const HOME_WITHIN: Duration = Duration::from_millis(2_500);
@@ -182,9 +183,14 @@ impl Signals {
                 }
             })
             .map_err(|error| Error::System(format!("no handler for signals: {error}")))?;
-            Ok(Signals { count: Mutex::new(0), changed: Condvar::new() })
+            Ok(Signals::unseen())
         });
         watched.as_ref().map_err(Clone::clone)
+    }
+
+    /// None has come yet.
+    pub(crate) fn unseen() -> Self {
+        Self { count: Mutex::new(0), changed: Condvar::new() }
     }
 
     /// Whether one has come.
@@ -199,7 +205,7 @@ impl Signals {
         *waited.unwrap_or_else(PoisonError::into_inner).0 > 0
     }
 
-    fn came(&self) {
+    pub(crate) fn came(&self) {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         *count += 1;
         if *count > 1 {
