@@ -5,15 +5,27 @@
 //! `file.rs` open things, `error.rs` translates numbers, `ext.rs` finds out what this system can do,
 //! `poster.rs` wakes a port from another thread. `kernel.rs` is the completion port itself. This room knows
 //! no session.
+//!
+//! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,
+//! `event.rs`, `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`, and
+//! `clock.rs` reads a thread's processor time.
 
 mod accept;
 mod call;
+pub mod clock;
+pub mod completion_port;
 pub mod error;
+pub mod event;
 mod ext;
 mod file;
+mod flight;
 mod kernel;
+pub mod message;
 mod op;
+pub mod overlapped;
 pub mod port;
 mod poster;
 mod reap;
+pub mod routine;
+pub mod select;
 mod socket;
