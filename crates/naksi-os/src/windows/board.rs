@@ -6,7 +6,9 @@
 
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
+use std::net::SocketAddr;
 use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Networking::WinSock::WSAEMSGSIZE;
 
 use super::accept::Accepting;
 use super::kernel::{self, Answer};
@@ -91,7 +93,7 @@ impl Port {
                 Wish::RecvFrom { socket, buffer, parcel: self.parcel() }
             }
             Op::SendTo { socket, remote, bytes } => {
-                early = self.associate(socket);
+                early = too_long(&bytes, remote).or_else(|| self.associate(socket));
                 let mut parcel = self.parcel();
                 parcel.set_remote(remote);
                 Wish::SendTo { socket, bytes, parcel }
@@ -161,4 +163,12 @@ impl Port {
     pub(super) fn parcel(&mut self) -> Parcel {
         self.spent.pop().unwrap_or_else(Parcel::new)
     }
+}
+
+/// A datagram that no network carries is asked of nobody: what comes back for it is not the same everywhere.
+fn too_long(bytes: &[u8], remote: SocketAddr) -> Option<Answer> {
+    const UDP_HEADER: usize = 8;
+    const IPV4_HEADER: usize = 20;
+    let headers = if remote.is_ipv4() { UDP_HEADER + IPV4_HEADER } else { UDP_HEADER };
+    (bytes.len() + headers > usize::from(u16::MAX)).then_some(Answer::failed(WSAEMSGSIZE))
 }

@@ -18,6 +18,7 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 
+use super::error;
 use super::ext::Extensions;
 use super::extra;
 use super::kernel::last_error;
@@ -38,12 +39,20 @@ pub(super) fn start(flight: &mut Flight, key: Key, extensions: &Extensions) -> R
     let raw = flight.raw;
     let parcel = flight.parcel().expect("only wishes that the kernel carries out are started");
     parcel.address(key, 0);
-    match &flight.wish {
+    let started = match &flight.wish {
         Wish::Connect { .. } => connect(&mut flight.wish, extensions),
         Wish::Recv { .. } | Wish::Send { .. } => stream(&mut flight.wish, raw),
         Wish::RecvFrom { .. } | Wish::SendTo { .. } => datagram(&mut flight.wish, raw),
         Wish::ReadAt { .. } | Wish::WriteAt { .. } => file(&mut flight.wish, raw),
         _ => extra::start(&mut flight.wish, raw, extensions),
+    };
+    match started {
+        // More than fits is a warning to the kernel, and a failure to Winsock: it is told here, and once more
+        // in a packet. The packet is what counts.
+        Err(code) if error::is_cut(code) && flight.parcel().is_some_and(|parcel| parcel.is_done_with_a_warning()) => {
+            Ok(())
+        }
+        started => started,
     }
 }
 

@@ -153,7 +153,7 @@ impl Flight {
             }
             Wish::WriteAt { bytes, parcel, .. } => {
                 spent.push(parcel);
-                Done::WriteAt(bytes, other())
+                Done::WriteAt(bytes, if code == 0 { Ok(count) } else { Err(error::write_at(code, ours)) })
             }
             Wish::Sync { .. } => Done::Sync(other().map(drop)),
             Wish::RecvFrom { buffer, parcel, .. } => {

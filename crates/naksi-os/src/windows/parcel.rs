@@ -96,6 +96,17 @@ impl Parcel {
         self.0.as_ptr().cast()
     }
 
+    /// Whether a call that has failed was a completed operation all the same: its status is a warning, and for
+    /// those the packet comes as it does for a success.
+    pub(super) fn is_done_with_a_warning(&self) -> bool {
+        const SEVERITY: usize = 0xC000_0000;
+        const WARNING: usize = 0x8000_0000;
+        // SAFETY: the call has returned; a kernel that has completed the operation writes there no more, and one
+        // that has refused it never did.
+        let status = unsafe { (&raw const (*self.overlapped()).Internal).read_volatile() };
+        status & SEVERITY == WARNING
+    }
+
     /// Says where in the file.
     pub(super) fn set_offset(&mut self, offset: u64) {
         let (low, high) = offset_halves(offset);
