@@ -104,7 +104,7 @@ impl MessageQueue {
     ///
     /// # Errors
     /// The system fails.
-    pub fn next(&mut self) -> io::Result<Message> {
+    pub fn take(&mut self) -> io::Result<Message> {
         loop {
             // SAFETY: a MSG is plain numbers and pointers, for which zero is a value.
             let mut message: MSG = unsafe { std::mem::zeroed() };
