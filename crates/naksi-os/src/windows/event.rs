@@ -13,11 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::HANDLE;
-use windows_sys::Win32::Networking::WinSock::{
-    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, WSA_MAXIMUM_WAIT_EVENTS, WSA_WAIT_EVENT_0, WSA_WAIT_FAILED,
+use windows_sys::Win32::Networking::WinSock::{WSAEVENT, FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, WSA_MAXIMUM_WAIT_EVENTS, WSA_WAIT_EVENT_0, WSA_WAIT_FAILED,
     WSACloseEvent, WSACreateEvent, WSAEnumNetworkEvents, WSAEventSelect, WSANETWORKEVENTS, WSAResetEvent,
-    WSASetEvent, WSAWaitForMultipleEvents,
-};
+    WSASetEvent, WSAWaitForMultipleEvents};
 
 use super::flight::{last_error, milliseconds, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
@@ -33,13 +31,9 @@ pub struct Event {
     tally: Tally,
 }
 
+/// The handle as Winsock declares it: a number, so every thread may use it.
 #[derive(Debug)]
-struct Object(HANDLE);
-
-// SAFETY: an event handle belongs to the process; every call on it may be made by any thread.
-unsafe impl Send for Object {}
-// SAFETY: as above.
-unsafe impl Sync for Object {}
+struct Object(WSAEVENT);
 
 impl Drop for Object {
     fn drop(&mut self) {
@@ -57,7 +51,7 @@ impl Event {
         tally.call();
         // SAFETY: WSACreateEvent takes nothing.
         let handle = unsafe { WSACreateEvent() };
-        if handle.is_null() {
+        if handle == 0 {
             return Err(last_error());
         }
         Ok(Self { object: Arc::new(Object(handle)), tally: tally.clone() })
@@ -70,7 +64,7 @@ impl Event {
     pub fn set(&self) -> io::Result<()> {
         self.tally.call();
         // SAFETY: the handle is open for as long as this object lives.
-        succeeded(unsafe { WSASetEvent(self.raw()) })
+        succeeded(unsafe { WSASetEvent(self.object.0) })
     }
 
     /// Takes it back (WSAResetEvent).
@@ -80,11 +74,12 @@ impl Event {
     pub fn reset(&self) -> io::Result<()> {
         self.tally.call();
         // SAFETY: the handle is open for as long as this object lives.
-        succeeded(unsafe { WSAResetEvent(self.raw()) })
+        succeeded(unsafe { WSAResetEvent(self.object.0) })
     }
 
+    /// The same handle as the waiting functions declare it.
     pub(super) fn raw(&self) -> HANDLE {
-        self.object.0
+        self.object.0 as HANDLE
     }
 }
 
@@ -95,7 +90,7 @@ impl Event {
 pub fn event_select(socket: &impl AsSocket, event: &Event, interest: NetworkEvents) -> io::Result<()> {
     event.tally.call();
     // SAFETY: socket and event are open while the call lasts; it touches no memory of ours.
-    let result = unsafe { WSAEventSelect(raw_socket(socket), event.raw(), network_bits(interest)) };
+    let result = unsafe { WSAEventSelect(raw_socket(socket), event.object.0, network_bits(interest)) };
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }
 
@@ -107,7 +102,7 @@ pub fn enumerate_network_events(socket: &impl AsSocket, event: &Event) -> io::Re
     let mut found = WSANETWORKEVENTS { lNetworkEvents: 0, iErrorCode: [0; 10] };
     event.tally.call();
     // SAFETY: socket and event are open, and one WSANETWORKEVENTS lives until the call returns.
-    let result = unsafe { WSAEnumNetworkEvents(raw_socket(socket), event.raw(), &raw mut found) };
+    let result = unsafe { WSAEnumNetworkEvents(raw_socket(socket), event.object.0, &raw mut found) };
     if result != 0 {
         return Err(last_error());
     }
