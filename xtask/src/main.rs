@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod mutants;
 mod fuzz;
 mod loom;
 mod miri;
@@ -18,6 +19,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
+  mutants         plant every known bug and see the simulation catch it; --smoke tries three
   fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage
   loom            what threads share, in every order of the threads
   miri            the core's tests under Miri, where it is installed
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["mutants"] => mutants::run(),
+        ["mutants", "--smoke"] => mutants::smoke(),
         ["fuzz", "--secs", seconds] => fuzz::run(seconds),
         ["fuzz"] => fuzz::run("60"),
         ["loom"] => loom::run(),

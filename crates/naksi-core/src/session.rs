@@ -21,6 +21,7 @@ use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::op::{Op, ShutdownHow};
+use crate::planted;
 use crate::reason::Reason;
 use crate::recv_buffer::RecvBuffer;
 use crate::send_queue::SendQueue;
@@ -308,7 +309,7 @@ impl Session {
         if self.control {
             return None;
         }
-        if self.in_flight() {
+        if self.in_flight() && !(planted!("09") && self.told) {
             if !self.cut {
                 self.cut = true;
                 self.control = true;
@@ -363,6 +364,7 @@ impl Session {
             Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
+            Err(Ended::Failed(_)) if planted!("30") => self.receiving = Receiving::Running,
             Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
         }
     }
@@ -403,8 +405,12 @@ impl Session {
 
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
+            content.on_last_call(self.voice.outlet(true, cx));
+        }
         if let Some((reason, ending)) = self.voice.wish.take() {
             match ending {
+                Ending::Flush if planted!("12") => self.begin_ending(reason, cx),
                 Ending::Flush => self.begin_draining(reason, cx),
                 Ending::Now => self.begin_ending(reason, cx),
             }
@@ -421,8 +427,8 @@ impl Session {
             self.state = State::Ending(reason);
         }
         if let State::Ending(reason) = self.state
-            && !self.in_flight()
-            && !self.told
+            && (!self.in_flight() || planted!("09"))
+            && (!self.told || planted!("29"))
         {
             self.told = true;
             content.on_disconnected(reason);

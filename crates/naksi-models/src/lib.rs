@@ -16,8 +16,12 @@ pub mod event_select;
 pub mod overlapped_event;
 pub mod overlapped_routine;
 pub mod completion_port;
+pub mod load;
 
 pub use site::{Guest, Site, Watch};
+
+/// Whether this runs under Wine, whose figures say nothing about the speed of Windows.
+pub use naksi_os::completion_port::is_wine;
 
 use std::io;
 use std::net::TcpListener;

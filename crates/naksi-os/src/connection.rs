@@ -74,6 +74,13 @@ impl<S> Connection<S> {
         self.clear();
     }
 
+    /// Fills the buffer with bytes to be sent, for a connection that begins the talk.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.forget_received();
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.filled = bytes.len();
+    }
+
     /// Receives what is there, for a socket that does not block. Only after everything was sent back.
     ///
     /// # Errors

@@ -65,7 +65,8 @@ pub trait Port {
     /// Takes an idle socket out of this port, to be adopted by another one.
     ///
     /// # Errors
-    /// The handle is stale or an operation is in flight on it.
+    /// The handle is stale, an operation is in flight on it, or the socket is in the port's own table
+    /// ([`PortOptions::direct_descriptors`]) and can only be closed.
     fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal>;
 
     /// Takes a socket over from another port of the same backend.
@@ -132,6 +133,13 @@ pub struct PortOptions {
     pub lease_bytes: usize,
     /// Most completions that one wait returns.
     pub catch_max: usize,
+    /// Keeps accepted sockets in a table of the port's own with so many entries, where they do not count
+    /// against the descriptor limit of the process (io_uring's direct descriptors; other backends have no
+    /// such table and ignore it). The table itself may be as large as that limit, and every port has one.
+    ///
+    /// A socket in it cannot be released. When all entries are taken, accepting ends with
+    /// `DescriptorsExhausted` as it does when the process has no descriptor left, and no connection is lost.
+    pub direct_descriptors: Option<u32>,
 }
 
 impl Default for PortOptions {
@@ -142,8 +150,22 @@ impl Default for PortOptions {
             lease_count: 256,
             lease_bytes: 32 * 1024,
             catch_max: 256,
+            direct_descriptors: None,
         }
     }
+}
+
+/// Whether several listeners of this process share one address (`SO_REUSEPORT`); the system then deals
+/// connections out among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// The address is for this listener alone.
+    #[default]
+    Alone,
+    /// The first of several: an address that is in use is refused, and others may join.
+    Open,
+    /// One of the others: joins listeners that were opened for it.
+    Join,
 }
 
 /// How to open a listener.
@@ -157,11 +179,19 @@ pub struct ListenOptions {
     pub kernel_send_bytes: Option<u32>,
     /// The kernel's receive buffer of every accepted socket, in bytes; `None` leaves the system's choice.
     pub kernel_recv_bytes: Option<u32>,
+    /// Whether others listen on the same address.
+    pub share: Share,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096, no_delay: true, kernel_send_bytes: None, kernel_recv_bytes: None }
+        Self {
+            backlog: 4096,
+            no_delay: true,
+            kernel_send_bytes: None,
+            kernel_recv_bytes: None,
+            share: Share::Alone,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use naksi_core::content::{Ending, Outlet};
 use naksi_core::frame;
 use naksi_core::id::SessionId;
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::send_queue::Sent;
 use naksi_core::tick::Tick;
@@ -117,6 +118,9 @@ impl Conn<'_> {
 
     /// Takes a timer back. Returns whether it had not fired yet.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
+        if planted!("42") {
+            return true;
+        }
         self.desk.wheel.cancel(key).is_some()
     }
 
@@ -220,7 +224,7 @@ impl Conn<'_> {
 
     /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
-        if !self.memberships.is_empty() {
+        if !self.memberships.is_empty() && !planted!("40") {
             self.desk.groups.catch_up(self.memberships, &mut self.outlet);
         }
     }

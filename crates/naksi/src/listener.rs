@@ -9,6 +9,7 @@ use naksi_core::completion::{Accepted, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
+use naksi_core::planted;
 use naksi_os::port::Port;
 
 use crate::desk::Due;
@@ -82,7 +83,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.closing = true;
-        if listener.accepting {
+        if listener.accepting && !planted!("07") {
             self.port.cancel(accept_token(index));
         }
         self.close_listener_when_idle(index);
@@ -111,6 +112,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn take_in(&mut self, accepted: Accepted) {
         let Accepted { socket, peer } = accepted;
         if self.stopping.is_some() {
+            if planted!("04") {
+                return;
+            }
             return self.turn_away(socket);
         }
         if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
@@ -144,6 +148,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let pause = listener.pause;
         listener.pause = (pause * 2).min(PAUSE_MAX);
         self.desk.counters.accept_pauses_total.add(1);
+        if planted!("19") {
+            return self.register_accept(index);
+        }
+        if planted!("35") {
+            return;
+        }
         if pause == PAUSE_MIN {
             self.desk.say(Subject::AcceptPaused, |suppressed| {
                 tracing::warn!(%ended, suppressed, "accepting pauses; connections wait in the system's queue");

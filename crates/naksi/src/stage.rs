@@ -3,11 +3,12 @@
 //! A panic in a callback ends its session and is counted; the worker goes on. Nothing here knows a port.
 
 use core::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use naksi_core::content::{Content, Ending, Outlet};
 use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 
 use crate::conn::Conn;
@@ -44,6 +45,7 @@ impl<S: Session> Stage<'_, S> {
         // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
         match catch_unwind(AssertUnwindSafe(|| run(self.user, &mut conn))) {
             Ok(result) => result,
+            Err(panic) if planted!("27") => resume_unwind(panic),
             Err(_) => {
                 self.desk.counters.handler_panics.add(1);
                 self.desk.say(Subject::CallbackPanicked, |suppressed| {
@@ -79,6 +81,13 @@ impl<S: Session> Content for Stage<'_, S> {
     fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize) {
         self.desk.counters.sent_bytes.add(bytes as u64);
         self.play(outlet, (), |user, conn| user.on_sent(conn, bytes));
+    }
+
+    fn on_last_call(&mut self, mut outlet: Outlet<'_>) {
+        // What this turn's broadcasts hold for it would come too late: the session begins to drain.
+        if !planted!("41") {
+            self.desk.groups.catch_up(self.memberships, &mut outlet);
+        }
     }
 
     fn on_disconnected(&mut self, reason: Reason) {

@@ -320,6 +320,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 }
 
+impl<P: Port, F: Factory> Drop for Worker<P, F> {
+    fn drop(&mut self) {
+        self.hub.mailboxes[self.index].close();
+    }
+}
+
 impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Worker({}, {} sessions", self.index, self.sessions.len())?;

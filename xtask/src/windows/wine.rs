@@ -37,26 +37,44 @@ const AS_WINDOWS_10: &str = "\n[Software\\\\Wine] 1\n\"Version\"=\"win10\"\n";
 const NO_DEBUGGER: &str = "\n[Software\\\\Microsoft\\\\Windows NT\\\\CurrentVersion\\\\AeDebug] 1\n\
     \"Auto\"=\"0\"\n\"Debugger\"=\"false\"\n";
 
-/// The prefix, made if it is not there, with its server running.
-pub(super) fn up() -> Result<PathBuf> {
-    let prefix = prefix();
-    if !prefix.is_dir() {
-        make(&prefix)?;
+/// A prefix that is ready for programs.
+pub(super) struct Wine {
+    prefix: PathBuf,
+}
+
+impl Wine {
+    /// The lane's prefix, made if it is not there.
+    pub(super) fn provide() -> Result<Self> {
+        let prefix = home().join(format!("wine-{RECIPE}"));
+        if !prefix.is_dir() {
+            make(&prefix)?;
+        }
+        Ok(Self { prefix })
     }
-    let mut server = quiet("wineserver", &prefix);
-    // Ends with 0 if it was started, with 2 if it was running: then its services run too.
-    if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
-        boot(&prefix, &[])?;
+
+    /// What `run_program` is told.
+    pub(super) fn prefix(&self) -> &Path {
+        &self.prefix
     }
-    Ok(prefix)
+
+    /// A program, to be started with a server and services that run already: they would hold on to its pipes.
+    pub(super) fn command(&self, program: &Path) -> Result<Command> {
+        // Ends with 0 if it was started, with 2 if it was running: then its services run too.
+        let mut server = quiet("wineserver", &self.prefix);
+        if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
+            boot(&self.prefix, &[])?;
+        }
+        let mut wine = Command::new("wine");
+        environment(&mut wine, &self.prefix);
+        wine.arg(program).stdin(Stdio::null());
+        Ok(wine)
+    }
 }
 
 /// Cargo's runner: one program under Wine, bounded in time, with its own exit code.
 pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
-    let mut wine = Command::new("wine");
-    environment(&mut wine, Path::new(prefix));
-    wine.arg(program).args(arguments).stdin(Stdio::null());
-    let mut child = wine.spawn().context("cannot run wine")?;
+    let wine = Wine { prefix: PathBuf::from(prefix) };
+    let mut child = wine.command(Path::new(program))?.args(arguments).spawn().context("cannot run wine")?;
     let until = Instant::now() + PROGRAM_SPAN_MAX;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -70,10 +88,6 @@ pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Re
         }
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn prefix() -> PathBuf {
-    home().join(format!("wine-{RECIPE}"))
 }
 
 /// Makes a prefix beside its place and renames it when it is whole.

@@ -17,6 +17,8 @@ struct Notes {
     end: Option<Ending>,
     disconnected: u32,
     mute: bool,
+    /// What others hold back for this session until the end of the turn.
+    held_back: Vec<u8>,
 }
 
 impl Content for Notes {
@@ -46,6 +48,10 @@ impl Content for Notes {
 
     fn on_sent(&mut self, _: Outlet<'_>, _: usize) {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+    }
+
+    fn on_last_call(&mut self, mut outlet: Outlet<'_>) {
+        outlet.send(&std::mem::take(&mut self.held_back));
     }
 
     fn on_disconnected(&mut self, reason: Reason) {
@@ -162,6 +168,16 @@ fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = frame::header(id, body.len()).expect("a short body").to_vec();
     bytes.extend_from_slice(body);
     bytes
+}
+
+#[test]
+fn what_a_room_held_back_is_sent_before_the_goodbye_that_the_peers_end_brings() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.notes.held_back = b"from the room".to_vec();
+    hand.recv_ends(Ended::Closed);
+    hand.sends(usize::MAX);
+    assert_eq!(hand.sent, b"from the room");
+    assert!(hand.closing && hand.notes.disconnected == 1);
 }
 
 #[test]

@@ -82,9 +82,9 @@ impl<S> Associated<S> {
         self.key
     }
 
-    /// Empties the buffer of a connection whose bytes are used up.
-    pub fn forget_received(&mut self) {
-        self.connection.forget_received();
+    /// The connection, to be filled before an operation has it.
+    pub fn connection_mut(&mut self) -> &mut Connection<S> {
+        &mut self.connection
     }
 
     /// The connection, while no operation has it.

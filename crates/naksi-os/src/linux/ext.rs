@@ -37,8 +37,10 @@ const ALLOWED: &[u8] = &[
     opcode::PollAdd::CODE,
     opcode::AsyncCancel::CODE,
 ];
-/// `IORING_UNREGISTER_PBUF_RING` of `io_uring_register(2)`: the only registration after the start.
+/// `IORING_UNREGISTER_PBUF_RING` of `io_uring_register(2)`: the only registration after the start …
 const UNREGISTER_BUFFER_RING: u8 = 23;
+/// … apart from `IORING_UNREGISTER_FILES`, where the ring has a table of descriptors.
+const UNREGISTER_FILES: u8 = 3;
 
 /// Operations that a port can do without; a wish for one that is missing is refused as unsupported.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,10 @@ pub(super) fn open(options: &PortOptions) -> Result<(IoUring, Features), PortErr
         let text = format!("io_uring of kernel {} is too old: Naksi needs Linux 6.0", kernel_release());
         return Err(PortError { text, code: libc::ENOSYS });
     }
-    restrict(&ring);
+    if let Some(entries) = options.direct_descriptors {
+        ring.submitter().register_files_sparse(entries).map_err(|error| no_table(entries, &error))?;
+    }
+    restrict(&ring, options.direct_descriptors.is_some());
     Ok((ring, features))
 }
 
@@ -84,12 +89,32 @@ pub(super) fn enable(ring: &IoUring) -> Result<(), PortError> {
 }
 
 /// Restricts the ring to what a port asks for. A kernel that cannot do that still serves.
-fn restrict(ring: &IoUring) {
+fn restrict(ring: &IoUring, direct: bool) {
     let mut restrictions: Vec<Restriction> = ALLOWED.iter().map(|code| Restriction::sqe_op(*code)).collect();
-    restrictions.push(Restriction::sqe_flags_allowed(Flags::BUFFER_SELECT.bits()));
     restrictions.push(Restriction::register_op(UNREGISTER_BUFFER_RING));
+    let mut flags = Flags::BUFFER_SELECT;
+    if direct {
+        flags |= Flags::FIXED_FILE;
+        restrictions.push(Restriction::register_op(UNREGISTER_FILES));
+    }
+    restrictions.push(Restriction::sqe_flags_allowed(flags.bits()));
     if let Err(error) = ring.submitter().register_restrictions(&mut restrictions) {
         tracing::warn!(%error, "the ring is not restricted to the operations that Naksi uses");
+    }
+}
+
+/// One line for a table of direct descriptors that the kernel refuses.
+fn no_table(entries: u32, error: &io::Error) -> PortError {
+    match error.raw_os_error() {
+        // Not EMFILE, which says that the process has no descriptor left.
+        Some(libc::EMFILE) => PortError {
+            text: format!(
+                "a table of {entries} direct descriptors is larger than the descriptor limit of the process allows: \
+                 use more workers with smaller tables"
+            ),
+            code: libc::EINVAL,
+        },
+        _ => refusal(&format!("no table of {entries} direct descriptors"), error),
     }
 }
 
@@ -251,6 +276,29 @@ mod tests {
         ring.submit_and_wait(1).expect("the kernel answers");
         let answer = ring.completion().next().expect("one operation, one completion");
         assert_eq!(answer.result(), -libc::EACCES, "only a restriction refuses with EACCES as root");
+    }
+
+    #[test]
+    fn a_ring_takes_numbers_of_its_own_table_only_if_it_was_asked_for_one() {
+        for (direct, expected) in [(None, -libc::EACCES), (Some(4), -libc::EBADF)] {
+            let sizes = PortOptions { submission_entries: 8, completion_entries: 16, ..PortOptions::default() };
+            let options = PortOptions { direct_descriptors: direct, ..sizes };
+            let (mut ring, _) = open(&options).expect("a ring");
+            enable(&ring).expect("the ring starts");
+            let shutdown = opcode::Shutdown::new(io_uring::types::Fixed(0), libc::SHUT_WR).build();
+            // SAFETY: law 2: a shutdown points to nothing.
+            unsafe { ring.submission().push(&shutdown) }.expect("the queue is empty");
+            ring.submit_and_wait(1).expect("the kernel answers");
+            let answer = ring.completion().next().expect("one operation, one completion");
+            assert_eq!(answer.result(), expected, "{direct:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_too_large_is_explained() {
+        let options = PortOptions { direct_descriptors: Some(1 << 30), ..PortOptions::default() };
+        let error = open(&options).map(drop).expect_err("no process may have so many");
+        assert!(error.text.contains("use more workers with smaller tables"), "{error}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the ring, `op.rs` turns one wish into one submission entry and one
 //! result into one answer, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs`
 //! finds out what this kernel can do. Some files have no twin on Windows by nature: `choice.rs`, which
-//! serves with `epoll/` where io_uring is refused, `sandbox.rs`, which refuses it for trials, `buffers.rs`, the ring of
-//! receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
+//! serves with `epoll/` where io_uring is refused, `sandbox.rs`, which refuses it for trials, `direct.rs`,
+//! sockets in a table of the ring's own, `buffers.rs`, the ring of receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
 //!
 //! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,
@@ -15,6 +15,7 @@ mod buffers;
 pub mod choice;
 pub mod clock;
 pub mod completion_port;
+mod direct;
 pub(crate) mod error;
 pub mod event;
 pub(crate) mod ext;

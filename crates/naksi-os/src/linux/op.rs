@@ -11,13 +11,13 @@
 use std::mem;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
 use bytes::Bytes;
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{Fd, FsyncFlags, Timespec};
+use io_uring::types::{DestinationSlot, Fd, Fixed, FsyncFlags, Timespec};
 use io_uring::opcode;
 use naksi_core::batch::SendBatch;
 use naksi_core::completion::{Connected, Datagram, Done};
@@ -26,9 +26,11 @@ use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::socket::{self, Descriptor};
+use super::direct::AcceptMany;
+use super::socket::{self, Aim, Descriptor, Place};
 use super::{buffers, error};
 use crate::handles::{HandleKind, HandleTable, Lane};
+use crate::in_flight::Key;
 
 /// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
 pub(crate) const PIECES_MAX: usize = 64;
@@ -41,8 +43,8 @@ const RECV_MULTISHOT: u16 = 1 << 1;
 /// One operation in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
-    /// The descriptor it is aimed at; the handle stays open for as long as this flies (law 2).
-    pub(super) descriptor: RawFd,
+    /// The open file it is aimed at; the handle stays open for as long as this flies (law 2).
+    pub(super) aim: Aim,
     /// Somebody wished that it ends.
     pub(super) cancelled: bool,
     pub(super) wish: Wish,
@@ -52,11 +54,15 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(super) enum Wish {
     Accept { listener: Handle },
+    /// An accept into the ring's own table: it is with the kernel as several of the next kind.
+    AcceptMany(AcceptMany),
+    /// One socket for the accept with this key; its slot in the table is set aside.
+    AcceptOne { many: Key, parcel: Parcel },
     Connect { socket: Option<OwnedFd>, parcel: Parcel },
     Recv { socket: Handle },
     Send { socket: Handle, batch: SendBatch, parcel: Option<Parcel> },
     Shutdown { socket: Handle, how: ShutdownHow },
-    Close { descriptor: OwnedFd },
+    Close { place: Place },
     ReadAt { file: Handle, offset: u64, buffer: Vec<u8> },
     WriteAt { file: Handle, offset: u64, bytes: Vec<u8> },
     Sync { file: Handle },
@@ -68,10 +74,20 @@ pub(super) enum Wish {
 impl Flight {
     /// The submission entry. Called once the flight is where it stays; `first` says that it is not re-armed.
     pub(super) fn entry(&mut self, first: bool) -> Entry {
-        let fd = Fd(self.descriptor);
+        // The crate's two kinds of number differ in a flag alone.
+        let (fd, fixed) = match self.aim {
+            Aim::Process(raw) => (Fd(raw), Flags::empty()),
+            Aim::Ring(index) => (Fd(index as i32), Flags::FIXED_FILE),
+        };
         let send_flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        match &mut self.wish {
+        let entry = match &mut self.wish {
             Wish::Accept { .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+            Wish::AcceptMany(_) => unreachable!("the kernel sees an accept of many as its single ones"),
+            Wish::AcceptOne { parcel, .. } => {
+                let (address, length) = parcel.guest();
+                let slot = Some(DestinationSlot::auto_target());
+                opcode::Accept::new(fd, address, length).file_index(slot).build()
+            }
             Wish::Connect { parcel, .. } => {
                 let (address, length) = parcel.address();
                 opcode::Connect::new(fd, address, length).build()
@@ -100,6 +116,8 @@ impl Flight {
                 };
                 opcode::Shutdown::new(fd, how).build()
             }
+            // A close names a slot of the table in a field of its own, and not with the flag.
+            Wish::Close { place: Place::Ring(index) } => return opcode::Close::new(Fixed(*index)).build(),
             Wish::Close { .. } => opcode::Close::new(fd).build(),
             Wish::ReadAt { offset, buffer, .. } => {
                 opcode::Read::new(fd, buffer.as_mut_ptr(), clamp(buffer.len())).offset(*offset).build()
@@ -115,20 +133,23 @@ impl Flight {
                 opcode::SendMsg::new(fd, parcel.letter_out(bytes)).flags(libc::MSG_NOSIGNAL as u32).build()
             }
             Wish::Timeout { parcel } => opcode::Timeout::new(parcel.span()).build(),
-        }
+        };
+        entry.flags(fixed)
     }
 
     /// The lane of the handle that this flight occupies, to be freed with its last completion.
     pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
         match self.wish {
-            Wish::Accept { listener } => Some((listener, Lane::In)),
+            Wish::Accept { listener } | Wish::AcceptMany(AcceptMany { listener, .. }) => {
+                Some((listener, Lane::In))
+            }
             Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
             Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Lane::Out)),
             Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
             Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
                 Some((file, Lane::Shared))
             }
-            Wish::Connect { .. } | Wish::Close { .. } | Wish::Timeout { .. } => None,
+            Wish::AcceptOne { .. } | Wish::Connect { .. } | Wish::Close { .. } | Wish::Timeout { .. } => None,
         }
     }
 
@@ -142,7 +163,8 @@ impl Flight {
         let ours = self.cancelled;
         let count = u32::try_from(result).ok();
         match self.wish {
-            Wish::Accept { .. } => Done::Accept(Err(match error::accept(-result, ours) {
+            Wish::AcceptOne { .. } => unreachable!("one socket of many is no answer"),
+            Wish::Accept { .. } | Wish::AcceptMany(_) => Done::Accept(Err(match error::accept(-result, ours) {
                 error::AcceptEnded::Over(ended) => ended,
                 error::AcceptEnded::NextPeer => Ended::Aborted,
             })),
@@ -159,8 +181,8 @@ impl Flight {
             Wish::Shutdown { .. } => {
                 Done::Shutdown(if result == 0 { Ok(()) } else { error::shutdown(-result, ours) })
             }
-            Wish::Close { descriptor } => {
-                closed(descriptor, result);
+            Wish::Close { place } => {
+                closed(place, result);
                 Done::Close
             }
             Wish::ReadAt { buffer, .. } => Done::ReadAt(
@@ -237,7 +259,8 @@ pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
     ended
 }
 
-fn closed(descriptor: OwnedFd, result: i32) {
+fn closed(place: Place, result: i32) {
+    let Place::Process(descriptor) = place else { return };
     if result == -libc::ECANCELED {
         // The ring never came to it: the descriptor is closed here, by its end.
         return;
@@ -288,6 +311,24 @@ impl Parcel {
     /// Writes a span of time into it.
     pub(super) fn set_span(&mut self, span: Duration) {
         self.contents().span = Timespec::from(span);
+    }
+
+    /// Where the kernel writes the address of whoever comes in.
+    fn guest(&mut self) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+        let contents = self.contents();
+        contents.storage = SockAddrStorage::zeroed();
+        contents.storage_bytes = contents.storage.size_of();
+        ((&raw mut contents.storage).cast(), &raw mut contents.storage_bytes)
+    }
+
+    /// What the kernel wrote there.
+    pub(super) fn came_from(&mut self) -> Option<SocketAddr> {
+        let contents = self.contents();
+        let storage = mem::replace(&mut contents.storage, SockAddrStorage::zeroed());
+        let length = contents.storage_bytes.min(storage.size_of());
+        // SAFETY: accept(2) wrote an address of that length there: addrlen "on return it will contain the
+        // actual size of the peer address".
+        unsafe { SockAddr::new(storage, length) }.as_socket()
     }
 
     fn address(&mut self) -> (*const libc::sockaddr, libc::socklen_t) {

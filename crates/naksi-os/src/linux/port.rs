@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -28,9 +28,10 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::tick::Tick;
 
 use super::buffers::Buffers;
+use super::direct::{AcceptMany, Direct};
 use super::op::{Flight, Parcel, Wish};
 use super::poster::{Inbox, Poster};
-use super::socket::{self, Descriptor, Socket};
+use super::socket::{self, Aim, Descriptor, Place, Socket};
 use super::{error, ext, file};
 use crate::handles::{HandleKind, HandleTable, Lane};
 use crate::in_flight::{InFlight, Key};
@@ -42,6 +43,9 @@ pub(super) const CANCEL: u64 = 2;
 
 /// Streams in doubt that a port without rest looks at together; one that rests looks at all before it sleeps.
 const DOUBTS_MAX: usize = 1024;
+/// What an operation without a file is aimed at.
+const NOTHING: Aim = Aim::Process(-1);
+
 /// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
 const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
 
@@ -65,6 +69,8 @@ pub struct Port {
     /// Entries for which the ring had no room even after it was handed over.
     pub(super) backlog: VecDeque<Entry>,
     pub(super) spent: Vec<Parcel>,
+    /// The ring's own table of sockets, if it has one.
+    pub(super) direct: Option<Direct>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) posts: Vec<(Token, u64)>,
     pub(super) posts_given: usize,
@@ -120,6 +126,7 @@ impl Port {
             local: VecDeque::new(),
             backlog: VecDeque::new(),
             spent: Vec::new(),
+            direct: options.direct_descriptors.map(Direct::new),
             inbox,
             posts: Vec::new(),
             posts_given: 0,
@@ -139,10 +146,10 @@ impl Port {
     }
 
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    fn reserve(&mut self, op: &Op) -> Result<RawFd, Refusal> {
+    fn reserve(&mut self, op: &Op) -> Result<Aim, Refusal> {
         let (handle, kind, lane) = match op {
-            Op::Connect { .. } | Op::Close { .. } => return Ok(-1),
-            Op::Timeout { .. } if self.features.timeouts => return Ok(-1),
+            Op::Connect { .. } | Op::Close { .. } => return Ok(NOTHING),
+            Op::Timeout { .. } if self.features.timeouts => return Ok(NOTHING),
             Op::Timeout { .. } => return Err(Refusal::Unsupported),
             Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
             Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
@@ -164,20 +171,21 @@ impl Port {
             Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
             Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
         };
-        self.handles.begin(handle, kind, lane).map(Descriptor::raw)
+        self.handles.begin(handle, kind, lane).map(Descriptor::aim)
     }
 
     /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
-    fn board(&mut self, op: Op, descriptor: RawFd) -> (Flight, Option<i32>) {
+    fn board(&mut self, op: Op, aim: Aim) -> (Flight, Option<i32>) {
         let mut early = None;
-        let mut descriptor = descriptor;
+        let mut aim = aim;
         let wish = match op {
+            Op::Accept { listener } if self.direct.is_some() => Wish::AcceptMany(AcceptMany::new(listener)),
             Op::Accept { listener } => Wish::Accept { listener },
             Op::Connect { remote } => {
                 let mut parcel = self.parcel();
                 parcel.set_remote(remote);
                 let socket = socket::stream(remote).map_err(|errno| early = Some(-errno)).ok();
-                descriptor = socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                aim = socket.as_ref().map_or(NOTHING, |socket| Aim::Process(socket.as_raw_fd()));
                 Wish::Connect { socket, parcel }
             }
             Op::Recv { socket } => Wish::Recv { socket },
@@ -214,7 +222,7 @@ impl Port {
                 Wish::Timeout { parcel }
             }
         };
-        (Flight { descriptor, cancelled: false, wish }, early)
+        (Flight { aim, cancelled: false, wish }, early)
     }
 
     fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
@@ -222,17 +230,24 @@ impl Port {
         self.tokens.insert(token, key);
         match early {
             Some(result) => self.local.push_back((key, result)),
+            None if self.is_accept_of_many(key) => self.begin_accepts(key),
             None => self.arm(key, true),
         }
     }
 
+    /// Hands a running flight to the kernel, for the first time or again.
     pub(super) fn arm(&mut self, key: Key, first: bool) {
         let (_, flight) = self.flights.running(key).expect("only running flights are armed");
         let entry = flight.entry(first).user_data(key.to_u64());
         self.push(entry);
     }
 
-    fn parcel(&mut self) -> Parcel {
+    /// Wishes that the kernel ends a flight early.
+    pub(super) fn recall(&mut self, key: Key) {
+        self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
+    }
+
+    pub(super) fn parcel(&mut self) -> Parcel {
         self.spent.pop().unwrap_or_else(Parcel::new)
     }
 }
@@ -365,7 +380,10 @@ impl crate::port::Port for Port {
     }
 
     fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
-        self.handles.resource(socket, HandleKind::Stream)?;
+        let descriptor = self.handles.resource(socket, HandleKind::Stream)?;
+        if matches!(descriptor.place(), Place::Ring(_)) {
+            return Err(Refusal::Unsupported);
+        }
         self.handles.remove(socket).map(Socket)
     }
 
@@ -381,19 +399,19 @@ impl crate::port::Port for Port {
             return Err(Refused { op, why: Refusal::TokenInUse });
         }
         if let Op::Close { handle } = op {
-            let descriptor = match self.handles.remove(handle) {
-                Ok(descriptor) => descriptor.into_owned(),
+            let place = match self.handles.remove(handle) {
+                Ok(descriptor) => descriptor.into_place(),
                 Err(why) => return Err(Refused { op, why }),
             };
-            let raw = descriptor.as_raw_fd();
-            self.launch(token, Flight { descriptor: raw, cancelled: false, wish: Wish::Close { descriptor } }, None);
+            let flight = Flight { aim: place.aim(), cancelled: false, wish: Wish::Close { place } };
+            self.launch(token, flight, None);
             return Ok(());
         }
-        let descriptor = match self.reserve(&op) {
-            Ok(descriptor) => descriptor,
+        let aim = match self.reserve(&op) {
+            Ok(aim) => aim,
             Err(why) => return Err(Refused { op, why }),
         };
-        let (flight, early) = self.board(op, descriptor);
+        let (flight, early) = self.board(op, aim);
         self.launch(token, flight, early);
         Ok(())
     }
@@ -411,7 +429,10 @@ impl crate::port::Port for Port {
         {
             return;
         }
-        self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
+        if self.is_accept_of_many(key) {
+            return self.recall_accepts(key);
+        }
+        self.recall(key);
     }
 
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
@@ -456,7 +477,7 @@ impl crate::port::Port for Port {
     fn ledger(&self) -> Ledger {
         Ledger {
             handles: self.handles.open(),
-            in_flight: self.flights.len(),
+            in_flight: self.flights.len() - self.direct.as_ref().map_or(0, Direct::accepts),
             leases_out: self.pool.out(),
             lease_size: self.pool.size(),
             ..self.counters

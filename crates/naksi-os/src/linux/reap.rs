@@ -20,7 +20,7 @@ use naksi_core::lease::Buffer;
 use super::error;
 use super::op::Wish;
 use super::port::{CANCEL, Port, WAKE, now};
-use super::socket::{self, Descriptor};
+use super::socket::{self, Aim, Descriptor, Place};
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
 use crate::port::{Ledger, Port as _};
@@ -136,6 +136,7 @@ impl Port {
                 self.received(key, token, socket, (result, more, over), buffer, caught);
             }
             Wish::Accept { .. } => self.accepted(key, token, (result, more, over), caught),
+            Wish::AcceptOne { .. } => self.accepted_directly(key, token, result, caught),
             _ => self.finish(key, result, caught),
         }
     }
@@ -238,14 +239,19 @@ impl Port {
             let Some(descriptor) = self.handles.any_mut(socket) else { continue };
             let Some(key) = descriptor.doubted.take() else { continue };
             let idle = descriptor.parked.is_some() || descriptor.recalled;
-            let fd = descriptor.raw();
-            match self.flights.running(key) {
-                Some((_, flight)) if !flight.cancelled && !idle => {
+            let aim = descriptor.aim();
+            match (self.flights.running(key), aim) {
+                (Some((_, flight)), Aim::Process(fd)) if !flight.cancelled && !idle => {
                     keys.push((socket, key));
                     polls.push(libc::pollfd { fd, events: 0, revents: 0 });
                 }
+                // What is in the ring's own table cannot be looked at from outside: it is asked again anyway.
+                (Some((_, flight)), Aim::Ring(_)) if !flight.cancelled && !idle => self.ask_afresh(socket, key),
                 _ => {}
             }
+        }
+        if polls.is_empty() {
+            return;
         }
         // SAFETY: poll(2): "the caller should specify the number of items in the fds array in nfds", and the
         // descriptors are open: each has a receive in flight.
@@ -258,12 +264,17 @@ impl Port {
                 // A signal, or no memory for so many: the doubts stand until the next turn.
                 self.doubt(key, socket);
             } else if poll.revents & (libc::POLLHUP | libc::POLLERR) != 0 {
-                if let Some(descriptor) = self.handles.any_mut(socket) {
-                    descriptor.recalled = true;
-                }
-                self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
+                self.ask_afresh(socket, key);
             }
         }
+    }
+
+    /// Takes a receive back, to ask for it again: a fresh one looks at the stream before it waits.
+    fn ask_afresh(&mut self, socket: Handle, key: Key) {
+        if let Some(descriptor) = self.handles.any_mut(socket) {
+            descriptor.recalled = true;
+        }
+        self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
     }
 
     fn park(&mut self, key: Key, socket: Handle) {
@@ -276,10 +287,13 @@ impl Port {
     }
 
     /// The last completion of an operation: what it owned comes home, its lane and its token are free.
-    fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
+    pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
         let Finished::Wanted(token, flight) = self.flights.finish(key) else {
             unreachable!("a flight that was just seen running");
         };
+        if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) = (&flight.wish, result, &mut self.direct) {
+            direct.give_back();
+        }
         let lane = flight.lane();
         let done = flight.conclude(result, &mut self.handles, &mut self.spent);
         if let Some((handle, lane)) = lane {
@@ -290,7 +304,7 @@ impl Port {
         self.hand_out(caught, token, done, false);
     }
 
-    fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
+    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
         self.counters.completions_total += 1;
         caught.push(Completion { token, done, more });
     }
@@ -324,8 +338,11 @@ impl Port {
         self.inbox.close();
         let deadline = now() + DRAIN_SPAN_MAX;
         for (handle, kind) in self.handles.iter() {
-            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle)) {
-                socket::end(descriptor.owned());
+            // What is in the ring's own table ends when the table is given up.
+            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle))
+                && let Place::Process(owned) = descriptor.place()
+            {
+                socket::end(owned);
             }
         }
         for token in self.tokens.keys().copied().collect::<Vec<_>>() {
@@ -349,6 +366,7 @@ impl Port {
         let leaked = mem::take(&mut self.flights).leak();
         self.counters.leaked_total += leaked as u64;
         if leaked == 0 {
+            self.give_up_table();
             if let Err(error) = buffers.close(&self.ring.submitter(), &mut self.pool) {
                 tracing::warn!(%error, "the receive pool could not be taken back and is leaked on purpose");
             }

@@ -9,16 +9,44 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::error;
 use crate::in_flight::Key;
-use crate::port::ListenOptions;
+use crate::port::{ListenOptions, Share};
 
 /// A connected socket on its way from one port to another; dropping it closes it.
 #[derive(Debug)]
 pub struct Socket(pub(crate) Descriptor);
 
+/// Where an open file is kept.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In the table of the process; dropping it closes it.
+    Process(OwnedFd),
+    /// In the table of one ring, at this index (a direct descriptor): only that ring can use and close it.
+    Ring(u32),
+}
+
+impl Place {
+    /// What a submission entry is aimed at.
+    pub(crate) fn aim(&self) -> Aim {
+        match self {
+            Place::Process(owned) => Aim::Process(owned.as_raw_fd()),
+            Place::Ring(index) => Aim::Ring(*index),
+        }
+    }
+}
+
+/// The number of an open file, and whose number it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aim {
+    /// A descriptor of the process; -1 for an operation that has none.
+    Process(RawFd),
+    /// An index in the ring's own table.
+    Ring(u32),
+}
+
 /// What the port keeps for an open handle: the descriptor, and how its stream stands.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
-    owned: OwnedFd,
+    place: Place,
     /// We ended our own direction: a send that fails now fails by our own wish.
     pub(crate) ended_write: bool,
     /// We ended both directions: a receive that ends now ends by our own wish.
@@ -36,20 +64,37 @@ pub(crate) struct Descriptor {
 
 impl Descriptor {
     pub(crate) fn new(owned: OwnedFd) -> Self {
+        Self::at(Place::Process(owned))
+    }
+
+    /// A stream in the ring's own table.
+    pub(crate) fn direct(index: u32) -> Self {
+        Self::at(Place::Ring(index))
+    }
+
+    fn at(place: Place) -> Self {
         let (parked, doubted) = (None, None);
-        Self { owned, ended_write: false, ended_both: false, reset: false, parked, doubted, recalled: false }
+        Self { place, ended_write: false, ended_both: false, reset: false, parked, doubted, recalled: false }
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn into_place(self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn aim(&self) -> Aim {
+        self.place.aim()
+    }
+
+    /// The descriptor of a file that is the process's own: a listener, a file, anything on epoll.
     pub(crate) fn owned(&self) -> &OwnedFd {
-        &self.owned
-    }
-
-    pub(crate) fn into_owned(self) -> OwnedFd {
-        self.owned
-    }
-
-    pub(crate) fn raw(&self) -> RawFd {
-        self.owned.as_raw_fd()
+        match &self.place {
+            Place::Process(owned) => owned,
+            Place::Ring(_) => unreachable!("what is in a ring's table never leaves the ring"),
+        }
     }
 }
 
@@ -62,6 +107,9 @@ pub(crate) fn listen(
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Without it a restart is refused for as long as old connections linger in TIME_WAIT (socket(7)).
         socket.set_reuse_address(true)?;
+        if options.share == Share::Join {
+            socket.set_reuse_port(true)?;
+        }
         if address.is_ipv6() {
             // A listener on :: that also took IPv4 would report peers under mapped addresses.
             socket.set_only_v6(true)?;
@@ -75,6 +123,10 @@ pub(crate) fn listen(
             socket.set_recv_buffer_size(bytes as usize)?;
         }
         socket.bind(&SockAddr::from(address))?;
+        if options.share == Share::Open {
+            // After the bind: an address that a stranger shares already is still an address in use.
+            socket.set_reuse_port(true)?;
+        }
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let owned = OwnedFd::from(socket);
         let local = local(&owned)?;

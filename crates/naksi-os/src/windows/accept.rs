@@ -24,7 +24,8 @@ use windows_sys::Win32::Networking::WinSock::{SOCKADDR, SOCKET, WSAEINVAL};
 use super::error::{self, AcceptEnded};
 use super::ext::Extensions;
 use super::kernel::{self, Answer};
-use super::op::{Parcel, Wish};
+use super::op::Wish;
+use super::parcel::Parcel;
 use super::port::Port;
 use super::socket::{self, ACCEPT_ADDRESS_BYTES, Descriptor};
 use crate::handles::HandleKind;
@@ -80,7 +81,7 @@ impl Accepting {
     }
 
     /// Why the chain ended.
-    pub(super) fn conclude(self, _spent: &mut Vec<Parcel>) -> Ended {
+    pub(super) fn conclude(self) -> Ended {
         self.over.unwrap_or(Ended::Aborted)
     }
 

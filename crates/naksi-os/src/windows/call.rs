@@ -18,7 +18,9 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 
+use super::error;
 use super::ext::Extensions;
+use super::extra;
 use super::kernel::last_error;
 use super::op::{Flight, Wish};
 use crate::in_flight::Key;
@@ -37,11 +39,20 @@ pub(super) fn start(flight: &mut Flight, key: Key, extensions: &Extensions) -> R
     let raw = flight.raw;
     let parcel = flight.parcel().expect("only wishes that the kernel carries out are started");
     parcel.address(key, 0);
-    match &flight.wish {
+    let started = match &flight.wish {
         Wish::Connect { .. } => connect(&mut flight.wish, extensions),
         Wish::Recv { .. } | Wish::Send { .. } => stream(&mut flight.wish, raw),
         Wish::RecvFrom { .. } | Wish::SendTo { .. } => datagram(&mut flight.wish, raw),
-        _ => file(&mut flight.wish, raw),
+        Wish::ReadAt { .. } | Wish::WriteAt { .. } => file(&mut flight.wish, raw),
+        _ => extra::start(&mut flight.wish, raw, extensions),
+    };
+    match started {
+        // More than fits is a warning to the kernel, and a failure to Winsock: it is told here, and once more
+        // in a packet. The packet is what counts.
+        Err(code) if error::is_cut(code) && flight.parcel().is_some_and(|parcel| parcel.is_done_with_a_warning()) => {
+            Ok(())
+        }
+        started => started,
     }
 }
 
@@ -83,8 +94,7 @@ fn datagram(wish: &mut Wish, raw: HANDLE) -> Result<(), i32> {
     let raw = raw.expose_provenance() as SOCKET;
     match wish {
         Wish::RecvFrom { buffer, parcel, .. } => {
-            let overflow = (OVERFLOW.as_ptr().cast_mut().cast::<u8>(), DATAGRAM_BYTES_MAX);
-            let (pieces, count) = parcel.point_at([(buffer.as_mut_ptr(), buffer.len()), overflow]);
+            let (pieces, count) = parcel.point_at([(buffer.as_mut_ptr(), buffer.len()), overflow()]);
             let (name, name_bytes) = parcel.sender_room();
             let (flags, overlapped) = (parcel.flags(), parcel.overlapped());
             // SAFETY: law 2: the flight owns the buffer and the parcel; the overflow is there for ever, is made
@@ -129,6 +139,11 @@ fn file(wish: &mut Wish, raw: HANDLE) -> Result<(), i32> {
         }
         _ => Err(WSAEINVAL),
     }
+}
+
+/// Where the rest of a long datagram goes.
+pub(super) fn overflow() -> (*mut u8, usize) {
+    (OVERFLOW.as_ptr().cast_mut().cast::<u8>(), DATAGRAM_BYTES_MAX)
 }
 
 /// At once and later are one outcome here: a packet comes.

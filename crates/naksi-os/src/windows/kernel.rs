@@ -62,8 +62,6 @@ impl Answer {
 /// One packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet {
-    /// The key of the handle, or of the post.
-    pub(super) key: usize,
     /// The OVERLAPPED of the operation; null in a post without one.
     pub(super) overlapped: *mut OVERLAPPED,
     pub(super) answer: Answer,
@@ -102,6 +100,19 @@ impl Kernel {
         // SAFETY: "The completion key and the OVERLAPPED pointer are not interpreted"; ours is null.
         let posted = unsafe { PostQueuedCompletionStatus(self.raw(), bytes, key, ptr::null()) };
         if posted == 0 { Err(last_error()) } else { Ok(()) }
+    }
+
+    /// Puts a number of 64 bits into the port, whatever the width of its words.
+    pub(super) fn post_number(&self, key: usize, number: u64) -> Result<(), i32> {
+        let low = ptr::without_provenance(number as u32 as usize);
+        // SAFETY: as in `post`; the low half travels as the address of an OVERLAPPED that nobody looks at.
+        let posted = unsafe { PostQueuedCompletionStatus(self.raw(), (number >> 32) as u32, key, low) };
+        if posted == 0 { Err(last_error()) } else { Ok(()) }
+    }
+
+    /// The number in an entry that `post_number` made.
+    pub(super) fn number(entry: &OVERLAPPED_ENTRY) -> u64 {
+        u64::from(entry.dwNumberOfBytesTransferred) << 32 | entry.lpOverlapped.addr() as u64
     }
 
     /// Takes as many packets as there is room for, and waits for the first one at most so long.
@@ -143,7 +154,7 @@ pub(super) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
             answer.code = unsafe { RtlNtStatusToDosError(status) } as i32;
         }
     }
-    Packet { key: entry.lpCompletionKey, overlapped: entry.lpOverlapped, answer }
+    Packet { overlapped: entry.lpOverlapped, answer }
 }
 
 /// Wishes that one operation, or with null every operation on the handle, ends early. Its packet still comes.
@@ -206,7 +217,7 @@ mod tests {
         }
         assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::Packets(4)));
         let bytes: Vec<u32> = entries.iter().map(|entry| packet(entry).answer.bytes).collect();
-        assert_eq!((bytes, packet(&entries[0]).key), (vec![0, 1, 2, 3], 7));
+        assert_eq!((bytes, entries[0].lpCompletionKey), (vec![0, 1, 2, 3], 7));
         assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::Packets(2)));
         assert!(entries[0].lpOverlapped.is_null());
     }

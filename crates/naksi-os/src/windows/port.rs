@@ -16,19 +16,19 @@ use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token, TokenMap};
 use naksi_core::lease::LeasePool;
-use naksi_core::op::{Op, ShutdownHow};
+use naksi_core::op::Op;
 use naksi_core::tick::Tick;
-use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER, HANDLE};
+use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER};
 use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 
-use super::accept::Accepting;
 use super::ext::Extensions;
 use super::kernel::{self, Answer, Dequeued, FineClock, Kernel};
-use super::op::{self, CANCELLED, Flight, Parcel, Wish};
+use super::op::{self, CANCELLED, Flight, Wish};
+use super::parcel::Parcel;
 use super::poster::{Inbox, Poster};
-use super::socket::{self, Descriptor, Resource, Socket};
-use super::{call, error, file};
-use crate::handles::{HandleKind, HandleTable, Lane};
+use super::socket::{self, Descriptor, Socket};
+use super::{error, file};
+use crate::handles::{HandleKind, HandleTable};
 use crate::in_flight::{InFlight, Key};
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
 
@@ -135,141 +135,6 @@ impl Port {
             counters: Ledger::default(),
             _clock: FineClock::keep(),
         })
-    }
-
-    /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    fn reserve(&mut self, op: &Op) -> Result<HANDLE, Refusal> {
-        let (handle, kind, lane) = match op {
-            Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return Ok(std::ptr::null_mut()),
-            Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
-            Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-            Op::Send { batch, .. } if batch.is_empty() => return Err(Refusal::Empty),
-            Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
-            Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
-            Op::ReadAt { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
-            Op::WriteAt { bytes, .. } if bytes.is_empty() => return Err(Refusal::Empty),
-            Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-                (*file, HandleKind::File, Lane::Shared)
-            }
-            Op::RecvFrom { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
-            Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
-            Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
-        };
-        self.handles.begin(handle, kind, lane).map(Descriptor::raw)
-    }
-
-    /// Turns an accepted operation into what flies. The answer, if there is one, needs no kernel.
-    fn board(&mut self, op: Op, raw: HANDLE) -> (Flight, Option<Answer>) {
-        let mut raw = raw;
-        let mut early = None;
-        let wish = match op {
-            Op::Accept { listener } => {
-                early = self.associate(listener);
-                Wish::Accept(Accepting::new(listener, Parcel::new))
-            }
-            Op::Connect { remote } => {
-                let mut parcel = self.parcel();
-                parcel.set_remote(remote);
-                let made = socket::connecting(remote).and_then(|socket| {
-                    self.kernel.associate(socket::raw(&socket))?;
-                    Ok(socket)
-                });
-                let socket = made.map_err(|code| early = Some(Answer::failed(code))).ok();
-                raw = socket.as_ref().map_or(raw, socket::raw);
-                Wish::Connect { socket, parcel }
-            }
-            Op::Recv { socket } => {
-                early = self.associate(socket);
-                Wish::Recv { socket, parcel: self.parcel(), reads: 0 }
-            }
-            Op::Send { socket, batch } => {
-                early = self.associate(socket);
-                Wish::Send { socket, batch, parcel: self.parcel() }
-            }
-            Op::Shutdown { socket, how } => {
-                early = Some(self.shut_down(socket, how));
-                Wish::Shutdown { socket }
-            }
-            Op::Close { .. } => unreachable!("a close is boarded by `submit`"),
-            Op::ReadAt { file, offset, buffer } => {
-                early = self.associate(file);
-                Wish::ReadAt { file, offset, buffer, parcel: self.parcel() }
-            }
-            Op::WriteAt { file, offset, bytes } => {
-                early = self.associate(file);
-                Wish::WriteAt { file, offset, bytes, parcel: self.parcel() }
-            }
-            Op::Sync { file } => {
-                early = op::file_of(&self.handles, file).map(file::sync);
-                Wish::Sync { file }
-            }
-            Op::RecvFrom { socket, buffer } => {
-                early = self.associate(socket);
-                Wish::RecvFrom { socket, buffer, parcel: self.parcel() }
-            }
-            Op::SendTo { socket, remote, bytes } => {
-                early = self.associate(socket);
-                let mut parcel = self.parcel();
-                parcel.set_remote(remote);
-                Wish::SendTo { socket, bytes, parcel }
-            }
-            Op::Timeout { at } => {
-                // A point that has passed needs no timer.
-                early = (at <= now()).then_some(Answer::done(0));
-                Wish::Timeout { at }
-            }
-        };
-        (Flight::new(raw, wish), early)
-    }
-
-    /// A handle reports to this port from its first operation on.
-    fn associate(&mut self, handle: Handle) -> Option<Answer> {
-        let descriptor = self.handles.any_mut(handle).expect("its lane was just taken");
-        descriptor.associate(&self.kernel).err().map(Answer::failed)
-    }
-
-    /// Ends directions of a stream, here and now. What is in flight comes home with both of them.
-    fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> Answer {
-        let descriptor = self.handles.any_mut(socket).expect("its lane was just taken");
-        descriptor.ended_write = true;
-        descriptor.ended_both |= how == ShutdownHow::Both;
-        let Resource::Socket(owned) = descriptor.resource() else { return Answer::done(0) };
-        let ended = socket::shutdown(owned, op::direction(how));
-        if how == ShutdownHow::Both {
-            // A shutdown alone is not heard by receives and sends that are pending already.
-            kernel::cancel(socket::raw(owned), std::ptr::null());
-            self.end_parked(socket);
-        }
-        ended.map_or_else(Answer::failed, |()| Answer::done(0))
-    }
-
-    pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<Answer>) {
-        let key = self.flights.start(token, flight);
-        self.tokens.insert(token, key);
-        let Some((_, flight)) = self.flights.running(key) else { return };
-        match (early, &flight.wish) {
-            (Some(answer), _) => self.local.push_back((key, answer)),
-            (None, Wish::Accept(_)) => self.begin_accepts(key),
-            (None, Wish::Timeout { at }) => {
-                self.timers.insert((*at, key.to_u64()));
-            }
-            (None, _) => self.arm(key),
-        }
-    }
-
-    /// Hands a flight to the kernel, or answers it if the kernel will not have it.
-    pub(super) fn arm(&mut self, key: Key) {
-        self.counters.enters_total += 1;
-        let (_, flight) = self.flights.running(key).expect("only running flights are armed");
-        flight.pending = true;
-        if let Err(code) = call::start(flight, key, &self.extensions) {
-            flight.pending = false;
-            self.local.push_back((key, Answer::failed(code)));
-        }
-    }
-
-    fn parcel(&mut self) -> Parcel {
-        self.spent.pop().unwrap_or_else(Parcel::new)
     }
 }
 

@@ -13,10 +13,11 @@ use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, Token};
 
 use super::kernel::{self, Answer, Packet};
-use super::op::{self, CANCELLED, Wish};
+use super::op::{CANCELLED, Wish};
+use super::parcel;
 use super::port::{Port, now};
 use super::socket::{self, Resource};
-use crate::handles::HandleKind;
+use crate::handles::{HandleKind, Lane};
 use crate::in_flight::{Finished, Key};
 use crate::port::{Ledger, Port as _};
 
@@ -128,7 +129,7 @@ impl Port {
     fn open_packet(&mut self, packet: Packet, caught: &mut Vec<Completion>) {
         // A packet without an operation has done its work by arriving: it woke us.
         let Some(overlapped) = NonNull::new(packet.overlapped) else { return };
-        let (key, number) = op::addressee(overlapped);
+        let (key, number) = parcel::addressee(overlapped);
         let Some((token, flight)) = self.flights.running(key) else {
             debug_assert!(false, "a packet of nothing that is in flight: {key:?}, {packet:?}");
             tracing::error!(?key, ?packet, "the kernel completed something that is not in flight");
@@ -212,11 +213,12 @@ impl Port {
             unreachable!("a flight that was just seen running");
         };
         debug_assert!(!flight.pending, "a packet is owed for {flight:?}");
-        let lane = flight.lane();
+        let (lane, files) = (flight.lane(), flight.files());
         let done = flight.conclude(answer, &mut self.handles, &mut self.spent);
         if let Some((handle, lane)) = lane {
             self.handles.end(handle, lane);
         }
+        files.into_iter().for_each(|file| self.handles.end(file, Lane::Shared));
         self.spent.truncate(SPENT_PARCELS_MAX);
         self.tokens.remove(&token);
         self.hand_out(caught, token, done, false);

@@ -7,14 +7,21 @@
 
 mod angler;
 mod early;
+#[cfg(target_os = "linux")]
+mod direct;
 mod others;
 mod real;
 #[cfg(target_os = "linux")]
 mod readiness;
 #[cfg(target_os = "linux")]
 mod refused;
+#[path = "../support/scale.rs"]
+mod scale;
 mod sim;
+mod storm;
 mod streams;
+#[cfg(windows)]
+mod winsock;
 
 /// Registers cases of one suite for one backend.
 macro_rules! cases {
@@ -76,12 +83,24 @@ macro_rules! contract_of_real_kernels {
             a_reset_right_behind_bytes_is_heard,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
-            a_socket_moves_to_another_port_in_another_thread,
             a_cancelled_accept_leaks_no_connection,
             ten_thousand_connections_leave_nothing_behind,
-            no_descriptor_left_is_told_and_accepting_goes_on_after_it,
             a_wait_without_end_sleeps,
             a_connect_under_way_is_cancelled_and_leaves_no_socket,
+        );
+        cases!(storm, $waters, a_close_with_everything_in_flight_completes_each_once);
+    };
+}
+
+/// What needs sockets that are descriptors of the process, of which a process can run out.
+#[cfg(target_os = "linux")]
+macro_rules! contract_of_process_descriptors {
+    ($waters:ty) => {
+        cases!(
+            real,
+            $waters,
+            a_socket_moves_to_another_port_in_another_thread,
+            no_descriptor_left_is_told_and_accepting_goes_on_after_it,
         );
     };
 }
@@ -113,6 +132,35 @@ mod uring {
 
     waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
     contract_of_real_kernels!(Uring);
+    contract_of_process_descriptors!(Uring);
+}
+
+/// io_uring once more, with accepted sockets in a table of the ring's own.
+#[cfg(target_os = "linux")]
+mod uring_direct {
+    use naksi_os::linux::port::Port;
+
+    waters!(UringDirect, Port, crate::direct::open);
+    contract_of_real_kernels!(UringDirect);
+    cases!(
+        direct,
+        UringDirect,
+        a_full_table_is_told_and_accepting_goes_on_after_it,
+        a_table_is_filled_to_its_last_slot_and_no_connection_is_lost,
+        two_listeners_share_a_table,
+        a_socket_in_the_table_does_not_move_and_costs_no_descriptor,
+        a_port_dropped_with_a_full_table_closes_it_at_once,
+    );
+}
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    contract_of_real_kernels!(Iocp);
+    // A process of Windows has room for sixteen million handles: no test waits until they are gone.
+    cases!(real, Iocp, a_socket_moves_to_another_port_in_another_thread);
 }
 
 #[cfg(target_os = "linux")]
@@ -121,6 +169,7 @@ mod epoll {
 
     waters!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
     contract_of_real_kernels!(Epoll);
+    contract_of_process_descriptors!(Epoll);
 }
 
 /// Whatever this system allows: io_uring here, and epoll where `refused` runs these cases once more.
@@ -130,26 +179,11 @@ mod chosen {
 
     waters!(Chosen, OsPort, crate::refused::open);
     contract_of_real_kernels!(Chosen);
+    contract_of_process_descriptors!(Chosen);
 }
 
 mod simulated {
     use crate::sim::Alone;
 
     waters!(Simulated, Alone, Alone::open);
-}
-
-#[cfg(windows)]
-mod iocp {
-    use naksi_os::windows::port::Port;
-
-    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
-    cases!(
-        real,
-        Iocp,
-        a_reset_by_the_peer_is_told_from_an_end,
-        a_foreign_peer_is_served,
-        a_post_wakes_a_sleeping_wait,
-        a_socket_moves_to_another_port_in_another_thread,
-        a_wait_without_end_sleeps,
-    );
 }

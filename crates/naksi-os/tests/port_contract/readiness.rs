@@ -5,6 +5,8 @@
 use std::io::Write;
 use std::net::TcpStream;
 
+use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::op::Op;
 use naksi_os::linux::{choice, port as uring};
@@ -12,6 +14,9 @@ use naksi_os::port::{Ledger, Port as _, PortOptions};
 
 use crate::angler::{Angler, Waters, small, together};
 use crate::epoll::Epoll;
+
+/// Far more than the buffers of two sockets hold.
+const FULL_BYTES: usize = 16 << 20;
 
 struct Ring;
 
@@ -82,6 +87,18 @@ fn a_socket_moves_between_a_ring_and_epoll() {
         let between = epoll.port.release(socket).unwrap_or_else(|why| panic!("{why}"));
         ring.port.adopt(between)
     });
+    for (socket, other) in [(moved[0], moved[1]), (moved[1], moved[0])] {
+        // More than the kernel takes at once: a ring that was told "try again" would say so here.
+        let mut batch = SendBatch::new();
+        batch.push(Piece::Owned(vec![9; FULL_BYTES]));
+        let send = ring.cast(Op::Send { socket, batch });
+        ring.look(5);
+        let recv = ring.cast(Op::Recv { socket: other });
+        assert!(ring.read(recv, FULL_BYTES).iter().all(|byte| *byte == 9));
+        assert!(matches!(ring.last(send), Done::Send(_, Ok(sent)) if sent as usize == FULL_BYTES));
+        ring.port.cancel(recv);
+        assert_eq!(ring.recv_ended(recv), Ended::Aborted);
+    }
     for socket in moved {
         let recv = ring.cast(Op::Recv { socket });
         ring.look(3);
@@ -104,8 +121,8 @@ fn a_message_costs_a_receive_a_send_and_a_share_of_a_wait() {
     let before = port.port.ledger().enters_total;
     for _ in 0..50 {
         for (ours, _) in &pairs {
-            let mut batch = naksi_core::batch::SendBatch::new();
-            batch.push(naksi_core::batch::Piece::Owned(vec![1; 64]));
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Owned(vec![1; 64]));
             port.cast(Op::Send { socket: *ours, batch });
         }
         for recv in &recvs {

@@ -25,12 +25,14 @@ mod verbs;
 use std::fmt;
 use std::time::Duration;
 
-use naksi_os::port::PortOptions;
+use naksi_os::OsPort;
+use naksi_os::port::{PortError, PortOptions};
+use naksi_os::sim::fault::Dialect;
 use naksi_os::sim::world::WorldOptions;
 
 use permitted::PERMITTED;
 use script::Script;
-use waters::{Simulated, Waters};
+use waters::{Real, Simulated, Waters};
 
 /// Why a scenario is not for every backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +116,10 @@ pub enum Backend {
     Uring,
     /// Linux epoll.
     Epoll,
-    /// The simulated kernel, in a world made of this seed.
-    Sim(u64),
+    /// Windows I/O completion ports.
+    Iocp,
+    /// The simulated kernel in one of its dialects, in a world made of this seed.
+    Sim(Dialect, u64),
 }
 
 impl Backend {
@@ -124,7 +128,9 @@ impl Backend {
         match name {
             "uring" => Some(Backend::Uring),
             "epoll" => Some(Backend::Epoll),
-            "sim" => Some(Backend::Sim(1)),
+            "iocp" => Some(Backend::Iocp),
+            "sim" | "sim-uring" => Some(Backend::Sim(Dialect::Uring, 1)),
+            "sim-iocp" => Some(Backend::Sim(Dialect::Iocp, 1)),
             _ => None,
         }
     }
@@ -134,34 +140,36 @@ impl Backend {
         match self {
             Backend::Uring => "uring",
             Backend::Epoll => "epoll",
-            Backend::Sim(_) => "sim",
+            Backend::Iocp => "iocp",
+            Backend::Sim(Dialect::Uring, _) => "sim-uring",
+            Backend::Sim(Dialect::Iocp, _) => "sim-iocp",
         }
     }
 
     /// Every backend that this build knows.
     pub fn all() -> Vec<Self> {
-        ["uring", "epoll", "sim"].into_iter().filter_map(Self::named).collect()
+        ["uring", "epoll", "iocp", "sim-uring", "sim-iocp"].into_iter().filter_map(Self::named).collect()
     }
 
     /// Why the backend cannot be used here, if it cannot.
     pub fn refusal(self) -> Option<String> {
         let options = PortOptions { lease_count: 1, lease_bytes: 64, ..script::small() };
-        self.waters().and_then(|waters| waters.open(&options).map(drop).map_err(|error| error.text)).err()
+        self.waters().open(&options).err().map(|error| error.text)
     }
 
     fn is_real(self) -> bool {
-        !matches!(self, Backend::Sim(_))
+        !matches!(self, Backend::Sim(..))
     }
 
-    fn waters(self) -> Result<Box<dyn Waters>, String> {
+    fn waters(self) -> Box<dyn Waters> {
         match self {
-            Backend::Uring => system::uring(),
-            Backend::Epoll => system::epoll(),
-            Backend::Sim(seed) => {
+            Backend::Uring | Backend::Epoll | Backend::Iocp => system(self.name()),
+            Backend::Sim(dialect, seed) => {
                 let latency_max = script::MOMENT / 4;
                 let latency_min = Duration::from_micros(50);
-                let options = WorldOptions { seed, latency_min, latency_max, ..WorldOptions::default() };
-                Ok(Box::new(Simulated::new(options)))
+                let options =
+                    WorldOptions { seed, dialect, latency_min, latency_max, ..WorldOptions::default() };
+                Box::new(Simulated::new(options))
             }
         }
     }
@@ -171,10 +179,7 @@ impl Backend {
         if let (Needs::RealPorts(reason), false) = (scenario.needs, self.is_real()) {
             return Report { verdict: Verdict::Skipped(reason), lines: Vec::new() };
         }
-        let lines = match self.waters() {
-            Ok(waters) => script::run(waters, scenario.script),
-            Err(text) => vec![format!("stopped: {text}")],
-        };
+        let lines = script::run(self.waters(), scenario.script);
         Report { verdict: self.judge(scenario, &lines), lines }
     }
 
@@ -185,37 +190,17 @@ impl Backend {
         let name = scenario.name();
         let permitted = PERMITTED
             .iter()
-            .find(|one| one.backend == self.name() && one.scenario == name && lines == one.instead);
+            .find(|one| one.is_about(self.name()) && one.scenario == name && lines == one.instead);
         permitted.map_or(Verdict::Differs, |one| Verdict::Permitted(one.reason))
     }
 }
 
-/// The ports of this system.
-#[cfg(target_os = "linux")]
-mod system {
-    use naksi_os::OsPort;
-
-    use super::waters::{Real, Waters};
-
-    pub(super) fn uring() -> Result<Box<dyn Waters>, String> {
-        Ok(Box::new(Real { open: |options| OsPort::open_backend(options, "uring"), end: OsPort::end }))
-    }
-
-    pub(super) fn epoll() -> Result<Box<dyn Waters>, String> {
-        Ok(Box::new(Real { open: |options| OsPort::open_backend(options, "epoll"), end: OsPort::end }))
-    }
-}
-
-/// The ports of this system: neither of Linux's.
-#[cfg(not(target_os = "linux"))]
-mod system {
-    use super::waters::Waters;
-
-    pub(super) fn uring() -> Result<Box<dyn Waters>, String> {
-        Err("io_uring is Linux's".to_owned())
-    }
-
-    pub(super) fn epoll() -> Result<Box<dyn Waters>, String> {
-        Err("epoll is Linux's".to_owned())
-    }
+/// The port of this name, if this system has one.
+fn system(name: &'static str) -> Box<dyn Waters> {
+    let open: fn(&PortOptions) -> Result<OsPort, PortError> = match name {
+        "uring" => |options| OsPort::open_backend(options, "uring"),
+        "epoll" => |options| OsPort::open_backend(options, "epoll"),
+        _ => |options| OsPort::open_backend(options, "iocp"),
+    };
+    Box::new(Real { open, end: OsPort::end })
 }

@@ -73,6 +73,7 @@ pub(super) fn small() -> PortOptions {
         lease_count: 32,
         lease_bytes: 4096,
         catch_max: 64,
+        ..PortOptions::default()
     }
 }
 
@@ -223,7 +224,7 @@ impl Script {
     fn see(&mut self, port: usize, completion: Completion) {
         let post = matches!(completion.done, Done::Posted(_));
         let cast = Cast { port, token: completion.token, post };
-        let verb = done_verb(&completion.done);
+        let verb = trace::done_verb(&completion.done);
         match self.flights.get_mut(&cast) {
             None => self.note(format!("law 1 broken: a {verb} of nothing in flight")),
             Some(flight) if flight.over && !post => {
@@ -285,7 +286,7 @@ impl Script {
 
     /// Casts a wish under a label; an empty label leaves no line.
     pub(super) fn cast(&mut self, label: &str, port: usize, op: Op) -> Cast {
-        let verb = op_verb(&op);
+        let verb = trace::op_verb(&op);
         let token = self.token();
         let cast = self.fly(label, port, token, verb);
         if let Err(refused) = self.port(port).submit(token, op) {
@@ -303,7 +304,7 @@ impl Script {
 
     /// The same under a token of the scenario's choice.
     pub(super) fn refused_under(&mut self, token: Token, port: usize, op: Op) {
-        let (verb, offered) = (op_verb(&op), format!("{op:?}"));
+        let (verb, offered) = (trace::op_verb(&op), format!("{op:?}"));
         match self.port(port).submit(token, op) {
             Ok(()) => self.stop(&format!("{verb} was accepted")),
             Err(refused) => {
@@ -437,6 +438,12 @@ impl Script {
         self.seen.remove(&cast);
     }
 
+    /// Waits until an answer has come, and leaves it where it is.
+    pub(super) fn kept(&mut self, cast: Cast) {
+        let completion = self.pull(cast);
+        self.seen.entry(cast).or_default().push_front(completion);
+    }
+
     /// Takes a socket out of its port.
     pub(super) fn release(&mut self, socket: Thing) -> Option<Box<dyn Any + Send>> {
         match self.port(socket.port).release(socket.handle) {
@@ -466,39 +473,4 @@ impl Script {
 /// An address of this machine with a port of the system's choice.
 pub(super) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-fn op_verb(op: &Op) -> &'static str {
-    match op {
-        Op::Accept { .. } => "accept",
-        Op::Connect { .. } => "connect",
-        Op::Recv { .. } => "recv",
-        Op::Send { .. } => "send",
-        Op::Shutdown { .. } => "shutdown",
-        Op::Close { .. } => "close",
-        Op::ReadAt { .. } => "read",
-        Op::WriteAt { .. } => "write",
-        Op::Sync { .. } => "sync",
-        Op::RecvFrom { .. } => "recv_from",
-        Op::SendTo { .. } => "send_to",
-        Op::Timeout { .. } => "timeout",
-    }
-}
-
-fn done_verb(done: &Done) -> &'static str {
-    match done {
-        Done::Accept(_) => "accept",
-        Done::Connect(_) => "connect",
-        Done::Recv(_) => "recv",
-        Done::Send(..) => "send",
-        Done::Shutdown(_) => "shutdown",
-        Done::Close => "close",
-        Done::ReadAt(..) => "read",
-        Done::WriteAt(..) => "write",
-        Done::Sync(_) => "sync",
-        Done::RecvFrom(..) => "recv_from",
-        Done::SendTo(..) => "send_to",
-        Done::Timeout(_) => "timeout",
-        Done::Posted(_) => "post",
-    }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
+use naksi_core::op::Op;
 use naksi_os::port::Refusal;
 
 /// The lines of one run.
@@ -104,6 +105,43 @@ pub(super) fn refused(why: Refusal) -> &'static str {
         Refusal::TokenInUse => "token in use",
         Refusal::Empty => "empty",
         Refusal::Unsupported => "unsupported",
+    }
+}
+
+/// The verb of a wish.
+pub(super) fn op_verb(op: &Op) -> &'static str {
+    match op {
+        Op::Accept { .. } => "accept",
+        Op::Connect { .. } => "connect",
+        Op::Recv { .. } => "recv",
+        Op::Send { .. } => "send",
+        Op::Shutdown { .. } => "shutdown",
+        Op::Close { .. } => "close",
+        Op::ReadAt { .. } => "read",
+        Op::WriteAt { .. } => "write",
+        Op::Sync { .. } => "sync",
+        Op::RecvFrom { .. } => "recv_from",
+        Op::SendTo { .. } => "send_to",
+        Op::Timeout { .. } => "timeout",
+    }
+}
+
+/// The verb of an answer.
+pub(super) fn done_verb(done: &Done) -> &'static str {
+    match done {
+        Done::Accept(_) => "accept",
+        Done::Connect(_) => "connect",
+        Done::Recv(_) => "recv",
+        Done::Send(..) => "send",
+        Done::Shutdown(_) => "shutdown",
+        Done::Close => "close",
+        Done::ReadAt(..) => "read",
+        Done::WriteAt(..) => "write",
+        Done::Sync(_) => "sync",
+        Done::RecvFrom(..) => "recv_from",
+        Done::SendTo(..) => "send_to",
+        Done::Timeout(_) => "timeout",
+        Done::Posted(_) => "post",
     }
 }
 

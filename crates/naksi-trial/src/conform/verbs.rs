@@ -17,6 +17,9 @@ use super::script::{Cast, Script, Thing, loopback};
 
 /// Bytes of one send while a socket is stuffed.
 const STUFFING_BYTES: usize = 64 * 1024;
+/// How long a stuffed socket must stay stuffed: a kernel that asks again whether there is room (`tcp(7)`, the
+/// zero window probe) does so for the first time after 200 ms, and may then find some.
+const STUFFED: Duration = Duration::from_millis(300);
 /// More rounds than any kernel takes before it makes the sender wait.
 const STUFFING_ROUNDS_MAX: usize = 1024;
 
@@ -44,11 +47,11 @@ impl Script {
         (Thing { port, handle }, address)
     }
 
-    /// An address where nobody listens.
+    /// An address where nobody listens. A port that was free a moment ago would not do: a system may give it
+    /// to somebody else, or to the connecting socket itself, which is then connected to itself.
     pub(super) fn nobody(&mut self) -> SocketAddr {
-        let (listener, address) = self.listen();
-        self.closed(listener);
-        address
+        self.first();
+        SocketAddr::from(([127, 0, 0, 1], 1))
     }
 
     pub(super) fn accept(&mut self, listener: Thing) -> Cast {
@@ -235,6 +238,9 @@ impl Script {
             for length in [STUFFING_BYTES, 1] {
                 let send = self.send(socket, &whole[..length]);
                 self.settle();
+                if length == 1 && !self.answered(send) {
+                    self.pass(STUFFED);
+                }
                 match (self.answered(send), length) {
                     (false, 1) => return send,
                     (true, _) => {}

@@ -1,0 +1,188 @@
+//! Sockets in a table of the ring's own (direct descriptors), where no descriptor of the process is spent.
+//!
+//! A socket in that table has no number by which the process could ask for its peer, so it is accepted as
+//! `AcceptEx` does it: a fixed number of single accepts is with the kernel, each with room for an address,
+//! and together they are the one accept that was asked for. A slot of the table is set aside for each of
+//! them beforehand, because the kernel takes a connection out of the queue before it looks for a slot, and
+//! drops it if there is none. Nothing here knows what is done with the sockets.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use naksi_core::completion::{Accepted, Completion, Done};
+use naksi_core::id::{Handle, Token};
+
+use super::error;
+use super::op::{Flight, Wish};
+use super::port::Port;
+use super::socket::Descriptor;
+use crate::handles::HandleKind;
+use crate::in_flight::{Finished, Key};
+
+/// Single accepts that stand for one accept of many: as many connections as one turn takes without asking.
+const ACCEPTS_MAX: usize = 16;
+
+/// The ring's own table.
+#[derive(Debug)]
+pub(super) struct Direct {
+    /// Slots that hold no socket and are set aside for none.
+    free: u32,
+    /// Single accepts in flight.
+    accepts: usize,
+}
+
+impl Direct {
+    pub(super) fn new(entries: u32) -> Self {
+        Self { free: entries, accepts: 0 }
+    }
+
+    /// Flights that nobody asked for by themselves.
+    pub(super) fn accepts(&self) -> usize {
+        self.accepts
+    }
+
+    /// A slot is empty again.
+    pub(super) fn give_back(&mut self) {
+        self.free += 1;
+    }
+
+    fn set_aside(&mut self) -> bool {
+        let some = self.free > 0;
+        self.free -= u32::from(some);
+        some
+    }
+}
+
+/// An accept that is with the kernel as several single ones.
+#[derive(Debug)]
+pub(super) struct AcceptMany {
+    pub(super) listener: Handle,
+    /// The single ones in flight.
+    ones: Vec<Key>,
+    /// Why it ends; it does when the last single one has come home.
+    ended: Option<i32>,
+}
+
+impl AcceptMany {
+    pub(super) fn new(listener: Handle) -> Self {
+        Self { listener, ones: Vec::new(), ended: None }
+    }
+}
+
+impl Port {
+    pub(super) fn is_accept_of_many(&mut self, key: Key) -> bool {
+        self.flights.running(key).is_some_and(|(_, flight)| matches!(flight.wish, Wish::AcceptMany(_)))
+    }
+
+    /// Hands the single accepts to the kernel, or ends the accept at once because the table is full.
+    pub(super) fn begin_accepts(&mut self, many: Key) {
+        self.post_accepts(many);
+        if self.many(many).ones.is_empty() {
+            self.local.push_back((many, -libc::ENFILE));
+        }
+    }
+
+    /// Somebody wished that the accept ends early.
+    pub(super) fn recall_accepts(&mut self, many: Key) {
+        for one in self.many(many).ones.clone() {
+            self.recall(one);
+        }
+    }
+
+    /// A single accept has come home, with the index of a socket or with an error.
+    pub(super) fn accepted_directly(
+        &mut self,
+        one: Key,
+        token: Token,
+        result: i32,
+        caught: &mut Vec<Completion>,
+    ) {
+        let (_, flight) = self.flights.running(one).expect("a flight that was just seen running");
+        let Wish::AcceptOne { many, parcel } = &mut flight.wish else { unreachable!("{flight:?}") };
+        let many = *many;
+        let peer = parcel.came_from();
+        let goes_on = self.accepts_go_on(many);
+        let Ok(index) = u32::try_from(result) else {
+            if error::accept(-result, !goes_on) == error::AcceptEnded::NextPeer {
+                self.counters.rearmed_total += 1;
+                return self.arm(one, false);
+            }
+            self.table().give_back();
+            self.end_accepts(many, result);
+            return self.retire(one, many);
+        };
+        // The kernel asks a new socket for its peer and drops it if there is none, so there is one.
+        let peer = peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let socket = self.handles.insert(HandleKind::Stream, Descriptor::direct(index));
+        self.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+        if goes_on && self.table().set_aside() {
+            self.arm(one, false);
+            // There may be room again for those that had to retire while the table was full.
+            return self.post_accepts(many);
+        }
+        self.retire(one, many);
+    }
+
+    /// Closes whatever is still in the table. The kernel would do so too, but only a while after the ring's end.
+    pub(super) fn give_up_table(&mut self) {
+        if self.direct.is_some()
+            && let Err(error) = self.ring.submitter().unregister_files()
+        {
+            tracing::warn!(%error, "the table of direct descriptors is left for the kernel to empty");
+        }
+    }
+
+    fn post_accepts(&mut self, many: Key) {
+        while self.accepts_go_on(many) && self.many(many).ones.len() < ACCEPTS_MAX && self.table().set_aside() {
+            let parcel = self.parcel();
+            let (token, flight) = self.flights.running(many).expect("only running accepts are posted");
+            let flight = Flight { aim: flight.aim, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
+            let one = self.flights.start(token, flight);
+            self.many(many).ones.push(one);
+            self.table().accepts += 1;
+            self.arm(one, true);
+        }
+    }
+
+    fn accepts_go_on(&mut self, many: Key) -> bool {
+        let ending = self.ending;
+        let (_, flight) = self.flights.running(many).expect("an accept outlives its single ones");
+        !flight.cancelled && !ending && matches!(&flight.wish, Wish::AcceptMany(many) if many.ended.is_none())
+    }
+
+    /// The first failure ends all of them.
+    fn end_accepts(&mut self, many: Key, result: i32) {
+        let state = self.many(many);
+        if state.ended.is_none() {
+            state.ended = Some(result);
+            self.recall_accepts(many);
+        }
+    }
+
+    /// A single accept is over; the last one ends the accept as well.
+    fn retire(&mut self, one: Key, many: Key) {
+        let Finished::Wanted(_, Flight { wish: Wish::AcceptOne { parcel, .. }, .. }) = self.flights.finish(one)
+        else {
+            unreachable!("a single accept that was just seen running");
+        };
+        self.spent.push(parcel);
+        self.table().accepts -= 1;
+        let state = self.many(many);
+        state.ones.retain(|key| *key != one);
+        if state.ones.is_empty() {
+            // Nothing went wrong, and nobody is left: the table is full, or somebody cancelled them.
+            let result = state.ended.unwrap_or(-libc::ENFILE);
+            self.local.push_back((many, result));
+        }
+    }
+
+    fn many(&mut self, key: Key) -> &mut AcceptMany {
+        match self.flights.running(key) {
+            Some((_, Flight { wish: Wish::AcceptMany(many), .. })) => many,
+            _ => unreachable!("an accept outlives its single ones"),
+        }
+    }
+
+    fn table(&mut self) -> &mut Direct {
+        self.direct.as_mut().expect("only a ring with a table accepts into it")
+    }
+}
