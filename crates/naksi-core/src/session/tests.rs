@@ -8,6 +8,8 @@ use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
 
+mod patience;
+
 /// Echoes, and notes what it was told.
 #[derive(Default)]
 struct Notes {
