@@ -227,6 +227,19 @@ impl Session {
         self.settle(cx, content);
     }
 
+    /// Whoever waited for the session waits no more: its user is told, whatever is still in flight.
+    pub fn give_up(&mut self, reason: Reason, cx: &mut Context<'_>, content: &mut impl Content) {
+        self.begin_ending(reason, cx);
+        if let State::Ending(reason) = self.state {
+            self.tell(reason, content);
+        }
+    }
+
+    /// The peer is no stranger: the limits that end with the first whole frame do not hold.
+    pub fn trust(&mut self) {
+        self.greeted = true;
+    }
+
     /// A deadline may have passed: ends what is late.
     pub fn check_deadline(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         match self.late(cx.now, cx.limits) {
@@ -422,9 +435,13 @@ impl Session {
         }
         if let State::Ending(reason) = self.state
             && !self.in_flight()
-            && !self.told
         {
-            self.told = true;
+            self.tell(reason, content);
+        }
+    }
+
+    fn tell(&mut self, reason: Reason, content: &mut impl Content) {
+        if !std::mem::replace(&mut self.told, true) {
             content.on_disconnected(reason);
         }
     }

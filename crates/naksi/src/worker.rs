@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use naksi_core::completion::Completion;
 use naksi_core::id::{SessionId, Token};
+use naksi_core::reason::Reason;
 use naksi_core::session::{self, Context, Request};
 use naksi_core::spares::Spares;
 use naksi_core::table::Table;
@@ -122,7 +123,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub fn turn(&mut self) -> Result<Turn, PortError> {
         let until = self.sleep_until();
         let mut caught = std::mem::take(&mut self.caught);
-        self.tide = self.port.wait(&mut caught, until)?;
+        self.tide = match self.port.wait(&mut caught, until) {
+            Ok(tide) => tide,
+            Err(broken) => {
+                self.give_up(Reason::System);
+                return Err(broken);
+            }
+        };
         self.desk.now = self.port.now();
         self.since_flush += caught.len();
         for completion in caught.drain(..) {
