@@ -116,9 +116,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             drop(self.port.release(socket));
             return self.forget(peer, dialled);
         };
+        let framing = <F::Session as crate::session::Session>::FRAMING;
+        let mut session = Session::new(socket, framing, self.desk.now);
+        if dialled.is_some() {
+            session.trust();
+        }
         let entry = Entry {
             id: SessionId::new(0, 0, 0),
-            session: Session::new(socket, <F::Session as crate::session::Session>::FRAMING, self.desk.now),
+            session,
             user,
             peer,
             memberships: Vec::new(),
