@@ -223,6 +223,9 @@ impl Session {
 
     /// Ends the session from outside its callbacks.
     pub fn end(&mut self, reason: Reason, ending: Ending, cx: &mut Context<'_>, content: &mut impl Content) {
+        if ending == Ending::Flush && self.is_open() {
+            content.on_draining(self.voice.outlet(true, cx));
+        }
         self.voice.outlet(true, cx).end(reason, ending);
         self.settle(cx, content);
     }
@@ -425,7 +428,11 @@ impl Session {
         if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
             let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
             let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
-            self.begin_draining(reason, cx);
+            content.on_draining(self.voice.outlet(true, cx));
+            match self.voice.wish.take() {
+                Some((reason, _)) => self.begin_ending(reason, cx),
+                None => self.begin_draining(reason, cx),
+            }
         }
         if let State::Draining(reason) | State::Lingering(reason) = self.state
             && self.peer_finished

@@ -78,6 +78,10 @@ impl<S: Session> Content for Stage<'_, S> {
         self.play(outlet, (), |user, conn| user.on_sent(conn, bytes));
     }
 
+    fn on_draining(&mut self, mut outlet: Outlet<'_>) {
+        self.desk.groups.catch_up(self.memberships, &mut outlet);
+    }
+
     fn on_disconnected(&mut self, reason: Reason) {
         self.desk.groups.leave_all(self.id, self.memberships);
         self.desk.counters.ended(reason);

@@ -311,8 +311,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     let mut mine = stage.memberships.iter();
                     mine.find(|mine| mine.number() == number).map_or(0, |mine| mine.shown(epoch))
                 });
-                if shown < bytes.len() {
-                    session.with_outlet(cx, stage, |_, mut outlet| outlet.send_shared(&bytes.slice(shown..)));
+                match shown {
+                    0 => session.with_outlet(cx, stage, |_, mut outlet| {
+                        outlet.send_shared(bytes);
+                    }),
+                    _ if shown < bytes.len() => session.with_outlet(cx, stage, |_, mut outlet| {
+                        outlet.send_shared(&bytes.slice(shown..));
+                    }),
+                    _ => {}
                 }
             });
         }
