@@ -27,6 +27,7 @@ pub struct Conn<'a> {
     pub(crate) outlet: Outlet<'a>,
     pub(crate) desk: &'a mut Desk,
     pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) timers: &'a mut Vec<TimerKey>,
     pub(crate) id: SessionId,
     pub(crate) peer: SocketAddr,
 }
@@ -112,7 +113,14 @@ impl Conn<'_> {
     /// and about a millisecond later at most, unless the session has ended by then.
     pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
         let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
-        self.desk.wheel.set(self.desk.now + span, due)
+        let key = self.desk.wheel.set(self.desk.now + span, due);
+        if self.timers.len() == self.timers.capacity() {
+            // Keys of timers that have fired are thrown out before the list may double.
+            self.timers.retain(|key| self.desk.wheel.is_set(*key));
+            self.timers.reserve(self.timers.len() + 1);
+        }
+        self.timers.push(key);
+        key
     }
 
     /// Takes a timer back. Returns whether it had not fired yet.
@@ -198,6 +206,7 @@ impl Conn<'_> {
             outlet: self.outlet.reborrow(),
             desk: self.desk,
             memberships: self.memberships,
+            timers: self.timers,
             id: self.id,
             peer: self.peer,
         }

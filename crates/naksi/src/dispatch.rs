@@ -127,6 +127,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user,
             peer,
             memberships: Vec::new(),
+            timers: Vec::new(),
+            broken: false,
             timer: None,
             dialled,
             touched: false,
@@ -156,6 +158,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.desk.counters.dropped.add(entry.session.dropped());
         self.abandon_files_of(entry.id);
         self.forget(entry.peer, entry.dialled);
+        // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
+        if catch_unwind(AssertUnwindSafe(|| drop(entry.user))).is_err() {
+            self.desk.counters.handler_panics.add(1);
+            tracing::error!(session = %entry.id, "dropping a session panicked");
+        }
     }
 
     /// A connection is gone: its place in the counts is free again.

@@ -123,6 +123,8 @@ counters! {
     handler_panics,
     /// Messages from elsewhere that met no live session.
     stale_total,
+    /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
+    timers,
     /// Turns of the worker's loop.
     turns,
     /// Completions taken from the port.

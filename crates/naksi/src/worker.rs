@@ -50,6 +50,10 @@ pub(crate) struct Entry<S> {
     pub(crate) user: S,
     pub(crate) peer: core::net::SocketAddr,
     pub(crate) memberships: Vec<Membership>,
+    /// Timers that its user set; some of them may have fired.
+    pub(crate) timers: Vec<TimerKey>,
+    /// A callback has panicked: none but the goodbye is played any more.
+    pub(crate) broken: bool,
     /// The deadline timer that is set, and for when.
     pub(crate) timer: Option<(TimerKey, Tick)>,
     /// Which of a client's connections it is.
@@ -152,6 +156,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.ask_touched();
         self.desk.counters.turns.add(1);
+        self.desk.counters.timers.set(self.desk.wheel.len() as u64);
         self.desk.counters.mirror(&self.port.ledger());
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
     }
@@ -188,6 +193,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user: &mut entry.user,
             desk: &mut self.desk,
             memberships: &mut entry.memberships,
+            timers: &mut entry.timers,
+            broken: &mut entry.broken,
             id: entry.id,
             peer: entry.peer,
         };
