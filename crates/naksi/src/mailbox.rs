@@ -52,6 +52,8 @@ pub(crate) struct Mailbox<P: Port> {
     entries: AtomicUsize,
     bytes: AtomicUsize,
     rung: AtomicBool,
+    /// The worker is gone.
+    closed: AtomicBool,
     bell: OnceLock<P::Poster>,
 }
 
@@ -62,6 +64,7 @@ impl<P: Port> Default for Mailbox<P> {
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             rung: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             bell: OnceLock::new(),
         }
     }
@@ -83,6 +86,17 @@ impl<P: Port> Mailbox<P> {
         self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes.load(Ordering::Relaxed) < BYTES_MAX
     }
 
+    /// Whether the worker is gone: what is put in is dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// The worker goes: what is in, and what is put in from now on, is dropped.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        while self.pop().is_some() {}
+    }
+
     /// Puts a message in and rings, unless the bell is rung already.
     pub(crate) fn push(&self, message: Message<P::Socket>) {
         self.entries.fetch_add(1, Ordering::Relaxed);
@@ -91,8 +105,13 @@ impl<P: Port> Mailbox<P> {
         if let Some(bell) = self.bell.get()
             && !self.rung.swap(true, Ordering::AcqRel)
         {
-            // A port that is gone has a worker that is gone: the message is dropped with the mailbox.
+            // A port that is gone has a worker that is gone: the message is dropped below.
             bell.post(Self::token(), 0);
+        }
+        // Whoever closed it looked in after saying so, or we see here that it was said.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.is_closed() {
+            while self.pop().is_some() {}
         }
     }
 

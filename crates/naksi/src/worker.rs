@@ -337,6 +337,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 }
 
+impl<P: Port, F: Factory> Drop for Worker<P, F> {
+    fn drop(&mut self) {
+        // However it ends, what others still put in is not kept: a socket among it would never be closed.
+        self.hub.mailboxes[self.index].close();
+    }
+}
+
 impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Worker({}, {} sessions", self.index, self.sessions.len())?;
