@@ -163,7 +163,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
-        if self.tide == Tide::More {
+        if self.tide == Tide::More || self.desk.files.has_wishes() {
             return Some(Tick::ZERO);
         }
         let postponed = self.desk.groups.is_dirty().then(|| self.desk.now + POSTPONED_AGAIN);
