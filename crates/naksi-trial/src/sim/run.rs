@@ -1,6 +1,6 @@
 //! One world: workers, peers, faults, then calm, then a last guest, then the end and the ledger.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -73,6 +73,11 @@ impl Setting {
             descriptors_max: pick(&[20, 100, 1 << 20]),
         }
     }
+}
+
+thread_local! {
+    /// Panics of this thread that were not on purpose.
+    static NEWS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// What a run came to.
@@ -368,13 +373,15 @@ fn step_until(world: &World, crews: &mut [Crew], seed: u64, mut done: impl FnMut
 /// A law is broken; the message names the seed.
 pub fn run(setting: &Setting) -> Outcome {
     std::panic::set_hook(Box::new(|info| {
-        // Bombs are part of the plan; anything else is news.
+        // Bombs are part of the plan; anything else is news, and the engine's net under the callbacks must not
+        // swallow it.
         let said = info.payload_as_str().unwrap_or("");
         if !said.contains("on purpose") {
             eprintln!("{info}");
+            NEWS.set(NEWS.get() + 1);
         }
     }));
-    let seed = setting.seed;
+    let (seed, news_before) = (setting.seed, NEWS.get());
     let world = World::new(WorldOptions {
         seed,
         faults: setting.faults.clone(),
@@ -430,6 +437,7 @@ pub fn run(setting: &Setting) -> Outcome {
     crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
     let home = step_until(&world, &mut crews, seed, |crews| crews.iter().all(|crew| crew.workers.is_empty()));
     assert!(home, "seed {seed}: a worker does not come home: {crews:?}", crews = crews[0].hub.stats());
+    assert_eq!(NEWS.get(), news_before, "seed {seed}: a callback found a law broken; it is told above");
     settle_accounts(&world, &crews, &books, &tally.borrow(), setting)
 }
 
