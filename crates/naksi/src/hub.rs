@@ -122,6 +122,12 @@ where
 {
     fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver> {
         let mailbox = self.mailbox(to)?;
+        if mailbox.is_closed() {
+            return Err(HandOver::Stopped);
+        }
+        if bytes.len() > self.limits.send_queue_bytes_max {
+            return Err(HandOver::TooLong);
+        }
         if !mailbox.has_room() {
             return Err(HandOver::Full);
         }
@@ -130,11 +136,18 @@ where
     }
 
     fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver> {
-        self.mailbox(id)?.push(Message::End { id, reason, ending });
+        let mailbox = self.mailbox(id)?;
+        if mailbox.is_closed() {
+            return Err(HandOver::Stopped);
+        }
+        mailbox.push(Message::End { id, reason, ending });
         Ok(())
     }
 
     fn broadcast(&self, group: &Group, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
+        if bytes.len() > self.limits.send_queue_bytes_max {
+            return Err(HandOver::TooLong);
+        }
         if group.workers().any(|worker| !self.mailboxes[worker].has_room()) {
             return Err(HandOver::Full);
         }

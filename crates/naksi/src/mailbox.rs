@@ -87,6 +87,11 @@ impl<P: Port> Mailbox<P> {
         self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes.load(Ordering::Relaxed) < BYTES_MAX
     }
 
+    /// Whether the worker is gone: what is put in is dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Puts a message in and rings, unless the bell is rung already.
     pub(crate) fn push(&self, message: Message<P::Socket>) {
         self.entries.fetch_add(1, Ordering::Relaxed);

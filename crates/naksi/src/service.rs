@@ -110,7 +110,8 @@ impl Service {
                 Err(RecvTimeoutError::Timeout) => break,
                 Ok(Event::WorkerEnded(index, ended)) => {
                     self.finish(drain_within).ok(); // The first cause is the one to tell.
-                    let cause = ended.err().map_or_else(|| "it panicked".to_owned(), |error| error.text);
+                    let cause =
+                        ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.text);
                     return Err(Error::Worker(index, cause));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -125,10 +126,12 @@ impl Service {
 
     fn finish(&mut self, within: Duration) -> Result<()> {
         self.door.drain(within);
-        let until = Instant::now() + within + HOME_WITHIN;
+        // Never, if it is later than a clock can say.
+        let until = within.checked_add(HOME_WITHIN).and_then(|within| Instant::now().checked_add(within));
+        let in_time = || until.is_none_or(|until| Instant::now() < until);
         let mut result = Ok(());
         for (index, thread) in self.threads.drain(..).enumerate() {
-            while !thread.is_finished() && Instant::now() < until {
+            while !thread.is_finished() && in_time() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             if !thread.is_finished() {
@@ -141,7 +144,7 @@ impl Service {
         }
         while let Ok(Event::WorkerEnded(index, ended)) = self.happened.try_recv() {
             if let Err(error) = ended {
-                tracing::error!(worker = index, %error, "a worker's port broke");
+                tracing::error!(worker = index, %error, "a worker broke");
                 result = Err(Error::Worker(index, error.text));
             }
         }
