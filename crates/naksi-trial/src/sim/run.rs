@@ -72,6 +72,8 @@ struct Run<'a> {
     stayers: Vec<PeerId>,
     /// Peers that are expected to be through.
     expected: u64,
+    /// Peers that came: everybody but the crowd has an address of his own.
+    dialled: u32,
     stormy: bool,
 }
 
@@ -118,6 +120,7 @@ impl<'a> Run<'a> {
             errands,
             stayers: Vec::new(),
             expected: 0,
+            dialled: 0,
             stormy,
         };
         run.invite();
@@ -145,9 +148,8 @@ impl<'a> Run<'a> {
 
     fn dial(&mut self, manner: Manner, from: Option<IpAddr>, within: Duration) -> PeerId {
         self.expected += u64::from(manner != Manner::Stayer);
-        // Everybody but the crowd has an address of his own.
-        let number = self.world.random() as u32 % 0xFFFF;
-        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + number)));
+        self.dialled += 1;
+        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + self.dialled)));
         let guest = Guest::new(manner, self.setting.framed, self.world.random(), &self.tally);
         self.world.dial_from(from, self.address, Box::new(guest), self.world.now() + within)
     }
