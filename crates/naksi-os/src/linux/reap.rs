@@ -170,7 +170,11 @@ impl Port {
                 let ended_both = descriptor.ended_both;
                 let recalled = mem::take(&mut descriptor.recalled);
                 match -result {
-                    libc::ECANCELED if recalled && !over && !ended_both => self.go_on(key, false),
+                    libc::ECANCELED if recalled && !over && !ended_both => {
+                        self.counters.rearmed_total += 1;
+                        // It looks before it takes a buffer, as a first one does: there may be nothing but an end.
+                        self.arm(key, true);
+                    }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
                     libc::ENOBUFS => self.park(key, socket),
                     _ => self.finish(key, result, caught),
