@@ -9,6 +9,7 @@ mod mutants;
 mod fuzz;
 mod loom;
 mod miri;
+mod many;
 mod root;
 mod tidy;
 mod windows;
@@ -25,7 +26,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
   windows         check, lint and build for Windows, and run every test under Wine
-  windows-test …  some of them: the arguments are those of `cargo test`";
+  windows-test …  some of them: the arguments are those of `cargo test`
+  many [N]        N idle sessions (100000) in one server that may have 20,000 descriptors";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        ["many"] => many::run(many::SESSIONS),
+        ["many", count] => count.parse().map_err(anyhow::Error::from).and_then(many::run),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

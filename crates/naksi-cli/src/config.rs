@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<String>,
     pub(crate) workers: Option<usize>,
     pub(crate) backend: Backend,
+    /// Entries of each worker's own table of sockets.
+    pub(crate) direct: Option<u32>,
     pub(crate) limits: Limits,
 }
 
@@ -29,6 +31,7 @@ impl Default for Settings {
             addresses: vec!["127.0.0.1:7777".to_owned()],
             workers: None,
             backend: Backend::Auto,
+            direct: None,
             limits: Limits::default(),
         }
     }
@@ -103,6 +106,7 @@ struct ListenPart {
 struct IoPart {
     workers: Option<usize>,
     backend: Option<BackendName>,
+    direct: Option<u32>,
 }
 
 impl Part {
@@ -124,6 +128,7 @@ impl Part {
         if let Some(backend) = self.io.backend {
             settings.backend = backend.into();
         }
+        settings.direct = self.io.direct.or(settings.direct);
         self.limits.apply(&mut settings.limits);
     }
 }

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Which of the kernel's interfaces to use; auto by default.
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
+    /// Keep up to N sockets of each worker outside the process's descriptors (io_uring's direct descriptors).
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    direct: Option<u32>,
     /// Most sessions at a time; more are refused at accept.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     max_sessions: Option<u32>,
@@ -55,7 +58,10 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let descriptors = platform::raise_descriptor_limit();
     let service = start(app, &settings)?;
     service.announce();
-    warn_of_descriptors(descriptors, settings.limits.sessions_max);
+    // Only io_uring has tables of its own for sockets.
+    let tables = settings.direct.filter(|_| service.backend() == "uring");
+    let room = tables.map(|entries| u64::from(entries) * service.workers() as u64 + 64);
+    warn_of_descriptors(room.or(descriptors), settings.limits.sessions_max);
     if let Some(seconds) = stats_every {
         report_regularly(service.remote(), Duration::from_secs(seconds.into()))?;
     }
@@ -75,6 +81,7 @@ fn settings(options: Options) -> Result<Settings, Problem> {
     if let Some(backend) = options.backend {
         settings.backend = backend.into();
     }
+    settings.direct = options.direct.or(settings.direct);
     if let Some(sessions) = options.max_sessions {
         settings.limits.sessions_max = sessions as usize;
     }
@@ -100,6 +107,9 @@ fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
     let mut server = Server::new().backend(settings.backend).limits(settings.limits.clone());
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
+    }
+    if let Some(entries) = settings.direct {
+        server = server.direct_descriptors(entries);
     }
     for address in &settings.addresses {
         server = server.listen(resolve(address)?);

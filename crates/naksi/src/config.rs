@@ -99,6 +99,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("NAKSI_LISTEN__ADDRESSES", "addresses to listen on, separated by commas"),
     ("NAKSI_IO__WORKERS", "worker threads, 1 to 256"),
     ("NAKSI_IO__BACKEND", "auto, uring, epoll or iocp"),
+    ("NAKSI_IO__DIRECT", "sockets that each worker keeps outside the process's descriptors (io_uring)"),
 ];
 
 /// The known name nearest to a wrong one, if one is near enough to be meant.

@@ -24,6 +24,7 @@ pub(crate) const KIND_CONNECT: u8 = 17;
 pub(crate) const KIND_MAILBOX: u8 = 18;
 pub(crate) const KIND_FILE: u8 = 19;
 pub(crate) const KIND_CLOSE: u8 = 20;
+pub(crate) const KIND_TURN_AWAY: u8 = 21;
 
 /// Messages taken from the mailbox in one turn; the rest rings again.
 const MESSAGES_A_TURN: usize = 1024;
@@ -37,6 +38,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             KIND_MAILBOX => self.read_mailbox(),
             KIND_FILE => self.process_file(token, done),
             KIND_CLOSE => self.process_closed(token),
+            KIND_TURN_AWAY => {}
             _ => self.process_session(token, done, more),
         }
     }
@@ -117,7 +119,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.desk.say(Subject::FactoryPanicked, |suppressed| {
                 tracing::error!(%peer, suppressed, "making a session panicked; the connection is closed");
             });
-            drop(self.port.release(socket));
+            self.turn_away(socket);
             return self.forget(peer, dialled);
         };
         let framing = <F::Session as crate::session::Session>::FRAMING;

@@ -77,14 +77,13 @@ impl<P: Port> Hub<P> {
     pub(crate) fn place(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
         let fewest = (0..self.loads.len()).min_by_key(|worker| load(*worker)).unwrap_or(own);
-        let chosen = if load(own) <= load(fewest) { own } else { fewest };
-        self.settle(chosen);
-        chosen
+        self.settle(if load(own) <= load(fewest) { own } else { fewest })
     }
 
-    /// Counts a session to a worker.
-    pub(crate) fn settle(&self, worker: usize) {
+    /// Counts a session to a worker, and returns the worker.
+    pub(crate) fn settle(&self, worker: usize) -> usize {
         self.loads[worker].fetch_add(1, Ordering::Relaxed);
+        worker
     }
 
     /// A session of that worker is over.

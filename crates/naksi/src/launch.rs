@@ -6,13 +6,13 @@
 use core::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
 use naksi_core::limits::Limits;
 use naksi_os::OsPort;
-use naksi_os::port::{ListenOptions, Port, PortError, PortOptions};
+use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
 
 use crate::client::Retry;
 use crate::config::{Backend, Error, Result};
@@ -33,6 +33,24 @@ pub(crate) struct Plan {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
+}
+
+impl Plan {
+    /// Whether every worker listens on every address and keeps what it accepts: a socket in the table of one
+    /// port cannot be placed with another.
+    fn shares_addresses(&self) -> bool {
+        self.port.direct_descriptors.is_some()
+    }
+
+    /// How a worker opens the listener in this place, if it does.
+    fn share(&self, place: usize, index: usize) -> Option<Share> {
+        match index {
+            0 if self.shares_addresses() => Some(Share::Open),
+            _ if self.shares_addresses() => Some(Share::Join),
+            // Each listener belongs to one worker; what it accepts is placed with the least loaded one.
+            _ => (place % self.workers == index).then_some(Share::Alone),
+        }
+    }
 }
 
 /// What a client shall connect to.
@@ -63,10 +81,26 @@ impl Default for Plan {
 type Open<P> = fn(&PortOptions, Backend) -> Result<(P, Option<String>)>;
 
 /// What a worker says when it stands.
+#[derive(Default)]
 struct Standing {
     addresses: Vec<(usize, SocketAddr)>,
     backend: &'static str,
     fallback: Option<String>,
+}
+
+impl Standing {
+    fn add(&mut self, other: Standing) {
+        self.addresses.extend(other.addresses);
+        self.backend = other.backend;
+        self.fallback = self.fallback.take().or(other.fallback);
+    }
+
+    /// The addresses in the order in which they were asked for.
+    fn in_order(&self) -> Vec<SocketAddr> {
+        let mut addresses = self.addresses.clone();
+        addresses.sort_by_key(|(place, _)| *place);
+        addresses.into_iter().map(|(_, address)| address).collect()
+    }
 }
 
 /// Starts a service on the system's own port.
@@ -102,34 +136,16 @@ fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, 
 
 fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
     let hub = Arc::new(Hub::<P>::new(plan.workers, plan.limits.clone()));
-    let (plan, factory) = (Arc::new(plan), Arc::new(factory));
+    let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
     let (standing, stands) = mpsc::channel();
     let (events, happened) = mpsc::channel();
     let mut threads = Vec::with_capacity(plan.workers);
+    let mut stood = Vec::with_capacity(plan.workers);
     let mut failed = None;
     for index in 0..plan.workers {
-        let (hub, plan, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
+        let (hub, plan_of_it, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
         let (standing, events) = (standing.clone(), events.clone());
-        let work = move || {
-            let life = || match stand(index, &plan, hub, factory, open) {
-                Ok((worker, stood)) => {
-                    standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
-                    drop(standing);
-                    serve(worker)
-                }
-                Err(error) => {
-                    standing.send(Err(error)).ok(); // As above.
-                    Ok(())
-                }
-            };
-            let ended = catch_unwind(AssertUnwindSafe(life));
-            let panicked = || Err(PortError { text: "it panicked".into(), code: 0 });
-            let told = ended.as_ref().map_or_else(|_| panicked(), Clone::clone);
-            events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
-            if let Err(panic) = ended {
-                resume_unwind(panic);
-            }
-        };
+        let work = move || live(index, &plan_of_it, hub, factory, open, standing, &events);
         match thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
@@ -137,24 +153,30 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
                 break;
             }
         }
+        if index == 0 && plan.shares_addresses() {
+            let Ok(first) = stands.recv() else { break };
+            // The others join the addresses that the first one got: port 0 is the same number for all.
+            if let Ok(first) = &first {
+                Arc::make_mut(&mut plan).listen = first.in_order();
+            }
+            stood.push(first);
+            if stood.iter().any(Result::is_err) {
+                break;
+            }
+        }
     }
     // The channel ends when every worker has said whether it stands.
     drop(standing);
-    let (mut addresses, mut backend, mut fallback) = (Vec::new(), "none", None);
-    for stood in stands {
+    stood.extend(stands);
+    let mut all = Standing::default();
+    for stood in stood {
         match stood {
-            Ok(stood) => {
-                addresses.extend(stood.addresses);
-                backend = stood.backend;
-                fallback = fallback.or(stood.fallback);
-            }
+            Ok(stood) => all.add(stood),
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    addresses.sort_by_key(|(place, _)| *place);
-    let addresses = addresses.into_iter().map(|(_, address)| address).collect();
     let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
-    let service = Service::new(door, threads, happened, addresses, (backend, fallback));
+    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback));
     match failed {
         None => {
             hub.begin();
@@ -164,6 +186,36 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
             service.stop(Duration::ZERO);
             Err(error)
         }
+    }
+}
+
+/// The life of one worker's thread: it stands, it serves, and however it ends, its end is told.
+fn live<P: Port + 'static, F: Factory>(
+    index: usize,
+    plan: &Plan,
+    hub: Arc<Hub<P>>,
+    factory: Arc<F>,
+    open: Open<P>,
+    standing: Sender<Result<Standing>>,
+    events: &Sender<Event>,
+) {
+    let life = || match stand(index, plan, hub, factory, open) {
+        Ok((worker, stood)) => {
+            standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
+            drop(standing);
+            serve(worker)
+        }
+        Err(error) => {
+            standing.send(Err(error)).ok(); // As above.
+            Ok(())
+        }
+    };
+    let ended = catch_unwind(AssertUnwindSafe(life));
+    let panicked = || Err(PortError { text: "it panicked".into(), code: 0 });
+    let told = ended.as_ref().map_or_else(|_| panicked(), Clone::clone);
+    events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
+    if let Err(panic) = ended {
+        resume_unwind(panic);
     }
 }
 
@@ -178,16 +230,20 @@ fn stand<P: Port + 'static, F: Factory>(
     let (mut port, fallback) = open(&plan.port, plan.backend)?;
     let mut stood = Standing { addresses: Vec::new(), backend: port.backend(), fallback };
     let mut listeners = Vec::new();
-    // Each listener belongs to one worker; what it accepts is placed with the least loaded one.
-    for (place, address) in plan.listen.iter().enumerate().filter(|(place, _)| place % plan.workers == index)
-    {
+    for (place, address) in plan.listen.iter().enumerate() {
+        let Some(share) = plan.share(place, index) else { continue };
         let (handle, bound) = port
-            .listen(*address, &plan.listener)
+            .listen(*address, &ListenOptions { share, ..plan.listener.clone() })
             .map_err(|error| Error::Listen { address: *address, error })?;
         listeners.push(handle);
-        stood.addresses.push((place, bound));
+        if share != Share::Join {
+            stood.addresses.push((place, bound));
+        }
     }
     let mut worker = Worker::new(index, port, hub, factory);
+    if plan.shares_addresses() {
+        worker.keep_accepted();
+    }
     listeners.into_iter().for_each(|listener| worker.add_listener(listener));
     if let Some(dial) = plan.dial {
         let Dial { remote, connections, rate, retry } = dial;

@@ -13,7 +13,7 @@ use naksi_core::planted;
 use naksi_os::port::Port;
 
 use crate::desk::Due;
-use crate::dispatch::{KIND_ACCEPT, KIND_CLOSE};
+use crate::dispatch::{KIND_ACCEPT, KIND_CLOSE, KIND_TURN_AWAY};
 use crate::mailbox::Message;
 use crate::murmur::Subject;
 use crate::session::Factory;
@@ -46,6 +46,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Gives this worker a listener of its port; it accepts from [`Hub::begin`](crate::hub::Hub::begin) on.
     pub fn add_listener(&mut self, listener: Handle) {
         self.listeners.push(Listener::new(listener));
+    }
+
+    /// Keeps what it accepts instead of placing it with the least loaded worker.
+    pub fn keep_accepted(&mut self) {
+        self.keeps = true;
     }
 
     pub(crate) fn register_accept(&mut self, index: usize) {
@@ -124,7 +129,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             });
             return self.turn_away(socket);
         }
-        let worker = self.hub.place(self.index);
+        let worker = if self.keeps { self.hub.settle(self.index) } else { self.hub.place(self.index) };
         if worker == self.index {
             self.open_session(socket, peer, None);
             return;
@@ -140,9 +145,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    fn turn_away(&mut self, socket: Handle) {
-        // A released socket that nobody adopts is closed when it is dropped.
-        drop(self.port.release(socket));
+    /// Closes a socket that has become no session.
+    pub(crate) fn turn_away(&mut self, socket: Handle) {
+        let token = Token::new(KIND_TURN_AWAY, socket.slot(), socket.generation());
+        if let Err(refused) = self.port.submit(token, Op::Close { handle: socket }) {
+            unreachable!("nothing is in flight on a socket just accepted: {}", refused.why);
+        }
     }
 
     fn pause_accept(&mut self, index: usize, ended: Ended) {

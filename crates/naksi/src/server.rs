@@ -56,6 +56,11 @@ impl Server {
                     let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of workers"));
                     server = server.workers(workers.map_err(wrong)?);
                 }
+                "NAKSI_IO__DIRECT" => {
+                    let entries = value.parse();
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of sockets"));
+                    server = server.direct_descriptors(entries.map_err(wrong)?);
+                }
                 "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
                 _ if name.contains("__") => return Err(unknown(name)),
                 _ => {}
@@ -92,6 +97,18 @@ impl Server {
     #[must_use]
     pub fn backend(mut self, backend: Backend) -> Self {
         self.plan.backend = backend;
+        self
+    }
+
+    /// Keeps up to so many accepted sockets of each worker in a table of its port, where they cost no
+    /// descriptor of the process: N workers then hold N times as many sessions as the process may have
+    /// descriptors. Every worker listens on every address and keeps what the system deals out to it; nothing
+    /// is placed with the least loaded one. A worker whose table is full stops accepting for a while, and
+    /// what the system deals out to it waits, so leave each table some room: a twentieth is plenty.
+    /// For io_uring only; other backends take no notice.
+    #[must_use]
+    pub fn direct_descriptors(mut self, entries: u32) -> Self {
+        self.plan.port.direct_descriptors = Some(entries);
         self
     }
 

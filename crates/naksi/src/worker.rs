@@ -73,6 +73,8 @@ pub struct Worker<P: Port, F: Factory> {
     pub(crate) spares: Spares,
     pub(crate) desk: Desk,
     pub(crate) listeners: Vec<Listener>,
+    /// What it accepts stays with it, because every worker has listeners of its own.
+    pub(crate) keeps: bool,
     pub(crate) dialer: Option<Dialer>,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) arrivals: u64,
@@ -108,6 +110,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             spares: Spares::default(),
             desk,
             listeners: Vec::new(),
+            keeps: false,
             dialer: None,
             stopping: None,
             arrivals: 0,

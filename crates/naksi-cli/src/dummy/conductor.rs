@@ -49,6 +49,8 @@ pub(crate) struct Aftermath {
     pub(crate) total: Meter,
     pub(crate) stats: Stats,
     pub(crate) backend: &'static str,
+    /// From the first connect until everybody was ready.
+    pub(crate) gathered: Duration,
     /// From the start of sending to its end.
     pub(crate) elapsed: Duration,
     pub(crate) server: Watch,
@@ -72,10 +74,12 @@ pub(crate) fn conduct(
     (server.before, dummy.before) = look();
     plan.signals.begin(plan.clock.now());
     let service = launch(plan, scenario, backend).map_err(failed)?;
+    let began = Instant::now();
     let mut cut_short = false;
     if scenario != Scenario::Storm {
         cut_short = gather(plan, &service, signals, view);
     }
+    let gathered = began.elapsed();
     (server.start, dummy.start) = look();
     if !cut_short {
         cut_short = watch(plan, scenario, signals, view);
@@ -89,7 +93,7 @@ pub(crate) fn conduct(
     plan.signals.finish();
     let backend = service.backend();
     let stats = service.stop(GOODBYE_WITHIN);
-    Ok(Aftermath { total: meter::collect(plan), stats, backend, elapsed, server, dummy, cut_short })
+    Ok(Aftermath { total: meter::collect(plan), stats, backend, gathered, elapsed, server, dummy, cut_short })
 }
 
 fn launch(plan: &Arc<Plan>, scenario: Scenario, backend: Backend) -> naksi::Result<Service> {

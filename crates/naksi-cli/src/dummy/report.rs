@@ -64,6 +64,8 @@ pub(crate) struct Summary {
     pub(crate) connected: u64,
     pub(crate) rooms: Option<u32>,
     pub(crate) size: usize,
+    /// How long the crowd took to gather.
+    pub(crate) seconds_to_gather: f64,
     pub(crate) seconds: f64,
     pub(crate) cut_short: bool,
     pub(crate) sent: u64,
@@ -113,6 +115,7 @@ impl Summary {
             connected: total.connected,
             rooms: (scenario == Scenario::Relay).then_some(plan.rooms),
             size: plan.size,
+            seconds_to_gather: after.gathered.as_secs_f64(),
             seconds,
             cut_short: after.cut_short,
             sent: total.sent,

@@ -44,6 +44,11 @@ impl Process {
         ended.expect("it has ended")
     }
 
+    /// Its end, if it has come.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("it can be waited for")
+    }
+
     pub(crate) fn stdout(&mut self) -> String {
         let mut text = String::new();
         self.0.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
@@ -80,7 +85,12 @@ impl Server {
     }
 
     /// A server from a whole command with two workers.
-    pub(crate) fn from(mut command: Command) -> Self {
+    pub(crate) fn from(command: Command) -> Self {
+        Self::with_workers(command, 2)
+    }
+
+    /// A server from a whole command with so many workers.
+    pub(crate) fn with_workers(mut command: Command, workers: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
@@ -89,7 +99,7 @@ impl Server {
         let mut words = rest.split_whitespace();
         let address = words.next().and_then(|word| word.parse().ok()).expect("an address");
         assert!(words.next().is_some_and(|word| word.starts_with("backend=")), "{line:?}");
-        assert_eq!(words.next(), Some("workers=2"), "{line:?}");
+        assert_eq!(words.next(), Some(format!("workers={workers}").as_str()), "{line:?}");
         Self { process: Process(child), address }
     }
 

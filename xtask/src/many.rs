@@ -1,0 +1,251 @@
+//! A hundred thousand idle sessions in one server process that may have 20,000 descriptors.
+//!
+//! One server keeps its sockets in its rings' own tables; several crowds on loopback connect, exchange a
+//! nonce on each session, are silent at the same time, and exchange another. While all are silent the
+//! system is asked how many connections stand and what the server's memory is. Everything is bounded and
+//! ends by itself. It knows the program's command line and nothing of its code.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::root;
+
+/// Sessions unless somebody says otherwise.
+pub(crate) const SESSIONS: usize = 100_000;
+/// Descriptors that the server may have, and each crowd.
+const DESCRIPTORS: usize = 20_000;
+/// Sessions of each crowd and of each worker, so that neither comes near its bound.
+const SHARE: usize = 17_000;
+/// Connects a second, of all crowds together.
+const CONNECT_RATE: usize = 15_000;
+/// How long all are silent, and how long opening may take.
+const SILENCE: Duration = Duration::from_secs(40);
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
+/// The state ESTABLISHED in `/proc/net/tcp`.
+const ESTABLISHED: &str = "01";
+
+/// A process that does not outlive the chore.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended long ago; then there is nothing to kill.
+        if self.0.kill().is_ok() {
+            self.0.wait().ok(); // A killed process ends.
+        }
+    }
+}
+
+/// What the system says while all are silent.
+struct Silence {
+    opened: Duration,
+    standing: usize,
+    descriptors: usize,
+    user_bytes: u64,
+    kernel_bytes: u64,
+}
+
+/// Runs the server and its crowds, prints the figures and checks them.
+pub(crate) fn run(sessions: usize) -> Result<()> {
+    ensure!(cfg!(target_os = "linux"), "only Linux has io_uring");
+    ensure!((1..=1_000_000).contains(&sessions), "the number of sessions must be 1 to 1,000,000");
+    let built = root::cargo().args(["build", "--release", "-p", "naksi-cli"]).status()?;
+    ensure!(built.success(), "the program does not build");
+    let program = root::target().join("release/naksi");
+    let parts = sessions.div_ceil(SHARE);
+    let (mut server, addresses) = serve(&program, parts)?;
+    let pid = server.0.id();
+    let (user_before, kernel_before) = (user_bytes(pid)?, kernel_bytes()?);
+
+    let began = Instant::now();
+    let mut crowds = Vec::new();
+    for (part, address) in addresses.iter().enumerate() {
+        let members = sessions / parts + usize::from(part < sessions % parts);
+        crowds.push((began.elapsed(), members, crowd(&program, address, members, part, parts)?));
+    }
+    let mut silence = await_silence(&addresses, sessions, pid, began)?;
+    silence.user_bytes = silence.user_bytes.saturating_sub(user_before);
+    silence.kernel_bytes = silence.kernel_bytes.saturating_sub(kernel_before);
+
+    let mut told = Vec::new();
+    for (started, members, crowd) in crowds {
+        told.push((started, members, figures(crowd)?));
+    }
+    let farewell = stop(&mut server)?;
+    judge(sessions, &silence, &told, &farewell)
+}
+
+/// Starts the server with its descriptor limit, a listener for each crowd and a worker for each share.
+fn serve(program: &Path, parts: usize) -> Result<(Process, Vec<String>)> {
+    let mut command = confined(program);
+    command.args(["serve", "--app", "echo", "--backend", "uring"]);
+    command.args(["--workers", &parts.to_string(), "--direct", &DESCRIPTORS.to_string()]);
+    for part in 0..parts {
+        // An address of its own for each crowd: there are some 28,000 ports towards one of them.
+        command.arg("--addr").arg(format!("127.0.0.{}:0", part + 1));
+    }
+    command.env("NAKSI_LIMITS__IDLE_WITHIN", "10m").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Process(command.spawn().context("the server does not start")?);
+    let mut lines = BufReader::new(server.0.stdout.take().context("no pipe")?).lines();
+    let mut addresses = Vec::new();
+    while addresses.len() < parts {
+        let line = lines.next().context("the server did not say where it listens")??;
+        let address = line.strip_prefix("naksi: listening on ").and_then(|rest| rest.split(' ').next());
+        addresses.push(address.with_context(|| format!("not a listening line: {line}"))?.to_owned());
+    }
+    Ok((server, addresses))
+}
+
+fn crowd(program: &Path, address: &str, members: usize, part: usize, parts: usize) -> Result<Process> {
+    let mut command = confined(program);
+    command.args(["dummy", address, "--scenario", "idle", "--workers", "1", "--json", "-"]);
+    command.args(["--sessions", &members.to_string(), "--secs", &SILENCE.as_secs().to_string()]);
+    command.args(["--connect-rate", &(CONNECT_RATE / parts).max(1).to_string()]);
+    command.args(["--seed", &(part + 1).to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(Process(command.spawn().context("a crowd does not start")?))
+}
+
+/// The program under a limit of descriptors that it cannot raise again.
+fn confined(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh", &DESCRIPTORS.to_string()]);
+    command.arg(program);
+    command
+}
+
+/// Waits until every connection stands, lets the dust settle, and looks.
+fn await_silence(addresses: &[String], sessions: usize, pid: u32, began: Instant) -> Result<Silence> {
+    loop {
+        let standing = standing(addresses)?;
+        let opened = began.elapsed();
+        if standing >= sessions {
+            thread::sleep(Duration::from_secs(4)); // the last nonces, and a moment
+            return Ok(Silence {
+                opened,
+                standing: self::standing(addresses)?,
+                descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+                user_bytes: user_bytes(pid)?,
+                kernel_bytes: kernel_bytes()?,
+            });
+        }
+        ensure!(opened < 2 * OPEN_WITHIN, "{standing} of {sessions} connections stand after {opened:?}");
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Connections that stand on the server's side of these addresses.
+fn standing(addresses: &[String]) -> Result<usize> {
+    let mut ours = Vec::new();
+    for address in addresses {
+        let address: std::net::SocketAddrV4 = address.parse()?;
+        let ip = u32::from_ne_bytes(address.ip().octets());
+        ours.push(format!("{ip:08X}:{:04X}", address.port()));
+    }
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let is_ours = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        let (local, state) = (fields.nth(1), fields.nth(1));
+        state == Some(ESTABLISHED) && local.is_some_and(|local| ours.iter().any(|one| one == local))
+    };
+    Ok(table.lines().filter(is_ours).count())
+}
+
+/// A process's own memory that is resident.
+fn user_bytes(pid: u32) -> Result<u64> {
+    kibibytes(&PathBuf::from(format!("/proc/{pid}/status")), "RssAnon:")
+}
+
+/// The kernel's objects and the sockets' buffers, of the whole machine.
+fn kernel_bytes() -> Result<u64> {
+    kibibytes(Path::new("/proc/meminfo"), "SUnreclaim:")
+}
+
+fn kibibytes(file: &Path, field: &str) -> Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find(|line| line.starts_with(field)).context("the system does not say")?;
+    let number = line.split_whitespace().nth(1).context("the system does not say")?;
+    Ok(number.parse::<u64>()? * 1024)
+}
+
+/// Waits for a crowd's end, and reads what it saw.
+fn figures(mut crowd: Process) -> Result<serde_json::Value> {
+    let stdout = crowd.0.stdout.take().context("no pipe")?;
+    // The summary comes at the end, and its end with the process's.
+    let text = std::io::read_to_string(stdout)?;
+    let status = crowd.0.wait()?;
+    if text.trim().is_empty() {
+        let said = crowd.0.stderr.take().map(std::io::read_to_string).transpose()?.unwrap_or_default();
+        bail!("a crowd ended with {status}: {said}");
+    }
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn stop(server: &mut Process) -> Result<String> {
+    let status = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status()?;
+    ensure!(status.success(), "the server is gone already");
+    let said = std::io::read_to_string(server.0.stderr.take().context("no pipe")?)?;
+    ensure!(server.0.wait()?.success(), "the server did not end in order: {said}");
+    Ok(said)
+}
+
+/// Adds up, prints, and says what is not as it should be.
+fn judge(
+    sessions: usize,
+    silence: &Silence,
+    crowds: &[(Duration, usize, serde_json::Value)],
+    farewell: &str,
+) -> Result<()> {
+    let sum = |name: &str| crowds.iter().map(|(_, _, told)| told[name].as_u64().unwrap_or(0)).sum::<u64>();
+    let errors: u64 = crowds
+        .iter()
+        .filter_map(|(_, _, told)| told["errors"].as_object())
+        .flat_map(|errors| errors.values().filter_map(serde_json::Value::as_u64))
+        .sum();
+    let gathered = |(started, _, told): &(Duration, usize, serde_json::Value)| {
+        *started + Duration::from_secs_f64(told["seconds_to_gather"].as_f64().unwrap_or(f64::from(u32::MAX)))
+    };
+    let last = crowds.iter().map(gathered).max().unwrap_or_default();
+    let first = crowds.iter().map(gathered).min().unwrap_or_default();
+    let slowest =
+        crowds.iter().filter_map(|(_, _, told)| told["latency_ns"]["max"].as_u64()).max().unwrap_or(0);
+    let each = |bytes: u64| bytes / sessions as u64;
+    println!("sessions                  {sessions} in one process, {} crowds", crowds.len());
+    println!(
+        "connections that stand    {} at once, {:.1} s after the start",
+        silence.standing,
+        silence.opened.as_secs_f64()
+    );
+    println!(
+        "opened, first nonce back  {:.1} s ({:.0} a second)",
+        last.as_secs_f64(),
+        sessions as f64 / last.as_secs_f64()
+    );
+    println!("server's descriptors      {} of {DESCRIPTORS}", silence.descriptors);
+    println!(
+        "nonces                    {} sent, {} back, {} lost, {errors} errors",
+        sum("sent"),
+        sum("received"),
+        sum("lost")
+    );
+    println!("slowest nonce             {:.0} ms", slowest as f64 / 1e6);
+    println!("user memory per session   {} B", each(silence.user_bytes));
+    println!(
+        "kernel slab per session   {} B (both ends of the connection, whole machine)",
+        each(silence.kernel_bytes)
+    );
+    print!("{farewell}");
+    let whole = sessions as u64;
+    ensure!(sum("connected") == whole, "not everybody connected");
+    ensure!(sum("received") == 2 * whole && sum("lost") == 0 && errors == 0, "not every nonce came back");
+    ensure!(silence.standing == sessions, "not all of them stood at once");
+    ensure!(first + SILENCE > last, "the first crowd spoke again before the last was there");
+    ensure!(last <= OPEN_WITHIN, "opening took longer than {} s", OPEN_WITHIN.as_secs());
+    ensure!(farewell.contains(" 0 left"), "the server's counters did not return to zero");
+    Ok(())
+}
