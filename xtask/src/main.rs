@@ -17,7 +17,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   ci              the whole gate, in order, up to the first step that fails
   windows-check   type-check the workspace for Windows, on Linux and without a linker
   windows         check, lint and build for Windows, and run every test under Wine
-  windows-test …  some of them: the arguments are those of `cargo test`";
+  windows-test …  some of them: the arguments are those of `cargo test`
+  windows-programs  naksi.exe under Wine, against itself and against this system's naksi";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["windows-check"] => windows::check(),
         ["windows"] => windows::lane(),
+        ["windows-programs"] => windows::programs(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),
         // Not a chore: how cargo starts a program that was built for Windows.
         ["wine", prefix, program, arguments @ ..] => match windows::run_program(prefix, program, arguments) {
