@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod mutants;
+mod fuzz;
+mod loom;
+mod miri;
 mod root;
 mod tidy;
 mod windows;
@@ -15,6 +19,10 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
+  mutants         plant every known bug and see the simulation catch it; --smoke tries three
+  fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage
+  loom            what threads share, in every order of the threads
+  miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
   windows         check, lint and build for Windows, and run every test under Wine
   windows-test …  some of them: the arguments are those of `cargo test`
@@ -25,6 +33,12 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["mutants"] => mutants::run(),
+        ["mutants", "--smoke"] => mutants::smoke(),
+        ["fuzz", "--secs", seconds] => fuzz::run(seconds),
+        ["fuzz"] => fuzz::run("60"),
+        ["loom"] => loom::run(),
+        ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),
         ["windows"] => windows::lane(),
         ["windows-programs"] => windows::programs(),

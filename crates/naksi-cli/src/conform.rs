@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Problem};
 /// Options of `naksi conform`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Which backends: uring, epoll, iocp, sim. Without it, all that this system has.
+    /// Which backends: uring, epoll, iocp, sim (or sim-uring), sim-iocp. Without it, all that this system has.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     backend: Vec<String>,
     /// Only the scenarios whose name holds this.
@@ -83,14 +83,17 @@ impl Tally {
 
 /// The backends that were asked for; one that cannot be used here is an error only if it was named.
 fn backends(options: &Options) -> Result<Vec<Backend>, Problem> {
-    let seeded = |backend| if let Backend::Sim(_) = backend { Backend::Sim(options.seed) } else { backend };
+    let seeded = |backend| match backend {
+        Backend::Sim(dialect, _) => Backend::Sim(dialect, options.seed),
+        real => real,
+    };
     if options.backend.is_empty() {
         return Ok(Backend::all().into_iter().filter(|one| one.refusal().is_none()).map(seeded).collect());
     }
     let mut chosen = Vec::new();
     for name in &options.backend {
         let backend = Backend::named(name).ok_or_else(|| {
-            Problem::usage(format!("`{name}` is no backend: use uring, epoll, iocp or sim"))
+            Problem::usage(format!("`{name}` is no backend: use uring, epoll, iocp, sim-uring or sim-iocp"))
         })?;
         if let Some(why) = backend.refusal() {
             return Err(Problem::failed(format!("{name} cannot be used here: {why}")));

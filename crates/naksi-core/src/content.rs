@@ -24,10 +24,8 @@ pub trait Content {
     fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>);
     /// The kernel took this many bytes of what was queued.
     fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
-    /// The peer has said its end and nothing more will be queued: what is still held back for this session
-    /// elsewhere is queued now or never.
-    fn on_last_call(&mut self, _: Outlet<'_>) {}
-
+    /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
+    fn on_draining(&mut self, _outlet: Outlet<'_>) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
     fn on_disconnected(&mut self, reason: Reason);
 }

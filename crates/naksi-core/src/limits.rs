@@ -32,7 +32,7 @@ pub enum Overflow {
 pub struct Heartbeat {
     /// The packet's id.
     pub packet_id: u16,
-    /// Sent after this long without sending anything else.
+    /// Sent after this long without sending anything else; not 0.
     pub every: Duration,
 }
 
@@ -41,9 +41,11 @@ pub struct Heartbeat {
 pub struct Limits {
     /// Largest frame, header included, in bytes (4 to 65,535).
     pub frame_bytes_max: usize,
-    /// Largest frame before the first whole frame has come, in bytes.
+    /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: whoever was
+    /// connected to on purpose is no stranger.
     pub first_frame_bytes_max: usize,
-    /// The first whole frame must have come this long after connecting. Framed sessions only.
+    /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
+    /// and below, time in which a full send queue keeps us from receiving is not held against the peer.
     pub first_frame_within: Duration,
     /// A frame that has begun must be whole this long after its first byte.
     pub frame_within: Duration,
@@ -144,6 +146,10 @@ impl Limits {
                 self.recv_backlog_total_bytes_max >= self.recv_backlog_bytes_max,
                 "recv_backlog_total_bytes_max must hold at least one backlog (recv_backlog_bytes_max)",
             ),
+            (
+                self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
+                "a heartbeat must not come every 0 seconds",
+            ),
             (self.sessions_max > 0, "sessions_max must not be 0"),
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
             (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
@@ -167,5 +173,8 @@ mod tests {
         assert!(crossed.check().unwrap_err().contains("send_queue_low_bytes"));
         let short = Limits { frame_bytes_max: 3, ..Limits::default() };
         assert!(short.check().unwrap_err().contains("frame_bytes_max"));
+        let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });
+        let restless = Limits { heartbeat, ..Limits::default() };
+        assert!(restless.check().unwrap_err().contains("heartbeat"));
     }
 }

@@ -224,8 +224,24 @@ impl Session {
 
     /// Ends the session from outside its callbacks.
     pub fn end(&mut self, reason: Reason, ending: Ending, cx: &mut Context<'_>, content: &mut impl Content) {
+        if ending == Ending::Flush && self.is_open() {
+            content.on_draining(self.voice.outlet(true, cx));
+        }
         self.voice.outlet(true, cx).end(reason, ending);
         self.settle(cx, content);
+    }
+
+    /// Whoever waited for the session waits no more: its user is told, whatever is still in flight.
+    pub fn give_up(&mut self, reason: Reason, cx: &mut Context<'_>, content: &mut impl Content) {
+        self.begin_ending(reason, cx);
+        if let State::Ending(reason) = self.state {
+            self.tell(reason, content);
+        }
+    }
+
+    /// The peer is no stranger: the limits that end with the first whole frame do not hold.
+    pub fn trust(&mut self) {
+        self.greeted = true;
     }
 
     /// A deadline may have passed: ends what is late.
@@ -405,9 +421,6 @@ impl Session {
 
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
-            content.on_last_call(self.voice.outlet(true, cx));
-        }
         if let Some((reason, ending)) = self.voice.wish.take() {
             match ending {
                 Ending::Flush if planted!("12") => self.begin_ending(reason, cx),
@@ -418,7 +431,11 @@ impl Session {
         if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
             let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
             let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
-            self.begin_draining(reason, cx);
+            content.on_draining(self.voice.outlet(true, cx));
+            match self.voice.wish.take() {
+                Some((reason, _)) => self.begin_ending(reason, cx),
+                None => self.begin_draining(reason, cx),
+            }
         }
         if let State::Draining(reason) | State::Lingering(reason) = self.state
             && self.peer_finished
@@ -430,7 +447,12 @@ impl Session {
             && (!self.in_flight() || planted!("09"))
             && (!self.told || planted!("29"))
         {
-            self.told = true;
+            self.tell(reason, content);
+        }
+    }
+
+    fn tell(&mut self, reason: Reason, content: &mut impl Content) {
+        if !std::mem::replace(&mut self.told, true) || planted!("29") {
             content.on_disconnected(reason);
         }
     }

@@ -41,7 +41,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
 
     while !site.is_stopping() {
         // 3. One message, one turn of the loop, whatever else may be waiting.
-        let message = queue.next()?;
+        let message = queue.take()?;
 
         // 4. New clients.
         if message.events.accept {

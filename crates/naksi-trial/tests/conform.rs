@@ -3,6 +3,7 @@
 //! Nothing here measures time; a scenario that hangs gives up by itself. A backend that this system refuses
 //! is skipped aloud.
 
+use naksi_os::sim::fault::Dialect;
 use naksi_trial::conform::{Backend, Verdict, permitted, scenarios};
 
 /// Runs every scenario on one backend, and returns what differs.
@@ -39,8 +40,10 @@ fn epoll_conforms() {
 }
 
 #[test]
-fn the_simulated_kernel_conforms_in_ten_worlds() {
-    (0..10).for_each(|seed| agrees(Backend::Sim(seed)));
+fn the_simulated_kernel_conforms_in_ten_worlds_of_each_dialect() {
+    for dialect in Dialect::ALL {
+        (0..10).for_each(|seed| agrees(Backend::Sim(dialect, seed)));
+    }
 }
 
 #[test]

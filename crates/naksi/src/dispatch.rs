@@ -120,12 +120,19 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             drop(self.port.release(socket));
             return self.forget(peer, dialled);
         };
+        let framing = <F::Session as crate::session::Session>::FRAMING;
+        let mut session = Session::new(socket, framing, self.desk.now);
+        if dialled.is_some() {
+            session.trust();
+        }
         let entry = Entry {
             id: SessionId::new(0, 0, 0),
-            session: Session::new(socket, <F::Session as crate::session::Session>::FRAMING, self.desk.now),
+            session,
             user,
             peer,
             memberships: Vec::new(),
+            timers: Vec::new(),
+            broken: false,
             timer: None,
             dialled,
             touched: false,
@@ -155,6 +162,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.desk.counters.dropped.add(entry.session.dropped());
         self.abandon_files_of(entry.id);
         self.forget(entry.peer, entry.dialled);
+        // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
+        if catch_unwind(AssertUnwindSafe(|| drop(entry.user))).is_err() {
+            self.desk.counters.handler_panics.add(1);
+            tracing::error!(session = %entry.id, "dropping a session panicked");
+        }
     }
 
     /// A connection is gone: its place in the counts is free again.

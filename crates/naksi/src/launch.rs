@@ -4,6 +4,7 @@
 //! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
 
 use core::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -105,11 +106,12 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     let (standing, stands) = mpsc::channel();
     let (events, happened) = mpsc::channel();
     let mut threads = Vec::with_capacity(plan.workers);
+    let mut failed = None;
     for index in 0..plan.workers {
         let (hub, plan, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
         let (standing, events) = (standing.clone(), events.clone());
         let work = move || {
-            let ended = match stand(index, &plan, hub, factory, open) {
+            let life = || match stand(index, &plan, hub, factory, open) {
                 Ok((worker, stood)) => {
                     standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
                     drop(standing);
@@ -120,14 +122,25 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
                     Ok(())
                 }
             };
-            events.send(Event::WorkerEnded(index, ended)).ok(); // The service may be gone already.
+            let ended = catch_unwind(AssertUnwindSafe(life));
+            let panicked = || Err(PortError { text: "it panicked".into(), code: 0 });
+            let told = ended.as_ref().map_or_else(|_| panicked(), Clone::clone);
+            events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
+            if let Err(panic) = ended {
+                resume_unwind(panic);
+            }
         };
-        let spawned = thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work);
-        threads.push(spawned.map_err(|error| Error::System(format!("no thread for a worker: {error}")))?);
+        match thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                failed = Some(Error::System(format!("no thread for a worker: {error}")));
+                break;
+            }
+        }
     }
     // The channel ends when every worker has said whether it stands.
     drop(standing);
-    let (mut addresses, mut backend, mut fallback, mut failed) = (Vec::new(), "none", None, None);
+    let (mut addresses, mut backend, mut fallback) = (Vec::new(), "none", None);
     for stood in stands {
         match stood {
             Ok(stood) => {

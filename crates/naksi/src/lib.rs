@@ -45,7 +45,11 @@ pub mod session;
 mod stage;
 
 mod shutdown;
+mod sync;
 pub mod stats;
+
+#[cfg(all(loom, test))]
+mod models;
 
 pub mod prelude;
 

@@ -129,6 +129,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.open_session(socket, peer, None);
             return;
         }
+        if self.hub.mailboxes[worker].is_closed() {
+            self.hub.unsettle(worker);
+            self.hub.left(peer.ip());
+            return self.turn_away(socket);
+        }
         match self.port.release(socket) {
             Ok(socket) => self.hub.mailboxes[worker].push(Message::Adopt { socket, peer }),
             Err(why) => unreachable!("nothing is in flight on a socket just accepted: {why}"),

@@ -127,6 +127,8 @@ counters! {
     log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
+    /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
+    timers,
     /// Turns of the worker's loop.
     turns,
     /// Completions taken from the port.

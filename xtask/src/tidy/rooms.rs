@@ -19,6 +19,7 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "buffers.rs",
         "io_uring takes receive buffers from a ring that we fill; Windows is handed one per receive",
     ),
+    ("direct.rs", "only a ring has a table of descriptors that the process is not charged for"),
     ("choice.rs", "Linux has two ports and picks one; Windows has one"),
     (
         "sandbox.rs",

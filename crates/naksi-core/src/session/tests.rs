@@ -8,6 +8,8 @@ use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
 
+mod patience;
+
 /// Echoes, and notes what it was told.
 #[derive(Default)]
 struct Notes {
@@ -50,7 +52,7 @@ impl Content for Notes {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
     }
 
-    fn on_last_call(&mut self, mut outlet: Outlet<'_>) {
+    fn on_draining(&mut self, mut outlet: Outlet<'_>) {
         outlet.send(&std::mem::take(&mut self.held_back));
     }
 

@@ -202,7 +202,6 @@ impl WaitSet {
         tally.call();
         // SAFETY: epoll_create1(2) takes one number and touches no memory of ours.
         let epoll = descriptor(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        let events_max = events_max.min(EVENTS_MAX);
         Ok(Self { epoll, members: Vec::new(), events_max, tally: tally.clone() })
     }
 

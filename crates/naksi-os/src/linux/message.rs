@@ -132,7 +132,7 @@ impl MessageQueue {
     ///
     /// # Errors
     /// The system fails.
-    pub fn next(&mut self) -> io::Result<Message> {
+    pub fn take(&mut self) -> io::Result<Message> {
         const BYTES: usize = size_of::<libc::signalfd_siginfo>();
         loop {
             if let Some(message) = self.early.pop_front() {

@@ -7,20 +7,32 @@
 //! `kernel.rs`, the completion port itself, `parcel.rs`, what a kernel is pointed at, `queue.rs`, the completion
 //! queue of a group, `extra.rs`, what Winsock can do beyond the contract, and `census.rs`, which counts handles
 //! for tests. This room knows no session.
+//!
+//! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,
+//! `event.rs`, `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`, and
+//! `clock.rs` reads a thread's processor time.
 
 mod accept;
 mod board;
 mod call;
 pub mod census;
+pub mod clock;
+pub mod completion_port;
 pub mod error;
+pub mod event;
 mod ext;
 pub mod extra;
 mod file;
+mod flight;
 mod kernel;
+pub mod message;
 mod op;
 mod parcel;
+pub mod overlapped;
 pub mod port;
 mod poster;
 pub mod queue;
 mod reap;
+pub mod routine;
+pub mod select;
 mod socket;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use naksi_os::OsPort;
 use naksi_os::port::{PortError, PortOptions};
+use naksi_os::sim::fault::Dialect;
 use naksi_os::sim::world::WorldOptions;
 
 use permitted::PERMITTED;
@@ -117,8 +118,8 @@ pub enum Backend {
     Epoll,
     /// Windows I/O completion ports.
     Iocp,
-    /// The simulated kernel, in a world made of this seed.
-    Sim(u64),
+    /// The simulated kernel in one of its dialects, in a world made of this seed.
+    Sim(Dialect, u64),
 }
 
 impl Backend {
@@ -128,7 +129,8 @@ impl Backend {
             "uring" => Some(Backend::Uring),
             "epoll" => Some(Backend::Epoll),
             "iocp" => Some(Backend::Iocp),
-            "sim" => Some(Backend::Sim(1)),
+            "sim" | "sim-uring" => Some(Backend::Sim(Dialect::Uring, 1)),
+            "sim-iocp" => Some(Backend::Sim(Dialect::Iocp, 1)),
             _ => None,
         }
     }
@@ -139,13 +141,14 @@ impl Backend {
             Backend::Uring => "uring",
             Backend::Epoll => "epoll",
             Backend::Iocp => "iocp",
-            Backend::Sim(_) => "sim",
+            Backend::Sim(Dialect::Uring, _) => "sim-uring",
+            Backend::Sim(Dialect::Iocp, _) => "sim-iocp",
         }
     }
 
     /// Every backend that this build knows.
     pub fn all() -> Vec<Self> {
-        ["uring", "epoll", "iocp", "sim"].into_iter().filter_map(Self::named).collect()
+        ["uring", "epoll", "iocp", "sim-uring", "sim-iocp"].into_iter().filter_map(Self::named).collect()
     }
 
     /// Why the backend cannot be used here, if it cannot.
@@ -155,16 +158,17 @@ impl Backend {
     }
 
     fn is_real(self) -> bool {
-        !matches!(self, Backend::Sim(_))
+        !matches!(self, Backend::Sim(..))
     }
 
     fn waters(self) -> Box<dyn Waters> {
         match self {
             Backend::Uring | Backend::Epoll | Backend::Iocp => system(self.name()),
-            Backend::Sim(seed) => {
+            Backend::Sim(dialect, seed) => {
                 let latency_max = script::MOMENT / 4;
                 let latency_min = Duration::from_micros(50);
-                let options = WorldOptions { seed, latency_min, latency_max, ..WorldOptions::default() };
+                let options =
+                    WorldOptions { seed, dialect, latency_min, latency_max, ..WorldOptions::default() };
                 Box::new(Simulated::new(options))
             }
         }
@@ -186,7 +190,7 @@ impl Backend {
         let name = scenario.name();
         let permitted = PERMITTED
             .iter()
-            .find(|one| one.backend == self.name() && one.scenario == name && lines == one.instead);
+            .find(|one| one.is_about(self.name()) && one.scenario == name && lines == one.instead);
         permitted.map_or(Verdict::Differs, |one| Verdict::Permitted(one.reason))
     }
 }

@@ -6,7 +6,7 @@
 /// One difference that is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Permitted {
-    /// The backend that differs.
+    /// The backend that differs; `sim` is the simulated kernel in every dialect.
     pub backend: &'static str,
     /// The scenario, as `verb/case`.
     pub scenario: &'static str,
@@ -14,6 +14,14 @@ pub struct Permitted {
     pub instead: &'static [&'static str],
     /// Why this is no fault.
     pub reason: &'static str,
+}
+
+impl Permitted {
+    /// Whether this is about the backend of this name.
+    pub fn is_about(&self, backend: &str) -> bool {
+        backend == self.backend
+            || backend.strip_prefix(self.backend).is_some_and(|rest| rest.starts_with('-'))
+    }
 }
 
 /// Every difference that is allowed.

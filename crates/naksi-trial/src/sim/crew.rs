@@ -16,7 +16,7 @@ use naksi_os::sim::port::Port;
 use naksi_os::sim::world::World;
 
 use super::setting::Setting;
-use super::users::QUEUE_BYTES_MAX;
+use super::users::{FRAME_BYTES_MAX, QUEUE_BYTES_MAX};
 
 /// Something that can be stepped, whatever its sessions are.
 pub trait Stepped: std::fmt::Debug {
@@ -83,7 +83,7 @@ impl Crew {
 pub fn limits(setting: &Setting, address_max: u32) -> Limits {
     Limits {
         first_frame_bytes_max: 1024,
-        frame_bytes_max: 4096,
+        frame_bytes_max: FRAME_BYTES_MAX,
         first_frame_within: Duration::from_secs(2),
         frame_within: Duration::from_secs(2),
         idle_within: Duration::from_secs(8),

@@ -43,9 +43,10 @@ impl Errands {
         Self { books: Arc::clone(books), stormy, framed, said: 0, walled: false }
     }
 
-    /// Nobody is kicked any more.
+    /// Nobody is kicked any more, and no mailbox is filled: one whose worker is through holds nothing.
     pub fn calm_down(&mut self) {
         self.stormy = false;
+        self.walled = true;
     }
 
     /// One round; `random` decides what is done.

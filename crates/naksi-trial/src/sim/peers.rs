@@ -175,7 +175,7 @@ fn script_of(manner: Manner, framed: bool, random: u64) -> Vec<u8> {
             push(&mut script, users::BLAST, b"");
         }
         Manner::Liar if random.is_multiple_of(2) => script.extend([(random >> 4) as u8 % 4, 0, 9, 9]),
-        Manner::Liar => script.extend([255, 255, 9, 9]),
+        Manner::Liar => push(&mut script, 2, &[0; 4996]),
         Manner::Cutter => script.extend([200, 0, 1]),
         Manner::Squatter => script.extend([50, 0]),
         Manner::Garbler => script.extend((0..64).map(|byte| (random >> (byte % 56)) as u8 ^ 0x5C)),

@@ -54,7 +54,9 @@ pub fn run_followed(setting: &Setting, tracer: Option<Tracer>) -> Outcome {
         run.world.follow(tracer);
     }
     run.storm();
-    run.heal_and_live();
+    if setting.stop != Stop::DrainInStorm {
+        run.heal_and_live();
+    }
     let ports = run.stop();
     run.settle_accounts(ports)
 }
@@ -70,6 +72,8 @@ struct Run<'a> {
     stayers: Vec<PeerId>,
     /// Peers that are expected to be through.
     expected: u64,
+    /// Peers that came: everybody but the crowd has an address of his own.
+    dialled: u32,
     stormy: bool,
 }
 
@@ -116,6 +120,7 @@ impl<'a> Run<'a> {
             errands,
             stayers: Vec::new(),
             expected: 0,
+            dialled: 0,
             stormy,
         };
         run.invite();
@@ -143,9 +148,8 @@ impl<'a> Run<'a> {
 
     fn dial(&mut self, manner: Manner, from: Option<IpAddr>, within: Duration) -> PeerId {
         self.expected += u64::from(manner != Manner::Stayer);
-        // Everybody but the crowd has an address of his own.
-        let number = self.world.random() as u32 % 0xFFFF;
-        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + number)));
+        self.dialled += 1;
+        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + self.dialled)));
         let guest = Guest::new(manner, self.setting.framed, self.world.random(), &self.tally);
         self.world.dial_from(from, self.address, Box::new(guest), self.world.now() + within)
     }
@@ -267,6 +271,17 @@ impl<'a> Run<'a> {
             self.crews.iter_mut().for_each(|crew| crew.workers.clear());
             return 0;
         }
+        self.stormy = false;
+        self.errands.calm_down();
+        self.crews[0].stalled = None;
+        if self.setting.stop == Stop::DrainInStorm {
+            // Accepts are on their way while the listener closes.
+            for number in 0..40 {
+                self.dial(Manner::Slammer, None, Duration::from_micros(number * 100));
+            }
+            let soon = self.world.now() + Duration::from_millis(2);
+            self.drive(soon, |run| run.world.now() >= soon);
+        }
         self.crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
         let deadline = self.world.now() + Duration::from_secs(60);
         let home = self.drive(deadline, |run| run.crews.iter().all(|crew| crew.workers.is_empty()));
@@ -326,7 +341,7 @@ impl<'a> Run<'a> {
 
     fn settle_the_rest(&self, outcome: &Outcome) {
         assert_eq!(self.books.live.load(Ordering::Relaxed), 0, "destructors that did not run");
-        if self.setting.stop == Stop::Drain {
+        if self.setting.stop != Stop::Drop {
             assert_eq!(
                 self.books.told.load(Ordering::Relaxed),
                 outcome.sessions,
@@ -338,7 +353,7 @@ impl<'a> Run<'a> {
         assert_eq!(self.world.descriptors(), 0, "descriptors stay open after the last port is gone");
         let mut port = self.world.open_port(&PortOptions::default());
         assert!(port.listen(self.address, &ListenOptions::default()).is_ok(), "the address stays taken");
-        if self.setting.weather != Weather::Storm {
+        if self.setting.weather != Weather::Storm && self.setting.stop != Stop::DrainInStorm {
             let late = (outcome.peers, outcome.reset, outcome.panics);
             assert_eq!((outcome.served, 0, 0), late, "honest peers were not served: {:?}", outcome.reasons);
         }

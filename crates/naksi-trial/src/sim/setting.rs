@@ -24,6 +24,8 @@ pub enum Weather {
 pub enum Stop {
     /// In order.
     Drain,
+    /// In order, but in the middle of the storm, while others connect.
+    DrainInStorm,
     /// The workers are dropped while their sessions live.
     Drop,
 }
@@ -99,7 +101,7 @@ impl Setting {
             seed,
             dialect,
             weather,
-            stop: if size(&[0, 0, 0, 0, 0, 0, 0, 1], &[0, 1]) == 1 { Stop::Drop } else { Stop::Drain },
+            stop: [Stop::Drain, Stop::Drop, Stop::DrainInStorm][size(&[0, 0, 0, 0, 0, 1, 2, 2], &[0, 1, 2])],
             faults: FaultPlan::random(seed),
             workers: size(&[1, 1, 2, 3], &[1, 2, 8]),
             peers: size(&[100, 200, 400], &[20, 60]) as u64,
@@ -115,6 +117,10 @@ impl Setting {
             socket_bytes: size(&[500, 4096, 16_384], &[32, 100]),
             descriptors_max: size(&[60, 200, 1 << 20, 1 << 20], &[20, 100]),
         };
+        // A jump of the clock is longer than what a worker grants its sessions at the end.
+        if setting.stop == Stop::DrainInStorm {
+            setting.faults = setting.faults.with(FaultKind::ClockJump, 0);
+        }
         if weather != Weather::Storm {
             setting.descriptors_max = 1 << 20;
             for kind in FaultKind::ALL {

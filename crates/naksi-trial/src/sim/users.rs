@@ -47,6 +47,9 @@ pub const ROOM_NUMBER: u64 = 1 << 60;
 /// Most bytes that a session's send queue holds in these runs.
 pub const QUEUE_BYTES_MAX: usize = 8 * 1024;
 
+/// The longest frame of these runs.
+pub const FRAME_BYTES_MAX: usize = 4096;
+
 const FIRED: u32 = 7;
 const TAKEN_BACK: u32 = 8;
 
@@ -202,6 +205,9 @@ impl Session for FrameEcho {
         if self.moody {
             self.booked.books.hit(Hazard::L3);
             return c.close();
+        }
+        if packet.frame.len() > FRAME_BYTES_MAX {
+            self.booked.books.break_law("a frame over the limit was shown");
         }
         if packet.id > BLAST {
             return c.end_now(Reason::Protocol);
