@@ -27,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   windows-check   type-check the workspace for Windows, on Linux and without a linker
   windows         check, lint and build for Windows, and run every test under Wine
   windows-test …  some of them: the arguments are those of `cargo test`
+  windows-programs  naksi.exe under Wine, against itself and against this system's naksi
   many [N]        N idle sessions (100000) in one server that may have 20,000 descriptors";
 
 fn main() -> ExitCode {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),
         ["windows"] => windows::lane(),
+        ["windows-programs"] => windows::programs(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),
         // Not a chore: how cargo starts a program that was built for Windows.
         ["wine", prefix, program, arguments @ ..] => match windows::run_program(prefix, program, arguments) {

@@ -109,7 +109,8 @@ impl Accepting {
         let room = ACCEPT_ADDRESS_BYTES as u32;
         let area = credit.addresses.as_ptr().cast();
         let mut received = 0_u32;
-        let (listening, accepting) = (listener.expose_provenance() as SOCKET, socket.as_raw_socket() as SOCKET);
+        let (listening, accepting) =
+            (listener.expose_provenance() as SOCKET, socket.as_raw_socket() as SOCKET);
         // SAFETY: law 2: the credit owns the addresses, the OVERLAPPED and the socket until its packet comes.
         // "If dwReceiveDataLength is zero, accepting the connection will not result in a receive operation."
         let posted =
@@ -152,11 +153,7 @@ impl Accepting {
         // SAFETY: GetAcceptExSockaddrs points into the area at an address of that length; the storage holds the
         // largest there is, and the length was cut to it.
         unsafe {
-            ptr::copy_nonoverlapping(
-                remote.cast::<u8>(),
-                (&raw mut storage).cast::<u8>(),
-                length as usize,
-            );
+            ptr::copy_nonoverlapping(remote.cast::<u8>(), (&raw mut storage).cast::<u8>(), length as usize);
         }
         // SAFETY: so many bytes of it are an address, the rest is zero.
         let address = unsafe { SockAddr::new(storage, length) };

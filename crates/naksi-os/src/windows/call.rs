@@ -13,9 +13,7 @@ use std::ptr;
 use std::sync::atomic::AtomicU8;
 
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE};
-use windows_sys::Win32::Networking::WinSock::{
-    SOCKET, WSAEINVAL, WSARecv, WSARecvFrom, WSASend, WSASendTo,
-};
+use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAEINVAL, WSARecv, WSARecvFrom, WSASend, WSASendTo};
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 
 use super::error;
@@ -49,7 +47,10 @@ pub(super) fn start(flight: &mut Flight, key: Key, extensions: &Extensions) -> R
     match started {
         // More than fits is a warning to the kernel, and a failure to Winsock: it is told here, and once more
         // in a packet. The packet is what counts.
-        Err(code) if error::is_cut(code) && flight.parcel().is_some_and(|parcel| parcel.is_done_with_a_warning()) => {
+        Err(code)
+            if error::is_cut(code)
+                && flight.parcel().is_some_and(|parcel| parcel.is_done_with_a_warning()) =>
+        {
             Ok(())
         }
         started => started,
@@ -125,8 +126,7 @@ fn file(wish: &mut Wish, raw: HANDLE) -> Result<(), i32> {
             let length = buffer.len().min(FILE_BYTES_MAX) as u32;
             let overlapped = parcel.overlapped();
             // SAFETY: law 2: the flight owns the buffer and the parcel until the packet comes.
-            let started =
-                unsafe { ReadFile(raw, buffer.as_mut_ptr(), length, ptr::null_mut(), overlapped) };
+            let started = unsafe { ReadFile(raw, buffer.as_mut_ptr(), length, ptr::null_mut(), overlapped) };
             outcome(started != 0)
         }
         Wish::WriteAt { offset, bytes, parcel, .. } => {

@@ -91,9 +91,9 @@ impl Port {
         let files: Vec<Handle> = parts.iter().filter_map(Part::file).collect();
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &files)?;
         let file_of = |part: &Part| part.file().and_then(|file| self.handles.any(file));
-        let elements = parts.iter().map(|part| {
-            part.element(file_of(part).map_or(ptr::null_mut(), super::socket::Descriptor::raw))
-        });
+        let elements = parts
+            .iter()
+            .map(|part| part.element(file_of(part).map_or(ptr::null_mut(), super::socket::Descriptor::raw)));
         let elements = Elements(elements.collect());
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::TransmitParts { socket, parts, elements, parcel });

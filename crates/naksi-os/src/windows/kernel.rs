@@ -22,8 +22,8 @@ use windows_sys::Win32::System::IO::{
 };
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, PROCESS_POWER_THROTTLING_CURRENT_VERSION,
-    PROCESS_POWER_THROTTLING_IGNORE_TIMER_RESOLUTION, PROCESS_POWER_THROTTLING_STATE,
-    ProcessPowerThrottling, SetProcessInformation,
+    PROCESS_POWER_THROTTLING_IGNORE_TIMER_RESOLUTION, PROCESS_POWER_THROTTLING_STATE, ProcessPowerThrottling,
+    SetProcessInformation,
 };
 
 /// The completion key of every handle that a port serves.
@@ -125,7 +125,14 @@ impl Kernel {
         let mut removed = 0;
         // SAFETY: GetQueuedCompletionStatusEx fills at most `room` entries, and there are so many.
         let taken = unsafe {
-            GetQueuedCompletionStatusEx(self.raw(), entries.as_mut_ptr(), room, &raw mut removed, milliseconds, 0)
+            GetQueuedCompletionStatusEx(
+                self.raw(),
+                entries.as_mut_ptr(),
+                room,
+                &raw mut removed,
+                milliseconds,
+                0,
+            )
         };
         if taken != 0 {
             return Ok(Dequeued::Packets(removed as usize));

@@ -43,23 +43,75 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(super) enum Wish {
     Accept(Accepting),
-    Connect { socket: Option<OwnedSocket>, parcel: Parcel },
+    Connect {
+        socket: Option<OwnedSocket>,
+        parcel: Parcel,
+    },
     /// `reads`: how often it was read without asking the kernel in between.
-    Recv { socket: Handle, parcel: Parcel, reads: u8 },
-    Send { socket: Handle, batch: SendBatch, parcel: Parcel },
-    Shutdown { socket: Handle },
+    Recv {
+        socket: Handle,
+        parcel: Parcel,
+        reads: u8,
+    },
+    Send {
+        socket: Handle,
+        batch: SendBatch,
+        parcel: Parcel,
+    },
+    Shutdown {
+        socket: Handle,
+    },
     Close,
-    ReadAt { file: Handle, offset: u64, buffer: Vec<u8>, parcel: Parcel },
-    WriteAt { file: Handle, offset: u64, bytes: Vec<u8>, parcel: Parcel },
-    Sync { file: Handle },
-    RecvFrom { socket: Handle, buffer: Vec<u8>, parcel: Parcel },
-    SendTo { socket: Handle, bytes: Bytes, parcel: Parcel },
-    Timeout { at: Tick },
+    ReadAt {
+        file: Handle,
+        offset: u64,
+        buffer: Vec<u8>,
+        parcel: Parcel,
+    },
+    WriteAt {
+        file: Handle,
+        offset: u64,
+        bytes: Vec<u8>,
+        parcel: Parcel,
+    },
+    Sync {
+        file: Handle,
+    },
+    RecvFrom {
+        socket: Handle,
+        buffer: Vec<u8>,
+        parcel: Parcel,
+    },
+    SendTo {
+        socket: Handle,
+        bytes: Bytes,
+        parcel: Parcel,
+    },
+    Timeout {
+        at: Tick,
+    },
     /// `file`: the handle of the span's file.
-    TransmitFile { socket: Handle, span: FileSpan, file: HANDLE, parcel: Parcel },
-    TransmitParts { socket: Handle, parts: Vec<Part>, elements: Elements, parcel: Parcel },
-    Disconnect { socket: Handle, parcel: Parcel },
-    Message { socket: Handle, buffer: Vec<u8>, parcel: Parcel },
+    TransmitFile {
+        socket: Handle,
+        span: FileSpan,
+        file: HANDLE,
+        parcel: Parcel,
+    },
+    TransmitParts {
+        socket: Handle,
+        parts: Vec<Part>,
+        elements: Elements,
+        parcel: Parcel,
+    },
+    Disconnect {
+        socket: Handle,
+        parcel: Parcel,
+    },
+    Message {
+        socket: Handle,
+        buffer: Vec<u8>,
+        parcel: Parcel,
+    },
 }
 
 impl Flight {
@@ -81,9 +133,11 @@ impl Flight {
             | Wish::TransmitParts { parcel, .. }
             | Wish::Disconnect { parcel, .. }
             | Wish::Message { parcel, .. } => Some(parcel),
-            Wish::Accept(_) | Wish::Shutdown { .. } | Wish::Close | Wish::Sync { .. } | Wish::Timeout { .. } => {
-                None
-            }
+            Wish::Accept(_)
+            | Wish::Shutdown { .. }
+            | Wish::Close
+            | Wish::Sync { .. }
+            | Wish::Timeout { .. } => None,
         }
     }
 
@@ -137,7 +191,8 @@ impl Flight {
             }
             Wish::Send { socket, batch, parcel } => {
                 spent.push(parcel);
-                let sent = (code == 0 && count > 0).then_some(count);
+                // A cancelled one may say how far it got. Where it does not, nobody can know.
+                let sent = ((code == 0 || code == CANCELLED) && count > 0).then_some(count);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), code, ours)))
             }
             Wish::Shutdown { .. } => Done::Shutdown(shut(code, ours)),
@@ -169,7 +224,8 @@ impl Flight {
             Wish::TransmitFile { socket, parcel, .. } | Wish::TransmitParts { socket, parcel, .. } => {
                 spent.push(parcel);
                 // Of an empty file nothing is sent, and nothing is wrong.
-                let sent = if code == 0 { Ok(count) } else { Err(send_ended(handles.any_mut(socket), code, ours)) };
+                let sent =
+                    if code == 0 { Ok(count) } else { Err(send_ended(handles.any_mut(socket), code, ours)) };
                 Done::Send(SendBatch::new(), sent)
             }
             Wish::Disconnect { parcel, .. } => {

@@ -72,7 +72,10 @@ pub struct Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("backend", &"iocp").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Port")
+            .field("backend", &"iocp")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 

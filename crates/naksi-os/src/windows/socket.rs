@@ -19,8 +19,8 @@ use naksi_core::ended::OsError;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock::{
-    SIO_UDP_CONNRESET, SO_EXCLUSIVEADDRUSE, SO_UPDATE_ACCEPT_CONTEXT, SO_UPDATE_CONNECT_CONTEXT, SOCKET,
-    SOL_SOCKET, WSAEAFNOSUPPORT, WSAEINVAL, WSAIoctl, setsockopt,
+    SIO_UDP_CONNRESET, SO_EXCLUSIVEADDRUSE, SO_REUSE_UNICASTPORT, SO_UPDATE_ACCEPT_CONTEXT,
+    SO_UPDATE_CONNECT_CONTEXT, SOCKET, SOL_SOCKET, WSAEAFNOSUPPORT, WSAEINVAL, WSAIoctl, setsockopt,
 };
 
 use super::error;
@@ -170,7 +170,8 @@ pub(super) fn datagram(address: SocketAddr) -> Result<(OwnedSocket, SocketAddr),
 
 /// A stream socket that is not connected yet. The error is the system's number.
 pub(super) fn stream(domain: Domain) -> Result<OwnedSocket, i32> {
-    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(|error| code(&error))?;
+    let socket =
+        socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(|error| code(&error))?;
     Ok(OwnedSocket::from(socket))
 }
 
@@ -181,6 +182,9 @@ pub(super) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
         SocketAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
     };
     let owned = stream(Domain::for_address(remote))?;
+    // "Allow ephemeral port reuse for Winsock API connection functions which require an explicit bind, such as
+    // ConnectEx": else each connection keeps one of some 16,000 ports for itself. Older systems refuse it.
+    set_option(&owned, SO_REUSE_UNICASTPORT, &1_i32.to_ne_bytes()).ok();
     SockRef::from(&owned).bind(&SockAddr::from(any)).map_err(|error| code(&error))?;
     Ok(owned)
 }
@@ -220,7 +224,8 @@ pub(super) fn read(socket: &OwnedSocket, buffer: &mut [u8]) -> Result<Option<u32
     let length = buffer.len();
     // SAFETY: the bytes are written already, so they may stand where bytes need not be; `recv` writes no
     // byte that is not one.
-    let room = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
+    let room =
+        unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
     match SockRef::from(socket).recv(room) {
         Ok(bytes) => Ok(Some(bytes as u32)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -261,7 +266,17 @@ fn forget_unreachable_ports(socket: &impl AsRawSocket) {
     let input: *const c_void = (&raw const off).cast();
     // SAFETY: WSAIoctl reads the four bytes of `off` and writes those of `returned` before it returns.
     let result = unsafe {
-        WSAIoctl(raw, SIO_UDP_CONNRESET, input, 4, ptr::null_mut(), 0, &raw mut returned, ptr::null_mut(), None)
+        WSAIoctl(
+            raw,
+            SIO_UDP_CONNRESET,
+            input,
+            4,
+            ptr::null_mut(),
+            0,
+            &raw mut returned,
+            ptr::null_mut(),
+            None,
+        )
     };
     if result != 0 {
         tracing::debug!(code = last_error(), "unreachable ports are reported on a datagram socket");

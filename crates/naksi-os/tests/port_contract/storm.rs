@@ -1,11 +1,13 @@
 //! Ends with everything in flight, again and again: each operation completes once, whatever it meets. For
 //! ports of real kernels only, whose timing differs from round to round.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use naksi_core::batch::{Piece, SendBatch};
-use naksi_core::completion::{Completion, Done};
+use naksi_core::completion::{Completion, Connected, Done};
 use naksi_core::ended::Ended;
-use naksi_core::id::Token;
+use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, Port};
 
@@ -33,8 +35,7 @@ pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>()
     let (listener, address) = port.port.listen(loopback(), &options).expect("loopback can be listened on");
     let mut accept = port.cast(Op::Accept { listener });
     for round in 0..scaled(10_000) {
-        let ours = port.connect(address);
-        let theirs = port.accepted(accept);
+        let (ours, theirs) = meet(&mut port, address, accept);
         let recv = port.cast(Op::Recv { socket: theirs });
         let mut batch = SendBatch::new();
         batch.push(Piece::Shared(Bytes::from_static(&FLOOD)));
@@ -66,6 +67,21 @@ pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>()
         assert_eq!((ledger.handles, ledger.in_flight), (1, 1), "round {round}");
     }
     port.finish_busy(accept);
+}
+
+/// Both ends of one connection; strangers are turned away.
+fn meet<W: Waters>(port: &mut Angler<W>, address: SocketAddr, accept: Token) -> (Handle, Handle) {
+    let connect = port.cast(Op::Connect { remote: address });
+    let Done::Connect(Ok(Connected { socket: ours, local })) = port.last(connect) else {
+        panic!("a listener is there");
+    };
+    loop {
+        match port.pull(accept).done {
+            Done::Accept(Ok(accepted)) if accepted.peer == local => return (ours, accepted.socket),
+            Done::Accept(Ok(stranger)) => port.close(stranger.socket),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Each of these has one last completion, and nothing behind it.
