@@ -199,12 +199,7 @@ impl Flight {
             Wish::Close => Done::Close,
             Wish::ReadAt { buffer, parcel, .. } => {
                 spent.push(parcel);
-                let read = match (code, count) {
-                    (0, 0) => Err(Ended::Closed),
-                    (0, count) => Ok(count),
-                    (code, _) => Err(error::read_at(code, ours)),
-                };
-                Done::ReadAt(buffer, read)
+                Done::ReadAt(buffer, read_at(code, count, ours))
             }
             Wish::WriteAt { bytes, parcel, .. } => {
                 spent.push(parcel);
@@ -240,6 +235,14 @@ impl Flight {
                 Done::RecvFrom(buffer, letter)
             }
         }
+    }
+}
+
+fn read_at(code: i32, count: u32, ours: bool) -> Result<u32, Ended> {
+    match (code, count) {
+        (0, 0) => Err(Ended::Closed),
+        (0, count) => Ok(count),
+        (code, _) => Err(error::read_at(code, ours)),
     }
 }
 

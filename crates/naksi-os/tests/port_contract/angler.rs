@@ -117,14 +117,6 @@ impl<W: Waters> Angler<W> {
         self.port.listen(loopback(), &ListenOptions::default()).expect("loopback can be listened on")
     }
 
-    pub(crate) fn connect(&mut self, remote: SocketAddr) -> Handle {
-        let token = self.cast(Op::Connect { remote });
-        match self.last(token) {
-            Done::Connect(Ok(connected)) => connected.socket,
-            other => panic!("{other:?}"),
-        }
-    }
-
     pub(crate) fn accepted(&mut self, token: Token) -> Handle {
         match self.pull(token) {
             Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => accepted.socket,
