@@ -46,7 +46,9 @@ fn three_thousand_sessions_live_under_a_limit_of_256_descriptors() {
         let (said, told) = (crowd.stdout(), crowd.stderr());
         assert!(status.is_some_and(|status| status.success()), "{said}{told}");
         let figures: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-        for (name, expected) in [("connected", SESSIONS), ("received", 2 * SESSIONS), ("lost", 0), ("corrupt", 0)] {
+        for (name, expected) in
+            [("connected", SESSIONS), ("received", 2 * SESSIONS), ("lost", 0), ("corrupt", 0)]
+        {
             assert_eq!(figures[name], expected, "{name} of {said}");
         }
         assert!(most <= before + 2, "{most} descriptors for {SESSIONS} sessions, {before} without any");
