@@ -34,7 +34,7 @@ pub struct SendQueue {
     /// Bytes of the batch that is with the kernel.
     flying_bytes: usize,
     /// Pieces of the batch that is with the kernel.
-    flying_pieces: usize,
+    flying_pieces: u32,
     /// Over the high mark, and not yet back at the low one.
     congested: bool,
 }
@@ -47,7 +47,7 @@ impl SendQueue {
 
     /// Pieces queued, those with the kernel included.
     pub fn entries(&self) -> usize {
-        self.waiting.pieces() + self.flying_pieces
+        self.waiting.pieces() + self.flying_pieces as usize
     }
 
     /// Whether nothing is queued and nothing is with the kernel.
@@ -121,7 +121,7 @@ impl SendQueue {
         }
         let batch = std::mem::take(&mut self.waiting);
         self.flying_bytes = batch.bytes();
-        self.flying_pieces = batch.pieces();
+        self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
         Some(batch)
     }
 

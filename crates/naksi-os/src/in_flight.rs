@@ -23,32 +23,37 @@
 
 use naksi_core::id::Token;
 use std::mem;
+use std::num::NonZeroU32;
 
 /// The key of one operation in flight: slot and generation in one word; never below 2^32, so small words are a backend's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64);
+pub struct Key {
+    slot: u32,
+    /// Never 0, so that an `Option<Key>` is no larger than a key.
+    generation: NonZeroU32,
+}
 
 impl Key {
-    fn new(slot: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(slot))
+    /// What no operation has: there are fewer than 2^32 - 1 slots.
+    const NOBODY: Self = Self { slot: u32::MAX, generation: NonZeroU32::MAX };
+
+    fn new(slot: u32, generation: NonZeroU32) -> Self {
+        Self { slot, generation }
     }
 
     /// The key as the word that travels through a kernel.
     pub fn to_u64(self) -> u64 {
-        self.0
+        u64::from(self.generation.get()) << 32 | u64::from(self.slot)
     }
 
-    /// The key back from a completion.
+    /// The key back from a completion. A word that was never a key comes back as one that nobody has.
     pub fn from_u64(raw: u64) -> Self {
-        Self(raw)
+        NonZeroU32::new((raw >> 32) as u32)
+            .map_or(Self::NOBODY, |generation| Self::new(raw as u32, generation))
     }
 
     fn slot(self) -> usize {
-        (self.0 & u64::from(u32::MAX)) as usize
-    }
-
-    fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
+        self.slot as usize
     }
 }
 
@@ -59,7 +64,7 @@ enum State<H> {
 }
 
 struct Slot<H> {
-    generation: u32,
+    generation: NonZeroU32,
     state: State<H>,
 }
 
@@ -100,13 +105,14 @@ impl<H> InFlight<H> {
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 operations in flight");
         // Generations start at 1, so that a key is never one of the small numbers a backend reserves.
-        self.slots.push(Slot { generation: 1, state });
-        Key::new(index, 1)
+        let generation = NonZeroU32::MIN;
+        self.slots.push(Slot { generation, state });
+        Key::new(index, generation)
     }
 
     /// The things of a running operation, to point a kernel at them or to read its name.
     pub fn running(&mut self, key: Key) -> Option<(Token, &mut H)> {
-        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation())?;
+        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)?;
         match &mut slot.state {
             State::Running { token, held } => Some((*token, held)),
             State::Idle | State::Abandoned { .. } => None,
@@ -115,7 +121,7 @@ impl<H> InFlight<H> {
 
     /// A terminal completion: the slot is free again and its things come home.
     pub fn finish(&mut self, key: Key) -> Finished<H> {
-        let Some(slot) = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation())
+        let Some(slot) = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)
         else {
             return Finished::Unknown;
         };
@@ -130,7 +136,7 @@ impl<H> InFlight<H> {
                 Finished::Abandoned(held)
             }
         };
-        slot.generation = if slot.generation == u32::MAX { 1 } else { slot.generation + 1 };
+        slot.generation = slot.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.free.push(key.slot() as u32);
         finished
     }

@@ -51,23 +51,26 @@ pub(super) struct Flight {
 }
 
 /// What was asked for, with everything it owns.
+///
+/// What is large lies in the parcel: most of what flies is an idle receive, and none of them is to be as
+/// large as the largest operation.
 #[derive(Debug)]
 pub(super) enum Wish {
     Accept { listener: Handle },
     /// An accept into the ring's own table: it is with the kernel as several of the next kind.
-    AcceptMany(AcceptMany),
+    AcceptMany(Box<AcceptMany>),
     /// One socket for the accept with this key; its slot in the table is set aside.
     AcceptOne { many: Key, parcel: Parcel },
     Connect { socket: Option<OwnedFd>, parcel: Parcel },
     Recv { socket: Handle },
-    Send { socket: Handle, batch: SendBatch, parcel: Option<Parcel> },
+    Send { socket: Handle, parcel: Parcel },
     Shutdown { socket: Handle, how: ShutdownHow },
     Close { place: Place },
-    ReadAt { file: Handle, offset: u64, buffer: Vec<u8> },
-    WriteAt { file: Handle, offset: u64, bytes: Vec<u8> },
+    ReadAt { file: Handle, parcel: Parcel },
+    WriteAt { file: Handle, parcel: Parcel },
     Sync { file: Handle },
-    RecvFrom { socket: Handle, buffer: Vec<u8>, parcel: Parcel },
-    SendTo { socket: Handle, bytes: Bytes, parcel: Parcel },
+    RecvFrom { socket: Handle, parcel: Parcel },
+    SendTo { socket: Handle, parcel: Parcel },
     Timeout { parcel: Parcel },
 }
 
@@ -102,13 +105,10 @@ impl Flight {
                     .build()
                     .flags(Flags::BUFFER_SELECT)
             }
-            Wish::Send { batch, parcel: None, .. } => {
-                let piece = batch.slices().next().expect("an empty batch was refused");
-                opcode::Send::new(fd, piece.as_ptr(), clamp(piece.len())).flags(send_flags).build()
-            }
-            Wish::Send { batch, parcel: Some(parcel), .. } => {
-                opcode::SendMsg::new(fd, parcel.gather(batch)).flags(send_flags as u32).build()
-            }
+            Wish::Send { parcel, .. } => match parcel.only_piece() {
+                Some(piece) => opcode::Send::new(fd, piece.as_ptr(), clamp(piece.len())).flags(send_flags).build(),
+                None => opcode::SendMsg::new(fd, parcel.gather()).flags(send_flags as u32).build(),
+            },
             Wish::Shutdown { how, .. } => {
                 let how = match how {
                     ShutdownHow::Write => libc::SHUT_WR,
@@ -119,18 +119,18 @@ impl Flight {
             // A close names a slot of the table in a field of its own, and not with the flag.
             Wish::Close { place: Place::Ring(index) } => return opcode::Close::new(Fixed(*index)).build(),
             Wish::Close { .. } => opcode::Close::new(fd).build(),
-            Wish::ReadAt { offset, buffer, .. } => {
-                opcode::Read::new(fd, buffer.as_mut_ptr(), clamp(buffer.len())).offset(*offset).build()
+            Wish::ReadAt { parcel, .. } => {
+                let (bytes, length, offset) = parcel.stretch();
+                opcode::Read::new(fd, bytes, length).offset(offset).build()
             }
-            Wish::WriteAt { offset, bytes, .. } => {
-                opcode::Write::new(fd, bytes.as_ptr(), clamp(bytes.len())).offset(*offset).build()
+            Wish::WriteAt { parcel, .. } => {
+                let (bytes, length, offset) = parcel.stretch();
+                opcode::Write::new(fd, bytes, length).offset(offset).build()
             }
             Wish::Sync { .. } => opcode::Fsync::new(fd).flags(FsyncFlags::empty()).build(),
-            Wish::RecvFrom { buffer, parcel, .. } => {
-                opcode::RecvMsg::new(fd, parcel.letter_in(buffer)).build()
-            }
-            Wish::SendTo { bytes, parcel, .. } => {
-                opcode::SendMsg::new(fd, parcel.letter_out(bytes)).flags(libc::MSG_NOSIGNAL as u32).build()
+            Wish::RecvFrom { parcel, .. } => opcode::RecvMsg::new(fd, parcel.letter_in()).build(),
+            Wish::SendTo { parcel, .. } => {
+                opcode::SendMsg::new(fd, parcel.letter_out()).flags(libc::MSG_NOSIGNAL as u32).build()
             }
             Wish::Timeout { parcel } => opcode::Timeout::new(parcel.span()).build(),
         };
@@ -140,9 +140,8 @@ impl Flight {
     /// The lane of the handle that this flight occupies, to be freed with its last completion.
     pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
         match self.wish {
-            Wish::Accept { listener } | Wish::AcceptMany(AcceptMany { listener, .. }) => {
-                Some((listener, Lane::In))
-            }
+            Wish::Accept { listener } => Some((listener, Lane::In)),
+            Wish::AcceptMany(ref many) => Some((many.listener, Lane::In)),
             Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
             Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Lane::Out)),
             Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
@@ -173,8 +172,9 @@ impl Flight {
                 Done::Connect(connected(socket, result, ours, handles))
             }
             Wish::Recv { socket } => Done::Recv(Err(recv_ended(handles.any(socket), result, ours))),
-            Wish::Send { socket, batch, parcel } => {
-                spent.extend(parcel);
+            Wish::Send { socket, mut parcel } => {
+                let batch = mem::take(&mut parcel.contents().batch);
+                spent.push(parcel);
                 let sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), result, ours)))
             }
@@ -185,27 +185,27 @@ impl Flight {
                 closed(place, result);
                 Done::Close
             }
-            Wish::ReadAt { buffer, .. } => Done::ReadAt(
-                buffer,
+            Wish::ReadAt { parcel, .. } => Done::ReadAt(
+                parcel.emptied(spent),
                 match count {
                     Some(0) => Err(Ended::Closed),
                     Some(count) => Ok(count),
                     None => Err(error::other(-result, ours)),
                 },
             ),
-            Wish::WriteAt { bytes, .. } => {
-                Done::WriteAt(bytes, count.ok_or_else(|| error::other(-result, ours)))
+            Wish::WriteAt { parcel, .. } => {
+                Done::WriteAt(parcel.emptied(spent), count.ok_or_else(|| error::other(-result, ours)))
             }
             Wish::Sync { .. } => Done::Sync(if result == 0 { Ok(()) } else { Err(error::other(-result, ours)) }),
-            Wish::RecvFrom { buffer, mut parcel, .. } => {
+            Wish::RecvFrom { mut parcel, .. } => {
                 let letter = match count {
                     Some(bytes) => parcel.sender(bytes),
                     None => Err(error::other(-result, ours)),
                 };
-                spent.push(parcel);
-                Done::RecvFrom(buffer, letter)
+                Done::RecvFrom(parcel.emptied(spent), letter)
             }
-            Wish::SendTo { bytes, parcel, .. } => {
+            Wish::SendTo { mut parcel, .. } => {
+                let bytes = mem::take(&mut parcel.contents().shared);
                 spent.push(parcel);
                 Done::SendTo(bytes, count.ok_or_else(|| error::other(-result, ours)))
             }
@@ -273,7 +273,7 @@ fn clamp(length: usize) -> u32 {
     length.min(TRANSFER_BYTES_MAX) as u32
 }
 
-/// A structure on the heap that a kernel may read or write while its flight lasts.
+/// Everything of one operation that a kernel may read or write while its flight lasts, on the heap.
 #[derive(Debug)]
 pub(super) struct Parcel(NonNull<Contents>);
 
@@ -283,6 +283,13 @@ struct Contents {
     storage_bytes: libc::socklen_t,
     pieces: Vec<libc::iovec>,
     span: Timespec,
+    /// What a stream's send carries.
+    batch: SendBatch,
+    /// What a file operation or a datagram's receive carries, and where in the file.
+    buffer: Vec<u8>,
+    offset: u64,
+    /// What a datagram's send carries.
+    shared: Bytes,
 }
 
 impl Parcel {
@@ -296,6 +303,10 @@ impl Parcel {
             storage_bytes: 0,
             pieces: Vec::new(),
             span: Timespec::new(),
+            batch: SendBatch::new(),
+            buffer: Vec::new(),
+            offset: 0,
+            shared: Bytes::new(),
         };
         Self(NonNull::from(Box::leak(Box::new(contents))))
     }
@@ -306,6 +317,42 @@ impl Parcel {
         let contents = self.contents();
         contents.storage_bytes = address.len();
         contents.storage = address.as_storage();
+    }
+
+    /// Puts a stream's bytes into it.
+    pub(super) fn set_batch(&mut self, batch: SendBatch) {
+        self.contents().batch = batch;
+    }
+
+    /// Puts a buffer into it, for this place in a file.
+    pub(super) fn set_buffer(&mut self, buffer: Vec<u8>, offset: u64) {
+        let contents = self.contents();
+        contents.buffer = buffer;
+        contents.offset = offset;
+    }
+
+    /// Puts a datagram's bytes into it.
+    pub(super) fn set_shared(&mut self, bytes: Bytes) {
+        self.contents().shared = bytes;
+    }
+
+    /// Takes the buffer out, and leaves the parcel to be used again.
+    fn emptied(mut self, spent: &mut Vec<Parcel>) -> Vec<u8> {
+        let buffer = mem::take(&mut self.contents().buffer);
+        spent.push(self);
+        buffer
+    }
+
+    /// The buffer, and its place in the file.
+    fn stretch(&mut self) -> (*mut u8, u32, u64) {
+        let contents = self.contents();
+        (contents.buffer.as_mut_ptr(), clamp(contents.buffer.len()), contents.offset)
+    }
+
+    /// The bytes of a batch of one piece.
+    fn only_piece(&mut self) -> Option<&[u8]> {
+        let batch = &self.contents().batch;
+        batch.slices().next().filter(|_| batch.pieces() == 1)
     }
 
     /// Writes a span of time into it.
@@ -340,11 +387,11 @@ impl Parcel {
         &raw const self.contents().span
     }
 
-    /// A header that gathers the first pieces of a batch.
-    fn gather(&mut self, batch: &SendBatch) -> *const libc::msghdr {
+    /// A header that gathers the first pieces of the batch.
+    fn gather(&mut self) -> *const libc::msghdr {
         let contents = self.contents();
         contents.pieces.clear();
-        contents.pieces.extend(batch.slices().take(PIECES_MAX).map(|piece| libc::iovec {
+        contents.pieces.extend(contents.batch.slices().take(PIECES_MAX).map(|piece| libc::iovec {
             // sendmsg(2) takes an iovec that could be written to, and only reads it.
             iov_base: piece.as_ptr().cast_mut().cast(),
             iov_len: piece.len(),
@@ -355,16 +402,19 @@ impl Parcel {
     }
 
     /// A header that receives one datagram and its sender.
-    fn letter_in(&mut self, buffer: &mut [u8]) -> *mut libc::msghdr {
+    fn letter_in(&mut self) -> *mut libc::msghdr {
         let contents = self.contents();
         contents.storage = SockAddrStorage::zeroed();
         contents.storage_bytes = contents.storage.size_of();
-        contents.letter(buffer.as_mut_ptr(), clamp(buffer.len()))
+        let (bytes, length) = (contents.buffer.as_mut_ptr(), clamp(contents.buffer.len()));
+        contents.letter(bytes, length)
     }
 
     /// A header that sends one datagram to the remote that was set.
-    fn letter_out(&mut self, bytes: &[u8]) -> *const libc::msghdr {
-        self.contents().letter(bytes.as_ptr().cast_mut(), clamp(bytes.len()))
+    fn letter_out(&mut self) -> *const libc::msghdr {
+        let contents = self.contents();
+        let (bytes, length) = (contents.shared.as_ptr().cast_mut(), clamp(contents.shared.len()));
+        contents.letter(bytes, length)
     }
 
     /// What the kernel wrote about a datagram of so many bytes.

@@ -179,7 +179,7 @@ impl Port {
         let mut early = None;
         let mut aim = aim;
         let wish = match op {
-            Op::Accept { listener } if self.direct.is_some() => Wish::AcceptMany(AcceptMany::new(listener)),
+            Op::Accept { listener } if self.direct.is_some() => Wish::AcceptMany(Box::new(AcceptMany::new(listener))),
             Op::Accept { listener } => Wish::Accept { listener },
             Op::Connect { remote } => {
                 let mut parcel = self.parcel();
@@ -190,8 +190,9 @@ impl Port {
             }
             Op::Recv { socket } => Wish::Recv { socket },
             Op::Send { socket, batch } => {
-                let parcel = (batch.pieces() > 1).then(|| self.parcel());
-                Wish::Send { socket, batch, parcel }
+                let mut parcel = self.parcel();
+                parcel.set_batch(batch);
+                Wish::Send { socket, parcel }
             }
             Op::Shutdown { socket, how } => {
                 let entry = self.handles.any_mut(socket).expect("its lane was just taken");
@@ -204,14 +205,19 @@ impl Port {
                 Wish::Shutdown { socket, how }
             }
             Op::Close { .. } => unreachable!("a close is boarded by `close`"),
-            Op::ReadAt { file, offset, buffer } => Wish::ReadAt { file, offset, buffer },
-            Op::WriteAt { file, offset, bytes } => Wish::WriteAt { file, offset, bytes },
+            Op::ReadAt { file, offset, buffer } => {
+                Wish::ReadAt { file, parcel: self.parcel_of(buffer, offset) }
+            }
+            Op::WriteAt { file, offset, bytes } => {
+                Wish::WriteAt { file, parcel: self.parcel_of(bytes, offset) }
+            }
             Op::Sync { file } => Wish::Sync { file },
-            Op::RecvFrom { socket, buffer } => Wish::RecvFrom { socket, buffer, parcel: self.parcel() },
+            Op::RecvFrom { socket, buffer } => Wish::RecvFrom { socket, parcel: self.parcel_of(buffer, 0) },
             Op::SendTo { socket, remote, bytes } => {
                 let mut parcel = self.parcel();
                 parcel.set_remote(remote);
-                Wish::SendTo { socket, bytes, parcel }
+                parcel.set_shared(bytes);
+                Wish::SendTo { socket, parcel }
             }
             Op::Timeout { at } => {
                 let span = at.since(now());
@@ -249,6 +255,12 @@ impl Port {
 
     pub(super) fn parcel(&mut self) -> Parcel {
         self.spent.pop().unwrap_or_else(Parcel::new)
+    }
+
+    fn parcel_of(&mut self, buffer: Vec<u8>, offset: u64) -> Parcel {
+        let mut parcel = self.parcel();
+        parcel.set_buffer(buffer, offset);
+        parcel
     }
 }
 
