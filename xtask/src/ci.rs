@@ -16,7 +16,6 @@ const STEPS: &[Step] = &[
     ("test", || cargo(&["test", "--workspace"], &[])),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
     ("windows-check", windows::check),
-    ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
     ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),
 ];

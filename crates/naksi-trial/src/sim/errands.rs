@@ -14,8 +14,10 @@ use super::books::Books;
 use super::hazard::Hazard;
 use super::users;
 
-/// Two of these fill a mailbox.
-static WALL: [u8; 40 << 20] = [0; 40 << 20];
+/// As much as one session may be sent at once.
+static BRICK: [u8; users::QUEUE_BYTES_MAX] = [0; users::QUEUE_BYTES_MAX];
+/// So many of them are a wall that no mailbox holds.
+const BRICKS_MAX: usize = 1 << 17;
 
 /// The threads that are not workers.
 pub struct Errands {
@@ -70,12 +72,14 @@ impl Errands {
             // Nobody may hear it, so whether it was handed over does not matter.
             remote.send(id, packet(users::STALE, b"")).ok();
             if (random >> 8).is_multiple_of(64) && !std::mem::replace(&mut self.walled, true) {
-                let wall = || remote.send(id, Bytes::from_static(&WALL));
-                let filled = [wall(), wall()];
-                if wall() == Err(HandOver::Full) || filled.contains(&Err(HandOver::Full)) {
-                    pages.hits.hit(Hazard::L8);
-                } else {
-                    pages.broken.get_or_insert("a mailbox has no end".to_owned());
+                let refused = (0..BRICKS_MAX).find_map(|_| remote.send(id, Bytes::from_static(&BRICK)).err());
+                match refused {
+                    Some(HandOver::Full) => pages.hits.hit(Hazard::L8),
+                    // Its worker is through, and says so.
+                    Some(HandOver::Stopped) => {}
+                    refused => {
+                        pages.broken.get_or_insert(format!("a mailbox has no end: {refused:?}"));
+                    }
                 }
             }
         }
