@@ -2,7 +2,7 @@
 //!
 //! The kernel itself posts the messages: `F_SETOWN_EX` names the thread, `F_SETSIG` a queued signal, `O_ASYNC`
 //! switches it on, and each change of a socket becomes one entry in the thread's signal queue, with the
-//! descriptor and the events in it. [`MessageQueue::next`] takes one entry with one read, as GetMessage does.
+//! descriptor and the events in it. [`MessageQueue::take`] takes one entry with one read, as GetMessage does.
 //! Like the messages of Windows they tell of changes, once, and the queue has an end: what overflowed is found
 //! again by asking every socket. The signals are blocked in this thread and never run a handler. Nothing here
 //! knows a window or a connection.
