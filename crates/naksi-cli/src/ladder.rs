@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// How long each load is measured, like 3 or 3s.
     #[arg(long = "secs", value_name = "SPAN", value_parser = parse_seconds, default_value = "3")]
     span: Duration,
+    /// How many of the clients talk, while the others are only connected; all of them if not given.
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    active: Option<u32>,
     /// Workers of the completion port; as many as there are processors if not given.
     #[arg(long, value_name = "COUNT")]
     workers: Option<usize>,
@@ -86,13 +89,14 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     if let Some(lab) = options.lab {
         return lab::play(lab);
     }
+    let conditions = Conditions { span: options.span, workers: options.workers, active: options.active };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
-    let mut report = Report::new(options.span, platform::kernel());
+    let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;
     for model in models {
         for connections in &options.connections {
             progress(format_args!("{} × {connections}", model.name));
-            let row = measure(model, u64::from(*connections), options.span, options.workers)?;
+            let row = measure(model, u64::from(*connections), &conditions)?;
             progress(format_args!(""));
             report.add(row)?;
         }
@@ -108,16 +112,19 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     Ok(if report.is_clean() { Outcome::Fine } else { Outcome::Errors })
 }
 
-/// One model under one load.
-fn measure(
-    model: &'static Model,
-    connections: u64,
+/// What is the same for every model and every load.
+pub(crate) struct Conditions {
     span: Duration,
     workers: Option<usize>,
-) -> Result<Measured, Problem> {
+    active: Option<u32>,
+}
+
+/// One model under one load.
+fn measure(model: &'static Model, connections: u64, conditions: &Conditions) -> Result<Measured, Problem> {
+    let Conditions { span, workers, active } = *conditions;
     let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
     let mut stage = Stage::open(model, workers)?;
-    let mut crowd = Crowd::open().map_err(failed)?;
+    let mut crowd = Crowd::open(active.map_or(usize::MAX, |active| active as usize)).map_err(failed)?;
     let refused = gather(&mut crowd, &mut stage, connections)?;
     let mut ignored = 0;
     crowd.run(span.min(WARM_UP_MAX), |_| ignored += 1).map_err(failed)?;

@@ -34,16 +34,19 @@ pub struct Crowd {
     connected: u64,
     ended: u64,
     wrong: u64,
+    /// How many of them talk; the others only listen.
+    talkers_max: usize,
+    talkers: usize,
 }
 
 impl Crowd {
-    /// A crowd of nobody.
+    /// A crowd of nobody, of whom so many will talk.
     ///
     /// # Errors
     /// The system refuses a port.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(talkers_max: usize) -> io::Result<Self> {
         let port = CompletionPort::create(1, &Tally::default())?;
-        Ok(Self { port, ready: Vec::new(), connected: 0, ended: 0, wrong: 0 })
+        Ok(Self { port, ready: Vec::new(), connected: 0, ended: 0, wrong: 0, talkers_max, talkers: 0 })
     }
 
     /// One more client, which does nothing before the crowd runs.
@@ -78,7 +81,13 @@ impl Crowd {
     pub fn run(&mut self, span: Duration, mut on_message: impl FnMut(Duration)) -> io::Result<()> {
         let until = Instant::now() + span;
         for associated in std::mem::take(&mut self.ready) {
-            self.say(associated)?;
+            if self.talkers < self.talkers_max {
+                self.talkers += 1;
+                self.say(associated)?;
+            } else {
+                // A receive without an end: it learns only that the server is gone.
+                self.port.start(associated, Verb::Recv)?;
+            }
         }
         loop {
             let now = Instant::now();
@@ -169,7 +178,7 @@ mod tests {
                     socket.write_all(&bytes).expect("its echo");
                 }
             });
-            let mut crowd = Crowd::open().expect("a port");
+            let mut crowd = Crowd::open(1).expect("a port");
             crowd.connect(address).expect("it connects");
             let mut messages = 0;
             while crowd.clients() > 0 {

@@ -15,7 +15,7 @@ const COLOURS: [&str; 6] = ["#f2a541", "#e0702f", "#b5362c", "#4fb3bf", "#2a6fbb
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 66.0;
-const RIGHT: f64 = 128.0;
+const RIGHT: f64 = 142.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 40.0;
 /// Names of lines stand at least so far from each other.
@@ -44,11 +44,11 @@ struct Panel {
 
 const PANELS: [Panel; 4] = [
     Panel {
-        korean: "초당 메시지",
-        english: "messages per second",
-        how_to_read: "높을수록 좋습니다 · higher is better",
-        logarithmic: false,
-        value: |row| row.messages_per_second,
+        korean: "메시지 하나의 시스템 호출 수",
+        english: "system calls per message",
+        how_to_read: "문(door)이 직접 셉니다 · counted by the doors themselves; lower is better",
+        logarithmic: true,
+        value: |row| row.calls_per_message,
     },
     Panel {
         korean: "메시지 하나의 CPU 시간 (µs)",
@@ -58,11 +58,11 @@ const PANELS: [Panel; 4] = [
         value: |row| row.processor_us_per_message,
     },
     Panel {
-        korean: "메시지 하나의 시스템 호출 수",
-        english: "system calls per message",
-        how_to_read: "문(door)이 직접 셉니다 · counted by the doors themselves; lower is better",
-        logarithmic: true,
-        value: |row| row.calls_per_message,
+        korean: "초당 메시지",
+        english: "messages per second",
+        how_to_read: "높을수록 좋습니다 · higher is better",
+        logarithmic: false,
+        value: |row| row.messages_per_second,
     },
     Panel {
         korean: "지연 p99 (µs)",
@@ -85,10 +85,18 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
         out,
         "<!doctype html>\n<html lang=\"ko\"><head><meta charset=\"utf-8\"><title>naksi ladder</title>\
          <style>{STYLE}</style></head><body>\n<h1>사다리: 여섯 소켓 입출력 모델</h1>\n\
-         <p class=\"sub\">The ladder: six socket I/O models, the same echo server, the same load. {}, {} processors \
-         shared by server and crowd, {} bytes a message, {} s a load.</p>\n",
-        report.system, report.processors, report.message_bytes, report.seconds
+         <p class=\"sub\">The ladder: six socket I/O models, the same echo server, the same load. {}.</p>\n",
+        report.conditions()
     )?;
+    if report.is_crowded() {
+        write!(
+            out,
+            "<p class=\"warn\">다른 일로 바쁜 기계에서 쟀습니다 (평균 부하 {:.1}). 초당 메시지와 지연은 흔들리고, 호출 수와 CPU \
+             시간은 믿을 만합니다. · Taken on a machine that was busy with other things: rates and latencies waver, \
+             counts and processor time hold.</p>\n",
+            report.busy.unwrap_or_default()
+        )?;
+    }
     if report.wine {
         out.write_str(
             "<p class=\"warn\">Wine에서 잰 값입니다. 윈도우의 속도가 아닙니다. · Taken under Wine: these figures \
@@ -121,7 +129,9 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
     out.write_str(
         "<p class=\"sub\">리액터(1–3)는 준비를 기다렸다가 부르고, 프로액터(4–6)는 먼저 부르고 완료를 기다립니다. · \
          A reactor (1–3) waits until a socket is ready and then calls; a proactor (4–6) calls first and waits until it \
-         is done. Every echo was compared byte by byte.</p>\n</body></html>\n",
+         is done. 모두가 말하면 select 한 번이 여러 소켓을 한꺼번에 알려 주므로 싸 보입니다. 대부분이 조용할 때(--active 1) 등록 \
+         비용이 드러납니다. · When everybody talks, one select tells of many sockets and looks cheap; its price shows when \
+         most are silent (--active 1). Every echo was compared byte by byte.</p>\n</body></html>\n",
     )
 }
 

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use naksi_models::{Ceiling, Family, Model};
 use serde::Serialize;
 
+use super::Conditions;
 use super::stage::Sample;
 use crate::outcome::Problem;
 use crate::units::grouped;
@@ -113,6 +114,32 @@ fn ceiling(model: &Model, after: &Sample) -> (String, String) {
     }
 }
 
+/// The columns of the terminal's table: Korean, English, width. The first one is aligned to the left.
+const COLUMNS: [(&str, &str, usize); 10] = [
+    ("모델", "model", 18),
+    ("접속", "conns", 7),
+    ("서비스", "served", 8),
+    ("메시지/초", "messages/s", 13),
+    ("CPU µs", "a message", 9),
+    ("시스템호출", "calls/msg", 10),
+    ("깨어남", "wakes/msg", 10),
+    ("p50 µs", "p50 µs", 9),
+    ("p99 µs", "p99 µs", 9),
+    ("스레드", "threads", 9),
+];
+
+/// A heading in its column. A syllable of Hangul takes two places of a terminal.
+fn padded(text: &str, width: usize) -> String {
+    let places: usize = text.chars().map(|c| if ('가'..='힣').contains(&c) { 2 } else { 1 }).sum();
+    let space = " ".repeat(width.saturating_sub(places));
+    if width == COLUMNS[0].2 { format!("{text}{space}") } else { format!("{space}{text}") }
+}
+
+/// The load average of the last minute, on systems that have one.
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
 /// All rows, and where they were taken.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -122,11 +149,15 @@ pub(super) struct Report {
     pub(super) processors: usize,
     pub(super) seconds: f64,
     pub(super) message_bytes: usize,
+    /// How many clients talk; the others are only connected. All of them if absent.
+    pub(super) active: Option<u32>,
+    /// How many threads of others wanted a processor shortly before, where the system tells it.
+    pub(super) busy: Option<f64>,
     pub(super) rows: Vec<Measured>,
 }
 
 impl Report {
-    pub(super) fn new(span: Duration, kernel: Option<String>) -> Self {
+    pub(super) fn new(conditions: &Conditions, kernel: Option<String>) -> Self {
         let wine = naksi_models::is_wine();
         let system = match kernel {
             _ if wine => "Wine (not Windows)".to_owned(),
@@ -135,7 +166,14 @@ impl Report {
         };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let message_bytes = naksi_models::load::MESSAGE_BYTES;
-        Self { system, wine, processors, seconds: span.as_secs_f64(), message_bytes, rows: Vec::new() }
+        let seconds = conditions.span.as_secs_f64();
+        let (active, busy) = (conditions.active, load_average());
+        Self { system, wine, processors, seconds, message_bytes, active, busy, rows: Vec::new() }
+    }
+
+    /// Whether others left less than half of the machine to this run.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.busy.is_some_and(|busy| busy > self.processors as f64 / 2.0)
     }
 
     /// Whether every client that was let in got every byte back.
@@ -143,22 +181,34 @@ impl Report {
         self.rows.iter().all(|row| row.wrong == 0 && row.refused == 0 && row.messages > 0)
     }
 
+    /// The conditions in one line, as the head of the table and of the picture.
+    pub(super) fn conditions(&self) -> String {
+        let talk = self.active.map_or(String::new(), |active| format!(", {active} of the clients talk"));
+        format!(
+            "{}, {} processors shared by server and crowd, {} bytes a message, {} s a load{talk}",
+            self.system, self.processors, self.message_bytes, self.seconds
+        )
+    }
+
     pub(super) fn print_head(&self) -> Result<(), Problem> {
-        say(format_args!(
-            "naksi ladder: {}, {} processors, {} bytes a message, {} s a load{}\n\n{}\n{}\n",
-            self.system,
-            self.processors,
-            self.message_bytes,
-            self.seconds,
-            if self.wine { "\nFigures under Wine: they say nothing about the speed of Windows." } else { "" },
-            "모델                접속   서비스      메시지/s   CPU µs   호출수   깨어남    p50 µs    p99 µs  스레드",
-            "model              conns   served         msg/s  per msg  per msg  per msg                     threads  ceiling met",
-        ))
+        say(format_args!("naksi ladder: {}\n", self.conditions()))?;
+        if self.wine {
+            say(format_args!("Figures under Wine: they say nothing about the speed of Windows.\n"))?;
+        }
+        if self.is_crowded() {
+            say(format_args!(
+                "Others keep this machine busy (load average {:.1}): trust the counts and the CPU, not the rates.\n",
+                self.busy.unwrap_or_default()
+            ))?;
+        }
+        let korean = COLUMNS.map(|(korean, _, width)| padded(korean, width)).concat();
+        let english = COLUMNS.map(|(_, english, width)| padded(english, width)).concat();
+        say(format_args!("\n{korean}  만난 천장\n{english}  the ceiling met\n"))
     }
 
     pub(super) fn add(&mut self, row: Measured) -> Result<(), Problem> {
         say(format_args!(
-            "{:<18}{:>6}{:>9}{:>14}{:>9.2}{:>9.2}{:>9.3}{:>10.0}{:>10.0}{:>9}  {}\n",
+            "{:<18}{:>7}{:>8}{:>13}{:>9.2}{:>10.2}{:>10.3}{:>9.0}{:>9.0}{:>9}  {}\n",
             row.model,
             row.connections,
             row.served,
