@@ -1,10 +1,14 @@
-//! Chores of the project, in the project's own language: `cargo xtask tidy | ci | windows-check | many`.
+//! Chores of the project, in the project's own language: `cargo xtask tidy | ci | windows | windows-check`.
 //!
 //! Every chore is a file of its own. This one only knows their names.
 
 #![forbid(unsafe_code)]
 
 mod ci;
+mod mutants;
+mod fuzz;
+mod loom;
+mod miri;
 mod many;
 mod root;
 mod tidy;
@@ -16,7 +20,14 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
+  mutants         plant every known bug and see the simulation catch it; --smoke tries three
+  fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage
+  loom            what threads share, in every order of the threads
+  miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
+  windows         check, lint and build for Windows, and run every test under Wine
+  windows-test …  some of them: the arguments are those of `cargo test`
+  windows-programs  naksi.exe under Wine, against itself and against this system's naksi
   many [N]        N idle sessions (100000) in one server that may have 20,000 descriptors";
 
 fn main() -> ExitCode {
@@ -24,7 +35,21 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["mutants"] => mutants::run(),
+        ["mutants", "--smoke"] => mutants::smoke(),
+        ["fuzz", "--secs", seconds] => fuzz::run(seconds),
+        ["fuzz"] => fuzz::run("60"),
+        ["loom"] => loom::run(),
+        ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),
+        ["windows"] => windows::lane(),
+        ["windows-programs"] => windows::programs(),
+        ["windows-test", arguments @ ..] => windows::test_some(arguments),
+        // Not a chore: how cargo starts a program that was built for Windows.
+        ["wine", prefix, program, arguments @ ..] => match windows::run_program(prefix, program, arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         ["many"] => many::run(many::SESSIONS),
         ["many", count] => count.parse().map_err(anyhow::Error::from).and_then(many::run),
         _ => {

@@ -287,12 +287,14 @@ limits_part! {
     send_queue_low_bytes: Size,
     overflow: OverflowName,
     recv_backlog_bytes_max: Size,
+    recv_backlog_total_bytes_max: Size,
     drain_within: Span,
     linger_within: Span,
     sessions_max: usize,
     connections_per_address_max: u32,
     accepts_per_second_max: u32,
     loopback_exempt: bool,
+    log_lines_per_second_max: u32,
 }
 
 #[cfg(test)]

@@ -3,20 +3,20 @@
 //! Here are the options and what makes sense among them; the course of a run is the conductor's, and the
 //! scenarios have a file each.
 
-mod conductor;
+pub(crate) mod conductor;
 mod echo;
 mod html;
 mod idle;
 mod member;
 mod meter;
 mod order;
-mod pattern;
+pub(crate) mod pattern;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod relay;
 pub(crate) mod report;
 mod storm;
-mod threshold;
+pub(crate) mod threshold;
 
 use std::fs;
 use std::io::{self, Write};

@@ -5,14 +5,18 @@
 #![forbid(unsafe_code)]
 
 mod apps;
+mod attack;
 mod client;
 mod config;
+mod conform;
 mod demo;
 mod dummy;
+mod ladder;
 mod logging;
 mod outcome;
 mod platform;
 mod serve;
+mod sim;
 mod units;
 
 use std::process::ExitCode;
@@ -39,10 +43,18 @@ enum Command {
     Serve(serve::Options),
     /// Send a crowd of dummy clients to a server, check every byte and measure the latency.
     Dummy(dummy::Options),
+    /// Send hostile peers at a server on this machine, and see what good clients feel of it.
+    Attack(attack::Options),
+    /// Run the engine on simulated kernels full of faults, and assert every law.
+    Sim(sim::Options),
     /// Talk to an echo server line by line, as in the lectures.
     Client(client::Options),
     /// A server, a crowd and a live view in one process, for ten seconds.
     Demo(demo::Options),
+    /// Run one suite of scenarios on every port and compare what they leave.
+    Conform(conform::Options),
+    /// The six socket models of the lectures under the same load: one table, one picture.
+    Ladder(ladder::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,12 +62,17 @@ fn main() -> ExitCode {
         // Clap's own answer to "no subcommand" is an error; a person who types the bare name wants the help.
         return ended(Arguments::command().print_help().map_err(Problem::output).map(|()| Outcome::Fine));
     };
-    let log = logging::start();
+    // Simulated services fail all the time, on purpose: their logs say nothing to a person.
+    let log = (!matches!(command, Command::Sim(_))).then(logging::start);
     let result = match command {
         Command::Serve(options) => serve::run(options),
         Command::Dummy(options) => dummy::run(options),
+        Command::Attack(options) => attack::run(options),
+        Command::Sim(options) => sim::run(options),
         Command::Client(options) => client::run(options),
         Command::Demo(options) => demo::run(options),
+        Command::Conform(options) => conform::run(options),
+        Command::Ladder(options) => ladder::run(options),
     };
     // The log's writer thread must be done before the last line of stderr is printed.
     drop(log);

@@ -5,6 +5,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use naksi::prelude::*;
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     /// Most sessions at a time; more are refused at accept.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     max_sessions: Option<u32>,
+    /// Says every so many seconds on stderr what was counted: who is here, who was refused, who ended why.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    stats_every: Option<u32>,
     /// Settings from a TOML file; NAKSI_SECTION__KEY variables and the flags above override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -49,6 +53,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     if app == App::Chat {
         return Err(Problem::usage("the chat app is not built yet: use --app echo or --app relay"));
     }
+    let stats_every = options.stats_every;
     let settings = settings(options)?;
     let descriptors = platform::raise_descriptor_limit();
     let service = start(app, &settings)?;
@@ -57,6 +62,9 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let tables = settings.direct.filter(|_| service.backend() == "uring");
     let room = tables.map(|entries| u64::from(entries) * service.workers() as u64 + 64);
     warn_of_descriptors(room.or(descriptors), settings.limits.sessions_max);
+    if let Some(seconds) = stats_every {
+        report_regularly(service.remote(), Duration::from_secs(seconds.into()))?;
+    }
     let stats = service.serve_until_signal(DRAIN_WITHIN).map_err(failed)?;
     say_farewell(&stats);
     Ok(Outcome::Fine)
@@ -125,6 +133,37 @@ fn warn_of_descriptors(available: Option<u64>, sessions_max: usize) {
     }
 }
 
+/// A thread that prints a line per interval; it dies with the process and holds nothing that must be saved.
+fn report_regularly(remote: Remote, every: Duration) -> Result<(), Problem> {
+    let report = move || {
+        loop {
+            thread::sleep(every);
+            eprintln!("naksi: {}", counted(&remote.stats()));
+        }
+    };
+    let spawned = thread::Builder::new().name("naksi-stats".to_owned()).spawn(report);
+    spawned.map(drop).map_err(|error| Problem::failed(format!("no thread for the statistics: {error}")))
+}
+
+/// The counters that an operator asks for first, in one line; what never happened is left out.
+fn counted(stats: &Stats) -> String {
+    let mut line = format!("live {} connected {}", stats.live, stats.connected_total);
+    let rare = [
+        ("refused_full", stats.refused_full_total),
+        ("refused_address", stats.refused_address_total),
+        ("refused_rate", stats.refused_rate_total),
+        ("accept_pauses", stats.accept_pauses_total),
+        ("handler_panics", stats.handler_panics),
+        ("dropped", stats.dropped),
+        ("starved", stats.starved_total),
+    ];
+    let ended = stats.ended.iter().map(|(reason, count)| (*reason, *count));
+    for (name, count) in rare.into_iter().chain(ended).filter(|(_, count)| *count > 0) {
+        line += &format!(" {name} {count}");
+    }
+    line
+}
+
 /// One line about how it ended: for whoever stopped it.
 fn say_farewell(stats: &Stats) {
     let drained = stats.ended.get(Reason::Shutdown.name()).copied().unwrap_or(0);
@@ -135,8 +174,17 @@ fn say_farewell(stats: &Stats) {
         .map(|(reason, count)| format!("{reason} {}", units::grouped(*count)))
         .collect();
     let before = if others.is_empty() { String::new() } else { format!("; before: {}", others.join(", ")) };
+    let refused = stats.refused_full_total + stats.refused_address_total + stats.refused_rate_total;
+    let refused = if refused == 0 {
+        String::new()
+    } else {
+        let full = units::grouped(stats.refused_full_total);
+        let address = units::grouped(stats.refused_address_total);
+        let rate = units::grouped(stats.refused_rate_total);
+        format!("; refused: full {full}, address {address}, rate {rate}")
+    };
     eprintln!(
-        "naksi: drained {} sessions, {} left ({} connected in all{before})",
+        "naksi: drained {} sessions, {} left ({} connected in all{before}{refused})",
         units::grouped(drained),
         stats.live,
         units::grouped(stats.connected_total),

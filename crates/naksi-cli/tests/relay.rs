@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{Process, Server, expect, frame, member, naksi};
+use support::{Process, Server, expect, frame, member, naksi, until};
 
 fn crowd(server: &Server, arguments: &[&str]) -> Command {
     let mut command = naksi();
@@ -62,8 +62,9 @@ fn a_crowd_that_is_killed_harms_no_other() {
     // The same seed means the same rooms.
     let same = ["--seed", "7", "--sessions", "200", "--rooms", "20"];
     let doomed = Process::spawn(&mut crowd(&server, &[&same[..], &["--secs", "120"]].concat()));
-    thread::sleep(Duration::from_millis(1_500));
+    until("the doomed crowd is in", || server.descriptors() > Some(200));
     let lucky = Process::spawn(&mut crowd(&server, &[&same[..], &["--secs", "4"]].concat()));
+    until("both crowds are in", || server.descriptors() > Some(400));
     thread::sleep(Duration::from_secs(2));
     doomed.signal("KILL");
     let summary = finish(lucky);

@@ -81,7 +81,8 @@ impl Admission {
                 full.min(self.credit + earned)
             }
         };
-        self.refilled_at = Some(now);
+        // Workers come with clocks that differ by a turn: what was earned once is not earned again.
+        self.refilled_at = self.refilled_at.max(Some(now));
         if self.credit < ONE {
             return false;
         }
@@ -148,6 +149,20 @@ mod tests {
         let later = now + Duration::from_millis(500);
         assert_eq!(door.enter(ip("192.0.2.9"), later, &limits), Ok(()));
         assert_eq!(door.enter(ip("192.0.2.10"), later, &limits), Err(Denied::RateMax));
+    }
+
+    #[test]
+    fn two_workers_whose_clocks_differ_refill_the_bucket_once() {
+        let limits = Limits { accepts_per_second_max: 2, sessions_max: 100, ..Limits::default() };
+        let mut door = Admission::default();
+        let early = Tick::ZERO;
+        let late = early + Duration::from_millis(500);
+        let host = |number: u32| ip(&format!("192.0.2.{number}"));
+        let entered = (1..=20).filter(|number| {
+            let now = if number % 2 == 0 { early } else { late };
+            door.enter(host(*number), now, &limits).is_ok()
+        });
+        assert_eq!(entered.count(), 2);
     }
 
     #[test]

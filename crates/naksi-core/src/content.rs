@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
+use crate::planted;
 use crate::reason::Reason;
 use crate::send_queue::{SendQueue, Sent};
 use crate::spares::Spares;
@@ -23,6 +24,8 @@ pub trait Content {
     fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>);
     /// The kernel took this many bytes of what was queued.
     fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
+    /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
+    fn on_draining(&mut self, _outlet: Outlet<'_>) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
     fn on_disconnected(&mut self, reason: Reason);
 }
@@ -96,7 +99,7 @@ impl Outlet<'_> {
 
     /// Whether bytes queued now would still be sent.
     pub fn is_open(&self) -> bool {
-        self.open && self.wish.is_none()
+        self.open && (self.wish.is_none() || planted!("36"))
     }
 
     /// Bytes queued and not yet taken by the kernel.

@@ -4,6 +4,7 @@
 //! naive decoder for ever (the 4-byte remote hang of the lecture's `PacketSession`), above the limit it is
 //! refused at the header. Nothing here keeps bytes, knows a session or the time.
 
+use crate::planted;
 use crate::reason::Reason;
 
 /// Bytes of a frame's header.
@@ -29,10 +30,10 @@ pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Reason> {
         return Ok(HEADER_BYTES - bytes.len());
     };
     let size = usize::from(u16::from_le_bytes(*size));
-    if size < HEADER_BYTES {
+    if size < HEADER_BYTES && !planted!("25") {
         return Err(Reason::FrameTooShort);
     }
-    if size > frame_bytes_max {
+    if size > frame_bytes_max && !planted!("37") {
         return Err(Reason::FrameTooLong);
     }
     // Until the header is whole, ask for no more than the header: the body may never be wanted.

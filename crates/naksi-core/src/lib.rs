@@ -25,6 +25,7 @@ pub mod send_queue;
 pub mod session;
 pub mod spares;
 
+pub mod planted;
 pub mod prng;
 pub mod table;
 pub mod timer;

@@ -12,7 +12,9 @@
 //!                                            the kernel's receive buffer, and empty while it drains
 //! ```
 //!
-//! An idle session holds none of the three.
+//! An idle session holds none of the three, and all of a worker's backlogs together have a bound of their own
+//! (`recv_backlog_total_bytes_max`, 128 MiB): a crowd that makes the server talk and does not listen fills
+//! its backlogs at once.
 
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ pub enum Overflow {
 pub struct Heartbeat {
     /// The packet's id.
     pub packet_id: u16,
-    /// Sent after this long without sending anything else.
+    /// Sent after this long without sending anything else; not 0.
     pub every: Duration,
 }
 
@@ -39,9 +41,11 @@ pub struct Heartbeat {
 pub struct Limits {
     /// Largest frame, header included, in bytes (4 to 65,535).
     pub frame_bytes_max: usize,
-    /// Largest frame before the first whole frame has come, in bytes.
+    /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: whoever was
+    /// connected to on purpose is no stranger.
     pub first_frame_bytes_max: usize,
-    /// The first whole frame must have come this long after connecting. Framed sessions only.
+    /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
+    /// and below, time in which a full send queue keeps us from receiving is not held against the peer.
     pub first_frame_within: Duration,
     /// A frame that has begun must be whole this long after its first byte.
     pub frame_within: Duration,
@@ -64,6 +68,9 @@ pub struct Limits {
     /// Most bytes that are kept unread for one session: received while it was paused, or refused by
     /// `on_recv` so far.
     pub recv_backlog_bytes_max: usize,
+    /// Most bytes that are kept unread for all sessions of one worker. Over it, whoever wants to have more
+    /// than one frame kept ends; a cut frame always has room.
+    pub recv_backlog_total_bytes_max: usize,
     /// A session that is ending in order may flush its queue for this long.
     pub drain_within: Duration,
     /// After flushing, the peer's own end is awaited for this long before the socket is closed.
@@ -76,6 +83,8 @@ pub struct Limits {
     pub accepts_per_second_max: u32,
     /// Whether the two limits above leave loopback addresses alone (load tests come from there).
     pub loopback_exempt: bool,
+    /// Most log lines a second and worker about the same subject: refusals, pauses of accepting, panics.
+    pub log_lines_per_second_max: u32,
 }
 
 impl Default for Limits {
@@ -94,12 +103,14 @@ impl Default for Limits {
             send_queue_low_bytes: 32 * 1024,
             overflow: Overflow::EndSession,
             recv_backlog_bytes_max: 8 * 1024 * 1024,
+            recv_backlog_total_bytes_max: 128 * 1024 * 1024,
             drain_within: Duration::from_secs(3),
             linger_within: Duration::from_secs(1),
             sessions_max: 1_000_000,
             connections_per_address_max: 64,
             accepts_per_second_max: 2_000,
             loopback_exempt: true,
+            log_lines_per_second_max: 100,
         }
     }
 }
@@ -131,8 +142,17 @@ impl Limits {
                 self.recv_backlog_bytes_max >= self.frame_bytes_max,
                 "recv_backlog_bytes_max must hold at least one frame (frame_bytes_max)",
             ),
+            (
+                self.recv_backlog_total_bytes_max >= self.recv_backlog_bytes_max,
+                "recv_backlog_total_bytes_max must hold at least one backlog (recv_backlog_bytes_max)",
+            ),
+            (
+                self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
+                "a heartbeat must not come every 0 seconds",
+            ),
             (self.sessions_max > 0, "sessions_max must not be 0"),
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
+            (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
             (self.accepts_per_second_max > 0, "accepts_per_second_max must not be 0"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
@@ -153,5 +173,8 @@ mod tests {
         assert!(crossed.check().unwrap_err().contains("send_queue_low_bytes"));
         let short = Limits { frame_bytes_max: 3, ..Limits::default() };
         assert!(short.check().unwrap_err().contains("frame_bytes_max"));
+        let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });
+        let restless = Limits { heartbeat, ..Limits::default() };
+        assert!(restless.check().unwrap_err().contains("heartbeat"));
     }
 }

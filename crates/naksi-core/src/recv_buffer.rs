@@ -38,12 +38,14 @@ impl RecvBuffer {
             self.read = 0;
         }
         self.bytes.extend_from_slice(bytes);
+        spares.keep(bytes.len());
     }
 
     /// The first `bytes` bytes were taken. Memory goes back as soon as nothing waits.
     pub fn took(&mut self, bytes: usize, spares: &mut Spares) {
         assert!(bytes <= self.len(), "took {bytes} of {} bytes", self.len());
         self.read += bytes;
+        spares.let_go(bytes);
         if self.is_empty() {
             self.clear(spares);
         }
@@ -51,6 +53,7 @@ impl RecvBuffer {
 
     /// Forgets what waits and gives the memory back.
     pub fn clear(&mut self, spares: &mut Spares) {
+        spares.let_go(self.len());
         self.read = 0;
         if self.bytes.capacity() > 0 {
             spares.put_buffer(std::mem::take(&mut self.bytes));
@@ -82,6 +85,9 @@ mod tests {
                     }
                 }
                 assert_eq!(buffer.len(), usize::from(pushed - taken));
+                assert_eq!(spares.kept_bytes(), buffer.len(), "what waits is counted, no more and no less");
+                buffer.clear(&mut spares);
+                assert_eq!(spares.kept_bytes(), 0);
             }
         }
     }
@@ -92,5 +98,6 @@ mod tests {
         buffer.push(b"abc", &mut spares);
         buffer.took(3, &mut spares);
         assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(spares.kept_bytes(), 0);
     }
 }

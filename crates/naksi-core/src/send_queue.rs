@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::batch::{Piece, SendBatch};
 use crate::limits::Limits;
+use crate::planted;
 use crate::spares::Spares;
 
 /// Shared bytes up to this length are copied instead of referenced.
@@ -72,7 +73,7 @@ impl SendQueue {
         if length == 0 {
             return true;
         }
-        if self.bytes() + length > limits.send_queue_bytes_max {
+        if self.bytes() + length > limits.send_queue_bytes_max && !planted!("26") {
             return false;
         }
         if self.waiting.pieces() == 0 {
@@ -129,6 +130,7 @@ impl SendQueue {
         assert!(self.is_flying(), "a batch came home that was never sent");
         self.flying_bytes = 0;
         self.flying_pieces = 0;
+        let sent = if planted!("31") { batch.bytes() } else { sent };
         batch.advance(sent, |piece| spares.put_piece(piece));
         if batch.is_empty() {
             spares.put_batch(batch);
@@ -137,7 +139,7 @@ impl SendQueue {
             let emptied = self.waiting.join(newer);
             spares.put_batch(emptied);
         }
-        if self.bytes() <= limits.send_queue_low_bytes {
+        if self.bytes() <= limits.send_queue_low_bytes && !planted!("38") {
             self.congested = false;
         }
     }

@@ -21,6 +21,7 @@ use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::op::{Op, ShutdownHow};
+use crate::planted;
 use crate::reason::Reason;
 use crate::recv_buffer::RecvBuffer;
 use crate::send_queue::SendQueue;
@@ -223,8 +224,24 @@ impl Session {
 
     /// Ends the session from outside its callbacks.
     pub fn end(&mut self, reason: Reason, ending: Ending, cx: &mut Context<'_>, content: &mut impl Content) {
+        if ending == Ending::Flush && self.is_open() {
+            content.on_draining(self.voice.outlet(true, cx));
+        }
         self.voice.outlet(true, cx).end(reason, ending);
         self.settle(cx, content);
+    }
+
+    /// Whoever waited for the session waits no more: its user is told, whatever is still in flight.
+    pub fn give_up(&mut self, reason: Reason, cx: &mut Context<'_>, content: &mut impl Content) {
+        self.begin_ending(reason, cx);
+        if let State::Ending(reason) = self.state {
+            self.tell(reason, content);
+        }
+    }
+
+    /// The peer is no stranger: the limits that end with the first whole frame do not hold.
+    pub fn trust(&mut self) {
+        self.greeted = true;
     }
 
     /// A deadline may have passed: ends what is late.
@@ -308,7 +325,7 @@ impl Session {
         if self.control {
             return None;
         }
-        if self.in_flight() {
+        if self.in_flight() && !(planted!("09") && self.told) {
             if !self.cut {
                 self.cut = true;
                 self.control = true;
@@ -363,6 +380,7 @@ impl Session {
             Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
+            Err(Ended::Failed(_)) if planted!("30") => self.receiving = Receiving::Running,
             Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
         }
     }
@@ -405,6 +423,7 @@ impl Session {
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         if let Some((reason, ending)) = self.voice.wish.take() {
             match ending {
+                Ending::Flush if planted!("12") => self.begin_ending(reason, cx),
                 Ending::Flush => self.begin_draining(reason, cx),
                 Ending::Now => self.begin_ending(reason, cx),
             }
@@ -412,7 +431,11 @@ impl Session {
         if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
             let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
             let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
-            self.begin_draining(reason, cx);
+            content.on_draining(self.voice.outlet(true, cx));
+            match self.voice.wish.take() {
+                Some((reason, _)) => self.begin_ending(reason, cx),
+                None => self.begin_draining(reason, cx),
+            }
         }
         if let State::Draining(reason) | State::Lingering(reason) = self.state
             && self.peer_finished
@@ -421,10 +444,15 @@ impl Session {
             self.state = State::Ending(reason);
         }
         if let State::Ending(reason) = self.state
-            && !self.in_flight()
-            && !self.told
+            && (!self.in_flight() || planted!("09"))
+            && (!self.told || planted!("29"))
         {
-            self.told = true;
+            self.tell(reason, content);
+        }
+    }
+
+    fn tell(&mut self, reason: Reason, content: &mut impl Content) {
+        if !std::mem::replace(&mut self.told, true) || planted!("29") {
             content.on_disconnected(reason);
         }
     }

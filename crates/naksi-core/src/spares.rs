@@ -11,6 +11,8 @@ pub struct Spares {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
     batches: Vec<SendBatch>,
+    /// Received bytes that the worker's sessions keep because nobody has taken them.
+    kept_bytes: usize,
 }
 
 impl Spares {
@@ -44,6 +46,19 @@ impl Spares {
         } else if buffer.capacity() == Self::LARGE_BYTES && self.large.len() < Self::LARGE_MAX {
             self.large.push(buffer);
         }
+    }
+
+    /// Received bytes that all sessions of the worker keep unread.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.kept_bytes += bytes;
+    }
+
+    pub(crate) fn let_go(&mut self, bytes: usize) {
+        self.kept_bytes -= bytes;
     }
 
     /// Takes a sent piece back.

@@ -35,6 +35,7 @@ pub struct TimerWheel<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
     heads: [[u32; SLOTS]; LEVELS],
+    tails: [[u32; SLOTS]; LEVELS],
     occupied: [u64; LEVELS],
     /// The wheel tick up to which everything has fired.
     now: u64,
@@ -47,6 +48,7 @@ impl<T> Default for TimerWheel<T> {
             entries: Vec::new(),
             free: Vec::new(),
             heads: [[NONE; SLOTS]; LEVELS],
+            tails: [[NONE; SLOTS]; LEVELS],
             occupied: [0; LEVELS],
             now: 0,
             len: 0,
@@ -91,12 +93,17 @@ impl<T> TimerWheel<T> {
 
     /// Takes a timer back before it fires; `None` if it has fired or was cancelled.
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let entry = self.entries.get(key.index as usize)?;
-        if entry.generation != key.generation || entry.payload.is_none() {
+        if !self.is_set(key) {
             return None;
         }
         self.unlink(key.index);
         Some(self.release(key.index))
+    }
+
+    /// Whether a timer has neither fired nor been cancelled.
+    pub fn is_set(&self, key: TimerKey) -> bool {
+        let entry = self.entries.get(key.index as usize);
+        entry.is_some_and(|entry| entry.generation == key.generation && entry.payload.is_some())
     }
 
     /// When to call [`TimerWheel::expire`] next: no later than the next timer is due, perhaps earlier.
@@ -116,7 +123,8 @@ impl<T> TimerWheel<T> {
         soonest.map(|tick| Tick::from_nanos(tick.saturating_mul(1 << TICK_BITS)))
     }
 
-    /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks.
+    /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks, those of
+    /// one wheel tick in the order in which they were set.
     pub fn expire(&mut self, now: Tick, mut fired: impl FnMut(T)) {
         let until = now.nanos() >> TICK_BITS;
         while let Some(next) = self.next() {
@@ -162,33 +170,34 @@ impl<T> TimerWheel<T> {
         let reach = ((SLOTS as u64 - 1) << shift) + (self.now & !((1 << shift) - 1));
         let slot = ((at.min(reach.max(self.now)) >> shift) & (SLOTS as u64 - 1)) as usize;
         let level = level as usize;
-        let head = self.heads[level][slot];
+        let tail = std::mem::replace(&mut self.tails[level][slot], index);
         let entry = &mut self.entries[index as usize];
         entry.place = (level as u8, slot as u8);
-        entry.before = NONE;
-        entry.after = head;
-        if head != NONE {
-            self.entries[head as usize].before = index;
+        entry.before = tail;
+        entry.after = NONE;
+        if tail == NONE {
+            self.heads[level][slot] = index;
+        } else {
+            self.entries[tail as usize].after = index;
         }
-        self.heads[level][slot] = index;
         self.occupied[level] |= 1 << slot;
     }
 
     fn unlink(&mut self, index: u32) {
-        let (before, after, (level, slot)) = {
-            let entry = &self.entries[index as usize];
-            (entry.before, entry.after, entry.place)
-        };
+        let Entry { before, after, place: (level, slot), .. } = self.entries[index as usize];
+        let (level, slot) = (usize::from(level), usize::from(slot));
         if before == NONE {
-            self.heads[level as usize][slot as usize] = after;
-            if after == NONE {
-                self.occupied[level as usize] &= !(1 << slot);
-            }
+            self.heads[level][slot] = after;
         } else {
             self.entries[before as usize].after = after;
         }
-        if after != NONE {
+        if after == NONE {
+            self.tails[level][slot] = before;
+        } else {
             self.entries[after as usize].before = before;
+        }
+        if self.heads[level][slot] == NONE {
+            self.occupied[level] &= !(1 << slot);
         }
     }
 
@@ -270,6 +279,21 @@ mod tests {
         let mut fired = Vec::new();
         wheel.expire(at(200_000_000), |millis| fired.push(millis));
         assert_eq!(fired, [1, 100, 10_000, 1_000_000, 100_000_000]);
+    }
+
+    #[test]
+    fn timers_of_one_moment_fire_in_the_order_in_which_they_were_set() {
+        for millis in [0, 5, 70, 5_000, 300_000, 20_000_000] {
+            let mut wheel = TimerWheel::default();
+            for number in 0..4 {
+                wheel.set(at(millis), number);
+            }
+            let mut fired = Vec::new();
+            while let Some(next) = wheel.next() {
+                wheel.expire(next, |number| fired.push(number));
+            }
+            assert_eq!(fired, [0, 1, 2, 3], "after {millis} ms");
+        }
     }
 
     #[test]

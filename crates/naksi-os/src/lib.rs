@@ -4,10 +4,14 @@
 //! io_uring, `sim/` is a kernel made of a seed. All of them are a [`port::Port`] and keep the same laws. This crate knows no session: it carries out
 //! operations and says how each one ended.
 
+pub mod connection;
 pub mod handles;
 pub mod in_flight;
+pub mod network_events;
 pub mod port;
+pub mod seats;
 pub mod sim;
+pub mod tally;
 
 std::cfg_select! {
     target_os = "linux" => {
@@ -15,10 +19,14 @@ std::cfg_select! {
         pub mod linux;
         /// The port of the system that this was built for.
         pub type OsPort = linux::choice::Port;
+        pub use linux::clock::ThreadClock;
+        pub use linux::{completion_port, event, message, overlapped, routine, select};
     }
     windows => {
         pub mod windows;
         /// The port of the system that this was built for.
         pub type OsPort = windows::port::Port;
+        pub use windows::clock::ThreadClock;
+        pub use windows::{completion_port, event, message, overlapped, routine, select};
     }
 }

@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod conform;
 pub mod sim;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use naksi_core::content::{Ending, Outlet};
 use naksi_core::frame;
 use naksi_core::id::SessionId;
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::send_queue::Sent;
 use naksi_core::tick::Tick;
@@ -27,6 +28,7 @@ pub struct Conn<'a> {
     pub(crate) outlet: Outlet<'a>,
     pub(crate) desk: &'a mut Desk,
     pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) timers: &'a mut Vec<TimerKey>,
     pub(crate) id: SessionId,
     pub(crate) peer: SocketAddr,
 }
@@ -112,11 +114,21 @@ impl Conn<'_> {
     /// and about a millisecond later at most, unless the session has ended by then.
     pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
         let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
-        self.desk.wheel.set(self.desk.now + span, due)
+        let key = self.desk.wheel.set(self.desk.now + span, due);
+        if self.timers.len() == self.timers.capacity() {
+            // Keys of timers that have fired are thrown out before the list may double.
+            self.timers.retain(|key| self.desk.wheel.is_set(*key));
+            self.timers.reserve(self.timers.len() + 1);
+        }
+        self.timers.push(key);
+        key
     }
 
     /// Takes a timer back. Returns whether it had not fired yet.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
+        if planted!("42") {
+            return true;
+        }
         self.desk.wheel.cancel(key).is_some()
     }
 
@@ -139,15 +151,16 @@ impl Conn<'_> {
     /// Queues bytes for every member of the group, this session included if it is one. They are encoded
     /// once, shared by all members of a worker, and posted once to every other worker.
     ///
-    /// Members get the bytes of one sender in the order in which it sent them, and whole.
+    /// Members get what one sender broadcasts to one group in the order in which it did, and whole; batches
+    /// of different groups leave one after the other.
     pub fn broadcast(&mut self, group: &Group, bytes: &[u8]) -> Sent {
-        self.append(group, &[bytes])
+        self.append_for_all(group, &[bytes])
     }
 
     /// Queues a frame for every member of the group.
     pub fn broadcast_packet(&mut self, group: &Group, id: u16, body: &[u8]) -> Sent {
         match frame::header(id, body.len()) {
-            Some(header) => self.append(group, &[&header, body]),
+            Some(header) => self.append_for_all(group, &[&header, body]),
             None => Sent::Dropped,
         }
     }
@@ -197,21 +210,28 @@ impl Conn<'_> {
             outlet: self.outlet.reborrow(),
             desk: self.desk,
             memberships: self.memberships,
+            timers: self.timers,
             id: self.id,
             peer: self.peer,
         }
     }
 
     /// Adds a message to a group's batch; what does not fit is counted.
-    ///
-    /// A batch that has become long enough to leave counts against a sender that is in the group: it is held
-    /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
-    /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
     fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
         let sent = self.desk.groups.append(group, parts);
         if sent == Sent::Dropped {
             self.desk.counters.dropped.add(1);
         }
+        sent
+    }
+
+    /// Adds a message that the sender hears too, if it is in the group.
+    ///
+    /// A batch that has become long enough to leave counts against a sender that is in the group: it is held
+    /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
+    /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
+    fn append_for_all(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
+        let sent = self.append(group, parts);
         if self.desk.groups.is_full() {
             self.catch_up();
         }
@@ -220,7 +240,7 @@ impl Conn<'_> {
 
     /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
-        if !self.memberships.is_empty() {
+        if !self.memberships.is_empty() && !planted!("40") {
             self.desk.groups.catch_up(self.memberships, &mut self.outlet);
         }
     }

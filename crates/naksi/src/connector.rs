@@ -18,6 +18,7 @@ use naksi_os::port::Port;
 use crate::client::Retry;
 use crate::desk::Due;
 use crate::dispatch::KIND_CONNECT;
+use crate::murmur::Subject;
 use crate::session::Factory;
 use crate::worker::Worker;
 
@@ -41,7 +42,7 @@ pub(crate) struct Dialer {
     paused: usize,
     first: u32,
     stride: u32,
-    connecting: usize,
+    connecting: Vec<Token>,
     /// Time between two attempts; zero for as fast as possible.
     gap: Duration,
     next_at: Tick,
@@ -70,7 +71,7 @@ impl Dialer {
             paused: 0,
             first: first as u32,
             stride: stride as u32,
-            connecting: 0,
+            connecting: Vec::new(),
             gap,
             next_at: Tick::ZERO,
             woken_for: None,
@@ -80,29 +81,25 @@ impl Dialer {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.connecting == 0
-    }
-
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
-        self.waiting.clear();
+        self.connecting.is_empty()
     }
 
     fn attempts(&mut self, connection: u32) -> &mut u32 {
         &mut self.attempts[((connection - self.first) / self.stride) as usize]
     }
 
-    /// The next connection to make now, if there is one and it may be made.
-    fn next(&mut self, now: Tick) -> Option<u32> {
-        if self.stopped || self.connecting >= CONNECTING_MAX || now < self.next_at {
+    /// The next attempt to make now, if there is one and it may be made.
+    fn next(&mut self, now: Tick) -> Option<Token> {
+        if self.stopped || self.connecting.len() >= CONNECTING_MAX || now < self.next_at {
             return None;
         }
         let connection = self.waiting.pop_front()?;
         // Timers are coarser than a fast rate's gaps: what a late turn missed is made up, but not hours of it.
         let missed_since = Tick::from_nanos(now.nanos().saturating_sub(CATCH_UP.as_nanos() as u64));
         self.next_at = self.next_at.max(missed_since) + self.gap;
-        self.connecting += 1;
-        Some(connection)
+        let attempt = Token::new(KIND_CONNECT, connection, *self.attempts(connection));
+        self.connecting.push(attempt);
+        Some(attempt)
     }
 
     /// Puts a connection back, to be made after a jittered pause. Returns whether it will be.
@@ -130,7 +127,8 @@ impl Dialer {
 
     /// When to look again without a completion.
     fn wake_at(&self) -> Option<Tick> {
-        let paced = (!self.waiting.is_empty() && self.connecting < CONNECTING_MAX).then_some(self.next_at);
+        let paced =
+            (!self.waiting.is_empty() && self.connecting.len() < CONNECTING_MAX).then_some(self.next_at);
         paced.into_iter().chain(self.pausing.next()).min().filter(|_| !self.stopped)
     }
 }
@@ -155,9 +153,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Some(dialer) = &mut self.dialer else { return };
         let now = self.desk.now;
         dialer.wake_pausing(now);
-        while let Some(connection) = dialer.next(now) {
-            let attempt = *dialer.attempts(connection);
-            let token = Token::new(KIND_CONNECT, connection, attempt);
+        while let Some(token) = dialer.next(now) {
             if let Err(refused) = self.port.submit(token, Op::Connect { remote: dialer.remote }) {
                 unreachable!("a fresh connect is accepted: {}", refused.why);
             }
@@ -175,7 +171,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Done::Connect(result) = done else { unreachable!("a connector asked for {done:?}") };
         let dialer = self.dialer.as_mut().expect("only a dialer connects");
         let connection = token.slot();
-        dialer.connecting -= 1;
+        dialer.connecting.retain(|attempt| *attempt != token);
         *dialer.attempts(connection) += 1;
         let remote = dialer.remote;
         match result {
@@ -183,11 +179,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.hub.settle(self.index);
                 self.open_session(connected.socket, remote, Some(connection));
             }
+            // We called it off ourselves.
+            Err(_) if dialer.stopped => {}
             Err(ended) => {
                 self.desk.counters.connect_failures_total.add(1);
                 if !dialer.again(connection, self.desk.now) {
                     self.desk.counters.given_up_total.add(1);
-                    tracing::warn!(%remote, connection, %ended, "a connection was given up");
+                    self.desk.say(Subject::GivenUp, |suppressed| {
+                        tracing::warn!(%remote, connection, %ended, suppressed, "a connection was given up");
+                    });
                 }
             }
         }
@@ -204,9 +204,17 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.register_connects();
     }
 
+    /// Makes no connection any more, and calls off those that are being made.
+    pub(crate) fn stop_connecting(&mut self) {
+        let Some(dialer) = &mut self.dialer else { return };
+        dialer.stopped = true;
+        dialer.waiting.clear();
+        dialer.connecting.iter().for_each(|attempt| self.port.cancel(*attempt));
+    }
+
     fn mirror_dialer(&self) {
         if let Some(dialer) = &self.dialer {
-            self.desk.counters.connecting.set(dialer.connecting as u64);
+            self.desk.counters.connecting.set(dialer.connecting.len() as u64);
             self.desk.counters.waiting.set((dialer.waiting.len() + dialer.paused) as u64);
         }
     }

@@ -10,6 +10,7 @@ use naksi_core::timer::TimerWheel;
 
 use crate::file::Files;
 use crate::group::LocalGroups;
+use crate::murmur::{Murmur, Subject};
 use crate::remote::Door;
 use crate::stats::Counters;
 
@@ -36,4 +37,13 @@ pub(crate) struct Desk {
     pub(crate) files: Files,
     pub(crate) door: Arc<dyn Door>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) murmur: Murmur,
+}
+
+impl Desk {
+    /// Writes a log line that can come too often, or counts that it was kept back.
+    pub(crate) fn say(&mut self, subject: Subject, say: impl FnOnce(Option<u64>)) {
+        self.murmur.say(subject, self.now, say);
+        self.counters.log_lines_suppressed_total.set(self.murmur.suppressed_total());
+    }
 }

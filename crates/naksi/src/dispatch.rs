@@ -8,10 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
+use naksi_core::planted;
 use naksi_core::session::{Session, Verb};
 use naksi_os::port::{Port, Poster};
 
 use crate::mailbox::Message;
+use crate::murmur::Subject;
 use crate::session::{Arrival, Factory};
 use crate::stage::Stage;
 use crate::worker::{Entry, Worker};
@@ -114,16 +116,25 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // Whoever cannot be made ends nobody else.
         let Ok(user) = catch_unwind(AssertUnwindSafe(|| self.factory.make(&arrival))) else {
             self.desk.counters.handler_panics.add(1);
-            tracing::error!(%peer, "making a session panicked; the connection is closed");
+            self.desk.say(Subject::FactoryPanicked, |suppressed| {
+                tracing::error!(%peer, suppressed, "making a session panicked; the connection is closed");
+            });
             self.turn_away(socket);
             return self.forget(peer, dialled);
         };
+        let framing = <F::Session as crate::session::Session>::FRAMING;
+        let mut session = Session::new(socket, framing, self.desk.now);
+        if dialled.is_some() {
+            session.trust();
+        }
         let entry = Entry {
             id: SessionId::new(0, 0, 0),
-            session: Session::new(socket, <F::Session as crate::session::Session>::FRAMING, self.desk.now),
+            session,
             user,
             peer,
             memberships: Vec::new(),
+            timers: Vec::new(),
+            broken: false,
             timer: None,
             dialled,
             touched: false,
@@ -153,6 +164,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.desk.counters.dropped.add(entry.session.dropped());
         self.abandon_files_of(entry.id);
         self.forget(entry.peer, entry.dialled);
+        // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
+        if catch_unwind(AssertUnwindSafe(|| drop(entry.user))).is_err() {
+            self.desk.counters.handler_panics.add(1);
+            tracing::error!(session = %entry.id, "dropping a session panicked");
+        }
     }
 
     /// A connection is gone: its place in the counts is free again.
@@ -160,6 +176,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.hub.unsettle(self.index);
         match dialled {
             Some(connection) => self.connection_ended(connection),
+            None if planted!("28") => {}
             None => self.hub.left(peer.ip()),
         }
     }

@@ -19,8 +19,10 @@ use crate::worker::Worker;
 
 /// Files that one worker has open at most.
 const FILES_MAX: usize = 65_536;
-/// Operations of one worker in flight at most.
+/// Operations of one worker in flight at most; closes are not counted, they must not be refused.
 const OPERATIONS_MAX: usize = 65_536;
+/// Operations that a token can name.
+const SLOTS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
 /// Names an open file of a session; stale once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +94,9 @@ struct OpenFile {
 struct Operation {
     owner: SessionId,
     tag: u32,
-    file: FileId,
+    /// `None`: the close itself, which nobody waits for.
+    file: Option<FileId>,
     offset: u64,
-    /// The close itself, which nobody waits for.
-    is_close: bool,
 }
 
 /// The open files of one worker and what is in flight on them.
@@ -107,13 +108,17 @@ pub(crate) struct Files {
 
 impl Default for Files {
     fn default() -> Self {
-        Self { wishes: VecDeque::new(), open: Table::new(FILES_MAX), operations: Table::new(OPERATIONS_MAX) }
+        Self { wishes: VecDeque::new(), open: Table::new(FILES_MAX), operations: Table::new(SLOTS_MAX) }
     }
 }
 
 impl Files {
     pub(crate) fn wish(&mut self, wish: Wish) {
         self.wishes.push_back(wish);
+    }
+
+    pub(crate) fn has_wishes(&self) -> bool {
+        !self.wishes.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -123,7 +128,10 @@ impl Files {
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn carry_out_file_wishes(&mut self) {
-        while let Some(wish) = self.desk.files.wishes.pop_front() {
+        // What these answers make users wish for waits for the next turn: whoever tries again and again holds
+        // up nobody.
+        for _ in 0..self.desk.files.wishes.len() {
+            let Some(wish) = self.desk.files.wishes.pop_front() else { return };
             match wish {
                 Wish::Open { owner, tag, path, access } => self.open_file(owner, tag, path, access),
                 Wish::Read { owner, tag, file, offset, bytes } => {
@@ -142,25 +150,24 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     fn open_file(&mut self, owner: SessionId, tag: u32, path: PathBuf, access: FileAccess) {
-        let opened = self.port.open_file(&path, access).and_then(|handle| {
-            let bytes = self.port.file_bytes(handle)?;
-            Ok((handle, bytes))
-        });
-        match opened {
-            Ok((handle, bytes)) => {
-                let entry = OpenFile { handle, owner, in_flight: 0, closing: false };
-                let Ok((slot, generation)) = self.desk.files.open.insert(entry) else {
-                    drop(self.port.release(handle));
-                    let error = OsError::new(Failure::DescriptorsExhausted, 0);
-                    return self.tell(owner, FileDone::Failed { tag, error });
-                };
-                let file = FileId { slot, generation };
-                let known = self.sessions.get(owner.slot(), owner.generation()).is_some();
-                self.tell(owner, FileDone::Opened { tag, file, bytes });
-                if !known {
-                    self.close_file(file);
-                }
-            }
+        let handle = match self.port.open_file(&path, access) {
+            Ok(handle) => handle,
+            Err(error) => return self.tell(owner, FileDone::Failed { tag, error }),
+        };
+        let entry = OpenFile { handle, owner, in_flight: 0, closing: false };
+        let Ok((slot, generation)) = self.desk.files.open.insert(entry) else {
+            self.close_handle(handle, owner);
+            let error = OsError::new(Failure::DescriptorsExhausted, 0);
+            return self.tell(owner, FileDone::Failed { tag, error });
+        };
+        let file = FileId { slot, generation };
+        let known = self.sessions.get(owner.slot(), owner.generation()).is_some();
+        let size = self.port.file_bytes(handle);
+        if size.is_err() || !known {
+            self.close_file(file);
+        }
+        match size {
+            Ok(bytes) => self.tell(owner, FileDone::Opened { tag, file, bytes }),
             Err(error) => self.tell(owner, FileDone::Failed { tag, error }),
         }
     }
@@ -179,10 +186,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Some(open) = files.open.get_mut(file.slot, file.generation).filter(usable) else {
             return self.tell(owner, FileDone::Failed { tag, error: invalid });
         };
-        let operation = Operation { owner, tag, file, offset, is_close: false };
+        let exhausted = OsError::new(Failure::MemoryExhausted, 0);
+        if files.operations.len() >= OPERATIONS_MAX {
+            return self.tell(owner, FileDone::Failed { tag, error: exhausted });
+        }
+        let operation = Operation { owner, tag, file: Some(file), offset };
         let Ok((slot, generation)) = files.operations.insert(operation) else {
-            let error = OsError::new(Failure::MemoryExhausted, 0);
-            return self.tell(owner, FileDone::Failed { tag, error });
+            return self.tell(owner, FileDone::Failed { tag, error: exhausted });
         };
         open.in_flight += 1;
         let op = op(open.handle);
@@ -199,10 +209,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Some(operation) = files.operations.remove(token.slot(), token.generation()) else {
             unreachable!("a file operation ends once");
         };
-        if operation.is_close {
-            return;
-        }
-        let Operation { owner, tag, file, offset, .. } = operation;
+        let Operation { owner, tag, file: Some(file), offset } = operation else { return };
         let failed = |ended| FileDone::Failed { tag, error: os_error(ended) };
         match done {
             Done::ReadAt(buffer, Ok(bytes)) => {
@@ -248,11 +255,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         let (handle, owner) = (open.handle, open.owner);
         files.open.remove(file.slot, file.generation);
-        let operation = Operation { owner, tag: 0, file, offset: 0, is_close: true };
-        let Ok((slot, generation)) = files.operations.insert(operation) else {
-            // No room to wait for the close: the port closes it on its own.
-            drop(self.port.release(handle));
-            return;
+        self.close_handle(handle, owner);
+    }
+
+    fn close_handle(&mut self, handle: Handle, owner: SessionId) {
+        let operation = Operation { owner, tag: 0, file: None, offset: 0 };
+        let Ok((slot, generation)) = self.desk.files.operations.insert(operation) else {
+            unreachable!("there are not so many files to close");
         };
         let token = Token::new(KIND_FILE, slot, generation);
         if let Err(refused) = self.port.submit(token, Op::Close { handle }) {

@@ -95,11 +95,22 @@ pub(crate) struct LocalGroups {
     full: bool,
     /// A batch of more could never be queued for anybody.
     batch_bytes_max: usize,
+    /// A batch of so many leaves before the turn is over.
+    batch_full_bytes: usize,
 }
 
 impl LocalGroups {
     pub(crate) fn new(worker: usize, batch_bytes_max: usize) -> Self {
-        Self { worker, locals: HashMap::default(), dirty: Vec::new(), full: false, batch_bytes_max }
+        // A small send queue has small batches, so that it takes several of them.
+        let batch_full_bytes = BATCH_FULL_BYTES.min(batch_bytes_max / 8);
+        Self {
+            worker,
+            locals: HashMap::default(),
+            dirty: Vec::new(),
+            full: false,
+            batch_bytes_max,
+            batch_full_bytes,
+        }
     }
 
     /// Whether a batch has become so long that it should leave at once.
@@ -153,7 +164,7 @@ impl LocalGroups {
     /// Adds one message to the group's batch of this turn, unless the batch could then never be queued.
     pub(crate) fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
-        let batch_bytes_max = self.batch_bytes_max;
+        let (batch_bytes_max, batch_full_bytes) = (self.batch_bytes_max, self.batch_full_bytes);
         let local = self.local(group);
         if local.batch.len() + bytes > batch_bytes_max {
             return Sent::Dropped;
@@ -162,7 +173,7 @@ impl LocalGroups {
             local.batch.extend_from_slice(part);
         }
         local.messages += 1;
-        let full = local.batch.len() >= BATCH_FULL_BYTES;
+        let full = local.batch.len() >= batch_full_bytes;
         let newly_dirty = !std::mem::replace(&mut local.dirty, true);
         if newly_dirty {
             self.dirty.push(group.number());

@@ -6,8 +6,7 @@
 use bytes::Bytes;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use naksi_core::admission::{Admission, Denied};
@@ -22,6 +21,7 @@ use crate::group::{Group, Shared};
 use crate::mailbox::{Mailbox, Message};
 use crate::remote::{Door, HandOver};
 use crate::stats::{Counters, Stats};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// What the workers of one service share.
 pub struct Hub<P: Port> {
@@ -51,8 +51,8 @@ impl<P: Port> Hub<P> {
             counters: (0..workers).map(|_| Arc::default()).collect(),
             limits,
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
-            admission: Mutex::default(),
-            directory: Mutex::default(),
+            admission: Mutex::new(Admission::default()),
+            directory: Mutex::new(Directory::default()),
         }
     }
 
@@ -91,6 +91,12 @@ impl<P: Port> Hub<P> {
         self.loads[worker].fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// What every worker is counted to have.
+    #[cfg(all(loom, test))]
+    pub(crate) fn loads_now(&self) -> Vec<u32> {
+        self.loads.iter().map(|load| load.load(Ordering::Relaxed)).collect()
+    }
+
     pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
         unpoisoned(&self.admission).enter(address, now, &self.limits)
     }
@@ -115,6 +121,12 @@ where
 {
     fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver> {
         let mailbox = self.mailbox(to)?;
+        if mailbox.is_closed() {
+            return Err(HandOver::Stopped);
+        }
+        if bytes.len() > self.limits.send_queue_bytes_max {
+            return Err(HandOver::TooLong);
+        }
         if !mailbox.has_room() {
             return Err(HandOver::Full);
         }
@@ -123,11 +135,18 @@ where
     }
 
     fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver> {
-        self.mailbox(id)?.push(Message::End { id, reason, ending });
+        let mailbox = self.mailbox(id)?;
+        if mailbox.is_closed() {
+            return Err(HandOver::Stopped);
+        }
+        mailbox.push(Message::End { id, reason, ending });
         Ok(())
     }
 
     fn broadcast(&self, group: &Group, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
+        if bytes.len() > self.limits.send_queue_bytes_max {
+            return Err(HandOver::TooLong);
+        }
         if group.workers().any(|worker| !self.mailboxes[worker].has_room()) {
             return Err(HandOver::Full);
         }

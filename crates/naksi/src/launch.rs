@@ -4,8 +4,9 @@
 //! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
 
 use core::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -140,25 +141,18 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     let (events, happened) = mpsc::channel();
     let mut threads = Vec::with_capacity(plan.workers);
     let mut stood = Vec::with_capacity(plan.workers);
+    let mut failed = None;
     for index in 0..plan.workers {
         let (hub, plan_of_it, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
         let (standing, events) = (standing.clone(), events.clone());
-        let work = move || {
-            let ended = match stand(index, &plan_of_it, hub, factory, open) {
-                Ok((worker, stood)) => {
-                    standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
-                    drop(standing);
-                    serve(worker)
-                }
-                Err(error) => {
-                    standing.send(Err(error)).ok(); // As above.
-                    Ok(())
-                }
-            };
-            events.send(Event::WorkerEnded(index, ended)).ok(); // The service may be gone already.
-        };
-        let spawned = thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work);
-        threads.push(spawned.map_err(|error| Error::System(format!("no thread for a worker: {error}")))?);
+        let work = move || live(index, &plan_of_it, hub, factory, open, standing, &events);
+        match thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                failed = Some(Error::System(format!("no thread for a worker: {error}")));
+                break;
+            }
+        }
         if index == 0 && plan.shares_addresses() {
             let Ok(first) = stands.recv() else { break };
             // The others join the addresses that the first one got: port 0 is the same number for all.
@@ -174,7 +168,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     // The channel ends when every worker has said whether it stands.
     drop(standing);
     stood.extend(stands);
-    let (mut all, mut failed) = (Standing::default(), None);
+    let mut all = Standing::default();
     for stood in stood {
         match stood {
             Ok(stood) => all.add(stood),
@@ -192,6 +186,36 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
             service.stop(Duration::ZERO);
             Err(error)
         }
+    }
+}
+
+/// The life of one worker's thread: it stands, it serves, and however it ends, its end is told.
+fn live<P: Port + 'static, F: Factory>(
+    index: usize,
+    plan: &Plan,
+    hub: Arc<Hub<P>>,
+    factory: Arc<F>,
+    open: Open<P>,
+    standing: Sender<Result<Standing>>,
+    events: &Sender<Event>,
+) {
+    let life = || match stand(index, plan, hub, factory, open) {
+        Ok((worker, stood)) => {
+            standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
+            drop(standing);
+            serve(worker)
+        }
+        Err(error) => {
+            standing.send(Err(error)).ok(); // As above.
+            Ok(())
+        }
+    };
+    let ended = catch_unwind(AssertUnwindSafe(life));
+    let panicked = || Err(PortError { text: "it panicked".into(), code: 0 });
+    let told = ended.as_ref().map_or_else(|_| panicked(), Clone::clone);
+    events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
+    if let Err(panic) = ended {
+        resume_unwind(panic);
     }
 }
 

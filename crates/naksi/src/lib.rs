@@ -35,6 +35,7 @@ mod connector;
 mod desk;
 mod dispatch;
 mod listener;
+mod murmur;
 pub mod worker;
 
 pub mod conn;
@@ -44,7 +45,11 @@ pub mod session;
 mod stage;
 
 mod shutdown;
+mod sync;
 pub mod stats;
+
+#[cfg(all(loom, test))]
+mod models;
 
 pub mod prelude;
 

@@ -9,11 +9,13 @@ use naksi_core::completion::{Accepted, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
+use naksi_core::planted;
 use naksi_os::port::Port;
 
 use crate::desk::Due;
 use crate::dispatch::{KIND_ACCEPT, KIND_CLOSE, KIND_TURN_AWAY};
 use crate::mailbox::Message;
+use crate::murmur::Subject;
 use crate::session::Factory;
 use crate::worker::Worker;
 
@@ -75,7 +77,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
             Err(Ended::Aborted) if self.listeners[index].closing => {}
             Err(ended) if !more => self.pause_accept(index, ended),
-            Err(ended) => tracing::debug!(%ended, "a connection was lost before it was accepted"),
+            Err(ended) => self.desk.say(Subject::AcceptLost, |suppressed| {
+                tracing::debug!(%ended, suppressed, "a connection was lost before it was accepted");
+            }),
         }
         self.close_listener_when_idle(index);
     }
@@ -84,7 +88,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.closing = true;
-        if listener.accepting {
+        if listener.accepting && !planted!("07") {
             self.port.cancel(accept_token(index));
         }
         self.close_listener_when_idle(index);
@@ -113,17 +117,27 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn take_in(&mut self, accepted: Accepted) {
         let Accepted { socket, peer } = accepted;
         if self.stopping.is_some() {
+            if planted!("04") {
+                return;
+            }
             return self.turn_away(socket);
         }
         if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
             self.desk.counters.refused(why);
-            tracing::debug!(%peer, ?why, "refused at the door");
+            self.desk.say(Subject::Refused, |suppressed| {
+                tracing::debug!(%peer, ?why, suppressed, "refused at the door");
+            });
             return self.turn_away(socket);
         }
         let worker = if self.keeps { self.hub.settle(self.index) } else { self.hub.place(self.index) };
         if worker == self.index {
             self.open_session(socket, peer, None);
             return;
+        }
+        if self.hub.mailboxes[worker].is_closed() {
+            self.hub.unsettle(worker);
+            self.hub.left(peer.ip());
+            return self.turn_away(socket);
         }
         match self.port.release(socket) {
             Ok(socket) => self.hub.mailboxes[worker].push(Message::Adopt { socket, peer }),
@@ -147,8 +161,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let pause = listener.pause;
         listener.pause = (pause * 2).min(PAUSE_MAX);
         self.desk.counters.accept_pauses_total.add(1);
+        if planted!("19") {
+            return self.register_accept(index);
+        }
+        if planted!("35") {
+            return;
+        }
         if pause == PAUSE_MIN {
-            tracing::warn!(%ended, "accepting pauses; connections wait in the system's queue");
+            self.desk.say(Subject::AcceptPaused, |suppressed| {
+                tracing::warn!(%ended, suppressed, "accepting pauses; connections wait in the system's queue");
+            });
         }
         self.desk.wheel.set(self.desk.now + pause, Due::Accept { listener: index as u32 });
     }

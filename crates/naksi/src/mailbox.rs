@@ -6,15 +6,16 @@
 
 use bytes::Bytes;
 use core::net::SocketAddr;
-use crossbeam_queue::SegQueue;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use naksi_core::content::Ending;
 use naksi_core::id::{SessionId, Token};
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_os::port::{Port, Poster};
+
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// Messages that a mailbox holds at most before senders are refused.
 const ENTRIES_MAX: usize = 65_536;
@@ -52,6 +53,8 @@ pub(crate) struct Mailbox<P: Port> {
     entries: AtomicUsize,
     bytes: AtomicUsize,
     rung: AtomicBool,
+    /// Its worker is gone: whatever is put in is dropped by whoever puts it in.
+    closed: AtomicBool,
     bell: OnceLock<P::Poster>,
 }
 
@@ -62,6 +65,7 @@ impl<P: Port> Default for Mailbox<P> {
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             rung: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             bell: OnceLock::new(),
         }
     }
@@ -83,23 +87,45 @@ impl<P: Port> Mailbox<P> {
         self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes.load(Ordering::Relaxed) < BYTES_MAX
     }
 
+    /// Whether the worker is gone: what is put in is dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Puts a message in and rings, unless the bell is rung already.
     pub(crate) fn push(&self, message: Message<P::Socket>) {
         self.entries.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(message.bytes(), Ordering::Relaxed);
         self.queue.push(message);
-        if let Some(bell) = self.bell.get()
-            && !self.rung.swap(true, Ordering::AcqRel)
+        // The swap and the look at `closed` are one side of a handshake with `close`: either it sees what was
+        // just pushed, or we see that it is closed.
+        let rung = self.rung.swap(true, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) && !planted!("43") {
+            self.clear();
+        } else if let Some(bell) = self.bell.get()
+            && !rung
         {
-            // A port that is gone has a worker that is gone: the message is dropped with the mailbox.
+            // A port that is gone has a worker that is gone.
             bell.post(Self::token(), 0);
         }
+    }
+
+    /// Its worker will not look in any more. What is inside is dropped, and what comes later as well: a
+    /// connection on its way to a worker that is through must be closed, not kept.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.rung.swap(true, Ordering::SeqCst);
+        self.clear();
+    }
+
+    fn clear(&self) {
+        while self.pop().is_some() {}
     }
 
     /// The worker heard the bell and looks in: what is put in from now on rings again.
     pub(crate) fn heard(&self) {
         // Reading the flag acquires what was pushed by whoever found it rung and so did not ring again.
-        self.rung.swap(false, Ordering::AcqRel);
+        self.rung.swap(planted!("39"), Ordering::AcqRel);
     }
 
     /// The oldest message.
@@ -108,5 +134,21 @@ impl<P: Port> Mailbox<P> {
         self.entries.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(message.bytes(), Ordering::Relaxed);
         Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_mailbox_keeps_nothing() {
+        let mailbox: Mailbox<naksi_os::sim::port::Port> = Mailbox::default();
+        mailbox.push(Message::Begin);
+        mailbox.close();
+        assert!(mailbox.pop().is_none(), "what was inside is dropped");
+        mailbox.push(Message::Send { to: SessionId::new(0, 0, 0), bytes: Bytes::from_static(b"late") });
+        assert!(mailbox.pop().is_none() && mailbox.has_room(), "what comes later is dropped");
+        assert_eq!((mailbox.entries.into_inner(), mailbox.bytes.into_inner()), (0, 0));
     }
 }

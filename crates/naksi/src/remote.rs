@@ -24,6 +24,12 @@ pub enum HandOver {
     /// The service has no such worker.
     #[error("no worker of this service owns that session")]
     NoWorker,
+    /// The bytes are more than a send queue may hold: nobody could ever be sent them.
+    #[error("more bytes than a send queue may hold")]
+    TooLong,
+    /// The worker has ended, as the service has or is about to.
+    #[error("the worker has ended")]
+    Stopped,
 }
 
 /// What a running service can do for other threads.
@@ -49,7 +55,7 @@ impl Remote {
     /// lives; bytes of one thread for one session keep their order.
     ///
     /// # Errors
-    /// The worker's mailbox is full, or the id is of another service.
+    /// The worker's mailbox is full, the bytes fit no send queue, the service has ended, or the id is of another.
     pub fn send(&self, to: SessionId, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
         self.0.send(to, bytes.into())
     }
@@ -57,7 +63,7 @@ impl Remote {
     /// Ends a session in order with [`Reason::Kicked`].
     ///
     /// # Errors
-    /// The id is of another service.
+    /// The service has ended, or the id is of another.
     pub fn kick(&self, id: SessionId) -> Result<(), HandOver> {
         self.end(id, Reason::Kicked)
     }
@@ -65,7 +71,7 @@ impl Remote {
     /// Ends a session in order.
     ///
     /// # Errors
-    /// The id is of another service.
+    /// The service has ended, or the id is of another.
     pub fn end(&self, id: SessionId, reason: Reason) -> Result<(), HandOver> {
         self.0.end(id, reason, Ending::Flush)
     }
@@ -73,7 +79,7 @@ impl Remote {
     /// Sends bytes to every member of a group: one post for each worker that has members.
     ///
     /// # Errors
-    /// A worker's mailbox is full; then nobody gets the bytes.
+    /// A worker's mailbox is full, or the bytes fit no send queue; then nobody gets them.
     pub fn broadcast(&self, group: &Group, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
         self.0.broadcast(group, bytes.into(), 1)
     }

@@ -42,8 +42,12 @@ impl Server {
     /// A variable that begins with `NAKSI_` and is unknown, or a value that makes no sense.
     pub fn from_env() -> Result<Self> {
         let mut server = Self::new();
-        for (name, value) in std::env::vars() {
-            match name.as_str() {
+        for (name, value) in std::env::vars_os() {
+            // Others may say what they like in whatever letters.
+            let Some(name) = name.to_str().filter(|name| name.starts_with("NAKSI_")) else { continue };
+            let value = value.into_string();
+            let value = value.map_err(|value| Error::Config(format!("{name}: {value:?} is not text")))?;
+            match name {
                 "NAKSI_LISTEN__ADDRESSES" => {
                     server = value.split(',').fold(server, |server, address| server.listen(address.trim()));
                 }
@@ -58,7 +62,7 @@ impl Server {
                     server = server.direct_descriptors(entries.map_err(wrong)?);
                 }
                 "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
-                _ if name.starts_with("NAKSI_") && name.contains("__") => return Err(unknown(&name)),
+                _ if name.contains("__") => return Err(unknown(name)),
                 _ => {}
             }
         }

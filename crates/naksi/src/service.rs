@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use std::fmt;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use naksi_os::port::PortError;
 use crate::config::{Error, Result};
 use crate::remote::{Door, Remote};
 use crate::stats::Stats;
+use crate::sync::{Condvar, Mutex};
 
 /// After the time to drain, workers have this long to cut what is left and to come home.
 const HOME_WITHIN: Duration = Duration::from_millis(2_500);
@@ -109,7 +110,8 @@ impl Service {
                 Err(RecvTimeoutError::Timeout) => break,
                 Ok(Event::WorkerEnded(index, ended)) => {
                     self.finish(drain_within).ok(); // The first cause is the one to tell.
-                    let cause = ended.err().map_or_else(|| "it panicked".to_owned(), |error| error.text);
+                    let cause =
+                        ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.text);
                     return Err(Error::Worker(index, cause));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -124,10 +126,12 @@ impl Service {
 
     fn finish(&mut self, within: Duration) -> Result<()> {
         self.door.drain(within);
-        let until = Instant::now() + within + HOME_WITHIN;
+        // Never, if it is later than a clock can say.
+        let until = within.checked_add(HOME_WITHIN).and_then(|within| Instant::now().checked_add(within));
+        let in_time = || until.is_none_or(|until| Instant::now() < until);
         let mut result = Ok(());
         for (index, thread) in self.threads.drain(..).enumerate() {
-            while !thread.is_finished() && Instant::now() < until {
+            while !thread.is_finished() && in_time() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             if !thread.is_finished() {
@@ -140,7 +144,7 @@ impl Service {
         }
         while let Ok(Event::WorkerEnded(index, ended)) = self.happened.try_recv() {
             if let Err(error) = ended {
-                tracing::error!(worker = index, %error, "a worker's port broke");
+                tracing::error!(worker = index, %error, "a worker broke");
                 result = Err(Error::Worker(index, error.text));
             }
         }
@@ -182,9 +186,14 @@ impl Signals {
                 }
             })
             .map_err(|error| Error::System(format!("no handler for signals: {error}")))?;
-            Ok(Signals { count: Mutex::new(0), changed: Condvar::new() })
+            Ok(Signals::unseen())
         });
         watched.as_ref().map_err(Clone::clone)
+    }
+
+    /// None has come yet.
+    pub(crate) fn unseen() -> Self {
+        Self { count: Mutex::new(0), changed: Condvar::new() }
     }
 
     /// Whether one has come.
@@ -199,7 +208,7 @@ impl Signals {
         *waited.unwrap_or_else(PoisonError::into_inner).0 > 0
     }
 
-    fn came(&self) {
+    pub(crate) fn came(&self) {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         *count += 1;
         if *count > 1 {

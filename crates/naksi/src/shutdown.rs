@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use naksi_core::content::Ending;
+use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
@@ -39,9 +40,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         for listener in 0..self.listeners.len() {
             self.close_listener(listener);
         }
-        if let Some(dialer) = &mut self.dialer {
-            dialer.stop();
-        }
+        self.stop_connecting();
         // What was broadcast so far is still for everybody.
         self.flush_groups();
         for (slot, generation) in self.sessions.names() {
@@ -69,10 +68,20 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 }
             }
             Some(Stopping::Cutting(_)) => {
-                tracing::error!(sessions = self.sessions.len(), "sessions did not come home; giving up");
+                tracing::error!(sessions = self.sessions.len(), "not everything came home; giving up");
+                self.give_up(Reason::Shutdown);
                 self.stopping = Some(Stopping::GivenUp);
             }
             Some(Stopping::GivenUp) | None => {}
+        }
+    }
+
+    /// Tells whoever has not been told, whatever the kernel still holds, and forgets them (law 8).
+    pub(crate) fn give_up(&mut self, reason: Reason) {
+        self.stop_connecting();
+        for (slot, generation) in self.sessions.names() {
+            self.with_session(slot, generation, |session, cx, stage| session.give_up(reason, cx, stage));
+            self.retire(slot, generation);
         }
     }
 
@@ -81,7 +90,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             None => false,
             Some(Stopping::GivenUp) => true,
             Some(Stopping::Draining(_) | Stopping::Cutting(_)) => {
-                self.sessions.is_empty()
+                (self.sessions.is_empty() || planted!("03"))
                     && self.listeners.iter().all(|listener| listener.closed)
                     && self.dialer.as_ref().is_none_or(|dialer| dialer.is_idle())
                     && self.desk.files.is_empty()

@@ -3,16 +3,19 @@
 //! A panic in a callback ends its session and is counted; the worker goes on. Nothing here knows a port.
 
 use core::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use naksi_core::content::{Content, Ending, Outlet};
 use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
+use naksi_core::planted;
 use naksi_core::reason::Reason;
+use naksi_core::timer::TimerKey;
 
 use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::group::Membership;
+use crate::murmur::Subject;
 use crate::session::Session;
 
 /// One session's user and everything that its callbacks may reach.
@@ -20,22 +23,29 @@ pub(crate) struct Stage<'a, S> {
     pub(crate) user: &'a mut S,
     pub(crate) desk: &'a mut Desk,
     pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) timers: &'a mut Vec<TimerKey>,
+    /// A callback has panicked.
+    pub(crate) broken: &'a mut bool,
     pub(crate) id: SessionId,
     pub(crate) peer: SocketAddr,
 }
 
 impl<S: Session> Stage<'_, S> {
-    /// Plays one callback. A panic ends the session and answers `otherwise`.
+    /// Plays one callback. A panic ends the session and answers `otherwise`, as does all that comes after it.
     pub(crate) fn play<R>(
         &mut self,
         mut outlet: Outlet<'_>,
         otherwise: R,
         run: impl FnOnce(&mut S, &mut Conn<'_>) -> R,
     ) -> R {
+        if *self.broken {
+            return otherwise;
+        }
         let mut conn = Conn {
             outlet: outlet.reborrow(),
             desk: self.desk,
             memberships: self.memberships,
+            timers: self.timers,
             id: self.id,
             peer: self.peer,
         };
@@ -43,9 +53,13 @@ impl<S: Session> Stage<'_, S> {
         // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
         match catch_unwind(AssertUnwindSafe(|| run(self.user, &mut conn))) {
             Ok(result) => result,
+            Err(panic) if planted!("27") => resume_unwind(panic),
             Err(_) => {
+                *self.broken = true;
                 self.desk.counters.handler_panics.add(1);
-                tracing::error!(session = %self.id, "a callback panicked; its session ends");
+                self.desk.say(Subject::CallbackPanicked, |suppressed| {
+                    tracing::error!(session = %self.id, suppressed, "a callback panicked; its session ends");
+                });
                 outlet.end(Reason::HandlerPanic, Ending::Now);
                 otherwise
             }
@@ -78,12 +92,24 @@ impl<S: Session> Content for Stage<'_, S> {
         self.play(outlet, (), |user, conn| user.on_sent(conn, bytes));
     }
 
+    fn on_draining(&mut self, mut outlet: Outlet<'_>) {
+        // What this turn's broadcasts hold for it would come too late: the session begins to drain.
+        if !planted!("41") {
+            self.desk.groups.catch_up(self.memberships, &mut outlet);
+        }
+    }
+
     fn on_disconnected(&mut self, reason: Reason) {
+        for key in self.timers.drain(..) {
+            self.desk.wheel.cancel(key);
+        }
         self.desk.groups.leave_all(self.id, self.memberships);
         self.desk.counters.ended(reason);
         if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
             self.desk.counters.handler_panics.add(1);
-            tracing::error!(session = %self.id, "on_disconnected panicked");
+            self.desk.say(Subject::GoodbyePanicked, |suppressed| {
+                tracing::error!(session = %self.id, suppressed, "on_disconnected panicked");
+            });
         }
     }
 }

@@ -105,6 +105,8 @@ counters! {
     connect_failures_total,
     /// Connections that were given up after their last attempt.
     given_up_total,
+    /// Bytes that were received and that nobody has taken yet.
+    recv_backlog_bytes,
     /// Bytes shown to handlers.
     recv_bytes,
     /// Bytes taken by the kernel.
@@ -121,8 +123,12 @@ counters! {
     dropped,
     /// Callbacks that panicked.
     handler_panics,
+    /// Log lines that were suppressed because too many of their kind came in a second.
+    log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
+    /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
+    timers,
     /// Turns of the worker's loop.
     turns,
     /// Completions taken from the port.

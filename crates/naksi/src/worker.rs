@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use naksi_core::completion::Completion;
 use naksi_core::id::{SessionId, Token};
+use naksi_core::reason::Reason;
 use naksi_core::session::{self, Context, Request};
 use naksi_core::spares::Spares;
 use naksi_core::table::Table;
@@ -23,6 +24,7 @@ use crate::group::{LocalGroups, Membership};
 use crate::hub::Hub;
 use crate::listener::Listener;
 use crate::mailbox::Mailbox;
+use crate::murmur::Murmur;
 use crate::remote::Door;
 use crate::session::Factory;
 use crate::shutdown::Stopping;
@@ -49,6 +51,10 @@ pub(crate) struct Entry<S> {
     pub(crate) user: S,
     pub(crate) peer: core::net::SocketAddr,
     pub(crate) memberships: Vec<Membership>,
+    /// Timers that its user set; some of them may have fired.
+    pub(crate) timers: Vec<TimerKey>,
+    /// A callback has panicked: none but the goodbye is played any more.
+    pub(crate) broken: bool,
     /// The deadline timer that is set, and for when.
     pub(crate) timer: Option<(TimerKey, Tick)>,
     /// Which of a client's connections it is.
@@ -93,6 +99,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             files: Files::default(),
             door,
             counters: Arc::clone(&hub.counters[index]),
+            murmur: Murmur::new(hub.limits.log_lines_per_second_max),
         };
         Self {
             index,
@@ -125,7 +132,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub fn turn(&mut self) -> Result<Turn, PortError> {
         let until = self.sleep_until();
         let mut caught = std::mem::take(&mut self.caught);
-        self.tide = self.port.wait(&mut caught, until)?;
+        self.tide = match self.port.wait(&mut caught, until) {
+            Ok(tide) => tide,
+            Err(broken) => {
+                self.give_up(Reason::System);
+                return Err(broken);
+            }
+        };
         self.desk.now = self.port.now();
         self.since_flush += caught.len();
         for completion in caught.drain(..) {
@@ -148,13 +161,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.ask_touched();
         self.desk.counters.turns.add(1);
+        self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
+        self.desk.counters.timers.set(self.desk.wheel.len() as u64);
         self.desk.counters.mirror(&self.port.ledger());
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
     }
 
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
-        if self.tide == Tide::More {
+        if self.tide == Tide::More || self.desk.files.has_wishes() {
             return Some(Tick::ZERO);
         }
         let postponed = self.desk.groups.is_dirty().then(|| self.desk.now + POSTPONED_AGAIN);
@@ -184,6 +199,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user: &mut entry.user,
             desk: &mut self.desk,
             memberships: &mut entry.memberships,
+            timers: &mut entry.timers,
+            broken: &mut entry.broken,
             id: entry.id,
             peer: entry.peer,
         };
@@ -307,8 +324,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     let mut mine = stage.memberships.iter();
                     mine.find(|mine| mine.number() == number).map_or(0, |mine| mine.shown(epoch))
                 });
-                if shown < bytes.len() {
-                    session.with_outlet(cx, stage, |_, mut outlet| outlet.send_shared(&bytes.slice(shown..)));
+                match shown {
+                    0 => session.with_outlet(cx, stage, |_, mut outlet| {
+                        outlet.send_shared(bytes);
+                    }),
+                    _ if shown < bytes.len() => session.with_outlet(cx, stage, |_, mut outlet| {
+                        outlet.send_shared(&bytes.slice(shown..));
+                    }),
+                    _ => {}
                 }
             });
         }
@@ -317,6 +340,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     pub(crate) fn mailbox(&self) -> &Mailbox<P> {
         &self.hub.mailboxes[self.index]
+    }
+}
+
+impl<P: Port, F: Factory> Drop for Worker<P, F> {
+    fn drop(&mut self) {
+        // However it ends, what others still put in is not kept: a socket among it would never be closed.
+        self.hub.mailboxes[self.index].close();
     }
 }
 

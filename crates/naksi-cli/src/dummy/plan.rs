@@ -118,6 +118,7 @@ impl Plan {
             // A dummy that stops receiving because it could not send would wait for a server that does the same.
             send_queue_high_bytes: PLENTY,
             recv_backlog_bytes_max: PLENTY,
+            recv_backlog_total_bytes_max: PLENTY,
             ..Limits::default()
         }
     }

@@ -14,12 +14,15 @@ impl Session {
     pub(super) fn deadlines(&self, limits: &Limits) -> [Option<(Tick, Reason)>; 4] {
         match self.state {
             State::Connected => {
-                let first = self.framing == Framing::Packets && !self.greeted;
+                // While we do not listen, nobody can be late with what they say.
+                let listening = !self.voice.queue.is_congested();
+                let first = self.framing == Framing::Packets && !self.greeted && listening;
+                let cut_since = self.cut_since.filter(|_| listening);
                 let stalled = self.voice.queue.is_flying();
-                let silent = !self.voice.queue.is_congested() && !self.peer_finished;
+                let silent = listening && !self.peer_finished;
                 [
                     first.then(|| (self.since + limits.first_frame_within, Reason::FirstFrameLate)),
-                    self.cut_since.map(|since| (since + limits.frame_within, Reason::FrameLate)),
+                    cut_since.map(|since| (since + limits.frame_within, Reason::FrameLate)),
                     stalled.then(|| (self.sent_at + limits.send_stall_within, Reason::SendStalled)),
                     silent.then(|| (self.received_at + limits.idle_within, Reason::Idle)),
                 ]
@@ -37,7 +40,9 @@ impl Session {
 
     pub(super) fn beat_at(&self, limits: &Limits) -> Option<Tick> {
         let heartbeat = limits.heartbeat.filter(|_| self.framing == Framing::Packets)?;
-        (self.state == State::Connected).then(|| self.sent_at + heartbeat.every)
+        // Behind a batch that does not get out a heartbeat tells nobody anything, and would pass for progress.
+        let idle = self.state == State::Connected && !self.voice.queue.is_flying();
+        idle.then(|| self.sent_at + heartbeat.every)
     }
 
     /// Sends a heartbeat if nothing else was sent for long enough.

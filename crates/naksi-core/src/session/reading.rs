@@ -16,6 +16,9 @@ impl Session {
     pub(super) fn resume(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         self.received_at = cx.now;
         if self.state == State::Connected {
+            // The peer's time begins anew: we did not listen.
+            self.since = cx.now;
+            self.cut_since = self.cut_since.map(|_| cx.now);
             self.take_in(&[], cx, content);
         }
     }
@@ -90,7 +93,12 @@ impl Session {
         if bytes.is_empty() {
             return;
         }
-        if self.buffer.len() + bytes.len() > cx.limits.recv_backlog_bytes_max {
+        let own_bytes = self.buffer.len() + bytes.len();
+        let all_bytes = cx.spares.kept_bytes() + bytes.len();
+        let too_many = own_bytes > cx.limits.recv_backlog_bytes_max;
+        // When all of them together keep too much, those who keep more than a cut frame go first.
+        let crowded = all_bytes > cx.limits.recv_backlog_total_bytes_max;
+        if too_many || crowded && own_bytes > cx.limits.frame_bytes_max {
             self.begin_ending(Reason::RecvBacklogFull, cx);
         } else {
             self.buffer.push(bytes, cx.spares);
@@ -109,16 +117,15 @@ impl Session {
 /// Offers raw bytes in windows small enough that an echo of one never overfills the send queue.
 /// Returns how many were consumed.
 fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut impl Content) -> usize {
-    let window_bytes = (cx.limits.send_queue_high_bytes / 2).max(1);
     let mut taken = 0;
-    let mut window = window_bytes;
+    let mut window = window_bytes(voice, cx.limits);
     while taken < data.len() && !voice.holds_back() {
         let offered = &data[taken..data.len().min(taken + window)];
         let consumed = content.on_recv(voice.outlet(true, cx), offered);
         assert!(consumed <= offered.len(), "on_recv consumed {consumed} of {} bytes", offered.len());
         taken += consumed;
         if consumed > 0 {
-            window = window_bytes;
+            window = window_bytes(voice, cx.limits);
         } else if offered.len() == data.len() - taken {
             break;
         } else {
@@ -126,6 +133,12 @@ fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut 
         }
     }
     taken
+}
+
+/// What may be echoed now: half of the high mark, and never more than the queue has room for.
+fn window_bytes(voice: &Voice, limits: &Limits) -> usize {
+    let room = limits.send_queue_bytes_max.saturating_sub(voice.queue.bytes());
+    (limits.send_queue_high_bytes / 2).min(room).max(1)
 }
 
 fn deliver(voice: &mut Voice, packet: Packet<'_>, cx: &mut Context<'_>, content: &mut impl Content) {

@@ -8,6 +8,8 @@ use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
 
+mod patience;
+
 /// Echoes, and notes what it was told.
 #[derive(Default)]
 struct Notes {
@@ -17,6 +19,8 @@ struct Notes {
     end: Option<Ending>,
     disconnected: u32,
     mute: bool,
+    /// What others hold back for this session until the end of the turn.
+    held_back: Vec<u8>,
 }
 
 impl Content for Notes {
@@ -46,6 +50,10 @@ impl Content for Notes {
 
     fn on_sent(&mut self, _: Outlet<'_>, _: usize) {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+    }
+
+    fn on_draining(&mut self, mut outlet: Outlet<'_>) {
+        outlet.send(&std::mem::take(&mut self.held_back));
     }
 
     fn on_disconnected(&mut self, reason: Reason) {
@@ -165,6 +173,16 @@ fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn what_a_room_held_back_is_sent_before_the_goodbye_that_the_peers_end_brings() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.notes.held_back = b"from the room".to_vec();
+    hand.recv_ends(Ended::Closed);
+    hand.sends(usize::MAX);
+    assert_eq!(hand.sent, b"from the room");
+    assert!(hand.closing && hand.notes.disconnected == 1);
+}
+
+#[test]
 fn what_was_sent_before_the_fin_comes_back_before_the_socket_closes() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"hello");
@@ -281,6 +299,41 @@ fn over_the_high_mark_receiving_stops_and_nothing_is_lost() {
     assert!(hand.recv, "receiving again");
     assert_eq!(hand.sent, data);
     assert_eq!(hand.notes.received, data);
+}
+
+#[test]
+fn when_all_keep_too_much_the_one_who_keeps_more_than_a_frame_ends_and_a_cut_frame_has_room() {
+    let limits = Limits {
+        recv_backlog_bytes_max: 100_000,
+        recv_backlog_total_bytes_max: 150_000,
+        ..Limits::default()
+    };
+    let hoards = |spares: Spares| {
+        let mut hand = Hand::new(Framing::Raw, limits.clone());
+        hand.spares = spares;
+        for _ in 0..4 {
+            hand.bytes(&[1; 40_000]);
+        }
+        hand
+    };
+    let mut first = hoards(Spares::default());
+    let kept = first.spares.kept_bytes();
+    assert!(first.recv && first.shutdown.is_none() && kept > 80_000, "{kept}: within both limits");
+    // The second one shares the worker's count: there is no room for as much again.
+    let mut second = hoards(std::mem::take(&mut first.spares));
+    second.shuts_down();
+    second.recv_ends(Ended::Aborted);
+    let batch = second.send.take().expect("its echo");
+    second.done(Done::Send(batch, Err(Ended::Aborted)), false);
+    assert_eq!(second.closes(), Reason::RecvBacklogFull);
+    assert_eq!(second.spares.kept_bytes(), kept, "what it kept is let go");
+    // Somebody whose frame is cut is not the one to pay.
+    let mut third = Hand::new(Framing::Packets, limits.clone());
+    third.spares = std::mem::take(&mut second.spares);
+    third.limits.recv_backlog_total_bytes_max = kept;
+    third.bytes(&frame_of(1, &[7; 900])[..500]);
+    third.bytes(&frame_of(1, &[7; 900])[500..]);
+    assert_eq!(third.notes.events.last().map(String::as_str), Some("packet 1 900"));
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! desk. Nothing here makes a system call but to have a new socket watched.
 
 use std::mem;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 
@@ -17,6 +18,8 @@ use super::port::Port;
 use super::serve::{errno, pier};
 use crate::handles::{HandleKind, Lane};
 use crate::in_flight::Key;
+use crate::linux::error;
+use crate::linux::socket::Descriptor;
 use crate::port::Refusal;
 
 impl Port {
@@ -36,6 +39,18 @@ impl Port {
             (pier.readable, pier.writable) = (true, true);
         }
         socket
+    }
+
+    /// As `admit`, for sockets whose opening can fail.
+    pub(super) fn admit_watched(&mut self, kind: HandleKind, owned: OwnedFd) -> Result<Handle, OsError> {
+        let socket = self.admit(kind, Pier::new(Descriptor::new(owned)));
+        match pier(&mut self.handles, socket).unwatched {
+            None => Ok(socket),
+            Some(errno) => {
+                self.handles.remove(socket).expect("nothing is in flight on a new socket");
+                Err(error::os_error(errno))
+            }
+        }
     }
 
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.

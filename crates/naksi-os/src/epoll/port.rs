@@ -32,7 +32,7 @@ use crate::handles::{HandleKind, HandleTable};
 use crate::in_flight::{InFlight, Key};
 use crate::linux::port::now;
 use crate::linux::poster::{Inbox, Poster};
-use crate::linux::socket::{self, Descriptor, Socket};
+use crate::linux::socket::{self, Socket};
 use crate::linux::{error, ext, file};
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
 
@@ -164,12 +164,12 @@ impl crate::port::Port for Port {
         let (owned, local) = socket::listen(address, options)?;
         // accept(2) knows no MSG_DONTWAIT.
         SockRef::from(&owned).set_nonblocking(true).map_err(|error| error::from_io(&error))?;
-        Ok((self.admit(HandleKind::Listener, Pier::new(Descriptor::new(owned))), local))
+        Ok((self.admit_watched(HandleKind::Listener, owned)?, local))
     }
 
     fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
         let (owned, local) = socket::datagram(address)?;
-        Ok((self.admit(HandleKind::Datagram, Pier::new(Descriptor::new(owned))), local))
+        Ok((self.admit_watched(HandleKind::Datagram, owned)?, local))
     }
 
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
@@ -229,7 +229,8 @@ impl crate::port::Port for Port {
         match &mut flight.wish {
             // A close is never called off: the handle is gone already, and closing takes no time.
             Wish::Close { .. } => return,
-            // Work that somebody has begun ends by itself.
+            // Work that came home has its result already, and work that somebody has begun ends by itself.
+            Wish::File { work: Some(_), .. } => return,
             Wish::File { work, .. } => {
                 *work = self.desk.withdraw(key);
                 if work.is_none() {

@@ -6,16 +6,28 @@
 //! serves with `epoll/` where io_uring is refused, `sandbox.rs`, which refuses it for trials, `direct.rs`,
 //! sockets in a table of the ring's own, `buffers.rs`, the ring of receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
+//!
+//! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,
+//! `event.rs`, `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`, and
+//! `clock.rs` reads a thread's processor time.
 
 mod buffers;
 pub mod choice;
+pub mod clock;
+pub mod completion_port;
 mod direct;
 pub(crate) mod error;
+pub mod event;
 pub(crate) mod ext;
 pub(crate) mod file;
+mod flight;
+pub mod message;
 pub(crate) mod op;
+pub mod overlapped;
 pub mod port;
 pub(crate) mod poster;
 mod reap;
+pub mod routine;
 pub mod sandbox;
+pub mod select;
 pub(crate) mod socket;

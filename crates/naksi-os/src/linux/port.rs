@@ -41,6 +41,8 @@ use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Ref
 pub(super) const WAKE: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
 
+/// Streams in doubt that a port without rest looks at together; one that rests looks at all before it sleeps.
+const DOUBTS_MAX: usize = 1024;
 /// What an operation without a file is aimed at.
 const NOTHING: Aim = Aim::Process(-1);
 
@@ -60,6 +62,8 @@ pub struct Port {
     pub(super) buffers: Option<Buffers>,
     /// Receives that found the pool empty, the first to come home first.
     pub(super) parked: VecDeque<Key>,
+    /// Streams whose receive may have missed an end, each of them once (see `settle_doubts`).
+    pub(super) doubts: Vec<Handle>,
     /// Results that no kernel has to give: a cancelled parked receive, a socket that could not be made.
     pub(super) local: VecDeque<(Key, i32)>,
     /// Entries for which the ring had no room even after it was handed over.
@@ -118,6 +122,7 @@ impl Port {
             pool,
             buffers: Some(buffers),
             parked: VecDeque::new(),
+            doubts: Vec::new(),
             local: VecDeque::new(),
             backlog: VecDeque::new(),
             spent: Vec::new(),
@@ -394,7 +399,10 @@ impl crate::port::Port for Port {
         self.handles.remove(socket).map(Socket)
     }
 
-    fn adopt(&mut self, socket: Socket) -> Handle {
+    fn adopt(&mut self, mut socket: Socket) -> Handle {
+        // The other port may have been in doubt, about a receive of its own.
+        socket.0.doubted = None;
+        socket.0.recalled = false;
         self.handles.insert(HandleKind::Stream, socket.0)
     }
 
@@ -448,6 +456,9 @@ impl crate::port::Port for Port {
             self.pump();
             self.catch(caught, full);
             let passed = caught.len() == start && until.is_some_and(|until| now() >= until);
+            if self.doubts.len() >= DOUBTS_MAX || caught.len() == start && !self.doubts.is_empty() {
+                self.settle_doubts();
+            }
             if caught.len() == start && !passed && self.may_sleep() {
                 self.sleep(until)?;
             } else if self.must_enter() {

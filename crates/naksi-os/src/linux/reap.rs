@@ -4,15 +4,15 @@
 //! empty is parked until a lease comes home, and the end of a port takes everything back (law 10).
 //! Nothing here waits, except at the end.
 
-// UNSAFETY: an accepted descriptor arrives as a number.
-#![expect(unsafe_code, reason = "an accepted descriptor arrives as a number")]
+// UNSAFETY: an accepted descriptor arrives as a number, and poll(2) takes an array.
+#![expect(unsafe_code, reason = "an accepted descriptor arrives as a number, and poll takes an array")]
 
 use std::mem::{self, MaybeUninit};
 use std::num::NonZeroU32;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::cqueue;
+use io_uring::{cqueue, opcode};
 use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Buffer;
@@ -20,7 +20,7 @@ use naksi_core::lease::Buffer;
 use super::error;
 use super::op::Wish;
 use super::port::{CANCEL, Port, WAKE, now};
-use super::socket::{self, Descriptor, Place};
+use super::socket::{self, Aim, Descriptor, Place};
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
 use crate::port::{Ledger, Port as _};
@@ -129,7 +129,12 @@ impl Port {
         let over = flight.cancelled || self.ending;
         let more = cqueue::more(flags);
         match flight.wish {
-            Wish::Recv { socket } => self.received(key, token, socket, (result, more, over), buffer, caught),
+            Wish::Recv { socket } => {
+                if more && result > 0 && !cqueue::sock_nonempty(flags) {
+                    self.doubt(key, socket);
+                }
+                self.received(key, token, socket, (result, more, over), buffer, caught);
+            }
             Wish::Accept { .. } => self.accepted(key, token, (result, more, over), caught),
             Wish::AcceptOne { .. } => self.accepted_directly(key, token, result, caught),
             _ => self.finish(key, result, caught),
@@ -161,8 +166,15 @@ impl Port {
             (None, buffer) => {
                 // An ending may name a buffer that it did not fill.
                 self.put_home(buffer);
-                let ended_both = self.handles.any(socket).is_some_and(|descriptor| descriptor.ended_both);
+                let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+                let ended_both = descriptor.ended_both;
+                let recalled = mem::take(&mut descriptor.recalled);
                 match -result {
+                    libc::ECANCELED if recalled && !over && !ended_both => {
+                        self.counters.rearmed_total += 1;
+                        // It looks before it takes a buffer, as a first one does: there may be nothing but an end.
+                        self.arm(key, true);
+                    }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
                     libc::ENOBUFS => self.park(key, socket),
                     _ => self.finish(key, result, caught),
@@ -208,6 +220,65 @@ impl Port {
             self.counters.rearmed_total += 1;
             self.arm(key, false);
         }
+    }
+
+    /// A receive has brought bytes and goes on, and the kernel says that there was nothing behind them.
+    fn doubt(&mut self, key: Key, socket: Handle) {
+        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        if descriptor.doubted.replace(key).is_none() {
+            self.doubts.push(socket);
+        }
+    }
+
+    /// Looks at the streams that have brought bytes since the last time, and asks again where one is over.
+    ///
+    /// Two wake-ups before the kernel runs a multishot receive count as one: it takes the bytes, and never
+    /// hears of the reset (or of our own shutdown) that came right behind them. Nothing wakes it again, and
+    /// the session would hang for ever. An end that comes later wakes it as it should, so that one look
+    /// after the bytes have come out is enough.
+    pub(super) fn settle_doubts(&mut self) {
+        let mut keys = Vec::new();
+        let mut polls = Vec::new();
+        for socket in mem::take(&mut self.doubts) {
+            let Some(descriptor) = self.handles.any_mut(socket) else { continue };
+            let Some(key) = descriptor.doubted.take() else { continue };
+            let idle = descriptor.parked.is_some() || descriptor.recalled;
+            let aim = descriptor.aim();
+            match (self.flights.running(key), aim) {
+                (Some((_, flight)), Aim::Process(fd)) if !flight.cancelled && !idle => {
+                    keys.push((socket, key));
+                    polls.push(libc::pollfd { fd, events: 0, revents: 0 });
+                }
+                // What is in the ring's own table cannot be looked at from outside: it is asked again anyway.
+                (Some((_, flight)), Aim::Ring(_)) if !flight.cancelled && !idle => self.ask_afresh(socket, key),
+                _ => {}
+            }
+        }
+        if polls.is_empty() {
+            return;
+        }
+        // SAFETY: poll(2): "the caller should specify the number of items in the fds array in nfds", and the
+        // descriptors are open: each has a receive in flight.
+        let over = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
+        if over == 0 {
+            return;
+        }
+        for ((socket, key), poll) in keys.into_iter().zip(polls) {
+            if over < 0 {
+                // A signal, or no memory for so many: the doubts stand until the next turn.
+                self.doubt(key, socket);
+            } else if poll.revents & (libc::POLLHUP | libc::POLLERR) != 0 {
+                self.ask_afresh(socket, key);
+            }
+        }
+    }
+
+    /// Takes a receive back, to ask for it again: a fresh one looks at the stream before it waits.
+    fn ask_afresh(&mut self, socket: Handle, key: Key) {
+        if let Some(descriptor) = self.handles.any_mut(socket) {
+            descriptor.recalled = true;
+        }
+        self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
     }
 
     fn park(&mut self, key: Key, socket: Handle) {

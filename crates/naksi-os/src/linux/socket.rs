@@ -56,6 +56,10 @@ pub(crate) struct Descriptor {
     pub(crate) reset: bool,
     /// The receive that waits inside the port for a lease to come home.
     pub(crate) parked: Option<Key>,
+    /// The receive that brought bytes last and may have missed what came right behind them.
+    pub(crate) doubted: Option<Key>,
+    /// That receive was called back to be asked again.
+    pub(crate) recalled: bool,
 }
 
 impl Descriptor {
@@ -69,7 +73,8 @@ impl Descriptor {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, ended_write: false, ended_both: false, reset: false, parked: None }
+        let (parked, doubted) = (None, None);
+        Self { place, ended_write: false, ended_both: false, reset: false, parked, doubted, recalled: false }
     }
 
     pub(crate) fn place(&self) -> &Place {

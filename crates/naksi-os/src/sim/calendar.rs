@@ -6,15 +6,17 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::time::Duration;
 
 use naksi_core::ended::Failure;
 use naksi_core::prng::Prng;
 use naksi_core::tick::Tick;
 
-use super::fault::{FaultKind, FaultPlan, Faults};
+use super::fault::{Dialect, FaultKind, FaultPlan, Faults};
 use super::net::SocketId;
 use super::peer::PeerId;
+use super::world::Tracer;
 use crate::in_flight::Key;
 
 /// One operation of one port.
@@ -108,20 +110,22 @@ pub(super) struct Calendar {
     latency_nanos: (u64, u64),
     trace: u64,
     events_total: u64,
+    pub(super) tracer: Option<Tracer>,
 }
 
 impl Calendar {
-    pub(super) fn new(seed: u64, plan: FaultPlan, latency: (Duration, Duration)) -> Self {
+    pub(super) fn new(seed: u64, plan: FaultPlan, dialect: Dialect, latency: (Duration, Duration)) -> Self {
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).expect("a latency below 584 years");
         Self {
             now: Tick::ZERO,
             scheduled: BinaryHeap::new(),
             sequence: 0,
             prng: Prng::new(seed),
-            faults: Faults::new(plan),
+            faults: Faults::new(plan, dialect),
             latency_nanos: (nanos(latency.0), nanos(latency.1)),
             trace: 0,
             events_total: 0,
+            tracer: None,
         }
     }
 
@@ -136,7 +140,18 @@ impl Calendar {
 
     /// An occasion for a fault.
     pub(super) fn strike(&mut self, kind: FaultKind) -> bool {
-        self.faults.strike(kind, &mut self.prng)
+        let struck = self.faults.strike(kind, &mut self.prng);
+        if struck {
+            self.tell(format_args!("fault {kind:?}"));
+        }
+        struck
+    }
+
+    /// Tells whoever follows the run.
+    pub(super) fn tell(&mut self, what: fmt::Arguments<'_>) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer(self.now, what);
+        }
     }
 
     /// Writes an event down.
@@ -172,6 +187,7 @@ impl Calendar {
         self.move_to(next.at);
         self.events_total += 1;
         self.note(next.event.number());
+        self.tell(format_args!("{:?}", next.event));
         Some(next.event)
     }
 

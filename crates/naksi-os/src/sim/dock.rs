@@ -29,7 +29,8 @@ pub(super) enum Target {
     Stream(SocketId),
     Listener(u32),
     Datagram(u32),
-    File(u32),
+    /// A file, and whether it was opened for writing.
+    File(u32, bool),
 }
 
 /// How far an operation has got.
@@ -58,6 +59,8 @@ pub(super) struct Held {
     pub(super) dying: bool,
     /// The engine asked for its end.
     pub(super) cancelled: bool,
+    /// Its place among those that waited for a buffer.
+    pub(super) parked_as: u64,
     /// Not before this time: file operations and timeouts.
     pub(super) ready_at: Tick,
 }
@@ -69,6 +72,8 @@ pub(super) enum End {
     More,
     /// It stopped although the operation is not over: the port asks again by itself.
     Lost,
+    /// As `Lost`, because there was no room in the completion queue.
+    Overflowed,
     /// The operation is over.
     Last,
 }
@@ -85,13 +90,26 @@ pub(super) enum Raw {
     Datagram(Datagram),
     Nothing,
     Ended(Ended),
+    /// A receive that asked for no byte found that there are some (iocp).
+    Readable,
+    /// It ended with a number that says nothing by itself (iocp).
+    EndedWith(i32),
 }
 
 /// An entry of the completion queue.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Op { key: Key, raw: Raw, end: End },
-    Post { token: Token, value: u64 },
+    Op {
+        key: Key,
+        raw: Raw,
+        end: End,
+    },
+    Post {
+        token: Token,
+        value: u64,
+    },
+    /// What a kernel says about an operation that nobody began.
+    Stray(Key),
 }
 
 impl Answer {
@@ -99,6 +117,7 @@ impl Answer {
     fn source(&self) -> Option<Key> {
         match self {
             Answer::Op { key, .. } => Some(*key),
+            Answer::Stray(key) => Some(*key),
             Answer::Post { .. } => None,
         }
     }
@@ -165,6 +184,12 @@ pub(super) struct Dock {
     pub(super) with_kernel: usize,
     pub(super) submissions: VecDeque<Submission>,
     pub(super) answers: VecDeque<Answer>,
+    /// Answers that come by no queue: the port says them itself, before all others.
+    pub(super) local: VecDeque<Answer>,
+    /// The operation that is being handed over right now: what it answers is immediate.
+    pub(super) starting: Option<Key>,
+    /// The kernel behind this port knows no multishot operations.
+    pub(super) single_shot: bool,
     pub(super) starved: VecDeque<Key>,
     pub(super) posts: Arc<PostBox>,
     /// A fault keeps the posts out of sight until an event releases them.
@@ -175,6 +200,7 @@ pub(super) struct Dock {
     /// Only the totals are kept up to date here.
     pub(super) totals: Ledger,
     pub(super) submission_entries: usize,
+    pub(super) completion_entries: usize,
     pub(super) catch_max: usize,
 }
 
@@ -188,6 +214,9 @@ impl Dock {
             with_kernel: 0,
             submissions: VecDeque::new(),
             answers: VecDeque::new(),
+            local: VecDeque::new(),
+            starting: None,
+            single_shot: false,
             starved: VecDeque::new(),
             posts: Arc::default(),
             posts_held: false,
@@ -195,6 +224,7 @@ impl Dock {
             wake_at: None,
             totals: Ledger::default(),
             submission_entries: options.submission_entries.max(1) as usize,
+            completion_entries: options.completion_entries.max(1) as usize,
             catch_max: options.catch_max.max(1),
         }
     }
@@ -203,6 +233,7 @@ impl Dock {
     pub(super) fn runnable(&self, now: Tick) -> bool {
         !self.asleep
             || !self.answers.is_empty()
+            || !self.local.is_empty()
             || !self.submissions.is_empty()
             || (self.posts.waiting() && !self.posts_held)
             || (!self.starved.is_empty() && self.pool.at_home() > 0)
@@ -251,7 +282,8 @@ impl Dock {
     pub(super) fn abandon(&mut self) -> Vec<Target> {
         self.posts.close();
         let mut orphans = Vec::new();
-        for answer in std::mem::take(&mut self.answers) {
+        let local = std::mem::take(&mut self.local);
+        for answer in local.into_iter().chain(std::mem::take(&mut self.answers)) {
             match answer {
                 Answer::Op { raw: Raw::Data(buffer, _), .. } => {
                     self.with_kernel -= 1;
@@ -260,7 +292,7 @@ impl Dock {
                 Answer::Op { raw: Raw::Accepted(socket, _) | Raw::Connected(socket, _), .. } => {
                     orphans.push(Target::Stream(socket));
                 }
-                Answer::Op { .. } | Answer::Post { .. } => {}
+                Answer::Op { .. } | Answer::Post { .. } | Answer::Stray(_) => {}
             }
         }
         self.submissions.clear();

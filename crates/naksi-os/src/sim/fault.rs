@@ -5,8 +5,31 @@
 
 use naksi_core::prng::Prng;
 
+/// Whose manners a world's kernel has. The contract above is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Multishot operations, completions that overflow, buffers that the kernel picks.
+    #[default]
+    Uring,
+    /// Packets, accept sockets made beforehand, receives that ask for no byte.
+    Iocp,
+}
+
+impl Dialect {
+    /// Both.
+    pub const ALL: [Dialect; 2] = [Dialect::Uring, Dialect::Iocp];
+
+    /// The name by which a person asks for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::Uring => "uring",
+            Dialect::Iocp => "iocp",
+        }
+    }
+}
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $usual:expr,)*) => {
+    ($($(#[$doc:meta])* $name:ident $(in $dialect:ident)? = $usual:expr,)*) => {
         /// One way in which a kernel or a network disappoints.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FaultKind { $($(#[$doc])* $name,)* }
@@ -18,6 +41,11 @@ macro_rules! kinds {
             /// A chance that leaves most sessions alive, in 65,536 parts of each occasion.
             pub fn usual_chances(self) -> u16 {
                 match self { $(FaultKind::$name => $usual,)* }
+            }
+
+            /// The only dialect in which it can happen; `None` if it can in both.
+            pub fn dialect(self) -> Option<Dialect> {
+                match self { $(FaultKind::$name => None$(.or(Some(Dialect::$dialect)))?,)* }
             }
         }
     };
@@ -31,7 +59,7 @@ kinds! {
     /// Bytes sent together arrive apart.
     SplitDelivery = 16_384,
     /// A multishot receive or accept ends with its result; the port asks again by itself.
-    LostMore = 8192,
+    LostMore in Uring = 8192,
     /// A receive finds no buffer although there are some; the port parks and resumes it.
     PoolEmpty = 4096,
     /// An accept ends because no descriptor is left.
@@ -68,6 +96,32 @@ kinds! {
     DatagramReordered = 8192,
     /// The disk takes half of a write, or none of it.
     StorageFull = 4096,
+    /// A receive fails with any of the system's numbers.
+    RecvFailed = 256,
+    /// An accept fails for a reason that will pass: a protocol error, the network down, no memory.
+    AcceptFailed = 2048,
+    /// The hand-over is interrupted or refused for now: the wishes stay where they are.
+    EnterInterrupted = 8192,
+    /// A completion arrives that belongs to no operation.
+    UnknownCompletion = 2048,
+    /// The completion queue is full: multishot operations end, and the port asks again.
+    CompletionOverflow in Uring = 4096,
+    /// The kernel has no multishot receive and accept: every result is the last of its request.
+    FeatureMissing in Uring = 8192,
+    /// The table of direct descriptors has no place for an accepted connection.
+    DirectTableFull in Uring = 2048,
+    /// An immediate success brings no packet: the port says it itself.
+    PacketSkipped in Iocp = 16_384,
+    /// An immediate failure brings no packet: the port says it itself.
+    ImmediateError in Iocp = 512,
+    /// What is ended by us ends with a number of its own: 64, 676, 1236, 10054.
+    StrangeEnding in Iocp = 32_768,
+    /// An accepted connection cannot take its listener's settings over: it is closed, the accept is made anew.
+    AcceptContextFailed in Iocp = 2048,
+    /// The next accept socket cannot be made now: the credit is made up later.
+    AcceptSocketFailed in Iocp = 8192,
+    /// A receive that asked for no byte wakes up for nothing.
+    EmptyReceive in Iocp = 8192,
 }
 
 /// How likely each kind is on each of its occasions.
@@ -88,7 +142,7 @@ impl FaultPlan {
     }
 
     /// A random half of the kinds, each at a random rate up to twice its usual one. Runs that lack a fault
-    /// reach states that a run with all of them never lives to see.
+    /// reach states that a run with all of them never lives to see. A kind of the other dialect stays silent.
     pub fn random(seed: u64) -> Self {
         // Not the world's own sequence: the plan must not say what the first latencies are.
         let mut prng = Prng::new(seed ^ 0x5EED_0FFA_175C_0001);
@@ -122,8 +176,18 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(plan: FaultPlan) -> Self {
+    pub(super) fn new(mut plan: FaultPlan, dialect: Dialect) -> Self {
+        for kind in FaultKind::ALL {
+            if kind.dialect().is_some_and(|only| only != dialect) {
+                plan.chances[*kind as usize] = 0;
+            }
+        }
         Self { plan, fired: [0; FaultKind::ALL.len()] }
+    }
+
+    /// It happened without being asked for: a queue was too small, a descriptor was missing.
+    pub(super) fn note(&mut self, kind: FaultKind) {
+        self.fired[kind as usize] += 1;
     }
 
     /// An occasion for this kind. Takes a number from the sequence only if the kind is enabled.

@@ -15,6 +15,7 @@ use naksi_core::tick::Tick;
 use super::calendar::{Calendar, Caller, Event, OpId};
 use super::dock::{Answer, Dock, End, Raw, Stage, Target};
 use super::fault::FaultKind;
+use super::iocp;
 use super::net::{Net, Owner, Side, SocketId};
 use super::peer::{PeerEvent, PeerId, Peers};
 use super::world::WorldOptions;
@@ -44,7 +45,7 @@ impl Kernel {
     pub(super) fn new(options: WorldOptions) -> Self {
         let latency = (options.latency_min, options.latency_max);
         Self {
-            calendar: Calendar::new(options.seed, options.faults.clone(), latency),
+            calendar: Calendar::new(options.seed, options.faults.clone(), options.dialect, latency),
             net: Net::default(),
             docks: Vec::new(),
             peers: Peers::default(),
@@ -332,9 +333,16 @@ impl Kernel {
         if end != End::More {
             held.stage = Stage::Answered;
         }
-        let overtake =
-            dock.may_overtake(Some(op.key)) && self.calendar.strike(FaultKind::CompletionReordered);
-        dock.push(Answer::Op { key: op.key, raw, end }, overtake);
+        let immediate = dock.starting.take_if(|starting| *starting == op.key).is_some();
+        let raw = iocp::number_of(&mut self.calendar, self.options.dialect, raw);
+        let answer = Answer::Op { key: op.key, raw, end };
+        if immediate && self.calendar.strike(FaultKind::PacketSkipped) {
+            dock.local.push_back(answer);
+        } else {
+            let overtake =
+                dock.may_overtake(Some(op.key)) && self.calendar.strike(FaultKind::CompletionReordered);
+            dock.push(answer, overtake);
+        }
         if end == End::Last {
             self.detach(op, target);
         }
@@ -356,7 +364,7 @@ impl Kernel {
                 let socket = self.net.datagrams[index as usize].take().expect("a socket closes once");
                 assert!(socket.recv_op.is_none(), "law 4: a socket is closed under a receive");
             }
-            Target::File(_) => {}
+            Target::File(..) => {}
             Target::Nothing => unreachable!("only open things are closed"),
         }
     }

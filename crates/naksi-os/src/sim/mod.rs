@@ -11,10 +11,13 @@
 //!   kernel.rs    what happens at an event     wait.rs   what a wait hands out
 //!   ops.rs       what each wish does          dock.rs   what the kernel keeps for one port
 //!   net.rs       sockets and their pipes      calendar.rs   time, chance, and what comes next
+//!   cancel.rs    how a wish ends early          iocp.rs    what only a kernel of packets does
 //! ```
 
 mod calendar;
+mod cancel;
 mod dock;
+mod iocp;
 mod kernel;
 mod net;
 mod ops;

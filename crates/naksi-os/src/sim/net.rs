@@ -159,6 +159,8 @@ pub(super) struct Listener {
     pub(super) backlog: VecDeque<SocketId>,
     pub(super) backlog_max: usize,
     pub(super) accept_op: Option<Key>,
+    /// Sockets made beforehand for connections to come (iocp); each has a descriptor.
+    pub(super) credits: u32,
     /// The two kernel buffers of an accepted socket, in bytes: send, receive.
     pub(super) buffers: (usize, usize),
 }

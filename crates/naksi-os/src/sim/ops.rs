@@ -10,8 +10,9 @@ use std::num::NonZeroU32;
 use naksi_core::completion::Datagram;
 use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::op::{Op, ShutdownHow};
+use naksi_core::planted;
 
-use super::calendar::{Caller, Event, OpId};
+use super::calendar::{Calendar, Caller, Event, OpId};
 use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
 use super::kernel::Kernel;
@@ -23,12 +24,31 @@ pub(super) const POISON: u8 = 0xA5;
 /// How long a connect waits for an answer that does not come, in nanoseconds.
 const CONNECT_PATIENCE_NANOS: u64 = 3_000_000_000;
 
+/// What one IPv4 packet holds beside its headers; no system sends a longer datagram.
+const DATAGRAM_BYTES_MAX: usize = 65_507;
+
 fn failed(failure: Failure, code: i32) -> Raw {
     Raw::Ended(Ended::Failed(OsError::new(failure, code)))
 }
 
+/// A failure with any of a system's numbers.
+fn any_failure(calendar: &mut Calendar) -> Raw {
+    let code = calendar.prng.between(1, 133) as i32;
+    let failure = match code {
+        12 | 105 => Failure::MemoryExhausted,
+        110 => Failure::TimedOut,
+        101 | 113 => Failure::Unreachable,
+        103 => Failure::PeerGone,
+        111 => Failure::Refused,
+        13 => Failure::Denied,
+        22 => Failure::Invalid,
+        _ => Failure::Other,
+    };
+    failed(failure, code)
+}
+
 impl Kernel {
-    fn held(&mut self, op: OpId) -> Option<&mut Held> {
+    pub(super) fn held(&mut self, op: OpId) -> Option<&mut Held> {
         let dock = self.docks[op.port as usize].as_mut()?;
         dock.in_flight.running(op.key).map(|(_, held)| held)
     }
@@ -52,6 +72,17 @@ impl Kernel {
         let held = self.held(op).expect("an operation starts while it is in flight");
         held.stage = Stage::Armed;
         let target = held.target;
+        let (receives, sends) = (matches!(held.op, Op::Recv { .. }), matches!(held.op, Op::Send { .. }));
+        if (receives || sends) && self.fails_at_once(op, target, receives) {
+            return;
+        }
+        self.dock(op.port).starting = Some(op.key);
+        self.begin(op, target);
+        self.dock(op.port).starting = None;
+    }
+
+    fn begin(&mut self, op: OpId, target: Target) {
+        let held = self.held(op).expect("an operation begins while it is in flight");
         match &held.op {
             Op::Accept { .. } => {
                 if let Target::Listener(index) = target {
@@ -181,12 +212,51 @@ impl Kernel {
     /// Whether the kernel goes on after a success.
     fn end_of_success(&mut self, op: OpId) -> End {
         if self.held(op).is_some_and(|held| held.dying) {
-            End::Last
-        } else if self.calendar.strike(FaultKind::LostMore) {
+            return End::Last;
+        }
+        if self.is_iocp() {
+            return End::More;
+        }
+        let dock = self.docks[op.port as usize].as_ref().expect("the port is open");
+        if dock.answers.len() >= dock.completion_entries {
+            self.calendar.faults.note(FaultKind::CompletionOverflow);
+            return End::Overflowed;
+        }
+        if self.calendar.strike(FaultKind::CompletionOverflow) {
+            End::Overflowed
+        } else if dock.single_shot || self.calendar.strike(FaultKind::LostMore) {
             End::Lost
         } else {
             End::More
         }
+    }
+
+    /// Why no further connection can be taken now, if none can.
+    fn accept_refused(&mut self, index: usize) -> Option<Raw> {
+        if self.is_iocp() {
+            self.top_up(index);
+            let listener = self.net.listeners[index].as_ref().expect("the listener is open");
+            return (listener.credits == 0).then(|| failed(Failure::DescriptorsExhausted, 10_024));
+        }
+        if self.descriptors >= self.options.descriptors_max {
+            self.calendar.faults.note(FaultKind::DescriptorsExhausted);
+            return Some(failed(Failure::DescriptorsExhausted, 24));
+        }
+        if self.calendar.strike(FaultKind::DescriptorsExhausted) {
+            return Some(failed(Failure::DescriptorsExhausted, 24));
+        }
+        let full = self.calendar.strike(FaultKind::DirectTableFull);
+        full.then(|| failed(Failure::DescriptorsExhausted, 23))
+    }
+
+    /// A failure under an accept that says nothing about the next one.
+    fn accept_failed(&mut self) -> Option<Raw> {
+        if !self.calendar.strike(FaultKind::AcceptFailed) {
+            return None;
+        }
+        let why = [(Failure::Other, 71), (Failure::Unreachable, 100), (Failure::MemoryExhausted, 12)];
+        let (failure, code) = why[self.calendar.prng.below(3) as usize];
+        Some(failed(failure, code))
     }
 
     fn progress_accept(&mut self, op: OpId) {
@@ -197,16 +267,28 @@ impl Kernel {
             if listener.backlog.is_empty() {
                 return;
             }
-            let full = self.descriptors >= self.options.descriptors_max;
-            if self.calendar.strike(FaultKind::DescriptorsExhausted) || full {
-                return self.answer(op, failed(Failure::DescriptorsExhausted, 24), End::Last);
+            if let Some(refused) = self.accept_refused(index).or_else(|| self.accept_failed()) {
+                return self.answer(op, refused, End::Last);
             }
+            let iocp = self.is_iocp();
+            let listener = self.net.listeners[index].as_mut().expect("the listener is open");
             let id = listener.backlog.pop_front().expect("the backlog was just seen");
+            if iocp {
+                listener.credits -= 1;
+            } else {
+                self.descriptors += 1;
+            }
+            if self.calendar.strike(FaultKind::AcceptContextFailed) {
+                self.abandon_connect(Target::Stream(id));
+                if planted!("20") {
+                    return self.set_stage(op, Stage::Answered);
+                }
+                continue;
+            }
             if self.calendar.strike(FaultKind::AcceptAborted) {
-                self.net.close_with_reset(&mut self.calendar, id);
+                self.abandon_connect(Target::Stream(id));
                 return self.answer(op, Raw::AcceptAborted, End::Lost);
             }
-            self.descriptors += 1;
             let socket = self.net.live(id);
             socket.owner = Owner::Port(op.port);
             socket.established = true;
@@ -221,8 +303,25 @@ impl Kernel {
 
     /// Fills one buffer, or says why not. Returns whether it is worth another look.
     fn progress_recv(&mut self, op: OpId) -> bool {
+        if self.is_iocp()
+            && let Some(Held { target: Target::Stream(id), stage: Stage::Armed, .. }) = self.held(op)
+        {
+            let id = *id;
+            let socket = self.net.live(id);
+            if !socket.shut_read && !socket.reset && !socket.inbox.readable().is_empty() {
+                self.answer(op, Raw::Readable, End::Lost);
+                return false;
+            }
+        }
+        let Some((raw, end)) = self.read(op) else { return false };
+        self.answer(op, raw, end);
+        end == End::More
+    }
+
+    /// What a receive would answer now; nothing if it has to wait.
+    pub(super) fn read(&mut self, op: OpId) -> Option<(Raw, End)> {
         let Some(Held { target: Target::Stream(id), stage: Stage::Armed, .. }) = self.held(op) else {
-            return false;
+            return None;
         };
         let id = *id;
         let socket = self.net.live(id);
@@ -232,22 +331,26 @@ impl Kernel {
             Some(Ended::Reset)
         } else if socket.inbox.readable().is_empty() {
             if !socket.inbox.ended() {
-                return false;
+                return None;
             }
             Some(Ended::Closed)
         } else {
             None
         };
         if let Some(ended) = ended {
-            self.answer(op, Raw::Ended(ended), End::Last);
-            return false;
+            return Some((Raw::Ended(ended), End::Last));
         }
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
         let injected = self.calendar.strike(FaultKind::PoolEmpty);
         let Some(mut buffer) = (if injected { None } else { dock.pool.take() }) else {
-            self.answer(op, Raw::Starved, End::Lost);
-            return false;
+            return Some((Raw::Starved, End::Lost));
         };
+        if self.calendar.strike(FaultKind::RecvFailed) {
+            if !planted!("11") {
+                dock.pool.put(buffer);
+            }
+            return Some((any_failure(&mut self.calendar), End::Last));
+        }
         dock.with_kernel += 1;
         buffer.bytes.fill(POISON);
         let readable = self.net.live(id).inbox.readable();
@@ -259,8 +362,7 @@ impl Kernel {
         self.net.consume(&mut self.calendar, id, length);
         let length = NonZeroU32::new(length as u32).expect("something was readable");
         let end = self.end_of_success(op);
-        self.answer(op, Raw::Data(buffer, length), end);
-        end == End::More
+        Some((Raw::Data(buffer, length), end))
     }
 
     fn progress_send(&mut self, op: OpId) {
@@ -273,10 +375,8 @@ impl Kernel {
             return self.answer(op, Raw::Ended(ended), End::Last);
         }
         if self.calendar.strike(FaultKind::SendFailed) {
-            let why =
-                [(Failure::MemoryExhausted, 105), (Failure::TimedOut, 110), (Failure::Unreachable, 113)];
-            let (failure, code) = why[self.calendar.prng.below(3) as usize];
-            return self.answer(op, failed(failure, code), End::Last);
+            let raw = any_failure(&mut self.calendar);
+            return self.answer(op, raw, End::Last);
         }
         let mut most = batch.bytes().min(u32::MAX as usize);
         if most > 1 && self.calendar.strike(FaultKind::ShortSend) {
@@ -327,6 +427,9 @@ impl Kernel {
         let (to, bytes) = (*remote, bytes.clone());
         let socket = self.net.datagrams[index as usize].as_ref().expect("the socket is open");
         let (from, length) = (socket.address, bytes.len() as u32);
+        if bytes.len() > DATAGRAM_BYTES_MAX {
+            return self.answer(op, failed(Failure::Invalid, 90), End::Last);
+        }
         self.net.dispatch(&mut self.calendar, Parcel { from, to, bytes });
         self.answer(op, Raw::Count(length), End::Last);
     }
@@ -334,7 +437,7 @@ impl Kernel {
     fn progress_file(&mut self, op: OpId) {
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
         let Some((_, held)) = dock.in_flight.running(op.key) else { return };
-        let Target::File(index) = held.target else { return };
+        let Target::File(index, writable) = held.target else { return };
         let content = &mut self.files[index as usize];
         let raw = match &mut held.op {
             Op::ReadAt { offset, buffer, .. } => {
@@ -343,6 +446,7 @@ impl Kernel {
                 buffer[..length].copy_from_slice(&content[start..start + length]);
                 if length == 0 { Raw::Ended(Ended::Closed) } else { Raw::Count(length as u32) }
             }
+            Op::WriteAt { .. } if !writable => failed(Failure::Invalid, 9),
             Op::WriteAt { offset, bytes, .. } => {
                 let full = self.calendar.strike(FaultKind::StorageFull);
                 let length = if full { bytes.len() / 2 } else { bytes.len() };
@@ -358,97 +462,5 @@ impl Kernel {
             _ => return,
         };
         self.answer(op, raw, End::Last);
-    }
-
-    /// The engine's wish that an operation end early reaches the kernel.
-    pub(super) fn cancel(&mut self, op: OpId) {
-        match self.held(op) {
-            Some(held) if held.stage == Stage::Armed && !held.dying => {}
-            _ => return,
-        }
-        if self.calendar.strike(FaultKind::CancelNotFound) {
-            let nanos = self.calendar.delay();
-            return self.calendar.after(nanos, Event::CancelAgain(op));
-        }
-        if self.calendar.strike(FaultKind::CancelLate) {
-            if let Some(held) = self.held(op) {
-                held.dying = true;
-            }
-            let nanos = self.calendar.delay();
-            return self.calendar.after(nanos, Event::CancelAtLast(op));
-        }
-        self.abort(op);
-    }
-
-    /// Ends an operation that the kernel still has, without success.
-    pub(super) fn abort(&mut self, op: OpId) {
-        let Some(held) = self.held(op) else { return };
-        if held.stage == Stage::Parked {
-            return self.stir_to_abort(op);
-        }
-        if held.stage != Stage::Armed {
-            return;
-        }
-        let connecting = matches!(held.op, Op::Connect { .. }).then_some(held.target);
-        if let Some(target) = connecting {
-            self.abandon_connect(target);
-            self.set_target(op, Target::Nothing);
-        }
-        self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
-    }
-
-    /// A receive that waits inside the port for a buffer ends at once.
-    fn stir_to_abort(&mut self, op: OpId) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        dock.starved.retain(|key| *key != op.key);
-        if let Some((_, held)) = dock.in_flight.running(op.key) {
-            held.stage = Stage::Armed;
-        }
-        self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
-    }
-
-    /// Nobody waits for a connection that was being made.
-    fn abandon_connect(&mut self, target: Target) {
-        self.descriptors -= 1;
-        if let Target::Stream(id) = target {
-            self.net.close_with_reset(&mut self.calendar, id);
-        }
-    }
-
-    /// The kernel knows the operation no more.
-    pub(super) fn detach(&mut self, op: OpId, target: Target) {
-        let forget = |place: &mut Option<crate::in_flight::Key>| {
-            if *place == Some(op.key) {
-                *place = None;
-            }
-        };
-        match target {
-            Target::Stream(id) => {
-                if let Some(socket) = self.net.get_mut(id) {
-                    forget(&mut socket.recv_op);
-                    forget(&mut socket.send_op);
-                }
-            }
-            Target::Listener(index) => {
-                if let Some(listener) = self.net.listeners[index as usize].as_mut() {
-                    forget(&mut listener.accept_op);
-                }
-            }
-            Target::Datagram(index) => {
-                if let Some(socket) = self.net.datagrams[index as usize].as_mut() {
-                    forget(&mut socket.recv_op);
-                }
-            }
-            Target::Nothing | Target::File(_) => {}
-        }
-    }
-
-    /// The port is gone: what only this operation knew of is closed.
-    pub(super) fn forget(&mut self, held: &Held) {
-        match (&held.op, held.stage) {
-            (Op::Connect { .. }, Stage::Armed) => self.abandon_connect(held.target),
-            (Op::Close { .. }, Stage::Queued) => self.close_target(held.target),
-            _ => {}
-        }
     }
 }

@@ -124,10 +124,19 @@ fn admit(dock: &mut Dock, token: Token, op: &Op) -> Result<(Option<(Handle, Lane
 impl Port {
     pub(super) fn open(kernel: &Rc<RefCell<Kernel>>, options: &PortOptions) -> Self {
         // Numbers are not used again: an event written down for a dropped port must not meet a new one.
-        let docks = &mut kernel.borrow_mut().docks;
-        let number = docks.len() as u32;
-        docks.push(Some(Dock::new(options)));
+        let world = &mut *kernel.borrow_mut();
+        let number = world.docks.len() as u32;
+        let mut dock = Dock::new(options);
+        dock.single_shot = world.calendar.strike(FaultKind::FeatureMissing);
+        world.docks.push(Some(dock));
         Self { kernel: Rc::clone(kernel), number }
+    }
+
+    /// Whether a wait of this port would do something now, as [`super::world::World::runnable`] says of any.
+    pub fn is_runnable(&self) -> bool {
+        let mut kernel = self.kernel.borrow_mut();
+        let now = kernel.calendar.now();
+        kernel.dock(self.number).runnable(now)
     }
 
     fn take_stream(&self, socket: Handle) -> Result<Target, Refusal> {
@@ -172,6 +181,7 @@ impl crate::port::Port for Port {
             backlog: std::collections::VecDeque::new(),
             backlog_max: options.backlog.max(1) as usize,
             accept_op: None,
+            credits: 0,
             buffers: (
                 bytes(options.kernel_send_bytes, kernel.options.socket_send_bytes),
                 bytes(options.kernel_recv_bytes, kernel.options.socket_recv_bytes),
@@ -210,13 +220,16 @@ impl crate::port::Port for Port {
             (None, _) => kernel.make_file(path, Vec::new()),
         };
         kernel.descriptors += 1;
-        Ok(kernel.dock(self.number).handles.insert(HandleKind::File, Target::File(index)))
+        Ok(kernel
+            .dock(self.number)
+            .handles
+            .insert(HandleKind::File, Target::File(index, access != FileAccess::Read)))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
         let kernel = &mut *self.kernel.borrow_mut();
         match kernel.dock(self.number).handles.resource(file, HandleKind::File).copied() {
-            Ok(Target::File(index)) => Ok(kernel.files[index as usize].len() as u64),
+            Ok(Target::File(index, _)) => Ok(kernel.files[index as usize].len() as u64),
             _ => Err(OsError::new(Failure::Invalid, 9)),
         }
     }
@@ -254,6 +267,7 @@ impl crate::port::Port for Port {
             held_back: false,
             dying: false,
             cancelled: false,
+            parked_as: 0,
             ready_at: Tick::ZERO,
         };
         let key = dock.in_flight.start(token, held);

@@ -5,13 +5,15 @@
 //! aborted connection is passed over. Nothing here knows how an answer came about.
 
 use naksi_core::completion::{Accepted, Completion, Connected, Done};
-use naksi_core::ended::Ended;
+use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::op::Op;
+use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::calendar::{Event, OpId};
 use super::dock::{Answer, Dock, End, Held, Raw, Stage, Submission, Target};
 use super::fault::FaultKind;
+use super::iocp;
 use super::kernel::Kernel;
 use super::net::Net;
 use crate::handles::HandleKind;
@@ -25,14 +27,22 @@ impl Kernel {
         let dock = self.dock(port);
         dock.totals.enters_total += 1;
         dock.wake_at = None;
+        if self.calendar.strike(FaultKind::EnterInterrupted) {
+            self.interrupted(port);
+            return Tide::Dry;
+        }
         self.flush(port);
+        if self.is_iocp() {
+            self.top_up_all(port);
+        }
         self.resume_starved(port);
         self.fetch_posts(port);
         let before = caught.len();
         if !self.calendar.strike(FaultKind::SpuriousWake) {
             let catch_max = self.dock(port).catch_max;
             while caught.len() - before < catch_max {
-                let Some(answer) = self.dock(port).answers.pop_front() else { break };
+                let dock = self.dock(port);
+                let Some(answer) = dock.local.pop_front().or_else(|| dock.answers.pop_front()) else { break };
                 if let Some(completion) = self.hand_out(port, answer) {
                     self.note_completion(&completion);
                     caught.push(completion);
@@ -48,7 +58,19 @@ impl Kernel {
         if dock.asleep {
             dock.wake_at = until;
         }
-        if caught.len() == before || dock.answers.is_empty() { Tide::Dry } else { Tide::More }
+        let dry = caught.len() == before || (dock.answers.is_empty() && dock.local.is_empty());
+        if dry { Tide::Dry } else { Tide::More }
+    }
+
+    /// The hand-over was interrupted or refused for now: every wish stays owned and in its place.
+    fn interrupted(&mut self, port: u32) {
+        let dock = self.dock(port);
+        dock.asleep = false;
+        if planted!("01")
+            && let Some(Submission::Start(key)) = dock.submissions.front().copied()
+        {
+            drop(dock.in_flight.finish(key));
+        }
     }
 
     /// Hands every wish in the submission queue to the kernel.
@@ -65,7 +87,16 @@ impl Kernel {
     fn resume_starved(&mut self, port: u32) {
         let dock = self.dock(port);
         for _ in 0..dock.starved.len().min(dock.pool.at_home()) {
-            let Some(key) = self.dock(port).starved.front().copied() else { return };
+            let dock = self.dock(port);
+            let (Some(key), Some(last)) = (dock.starved.front().copied(), dock.starved.back().copied())
+            else {
+                return;
+            };
+            let mut parked_as = |key| dock.in_flight.running(key).map_or(0, |(_, held)| held.parked_as);
+            assert!(
+                parked_as(key) <= parked_as(last),
+                "law 5: a receive overtook those that starved before it"
+            );
             self.stir(OpId { port, key });
         }
     }
@@ -80,6 +111,9 @@ impl Kernel {
             let nanos = self.calendar.delay();
             return self.calendar.after(nanos, Event::PostsReleased { port });
         }
+        if self.calendar.strike(FaultKind::UnknownCompletion) {
+            self.dock(port).push(Answer::Stray(Key::from_u64(u64::MAX)), false);
+        }
         while let Some((token, value)) = self.dock(port).posts.take() {
             let overtake =
                 self.dock(port).may_overtake(None) && self.calendar.strike(FaultKind::CompletionReordered);
@@ -93,6 +127,18 @@ impl Kernel {
             Answer::Post { token, value } => {
                 Some(Completion { token, done: Done::Posted(value), more: false })
             }
+            Answer::Stray(key) => {
+                // Nobody began it: it is let go by, and must not touch anything.
+                let found = self.dock(port).in_flight.finish(key);
+                assert!(matches!(found, Finished::Unknown), "law 1: a stray completion ended an operation");
+                None
+            }
+            Answer::Op { key, raw: Raw::Ended(Ended::Failed(_)) | Raw::EndedWith(_), .. }
+                if planted!("22") && self.is_iocp() =>
+            {
+                self.set_stage(OpId { port, key }, Stage::Answered);
+                None
+            }
             Answer::Op { key, raw, end: End::Last } => Some(self.last(port, key, raw)),
             Answer::Op { key, raw, end } => self.goes_on(OpId { port, key }, raw, end),
         }
@@ -100,48 +146,84 @@ impl Kernel {
 
     /// An answer after which the operation is not over.
     fn goes_on(&mut self, op: OpId, raw: Raw, end: End) -> Option<Completion> {
+        if matches!(raw, Raw::Readable) {
+            return self.harvest(op);
+        }
         let starved = matches!(raw, Raw::Starved);
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        let (token, held) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
+        let (_, held) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
         let (target, cancelled) = (held.target, held.cancelled);
-        let done = success(dock, &mut self.net, target, raw);
-        let completion = done.map(|done| Completion { token, done, more: true });
-        if end == End::More {
+        if planted!("05")
+            && cancelled
+            && let Raw::Data(buffer, _) = raw
+        {
+            std::mem::forget(buffer);
+            dock.with_kernel -= 1;
+            return None;
+        }
+        let completion = self.brought(op, target, raw);
+        if end == End::More || (planted!("13") && end == End::Overflowed) {
             return completion;
         }
         if cancelled {
-            // The kernel has nothing left to cancel, so the port says the ending itself.
             if completion.is_none() {
-                self.detach(op, target);
-                return Some(self.last(op.port, op.key, Raw::Ended(Ended::Aborted)));
+                return Some(self.end_cancelled(op, target));
             }
             self.set_stage(op, Stage::Armed);
             self.abort(op);
             return completion;
         }
+        if starved && planted!("14") {
+            self.detach(op, target);
+            let no_buffers = OsError::new(Failure::MemoryExhausted, 105);
+            return Some(self.last(op.port, op.key, Raw::Ended(Ended::Failed(no_buffers))));
+        }
         if starved {
             self.park(op);
-        } else {
+        } else if !planted!("15") {
             self.dock(op.port).totals.rearmed_total += 1;
             self.start(op);
         }
         completion
     }
 
-    fn set_stage(&mut self, op: OpId, stage: Stage) {
+    /// What an answer before the last brought, if it was anything.
+    pub(super) fn brought(&mut self, op: OpId, target: Target, raw: Raw) -> Option<Completion> {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let (token, _) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
+        let done = success(dock, &mut self.net, target, raw)?;
+        Some(Completion { token, done, more: true })
+    }
+
+    /// The kernel has nothing left to cancel, so the port says the ending itself.
+    pub(super) fn end_cancelled(&mut self, op: OpId, target: Target) -> Completion {
+        self.detach(op, target);
+        if planted!("10") {
+            let again = Answer::Op { key: op.key, raw: Raw::Ended(Ended::Aborted), end: End::Last };
+            self.dock(op.port).push(again, false);
+        }
+        self.last(op.port, op.key, Raw::Ended(Ended::Aborted))
+    }
+
+    pub(super) fn set_stage(&mut self, op: OpId, stage: Stage) {
         if let Some((_, held)) = self.dock(op.port).in_flight.running(op.key) {
             held.stage = stage;
         }
     }
 
     /// A receive waits inside the port until a buffer comes home; one that we have shut down waits for none.
-    fn park(&mut self, op: OpId) {
+    pub(super) fn park(&mut self, op: OpId) {
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
         dock.totals.starved_total += 1;
         let Some((_, held)) = dock.in_flight.running(op.key) else { return };
         held.stage = Stage::Parked;
+        held.parked_as = dock.totals.starved_total;
         let target = held.target;
-        dock.starved.push_back(op.key);
+        if planted!("16") {
+            dock.starved.push_front(op.key);
+        } else if !planted!("34") {
+            dock.starved.push_back(op.key);
+        }
         if let Target::Stream(id) = target
             && self.net.live(id).shut_read
         {
@@ -150,13 +232,19 @@ impl Kernel {
     }
 
     /// The one terminal completion of an operation.
-    fn last(&mut self, port: u32, key: Key, raw: Raw) -> Completion {
+    pub(super) fn last(&mut self, port: u32, key: Key, raw: Raw) -> Completion {
         let dock = self.docks[port as usize].as_mut().expect("the port is open");
         let Finished::Wanted(token, held) = dock.in_flight.finish(key) else {
             panic!("law 1: a second last completion, {raw:?}");
         };
-        let named = dock.names.remove(&token);
-        assert!(named == Some(key), "law 1: the token names another operation");
+        let raw = match raw {
+            Raw::EndedWith(code) => Raw::Ended(iocp::ending_of(code, &held, &mut self.net)),
+            raw => raw,
+        };
+        if !(planted!("06") && held.cancelled) {
+            let named = dock.names.remove(&token);
+            assert!(named == Some(key), "law 1: the token names another operation");
+        }
         if let Some((handle, lane)) = held.lane {
             dock.handles.end(handle, lane);
         }
@@ -182,6 +270,7 @@ impl Kernel {
             Done::Timeout(result) => (12, code(result.map(|()| 0))),
             Done::Posted(value) => (13, *value),
         };
+        self.calendar.tell(format_args!("{completion:?}"));
         self.calendar.note(completion.token.to_u64());
         self.calendar.note(kind << 1 | u64::from(completion.more) | length << 8);
     }

@@ -14,17 +14,22 @@ use std::time::Duration;
 use naksi_core::tick::Tick;
 
 use super::calendar::Event;
-use super::fault::{FaultKind, FaultPlan};
+use super::fault::{Dialect, FaultKind, FaultPlan};
 use super::kernel::Kernel;
 use super::peer::{Peer, PeerId, PeerMaker};
 use super::port::Port;
 use crate::port::PortOptions;
+
+/// Hears of every event, fault and completion, with its time, for a person.
+pub type Tracer = Box<dyn FnMut(Tick, fmt::Arguments<'_>)>;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
     /// Decides everything that is left to chance.
     pub seed: u64,
+    /// Whose manners the kernel has.
+    pub dialect: Dialect,
     /// What goes wrong, and how often.
     pub faults: FaultPlan,
     /// Shortest time of one way through the network.
@@ -45,6 +50,7 @@ impl Default for WorldOptions {
     fn default() -> Self {
         Self {
             seed: 0,
+            dialect: Dialect::Uring,
             faults: FaultPlan::none(),
             latency_min: Duration::from_micros(50),
             latency_max: Duration::from_millis(2),
@@ -126,8 +132,13 @@ impl World {
 
     /// A scripted client starts to connect to `remote` at `at`.
     pub fn dial(&self, remote: SocketAddr, peer: Box<dyn Peer>, at: Tick) -> PeerId {
+        self.dial_from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), remote, peer, at)
+    }
+
+    /// The same from an address of its own.
+    pub fn dial_from(&self, from: IpAddr, remote: SocketAddr, peer: Box<dyn Peer>, at: Tick) -> PeerId {
         let mut kernel = self.0.borrow_mut();
-        let local = kernel.fresh_address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        let local = kernel.fresh_address(from);
         let id = kernel.peers.add(peer, local, remote);
         kernel.calendar.at(at, Event::PeerStart(id));
         id
@@ -141,6 +152,22 @@ impl World {
     /// Nothing goes wrong from now on. What was already delayed still comes late.
     pub fn heal(&self) {
         self.0.borrow_mut().calendar.faults.heal();
+    }
+
+    /// A peer that is still there hears [`PeerEvent::Timer`](super::peer::PeerEvent::Timer) with this number
+    /// as the next thing.
+    pub fn nudge(&self, peer: PeerId, number: u32) {
+        self.0.borrow_mut().calendar.after(0, Event::PeerTimer(peer, number));
+    }
+
+    /// Follows the run: every event, every fault and every completion, in the order in which they happen.
+    pub fn follow(&self, tracer: Tracer) {
+        self.0.borrow_mut().calendar.tracer = Some(tracer);
+    }
+
+    /// Accepts that the listeners of all ports are ready for, and how many there should be.
+    pub fn accept_credits(&self) -> (u32, u32) {
+        self.0.borrow().accept_credits()
     }
 
     /// How often a kind of fault has happened.

@@ -96,7 +96,7 @@ pub fn failure(code: i32) -> Failure {
         FILE_NOT_FOUND | PATH_NOT_FOUND => Failure::NotFound,
         NOT_SUPPORTED | WSAEPROTONOSUPPORT | WSAEOPNOTSUPP | WSAEAFNOSUPPORT => Failure::Unsupported,
         INVALID_FUNCTION | INVALID_HANDLE | INVALID_PARAMETER | WSAEBADF | WSAEFAULT | WSAEINVAL
-        | WSAENOTSOCK | WSAEMSGSIZE => Failure::Invalid,
+        | WSAENOTSOCK | WSAEMSGSIZE | MORE_DATA => Failure::Invalid,
         HANDLE_DISK_FULL | DISK_FULL => Failure::StorageFull,
         _ => Failure::Other,
     }
@@ -167,12 +167,21 @@ pub fn read_at(code: i32, ours: bool) -> Ended {
     }
 }
 
+/// `WriteFile`: who may write is decided when a file is opened, so a later refusal says that it was opened for
+/// reading.
+pub fn write_at(code: i32, ours: bool) -> Ended {
+    match code {
+        ACCESS_DENIED if !ours => Ended::Failed(OsError::new(Failure::Invalid, code)),
+        _ => other(code, ours),
+    }
+}
+
 /// Whether a datagram was longer than its buffer: what fits is there, the rest is gone.
 pub fn is_cut(code: i32) -> bool {
     code == MORE_DATA || code == WSAEMSGSIZE
 }
 
-/// `WriteFile`, `FlushFileBuffers`, `WSASendTo` and `WSARecvFrom`.
+/// `FlushFileBuffers`, `WSASendTo` and `WSARecvFrom`.
 pub fn other(code: i32, ours: bool) -> Ended {
     if ours { Ended::Aborted } else { plain(code) }
 }
@@ -206,7 +215,7 @@ mod tests {
     fn our_own_cancellation_is_looked_at_first() {
         for code in (1..2000).chain(10_000..10_120) {
             assert_eq!(accept(code, true), AcceptEnded::Over(Ended::Aborted));
-            for verb in [connect, recv, send, read_at, other] {
+            for verb in [connect, recv, send, read_at, write_at, other] {
                 assert_eq!(verb(code, true), Ended::Aborted, "{code}");
             }
         }

@@ -1,23 +1,111 @@
-//! The extension functions of Winsock: which ones a port has to ask for before it can serve.
+//! The extension functions of Winsock: which ones there are, and where they are.
 //!
 //! They are in no import library that can be relied on: `WSAIoctl(SIO_GET_EXTENSION_FUNCTION_POINTER)` hands
-//! out each by its identifier, for the provider of the very socket that is asked. Nothing here calls them.
+//! out each by its identifier, for the provider of the very socket that is asked. Without the first three a
+//! port cannot serve; the others are missed only by whoever asks for what they do. Nothing here calls them.
 
-/// A function that is asked for by its identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extension {
-    /// Its name, for the line that tells of its absence.
-    pub name: &'static str,
-    /// Its identifier (a GUID), as `mswsock.h` has it.
-    pub id: u128,
+// UNSAFETY: a function arrives as an address.
+#![expect(unsafe_code, reason = "functions arrive as addresses")]
+
+use std::ffi::c_void;
+use std::os::windows::io::AsRawSocket;
+use std::{mem, ptr};
+
+use windows_sys::Win32::Networking::WinSock::{
+    LPFN_ACCEPTEX, LPFN_CONNECTEX, LPFN_DISCONNECTEX, LPFN_GETACCEPTEXSOCKADDRS, LPFN_TRANSMITFILE,
+    LPFN_TRANSMITPACKETS, LPFN_WSARECVMSG, SIO_GET_EXTENSION_FUNCTION_POINTER, SOCKET, WSAID_ACCEPTEX,
+    WSAID_CONNECTEX, WSAID_DISCONNECTEX, WSAID_GETACCEPTEXSOCKADDRS, WSAID_TRANSMITFILE,
+    WSAID_TRANSMITPACKETS, WSAID_WSARECVMSG, WSAIoctl,
+};
+use windows_sys::core::GUID;
+
+use super::kernel::last_error;
+
+/// What the provider of a socket has to offer. `None` stands for a function that it has not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extensions {
+    pub(super) accept: LPFN_ACCEPTEX,
+    pub(super) accept_addresses: LPFN_GETACCEPTEXSOCKADDRS,
+    pub(super) connect: LPFN_CONNECTEX,
+    pub(super) disconnect: LPFN_DISCONNECTEX,
+    pub(super) transmit_file: LPFN_TRANSMITFILE,
+    pub(super) transmit_packets: LPFN_TRANSMITPACKETS,
+    pub(super) receive_message: LPFN_WSARECVMSG,
 }
 
-/// Every extension function that the port relies on.
-pub const EXTENSIONS: [Extension; 6] = [
-    Extension { name: "AcceptEx", id: 0xb5367df1_cbac_11cf_95ca_00805f48a192 },
-    Extension { name: "GetAcceptExSockaddrs", id: 0xb5367df2_cbac_11cf_95ca_00805f48a192 },
-    Extension { name: "ConnectEx", id: 0x25a207b9_ddf3_4660_8ee9_76e58c74063e },
-    Extension { name: "DisconnectEx", id: 0x7fda2e11_8630_436f_a031_f536a6eec157 },
-    Extension { name: "TransmitFile", id: 0xb5367df0_cbac_11cf_95ca_00805f48a192 },
-    Extension { name: "WSARecvMsg", id: 0xf689d7c8_6f1f_436b_8a53_e54fe351c322 },
-];
+impl Extensions {
+    /// Asks the provider of this socket for every function.
+    pub(super) fn of(socket: &impl AsRawSocket) -> Self {
+        Self {
+            accept: function(socket, "AcceptEx", WSAID_ACCEPTEX),
+            accept_addresses: function(socket, "GetAcceptExSockaddrs", WSAID_GETACCEPTEXSOCKADDRS),
+            connect: function(socket, "ConnectEx", WSAID_CONNECTEX),
+            disconnect: function(socket, "DisconnectEx", WSAID_DISCONNECTEX),
+            transmit_file: function(socket, "TransmitFile", WSAID_TRANSMITFILE),
+            transmit_packets: function(socket, "TransmitPackets", WSAID_TRANSMITPACKETS),
+            receive_message: function(socket, "WSARecvMsg", WSAID_WSARECVMSG),
+        }
+    }
+
+    /// The name of a function without which no port can serve, if one is missing.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        if self.accept.is_none() {
+            return Some("AcceptEx");
+        }
+        if self.accept_addresses.is_none() {
+            return Some("GetAcceptExSockaddrs");
+        }
+        self.connect.is_none().then_some("ConnectEx")
+    }
+}
+
+/// One function. `F` is the type that `mswsock.h` declares under the identifier.
+fn function<F: Copy>(socket: &impl AsRawSocket, name: &str, id: GUID) -> F {
+    const { assert!(size_of::<F>() == size_of::<*const c_void>(), "an optional function pointer") };
+    let found = address(socket, name, id);
+    // SAFETY: the address is null, which is the `None` of an optional function pointer, or that of the
+    // function which the identifier names, and every caller above writes the two side by side.
+    unsafe { mem::transmute_copy::<*const c_void, F>(&found) }
+}
+
+fn address(socket: &impl AsRawSocket, name: &str, id: GUID) -> *const c_void {
+    let mut found: *const c_void = ptr::null();
+    let mut returned = 0_u32;
+    let (input, input_bytes) = ((&raw const id).cast(), size_of::<GUID>() as u32);
+    let (output, output_bytes) = ((&raw mut found).cast(), size_of::<*const c_void>() as u32);
+    let raw = socket.as_raw_socket() as SOCKET;
+    // SAFETY: WSAIoctl reads the identifier and writes one pointer and one length before it returns.
+    let result = unsafe {
+        WSAIoctl(
+            raw,
+            SIO_GET_EXTENSION_FUNCTION_POINTER,
+            input,
+            input_bytes,
+            output,
+            output_bytes,
+            &raw mut returned,
+            ptr::null_mut(),
+            None,
+        )
+    };
+    if result != 0 {
+        tracing::debug!(name, code = last_error(), "this system lacks an extension function");
+        return ptr::null();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_needs_is_there_and_what_is_missing_is_named() {
+        let socket = super::super::socket::stream(socket2::Domain::IPV4).expect("a socket");
+        let mut extensions = Extensions::of(&socket);
+        assert_eq!(extensions.missing(), None);
+        assert!(extensions.disconnect.is_some() && extensions.transmit_file.is_some());
+        extensions.connect = None;
+        assert_eq!(extensions.missing(), Some("ConnectEx"));
+    }
+}

@@ -1,22 +1,309 @@
-//! One wish as Windows takes it: an `OVERLAPPED` beside the operation. Of that, the offset stands already.
+//! One wish with everything it owns, and one result as one answer.
 //!
-//! A file operation carries its own offset in its `OVERLAPPED`, in two halves, so that no operation depends
-//! on a file pointer that all of them share. Nothing here knows a port.
+//! A [`Flight`] is what the in-flight table keeps for an operation: everything that the kernel may touch
+//! until its packet comes. What a kernel is pointed at lies on the heap and does not move when the flight
+//! does: batches, buffers, and [`Parcel`]s, which begin with the OVERLAPPED. Nothing here calls the system.
 
-/// The offset of a file operation as the fields `Offset` and `OffsetHigh` of an `OVERLAPPED`.
-//= lecture 002: an OVERLAPPED carries the offset, so nobody depends on the shared file pointer
-pub const fn offset_halves(offset: u64) -> (u32, u32) {
-    (offset as u32, (offset >> 32) as u32)
+use std::fs::File;
+use std::os::windows::io::OwnedSocket;
+
+use bytes::Bytes;
+use naksi_core::batch::SendBatch;
+use naksi_core::completion::{Connected, Done};
+use naksi_core::ended::Ended;
+use naksi_core::id::Handle;
+use naksi_core::op::ShutdownHow;
+use naksi_core::tick::Tick;
+use windows_sys::Win32::Foundation::{ERROR_OPERATION_ABORTED, HANDLE};
+
+use super::accept::Accepting;
+use super::error;
+use super::extra::{Elements, FileSpan, Part};
+use super::kernel::Answer;
+use super::parcel::Parcel;
+use super::socket::{self, Descriptor};
+use crate::handles::{HandleKind, HandleTable, Lane};
+
+/// The number of a cancelled operation, for those that no kernel has seen.
+pub(super) const CANCELLED: i32 = ERROR_OPERATION_ABORTED as i32;
+
+/// One operation in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// The handle it is aimed at; it stays open for as long as this flies (law 2).
+    pub(super) raw: HANDLE,
+    /// Somebody wished that it ends.
+    pub(super) cancelled: bool,
+    /// The kernel owes a packet for it.
+    pub(super) pending: bool,
+    pub(super) wish: Wish,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What was asked for, with everything it owns.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Accept(Accepting),
+    Connect {
+        socket: Option<OwnedSocket>,
+        parcel: Parcel,
+    },
+    /// `reads`: how often it was read without asking the kernel in between.
+    Recv {
+        socket: Handle,
+        parcel: Parcel,
+        reads: u8,
+    },
+    Send {
+        socket: Handle,
+        batch: SendBatch,
+        parcel: Parcel,
+    },
+    Shutdown {
+        socket: Handle,
+    },
+    Close,
+    ReadAt {
+        file: Handle,
+        offset: u64,
+        buffer: Vec<u8>,
+        parcel: Parcel,
+    },
+    WriteAt {
+        file: Handle,
+        offset: u64,
+        bytes: Vec<u8>,
+        parcel: Parcel,
+    },
+    Sync {
+        file: Handle,
+    },
+    RecvFrom {
+        socket: Handle,
+        buffer: Vec<u8>,
+        parcel: Parcel,
+    },
+    SendTo {
+        socket: Handle,
+        bytes: Bytes,
+        parcel: Parcel,
+    },
+    Timeout {
+        at: Tick,
+    },
+    /// `file`: the handle of the span's file.
+    TransmitFile {
+        socket: Handle,
+        span: FileSpan,
+        file: HANDLE,
+        parcel: Parcel,
+    },
+    TransmitParts {
+        socket: Handle,
+        parts: Vec<Part>,
+        elements: Elements,
+        parcel: Parcel,
+    },
+    Disconnect {
+        socket: Handle,
+        parcel: Parcel,
+    },
+    Message {
+        socket: Handle,
+        buffer: Vec<u8>,
+        parcel: Parcel,
+    },
+}
 
-    #[test]
-    fn both_halves_of_an_offset_arrive() {
-        assert_eq!(offset_halves(0), (0, 0));
-        assert_eq!(offset_halves(0x0000_0001_FFFF_FFFF), (u32::MAX, 1));
-        assert_eq!(offset_halves(u64::MAX), (u32::MAX, u32::MAX));
+impl Flight {
+    pub(super) fn new(raw: HANDLE, wish: Wish) -> Self {
+        Self { raw, cancelled: false, pending: false, wish }
+    }
+
+    /// The parcel whose packet the kernel owes. Accepts have one for each credit, and keep them themselves.
+    pub(super) fn parcel(&mut self) -> Option<&mut Parcel> {
+        match &mut self.wish {
+            Wish::Connect { parcel, .. }
+            | Wish::Recv { parcel, .. }
+            | Wish::Send { parcel, .. }
+            | Wish::ReadAt { parcel, .. }
+            | Wish::WriteAt { parcel, .. }
+            | Wish::RecvFrom { parcel, .. }
+            | Wish::SendTo { parcel, .. }
+            | Wish::TransmitFile { parcel, .. }
+            | Wish::TransmitParts { parcel, .. }
+            | Wish::Disconnect { parcel, .. }
+            | Wish::Message { parcel, .. } => Some(parcel),
+            Wish::Accept(_)
+            | Wish::Shutdown { .. }
+            | Wish::Close
+            | Wish::Sync { .. }
+            | Wish::Timeout { .. } => None,
+        }
+    }
+
+    /// The lane of the handle that this flight occupies, to be freed with its last completion.
+    pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
+        match self.wish {
+            Wish::Accept(ref accepting) => Some((accepting.listener, Lane::In)),
+            Wish::Recv { socket, .. } | Wish::RecvFrom { socket, .. } | Wish::Message { socket, .. } => {
+                Some((socket, Lane::In))
+            }
+            Wish::Send { socket, .. }
+            | Wish::SendTo { socket, .. }
+            | Wish::TransmitFile { socket, .. }
+            | Wish::TransmitParts { socket, .. } => Some((socket, Lane::Out)),
+            Wish::Shutdown { socket } | Wish::Disconnect { socket, .. } => Some((socket, Lane::Control)),
+            Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
+                Some((file, Lane::Shared))
+            }
+            Wish::Connect { .. } | Wish::Close | Wish::Timeout { .. } => None,
+        }
+    }
+
+    /// The files from which it sends; each has its place freed as the lane is.
+    pub(super) fn files(&self) -> Vec<Handle> {
+        match &self.wish {
+            Wish::TransmitFile { span, .. } => vec![span.file],
+            Wish::TransmitParts { parts, .. } => parts.iter().filter_map(Part::file).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The last answer, from the packet's. Spent parcels go to `spent`, to be used again.
+    pub(super) fn conclude(
+        self,
+        answer: Answer,
+        handles: &mut HandleTable<Descriptor>,
+        spent: &mut Vec<Parcel>,
+    ) -> Done {
+        let ours = self.cancelled;
+        let Answer { bytes: count, code } = answer;
+        let other = || if code == 0 { Ok(count) } else { Err(error::other(code, ours)) };
+        match self.wish {
+            Wish::Accept(accepting) => Done::Accept(Err(accepting.conclude())),
+            Wish::Connect { socket, parcel } => {
+                spent.push(parcel);
+                Done::Connect(connected(socket, code, ours, handles))
+            }
+            Wish::Recv { socket, parcel, .. } => {
+                spent.push(parcel);
+                Done::Recv(Err(recv_ended(handles.any(socket), code, ours)))
+            }
+            Wish::Send { socket, batch, parcel } => {
+                spent.push(parcel);
+                // A cancelled one may say how far it got. Where it does not, nobody can know.
+                let sent = ((code == 0 || code == CANCELLED) && count > 0).then_some(count);
+                Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), code, ours)))
+            }
+            Wish::Shutdown { .. } => Done::Shutdown(shut(code, ours)),
+            Wish::Close => Done::Close,
+            Wish::ReadAt { buffer, parcel, .. } => {
+                spent.push(parcel);
+                Done::ReadAt(buffer, read_at(code, count, ours))
+            }
+            Wish::WriteAt { bytes, parcel, .. } => {
+                spent.push(parcel);
+                Done::WriteAt(bytes, if code == 0 { Ok(count) } else { Err(error::write_at(code, ours)) })
+            }
+            Wish::Sync { .. } => Done::Sync(other().map(drop)),
+            Wish::RecvFrom { buffer, parcel, .. } => {
+                let letter = other().and_then(|bytes| parcel.sender(bytes, buffer.len()));
+                spent.push(parcel);
+                Done::RecvFrom(buffer, letter)
+            }
+            Wish::SendTo { bytes, parcel, .. } => {
+                spent.push(parcel);
+                Done::SendTo(bytes, other())
+            }
+            Wish::Timeout { .. } => Done::Timeout(other().map(drop)),
+            Wish::TransmitFile { socket, parcel, .. } | Wish::TransmitParts { socket, parcel, .. } => {
+                spent.push(parcel);
+                // Of an empty file nothing is sent, and nothing is wrong.
+                let sent =
+                    if code == 0 { Ok(count) } else { Err(send_ended(handles.any_mut(socket), code, ours)) };
+                Done::Send(SendBatch::new(), sent)
+            }
+            Wish::Disconnect { parcel, .. } => {
+                spent.push(parcel);
+                Done::Shutdown(shut(code, ours))
+            }
+            Wish::Message { buffer, mut parcel, .. } => {
+                // A message that was cut is told as a failure, with as much as fits.
+                let came = if error::is_cut(code) { Ok(count) } else { other() };
+                let letter = came.and_then(|bytes| parcel.message(bytes, buffer.len()));
+                spent.push(parcel);
+                Done::RecvFrom(buffer, letter)
+            }
+        }
+    }
+}
+
+fn read_at(code: i32, count: u32, ours: bool) -> Result<u32, Ended> {
+    match (code, count) {
+        (0, 0) => Err(Ended::Closed),
+        (0, count) => Ok(count),
+        (code, _) => Err(error::read_at(code, ours)),
+    }
+}
+
+fn connected(
+    socket: Option<OwnedSocket>,
+    code: i32,
+    ours: bool,
+    handles: &mut HandleTable<Descriptor>,
+) -> Result<Connected, Ended> {
+    let Some(owned) = socket.filter(|_| code == 0) else {
+        return Err(error::connect(code, ours));
+    };
+    match socket::settle_connected(&owned) {
+        Ok(local) => {
+            let socket = handles.insert(HandleKind::Stream, Descriptor::connected(owned));
+            Ok(Connected { socket, local })
+        }
+        // The peer accepted and was gone again before we came to it.
+        Err(error) => Err(error::connect(error.raw_os_error().unwrap_or(0), ours)),
+    }
+}
+
+fn shut(code: i32, ours: bool) -> Result<(), Ended> {
+    if code == 0 { Ok(()) } else { error::shutdown(code, ours) }
+}
+
+/// No number is the peer's end, unless we ended the stream ourselves or a send had met a reset. A receive
+/// that we only cancelled and that found the end first tells of the end.
+fn recv_ended(descriptor: Option<&Descriptor>, code: i32, cancelled: bool) -> Ended {
+    let ended_both = descriptor.is_some_and(|descriptor| descriptor.ended_both);
+    let reset = descriptor.is_some_and(|descriptor| descriptor.reset);
+    match code {
+        0 if ended_both => Ended::Aborted,
+        0 if reset => Ended::Reset,
+        0 => Ended::Closed,
+        _ => error::recv(code, cancelled || ended_both),
+    }
+}
+
+/// A send that took nothing although there was something: the direction is gone.
+fn send_ended(descriptor: Option<&mut Descriptor>, code: i32, cancelled: bool) -> Ended {
+    let ours = cancelled || descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_write);
+    let ended = if code == 0 && !ours { Ended::Reset } else { error::send(code, ours) };
+    if let Some(descriptor) = descriptor.filter(|_| ended == Ended::Reset) {
+        descriptor.reset = true;
+    }
+    ended
+}
+
+/// Which directions end, as the library says it.
+pub(super) fn direction(how: ShutdownHow) -> std::net::Shutdown {
+    match how {
+        ShutdownHow::Write => std::net::Shutdown::Write,
+        ShutdownHow::Both => std::net::Shutdown::Both,
+    }
+}
+
+/// What a file operation needs of the file.
+pub(super) fn file_of(handles: &HandleTable<Descriptor>, handle: Handle) -> Option<&File> {
+    match handles.any(handle)?.resource() {
+        socket::Resource::File(file) => Some(file),
+        socket::Resource::Socket(_) => None,
     }
 }

@@ -1,112 +1,322 @@
-//! The completion port of Windows: not built yet, and impossible to have until it is.
+//! The completion port: wishes go to the kernel at once, packets come out of one port, on one thread.
 //!
-//! [`Port`] holds a value that cannot exist, so the compiler knows that no method of it ever runs: nothing
-//! here pretends. What is here for good is how long a wait may take, in the unit that Windows counts in.
+//! `submit` makes the call; `wait` takes packets out of the port by the hundred
+//! (`GetQueuedCompletionStatusEx`), keeps those that do not fit the caller's list, and turns each into at
+//! most one completion. A receive holds no buffer while nothing arrives; timers and wishes that need no
+//! kernel are answered in here. Nothing here knows a session.
 
-use core::net::SocketAddr;
-use std::convert::Infallible;
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
-use naksi_core::id::{Handle, Token};
+use naksi_core::id::{Handle, Token, TokenMap};
+use naksi_core::lease::LeasePool;
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
+use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER};
+use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 
-use super::error;
-use super::socket::Socket;
-use crate::port as contract;
+use super::ext::Extensions;
+use super::kernel::{self, Answer, Dequeued, FineClock, Kernel};
+use super::op::{self, CANCELLED, Flight, Wish};
+use super::parcel::Parcel;
+use super::poster::{Inbox, Poster};
+use super::socket::{self, Descriptor, Socket};
+use super::{error, file};
+use crate::handles::{HandleKind, HandleTable};
+use crate::in_flight::{InFlight, Key};
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
 
-/// What `GetQueuedCompletionStatusEx` takes for "without end" (`INFINITE`).
-pub const WAIT_FOREVER: u32 = u32::MAX;
+/// Packets that one call takes out of the port.
+const PACKETS_MAX: usize = 256;
+/// Longest single sleep, so that no system has to add centuries to its clock; the caller's loop sleeps on.
+const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
 
-/// A completion port. There is none yet.
-#[derive(Debug)]
+/// A completion port of Windows. Opened by the thread that will own it.
 pub struct Port {
-    never: Infallible,
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) extensions: Extensions,
+    pub(super) catch_max: usize,
+    pub(super) handles: HandleTable<Descriptor>,
+    pub(super) flights: InFlight<Flight>,
+    pub(super) tokens: TokenMap<Token, Key>,
+    pub(super) pool: LeasePool,
+    /// Receives that found the pool empty, the first to come home first.
+    pub(super) parked: VecDeque<Key>,
+    /// Receives that have more to read than one buffer took.
+    pub(super) ready: VecDeque<Key>,
+    /// Answers that no kernel has to give: a call that failed at once, a cancelled parked receive.
+    pub(super) local: VecDeque<(Key, Answer)>,
+    /// Timeouts, the next one first.
+    pub(super) timers: BTreeSet<(Tick, u64)>,
+    pub(super) spent: Vec<Parcel>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) posts: Vec<(Token, u64)>,
+    pub(super) posts_given: usize,
+    /// Packets as they came out of the port: those from `entries_read` to `entries_filled` are to be read.
+    pub(super) entries: Vec<OVERLAPPED_ENTRY>,
+    pub(super) entries_read: usize,
+    pub(super) entries_filled: usize,
+    /// The last dequeue brought as many packets as there was room for.
+    pub(super) kernel_owes: bool,
+    /// The port is being dropped: nothing is asked for again.
+    pub(super) ending: bool,
+    pub(super) counters: Ledger,
+    _clock: FineClock,
 }
 
-/// Wakes a completion port from any thread. There is none yet.
-#[derive(Clone, Debug)]
-pub struct Poster {
-    never: Infallible,
-}
-
-impl Port {
-    /// Opens a completion port.
-    ///
-    /// # Errors
-    /// Always, until the port is built: one line that says so.
-    pub fn open(_options: &PortOptions) -> Result<Self, PortError> {
-        let text = "I/O completion ports are not built yet: on Windows, only the simulated port runs";
-        Err(PortError { text: text.to_owned(), code: error::NOT_SUPPORTED })
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("backend", &"iocp")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
-impl contract::Port for Port {
+/// All ports of a process count from the moment at which the first of them asked (law 11).
+pub(super) fn now() -> Tick {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
+}
+
+impl Port {
+    /// Opens a port on the thread that will own it.
+    ///
+    /// # Errors
+    /// One line that names the cause: a pool without buffers, no handle left, or a system without the
+    /// extension functions.
+    pub fn open(options: &PortOptions) -> Result<Self, PortError> {
+        if options.lease_count == 0 || options.lease_count > 1 << 15 || options.lease_bytes == 0 {
+            let text = "the receive pool needs 1 to 32768 buffers of at least one byte".to_owned();
+            return Err(PortError { text, code: ERROR_INVALID_PARAMETER as i32 });
+        }
+        now();
+        let refusal = |cause: &str, code: i32| {
+            let text = format!("{cause}: {}", error::os_error(code));
+            PortError { text, code }
+        };
+        let asked = socket::stream(socket2::Domain::IPV4).or_else(|_| socket::stream(socket2::Domain::IPV6));
+        let asked = asked.map_err(|code| refusal("no socket can be opened", code))?;
+        let extensions = Extensions::of(&asked);
+        if let Some(name) = extensions.missing() {
+            return Err(refusal(&format!("this system has no {name}"), error::NOT_SUPPORTED));
+        }
+        // One thread waits for this port, and no other is ever released by it.
+        let kernel = Kernel::open(1).map_err(|error| {
+            refusal("no completion port can be opened", error.raw_os_error().unwrap_or(0))
+        })?;
+        let kernel = Arc::new(kernel);
+        let inbox = Inbox::open(&kernel);
+        let catch_max = options.catch_max.max(1);
+        Ok(Self {
+            kernel,
+            extensions,
+            catch_max,
+            handles: HandleTable::default(),
+            flights: InFlight::default(),
+            tokens: TokenMap::default(),
+            pool: LeasePool::new(options.lease_count, options.lease_bytes),
+            parked: VecDeque::new(),
+            ready: VecDeque::new(),
+            local: VecDeque::new(),
+            timers: BTreeSet::new(),
+            spent: Vec::new(),
+            inbox,
+            posts: Vec::new(),
+            posts_given: 0,
+            entries: vec![OVERLAPPED_ENTRY::default(); catch_max.min(PACKETS_MAX)],
+            entries_read: 0,
+            entries_filled: 0,
+            kernel_owes: false,
+            ending: false,
+            counters: Ledger::default(),
+            _clock: FineClock::keep(),
+        })
+    }
+}
+
+/// The way from the kernel to here.
+impl Port {
+    /// Takes packets out of the port. `sleep`: waits for the first one, at most until then.
+    fn dequeue(&mut self, sleep: Option<Option<Tick>>) -> Result<(), PortError> {
+        let asleep = sleep.is_some() && self.inbox.fall_asleep();
+        let milliseconds = match sleep {
+            Some(until) if asleep => wait_milliseconds(now(), self.alarm(until)),
+            _ => 0,
+        };
+        self.counters.enters_total += 1;
+        (self.entries_read, self.entries_filled, self.kernel_owes) = (0, 0, false);
+        let outcome = self.kernel.dequeue(&mut self.entries, milliseconds);
+        self.inbox.wake_up();
+        match outcome {
+            Ok(Dequeued::Packets(filled)) => {
+                self.entries_filled = filled;
+                self.kernel_owes = filled == self.entries.len();
+                Ok(())
+            }
+            Ok(Dequeued::TimedOut) => Ok(()),
+            Ok(Dequeued::Closed) => {
+                let text = "the completion port was closed under its worker".to_owned();
+                Err(PortError { text, code: ERROR_INVALID_HANDLE as i32 })
+            }
+            Err(code) => {
+                let text = format!("the completion port cannot be waited for: {}", error::os_error(code));
+                Err(PortError { text, code })
+            }
+        }
+    }
+
+    /// The nearest of the caller's point, the next timer and the longest sleep.
+    fn alarm(&self, until: Option<Tick>) -> Option<Tick> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [until, timer, Some(now() + SLEEP_SPAN_MAX)].into_iter().flatten().min()
+    }
+
+    fn entries_left(&self) -> bool {
+        self.entries_read < self.entries_filled
+    }
+
+    /// Something can be completed without the kernel.
+    fn has_own(&self) -> bool {
+        let posts = self.posts_given < self.posts.len() || self.inbox.is_filled();
+        let servable = !self.parked.is_empty() && self.pool.at_home() > 0;
+        posts || servable || self.entries_left() || !self.local.is_empty() || !self.ready.is_empty()
+    }
+}
+
+impl crate::port::Port for Port {
     type Poster = Poster;
     type Socket = Socket;
 
     fn backend(&self) -> &'static str {
-        match self.never {}
+        "iocp"
     }
 
-    fn listen(&mut self, _: SocketAddr, _: &ListenOptions) -> Result<(Handle, SocketAddr), OsError> {
-        match self.never {}
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), OsError> {
+        let (owned, local) = socket::listen(address, options)?;
+        let descriptor = Descriptor::listener(owned, local, options);
+        Ok((self.handles.insert(HandleKind::Listener, descriptor), local))
     }
 
-    fn bind_datagram(&mut self, _: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
-        match self.never {}
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
+        let (owned, local) = socket::datagram(address)?;
+        Ok((self.handles.insert(HandleKind::Datagram, Descriptor::socket(owned)), local))
     }
 
-    fn open_file(&mut self, _: &Path, _: FileAccess) -> Result<Handle, OsError> {
-        match self.never {}
+    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
+        let opened = file::open(path, access)?;
+        Ok(self.handles.insert(HandleKind::File, Descriptor::file(opened)))
     }
 
-    fn file_bytes(&self, _: Handle) -> Result<u64, OsError> {
-        match self.never {}
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
+        let invalid = || error::os_error(ERROR_INVALID_HANDLE as i32);
+        op::file_of(&self.handles, file).ok_or_else(invalid).and_then(file::size_bytes)
     }
 
-    fn release(&mut self, _: Handle) -> Result<Socket, Refusal> {
-        match self.never {}
+    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+        self.handles.resource(socket, HandleKind::Stream)?;
+        self.handles.remove(socket).map(|descriptor| Socket(descriptor.moved()))
     }
 
-    fn adopt(&mut self, _: Socket) -> Handle {
-        match self.never {}
+    fn adopt(&mut self, socket: Socket) -> Handle {
+        self.handles.insert(HandleKind::Stream, socket.0)
     }
 
-    fn submit(&mut self, _: Token, _: Op) -> Result<(), Refused> {
-        match self.never {}
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+        if self.tokens.contains_key(&token) {
+            return Err(Refused { op, why: Refusal::TokenInUse });
+        }
+        if let Op::Close { handle } = op {
+            // Nothing is in flight on it (law 4), so closing it leaves nothing behind.
+            match self.handles.remove(handle) {
+                Ok(descriptor) => drop(descriptor),
+                Err(why) => return Err(Refused { op, why }),
+            }
+            self.launch(token, Flight::new(std::ptr::null_mut(), Wish::Close), Some(Answer::done(0)));
+            return Ok(());
+        }
+        let raw = match self.reserve(&op) {
+            Ok(raw) => raw,
+            Err(why) => return Err(Refused { op, why }),
+        };
+        let (flight, early) = self.board(op, raw);
+        self.launch(token, flight, early);
+        Ok(())
     }
 
-    fn cancel(&mut self, _: Token) {
-        match self.never {}
+    fn cancel(&mut self, token: Token) {
+        let Some(key) = self.tokens.get(&token).copied() else { return };
+        let (_, flight) = self.flights.running(key).expect("every token in flight names a running flight");
+        // A close is never called off: the handle is gone already.
+        if flight.cancelled || matches!(flight.wish, Wish::Close) {
+            return;
+        }
+        flight.cancelled = true;
+        let (raw, pending) = (flight.raw, flight.pending);
+        if pending && let Some(parcel) = flight.parcel() {
+            kernel::cancel(raw, parcel.overlapped());
+            return;
+        }
+        match flight.wish {
+            Wish::Accept(_) => self.end_accepts(key, naksi_core::ended::Ended::Aborted),
+            Wish::Timeout { at } if self.timers.remove(&(at, key.to_u64())) => {
+                self.local.push_back((key, Answer::failed(CANCELLED)));
+            }
+            Wish::Recv { socket, .. } => self.end_resting(key, socket),
+            // Its answer is on its way already.
+            _ => {}
+        }
     }
 
-    fn wait(&mut self, _: &mut Vec<Completion>, _: Option<Tick>) -> Result<Tide, PortError> {
-        match self.never {}
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+        let start = caught.len();
+        let full = start + self.catch_max;
+        loop {
+            self.serve_parked();
+            self.catch(caught, full);
+            let passed = caught.len() == start && until.is_some_and(|until| now() >= until);
+            if caught.len() < full && !self.entries_left() {
+                let may_sleep = caught.len() == start && !passed && !self.has_own();
+                self.dequeue(may_sleep.then_some(until))?;
+                self.catch(caught, full);
+            }
+            if caught.len() > start || passed {
+                return Ok(if self.kernel_owes || self.has_own() { Tide::More } else { Tide::Dry });
+            }
+        }
     }
 
     fn now(&self) -> Tick {
-        match self.never {}
+        now()
     }
 
     fn poster(&self) -> Poster {
-        match self.never {}
+        Poster::new(&self.inbox)
     }
 
     fn ledger(&self) -> Ledger {
-        match self.never {}
+        Ledger {
+            handles: self.handles.open(),
+            in_flight: self.flights.len(),
+            leases_out: self.pool.out(),
+            lease_size: self.pool.size(),
+            ..self.counters
+        }
     }
 }
 
-impl contract::Poster for Poster {
-    fn post(&self, _: Token, _: u64) -> bool {
-        match self.never {}
-    }
-}
+/// What `GetQueuedCompletionStatusEx` takes for "without end" (`INFINITE`).
+const WAIT_FOREVER: u32 = u32::MAX;
 
 /// The choice of a port, which other systems have.
 impl Port {
@@ -132,7 +342,7 @@ impl Port {
 ///
 /// Rounded down, the last fraction of a millisecond before a timer would be a wait of zero, again and again:
 /// the worker would spin until the timer is due.
-pub fn wait_milliseconds(now: Tick, until: Option<Tick>) -> u32 {
+fn wait_milliseconds(now: Tick, until: Option<Tick>) -> u32 {
     let Some(until) = until else { return WAIT_FOREVER };
     let span = until.since(now);
     let rounded_up = span.saturating_add(Duration::from_nanos(999_999)).as_millis();
@@ -143,12 +353,6 @@ pub fn wait_milliseconds(now: Tick, until: Option<Tick>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_that_is_not_built_says_so_in_one_line() {
-        let error = Port::open(&PortOptions::default()).expect_err("there is no port to open");
-        assert!(error.text.contains("not built yet") && !error.text.contains('\n'), "{error}");
-    }
 
     #[test]
     fn a_wait_is_rounded_up_and_never_becomes_endless() {

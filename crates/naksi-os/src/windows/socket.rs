@@ -1,12 +1,284 @@
-//! Sockets of Windows: what is known of them before a port opens one. Knows no operation.
+//! Opens sockets and sets what is set once: options, addresses. Knows no port and no operation.
+//!
+//! Every stream is made non-blocking, for the reads that follow a zero-byte receive; an overlapped call is
+//! never held up by that and never cut short. A socket is associated with a completion port by its first
+//! operation and not before, because it can never be associated with a second one.
 
-/// A connected socket on its way from one port to another. There is none before there is a port.
-#[derive(Debug)]
-pub enum Socket {}
+// UNSAFETY: three options have no door in the library, and their calls are raw.
+#![expect(unsafe_code, reason = "three options are set by raw calls")]
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
+use std::os::windows::io::{AsRawHandle, AsRawSocket, OwnedSocket};
+use std::ptr;
+
+use naksi_core::ended::OsError;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Networking::WinSock::{
+    SIO_UDP_CONNRESET, SO_EXCLUSIVEADDRUSE, SO_REUSE_UNICASTPORT, SO_UPDATE_ACCEPT_CONTEXT,
+    SO_UPDATE_CONNECT_CONTEXT, SOCKET, SOL_SOCKET, WSAEAFNOSUPPORT, WSAEINVAL, WSAIoctl, setsockopt,
+};
+
+use super::error;
+use super::kernel::{Kernel, last_error};
+use crate::in_flight::Key;
+use crate::port::ListenOptions;
 
 /// Bytes of the largest address (`SOCKADDR_STORAGE`).
 const ADDRESS_BYTES: usize = 128;
 
 /// Room for one address in the buffer of an `AcceptEx`. Its manual: "This value must be at least 16 bytes
 /// more than the maximum address length for the transport protocol in use."
-pub const ACCEPT_ADDRESS_BYTES: usize = ADDRESS_BYTES + 16;
+pub(super) const ACCEPT_ADDRESS_BYTES: usize = ADDRESS_BYTES + 16;
+
+/// A connected socket on its way from one port to another; dropping it closes it.
+///
+/// One that was used on its first port stays associated with that port for ever: another port can adopt
+/// and close it, but every operation there ends with `Unsupported`.
+#[derive(Debug)]
+pub struct Socket(pub(super) Descriptor);
+
+/// What is behind a handle.
+#[derive(Debug)]
+pub(super) enum Resource {
+    Socket(OwnedSocket),
+    File(File),
+}
+
+/// What the port keeps for an open handle: the resource, and how its stream stands.
+#[derive(Debug)]
+pub(super) struct Descriptor {
+    resource: Resource,
+    /// The completion port that the resource reports to has been chosen, for ever.
+    associated: bool,
+    /// What accepted sockets of this listener are to be like.
+    pub(super) listen: Option<(Domain, ListenOptions)>,
+    /// We ended our own direction: a send that fails now fails by our own wish.
+    pub(super) ended_write: bool,
+    /// We ended both directions: a receive that ends now ends by our own wish.
+    pub(super) ended_both: bool,
+    /// A send met the peer's reset. The system reports a reset only once and may call what follows an
+    /// orderly end of zero bytes; the receive shall hear the truth.
+    pub(super) reset: bool,
+    /// The receive that waits inside the port for a lease to come home.
+    pub(super) parked: Option<Key>,
+}
+
+impl Descriptor {
+    pub(super) fn socket(owned: OwnedSocket) -> Self {
+        Self::new(Resource::Socket(owned), false)
+    }
+
+    /// A socket whose connecting was its first operation on this port.
+    pub(super) fn connected(owned: OwnedSocket) -> Self {
+        Self::new(Resource::Socket(owned), true)
+    }
+
+    pub(super) fn listener(owned: OwnedSocket, address: SocketAddr, options: &ListenOptions) -> Self {
+        let mut descriptor = Self::new(Resource::Socket(owned), false);
+        descriptor.listen = Some((Domain::for_address(address), options.clone()));
+        descriptor
+    }
+
+    pub(super) fn file(file: File) -> Self {
+        Self::new(Resource::File(file), false)
+    }
+
+    fn new(resource: Resource, associated: bool) -> Self {
+        let (ended_write, ended_both) = (false, false);
+        Self { resource, associated, listen: None, ended_write, ended_both, reset: false, parked: None }
+    }
+
+    pub(super) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    pub(super) fn raw(&self) -> HANDLE {
+        match &self.resource {
+            Resource::Socket(owned) => raw(owned),
+            Resource::File(file) => file.as_raw_handle(),
+        }
+    }
+
+    /// Has the resource report to this port. Only the first call does anything.
+    pub(super) fn associate(&mut self, kernel: &Kernel) -> Result<(), i32> {
+        if self.associated {
+            return Ok(());
+        }
+        kernel.associate(self.raw())?;
+        self.associated = true;
+        Ok(())
+    }
+
+    /// The association with another port, if any, is for ever: ask again, and let the system refuse.
+    pub(super) fn moved(mut self) -> Self {
+        self.associated = false;
+        self
+    }
+}
+
+/// A socket as the handle that it is.
+pub(super) fn raw(socket: &impl AsRawSocket) -> HANDLE {
+    ptr::with_exposed_provenance_mut(socket.as_raw_socket() as usize)
+}
+
+/// A listener, and its address.
+pub(super) fn listen(
+    address: SocketAddr,
+    options: &ListenOptions,
+) -> Result<(OwnedSocket, SocketAddr), OsError> {
+    let open = || -> io::Result<(OwnedSocket, SocketAddr)> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // Nobody else can take the port beside us; a restart is not refused for connections in TIME_WAIT.
+        set_option(&socket, SO_EXCLUSIVEADDRUSE, &1_i32.to_ne_bytes())?;
+        if address.is_ipv6() {
+            // A listener on :: that also took IPv4 would report peers under mapped addresses.
+            socket.set_only_v6(true)?;
+        }
+        // Windows derives the window that it offers from the listener's buffer, before there is a peer.
+        if let Some(bytes) = options.kernel_recv_bytes {
+            socket.set_recv_buffer_size(bytes as usize)?;
+        }
+        socket.bind(&SockAddr::from(address))?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        let owned = OwnedSocket::from(socket);
+        let local = local(&owned)?;
+        Ok((owned, local))
+    };
+    open().map_err(|error| error::from_io(&error))
+}
+
+/// A datagram socket, and its address.
+pub(super) fn datagram(address: SocketAddr) -> Result<(OwnedSocket, SocketAddr), OsError> {
+    let open = || -> io::Result<(OwnedSocket, SocketAddr)> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        forget_unreachable_ports(&socket);
+        socket.bind(&SockAddr::from(address))?;
+        let owned = OwnedSocket::from(socket);
+        let local = local(&owned)?;
+        Ok((owned, local))
+    };
+    open().map_err(|error| error::from_io(&error))
+}
+
+/// A stream socket that is not connected yet. The error is the system's number.
+pub(super) fn stream(domain: Domain) -> Result<OwnedSocket, i32> {
+    let socket =
+        socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(|error| code(&error))?;
+    Ok(OwnedSocket::from(socket))
+}
+
+/// A stream socket on its way to a remote: ConnectEx wants a socket that is bound already.
+pub(super) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
+    let any = match remote {
+        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+    };
+    let owned = stream(Domain::for_address(remote))?;
+    // "Allow ephemeral port reuse for Winsock API connection functions which require an explicit bind, such as
+    // ConnectEx": else each connection keeps one of some 16,000 ports for itself. Older systems refuse it.
+    set_option(&owned, SO_REUSE_UNICASTPORT, &1_i32.to_ne_bytes()).ok();
+    SockRef::from(&owned).bind(&SockAddr::from(any)).map_err(|error| code(&error))?;
+    Ok(owned)
+}
+
+/// Makes an accepted socket whole. An error says that the client has gone already.
+pub(super) fn settle_accepted(
+    accepted: &OwnedSocket,
+    listener: HANDLE,
+    options: &ListenOptions,
+) -> io::Result<()> {
+    // Until then the socket has no address, cannot be shut down, and has none of the listener's options.
+    set_option(accepted, SO_UPDATE_ACCEPT_CONTEXT, &listener.expose_provenance().to_ne_bytes())?;
+    let socket = SockRef::from(accepted);
+    socket.set_nonblocking(true)?;
+    // Set after the accept: what was set before it is not kept everywhere.
+    socket.set_tcp_nodelay(options.no_delay)?;
+    if let Some(bytes) = options.kernel_send_bytes {
+        socket.set_send_buffer_size(bytes as usize)?;
+    }
+    if let Some(bytes) = options.kernel_recv_bytes {
+        socket.set_recv_buffer_size(bytes as usize)?;
+    }
+    Ok(())
+}
+
+/// Makes a connected socket whole, and tells our own address on it.
+pub(super) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr> {
+    set_option(connected, SO_UPDATE_CONNECT_CONTEXT, &[])?;
+    let socket = SockRef::from(connected);
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    local(connected)
+}
+
+/// Reads what has arrived. `None` says that nothing has; zero bytes are the peer's end.
+pub(super) fn read(socket: &OwnedSocket, buffer: &mut [u8]) -> Result<Option<u32>, i32> {
+    let length = buffer.len();
+    // SAFETY: the bytes are written already, so they may stand where bytes need not be; `recv` writes no
+    // byte that is not one.
+    let room =
+        unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
+    match SockRef::from(socket).recv(room) {
+        Ok(bytes) => Ok(Some(bytes as u32)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(code(&error)),
+    }
+}
+
+/// Ends our direction, or both.
+pub(super) fn shutdown(socket: &OwnedSocket, how: Shutdown) -> Result<(), i32> {
+    SockRef::from(socket).shutdown(how).map_err(|error| code(&error))
+}
+
+/// An address as the system wrote it.
+pub(super) fn inet(address: &SockAddr) -> Result<SocketAddr, i32> {
+    address.as_socket().ok_or(WSAEAFNOSUPPORT)
+}
+
+fn local(socket: &OwnedSocket) -> io::Result<SocketAddr> {
+    inet(&SockRef::from(socket).local_addr()?).map_err(io::Error::from_raw_os_error)
+}
+
+fn code(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(WSAEINVAL)
+}
+
+fn set_option(socket: &impl AsRawSocket, option: i32, value: &[u8]) -> io::Result<()> {
+    let pointer = if value.is_empty() { ptr::null() } else { value.as_ptr() };
+    let raw = socket.as_raw_socket() as SOCKET;
+    // SAFETY: setsockopt reads `value.len()` bytes before it returns, and there are so many.
+    let result = unsafe { setsockopt(raw, SOL_SOCKET, option, pointer, value.len() as i32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(last_error())) }
+}
+
+/// Without it, a datagram to a port that nobody has makes the next receive fail (`SIO_UDP_CONNRESET`).
+fn forget_unreachable_ports(socket: &impl AsRawSocket) {
+    let (off, mut returned) = (0_u32, 0_u32);
+    let raw = socket.as_raw_socket() as SOCKET;
+    let input: *const c_void = (&raw const off).cast();
+    // SAFETY: WSAIoctl reads the four bytes of `off` and writes those of `returned` before it returns.
+    let result = unsafe {
+        WSAIoctl(
+            raw,
+            SIO_UDP_CONNRESET,
+            input,
+            4,
+            ptr::null_mut(),
+            0,
+            &raw mut returned,
+            ptr::null_mut(),
+            None,
+        )
+    };
+    if result != 0 {
+        tracing::debug!(code = last_error(), "unreachable ports are reported on a datagram socket");
+    }
+}

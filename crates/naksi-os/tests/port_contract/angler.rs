@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use naksi_core::batch::{Piece, SendBatch};
-use naksi_core::completion::{Completion, Done};
+use naksi_core::completion::{Completion, Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Lease;
@@ -117,14 +117,6 @@ impl<W: Waters> Angler<W> {
         self.port.listen(loopback(), &ListenOptions::default()).expect("loopback can be listened on")
     }
 
-    pub(crate) fn connect(&mut self, remote: SocketAddr) -> Handle {
-        let token = self.cast(Op::Connect { remote });
-        match self.last(token) {
-            Done::Connect(Ok(connected)) => connected.socket,
-            other => panic!("{other:?}"),
-        }
-    }
-
     pub(crate) fn accepted(&mut self, token: Token) -> Handle {
         match self.pull(token) {
             Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => accepted.socket,
@@ -132,12 +124,22 @@ impl<W: Waters> Angler<W> {
         }
     }
 
-    /// Both ends of one connection, made and taken by this port.
+    /// Both ends of one connection, made and taken by this port. Whoever else comes is turned away: another
+    /// program may be trying a port number that was its own a moment ago.
     pub(crate) fn pair(&mut self) -> (Handle, Handle) {
         let (listener, address) = self.listen();
         let accept = self.cast(Op::Accept { listener });
-        let ours = self.connect(address);
-        let theirs = self.accepted(accept);
+        let connect = self.cast(Op::Connect { remote: address });
+        let Done::Connect(Ok(Connected { socket: ours, local })) = self.last(connect) else {
+            panic!("a listener is there");
+        };
+        let theirs = loop {
+            match self.pull(accept).done {
+                Done::Accept(Ok(accepted)) if accepted.peer == local => break accepted.socket,
+                Done::Accept(Ok(stranger)) => self.close(stranger.socket),
+                other => panic!("{other:?}"),
+            }
+        };
         self.port.cancel(accept);
         assert!(matches!(self.last(accept), Done::Accept(Err(Ended::Aborted))));
         self.close(listener);

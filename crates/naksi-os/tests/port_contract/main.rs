@@ -6,14 +6,22 @@
 //! end.
 
 mod angler;
+mod early;
 #[cfg(target_os = "linux")]
 mod direct;
 mod others;
 mod real;
 #[cfg(target_os = "linux")]
+mod readiness;
+#[cfg(target_os = "linux")]
 mod refused;
+#[path = "../support/scale.rs"]
+mod scale;
 mod sim;
+mod storm;
 mod streams;
+#[cfg(windows)]
+mod winsock;
 
 /// Registers cases of one suite for one backend.
 macro_rules! cases {
@@ -54,6 +62,14 @@ macro_rules! contract {
             a_small_ring_loses_nothing,
             a_wait_returns_at_most_what_was_asked_for,
         );
+        cases!(
+            early,
+            $waters,
+            a_send_that_is_cancelled_half_way_tells_what_was_taken,
+            what_came_before_the_receive_is_received_and_then_the_end,
+            a_quiet_socket_is_heard_beside_a_busy_one,
+            file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home,
+        );
     };
 }
 
@@ -64,16 +80,20 @@ macro_rules! contract_of_real_kernels {
             real,
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
+            a_reset_right_behind_bytes_is_heard,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
             a_cancelled_accept_leaks_no_connection,
             ten_thousand_connections_leave_nothing_behind,
             a_wait_without_end_sleeps,
+            a_connect_under_way_is_cancelled_and_leaves_no_socket,
         );
+        cases!(storm, $waters, a_close_with_everything_in_flight_completes_each_once);
     };
 }
 
-/// What needs sockets that are descriptors of the process.
+/// What needs sockets that are descriptors of the process, of which a process can run out.
+#[cfg(target_os = "linux")]
 macro_rules! contract_of_process_descriptors {
     ($waters:ty) => {
         cases!(
@@ -88,7 +108,7 @@ macro_rules! contract_of_process_descriptors {
 /// A backend by the type of its port and by how one is opened.
 macro_rules! waters {
     ($name:ident, $port:ty, $open:expr) => {
-        struct $name;
+        pub(crate) struct $name;
 
         impl crate::angler::Waters for $name {
             type Port = $port;
@@ -131,6 +151,16 @@ mod uring_direct {
         a_socket_in_the_table_does_not_move_and_costs_no_descriptor,
         a_port_dropped_with_a_full_table_closes_it_at_once,
     );
+}
+
+#[cfg(windows)]
+mod iocp {
+    use naksi_os::windows::port::Port;
+
+    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    contract_of_real_kernels!(Iocp);
+    // A process of Windows has room for sixteen million handles: no test waits until they are gone.
+    cases!(real, Iocp, a_socket_moves_to_another_port_in_another_thread);
 }
 
 #[cfg(target_os = "linux")]

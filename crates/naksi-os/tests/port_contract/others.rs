@@ -210,13 +210,8 @@ pub(crate) fn a_port_dropped_with_operations_in_flight_drains<W: Waters>() {
 pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
     let _turn = together();
     // A buffer for every socket: a case that reads them in its own order must not wait for one that starves.
-    let options = PortOptions {
-        submission_entries: 8,
-        completion_entries: 16,
-        catch_max: 5,
-        lease_count: 64,
-        ..small()
-    };
+    let roomy = PortOptions { lease_count: 64, ..small() };
+    let options = PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..roomy };
     let mut port = Angler::<W>::new(&options);
     let (left, left_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     let pairs: Vec<_> = (0..40).map(|_| port.pair()).collect();

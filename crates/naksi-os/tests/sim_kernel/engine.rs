@@ -4,7 +4,7 @@ mod jobs;
 
 use naksi_core::batch::{Piece, SendBatch};
 use naksi_core::completion::{Completion, Done};
-use naksi_core::ended::{Ended, Failure};
+use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::prng::Prng;
@@ -253,7 +253,7 @@ impl Engine {
                 }
             }
             Err(Ended::Failed(error)) => {
-                assert!(!more && error.kind == Failure::DescriptorsExhausted, "{error}");
+                assert!(!more, "a failed accept is over: {error}");
                 let at = self.port.now() + Duration::from_millis(10);
                 self.port.submit(token(ACCEPT_AGAIN, 0), Op::Timeout { at }).expect("one pause at a time");
                 return;
@@ -311,7 +311,7 @@ impl Engine {
             // Our own cancel in the middle: the receive is asked for again.
             Err(Ended::Aborted) => {}
             Err(Ended::Reset) => session.broken = true,
-            Err(Ended::Failed(error)) => panic!("a receive does not fail: {error}"),
+            Err(Ended::Failed(_)) => session.broken = true,
         }
         let session = &self.sessions[slot as usize];
         if !more && !session.over && !session.broken {

@@ -6,14 +6,17 @@
 
 mod engine;
 mod peers;
+#[path = "../support/scale.rs"]
+mod scale;
 
 use engine::{Engine, Shared};
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, PortOptions};
-use naksi_os::sim::fault::{FaultKind, FaultPlan};
+use naksi_os::sim::fault::{Dialect, FaultKind, FaultPlan};
 use naksi_os::sim::peer::Peer;
 use naksi_os::sim::world::{World, WorldOptions};
 use peers::{Client, Manner, Tally};
+use scale::scaled;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,6 +41,7 @@ fn world_of(seed: u64, faults: FaultPlan) -> (World, PortOptions) {
         faults,
         socket_send_bytes: 1 << dice.between(4, 14),
         socket_recv_bytes: 1 << dice.between(4, 14),
+        dialect: Dialect::ALL[seed as usize % 2],
         descriptors_max: if dice.chance(8192) { dice.between(24, 32) as usize } else { 1 << 20 },
         ..WorldOptions::default()
     };
@@ -137,7 +141,8 @@ fn an_echo_without_faults_is_complete() {
 fn thousands_of_seeds_keep_the_laws_and_fire_every_fault() {
     let mut fired = vec![0_u64; FaultKind::ALL.len()];
     let (mut bytes, mut complete, mut ended, mut late) = (0, 0, 0, 0);
-    for seed in 0..std::env::var("NAKSI_SIM_SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number")) {
+    let seeds = std::env::var("NAKSI_SIM_SEEDS").map_or(3000, |seeds| seeds.parse().expect("a number"));
+    for seed in 0..scaled(seeds) {
         let outcome = run(seed, FaultPlan::random(seed), 12, true);
         fired.iter_mut().zip(&outcome.fired).for_each(|(sum, more)| *sum += more);
         bytes += outcome.tally.bytes.get();
@@ -157,7 +162,7 @@ fn thousands_of_seeds_keep_the_laws_and_fire_every_fault() {
 
 #[test]
 fn a_seed_repeats_to_the_last_completion_and_another_does_not() {
-    for seed in 0..20 {
+    for seed in 0..scaled(20) {
         let trace = |seed| run(seed, FaultPlan::every(), 10, true).trace;
         assert_eq!(trace(seed), trace(seed));
         assert_ne!(trace(seed), trace(seed + 1));
@@ -168,7 +173,7 @@ fn a_seed_repeats_to_the_last_completion_and_another_does_not() {
 fn short_sessions_are_fast() {
     let started = std::time::Instant::now();
     let (mut sessions, mut events) = (0, 0);
-    for seed in 0..10 {
+    for seed in 0..scaled(10) {
         let options = WorldOptions { seed, ..WorldOptions::default() };
         let world = World::new(options);
         let shared = Rc::new(Shared::new(seed));
@@ -187,12 +192,12 @@ fn short_sessions_are_fast() {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!("{:.0} sessions/s, {:.0} events/s", f64::from(sessions) / seconds, events as f64 / seconds);
-    assert_eq!(sessions, 50_000);
+    assert_eq!(u64::from(sessions), 5000 * scaled(10));
 }
 
 #[test]
 fn ports_dropped_in_the_middle_of_the_storm_leave_nothing_behind() {
-    for seed in 0..500 {
+    for seed in 0..scaled(500) {
         let (world, options) = world_of(seed, FaultPlan::random(seed));
         let shared = Rc::new(Shared::new(seed));
         let mut engines: Vec<Engine> =

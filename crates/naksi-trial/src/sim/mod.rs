@@ -1,4 +1,17 @@
 //! The engine on the simulated kernel: one seed makes a world, its faults, its peers and its end.
+//!
+//! [`setting`] says what a seed stands for, [`run`] plays it, [`sweep`] plays many of them on several
+//! threads, shrinks what fails and writes it down.
 
+pub mod books;
+pub mod crew;
+pub mod errands;
+pub mod hazard;
+pub mod outcome;
 pub mod peers;
 pub mod run;
+pub mod setting;
+pub mod sweep;
+pub mod users;
+
+pub use naksi_os::sim::fault::{Dialect, FaultKind};

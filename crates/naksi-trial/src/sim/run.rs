@@ -1,474 +1,370 @@
-//! One world: workers, peers, faults, then calm, then a last guest, then the end and the ledger.
+//! One world: warm, storm, heal, liveness, stop, and the ledger in which everything must be zero.
+//!
+//! One seed decides all of it. A run that breaks a law panics with the law's number; whoever called it
+//! knows the setting. Nothing here knows how the engine does what it does.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use naksi::hub::Hub;
 use naksi::prelude::*;
-use naksi::worker::{Turn, Worker};
-use naksi_core::prng::Prng;
-use naksi_os::port::{ListenOptions, Port, PortOptions};
-use naksi_os::sim::fault::{FaultKind, FaultPlan};
-use naksi_os::sim::port::Port as SimPort;
-use naksi_os::sim::world::{World, WorldOptions};
+use naksi_os::port::{ListenOptions, Port as _, PortOptions};
+use naksi_os::sim::fault::{Dialect, FaultKind};
+use naksi_os::sim::peer::PeerId;
+use naksi_os::sim::world::{Tracer, World, WorldOptions};
 
-use super::peers::{Client as Guest, Manner, Tally};
+use super::books::Books;
+use super::crew::{Crew, crew, limits};
+use super::errands::Errands;
+use super::hazard::Hazard;
+use super::outcome::Outcome;
+use super::peers::{Guest, Manner, NONCE, Tally};
+use super::setting::{Setting, Stop, Weather};
+use super::users::{Caller, FrameEcho, Host, RawEcho};
 
-/// The packet that makes the handler panic.
-pub const BOMB: u16 = 0xB0B;
-/// The bytes that make the raw handler panic.
-pub const BOMB_BYTES: &[u8] = b"\xB0\xB0\xB0\xB0";
-
-/// Everything about a run that is not left to chance inside it.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// Decides everything that is left to chance.
-    pub seed: u64,
-    /// What goes wrong, and how often.
-    pub faults: FaultPlan,
-    /// Workers of each service.
-    pub workers: usize,
-    /// Scripted peers that come.
-    pub peers: u64,
-    /// Frames or raw bytes.
-    pub framed: bool,
-    /// Connections that the engine's own client makes to the engine's own server, beside the peers.
-    pub own_clients: u32,
-    /// Whether all peers are honest.
-    pub honest_only: bool,
-    /// Buffers of each port.
-    pub lease_count: u16,
-    /// Bytes of each buffer.
-    pub lease_bytes: usize,
-    /// Completions of one wait at most.
-    pub catch_max: usize,
-    /// Bytes that a socket holds in each direction.
-    pub socket_bytes: usize,
-    /// Descriptors of the whole world.
-    pub descriptors_max: usize,
-}
-
-impl Setting {
-    /// The setting that a seed stands for.
-    pub fn random(seed: u64) -> Self {
-        let mut prng = Prng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let mut pick = |choices: &[usize]| choices[prng.below(choices.len() as u64) as usize];
-        Self {
-            seed,
-            faults: FaultPlan::random(seed),
-            workers: pick(&[1, 1, 2, 3, 8]),
-            peers: pick(&[50, 200, 400]) as u64,
-            framed: pick(&[0, 1]) == 1,
-            own_clients: pick(&[0, 20, 100]) as u32,
-            honest_only: false,
-            lease_count: pick(&[1, 2, 8, 64]) as u16,
-            lease_bytes: pick(&[1, 16, 100, 4096]),
-            catch_max: pick(&[1, 3, 256]),
-            socket_bytes: pick(&[32, 500, 16_384]),
-            descriptors_max: pick(&[20, 100, 1 << 20]),
-        }
-    }
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// Peers that came.
-    pub peers: u64,
-    /// Peers that got everything back and the end.
-    pub served: u64,
-    /// Peers that were reset or refused.
-    pub reset: u64,
-    /// Sessions of the engine.
-    pub sessions: u64,
-    /// Completions of all ports.
-    pub completions: u64,
-    /// Receives that found a pool empty.
-    pub starved: u64,
-    /// Pauses of accepting.
-    pub accept_pauses: u64,
-    /// Callbacks that panicked, all on purpose.
-    pub panics: u64,
-    /// The world as one number: the same seed gives the same.
-    pub trace_hash: u64,
-    /// Sessions by their reason.
-    pub reasons: BTreeMap<&'static str, u64>,
-    /// Faults that happened.
-    pub fired: BTreeMap<FaultKind, u64>,
-}
-
-impl Outcome {
-    /// Adds another run.
-    pub fn add(&mut self, other: &Outcome) {
-        self.peers += other.peers;
-        self.served += other.served;
-        self.reset += other.reset;
-        self.sessions += other.sessions;
-        self.completions += other.completions;
-        self.starved += other.starved;
-        self.accept_pauses += other.accept_pauses;
-        self.panics += other.panics;
-        for (reason, count) in &other.reasons {
-            *self.reasons.entry(reason).or_default() += count;
-        }
-        for (kind, count) in &other.fired {
-            *self.fired.entry(*kind).or_default() += count;
-        }
-    }
-}
-
-/// Sessions alive, and how many were told their end.
-#[derive(Default)]
-struct Books {
-    live: AtomicI64,
-    told: AtomicU64,
-}
-
-/// The lecture's destructor test, on every session of every run: told once, then dropped once.
-struct Booked {
-    books: Arc<Books>,
-    connected: bool,
-    disconnected: bool,
-}
-
-impl Booked {
-    fn new(books: &Arc<Books>) -> Self {
-        books.live.fetch_add(1, Ordering::Relaxed);
-        Self { books: Arc::clone(books), connected: false, disconnected: false }
-    }
-
-    fn connect(&mut self) {
-        assert!(!std::mem::replace(&mut self.connected, true), "law 8: on_connected twice");
-    }
-
-    fn alive(&self) {
-        assert!(self.connected && !self.disconnected, "law 8: a callback outside of the life");
-    }
-
-    fn disconnect(&mut self) {
-        assert!(!std::mem::replace(&mut self.disconnected, true), "law 8: on_disconnected twice");
-        self.books.told.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Booked {
-    fn drop(&mut self) {
-        self.books.live.fetch_sub(1, Ordering::Relaxed);
-        // A panic that is already under way tells its own story.
-        assert!(self.connected == self.disconnected || std::thread::panicking(), "law 8: dropped untold");
-    }
-}
-
-struct RawEcho(Booked);
-
-impl Session for RawEcho {
-    fn on_connected(&mut self, _: &mut Conn<'_>) {
-        self.0.connect();
-    }
-
-    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        self.0.alive();
-        assert!(!data.windows(BOMB_BYTES.len()).any(|bytes| bytes == BOMB_BYTES), "a bomb, on purpose");
-        c.send(data);
-        data.len()
-    }
-
-    fn on_sent(&mut self, _: &mut Conn<'_>, bytes: usize) {
-        self.0.alive();
-        assert!(bytes > 0, "nothing sent is nothing to tell");
-    }
-
-    fn on_disconnected(&mut self, _: Reason) {
-        self.0.disconnect();
-    }
-}
-
-struct FrameEcho(Booked);
-
-impl Session for FrameEcho {
-    const FRAMING: Framing = Framing::Packets;
-
-    fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.0.connect();
-        c.after(Duration::from_millis(10), 7);
-        // A group of one: what is broadcast to it must arrive in its place, as if it were sent.
-        let group = c.group(c.id().to_u64());
-        c.join(&group);
-    }
-
-    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
-        self.0.alive();
-        assert!(packet.id != BOMB, "a bomb, on purpose");
-        if packet.id.is_multiple_of(2) {
-            c.send(packet.frame);
-        } else {
-            let group = c.group(c.id().to_u64());
-            c.broadcast(&group, packet.frame);
-        }
-    }
-
-    fn on_timer(&mut self, _: &mut Conn<'_>, tag: u32) {
-        self.0.alive();
-        assert_eq!(tag, 7);
-    }
-
-    fn on_disconnected(&mut self, _: Reason) {
-        self.0.disconnect();
-    }
-}
-
-/// The engine's own client: says something, checks the echo, goes.
-struct Caller {
-    booked: Booked,
-    said: Vec<u8>,
-    heard: usize,
-}
-
-impl Caller {
-    fn new(arrival: &Arrival, books: &Arc<Books>) -> Self {
-        let body = vec![arrival.index as u8; 40 + arrival.index as usize % 100];
-        let mut said = naksi_core::frame::header(2, body.len()).expect("a short body").to_vec();
-        said.extend(body);
-        Self { booked: Booked::new(books), said, heard: 0 }
-    }
-}
-
-impl Session for Caller {
-    fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.booked.connect();
-        c.send(&self.said);
-    }
-
-    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        self.booked.alive();
-        assert_eq!(Some(data), self.said.get(self.heard..self.heard + data.len()), "law 7");
-        self.heard += data.len();
-        if self.heard == self.said.len() {
-            c.close();
-        }
-        data.len()
-    }
-
-    fn on_disconnected(&mut self, _: Reason) {
-        self.booked.disconnect();
-    }
-}
-
-/// Something that can be stepped, whatever its sessions are.
-trait Stepped: std::fmt::Debug {
-    fn step(&mut self) -> Turn;
-    fn ledger(&self) -> naksi_os::port::Ledger;
-}
-
-impl<F: naksi::session::Factory> Stepped for Worker<SimPort, F> {
-    fn step(&mut self) -> Turn {
-        self.turn().expect("a simulated port does not break")
-    }
-
-    fn ledger(&self) -> naksi_os::port::Ledger {
-        self.port().ledger()
-    }
-}
-
-/// A service in the simulation.
-struct Crew {
-    hub: Arc<Hub<SimPort>>,
-    /// Those that are not through; a port that nobody steps would keep the world awake.
-    workers: Vec<Box<dyn Stepped>>,
-    /// What the ports of those that are through held at their end.
-    ledgers: Vec<naksi_os::port::Ledger>,
-}
-
-impl Crew {
-    fn step(&mut self) {
-        let ledgers = &mut self.ledgers;
-        self.workers.retain_mut(|worker| {
-            let going = worker.step() == Turn::Going;
-            if !going {
-                ledgers.push(worker.ledger());
-            }
-            going
-        });
-    }
-}
-
-fn limits() -> Limits {
-    Limits {
-        first_frame_bytes_max: 1024,
-        first_frame_within: Duration::from_secs(2),
-        frame_within: Duration::from_secs(2),
-        idle_within: Duration::from_secs(8),
-        send_stall_within: Duration::from_secs(6),
-        loopback_exempt: true,
-        connections_per_address_max: u32::MAX,
-        accepts_per_second_max: u32::MAX,
-        send_queue_high_bytes: 600,
-        send_queue_low_bytes: 200,
-        ..Limits::default()
-    }
-}
-
-fn crew<F: naksi::session::Factory>(
-    world: &World,
-    setting: &Setting,
-    address: Option<SocketAddr>,
-    dial: Option<SocketAddr>,
-    factory: F,
-) -> Crew {
-    let options = PortOptions {
-        submission_entries: 8,
-        completion_entries: 16,
-        lease_count: setting.lease_count,
-        lease_bytes: setting.lease_bytes,
-        catch_max: setting.catch_max,
-    };
-    let hub = Arc::new(Hub::new(setting.workers, limits()));
-    let factory = Arc::new(factory);
-    let mut workers: Vec<Box<dyn Stepped>> = Vec::new();
-    for index in 0..setting.workers {
-        let mut port = world.open_port(&options);
-        let listener = address
-            .filter(|_| index == 0)
-            .map(|address| port.listen(address, &ListenOptions::default()).expect("a free address").0);
-        let mut worker = Worker::new(index, port, Arc::clone(&hub), Arc::clone(&factory));
-        listener.into_iter().for_each(|listener| worker.add_listener(listener));
-        if let Some(remote) = dial {
-            let retry = Retry { attempts_max: 4, ..Retry::START };
-            worker.dial(remote, retry, setting.own_clients, Some(500), setting.workers);
-        }
-        workers.push(Box::new(worker));
-    }
-    hub.begin();
-    Crew { hub, workers, ledgers: Vec::new() }
-}
-
-/// Steps until `done`, or until nothing more can happen. Returns whether it was done.
-fn step_until(world: &World, crews: &mut [Crew], seed: u64, mut done: impl FnMut(&[Crew]) -> bool) -> bool {
-    // A bound on turns, so that a live-lock is a failure with a seed and not a hang.
-    for _ in 0..20_000_000_u64 {
-        if world.runnable() {
-            crews.iter_mut().for_each(Crew::step);
-        } else if done(crews) {
-            return true;
-        } else if !world.advance() {
-            return done(crews);
-        }
-    }
-    panic!("seed {seed}: the world does not come to rest");
-}
+/// A storm that lasts longer holds a session that never ends.
+const STORM_WITHIN: Duration = Duration::from_secs(900);
+/// What the storm has delayed has come after this.
+const SETTLE_WITHIN: Duration = Duration::from_secs(12);
+/// Every live session must answer within this.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Turns of workers without any progress of time: more is a spin.
+const TURNS_AT_ONCE_MAX: u64 = 300_000;
+/// Peers that come after the storm.
+const LATE_PEERS: u64 = 4;
 
 /// Runs one world from its first moment to its ledger.
 ///
 /// # Panics
-/// A law is broken; the message names the seed.
+/// A law is broken; the message names it.
 pub fn run(setting: &Setting) -> Outcome {
-    std::panic::set_hook(Box::new(|info| {
-        // Bombs are part of the plan; anything else is news.
-        let said = info.payload_as_str().unwrap_or("");
-        if !said.contains("on purpose") {
-            eprintln!("{info}");
-        }
-    }));
-    let seed = setting.seed;
-    let world = World::new(WorldOptions {
-        seed,
-        faults: setting.faults.clone(),
-        socket_send_bytes: setting.socket_bytes,
-        socket_recv_bytes: setting.socket_bytes,
-        descriptors_max: setting.descriptors_max,
-        ..WorldOptions::default()
-    });
-    let address: SocketAddr = "10.0.0.9:7777".parse().expect("an address");
-    let books = Arc::new(Books::default());
-    let (own, callers) = (Arc::clone(&books), Arc::clone(&books));
-    let server = if setting.framed {
-        crew(&world, setting, Some(address), None, move |_: &Arrival| FrameEcho(Booked::new(&own)))
-    } else {
-        crew(&world, setting, Some(address), None, move |_: &Arrival| RawEcho(Booked::new(&own)))
-    };
-    let client =
-        crew(&world, setting, None, Some(address), move |arrival: &Arrival| Caller::new(arrival, &callers));
-    let mut crews = [server, client];
-
-    // Storm: everybody comes within a second of the world's time.
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    for _ in 0..setting.peers {
-        let random = world.random();
-        let manner = if setting.honest_only { Manner::Honest } else { Manner::from_number(world.random()) };
-        let guest = Guest::new(manner, setting.framed, random, Rc::clone(&tally));
-        let at = world.now() + Duration::from_micros(world.random() % 1_000_000);
-        world.dial(address, Box::new(guest), at);
-    }
-    let came = |crews: &[Crew]| {
-        let stats = crews[1].hub.stats();
-        crews[0].hub.stats().live + stats.live + stats.connecting + stats.waiting == 0
-    };
-    let idle =
-        step_until(&world, &mut crews, seed, |crews| came(crews) && tally.borrow().through == setting.peers);
-    assert!(idle, "seed {seed}: sessions that never end: {:?} {:?}", crews[0].hub.stats(), crews[0].workers);
-
-    // Heal: nothing goes wrong any more, and whoever comes now must be served.
-    world.heal();
-    world.set_descriptors_max(1 << 20);
-    let served_before = tally.borrow().served;
-    for _ in 0..5 {
-        let guest = Guest::new(Manner::Honest, setting.framed, world.random(), Rc::clone(&tally));
-        world.dial(address, Box::new(guest), world.now());
-    }
-    let deadline = world.now() + Duration::from_secs(30);
-    let alive = step_until(&world, &mut crews, seed, |_| {
-        tally.borrow().served == served_before + 5 || world.now() > deadline
-    });
-    assert!(alive && tally.borrow().served == served_before + 5, "seed {seed}: deaf after the storm");
-
-    // Stop, and the ledger.
-    crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
-    let home = step_until(&world, &mut crews, seed, |crews| crews.iter().all(|crew| crew.workers.is_empty()));
-    assert!(home, "seed {seed}: a worker does not come home: {crews:?}", crews = crews[0].hub.stats());
-    settle_accounts(&world, &crews, &books, &tally.borrow(), setting)
+    run_followed(setting, None)
 }
 
-fn settle_accounts(
-    world: &World,
-    crews: &[Crew],
-    books: &Books,
-    tally: &Tally,
-    setting: &Setting,
-) -> Outcome {
-    let seed = setting.seed;
-    let mut outcome = Outcome {
-        peers: setting.peers + 5,
-        served: tally.served,
-        reset: tally.reset,
-        trace_hash: world.trace_hash(),
-        fired: FaultKind::ALL.iter().map(|kind| (*kind, world.fired(*kind))).collect(),
-        ..Outcome::default()
-    };
-    for crew in crews {
-        assert_eq!(crew.ledgers.len(), setting.workers, "seed {seed}: workers that are not through");
-        for ledger in &crew.ledgers {
-            assert_eq!((ledger.handles, ledger.in_flight), (0, 0), "seed {seed}: {ledger:?}");
-            assert_eq!((ledger.leases_out, ledger.starved), (0, 0), "seed {seed}: law 5, {ledger:?}");
-            assert_eq!(ledger.leaked_total, 0, "seed {seed}: {ledger:?}");
-            outcome.starved += ledger.starved_total;
-            outcome.completions += ledger.completions_total;
+/// The same; `tracer` hears of every event, fault and completion.
+///
+/// # Panics
+/// A law is broken; the message names it.
+pub fn run_followed(setting: &Setting, tracer: Option<Tracer>) -> Outcome {
+    let mut run = Run::begin(setting);
+    if let Some(tracer) = tracer {
+        run.world.follow(tracer);
+    }
+    run.storm();
+    if setting.stop != Stop::DrainInStorm {
+        run.heal_and_live();
+    }
+    let ports = run.stop();
+    run.settle_accounts(ports)
+}
+
+struct Run<'a> {
+    setting: &'a Setting,
+    world: World,
+    address: SocketAddr,
+    crews: [Crew; 2],
+    books: Arc<Books>,
+    tally: Rc<RefCell<Tally>>,
+    errands: Errands,
+    stayers: Vec<PeerId>,
+    /// Peers that are expected to be through.
+    expected: u64,
+    /// Peers that came: everybody but the crowd has an address of his own.
+    dialled: u32,
+    stormy: bool,
+}
+
+/// The one address from which too many come.
+fn crowd() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9))
+}
+
+impl<'a> Run<'a> {
+    fn begin(setting: &'a Setting) -> Self {
+        let world = World::new(WorldOptions {
+            seed: setting.seed,
+            dialect: setting.dialect,
+            faults: setting.faults.clone(),
+            socket_send_bytes: setting.socket_bytes,
+            socket_recv_bytes: setting.socket_bytes,
+            descriptors_max: setting.descriptors_max,
+            ..WorldOptions::default()
+        });
+        let address: SocketAddr = "10.0.0.9:7777".parse().expect("an address");
+        let books = Arc::new(Books::default());
+        let stormy = setting.weather == Weather::Storm;
+        books.stormy.store(stormy, Ordering::Relaxed);
+        let host = Host { books: Arc::clone(&books) };
+        let bounds = limits(setting, setting.address_max);
+        let server = if setting.framed {
+            let make = move |arrival: &Arrival| FrameEcho::new(&host, arrival);
+            crew(&world, setting, Some(address), None, bounds, make)
+        } else {
+            let make = move |arrival: &Arrival| RawEcho::new(&host, arrival);
+            crew(&world, setting, Some(address), None, bounds, make)
+        };
+        let callers = Arc::clone(&books);
+        let make = move |arrival: &Arrival| Caller::new(arrival, &callers);
+        let client = crew(&world, setting, None, Some(address), limits(setting, u32::MAX), make);
+        let errands = Errands::new(&books, stormy, setting.framed);
+        let mut run = Self {
+            setting,
+            world,
+            address,
+            crews: [server, client],
+            books,
+            tally: Rc::default(),
+            errands,
+            stayers: Vec::new(),
+            expected: 0,
+            dialled: 0,
+            stormy,
+        };
+        run.invite();
+        run
+    }
+
+    /// Everybody comes within a second of the world's time; one address brings more than its share.
+    fn invite(&mut self) {
+        for _ in 0..self.setting.stayers {
+            let id = self.dial(Manner::Stayer, None, Duration::ZERO);
+            self.stayers.push(id);
         }
-        let stats = crew.hub.stats();
-        assert_eq!(stats.connected_total, stats.disconnected_total, "seed {seed}: law 8");
-        assert_eq!(stats.live, 0, "seed {seed}");
-        outcome.sessions += stats.connected_total;
-        outcome.accept_pauses += stats.accept_pauses_total;
-        outcome.panics += stats.handler_panics;
-        for (reason, count) in &stats.ended {
-            *outcome.reasons.entry(reason).or_default() += count;
+        for _ in 0..self.setting.peers {
+            let random = self.world.random();
+            let manner = if self.stormy {
+                Manner::from_number(random)
+            } else {
+                Manner::honest(random, self.setting.framed)
+            };
+            let crowded = self.stormy && (random >> 32).is_multiple_of(4);
+            let within = Duration::from_micros(self.world.random() % 1_000_000);
+            self.dial(manner, crowded.then(crowd), within);
         }
     }
-    assert_eq!(books.live.load(Ordering::Relaxed), 0, "seed {seed}: destructors that did not run");
-    assert_eq!(books.told.load(Ordering::Relaxed), outcome.sessions, "seed {seed}: law 8");
-    outcome
+
+    fn dial(&mut self, manner: Manner, from: Option<IpAddr>, within: Duration) -> PeerId {
+        self.expected += u64::from(manner != Manner::Stayer);
+        self.dialled += 1;
+        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + self.dialled)));
+        let guest = Guest::new(manner, self.setting.framed, self.world.random(), &self.tally);
+        self.world.dial_from(from, self.address, Box::new(guest), self.world.now() + within)
+    }
+
+    /// Steps until `done`, until `deadline`, or until nothing more can happen. Returns whether it was done.
+    fn drive(&mut self, deadline: Tick, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let (mut rounds, mut at, mut turns) = (0_u64, self.world.now(), 0);
+        loop {
+            let now = self.world.now();
+            if now != at {
+                (at, turns) = (now, 0);
+            }
+            let stepped: u64 = self.crews.iter_mut().map(|crew| crew.step(now)).sum();
+            turns += stepped;
+            assert!(turns < TURNS_AT_ONCE_MAX, "a worker spins: {turns} turns at {now:?}");
+            rounds += 1;
+            if rounds % 64 == 0 {
+                self.interfere();
+                if done(self) {
+                    return true;
+                }
+                if now > deadline {
+                    return false;
+                }
+            }
+            if stepped == 0 && !self.world.advance() {
+                let stalls = self.crews.iter_mut().any(|crew| crew.stalled.take().is_some());
+                if !stalls && self.tally.borrow().again.is_empty() {
+                    return done(self);
+                }
+                self.interfere();
+            }
+        }
+    }
+
+    /// What happens between the steps: errands, peers that come again, workers that stall.
+    fn interfere(&mut self) {
+        let random = self.world.random();
+        self.errands.run(random);
+        let again = std::mem::take(&mut self.tally.borrow_mut().again);
+        for manner in again {
+            self.dial(manner, Some(crowd()), Duration::from_millis(random % 50));
+        }
+        if self.stormy && (random >> 40).is_multiple_of(64) && self.setting.workers > 1 {
+            let span = Duration::from_millis(50 + (random >> 48) % 450);
+            let worker = (random >> 32) as usize % self.setting.workers;
+            self.crews[0].stalled = Some((worker, self.world.now() + span));
+            self.books.hit(Hazard::L7);
+        }
+    }
+
+    fn storm(&mut self) {
+        let deadline = self.world.now() + STORM_WITHIN;
+        let idle = self.drive(deadline, |run| {
+            run.tally.borrow().through == run.expected && {
+                let (server, client) = (run.crews[0].hub.stats(), run.crews[1].hub.stats());
+                server.live <= run.tally.borrow().standing
+                    && client.live + client.connecting + client.waiting == 0
+            }
+        });
+        let through = (self.tally.borrow().through, self.expected);
+        assert!(
+            idle,
+            "sessions that never end: {through:?} {:?} {:?}",
+            self.crews[0].hub.stats(),
+            self.crews[0].workers
+        );
+    }
+
+    /// Nothing goes wrong any more: whoever stands must answer, and whoever comes must be served.
+    fn heal_and_live(&mut self) {
+        self.world.heal();
+        self.world.set_descriptors_max(1 << 20);
+        self.stormy = false;
+        self.errands.calm_down();
+        self.books.stormy.store(false, Ordering::Relaxed);
+        self.crews[0].stalled = None;
+        let settled = self.world.now() + SETTLE_WITHIN;
+        self.drive(settled, |run| run.world.now() >= settled);
+        let (standing, served) = (self.tally.borrow().standing, self.tally.borrow().served);
+        self.stayers.iter().for_each(|stayer| self.world.nudge(*stayer, NONCE));
+        for number in 0..LATE_PEERS {
+            let from = (number == 0).then(crowd);
+            self.dial(Manner::Honest, from, Duration::ZERO);
+        }
+        let deadline = self.world.now() + ANSWER_WITHIN;
+        let alive = self.drive(deadline, |run| {
+            let tally = run.tally.borrow();
+            let (ready, wanted) = run.world.accept_credits();
+            let served = tally.served >= served + LATE_PEERS;
+            tally.echoed == standing && served && ready == wanted && run.leases_are_home()
+        });
+        let tally = self.tally.borrow();
+        let credits = self.world.accept_credits();
+        assert!(
+            alive,
+            "deaf after the storm: {} of {standing} answered, {} of {LATE_PEERS} served, accepts {credits:?}, \
+             leases home: {}: {:?}",
+            tally.echoed,
+            tally.served - served,
+            self.leases_are_home(),
+            self.crews[0].workers
+        );
+    }
+
+    /// Law 5: no lease is out, and no receive waits for one.
+    fn leases_are_home(&self) -> bool {
+        self.crews.iter().flat_map(|crew| &crew.workers).all(|worker| {
+            let ledger = worker.ledger();
+            (ledger.leases_out, ledger.starved) == (0, 0)
+        })
+    }
+
+    /// Ends both services. Returns how many ports were asked for their last ledger.
+    fn stop(&mut self) -> usize {
+        if self.setting.stop == Stop::Drop {
+            self.books.abrupt.store(true, Ordering::Relaxed);
+            self.books.hit(Hazard::L5);
+            self.crews.iter_mut().for_each(|crew| crew.workers.clear());
+            return 0;
+        }
+        self.stormy = false;
+        self.errands.calm_down();
+        self.crews[0].stalled = None;
+        if self.setting.stop == Stop::DrainInStorm {
+            // Accepts are on their way while the listener closes.
+            for number in 0..40 {
+                self.dial(Manner::Slammer, None, Duration::from_micros(number * 100));
+            }
+            let soon = self.world.now() + Duration::from_millis(2);
+            self.drive(soon, |run| run.world.now() >= soon);
+        }
+        self.crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
+        let deadline = self.world.now() + Duration::from_secs(60);
+        let home = self.drive(deadline, |run| run.crews.iter().all(|crew| crew.workers.is_empty()));
+        assert!(home, "a worker does not come home: {:?}", self.crews[0].workers);
+        2 * self.setting.workers
+    }
+
+    fn settle_accounts(self, ports: usize) -> Outcome {
+        let tally = self.tally.borrow();
+        let fired = FaultKind::ALL.iter().map(|kind| (*kind, self.world.fired(*kind))).collect();
+        let mut outcome = Outcome {
+            worlds: 1,
+            peers: self.expected,
+            served: tally.served,
+            reset: tally.reset,
+            nonces: tally.echoed,
+            trace_hash: self.world.trace_hash(),
+            fired,
+            hits: tally.hits.clone(),
+            ..Outcome::default()
+        };
+        drop(tally);
+        let ledgers: Vec<_> = self.crews.iter().flat_map(|crew| &crew.ledgers).collect();
+        assert_eq!(ledgers.len(), ports, "workers that are not through");
+        for ledger in ledgers {
+            assert_eq!((ledger.handles, ledger.in_flight), (0, 0), "law 1: {ledger:?}");
+            assert_eq!((ledger.leases_out, ledger.starved), (0, 0), "law 5: {ledger:?}");
+            assert_eq!(ledger.leaked_total, 0, "law 10: {ledger:?}");
+        }
+        for crew in &self.crews {
+            let stats = crew.hub.stats();
+            if ports > 0 {
+                assert_eq!((stats.live, stats.connected_total), (0, stats.disconnected_total), "law 8");
+                assert_eq!(stats.recv_backlog_bytes, 0, "law 9");
+            }
+            outcome.completions += stats.completions;
+            outcome.starved += stats.starved_total;
+            outcome.sessions += stats.connected_total;
+            outcome.accept_pauses += stats.accept_pauses_total;
+            outcome.panics += stats.handler_panics;
+            outcome.stale += stats.stale_total;
+            outcome.hits.add(Hazard::O3, stats.refused_address_total);
+            for (reason, count) in &stats.ended {
+                *outcome.reasons.entry(reason).or_default() += count;
+            }
+        }
+        if self.setting.dialect == Dialect::Iocp {
+            outcome.hits.add(Hazard::W6, self.world.fired(FaultKind::CancelNotFound));
+        }
+        let pages = self.books.pages();
+        outcome.hits.merge(&pages.hits);
+        assert!(pages.broken.is_none(), "{}", pages.broken.as_deref().unwrap_or_default());
+        drop(pages);
+        self.settle_the_rest(&outcome);
+        outcome
+    }
+
+    fn settle_the_rest(&self, outcome: &Outcome) {
+        assert_eq!(self.books.live.load(Ordering::Relaxed), 0, "destructors that did not run");
+        if self.setting.stop != Stop::Drop {
+            assert_eq!(
+                self.books.told.load(Ordering::Relaxed),
+                outcome.sessions,
+                "law 8: some were not told"
+            );
+        }
+        // Sockets that were on their way between two ports are closed at the world's next step.
+        self.world.advance();
+        assert_eq!(self.world.descriptors(), 0, "descriptors stay open after the last port is gone");
+        let mut port = self.world.open_port(&PortOptions::default());
+        assert!(port.listen(self.address, &ListenOptions::default()).is_ok(), "the address stays taken");
+        if self.setting.weather != Weather::Storm && self.setting.stop != Stop::DrainInStorm {
+            let late = (outcome.peers, outcome.reset, outcome.panics);
+            assert_eq!((outcome.served, 0, 0), late, "honest peers were not served: {:?}", outcome.reasons);
+        }
+        let failing = [FaultKind::SendFailed, FaultKind::RecvFailed, FaultKind::ImmediateError];
+        if failing.iter().all(|kind| outcome.fired.get(kind) == Some(&0)) {
+            for reason in ["system", "out_of_memory", "timed_out", "unreachable"] {
+                assert!(
+                    !outcome.reasons.contains_key(reason),
+                    "nothing failed, but a session ended with {reason}"
+                );
+            }
+        }
+    }
 }

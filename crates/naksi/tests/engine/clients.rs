@@ -95,3 +95,43 @@ fn several_addresses_are_listened_on_at_once() {
         assert_eq!(read(&mut client, 5), b"hello", "on {address}");
     }
 }
+
+/// Greets with a frame that no stranger may send, and only after a while.
+struct Greeter;
+
+impl Session for Greeter {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.after(Duration::from_millis(300), 1);
+    }
+
+    fn on_timer(&mut self, c: &mut Conn<'_>, _: u32) {
+        c.send_packet(1, &[7; 8000]);
+        c.close();
+    }
+}
+
+/// Counts the bytes of the packets that it is greeted with.
+struct Greeted(Arc<AtomicU64>);
+
+impl Session for Greeted {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, _: &mut Conn<'_>, packet: Packet<'_>) {
+        self.0.fetch_add(packet.body.len() as u64, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_a_stranger_must_do_first_is_not_asked_of_a_server() {
+    let service = server().session(|| Greeter).start().expect("a server");
+    let greeted = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&greeted);
+    let client = Client::new(service.addresses()[0])
+        .backend(backend())
+        .limits(Limits { first_frame_within: Duration::from_millis(50), ..Limits::default() })
+        .session(move || Greeted(Arc::clone(&counted)))
+        .start()
+        .expect("a client");
+    until("the greeting is over", || client.stats().disconnected_total == 1);
+    assert_eq!(greeted.load(Ordering::SeqCst), 8000);
+}

@@ -99,3 +99,35 @@ fn a_file_that_is_not_there_is_said_to_be() {
     let said = read_to_end(&mut connect(service.addresses()[0]));
     assert!(String::from_utf8_lossy(&said).starts_with("no such file"), "{said:?}");
 }
+
+/// Asks again and again for a file that is not there.
+struct Stubborn;
+
+impl Session for Stubborn {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        if data == b"ask" {
+            c.open_file(std::path::Path::new("no/such/file"), FileAccess::Read, 7);
+        } else {
+            c.send(data);
+        }
+        data.len()
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, _: FileDone<'_>) {
+        c.open_file(std::path::Path::new("no/such/file"), FileAccess::Read, 7);
+    }
+}
+
+#[test]
+fn whoever_asks_for_a_file_again_and_again_holds_up_nobody() {
+    let service = server().workers(1).session(|| Stubborn).start().expect("a server");
+    let mut stubborn = connect(service.addresses()[0]);
+    let mut other = connect(service.addresses()[0]);
+    write(&mut stubborn, b"ask");
+    for _ in 0..10 {
+        write(&mut other, b"x");
+        assert_eq!(read(&mut other, 1), b"x");
+    }
+    drop((stubborn, other));
+    assert_eq!(service.stop(Duration::from_secs(5)).live, 0);
+}

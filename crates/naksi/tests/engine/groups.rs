@@ -1,5 +1,11 @@
 //! Broadcast: everybody, once, in the sender's order, over several workers.
 
+use std::sync::Arc;
+
+use naksi::hub::Hub;
+use naksi::worker::Worker;
+use naksi_os::port::{ListenOptions, Port};
+
 use super::*;
 
 const JOIN: u16 = 1;
@@ -106,4 +112,54 @@ fn the_others_hear_it_and_a_newcomer_and_a_leaver_only_their_part() {
     let mut newcomer = join(address, 7);
     write(&mut other, &frame(SAY, b"d"));
     assert_eq!(read(&mut newcomer, 5), frame(SAY, b"d"));
+}
+
+#[test]
+fn what_is_for_the_others_does_not_come_back_however_long_it_is() {
+    let limits = Limits { frame_bytes_max: 65_535, ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut sender = join(address, 1);
+    let mut other = join(address, 1);
+    let long = frame(SAY_OTHERS, &[7; 40_000]);
+    write(&mut sender, &[long.clone(), frame(SAY, b"b")].concat());
+    assert_eq!(read(&mut sender, 5), frame(SAY, b"b"));
+    assert_eq!(read(&mut other, long.len() + 5), [long, frame(SAY, b"b")].concat());
+}
+
+#[test]
+fn a_peer_that_says_its_end_at_once_still_hears_what_it_broadcast() {
+    let mut port = open_port();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
+    let hub = Arc::new(Hub::new(1, Limits::default()));
+    let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::new(|_: &Arrival| Member::default()));
+    worker.add_listener(listener);
+    hub.begin();
+    // Everything is said before the worker looks for the first time, so its words and its end come together.
+    let mut client = connect(address);
+    let said = [frame(JOIN, &[1]), frame(SAY, b"last words")].concat();
+    write(&mut client, &said);
+    client.shutdown(std::net::Shutdown::Write).expect("a live socket");
+    while hub.stats().disconnected_total == 0 || worker.sessions() > 0 {
+        worker.turn().expect("the port works");
+    }
+    assert_eq!(read_to_end(&mut client), said);
+}
+
+#[test]
+fn a_small_send_queue_loses_nothing_that_is_broadcast() {
+    let limits = Limits {
+        frame_bytes_max: 2048,
+        send_queue_bytes_max: 16 * 1024,
+        send_queue_high_bytes: 4096,
+        send_queue_low_bytes: 1024,
+        ..Limits::default()
+    };
+    let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
+    let mut sender = join(service.addresses()[0], 1);
+    let said: Vec<u8> = (0..30).flat_map(|number| frame(SAY, &[number; 1000])).collect();
+    write(&mut sender, &said);
+    assert_eq!(read(&mut sender, said.len()), said);
+    assert_eq!(service.stats().dropped, 0);
 }

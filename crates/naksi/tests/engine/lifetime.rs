@@ -11,10 +11,7 @@ use naksi::worker::Worker;
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
-use naksi_os::OsPort;
-use naksi_os::port::{
-    FileAccess, Ledger, ListenOptions, Port, PortError, PortOptions, Refusal, Refused, Tide,
-};
+use naksi_os::port::{FileAccess, Ledger, ListenOptions, Port, PortError, Refusal, Refused, Tide};
 
 use super::*;
 
@@ -166,15 +163,6 @@ impl Port for Forgetful {
     }
 }
 
-fn open_port() -> OsPort {
-    let options = PortOptions::default();
-    match backend() {
-        Backend::Auto => OsPort::open(&options),
-        named => OsPort::open_backend(&options, &named.to_string()),
-    }
-    .expect("a port")
-}
-
 #[test]
 fn one_release_is_left_out_and_the_destructor_does_not_run() {
     let counts = Counts::default();
@@ -249,4 +237,100 @@ fn a_panic_ends_one_session_and_nobody_else_s() {
     let stats = service.stop(Duration::from_secs(5));
     assert_eq!(stats.ended.get("handler_panic"), Some(&2));
     assert_eq!((stats.connected_total, stats.disconnected_total, stats.live), (4, 4, 0));
+}
+
+/// Panics in a timer, and counts how often it is called; or panics as it is dropped.
+struct Broken {
+    drops: bool,
+    ticks: Arc<AtomicUsize>,
+}
+
+impl Session for Broken {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.after(Duration::from_millis(1), 1);
+        c.after(Duration::from_millis(1), 2);
+    }
+
+    fn on_timer(&mut self, _: &mut Conn<'_>, _: u32) {
+        self.ticks.fetch_add(1, Ordering::SeqCst);
+        assert!(self.drops, "on purpose, in on_timer");
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        assert!(!self.drops, "on purpose, in drop");
+    }
+}
+
+#[test]
+fn a_session_that_panicked_is_called_no_more_and_one_that_panics_at_its_end_harms_nobody() {
+    for drops in [false, true] {
+        let ticks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&ticks);
+        let service = server()
+            .workers(1)
+            .session(move || Broken { drops, ticks: Arc::clone(&counted) })
+            .start()
+            .expect("a server");
+        for round in 1..=3 {
+            let client = connect(service.addresses()[0]);
+            until("the timers fire", || ticks.load(Ordering::SeqCst) == round * if drops { 2 } else { 1 });
+            drop(client);
+            until("it is gone", || service.stats().live == 0);
+        }
+        let stats = service.stop(Duration::from_secs(5));
+        assert_eq!((stats.connected_total, stats.disconnected_total, stats.handler_panics), (3, 3, 3));
+        assert_eq!(ticks.load(Ordering::SeqCst), if drops { 6 } else { 3 });
+    }
+}
+
+/// What a panic carries, and what panics again as the engine lets go of it: a bug of the engine, in effect.
+struct Splinter;
+
+impl Drop for Splinter {
+    fn drop(&mut self) {
+        panic!("on purpose, in the payload of a panic");
+    }
+}
+
+struct Fatal;
+
+impl Session for Fatal {
+    fn on_recv(&mut self, _: &mut Conn<'_>, _: &[u8]) -> usize {
+        std::panic::panic_any(Splinter)
+    }
+}
+
+#[test]
+fn a_worker_that_dies_ends_the_service_aloud_though_the_others_live() {
+    let service = server().workers(3).session(|| Fatal).start().expect("a server");
+    write(&mut connect(service.addresses()[0]), b"x");
+    let (said, says) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.send(service.serve_until_signal(Duration::ZERO)).ok());
+    match says.recv_timeout(PATIENCE).expect("the service ends") {
+        Err(Error::Worker(_, cause)) => assert!(cause.contains("panicked"), "{cause}"),
+        other => panic!("a worker died and nobody says so: {other:?}"),
+    }
+}
+
+#[test]
+fn a_connection_placed_with_a_worker_that_is_gone_is_closed() {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let hub = Arc::new(Hub::new(2, Limits::default()));
+    let factory = Arc::new(|_: &Arrival| Echo);
+    let mut port = open_port();
+    let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
+    let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
+    worker.add_listener(listener);
+    drop(Worker::new(1, open_port(), Arc::clone(&hub), factory));
+    hub.begin();
+    let (_served, mut lost) = (connect(address), connect(address));
+    // The bell and both connections: the second one is placed with the worker that has none.
+    while hub.stats().completions < 3 {
+        worker.turn().expect("the port works");
+    }
+    hub.drain(Duration::from_secs(5));
+    while worker.turn().expect("the port works") == naksi::worker::Turn::Going {}
+    assert_eq!(read_to_end(&mut lost), b"");
 }

@@ -153,3 +153,43 @@ fn a_service_that_makes_no_sense_says_so() {
         Server::new().backend(backend()).listen("nowhere").session(|| Echo).start().expect_err("refused");
     assert!(error.to_string().contains("nowhere"), "{error}");
 }
+
+/// Takes nothing of what it is shown.
+struct Refuser;
+
+impl Session for Refuser {
+    fn on_recv(&mut self, _: &mut Conn<'_>, _: &[u8]) -> usize {
+        0
+    }
+}
+
+#[test]
+fn what_nobody_takes_is_kept_up_to_its_limit_and_what_nobody_says_up_to_its_time() {
+    let limits = Limits { recv_backlog_bytes_max: 64 * 1024, ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(|| Refuser).start().expect("a server");
+    let mut stream = connect(service.addresses()[0]);
+    // The server resets it in the middle of this.
+    stream.write_all(&vec![7; 4 << 20]).ok();
+    until("it ends", || service.stats().ended.get("recv_backlog_full") == Some(&1));
+    until("what was kept is let go", || service.stats().recv_backlog_bytes == 0);
+
+    let limits = Limits { idle_within: Duration::from_millis(100), ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(|| Echo).start().expect("a server");
+    assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"");
+    until("it is counted", || service.stats().ended.get("idle") == Some(&1));
+}
+
+#[test]
+fn more_than_may_come_in_a_second_are_refused_at_the_door_and_counted() {
+    let limits = Limits { accepts_per_second_max: 1, loopback_exempt: false, ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(|| Echo).start().expect("a server");
+    let address = service.addresses()[0];
+    let mut first = connect(address);
+    // However slow the machine is, two that come at once will be there some time.
+    until("somebody is refused", || {
+        drop((connect(address), connect(address)));
+        service.stats().refused_rate_total > 0
+    });
+    write(&mut first, b"still here");
+    assert_eq!(read(&mut first, 10), b"still here");
+}

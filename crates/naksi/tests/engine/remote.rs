@@ -2,6 +2,8 @@
 
 use std::sync::mpsc;
 
+use naksi::remote::HandOver;
+
 use super::*;
 
 /// Tells its id to the test.
@@ -71,4 +73,39 @@ impl Session for Ticks {
 fn timers_fire_in_order_and_a_cancelled_one_never() {
     let service = server().session(|| Ticks(0)).start().expect("a server");
     assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"1.2.3.");
+}
+
+/// Sets a timer for much later.
+struct Patient;
+
+impl Session for Patient {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.after(Duration::from_secs(3600), 1);
+    }
+}
+
+#[test]
+fn the_timers_of_a_session_end_with_it() {
+    let service = server().workers(1).session(|| Patient).start().expect("a server");
+    let clients: Vec<_> = (0..20).map(|_| connect(service.addresses()[0])).collect();
+    until("everybody is in", || service.stats().live == 20);
+    drop(clients);
+    until("everybody is gone", || service.stats().live == 0);
+    assert_eq!(service.stats().timers, 0);
+}
+
+#[test]
+fn what_no_send_queue_can_hold_is_refused_and_harms_nobody() {
+    let (names, named) = mpsc::channel();
+    let service = server().workers(2).session_with(move |_| Named(names.clone())).start().expect("a server");
+    let mut client = connect(service.addresses()[0]);
+    let id = named.recv_timeout(PATIENCE).expect("the session tells its name");
+    let remote = service.remote();
+    let long = Bytes::from(vec![7; Limits::default().send_queue_bytes_max + 1]);
+    assert_eq!(remote.send(id, long.clone()), Err(HandOver::TooLong));
+    assert_eq!(remote.broadcast(&remote.group(1), long), Err(HandOver::TooLong));
+    remote.send(id, &b"still here"[..]).expect("the mailbox has room");
+    assert_eq!(read(&mut client, 10), b"still here");
+    service.stop(Duration::from_secs(5));
+    assert_eq!(remote.send(id, &b"x"[..]), Err(HandOver::Stopped));
 }

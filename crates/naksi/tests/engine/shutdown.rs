@@ -73,3 +73,57 @@ fn whoever_never_reads_is_cut_when_the_time_is_over() {
     assert_eq!((stats.live, goodbyes.load(Ordering::SeqCst)), (0, 1));
     assert_eq!((stats.handles, stats.in_flight), (0, 0));
 }
+
+#[test]
+fn a_service_that_may_take_for_ever_still_ends_when_everybody_has_gone() {
+    let service = server().workers(2).session(|| Echo).start().expect("a server");
+    drop(connect(service.addresses()[0]));
+    let stats = service.stop(Duration::MAX);
+    assert_eq!((stats.live, stats.handles), (0, 0));
+}
+
+/// Takes its time over its goodbye.
+struct Slow(Arc<AtomicU64>);
+
+impl Session for Slow {
+    fn on_disconnected(&mut self, _: Reason) {
+        std::thread::sleep(Duration::from_millis(25));
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn whoever_does_not_come_home_in_time_is_told_all_the_same() {
+    let goodbyes = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&goodbyes);
+    let options = PortOptions { catch_max: 4, ..Default::default() };
+    let service = server()
+        .workers(1)
+        .port_options(options)
+        .session(move || Slow(Arc::clone(&told)))
+        .start()
+        .expect("a server");
+    let clients: Vec<_> = (0..40).map(|_| connect(service.addresses()[0])).collect();
+    until("everybody is in", || service.stats().live == 40);
+    let stats = service.stop(Duration::ZERO);
+    assert_eq!((stats.connected_total, stats.disconnected_total, stats.live), (40, 40, 0));
+    assert_eq!(goodbyes.load(Ordering::SeqCst), 40);
+    drop(clients);
+}
+
+#[test]
+fn an_attempt_to_connect_does_not_hold_up_the_end() {
+    use naksi_os::port::{ListenOptions, Port};
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let mut deaf = open_port();
+    // Nobody accepts here, so whoever comes after the first few waits for minutes.
+    let (_, address) =
+        deaf.listen(any, &ListenOptions { backlog: 1, ..Default::default() }).expect("a listener");
+    let client =
+        Client::new(address).backend(backend()).connections(20).session(|| Echo).start().expect("a client");
+    until("some are waiting", || client.stats().live > 0 && client.stats().connecting > 0);
+    let (said, says) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.send(client.stop(Duration::from_secs(3600))).ok());
+    let stats = says.recv_timeout(PATIENCE).expect("the client comes home");
+    assert_eq!((stats.live, stats.handles, stats.given_up_total), (0, 0, 0));
+}

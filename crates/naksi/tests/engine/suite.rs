@@ -10,12 +10,24 @@ mod limits;
 mod remote;
 mod shutdown;
 
+use naksi_os::OsPort;
+use naksi_os::port::PortOptions;
+
 use crate::*;
 
 /// The backend under test.
 fn backend() -> Backend {
     let (_, name) = module_path!().rsplit_once("::").expect("a module in a program");
     name.parse().expect("the module is named after a backend")
+}
+
+fn open_port() -> OsPort {
+    let options = PortOptions::default();
+    match backend() {
+        Backend::Auto => OsPort::open(&options),
+        named => OsPort::open_backend(&options, &named.to_string()),
+    }
+    .expect("a port")
 }
 
 fn server() -> Server {

@@ -1,0 +1,242 @@
+//! `naksi attack`: hostile peers against a server on this machine, and what good clients feel of it.
+//!
+//! A crowd of good clients runs in calm weather first, and then again under each attack; the two are
+//! compared. Here are the options and the course of the suite; the attacks and the figures have their files.
+
+mod assault;
+mod attacker;
+mod report;
+mod script;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use naksi::prelude::*;
+
+use crate::client::cannot_connect;
+use crate::config::{Settings, plain};
+use crate::dummy::conductor::{self, Aftermath};
+use crate::dummy::plan::{Pace, Plan};
+use crate::dummy::progress::{Elsewhere, View};
+use crate::dummy::report::Summary;
+use crate::dummy::{Scenario, enough_descriptors};
+use crate::outcome::{Outcome, Problem};
+use crate::serve::resolve;
+use crate::{platform, units};
+use assault::{Assault, Field, Tally};
+use report::{Ceiling, Report, Weather};
+
+/// How long the server may take to answer the first, single connect.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Slow enough for the accept limit of a server that does not exempt loopback.
+const GOOD_CONNECT_RATE: u32 = 500;
+
+/// What the server under attack runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Served {
+    /// Raw bytes back.
+    Echo,
+    /// Frames, and rooms.
+    Relay,
+}
+
+/// Options of `naksi attack`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The server, like 127.0.0.1:7777; it must be on this machine and run the echo or the relay app.
+    #[arg(value_name = "ADDR")]
+    address: String,
+    /// Which attacks: `all`, or names with commas between them.
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    suite: String,
+    /// Good clients that must not notice.
+    #[arg(long, value_name = "N", default_value = "200", value_parser = units::parse_count)]
+    good: u32,
+    /// Messages a second of each good client.
+    #[arg(long, value_name = "HZ", default_value = "10")]
+    rate: f64,
+    /// How long the calm lasts, and each attack that no deadline of the server ends.
+    #[arg(long, value_name = "S", default_value = "5")]
+    secs: f64,
+    /// So many times the usual number of attackers: 0.1 is a tenth.
+    #[arg(long, value_name = "FACTOR", default_value = "1")]
+    scale: f64,
+    /// The server's settings file: its deadlines are what attackers are held to. The defaults otherwise.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How much later than its deadline an attacker may end: the machine is busy with the attack itself.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_duration)]
+    grace: Duration,
+    /// Writes the report as JSON; `-` is standard output, instead of the text.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Exits with 99 if this comes true: `ratio>2` (p99 under attack to calm) or `rss>512MiB` (the server's).
+    #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
+    fail_if: Vec<Ceiling>,
+}
+
+/// Runs the suite and says what the good ones felt.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let target = resolve(&options.address)?;
+    let suite = check(&options, target)?;
+    let limits = Settings::load(options.config.as_deref())?.limits;
+    let served = ask(target)?;
+    let field = Field {
+        target,
+        served,
+        limits: &limits,
+        scale: options.scale,
+        span: Duration::from_secs_f64(options.secs),
+        grace: options.grace,
+    };
+    let suite: Vec<Assault> = suite.into_iter().filter(|assault| assault.applies_to(served)).collect();
+    let most = suite.iter().map(|assault| assault.descriptors(options.scale)).max().unwrap_or(0);
+    enough_descriptors(options.good + most)?;
+    let mut view = View::new(Elsewhere::Nothing);
+    let calm = weather("calm", &options, &field, None, &mut view)?;
+    let mut storms = Vec::new();
+    for assault in suite {
+        storms.push(weather(&assault.name(), &options, &field, Some(assault), &mut view)?);
+    }
+    view.done();
+    let report = Report::new(&field, options.good, calm, storms, &options.fail_if);
+    publish(&report, &options)?;
+    Ok(report.outcome())
+}
+
+fn check(options: &Options, target: SocketAddr) -> Result<Vec<Assault>, Problem> {
+    if !target.ip().to_canonical().is_loopback() {
+        return Err(Problem::usage(format!(
+            "{target} is not a loopback address: attacks stay on this machine, at 127.0.0.1 or [::1]"
+        )));
+    }
+    if options.good == 0
+        || !(0.1..=3_600.0).contains(&options.secs)
+        || !(0.001..=100.0).contains(&options.scale)
+        || !(0.001..=10_000.0).contains(&options.rate)
+    {
+        return Err(Problem::usage(
+            "--good must be at least 1, --secs 0.1 to 3,600, --scale 0.001 to 100, --rate 0.001 to 10,000",
+        ));
+    }
+    let all = <Assault as clap::ValueEnum>::value_variants();
+    if options.suite == "all" {
+        return Ok(all.to_vec());
+    }
+    let named = |name: &str| {
+        all.iter().copied().find(|assault| assault.name() == name.trim()).ok_or_else(|| {
+            let names: Vec<String> = all.iter().map(|assault| assault.name()).collect();
+            Problem::usage(format!("`{name}` is no attack: use all, or some of {}", names.join(", ")))
+        })
+    };
+    options.suite.split(',').map(named).collect()
+}
+
+/// Asks the server what it is: a relay answers JOIN with JOINED, an echo with JOIN.
+fn ask(target: SocketAddr) -> Result<Served, Problem> {
+    let mut stream =
+        TcpStream::connect_timeout(&target, ANSWER_WITHIN).map_err(|error| cannot_connect(target, &error))?;
+    let question = script::join(u32::MAX);
+    let mut answer = [0; 8];
+    stream
+        .set_read_timeout(Some(ANSWER_WITHIN))
+        .and_then(|()| stream.write_all(&question))
+        .and_then(|()| stream.read_exact(&mut answer))
+        .map_err(|error| Problem::failed(format!("{target} does not answer: {}", plain(&error))))?;
+    match answer[2] {
+        _ if answer[..] == question[..] => Ok(Served::Echo),
+        2 => Ok(Served::Relay),
+        _ => Err(Problem::failed(format!("{target} is neither the echo app nor the relay app"))),
+    }
+}
+
+/// One run of the good crowd, in calm weather or under an attack.
+fn weather(
+    name: &str,
+    options: &Options,
+    field: &Field<'_>,
+    assault: Option<Assault>,
+    view: &mut View,
+) -> Result<Weather, Problem> {
+    let span = assault.map_or(field.span, |assault| assault.lasts(field));
+    let rooms = options.good.div_ceil(10);
+    let (scenario, rooms) = match field.served {
+        Served::Echo => (Scenario::Echo, options.good),
+        Served::Relay => (Scenario::Relay, rooms),
+    };
+    let mut plan = Plan::new(field.target, options.good, rooms, Pace::every(options.rate), span);
+    plan.connect_rate = GOOD_CONNECT_RATE;
+    let plan = Arc::new(plan);
+    let server = platform::listening_process(field.target);
+    let (aftermath, tally, server_rss) = beside(&plan, scenario, field, assault, server, view)?;
+    let deadline = assault.and_then(|assault| assault.deadline(field));
+    let summary = Summary::new(&plan, scenario, aftermath, &[]);
+    Ok(Weather::new(name, &summary, tally, deadline, server_rss))
+}
+
+/// The crowd on this thread, the attack on another, and a look at the server's memory on a third.
+fn beside(
+    plan: &Arc<Plan>,
+    scenario: Scenario,
+    field: &Field<'_>,
+    assault: Option<Assault>,
+    server: Option<u32>,
+    view: &mut View,
+) -> Result<(Aftermath, Option<Tally>, u64), Problem> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let attack = scope.spawn(|| {
+            let assault = assault?;
+            // The good ones are in first: who may come in under a storm is the door's business, not theirs.
+            while plan.signals.started().is_none() {
+                if over.load(Ordering::Relaxed) {
+                    return None;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            Some(assault.run(field))
+        });
+        let memory = scope.spawn(|| {
+            let mut highest = 0;
+            while !over.load(Ordering::Relaxed) {
+                let sample = server.and_then(platform::sample);
+                highest = highest.max(sample.map_or(0, |sample| sample.resident));
+                thread::sleep(Duration::from_millis(100));
+            }
+            highest
+        });
+        let aftermath = conductor::conduct(plan, scenario, Backend::Auto, view);
+        over.store(true, Ordering::Relaxed);
+        let failed = |_| Problem::failed("an attack died of a bug of its own");
+        let tally = attack.join().map_err(failed)?;
+        let highest = memory.join().map_err(failed)?;
+        Ok((aftermath?, tally, highest))
+    })
+}
+
+fn publish(report: &Report, options: &Options) -> Result<(), Problem> {
+    let as_json = || {
+        let text =
+            serde_json::to_string_pretty(report).map_err(|error| Problem::failed(error.to_string()))?;
+        Ok(text + "\n")
+    };
+    let text = match options.json.as_deref() {
+        Some(path) if path.as_os_str() == "-" => as_json()?,
+        Some(path) => {
+            fs::write(path, as_json()?).map_err(|error| {
+                Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error)))
+            })?;
+            report.text()
+        }
+        None => report.text(),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
+}

@@ -1,0 +1,227 @@
+//! What the good ones felt, attack by attack, beside what the attackers got.
+//!
+//! It judges: whether somebody good lost something, and whether somebody hostile outlived its deadline.
+//! Times are judged only if the user asks for it. Nothing here attacks or measures.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Served;
+use super::assault::{Field, Tally};
+use crate::dummy::report::Summary;
+use crate::outcome::Outcome;
+use crate::units::{self, bytes, grouped, millis};
+
+/// One run of the good crowd.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Weather {
+    name: String,
+    #[serde(rename = "p50_ns")]
+    p50: u64,
+    #[serde(rename = "p99_ns")]
+    p99: u64,
+    /// 99th percentile to the calm one's.
+    ratio: f64,
+    sent: u64,
+    received: u64,
+    lost: u64,
+    /// Everything that went wrong for the good ones, by name.
+    errors: BTreeMap<String, u64>,
+    /// How long after its clock began an attacker may live, in milliseconds.
+    deadline_ms: Option<u64>,
+    attack: Option<Tally>,
+    /// The most memory that the server had, in bytes; 0 if nobody could see.
+    server_rss_bytes: u64,
+}
+
+impl Weather {
+    pub(super) fn new(
+        name: &str,
+        summary: &Summary,
+        attack: Option<Tally>,
+        deadline: Option<Duration>,
+        server_rss_bytes: u64,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            p50: summary.latency.p50,
+            p99: summary.latency.p99,
+            ratio: 1.0,
+            sent: summary.sent,
+            received: summary.received,
+            lost: summary.lost,
+            errors: summary.errors.clone(),
+            deadline_ms: deadline.map(|within| within.as_millis() as u64),
+            attack,
+            server_rss_bytes,
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        let silent = self.received == 0;
+        self.errors.is_empty() && !silent && self.attack.as_ref().is_none_or(|tally| tally.outlived == 0)
+    }
+}
+
+/// The whole suite.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    target: String,
+    served: Served,
+    good: u32,
+    calm: Weather,
+    attacks: Vec<Weather>,
+    ceilings: Vec<Verdict>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Verdict {
+    ceiling: String,
+    value: f64,
+    crossed: bool,
+}
+
+impl Report {
+    pub(super) fn new(
+        field: &Field<'_>,
+        good: u32,
+        calm: Weather,
+        mut attacks: Vec<Weather>,
+        ceilings: &[Ceiling],
+    ) -> Self {
+        for weather in &mut attacks {
+            weather.ratio = weather.p99 as f64 / calm.p99.max(1) as f64;
+        }
+        let highest = |figure: fn(&Weather) -> f64| attacks.iter().map(figure).fold(0.0, f64::max);
+        let judge = |ceiling: &Ceiling| {
+            let value = match ceiling.figure {
+                Figure::Ratio => highest(|weather| weather.ratio),
+                Figure::Rss => highest(|weather| weather.server_rss_bytes as f64),
+            };
+            Verdict { ceiling: ceiling.text.clone(), value, crossed: value > ceiling.bound }
+        };
+        let ceilings = ceilings.iter().map(judge).collect();
+        Self { target: field.target.to_string(), served: field.served, good, calm, attacks, ceilings }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        let sound = self.calm.is_sound() && self.attacks.iter().all(Weather::is_sound);
+        match () {
+            () if !sound => Outcome::Errors,
+            () if self.ceilings.iter().any(|verdict| verdict.crossed) => Outcome::Threshold,
+            () => Outcome::Fine,
+        }
+    }
+
+    /// The report as a person reads it.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out).expect("a string takes everything");
+        out
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let served = format!("{:?}", self.served).to_lowercase();
+        writeln!(out, "Attack    {served} at {}, {} good clients", self.target, grouped(self.good.into()))?;
+        writeln!(
+            out,
+            "{:<10}{:>9}{:>9}{:>7}{:>6}{:>11}{:>8}{:>8}{:>8}{:>9}{:>17}{:>11}",
+            "",
+            "p50 ms",
+            "p99 ms",
+            "ratio",
+            "lost",
+            "attackers",
+            "kept out",
+            "ended",
+            "left",
+            "outlived",
+            "ended/deadline s",
+            "server"
+        )?;
+        for weather in [&self.calm].into_iter().chain(&self.attacks) {
+            write_line(out, weather)?;
+        }
+        for weather in [&self.calm].into_iter().chain(&self.attacks) {
+            for (error, count) in &weather.errors {
+                writeln!(out, "Error     {}: {error}: {}", weather.name, grouped(*count))?;
+            }
+        }
+        for Verdict { ceiling, value, crossed } in &self.ceilings {
+            let said = if *crossed { "crossed" } else { "kept" };
+            writeln!(out, "Ceiling   {ceiling}: {said} ({value:.2})")?;
+        }
+        let verdict = match self.outcome() {
+            Outcome::Errors => "the good ones lost something, or attackers outlived their deadline",
+            Outcome::Fine | Outcome::Threshold => {
+                "the good ones lost nothing, and every attacker ended within its deadline"
+            }
+        };
+        writeln!(out, "Verdict   {verdict}")
+    }
+}
+
+fn write_line(out: &mut String, weather: &Weather) -> fmt::Result {
+    let Weather { name, p50, p99, ratio, lost, attack, deadline_ms, server_rss_bytes, .. } = weather;
+    let (p50, p99) = (millis(*p50), millis(*p99));
+    write!(out, "{name:<10}{p50:>9}{p99:>9}{ratio:>6.1}x{:>6}", grouped(*lost))?;
+    let memory = if *server_rss_bytes > 0 { bytes(*server_rss_bytes) } else { "?".to_owned() };
+    let Some(tally) = attack else {
+        return writeln!(out, "{memory:>72}");
+    };
+    let Tally { attackers, kept_out, ended, left, outlived, ended_after_ms, .. } = tally;
+    let seconds = |ms: u64| ms as f64 / 1e3;
+    let ends = match deadline_ms {
+        Some(deadline) => format!("{:.1}/{:.1}", seconds(*ended_after_ms), seconds(*deadline)),
+        None => "-".to_owned(),
+    };
+    write!(out, "{:>11}{:>8}", grouped(*attackers), grouped(*kept_out))?;
+    write!(out, "{:>8}{:>8}{:>9}", grouped(*ended), grouped(*left), grouped(*outlived))?;
+    writeln!(out, "{ends:>17}{memory:>11}")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Figure {
+    Ratio,
+    Rss,
+}
+
+/// A bound on a figure that depends on the machine: judged only if somebody asks.
+#[derive(Clone, Debug)]
+pub(super) struct Ceiling {
+    text: String,
+    figure: Figure,
+    bound: f64,
+}
+
+impl FromStr for Ceiling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = || format!("`{text}` is not a ceiling: write `ratio>2` or `rss>512MiB`");
+        let (name, bound) = text.split_once('>').ok_or_else(shape)?;
+        let (figure, bound) = match name.trim() {
+            "ratio" => (Figure::Ratio, bound.trim().parse().map_err(|_| shape())?),
+            "rss" => (Figure::Rss, units::parse_bytes(bound)? as f64),
+            _ => return Err(shape()),
+        };
+        Ok(Self { text: text.to_owned(), figure, bound })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ceilings_are_read_and_nonsense_is_named() {
+        let read = |text: &str| text.parse::<Ceiling>().map(|read| (read.figure, read.bound));
+        assert_eq!(read("ratio>2"), Ok((Figure::Ratio, 2.0)));
+        assert_eq!(read("rss > 1MiB"), Ok((Figure::Rss, 1_048_576.0)));
+        assert!(read("ratio<2").is_err() && read("p99>1").is_err() && read("ratio>fast").is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! `naksi ladder`: the six models of the lectures under the same load, as one table and one picture.
+//!
+//! Each server runs in a process of its own, so that its descriptors and its processor time are its own. The
+//! crowd is the same for all, one connection count after the other. How a model works is not known here.
+
+mod html;
+mod lab;
+mod report;
+mod stage;
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use naksi_models::load::Crowd;
+use naksi_models::{MODELS, Model};
+
+use crate::config::plain;
+use crate::outcome::{Outcome, Problem};
+use crate::platform;
+use crate::units::{parse_count, parse_duration};
+use report::{Measured, Report};
+use stage::Stage;
+
+/// How long a load runs before it is measured: caches warm, every connection served once.
+const WARM_UP_MAX: Duration = Duration::from_millis(500);
+/// Connects that may be ahead of the server's accepts: fewer than any listener's queue holds.
+const CONNECTS_AHEAD_MAX: u64 = 64;
+/// A server that stops accepting for so long has met something.
+const ACCEPT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Options of `naksi ladder`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The models to climb, from the bottom; all of them if none is named.
+    #[arg(long = "model", value_name = "NAME", value_delimiter = ',', value_parser = parse_model)]
+    models: Vec<&'static Model>,
+    /// How many clients are connected at once.
+    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_count,
+        default_value = "1,64,200,1000")]
+    connections: Vec<u32>,
+    /// How long each load is measured, like 3 or 3s.
+    #[arg(long = "secs", value_name = "SPAN", value_parser = parse_seconds, default_value = "3")]
+    span: Duration,
+    /// Workers of the completion port; as many as there are processors if not given.
+    #[arg(long, value_name = "COUNT")]
+    workers: Option<usize>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the picture to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Play a lab of the lectures instead, with its two clients.
+    #[arg(long, value_enum, value_name = "NUMBER")]
+    lab: Option<lab::Lab>,
+    /// Be the server of one model, for a measuring process.
+    #[arg(long, hide = true, value_name = "NAME", value_parser = parse_model)]
+    serve: Option<&'static Model>,
+}
+
+fn parse_model(name: &str) -> Result<&'static Model, String> {
+    naksi_models::model(name).ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        format!("there is no model `{name}`: the ladder has {}", names.join(", "))
+    })
+}
+
+/// A span in seconds, with or without a unit.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds < 3600.0 => Ok(Duration::from_secs_f64(seconds)),
+        Ok(_) => Err("between 0 and 3600 seconds".to_owned()),
+        Err(_) => parse_duration(text),
+    }
+}
+
+/// Climbs the ladder.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    platform::raise_descriptor_limit();
+    if let Some(model) = options.serve {
+        return stage::serve(model, options.workers);
+    }
+    if let Some(lab) = options.lab {
+        return lab::play(lab);
+    }
+    let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
+    let mut report = Report::new(options.span, platform::kernel());
+    report.print_head()?;
+    for model in models {
+        for connections in &options.connections {
+            progress(format_args!("{} × {connections}", model.name));
+            let row = measure(model, u64::from(*connections), options.span, options.workers)?;
+            progress(format_args!(""));
+            report.add(row)?;
+        }
+    }
+    report.print_foot()?;
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report).expect("plain figures can be written");
+        write(path, text + "\n")?;
+    }
+    if let Some(path) = &options.html {
+        write(path, html::page(&report))?;
+    }
+    Ok(if report.is_clean() { Outcome::Fine } else { Outcome::Errors })
+}
+
+/// One model under one load.
+fn measure(
+    model: &'static Model,
+    connections: u64,
+    span: Duration,
+    workers: Option<usize>,
+) -> Result<Measured, Problem> {
+    let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
+    let mut stage = Stage::open(model, workers)?;
+    let mut crowd = Crowd::open().map_err(failed)?;
+    let refused = gather(&mut crowd, &mut stage, connections)?;
+    let mut ignored = 0;
+    crowd.run(span.min(WARM_UP_MAX), |_| ignored += 1).map_err(failed)?;
+    let mut latencies = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are sane");
+    let before = stage.sample()?;
+    let started = Instant::now();
+    crowd.run(span, |latency| latencies.saturating_record(latency.as_nanos() as u64)).map_err(failed)?;
+    let elapsed = started.elapsed();
+    let after = stage.sample()?;
+    let measured = Measured::new(model, connections, (&before, &after), &latencies, elapsed);
+    Ok(measured.with_crowd(crowd.clients(), crowd.wrong(), refused))
+}
+
+/// Connects the crowd, never far ahead of the server. Says how many connects the system refused.
+fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64) -> Result<u64, Problem> {
+    let mut refused = 0;
+    for number in 1..=connections {
+        if crowd.connect(stage.address()).is_err() {
+            refused += 1;
+        }
+        if number % CONNECTS_AHEAD_MAX == 0 || number == connections {
+            let started = Instant::now();
+            while stage.sample()?.accepted + refused < number && started.elapsed() < ACCEPT_PATIENCE {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+    Ok(refused)
+}
+
+fn write(path: &PathBuf, text: String) -> Result<(), Problem> {
+    fs::write(path, text)
+        .map_err(|error| Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error))))
+}
+
+/// A line that is written over; only for a person who looks.
+fn progress(text: std::fmt::Arguments<'_>) {
+    if io::stderr().is_terminal() {
+        eprint!("\r\x1b[2K{text}");
+    }
+}

@@ -1,0 +1,154 @@
+//! `naksi sim`: the engine on simulated kernels full of faults, until enough sessions have lived.
+//!
+//! A world that breaks a law is named by its seed, shrunk, and written to `seeds/`, from where the tests
+//! play it first. Nothing here knows what a law is.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use naksi_trial::sim::Dialect;
+use naksi_trial::sim::outcome::Outcome as Sum;
+use naksi_trial::sim::run::run_followed;
+use naksi_trial::sim::setting::Setting;
+use naksi_trial::sim::sweep::{Failure, Order, attempt, shrink, sweep};
+
+use crate::outcome::{Outcome, Problem};
+use crate::units::grouped;
+
+/// Options of `naksi sim`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The first seed; every world has one, and the same seed gives the same world.
+    #[arg(long, value_name = "S", default_value = "0", value_parser = parse_seed)]
+    seed: u64,
+    /// Run worlds until this many sessions have lived; without it and with --seed, one world.
+    #[arg(long, value_name = "N")]
+    sessions: Option<u64>,
+    /// Only this kernel's manners: uring or iocp; both in turn by default.
+    #[arg(long, value_name = "D", value_parser = parse_dialect)]
+    dialect: Option<Dialect>,
+    /// Print every event, fault and completion of the first world.
+    #[arg(long)]
+    trace: bool,
+    /// Play one written setting, as saved in seeds/.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sessions", "seed"])]
+    replay: Option<PathBuf>,
+    /// Threads; as many as there are processors by default.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Where failing worlds are written.
+    #[arg(long, value_name = "DIR", default_value = "seeds")]
+    seeds: PathBuf,
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "a seed is a number, or 0x and hexadecimal digits".to_owned())
+}
+
+fn parse_dialect(text: &str) -> Result<Dialect, String> {
+    Dialect::ALL.into_iter().find(|one| one.name() == text).ok_or_else(|| "uring or iocp".to_owned())
+}
+
+/// Runs what was asked for.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let dialect = options.dialect.unwrap_or(Dialect::ALL[(options.seed % 2) as usize]);
+    let one = match &options.replay {
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .map_err(|error| Problem::usage(format!("cannot read {}: {error}", path.display())))?;
+            Some(Setting::parse(&text).map_err(Problem::usage)?)
+        }
+        None => options.sessions.is_none().then(|| Setting::random(options.seed, dialect)),
+    };
+    if options.trace {
+        trace(&one.unwrap_or_else(|| Setting::random(options.seed, dialect)));
+        return Ok(Outcome::Fine);
+    }
+    let begun = Instant::now();
+    let result = match one {
+        Some(setting) => attempt(&setting).map_err(|text| Box::new(Failure { setting, text })),
+        None => {
+            let processors = thread::available_parallelism().map_or(1, usize::from);
+            play(&Order {
+                seed: options.seed,
+                sessions: options.sessions.unwrap_or_default(),
+                dialect: options.dialect,
+                threads: options.threads.unwrap_or(processors),
+            })
+        }
+    };
+    match result {
+        Ok(sum) => report(&sum, begun.elapsed().as_secs_f64()).map(|()| Outcome::Fine),
+        Err(failure) => {
+            tell(&failure, &options.seeds)?;
+            Ok(Outcome::Errors)
+        }
+    }
+}
+
+fn play(order: &Order) -> Result<Sum, Box<Failure>> {
+    let terminal = io::stderr().is_terminal();
+    let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(order.sessions), target);
+    let style = ProgressStyle::with_template(
+        "  simulating [{bar:20}] {human_pos}/{human_len} sessions, {per_sec}, {eta} left",
+    );
+    bar.set_style(style.expect("a sound template").progress_chars("##-"));
+    let result = sweep(order, |sum| bar.set_position(sum.sessions.min(order.sessions)));
+    bar.finish_and_clear();
+    result
+}
+
+/// Prints one world, event by event. A law that it breaks ends the program where it breaks.
+fn trace(setting: &Setting) {
+    let tracer = |now, what: std::fmt::Arguments<'_>| println!("{now:?} {what}");
+    run_followed(setting, Some(Box::new(tracer)));
+}
+
+fn report(sum: &Sum, seconds: f64) -> Result<(), Problem> {
+    let rate = |count: u64| grouped((count as f64 / seconds.max(1e-9)) as u64);
+    let mut out = io::stdout().lock();
+    let mut print = || {
+        writeln!(
+            out,
+            "{} sessions in {} worlds, {seconds:.1} s: 0 breaks",
+            grouped(sum.sessions),
+            grouped(sum.worlds)
+        )?;
+        writeln!(out, "{} sessions/s, {} completions/s", rate(sum.sessions), rate(sum.completions))?;
+        writeln!(out, "{} completions, {} faults", grouped(sum.completions), grouped(sum.fired_total()))?;
+        writeln!(out, "\nfaults by kind")?;
+        for (kind, count) in &sum.fired {
+            writeln!(out, "  {:<22}{:>16}", format!("{kind:?}"), grouped(*count))?;
+        }
+        writeln!(out, "\nrows of the fault table\n{}", sum.table())?;
+        writeln!(out, "sessions by reason")?;
+        sum.reasons
+            .iter()
+            .try_for_each(|(reason, count)| writeln!(out, "  {reason:<22}{:>16}", grouped(*count)))
+    };
+    print().map_err(Problem::output)
+}
+
+/// Says what broke and how to see it again, and writes the smallest world that breaks.
+fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
+    let (seed, dialect) = (failure.setting.seed, failure.setting.dialect.name());
+    eprintln!("{}\n\nseed {seed} ({dialect}) broke a law. Again:", failure.text);
+    eprintln!("  naksi sim --seed {seed} --dialect {dialect}\n\nshrinking…");
+    let small = shrink(failure);
+    let path = seeds.join(format!("{dialect}-{seed}.txt"));
+    let text = format!("# {}\n{}", small.text.replace('\n', " "), small.setting);
+    fs::create_dir_all(seeds)
+        .and_then(|()| fs::write(&path, text))
+        .map_err(|error| Problem::failed(format!("cannot write {}: {error}", path.display())))?;
+    eprintln!("  naksi sim --replay {}\n  naksi sim --replay {} --trace", path.display(), path.display());
+    Ok(())
+}

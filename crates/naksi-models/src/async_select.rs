@@ -1,0 +1,74 @@
+//! The WSAAsyncSelect model: what happens to sockets arrives as messages in one thread's queue.
+//!
+//! The loop is the message loop of every window, and a server's sockets stand in line with everything else that
+//! a window is told. One message tells of one change of one socket, once.
+//!
+//! 1. Open the queue of this thread (a message-only window on Windows).
+//! 2. Register the listener.
+//! 3. Take the next message, and wait for it.
+//! 4. FD_ACCEPT: accept, and register the new socket.
+//! 5. FD_READ, FD_WRITE, FD_CLOSE: receive and send; the call itself asks for the next message.
+//! 6. Again from 3.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use naksi_os::connection::Connection;
+use naksi_os::message::MessageQueue;
+use naksi_os::network_events::NetworkEvents;
+
+use crate::reactor::{self, Next};
+use crate::site::{Guest, Site};
+
+/// The listener's name in its messages.
+const LISTENER: usize = 0;
+
+/// Serves until the site is stopped.
+///
+/// # Errors
+/// The queue fails, or the listener is of no use any more.
+pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
+    let _clock = site.tally.clock();
+    let mut members: HashMap<usize, Connection<Guest>> = HashMap::new();
+    let mut last = LISTENER;
+
+    // 1. and 2. From now on the listener's news come to this thread, and to no other.
+    //= lecture 001: WSAAsyncSelect 모델 = 소켓 이벤트를 윈도우 메세지 형태로 처리
+    let mut queue = MessageQueue::open(&site.tally)?;
+    queue.async_select(&listener, LISTENER, NetworkEvents::LISTENER)?;
+
+    while !site.is_stopping() {
+        // 3. One message, one turn of the loop, whatever else may be waiting.
+        let message = queue.take()?;
+
+        // 4. New clients.
+        if message.events.accept {
+            while let Some(connection) = site.accept(&listener)? {
+                last += 1;
+                match queue.async_select(connection.socket(), last, NetworkEvents::CONNECTION) {
+                    Ok(()) => drop(members.insert(last, connection)),
+                    Err(_) => site.turn_away(connection),
+                }
+            }
+            continue;
+        }
+
+        // 5. A message may be older than the socket's end, and then finds nobody.
+        let Some(connection) = members.get_mut(&message.token) else { continue };
+        // Who waits for room to send is not received from: the message about that has not come yet.
+        let waits_for_room =
+            !connection.unsent().is_empty() && !message.events.write && !message.events.close;
+        if waits_for_room {
+            continue;
+        }
+        if reactor::ready(connection, message.events.close, site) == Next::Gone {
+            queue.cancel(connection.socket());
+            members.remove(&message.token);
+        }
+        // 6. And again.
+    }
+    queue.cancel(&listener);
+    Ok(())
+}

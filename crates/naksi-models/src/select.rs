@@ -1,0 +1,81 @@
+//! The select model: ask about all sockets, every time anew, and then look at each of them.
+//!
+//! One thread, one loop. It runs on every system, and it pays for all sockets whenever one of them is ready. Who
+//! finds no place in the set is turned away.
+//!
+//! 1. Write the sets: the listener and every connection.
+//! 2. Call `select`, which waits and leaves only the ready ones in the sets.
+//! 3. The listener is in the set: accept.
+//! 4. Look at each connection: who is in a set is received from and sent to.
+//! 5. Again from 1.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use naksi_os::connection::Connection;
+use naksi_os::select::{SOCKETS_MAX, SocketSet, select};
+
+use crate::reactor::{self, Next};
+use crate::site::{Guest, Site};
+
+struct Member {
+    connection: Connection<Guest>,
+    next: Next,
+}
+
+/// Serves until the site is stopped.
+///
+/// # Errors
+/// `select` fails, or the listener is of no use any more.
+pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
+    let _clock = site.tally.clock();
+    listener.set_nonblocking(true)?;
+    let mut members: Vec<Member> = Vec::new();
+    while !site.is_stopping() {
+        // 1. The sets are written anew: the last call has left only the ready ones in them.
+        //= lecture 001: Select 모델의 단점, 매번 등록 비용
+        let (mut read, mut write) = (SocketSet::default(), SocketSet::default());
+        read.insert(&listener).map_err(io::Error::other)?;
+        for member in &members {
+            let set = if member.next == Next::Writable { &mut write } else { &mut read };
+            set.insert(member.connection.socket()).map_err(io::Error::other)?;
+        }
+
+        // 2. Wait. From here on the sets are the answer.
+        select(&mut read, &mut write, None, &site.tally)?;
+
+        // 3. New clients, as far as there are places.
+        //= lecture 001: fd_set 의 최대 갯수 64개 제한
+        if read.contains(&listener) {
+            while let Some(connection) = site.accept(&listener)? {
+                if site.is_stopping() {
+                    break;
+                }
+                let place = read.has_place(connection.socket()) && members.len() + 1 < SOCKETS_MAX;
+                if place && connection.socket().set_nonblocking(true).is_ok() {
+                    members.push(Member { connection, next: Next::Readable });
+                } else {
+                    site.turn_away(connection);
+                }
+            }
+        }
+
+        // 4. Nobody says which sockets are ready: every one of them is looked at.
+        let mut place = 0;
+        while place < members.len() {
+            let member = &mut members[place];
+            let socket = member.connection.socket();
+            if read.contains(socket) || write.contains(socket) {
+                member.next = reactor::ready(&mut member.connection, false, site);
+            }
+            if member.next == Next::Gone {
+                drop(members.swap_remove(place));
+            } else {
+                place += 1;
+            }
+        }
+        // 5. And again, from the registration on.
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! One contract for six models: whatever the model, a client sees the same server.
+//!
+//! Names are like `select::reset`. Nothing here measures a time: waits only have an end, so that a server that
+//! never answers is a red test and not a hanging one.
+
+mod server;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use naksi_models::{Ceiling, Model, Site};
+use server::{PATIENCE, Server, client, exchange, pattern};
+use socket2::SockRef;
+
+macro_rules! contract {
+    ($($model:ident),*) => {$(
+        mod $model {
+            fn model() -> &'static naksi_models::Model {
+                naksi_models::model(stringify!($model)).expect("the model exists")
+            }
+            contract!(@ split_writes, many_frames_in_one_read, half_close, reset, sixty_fifth_socket,
+                slow_reader, thousand_connects);
+        }
+    )*};
+    (@ $($case:ident),*) => {$(
+        #[test]
+        fn $case() {
+            super::$case(model());
+        }
+    )*};
+}
+
+contract!(select, async_select, event_select, overlapped_event, overlapped_routine, completion_port);
+
+/// A message cut at every byte comes back whole, and so does every byte sent alone.
+fn split_writes(model: &'static Model) {
+    let server = Server::start(model, Site::default());
+    let mut client = client(server.address);
+    let message = pattern(48, 1);
+    for cut in 0..=message.len() {
+        let (head, tail) = message.split_at(cut);
+        client.write_all(head).expect("the head is sent");
+        client.write_all(tail).expect("the tail is sent");
+        let mut back = vec![0; message.len()];
+        client.read_exact(&mut back).expect("the echo arrives");
+        assert_eq!(back, message, "cut at {cut}");
+    }
+    for byte in &message {
+        exchange(&mut client, &[*byte]);
+    }
+}
+
+/// Many frames that lie in the socket together come back in order, whatever the size of the server's buffer.
+fn many_frames_in_one_read(model: &'static Model) {
+    let server = Server::start(model, Site::default());
+    let mut client = client(server.address);
+    for bytes in [4095, 4096, 4097, 8192, 60_000] {
+        exchange(&mut client, &pattern(bytes, bytes));
+    }
+}
+
+/// A client that ends its direction still gets everything it is owed, and then the end.
+fn half_close(model: &'static Model) {
+    let server = Server::start(model, Site::default());
+    for bytes in [0, 1, 4096, 20_000] {
+        let mut client = client(server.address);
+        let message = pattern(bytes, 7);
+        client.write_all(&message).expect("the message is sent");
+        client.shutdown(Shutdown::Write).expect("our direction ends");
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).expect("the server ends its direction too");
+        assert_eq!(back, message);
+    }
+    wait("sessions", 0, || server.site.sessions());
+}
+
+/// A client that resets its connection is gone, and nobody else notices.
+fn reset(model: &'static Model) {
+    let server = Server::start(model, Site::default());
+    let mut other = client(server.address);
+    exchange(&mut other, b"before");
+    for bytes in [0, 1, 5000] {
+        let mut client = client(server.address);
+        exchange(&mut client, b"hello");
+        client.write_all(&pattern(bytes, 3)).expect("it is sent");
+        // A close with a linger of zero is a reset, whatever is still on the way.
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("the option is there");
+        drop(client);
+        exchange(&mut other, b"meanwhile");
+    }
+    wait("sessions", 1, || server.site.sessions());
+    exchange(&mut other, b"after");
+}
+
+/// Sixty-five clients at once: all are served, or the model turns away whom it has no place for, and says so.
+fn sixty_fifth_socket(model: &'static Model) {
+    let server = Server::start(model, Site::default());
+    let mut clients: Vec<TcpStream> = (0..65).map(|_| client(server.address)).collect();
+    wait("accepted", 65, || server.site.accepted());
+    // The listener takes a place in a set as well.
+    let places = match model.ceiling {
+        Ceiling::Sockets(sockets_max) => (sockets_max - 1).min(65),
+        _ => 65,
+    };
+    for round in 0..3 {
+        for (number, client) in clients[..places].iter_mut().enumerate() {
+            exchange(client, &pattern(100, number + round));
+        }
+    }
+    for client in &mut clients[places..] {
+        let ended = client.read(&mut [0; 16]);
+        assert!(matches!(ended, Ok(0) | Err(_)), "who was turned away hears the end, not silence: {ended:?}");
+    }
+    assert_eq!(server.site.turned_away(), 65 - places as u64);
+    drop(clients);
+    wait("sessions", 0, || server.site.sessions());
+}
+
+/// A client that sends and does not read holds up nobody but itself, and loses nothing.
+fn slow_reader(model: &'static Model) {
+    const BYTES: usize = 12 << 20;
+    let server = Server::start(model, Site::default());
+    let mut slow = client(server.address);
+    let mut quick = client(server.address);
+    let mut writer = slow.try_clone().expect("a second handle");
+    let sending =
+        thread::spawn(move || writer.write_all(&pattern(BYTES, 5)).expect("all is taken in the end"));
+    for number in 0..200 {
+        exchange(&mut quick, &pattern(500, number));
+    }
+    let mut back = vec![0; BYTES];
+    slow.read_exact(&mut back).expect("everything comes back");
+    assert!(back == pattern(BYTES, 5), "in order");
+    sending.join().expect("the writer ends");
+    exchange(&mut quick, b"still here");
+}
+
+/// A thousand clients come and go, fifty at a time.
+fn thousand_connects(model: &'static Model) {
+    let server = Server::start(model, Site::default());
+    for batch in 0..20 {
+        let mut clients: Vec<TcpStream> = (0..50).map(|_| client(server.address)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            exchange(client, &pattern(64, batch + number));
+        }
+    }
+    assert_eq!((server.site.accepted(), server.site.turned_away()), (1000, 0));
+    wait("sessions", 0, || server.site.sessions());
+}
+
+fn wait(what: &str, wanted: u64, value: impl Fn() -> u64) {
+    let started = Instant::now();
+    while value() != wanted {
+        assert!(started.elapsed() < PATIENCE, "{what}: {} instead of {wanted}", value());
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,140 @@
+//! A connection as the six models pass it about: its socket, its one buffer, and the session that goes with it.
+//!
+//! A reactor calls [`Connection::recv_now`] and [`Connection::send_now`] when it was told that the socket is
+//! ready. A proactor moves the whole connection into an operation and gets it back with the completion: what a
+//! kernel may touch, nobody else can see, and the session needs no search, because it travelled along. Nothing
+//! here waits.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use crate::tally::Tally;
+
+/// What an operation was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Bytes in.
+    Recv,
+    /// Bytes out.
+    Send,
+}
+
+/// A socket, its buffer and its session. Invariant: `sent <= filled <= bytes.len()`.
+#[derive(Debug)]
+pub struct Connection<S> {
+    socket: TcpStream,
+    bytes: Box<[u8]>,
+    filled: usize,
+    sent: usize,
+    /// What the owner wants to find again: the reason why a routine never has to search.
+    pub session: S,
+}
+
+/// An operation that is done, with everything that was moved into it.
+#[derive(Debug)]
+pub struct Completed<S> {
+    /// The connection, at home again.
+    pub connection: Connection<S>,
+    /// What was asked for.
+    pub verb: Verb,
+    /// How many bytes it moved; a receive of zero bytes is the peer's orderly end.
+    pub result: io::Result<usize>,
+}
+
+impl<S> Connection<S> {
+    /// A connection with a buffer of `bytes_max` bytes.
+    pub fn new(socket: TcpStream, bytes_max: usize, session: S) -> Self {
+        assert!(bytes_max > 0, "a receive of zero bytes would look like a closed peer");
+        Self { socket, bytes: vec![0; bytes_max].into_boxed_slice(), filled: 0, sent: 0, session }
+    }
+
+    /// The socket, to be registered somewhere.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// What the last receive brought.
+    pub fn received(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// What was received and not sent back yet.
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..self.filled]
+    }
+
+    /// Whether the last receive may have left something in the socket: it filled the whole buffer.
+    pub fn is_full(&self) -> bool {
+        self.filled == self.bytes.len()
+    }
+
+    /// Empties the buffer: what was received is used up, and nothing is owed for it.
+    pub fn forget_received(&mut self) {
+        self.sent = self.filled;
+        self.clear();
+    }
+
+    /// Fills the buffer with bytes to be sent, for a connection that begins the talk.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.forget_received();
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.filled = bytes.len();
+    }
+
+    /// Receives what is there, for a socket that does not block. Only after everything was sent back.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there, and whatever ended the connection.
+    pub fn recv_now(&mut self, tally: &Tally) -> io::Result<usize> {
+        tally.call();
+        self.clear();
+        let count = (&self.socket).read(&mut self.bytes)?;
+        self.filled = count;
+        Ok(count)
+    }
+
+    /// Sends what was not sent yet, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the socket takes nothing, and whatever ended the connection.
+    pub fn send_now(&mut self, tally: &Tally) -> io::Result<usize> {
+        tally.call();
+        let count = (&self.socket).write(&self.bytes[self.sent..self.filled])?;
+        self.sent += count;
+        Ok(count)
+    }
+
+    /// Before a receive: the buffer is empty, and all of it is the kernel's.
+    pub(crate) fn clear(&mut self) {
+        assert_eq!(self.sent, self.filled, "a receive would overwrite what was not sent back yet");
+        self.filled = 0;
+        self.sent = 0;
+    }
+
+    /// Where a kernel may write, and how much: the whole buffer, which does not move when the connection does.
+    pub(crate) fn room(&mut self) -> (*mut u8, usize) {
+        (self.bytes.as_mut_ptr(), self.bytes.len())
+    }
+
+    /// The kernel wrote or took this many bytes.
+    pub(crate) fn moved(&mut self, verb: Verb, count: usize) {
+        match verb {
+            Verb::Recv => self.filled = count,
+            Verb::Send => self.sent += count,
+        }
+        assert!(self.sent <= self.filled && self.filled <= self.bytes.len(), "the kernel left the buffer");
+    }
+}
+
+/// Takes the next connection of a listener that does not block. The connection itself blocks until a model says
+/// otherwise: an overlapped operation wants it so.
+///
+/// # Errors
+/// `WouldBlock` if nobody waits; anything else is this one connection's failure, or a shortage.
+pub fn accept_now(listener: &TcpListener, tally: &Tally) -> io::Result<(TcpStream, SocketAddr)> {
+    tally.call();
+    let (socket, peer) = listener.accept()?;
+    tally.call();
+    socket.set_nodelay(true).ok(); // A peer that is gone already refuses the option; the next call tells.
+    Ok((socket, peer))
+}

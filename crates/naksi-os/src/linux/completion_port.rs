@@ -1,0 +1,236 @@
+//! One completion port that several workers share: io_uring underneath, the port's laws on top.
+//!
+//! Any worker may take any packet. At most `concurrency` workers run at once, the one that came last is woken
+//! first, and another one is released when one says that it blocks (Windows sees that by itself). One of the
+//! waiting workers watches the ring for all; what it brings it shares. Nothing here knows a server.
+
+// UNSAFETY: an accepted descriptor comes out of the ring as a number and is owned here for the first time.
+#![expect(unsafe_code, reason = "a descriptor is a bare number in a completion")]
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::flight::{self, Flights, Landed, NOBODY, Users};
+use crate::connection::{Completed, Connection, Verb};
+use crate::seats::{Seats, Turn};
+use crate::tally::Tally;
+
+/// Whether this system is Wine, which keeps fewer of the port's laws than it promises.
+pub fn is_wine() -> bool {
+    false
+}
+
+/// Entries that one worker lets pile up before it hands them over, so that the first answer of a long queue
+/// does not wait for the last.
+const UNSUBMITTED_MAX: usize = 64;
+
+/// What a worker takes from the port: a completion packet.
+#[derive(Debug)]
+pub enum Packet<S> {
+    /// A receive or a send is done.
+    Done {
+        /// The connection at home again, with its name (CompletionKey), ready for its next operation.
+        associated: Associated<S>,
+        /// What was asked for.
+        verb: Verb,
+        /// How many bytes it moved; a receive of zero bytes is the peer's orderly end.
+        result: io::Result<usize>,
+    },
+    /// Somebody connected (AcceptEx), or one accept failed.
+    Accepted(io::Result<(TcpStream, SocketAddr)>),
+    /// Another thread sent this (PostQueuedCompletionStatus).
+    Posted {
+        /// Whatever the sender meant by it.
+        key: usize,
+    },
+}
+
+enum Held<S> {
+    Connection { key: usize, connection: Connection<S>, verb: Verb },
+    Accept { _listener: Arc<TcpListener> },
+}
+
+/// A completion port for several workers. Clones are the same port.
+pub struct CompletionPort<S: Send + 'static> {
+    seats: Arc<Seats<Packet<S>>>,
+    flights: Arc<Flights<Held<S>>>,
+}
+
+impl<S: Send + 'static> Clone for CompletionPort<S> {
+    fn clone(&self) -> Self {
+        Self { seats: Arc::clone(&self.seats), flights: Arc::clone(&self.flights) }
+    }
+}
+
+/// A connection whose completions come to a port: only such a one can be given an operation.
+#[derive(Debug)]
+pub struct Associated<S> {
+    key: usize,
+    connection: Connection<S>,
+}
+
+impl<S> Associated<S> {
+    /// The name that it was associated under.
+    pub fn key(&self) -> usize {
+        self.key
+    }
+
+    /// The connection, to be filled before an operation has it.
+    pub fn connection_mut(&mut self) -> &mut Connection<S> {
+        &mut self.connection
+    }
+
+    /// The connection, while no operation has it.
+    pub fn connection(&self) -> &Connection<S> {
+        &self.connection
+    }
+}
+
+impl<S: Send + 'static> CompletionPort<S> {
+    /// A port on which at most `concurrency` workers run at once (CreateIoCompletionPort).
+    ///
+    /// # Errors
+    /// The system refuses a ring.
+    pub fn create(concurrency: usize, tally: &Tally) -> io::Result<Self> {
+        let flights = Arc::new(Flights::open(Users::Anybody, tally)?);
+        let ring: Weak<Flights<Held<S>>> = Arc::downgrade(&flights);
+        let nudge = move || {
+            if let Some(ring) = ring.upgrade() {
+                // A ring that refuses an entry refuses the watcher's wait too, and that is told there.
+                ring.note(&opcode::Nop::new().build().user_data(NOBODY)).and_then(|()| ring.enter(0, None)).ok();
+            }
+        };
+        Ok(Self { seats: Seats::new(concurrency, nudge), flights })
+    }
+
+    /// Binds a connection to this port under a name (CreateIoCompletionPort with a socket).
+    ///
+    /// # Errors
+    /// None on Linux, where a ring takes any socket.
+    pub fn associate(&self, connection: Connection<S>, key: usize) -> io::Result<Associated<S>> {
+        Ok(Associated { key, connection })
+    }
+
+    /// Starts a receive or a send; its packet comes to any worker (WSARecv, WSASend).
+    ///
+    /// # Errors
+    /// The system takes no operation; the connection is closed then.
+    pub fn start(&self, associated: Associated<S>, verb: Verb) -> io::Result<()> {
+        let Associated { key, connection } = associated;
+        let entry = |held: &mut Held<S>| match held {
+            Held::Connection { connection, .. } => flight::entry(connection, verb),
+            Held::Accept { .. } => unreachable!("this operation has a connection"),
+        };
+        self.flights.launch(Held::Connection { key, connection, verb }, entry, None)?;
+        self.hand_over()
+    }
+
+    /// Asks for one connection before anybody comes (AcceptEx).
+    ///
+    /// # Errors
+    /// The system takes no operation.
+    pub fn accept(&self, listener: &Arc<TcpListener>) -> io::Result<()> {
+        let raw = Fd(listener.as_raw_fd());
+        let entry = |_: &mut Held<S>| {
+            opcode::Accept::new(raw, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
+        };
+        self.flights.launch(Held::Accept { _listener: Arc::clone(listener) }, entry, None)?;
+        self.hand_over()
+    }
+
+    /// Sends a packet to whichever worker comes next (PostQueuedCompletionStatus).
+    pub fn post(&self, key: usize) {
+        self.seats.post(Packet::Posted { key });
+    }
+
+    /// Takes the next packet, and waits for it (GetQueuedCompletionStatus). A thread that is given one counts as
+    /// running until it asks again, ends, or blocks in [`CompletionPort::blocking`].
+    ///
+    /// # Errors
+    /// The system fails.
+    pub fn next(&self, timeout: Option<Duration>) -> io::Result<Option<Packet<S>>> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let mut failed = Ok(());
+            let turn = self.seats.turn(until, || {
+                if self.flights.unsubmitted() > 0 {
+                    failed = self.flights.enter(0, None);
+                }
+                // The sleep itself is a call into the kernel, and coming back from it a wake-up.
+                self.flights.tally.call();
+                self.flights.tally.wakeup();
+            });
+            failed?;
+            match turn {
+                Turn::Take(packet) => return Ok(Some(packet)),
+                Turn::TimedOut => return Ok(None),
+                Turn::Watch => {}
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let entered = self.flights.enter(1, left);
+            let mut packets = Vec::new();
+            self.flights.land(|landed| {
+                if let Landed::Operation(_, held, result) = landed {
+                    packets.push(self.packet(held, result));
+                }
+            });
+            let anything = self.seats.brought(packets);
+            if entered.is_err() || (!anything && left.is_some_and(|left| left.is_zero())) {
+                self.seats.pass_on();
+                return entered.map(|()| None);
+            }
+        }
+    }
+
+    /// Runs something that blocks; another worker may run meanwhile.
+    pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.flights.unsubmitted() > 0 {
+            // What fails here fails again in the next wait, and is told there.
+            self.flights.enter(0, None).ok();
+        }
+        self.seats.blocking(work)
+    }
+
+    /// How many threads wait for a packet. By the time it is read it may be otherwise.
+    pub fn waiting(&self) -> usize {
+        self.seats.waiting()
+    }
+
+    /// A worker hands over what piled up when it asks for its next packet; anybody else does it at once.
+    fn hand_over(&self) -> io::Result<()> {
+        if self.seats.is_seated() && self.flights.unsubmitted() < UNSUBMITTED_MAX {
+            return Ok(());
+        }
+        self.flights.enter(0, None)
+    }
+
+    fn packet(&self, held: Held<S>, result: i32) -> Packet<S> {
+        match held {
+            Held::Connection { key, connection, verb } => {
+                let Completed { connection, verb, result } = flight::completed(connection, verb, result);
+                Packet::Done { associated: Associated { key, connection }, verb, result }
+            }
+            Held::Accept { .. } if result < 0 => Packet::Accepted(Err(io::Error::from_raw_os_error(-result))),
+            Held::Accept { .. } => {
+                // SAFETY: accept(2): "On success, these system calls return a file descriptor"; it is new.
+                let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(result) });
+                self.flights.tally.calls(2);
+                socket.set_nodelay(true).ok(); // A peer that is gone already refuses it; the next call tells.
+                Packet::Accepted(socket.peer_addr().map(|peer| (socket, peer)))
+            }
+        }
+    }
+}
+
+impl<S: Send + 'static> fmt::Debug for CompletionPort<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompletionPort").field("in_flight", &self.flights.in_flight()).finish_non_exhaustive()
+    }
+}

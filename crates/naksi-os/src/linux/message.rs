@@ -1,0 +1,198 @@
+//! Readiness as messages in one thread's queue: Linux' nearest truth to WSAAsyncSelect.
+//!
+//! The kernel itself posts the messages: `F_SETOWN_EX` names the thread, `F_SETSIG` a queued signal, `O_ASYNC`
+//! switches it on, and each change of a socket becomes one entry in the thread's signal queue, with the
+//! descriptor and the events in it. [`MessageQueue::next`] takes one entry with one read, as GetMessage does.
+//! Like the messages of Windows they tell of changes, once, and the queue has an end: what overflowed is found
+//! again by asking every socket. The signals are blocked in this thread and never run a handler. Nothing here
+//! knows a window or a connection.
+
+// UNSAFETY: owners of signals, signal masks and signalfd(2) have no safe door in the standard library.
+#![expect(unsafe_code, reason = "fcntl(2), pthread_sigmask(3), signalfd(2) and poll(2) are raw system calls")]
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, RawFd};
+use std::ptr;
+
+use crate::network_events::NetworkEvents;
+use crate::tally::Tally;
+
+/// `fcntl.h`: the owner of a descriptor's signals is one thread.
+const F_SETOWN_EX: libc::c_int = 15;
+const F_SETSIG: libc::c_int = 10;
+const F_OWNER_TID: libc::c_int = 0;
+
+/// `struct f_owner_ex` of fcntl(2).
+#[repr(C)]
+struct Owner {
+    kind: libc::c_int,
+    thread: libc::pid_t,
+}
+
+/// One message: which socket, and what happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The name that the socket was registered under.
+    pub token: usize,
+    /// What happened; the model looks for itself, because a message may be older than the socket's state.
+    pub events: NetworkEvents,
+}
+
+#[derive(Clone, Copy)]
+struct Registered {
+    token: usize,
+    listener: bool,
+}
+
+/// The queue of the thread that opened it. Only that thread can take from it.
+#[derive(Debug)]
+pub struct MessageQueue {
+    signals: File,
+    registered: HashMap<RawFd, Registered>,
+    /// Messages of ours: what was true before the socket was registered, and what a full queue swallowed.
+    early: VecDeque<Message>,
+    tally: Tally,
+    /// The kernel posts to a thread: the queue cannot move to another one.
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.token)
+    }
+}
+
+impl MessageQueue {
+    /// The queue of this thread. It stays in use until the thread ends.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn open(tally: &Tally) -> io::Result<Self> {
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: sigemptyset(3) fills the whole set.
+        unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
+        // SAFETY: sigemptyset has filled it.
+        let mut mask = unsafe { mask.assume_init() };
+        for signal in [message_signal(), libc::SIGIO] {
+            // SAFETY: the set is whole, and both signals exist.
+            unsafe { libc::sigaddset(&raw mut mask, signal) };
+        }
+        // SAFETY: pthread_sigmask(3) reads one whole set. The signals stay blocked for good: their default
+        // action would end the process, and entries may still be on their way when the queue is dropped.
+        let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const mask, ptr::null_mut()) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        // SAFETY: signalfd(2) reads one whole set and makes a new descriptor.
+        let raw = unsafe { libc::signalfd(-1, &raw const mask, libc::SFD_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, and nobody else has it.
+        let signals = unsafe { File::from_raw_fd(raw) };
+        let (registered, early) = (HashMap::new(), VecDeque::new());
+        Ok(Self { signals, registered, early, tally: tally.clone(), of_this_thread: PhantomData })
+    }
+
+    /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect). What is true
+    /// already becomes a message at once.
+    ///
+    /// # Errors
+    /// The system refuses the socket.
+    pub fn async_select(
+        &mut self,
+        socket: &impl AsFd,
+        token: usize,
+        interest: NetworkEvents,
+    ) -> io::Result<()> {
+        let raw = socket.as_fd().as_raw_fd();
+        // SAFETY: gettid(2) "is always successful".
+        let owner = Owner { kind: F_OWNER_TID, thread: unsafe { libc::gettid() } };
+        // SAFETY: fcntl(2) reads one f_owner_ex, which lives until it returns.
+        self.checked(unsafe { libc::fcntl(raw, F_SETOWN_EX, &raw const owner) })?;
+        // SAFETY: fcntl(2) with a number; no memory of ours is touched.
+        self.checked(unsafe { libc::fcntl(raw, F_SETSIG, message_signal()) })?;
+        // SAFETY: as above.
+        self.checked(unsafe { libc::fcntl(raw, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) })?;
+        self.registered.insert(raw, Registered { token, listener: interest.accept });
+        // Signals tell of changes from now on; what had come before is asked for, once.
+        self.ask(raw)
+    }
+
+    /// Asks for no more messages about a socket; before it is closed.
+    pub fn cancel(&mut self, socket: &impl AsFd) {
+        self.registered.remove(&socket.as_fd().as_raw_fd());
+    }
+
+    /// Takes the next message, and waits for it (GetMessage).
+    ///
+    /// # Errors
+    /// The system fails.
+    pub fn take(&mut self) -> io::Result<Message> {
+        const BYTES: usize = size_of::<libc::signalfd_siginfo>();
+        loop {
+            if let Some(message) = self.early.pop_front() {
+                return Ok(message);
+            }
+            let mut bytes = [0_u8; BYTES];
+            self.tally.call();
+            let read = self.signals.read(&mut bytes);
+            self.tally.wakeup();
+            match read {
+                Ok(BYTES) => {}
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            // SAFETY: signalfd(2): "the read(2) returns … one or more signalfd_siginfo structures"; the bytes are
+            // one whole of them, and every pattern of bits is one.
+            let info: libc::signalfd_siginfo = unsafe { ptr::read_unaligned(bytes.as_ptr().cast()) };
+            if info.ssi_signo == libc::SIGIO.unsigned_abs() {
+                self.ask_everybody()?;
+            } else if let Some(registered) = self.registered.get(&info.ssi_fd) {
+                return Ok(message(*registered, info.ssi_band as i16));
+            }
+            // Else the socket was closed while its message was on the way.
+        }
+    }
+
+    /// fcntl(2), F_SETSIG: "when the queue overflows … SIGIO": nobody knows whose messages are lost.
+    fn ask_everybody(&mut self) -> io::Result<()> {
+        let everybody: Vec<RawFd> = self.registered.keys().copied().collect();
+        everybody.into_iter().try_for_each(|raw| self.ask(raw))
+    }
+
+    fn ask(&mut self, raw: RawFd) -> io::Result<()> {
+        let mut poll = libc::pollfd { fd: raw, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
+        // SAFETY: poll(2) reads and writes one pollfd, which lives until it returns.
+        self.checked(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
+        let registered = self.registered.get(&raw).filter(|_| poll.revents != 0);
+        self.early.extend(registered.map(|registered| message(*registered, poll.revents)));
+        Ok(())
+    }
+
+    fn checked(&self, result: libc::c_int) -> io::Result<()> {
+        self.tally.call();
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// A signal that is queued instead of merged, away from the ones that others use.
+fn message_signal() -> libc::c_int {
+    libc::SIGRTMIN() + 9
+}
+
+fn message(registered: Registered, bits: i16) -> Message {
+    let has = |wanted: i16| bits & wanted != 0;
+    let events = NetworkEvents {
+        accept: registered.listener,
+        read: !registered.listener && has(libc::POLLIN),
+        write: !registered.listener && has(libc::POLLOUT),
+        close: !registered.listener && has(libc::POLLHUP | libc::POLLERR | libc::POLLRDHUP),
+    };
+    Message { token: registered.token, events }
+}

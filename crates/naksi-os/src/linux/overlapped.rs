@@ -1,0 +1,84 @@
+//! Overlapped requests that tell of their end by an event object: one ring operation per request, and behind
+//! it, tied by a hard link, the write that sets its event. The kernel does both; nobody has to look.
+//!
+//! A request keeps its connection until [`Requests::result`] says that it is done. Nothing here knows what the
+//! bytes are for.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+
+use super::event::Event;
+use super::flight::{self, Flights, Landed, Users};
+use crate::connection::{Completed, Connection, Verb};
+use crate::in_flight::Key;
+use crate::tally::Tally;
+
+struct Held<S> {
+    connection: Connection<S>,
+    verb: Verb,
+    /// Open for as long as the kernel may set it.
+    _event: Event,
+}
+
+/// The overlapped requests of one thread.
+pub struct Requests<S> {
+    flights: Flights<Held<S>>,
+    /// What has landed and was not asked for yet.
+    done: RefCell<HashMap<Key, Completed<S>>>,
+}
+
+/// A request in flight (the OVERLAPPED). It can be asked about; it cannot be freed.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the connection comes home only to whoever asks with this"]
+pub struct Pending(Key);
+
+/// What asking about a request brings.
+#[derive(Debug)]
+pub enum Overlapped<S> {
+    /// Not done yet (WSA_IO_INCOMPLETE).
+    Incomplete(Pending),
+    /// Done.
+    Complete(Completed<S>),
+}
+
+impl<S: 'static> Requests<S> {
+    /// No request yet.
+    ///
+    /// # Errors
+    /// The system refuses a ring.
+    pub fn open(tally: &Tally) -> io::Result<Self> {
+        Ok(Self { flights: Flights::open(Users::Anybody, tally)?, done: RefCell::default() })
+    }
+
+    /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
+    ///
+    /// # Errors
+    /// The system takes no request; the connection is closed then.
+    pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
+        let raw = event.settable()?;
+        let held = Held { connection, verb, _event: event.clone() };
+        let key = self.flights.launch(held, |held| flight::entry(&mut held.connection, verb), Some(raw))?;
+        self.flights.enter(0, None)?;
+        Ok(Pending(key))
+    }
+
+    /// Asks how a request ended, without waiting for it (WSAGetOverlappedResult).
+    pub fn result(&self, pending: Pending) -> Overlapped<S> {
+        self.flights.land(|landed| {
+            if let Landed::Operation(key, held, result) = landed {
+                self.done.borrow_mut().insert(key, flight::completed(held.connection, held.verb, result));
+            }
+        });
+        match self.done.borrow_mut().remove(&pending.0) {
+            Some(completed) => Overlapped::Complete(completed),
+            None => Overlapped::Incomplete(pending),
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for Requests<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Requests").field("in_flight", &self.flights.in_flight()).finish_non_exhaustive()
+    }
+}

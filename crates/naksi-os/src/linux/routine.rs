@@ -1,0 +1,178 @@
+//! Completion routines: the kernel queues what is done to the thread that asked for it, and the thread runs the
+//! routines of all that while it waits alertably, and at no other time.
+//!
+//! The ring is opened for one thread with deferred work (`IORING_SETUP_SINGLE_ISSUER`, `…_DEFER_TASKRUN`): even
+//! inside the kernel a receive is carried on only while this thread waits in the ring. That is the APC queue of
+//! Windows under another name. Like there, no routine can be given to an accept: this file has none.
+//!
+//! ```compile_fail
+//! # use naksi_os::routine::Routines;
+//! fn accept_with_a_routine(routines: &Routines<()>, listener: std::net::TcpListener) {
+//!     routines.accept(listener, |_, _| {}); // AcceptEx takes no completion routine, and there is no such door.
+//! }
+//! ```
+//! ```compile_fail
+//! # use naksi_os::routine::Routines;
+//! fn only_the_issuing_thread(routines: Routines<()>) {
+//!     std::thread::spawn(move || routines.in_flight()); // The queue cannot leave its thread.
+//! }
+//! ```
+
+// UNSAFETY: poll(2) has no safe door in the standard library.
+#![expect(unsafe_code, reason = "poll(2) is a raw system call")]
+
+use std::io;
+use std::marker::PhantomData;
+use std::thread;
+use std::time::Duration;
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::event::{Event, milliseconds};
+use super::flight::{self, EVENT, Flights, Landed, Users};
+use crate::connection::{Completed, Connection, Verb};
+use crate::tally::Tally;
+
+/// A completion routine: it is given what was moved into the operation, and the queue to start the next one on.
+pub type Routine<S> = fn(&Routines<S>, Completed<S>);
+
+/// Whether a wait may be used to run routines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alertable {
+    /// Run what is queued, and come back (SleepEx with TRUE).
+    Yes,
+    /// Sleep, and run nothing (SleepEx with FALSE).
+    No,
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Woken {
+    /// How many routines ran inside it (WAIT_IO_COMPLETION).
+    pub routines: usize,
+    /// Whether the watched event is set.
+    pub event: bool,
+}
+
+struct Held<S> {
+    connection: Connection<S>,
+    verb: Verb,
+    routine: Routine<S>,
+}
+
+/// The operations and the queue of one thread. It cannot be given to another one.
+pub struct Routines<S> {
+    flights: Flights<Held<S>>,
+    watched: std::cell::RefCell<Option<Watched>>,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+struct Watched {
+    event: Event,
+    armed: bool,
+}
+
+impl<S: 'static> Routines<S> {
+    /// The queue of this thread.
+    ///
+    /// # Errors
+    /// The system refuses a ring.
+    pub fn open(tally: &Tally) -> io::Result<Self> {
+        let flights = Flights::open(Users::OneThreadThatWaits, tally)?;
+        Ok(Self { flights, watched: std::cell::RefCell::default(), of_this_thread: PhantomData })
+    }
+
+    /// Lets waits also end when this event is set.
+    pub fn watch(&self, event: &Event) {
+        *self.watched.borrow_mut() = Some(Watched { event: event.clone(), armed: false });
+    }
+
+    /// Starts a receive or a send; its routine runs in a later alertable wait (the last argument of WSARecv).
+    ///
+    /// # Errors
+    /// The system takes no operation; the connection is closed then.
+    pub fn start(&self, connection: Connection<S>, verb: Verb, routine: Routine<S>) -> io::Result<()> {
+        let held = Held { connection, verb, routine };
+        self.flights.launch(held, |held| flight::entry(&mut held.connection, verb), None).map(drop)
+    }
+
+    /// How many operations wait for their routine.
+    pub fn in_flight(&self) -> usize {
+        self.flights.in_flight()
+    }
+
+    /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
+    ///
+    /// # Errors
+    /// The system fails, or the wait could never end: nobody runs a routine in a wait that is not alertable.
+    pub fn wait(&self, timeout: Option<Duration>, alertable: Alertable) -> io::Result<Woken> {
+        match alertable {
+            Alertable::Yes => self.wait_alertably(timeout),
+            Alertable::No => self.sleep(timeout),
+        }
+    }
+
+    fn wait_alertably(&self, timeout: Option<Duration>) -> io::Result<Woken> {
+        self.arm()?;
+        let mut woken = Woken::default();
+        while woken == Woken::default() {
+            self.flights.enter(1, timeout)?;
+            // One wait empties the whole queue. What the routines start is done in a later wait.
+            let mut done = Vec::new();
+            self.flights.land(|landed| match landed {
+                Landed::Operation(_, held, result) => done.push((held, result)),
+                Landed::Event => woken.event = true,
+            });
+            woken.routines = done.len();
+            for (held, result) in done {
+                (held.routine)(self, flight::completed(held.connection, held.verb, result));
+            }
+            if timeout.is_some() {
+                break;
+            }
+        }
+        if woken.event && let Some(watched) = self.watched.borrow_mut().as_mut() {
+            watched.armed = false;
+        }
+        Ok(woken)
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        if let Some(watched) = self.watched.borrow_mut().as_mut().filter(|watched| !watched.armed) {
+            let poll = opcode::PollAdd::new(Fd(watched.event.raw()?), libc::POLLIN as u32).build();
+            self.flights.note(&poll.user_data(EVENT))?;
+            watched.armed = true;
+        }
+        Ok(())
+    }
+
+    fn sleep(&self, timeout: Option<Duration>) -> io::Result<Woken> {
+        let watched = self.watched.borrow();
+        if timeout.is_none() && watched.is_none() {
+            let text = "this wait never ends: it is not alertable, so no completion routine can run in it";
+            return Err(io::Error::new(io::ErrorKind::Deadlock, text));
+        }
+        // What was asked for is under way meanwhile, as it would be on Windows.
+        self.flights.enter(0, None)?;
+        let Some(watched) = watched.as_ref() else {
+            thread::sleep(timeout.unwrap_or_default());
+            return Ok(Woken::default());
+        };
+        let mut poll = libc::pollfd { fd: watched.event.raw()?, events: libc::POLLIN, revents: 0 };
+        self.flights.tally.call();
+        // SAFETY: poll(2) reads and writes one pollfd, which lives until it returns.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds(timeout)) };
+        self.flights.tally.wakeup();
+        match io::Error::last_os_error() {
+            error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(Woken { routines: 0, event: ready > 0 }),
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for Routines<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routines").field("in_flight", &self.flights.in_flight()).finish_non_exhaustive()
+    }
+}

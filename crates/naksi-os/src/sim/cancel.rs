@@ -1,0 +1,122 @@
+//! How an operation ends before it is done: by a cancel, by an abort, by the end of its port.
+//!
+//! A cancel is a wish; only the operation's own last answer means anything. Nothing here knows how an
+//! answer reaches the engine.
+
+use naksi_core::ended::Ended;
+use naksi_core::op::Op;
+use naksi_core::planted;
+
+use super::calendar::{Event, OpId};
+use super::dock::{Answer, End, Held, Raw, Stage, Target};
+use super::fault::FaultKind;
+use super::kernel::Kernel;
+
+impl Kernel {
+    /// The engine's wish that an operation end early reaches the kernel.
+    pub(super) fn cancel(&mut self, op: OpId) {
+        match self.held(op) {
+            Some(held) if held.stage == Stage::Armed && !held.dying => {}
+            _ => return,
+        }
+        if self.calendar.strike(FaultKind::CancelNotFound) {
+            let nanos = self.calendar.delay();
+            if planted!("23") {
+                return;
+            }
+            return self.calendar.after(nanos, Event::CancelAgain(op));
+        }
+        if self.calendar.strike(FaultKind::CancelLate) {
+            if let Some(held) = self.held(op) {
+                held.dying = true;
+            }
+            let nanos = self.calendar.delay();
+            return self.calendar.after(nanos, Event::CancelAtLast(op));
+        }
+        self.abort(op);
+    }
+
+    /// Ends an operation that the kernel still has, without success.
+    pub(super) fn abort(&mut self, op: OpId) {
+        let iocp = self.is_iocp();
+        let Some(held) = self.held(op) else { return };
+        if held.stage == Stage::Parked {
+            return self.stir_to_abort(op);
+        }
+        if held.stage != Stage::Armed {
+            return;
+        }
+        if planted!("21") && iocp {
+            // The wish is freed at the cancel; its packet is still to come.
+            drop(self.dock(op.port).in_flight.finish(op.key));
+            return self
+                .dock(op.port)
+                .push(Answer::Op { key: op.key, raw: Raw::Ended(Ended::Aborted), end: End::Last }, false);
+        }
+        let connecting = matches!(held.op, Op::Connect { .. }).then_some(held.target);
+        if let Some(target) = connecting {
+            self.abandon_connect(target);
+            self.set_target(op, Target::Nothing);
+        }
+        self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
+    }
+
+    /// A receive that waits inside the port for a buffer ends at once.
+    fn stir_to_abort(&mut self, op: OpId) {
+        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        dock.starved.retain(|key| *key != op.key);
+        if let Some((_, held)) = dock.in_flight.running(op.key) {
+            held.stage = Stage::Armed;
+        }
+        self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
+    }
+
+    /// Nobody waits for a connection that was being made.
+    pub(super) fn abandon_connect(&mut self, target: Target) {
+        self.descriptors -= 1;
+        if let Target::Stream(id) = target {
+            self.net.close_with_reset(&mut self.calendar, id);
+        }
+    }
+
+    /// The kernel knows the operation no more.
+    pub(super) fn detach(&mut self, op: OpId, target: Target) {
+        let forget = |place: &mut Option<crate::in_flight::Key>| {
+            if *place == Some(op.key) {
+                *place = None;
+            }
+        };
+        match target {
+            Target::Stream(id) => {
+                if let Some(socket) = self.net.get_mut(id) {
+                    forget(&mut socket.recv_op);
+                    forget(&mut socket.send_op);
+                }
+            }
+            Target::Listener(index) => {
+                if let Some(listener) = self.net.listeners[index as usize].as_mut()
+                    && listener.accept_op == Some(op.key)
+                {
+                    // The sockets made for connections to come go with the accept that made them.
+                    self.descriptors -= std::mem::take(&mut listener.credits) as usize;
+                    listener.accept_op = None;
+                }
+            }
+            Target::Datagram(index) => {
+                if let Some(socket) = self.net.datagrams[index as usize].as_mut() {
+                    forget(&mut socket.recv_op);
+                }
+            }
+            Target::Nothing | Target::File(..) => {}
+        }
+    }
+
+    /// The port is gone: what only this operation knew of is closed.
+    pub(super) fn forget(&mut self, held: &Held) {
+        match (&held.op, held.stage) {
+            (Op::Connect { .. }, Stage::Armed) => self.abandon_connect(held.target),
+            (Op::Close { .. }, Stage::Queued) => self.close_target(held.target),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What Winsock can do beyond the contract: files sent without a copy, parts sent together, an orderly
+//! disconnect, datagrams as messages.
+//!
+//! These are methods of this port alone, for those who know that they are on Windows; each completes in a
+//! form that the contract has. A system that lacks a function (Wine has no TransmitPackets) refuses the
+//! wish as unsupported, before anything has happened. A disconnected socket is never used again: that
+//! `TF_REUSE_SOCKET` saves is little, and what goes wrong with it goes wrong in the next client's session.
+
+// UNSAFETY: the kernel is handed addresses, and what they point to is owned by the in-flight table.
+#![expect(unsafe_code, reason = "the kernel is handed addresses")]
+
+use std::ptr;
+
+use bytes::Bytes;
+use naksi_core::id::{Handle, Token};
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Networking::WinSock::{
+    SOCKET, TP_ELEMENT_EOP, TP_ELEMENT_FILE, TP_ELEMENT_MEMORY, TRANSMIT_FILE_BUFFERS,
+    TRANSMIT_PACKETS_ELEMENT, TRANSMIT_PACKETS_ELEMENT_0, TRANSMIT_PACKETS_ELEMENT_0_0, WSAEINVAL,
+};
+
+use super::call::{outcome, overflow};
+use super::ext::Extensions;
+use super::op::{Flight, Wish};
+use super::parcel::Parcel;
+use super::port::Port;
+use crate::handles::{HandleKind, Lane};
+use crate::port::Refusal;
+
+/// Most bytes of one file that one call sends ("2,147,483,646 bytes").
+const FILE_BYTES_MAX: u32 = i32::MAX as u32 - 1;
+
+/// A part of a file on its way to a socket, with bytes before and behind it.
+#[derive(Clone, Debug)]
+pub struct FileSpan {
+    /// The open file.
+    pub file: Handle,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// How many bytes; 0 is all from there to the end.
+    pub bytes: u32,
+    /// What is sent before them.
+    pub head: Bytes,
+    /// What is sent behind them.
+    pub tail: Bytes,
+}
+
+/// One of several parts that are sent together.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Bytes from memory.
+    Memory(Bytes),
+    /// So many bytes of a file from an offset; 0 is all from there to the end.
+    File {
+        /// The open file.
+        file: Handle,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// How many.
+        bytes: u32,
+    },
+}
+
+impl Port {
+    /// Sends a part of a file (`TransmitFile`). Completes as `Done::Send` of an empty batch and the bytes sent.
+    ///
+    /// # Errors
+    /// As for a send on this socket, or for a read of this file.
+    pub fn transmit_file(&mut self, token: Token, socket: Handle, span: FileSpan) -> Result<(), Refusal> {
+        if self.extensions.transmit_file.is_none() {
+            return Err(Refusal::Unsupported);
+        }
+        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &[span.file])?;
+        let file = self.handles.any(span.file).map_or(ptr::null_mut(), super::socket::Descriptor::raw);
+        let parcel = self.parcel();
+        self.depart(token, socket, raw, Wish::TransmitFile { socket, span, file, parcel });
+        Ok(())
+    }
+
+    /// Sends several parts together (`TransmitPackets`). Completes as [`Port::transmit_file`] does.
+    ///
+    /// # Errors
+    /// As for a send on this socket, or for a read of these files; `Unsupported` where the system lacks it.
+    pub fn transmit_parts(&mut self, token: Token, socket: Handle, parts: Vec<Part>) -> Result<(), Refusal> {
+        if self.extensions.transmit_packets.is_none() {
+            return Err(Refusal::Unsupported);
+        }
+        if parts.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        let files: Vec<Handle> = parts.iter().filter_map(Part::file).collect();
+        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &files)?;
+        let file_of = |part: &Part| part.file().and_then(|file| self.handles.any(file));
+        let elements = parts
+            .iter()
+            .map(|part| part.element(file_of(part).map_or(ptr::null_mut(), super::socket::Descriptor::raw)));
+        let elements = Elements(elements.collect());
+        let parcel = self.parcel();
+        self.depart(token, socket, raw, Wish::TransmitParts { socket, parts, elements, parcel });
+        Ok(())
+    }
+
+    /// Ends both directions when everything has been sent (`DisconnectEx`). Completes as `Done::Shutdown`.
+    ///
+    /// # Errors
+    /// As for a shutdown of this socket.
+    pub fn disconnect(&mut self, token: Token, socket: Handle) -> Result<(), Refusal> {
+        if self.extensions.disconnect.is_none() {
+            return Err(Refusal::Unsupported);
+        }
+        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Control), &[])?;
+        let descriptor = self.handles.any_mut(socket).expect("its lane was just taken");
+        (descriptor.ended_write, descriptor.ended_both) = (true, true);
+        let parcel = self.parcel();
+        self.depart(token, socket, raw, Wish::Disconnect { socket, parcel });
+        Ok(())
+    }
+
+    /// Receives one datagram as a message (`WSARecvMsg`). Completes as `Done::RecvFrom`.
+    ///
+    /// # Errors
+    /// As for a receive on this socket.
+    pub fn receive_message(&mut self, token: Token, socket: Handle, buffer: Vec<u8>) -> Result<(), Refusal> {
+        if self.extensions.receive_message.is_none() {
+            return Err(Refusal::Unsupported);
+        }
+        if buffer.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        let raw = self.reserve_with(token, socket, (HandleKind::Datagram, Lane::In), &[])?;
+        let parcel = self.parcel();
+        self.depart(token, socket, raw, Wish::Message { socket, buffer, parcel });
+        Ok(())
+    }
+
+    /// Takes the lane of a socket and a place at each file. Nothing has changed if it is refused.
+    fn reserve_with(
+        &mut self,
+        token: Token,
+        socket: Handle,
+        (kind, lane): (HandleKind, Lane),
+        files: &[Handle],
+    ) -> Result<HANDLE, Refusal> {
+        if self.tokens.contains_key(&token) {
+            return Err(Refusal::TokenInUse);
+        }
+        for file in files {
+            self.handles.resource(*file, HandleKind::File)?;
+        }
+        let raw = self.handles.begin(socket, kind, lane)?.raw();
+        for file in files {
+            self.handles.begin(*file, HandleKind::File, Lane::Shared).expect("it was just seen");
+        }
+        Ok(raw)
+    }
+
+    fn depart(&mut self, token: Token, socket: Handle, raw: HANDLE, wish: Wish) {
+        let early = self.associate(socket);
+        self.launch(token, Flight::new(raw, wish), early);
+    }
+}
+
+impl Part {
+    pub(super) fn file(&self) -> Option<Handle> {
+        match self {
+            Part::Memory(_) => None,
+            Part::File { file, .. } => Some(*file),
+        }
+    }
+
+    fn element(&self, raw: HANDLE) -> TRANSMIT_PACKETS_ELEMENT {
+        match self {
+            Part::Memory(bytes) => TRANSMIT_PACKETS_ELEMENT {
+                dwElFlags: TP_ELEMENT_MEMORY | TP_ELEMENT_EOP,
+                cLength: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+                Anonymous: TRANSMIT_PACKETS_ELEMENT_0 { pBuffer: bytes.as_ptr().cast_mut().cast() },
+            },
+            Part::File { offset, bytes, .. } => TRANSMIT_PACKETS_ELEMENT {
+                dwElFlags: TP_ELEMENT_FILE | TP_ELEMENT_EOP,
+                cLength: (*bytes).min(FILE_BYTES_MAX),
+                Anonymous: TRANSMIT_PACKETS_ELEMENT_0 {
+                    Anonymous: TRANSMIT_PACKETS_ELEMENT_0_0 {
+                        nFileOffset: i64::try_from(*offset).unwrap_or(i64::MAX),
+                        hFile: raw,
+                    },
+                },
+            },
+        }
+    }
+}
+
+/// The parts as the system reads them, until the packet comes.
+pub(super) struct Elements(Vec<TRANSMIT_PACKETS_ELEMENT>);
+
+impl std::fmt::Debug for Elements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Elements({})", self.0.len())
+    }
+}
+
+/// The call for one of these wishes.
+pub(super) fn start(wish: &mut Wish, raw: HANDLE, extensions: &Extensions) -> Result<(), i32> {
+    let raw = raw.expose_provenance() as SOCKET;
+    match wish {
+        Wish::TransmitFile { span, file, parcel, .. } => transmit_file(raw, span, *file, parcel, extensions),
+        Wish::TransmitParts { elements, parcel, .. } => {
+            let transmit = extensions.transmit_packets.ok_or(WSAEINVAL)?;
+            let (list, count) = (elements.0.as_ptr(), elements.0.len() as u32);
+            let overlapped = parcel.overlapped();
+            // SAFETY: law 2: the flight owns the parts, the list of them and the OVERLAPPED until the packet.
+            let started = unsafe { transmit(raw, list, count, 0, overlapped, 0) };
+            outcome(started != 0)
+        }
+        Wish::Disconnect { parcel, .. } => {
+            let disconnect = extensions.disconnect.ok_or(WSAEINVAL)?;
+            let overlapped = parcel.overlapped();
+            // SAFETY: law 2: the flight owns the OVERLAPPED until the packet comes.
+            let started = unsafe { disconnect(raw, overlapped, 0, 0) };
+            outcome(started != 0)
+        }
+        Wish::Message { buffer, parcel, .. } => {
+            let receive = extensions.receive_message.ok_or(WSAEINVAL)?;
+            let message = parcel.message_room([(buffer.as_mut_ptr(), buffer.len()), overflow()]);
+            let overlapped = parcel.overlapped();
+            // SAFETY: law 2: the flight owns the buffer and the parcel with the message until the packet comes.
+            let result = unsafe { receive(raw, message, ptr::null_mut(), overlapped, None) };
+            outcome(result == 0)
+        }
+        _ => Err(WSAEINVAL),
+    }
+}
+
+fn transmit_file(
+    raw: SOCKET,
+    span: &FileSpan,
+    file: HANDLE,
+    parcel: &mut Parcel,
+    extensions: &Extensions,
+) -> Result<(), i32> {
+    let transmit = extensions.transmit_file.ok_or(WSAEINVAL)?;
+    parcel.set_offset(span.offset);
+    let frame = TRANSMIT_FILE_BUFFERS {
+        Head: span.head.as_ptr().cast_mut().cast(),
+        HeadLength: u32::try_from(span.head.len()).map_err(|_| WSAEINVAL)?,
+        Tail: span.tail.as_ptr().cast_mut().cast(),
+        TailLength: u32::try_from(span.tail.len()).map_err(|_| WSAEINVAL)?,
+    };
+    let frame = parcel.set_frame(frame);
+    let overlapped = parcel.overlapped();
+    let bytes = span.bytes.min(FILE_BYTES_MAX);
+    // SAFETY: law 2: the flight owns the head, the tail and the parcel, and holds the file open, until the
+    // packet comes.
+    let started = unsafe { transmit(raw, file, bytes, 0, overlapped, frame, 0) };
+    outcome(started != 0)
+}

@@ -1,0 +1,148 @@
+//! An operation and what flies with it: the common ground of overlapped events, completion routines and the
+//! shared port.
+//!
+//! The OVERLAPPED is the first member of a box that holds everything the kernel may touch, so that the address
+//! which comes back is the address of the box: the lecture's cast, done once, in one place. A flight that is
+//! not finished belongs to the kernel; its door keeps the list and calls everything off before it ends.
+
+// UNSAFETY: the kernel is handed the address of a box, and the box is found again by it.
+#![expect(unsafe_code, reason = "operations are handed over and found again by address")]
+
+use std::io;
+use std::mem::offset_of;
+use std::os::windows::io::{AsRawSocket as _, AsSocket};
+use std::ptr;
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Networking::WinSock::{
+    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, LPWSAOVERLAPPED_COMPLETION_ROUTINE, SOCKET, WSA_IO_PENDING, WSABUF,
+    WSAGetLastError, WSARecv, WSASend,
+};
+use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
+use windows_sys::Win32::System::Threading::INFINITE;
+
+use crate::connection::{Completed, Connection, Verb};
+use crate::network_events::NetworkEvents;
+
+/// An operation with all that the kernel may touch and all that its owner wants back.
+//= lecture 001: 첫 멤버 변수로 overlapped가 온다고 해보겠습니다
+#[repr(C)]
+pub(super) struct Flight<H> {
+    overlapped: OVERLAPPED,
+    pieces: WSABUF,
+    flags: u32,
+    pub(super) held: H,
+}
+
+impl<H> Flight<H> {
+    const OVERLAPPED_IS_FIRST: () = assert!(offset_of!(Self, overlapped) == 0);
+
+    /// A flight that is not under way, with the event object that its end sets, or none.
+    pub(super) fn new(held: H, event: HANDLE) -> Box<Self> {
+        let () = Self::OVERLAPPED_IS_FIRST;
+        // SAFETY: an OVERLAPPED is plain numbers, for which zero is a value and the one that is wanted.
+        let mut overlapped: OVERLAPPED = unsafe { std::mem::zeroed() };
+        overlapped.hEvent = event;
+        let pieces = WSABUF { len: 0, buf: ptr::null_mut() };
+        Box::new(Self { overlapped, pieces, flags: 0, held })
+    }
+
+    /// Gives the flight to the kernel: from now on there is only its address.
+    pub(super) fn launch(flight: Box<Self>) -> *mut OVERLAPPED {
+        Box::into_raw(flight).cast()
+    }
+
+    /// Takes a flight back.
+    ///
+    /// # Safety
+    /// The address came from `launch` of a flight that held an `H`, the kernel is done with it, and nobody has
+    /// taken it back before.
+    pub(super) unsafe fn land(overlapped: *mut OVERLAPPED) -> Box<Self> {
+        // SAFETY: the caller's promise; the OVERLAPPED is the first member, so the address is the box's own.
+        unsafe { Box::from_raw(overlapped.cast()) }
+    }
+}
+
+/// Starts a receive or a send. `Err` says that nothing is under way and nothing will be told.
+///
+/// # Safety
+/// `overlapped` is a launched flight that holds an `H`, and `connection` finds the connection inside it.
+pub(super) unsafe fn start<H, S>(
+    overlapped: *mut OVERLAPPED,
+    connection: fn(&mut H) -> &mut Connection<S>,
+    verb: Verb,
+    routine: LPWSAOVERLAPPED_COMPLETION_ROUTINE,
+) -> io::Result<()> {
+    // SAFETY: the caller's promise; nothing is under way yet, so this is the only one who looks.
+    let flight = unsafe { &mut *overlapped.cast::<Flight<H>>() };
+    let connection = connection(&mut flight.held);
+    let socket = raw_socket(connection.socket());
+    let (start, bytes) = match verb {
+        Verb::Recv => {
+            connection.clear();
+            connection.room()
+        }
+        Verb::Send => (connection.unsent().as_ptr().cast_mut(), connection.unsent().len()),
+    };
+    flight.pieces = WSABUF { len: bytes.try_into().unwrap_or(u32::MAX), buf: start };
+    flight.flags = 0;
+    let (pieces, flags) = (&raw mut flight.pieces, &raw mut flight.flags);
+    let result = match verb {
+        // SAFETY: the flight owns the list, the flags, the buffer and the OVERLAPPED until it lands.
+        Verb::Recv => unsafe { WSARecv(socket, pieces, 1, ptr::null_mut(), flags, overlapped, routine) },
+        // SAFETY: as above; WSASend only reads the buffer.
+        Verb::Send => unsafe { WSASend(socket, pieces, 1, ptr::null_mut(), 0, overlapped, routine) },
+    };
+    match last_error() {
+        //= lecture 001: WSA_IO_PENDING 오류코드가 뜬다면 처리가 지연되고 있는것
+        error if result != 0 && error.raw_os_error() != Some(WSA_IO_PENDING) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the kernel to call one operation off; its end is still told.
+pub(super) fn cancel(socket: &impl AsSocket, overlapped: *mut OVERLAPPED) {
+    let handle = ptr::with_exposed_provenance_mut(raw_socket(socket));
+    // SAFETY: the socket is open, and the address is only compared. An operation that is done cannot be called
+    // off, and needs it not.
+    unsafe { CancelIoEx(handle, overlapped) };
+}
+
+/// What a result of the kernel means for a connection.
+pub(super) fn completed<S>(
+    mut connection: Connection<S>,
+    verb: Verb,
+    result: io::Result<usize>,
+) -> Completed<S> {
+    if let Ok(count) = result {
+        connection.moved(verb, count);
+    }
+    Completed { connection, verb, result }
+}
+
+pub(super) fn raw_socket(socket: &impl AsSocket) -> SOCKET {
+    socket.as_socket().as_raw_socket() as SOCKET
+}
+
+/// The number that Winsock left behind.
+pub(super) fn last_error() -> io::Error {
+    // SAFETY: WSAGetLastError takes nothing and reads a number of this thread.
+    io::Error::from_raw_os_error(unsafe { WSAGetLastError() })
+}
+
+/// The milliseconds of a wait; rounded up, because rounded down a rest would be a wait of zero, again and again.
+pub(super) fn milliseconds(span: Option<Duration>) -> u32 {
+    span.map_or(INFINITE, |span| span.as_micros().div_ceil(1000).try_into().unwrap_or(INFINITE - 1))
+}
+
+/// Network events as the bits of Winsock.
+pub(super) fn network_bits(interest: NetworkEvents) -> i32 {
+    let wanted = [
+        (interest.accept, FD_ACCEPT),
+        (interest.read, FD_READ),
+        (interest.write, FD_WRITE),
+        (interest.close, FD_CLOSE),
+    ];
+    wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, bit)| bit.cast_signed()).sum()
+}

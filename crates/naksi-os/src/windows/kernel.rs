@@ -1,0 +1,231 @@
+//! The completion port itself: made, waited for, posted to, and associated with handles. Knows no operation.
+//!
+//! A dequeue has three outcomes that look alike to the careless: a packet of an operation that failed (the
+//! call succeeds, the packet carries the failure), no packet in time, and a port that is closed. They are
+//! three values here. Closing a port does not wake those who wait for it on every system that calls itself
+//! Windows, so nobody here relies on that: whoever waits is woken by a packet.
+
+// UNSAFETY: completion ports are raw handles, and packets come out of them as raw pointers.
+#![expect(unsafe_code, reason = "completion ports are raw handles")]
+
+use std::io;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_ABANDONED_WAIT_0, HANDLE, INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError, WAIT_TIMEOUT,
+};
+use windows_sys::Win32::Media::{timeBeginPeriod, timeEndPeriod};
+use windows_sys::Win32::System::IO::{
+    CancelIoEx, CreateIoCompletionPort, GetQueuedCompletionStatusEx, OVERLAPPED, OVERLAPPED_ENTRY,
+    PostQueuedCompletionStatus,
+};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, PROCESS_POWER_THROTTLING_CURRENT_VERSION,
+    PROCESS_POWER_THROTTLING_IGNORE_TIMER_RESOLUTION, PROCESS_POWER_THROTTLING_STATE, ProcessPowerThrottling,
+    SetProcessInformation,
+};
+
+/// The completion key of every handle that a port serves.
+pub(super) const OPERATION: usize = 0;
+
+/// What a wait for packets came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dequeued {
+    /// So many packets, failed operations among them.
+    Packets(usize),
+    /// None came in time.
+    TimedOut,
+    /// There is no port any more.
+    Closed,
+}
+
+/// What one packet says of its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Bytes moved; may be more than none although the operation failed.
+    pub(super) bytes: u32,
+    /// The system's number, 0 for success.
+    pub(super) code: i32,
+}
+
+impl Answer {
+    pub(super) fn done(bytes: u32) -> Self {
+        Self { bytes, code: 0 }
+    }
+
+    pub(super) fn failed(code: i32) -> Self {
+        Self { bytes: 0, code }
+    }
+}
+
+/// One packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet {
+    /// The OVERLAPPED of the operation; null in a post without one.
+    pub(super) overlapped: *mut OVERLAPPED,
+    pub(super) answer: Answer,
+}
+
+/// A completion port.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    handle: OwnedHandle,
+}
+
+impl Kernel {
+    /// A port on which at most `concurrency` threads run at a time; 0 is as many as there are processors.
+    pub(super) fn open(concurrency: u32) -> io::Result<Self> {
+        // SAFETY: CreateIoCompletionPort: with INVALID_HANDLE_VALUE "the function creates an I/O completion
+        // port without associating it with a file handle", and touches no memory of ours.
+        let raw = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, concurrency) };
+        if raw.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: "If the function succeeds, the return value is the handle to an I/O completion port"; nobody
+        // else has it.
+        let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
+        Ok(Self { handle })
+    }
+
+    /// Has every operation on a handle report here, for as long as the handle's object lives.
+    pub(super) fn associate(&self, handle: HANDLE) -> Result<(), i32> {
+        // SAFETY: two handles and a number; the caller's handle is open, because its owner lends it.
+        let raw = unsafe { CreateIoCompletionPort(handle, self.raw(), OPERATION, 0) };
+        if raw.is_null() { Err(last_error()) } else { Ok(()) }
+    }
+
+    /// Puts a packet without an operation into the port: PostQueuedCompletionStatus.
+    pub(super) fn post(&self, key: usize, bytes: u32) -> Result<(), i32> {
+        // SAFETY: "The completion key and the OVERLAPPED pointer are not interpreted"; ours is null.
+        let posted = unsafe { PostQueuedCompletionStatus(self.raw(), bytes, key, ptr::null()) };
+        if posted == 0 { Err(last_error()) } else { Ok(()) }
+    }
+
+    /// Puts a number of 64 bits into the port, whatever the width of its words.
+    pub(super) fn post_number(&self, key: usize, number: u64) -> Result<(), i32> {
+        let low = ptr::without_provenance(number as u32 as usize);
+        // SAFETY: as in `post`; the low half travels as the address of an OVERLAPPED that nobody looks at.
+        let posted = unsafe { PostQueuedCompletionStatus(self.raw(), (number >> 32) as u32, key, low) };
+        if posted == 0 { Err(last_error()) } else { Ok(()) }
+    }
+
+    /// The number in an entry that `post_number` made.
+    pub(super) fn number(entry: &OVERLAPPED_ENTRY) -> u64 {
+        u64::from(entry.dwNumberOfBytesTransferred) << 32 | entry.lpOverlapped.addr() as u64
+    }
+
+    /// Takes as many packets as there is room for, and waits for the first one at most so long.
+    pub(super) fn dequeue(
+        &self,
+        entries: &mut [OVERLAPPED_ENTRY],
+        milliseconds: u32,
+    ) -> Result<Dequeued, i32> {
+        let room = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let mut removed = 0;
+        // SAFETY: GetQueuedCompletionStatusEx fills at most `room` entries, and there are so many.
+        let taken = unsafe {
+            GetQueuedCompletionStatusEx(
+                self.raw(),
+                entries.as_mut_ptr(),
+                room,
+                &raw mut removed,
+                milliseconds,
+                0,
+            )
+        };
+        if taken != 0 {
+            return Ok(Dequeued::Packets(removed as usize));
+        }
+        match last_error() {
+            code if code == WAIT_TIMEOUT as i32 => Ok(Dequeued::TimedOut),
+            code if code == ERROR_ABANDONED_WAIT_0 as i32 => Ok(Dequeued::Closed),
+            code => Err(code),
+        }
+    }
+
+    fn raw(&self) -> HANDLE {
+        self.handle.as_raw_handle()
+    }
+}
+
+/// What an entry says. The call that brought it succeeded even if its operation did not.
+pub(super) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
+    let mut answer = Answer::done(entry.dwNumberOfBytesTransferred);
+    if let Some(overlapped) = ptr::NonNull::new(entry.lpOverlapped) {
+        // SAFETY: law 2: the OVERLAPPED lives until its packet was dequeued, which is now; OVERLAPPED: "Internal:
+        // the status code for the I/O request".
+        let status = unsafe { overlapped.as_ref() }.Internal as NTSTATUS;
+        if status < 0 {
+            // SAFETY: a number is translated.
+            answer.code = unsafe { RtlNtStatusToDosError(status) } as i32;
+        }
+    }
+    Packet { overlapped: entry.lpOverlapped, answer }
+}
+
+/// Wishes that one operation, or with null every operation on the handle, ends early. Its packet still comes.
+///
+/// What the call returns is of no use: that nothing was pending is told in different ways.
+pub(super) fn cancel(handle: HANDLE, overlapped: *const OVERLAPPED) {
+    // SAFETY: CancelIoEx reads no more of the OVERLAPPED than its address, and law 2 keeps that in place.
+    unsafe { CancelIoEx(handle, overlapped) };
+}
+
+/// The number of the call that has just failed on this thread.
+pub(super) fn last_error() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// While it lives, a wait of one millisecond takes about one and not the 15.6 of the system's own clock.
+///
+/// `timeBeginPeriod` sets the resolution of this process' waits (of the whole system before Windows 10,
+/// version 2004), and nests. Windows 11 takes it away again from processes whose windows nobody sees, unless
+/// they ask it not to: a server has no window to be seen.
+#[derive(Debug)]
+pub(super) struct FineClock(());
+
+impl FineClock {
+    pub(super) fn keep() -> Self {
+        let state = PROCESS_POWER_THROTTLING_STATE {
+            Version: PROCESS_POWER_THROTTLING_CURRENT_VERSION,
+            ControlMask: PROCESS_POWER_THROTTLING_IGNORE_TIMER_RESOLUTION,
+            StateMask: 0,
+        };
+        // SAFETY: returns a number that is no handle to be closed.
+        let process = unsafe { GetCurrentProcess() };
+        let bytes = size_of::<PROCESS_POWER_THROTTLING_STATE>() as u32;
+        // SAFETY: the structure is read before the call returns. An older system refuses it and needs it not.
+        unsafe { SetProcessInformation(process, ProcessPowerThrottling, (&raw const state).cast(), bytes) };
+        // SAFETY: a number is handed over; each call is matched in `drop`.
+        unsafe { timeBeginPeriod(1) };
+        Self(())
+    }
+}
+
+impl Drop for FineClock {
+    fn drop(&mut self) {
+        // SAFETY: "you must match each call to timeBeginPeriod with a call to timeEndPeriod": this is it.
+        unsafe { timeEndPeriod(1) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_a_time_out_and_their_order_are_told_apart() {
+        let kernel = Kernel::open(1).expect("a handle is left");
+        let mut entries = [OVERLAPPED_ENTRY::default(); 4];
+        assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::TimedOut));
+        for bytes in 0..6 {
+            kernel.post(7, bytes).expect("the port is open");
+        }
+        assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::Packets(4)));
+        let bytes: Vec<u32> = entries.iter().map(|entry| packet(entry).answer.bytes).collect();
+        assert_eq!((bytes, entries[0].lpCompletionKey), (vec![0, 1, 2, 3], 7));
+        assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::Packets(2)));
+        assert!(entries[0].lpOverlapped.is_null());
+    }
+}

@@ -1,0 +1,145 @@
+//! WSAAsyncSelect: what happens to sockets arrives as messages in the queue of the thread that owns a window.
+//!
+//! The window is a message-only one, which nobody sees; the loop is GetMessage, as in every program with
+//! windows. Nothing here knows a connection.
+
+// UNSAFETY: windows and their messages have no safe door in the standard library.
+#![expect(unsafe_code, reason = "windows and WSAAsyncSelect are raw calls")]
+
+use std::collections::HashMap;
+use std::io;
+use std::os::windows::io::AsSocket;
+use std::ptr;
+
+use windows_sys::Win32::Foundation::HWND;
+use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET, WSAAsyncSelect};
+use windows_sys::Win32::UI::WindowsAndMessaging::{
+    CreateWindowExW, DestroyWindow, DispatchMessageW, GetMessageW, HWND_MESSAGE, MSG, WM_USER,
+};
+use windows_sys::core::w;
+
+use super::flight::{last_error, network_bits, raw_socket};
+use crate::network_events::NetworkEvents;
+use crate::tally::Tally;
+
+/// The message of our sockets; every window class may use the numbers from WM_USER on.
+const WM_SOCKET: u32 = WM_USER + 9;
+
+/// One message: which socket, and what happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The name that the socket was registered under.
+    pub token: usize,
+    /// What happened; the model looks for itself, because a message may be older than the socket's state.
+    pub events: NetworkEvents,
+}
+
+/// The queue of the thread that opened it. Only that thread can take from it.
+#[derive(Debug)]
+pub struct MessageQueue {
+    window: HWND,
+    registered: HashMap<SOCKET, usize>,
+    tally: Tally,
+}
+
+impl MessageQueue {
+    /// The queue of this thread, with a window that nobody sees.
+    ///
+    /// # Errors
+    /// The system makes no window.
+    pub fn open(tally: &Tally) -> io::Result<Self> {
+        tally.call();
+        // SAFETY: the class is one of the system's own and both texts are constants; all else is absent. "To
+        // create a message-only window, specify the HWND_MESSAGE constant in the hWndParent parameter."
+        let window = unsafe {
+            CreateWindowExW(
+                0,
+                w!("STATIC"),
+                w!("naksi"),
+                0,
+                0,
+                0,
+                0,
+                0,
+                HWND_MESSAGE,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null(),
+            )
+        };
+        if window.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { window, registered: HashMap::new(), tally: tally.clone() })
+    }
+
+    /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect).
+    ///
+    /// # Errors
+    /// The system refuses the socket.
+    pub fn async_select(
+        &mut self,
+        socket: &impl AsSocket,
+        token: usize,
+        interest: NetworkEvents,
+    ) -> io::Result<()> {
+        let raw = raw_socket(socket);
+        self.registered.insert(raw, token);
+        self.tally.call();
+        // SAFETY: the window is this thread's own and open, and the call touches no memory of ours.
+        let result = unsafe { WSAAsyncSelect(raw, self.window, WM_SOCKET, network_bits(interest)) };
+        if result == 0 { Ok(()) } else { Err(last_error()) }
+    }
+
+    /// Asks for no more messages about a socket; before it is closed.
+    pub fn cancel(&mut self, socket: &impl AsSocket) {
+        let raw = raw_socket(socket);
+        self.registered.remove(&raw);
+        self.tally.call();
+        // SAFETY: as above. What was posted before still comes, and finds nobody.
+        unsafe { WSAAsyncSelect(raw, self.window, 0, 0) };
+    }
+
+    /// Takes the next message, and waits for it (GetMessage).
+    ///
+    /// # Errors
+    /// The system fails.
+    pub fn take(&mut self) -> io::Result<Message> {
+        loop {
+            // SAFETY: a MSG is plain numbers and pointers, for which zero is a value.
+            let mut message: MSG = unsafe { std::mem::zeroed() };
+            self.tally.call();
+            // SAFETY: GetMessageW writes one MSG, which lives until it returns; the window is this thread's own.
+            let got = unsafe { GetMessageW(&raw mut message, self.window, 0, 0) };
+            self.tally.wakeup();
+            if got < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if message.message != WM_SOCKET {
+                // SAFETY: the message is the one that GetMessageW has just written.
+                unsafe { DispatchMessageW(&raw const message) };
+                continue;
+            }
+            // The socket is in the first parameter, the event in the low half of the second one.
+            if let Some(token) = self.registered.get(&message.wParam) {
+                return Ok(Message { token: *token, events: network_events(message.lParam as u32 & 0xffff) });
+            }
+        }
+    }
+}
+
+impl Drop for MessageQueue {
+    fn drop(&mut self) {
+        // SAFETY: the window is this thread's own, because the queue cannot leave its thread.
+        unsafe { DestroyWindow(self.window) };
+    }
+}
+
+fn network_events(event: u32) -> NetworkEvents {
+    NetworkEvents {
+        accept: event == FD_ACCEPT,
+        read: event == FD_READ,
+        write: event == FD_WRITE,
+        close: event == FD_CLOSE,
+    }
+}

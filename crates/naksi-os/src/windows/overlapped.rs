@@ -1,0 +1,128 @@
+//! Overlapped requests that tell of their end by an event object: WSARecv and WSASend with hEvent, and
+//! WSAGetOverlappedResult.
+//!
+//! A request keeps its connection until [`Requests::result`] says that it is done. Nothing here knows what the
+//! bytes are for.
+
+// UNSAFETY: a request is known to the kernel by its address.
+#![expect(unsafe_code, reason = "requests are handed over and found again by address")]
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io;
+use std::marker::PhantomData;
+
+use windows_sys::Win32::Networking::WinSock::{WSA_IO_INCOMPLETE, WSAGetOverlappedResult};
+use windows_sys::Win32::System::IO::OVERLAPPED;
+
+use super::event::Event;
+use super::flight::{self, Flight, last_error, raw_socket};
+use crate::connection::{Completed, Connection, Verb};
+use crate::tally::Tally;
+
+struct Held<S> {
+    connection: Connection<S>,
+    verb: Verb,
+    /// Open for as long as the kernel may set it.
+    _event: Event,
+}
+
+/// The overlapped requests of one thread.
+pub struct Requests<S> {
+    flights: RefCell<HashSet<*mut OVERLAPPED>>,
+    tally: Tally,
+    holds: PhantomData<S>,
+}
+
+/// A request in flight (the OVERLAPPED). It can be asked about; it cannot be freed.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the connection comes home only to whoever asks with this"]
+pub struct Pending(*mut OVERLAPPED);
+
+/// What asking about a request brings.
+#[derive(Debug)]
+pub enum Overlapped<S> {
+    /// Not done yet (WSA_IO_INCOMPLETE).
+    Incomplete(Pending),
+    /// Done.
+    Complete(Completed<S>),
+}
+
+impl<S: 'static> Requests<S> {
+    /// No request yet.
+    ///
+    /// # Errors
+    /// None on Windows.
+    pub fn open(tally: &Tally) -> io::Result<Self> {
+        Ok(Self { flights: RefCell::default(), tally: tally.clone(), holds: PhantomData })
+    }
+
+    /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
+    ///
+    /// # Errors
+    /// The system takes no request; the connection is closed then.
+    pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
+        let held = Held { connection, verb, _event: event.clone() };
+        let overlapped = Flight::launch(Flight::new(held, event.raw()));
+        self.tally.call();
+        // SAFETY: the flight has just been launched and holds a `Held<S>`.
+        let started = unsafe { flight::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, None) };
+        if let Err(error) = started {
+            // SAFETY: launched above, and the kernel has refused it.
+            drop(unsafe { Flight::<Held<S>>::land(overlapped) });
+            return Err(error);
+        }
+        self.flights.borrow_mut().insert(overlapped);
+        Ok(Pending(overlapped))
+    }
+
+    /// Asks how a request ended, without waiting for it (WSAGetOverlappedResult).
+    pub fn result(&self, pending: Pending) -> Overlapped<S> {
+        assert!(self.flights.borrow().contains(&pending.0), "this request was started elsewhere");
+        self.ask(pending, false)
+    }
+
+    fn ask(&self, pending: Pending, wait: bool) -> Overlapped<S> {
+        // SAFETY: the address is in the list, so the flight is launched; its socket is not the kernel's to change.
+        let socket = raw_socket(unsafe { &(*pending.0.cast::<Flight<Held<S>>>()).held }.connection.socket());
+        let (mut count, mut flags) = (0, 0);
+        self.tally.call();
+        // SAFETY: the flight is launched and the two numbers live until the call returns.
+        let done = unsafe {
+            WSAGetOverlappedResult(socket, pending.0, &raw mut count, wait.into(), &raw mut flags)
+        };
+        let result = match last_error() {
+            error if done == 0 && error.raw_os_error() == Some(WSA_IO_INCOMPLETE) => {
+                return Overlapped::Incomplete(pending);
+            }
+            error if done == 0 => Err(error),
+            _ => Ok(count as usize),
+        };
+        self.flights.borrow_mut().remove(&pending.0);
+        // SAFETY: it was in the list until now, and the kernel says that it is done.
+        let held = unsafe { Flight::<Held<S>>::land(pending.0) }.held;
+        Overlapped::Complete(flight::completed(held.connection, held.verb, result))
+    }
+}
+
+impl<S> Drop for Requests<S> {
+    fn drop(&mut self) {
+        for overlapped in self.flights.take() {
+            // SAFETY: the address was in the list, so the flight is launched.
+            let held = unsafe { &(*overlapped.cast::<Flight<Held<S>>>()).held };
+            flight::cancel(held.connection.socket(), overlapped);
+            let socket = raw_socket(held.connection.socket());
+            let (mut count, mut flags) = (0, 0);
+            // SAFETY: as above. With fWait "the function does not return until the operation has been completed".
+            unsafe { WSAGetOverlappedResult(socket, overlapped, &raw mut count, 1, &raw mut flags) };
+            // SAFETY: it is done, and out of the list.
+            drop(unsafe { Flight::<Held<S>>::land(overlapped) });
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for Requests<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Requests").field("in_flight", &self.flights.borrow().len()).finish_non_exhaustive()
+    }
+}

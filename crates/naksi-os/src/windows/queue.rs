@@ -1,0 +1,156 @@
+//! The completion queue of a group: a completion port that several threads wait for, and work posted to it.
+//!
+//! The system itself keeps the laws that a group wants: of those who wait, the one that came last is woken
+//! first, at most `concurrency` of them run at a time, and another one is released when one of them blocks.
+//! (Wine ignores the number and wakes in turn.) The queue ends with one quit packet for each thread, behind
+//! all work that was posted before; a port that is closed under its threads does not wake them everywhere.
+//! Nothing here knows what the work is.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::ERROR_INVALID_HANDLE;
+use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
+
+use super::error;
+use super::kernel::{Dequeued, Kernel};
+use crate::port::PortError;
+
+/// The completion keys of a queue.
+const QUIT: usize = 0;
+const WORK: usize = 1;
+/// `INFINITE`.
+const WAIT_FOREVER: u32 = u32::MAX;
+
+/// What a thread has taken out of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A piece of work.
+    Work(u64),
+    /// Nothing came in time.
+    Nothing,
+    /// The queue has ended for this thread: it takes no more.
+    Quit,
+}
+
+/// Work for the threads of a group.
+#[derive(Debug)]
+pub struct Queue {
+    kernel: Kernel,
+    open: AtomicBool,
+}
+
+impl Queue {
+    /// A queue of which at most `concurrency` threads run at a time; 0 is as many as there are processors.
+    ///
+    /// # Errors
+    /// No handle or no memory left.
+    pub fn open(concurrency: u32) -> Result<Self, PortError> {
+        let kernel = Kernel::open(concurrency).map_err(|error: io::Error| PortError {
+            text: format!("no completion queue can be opened: {error}"),
+            code: error.raw_os_error().unwrap_or(0),
+        })?;
+        Ok(Self { kernel, open: AtomicBool::new(true) })
+    }
+
+    /// Puts a piece of work in. `false`: the queue has ended, or the kernel has no memory for it.
+    pub fn post(&self, work: u64) -> bool {
+        self.open.load(Ordering::Acquire) && self.kernel.post_number(WORK, work).is_ok()
+    }
+
+    /// Takes the next piece of work, and waits for it at most so long; `None` waits without end.
+    ///
+    /// # Errors
+    /// The queue is broken and no thread will get anything out of it.
+    pub fn take(&self, at_most: Option<Duration>) -> Result<Taken, PortError> {
+        // Rounded up, and never without end.
+        let milliseconds = at_most.map_or(WAIT_FOREVER, |span| {
+            let rounded_up = span.saturating_add(Duration::from_nanos(999_999)).as_millis();
+            u32::try_from(rounded_up).unwrap_or(WAIT_FOREVER).min(WAIT_FOREVER - 1)
+        });
+        // One at a time: a thread that took several would keep them from the others while it works.
+        let mut entry = [OVERLAPPED_ENTRY::default()];
+        let broken = |code| {
+            let text = format!("a completion queue cannot be waited for: {}", error::os_error(code));
+            PortError { text, code }
+        };
+        match self.kernel.dequeue(&mut entry, milliseconds) {
+            Ok(Dequeued::Packets(_)) if entry[0].lpCompletionKey == QUIT => Ok(Taken::Quit),
+            Ok(Dequeued::Packets(_)) => Ok(Taken::Work(Kernel::number(&entry[0]))),
+            Ok(Dequeued::TimedOut) => Ok(Taken::Nothing),
+            Ok(Dequeued::Closed) => Err(broken(ERROR_INVALID_HANDLE as i32)),
+            Err(code) => Err(broken(code)),
+        }
+    }
+
+    /// Ends the queue: what was posted is still taken, and then each of so many threads is told to quit.
+    ///
+    /// # Errors
+    /// The kernel has no memory for a packet: the number of threads that are not told, to be told again.
+    pub fn close(&self, threads: usize) -> Result<(), usize> {
+        self.open.store(false, Ordering::Release);
+        for told in 0..threads {
+            self.kernel.post_number(QUIT, 0).map_err(|_| threads - told)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+
+    #[test]
+    fn work_comes_out_once_and_in_order_and_then_everybody_quits() {
+        let queue = Queue::open(2).expect("a handle is left");
+        assert_eq!(queue.take(Some(Duration::ZERO)), Ok(Taken::Nothing));
+        for work in [7, u64::MAX, 1 << 40] {
+            assert!(queue.post(work));
+        }
+        for work in [7, u64::MAX, 1 << 40] {
+            assert_eq!(queue.take(None), Ok(Taken::Work(work)));
+        }
+        let (taken, sum) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        while let Ok(Taken::Work(work)) = queue.take(None) {
+                            taken.fetch_add(1, Ordering::Relaxed);
+                            sum.fetch_add(work, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            (1..=1000).for_each(|work| assert!(queue.post(work)));
+            assert_eq!(queue.close(workers.len()), Ok(()));
+            assert!(!queue.post(1), "an ended queue takes nothing");
+        });
+        assert_eq!((taken.into_inner(), sum.into_inner()), (1000, 500_500));
+        assert_eq!(queue.take(Some(Duration::ZERO)), Ok(Taken::Nothing), "one quit packet a thread");
+    }
+
+    /// Wine runs all four: there this case is skipped by name.
+    #[test]
+    fn at_most_as_many_threads_run_as_the_queue_allows() {
+        let queue = Queue::open(1).expect("a handle is left");
+        let (running, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Ok(Taken::Work(rounds)) = queue.take(None) {
+                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        (0..rounds).for_each(|_| std::hint::spin_loop());
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            (0..64).for_each(|_| assert!(queue.post(2_000_000)));
+            assert_eq!(queue.close(4), Ok(()));
+        });
+        assert_eq!(most.into_inner(), 1);
+    }
+}

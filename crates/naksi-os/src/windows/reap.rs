@@ -1,0 +1,291 @@
+//! What came out of the port: packets become completions, or are dealt with here and now.
+//!
+//! A receive that has something to read is given a lease and reads without waiting; one that finds the pool
+//! empty is parked until a lease comes home, and one that read nothing asks the kernel again. The end of a
+//! port takes everything back (law 10). Nothing here waits, except at the end.
+
+use std::mem;
+use std::num::NonZeroU32;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+use naksi_core::completion::{Completion, Done};
+use naksi_core::id::{Handle, Token};
+
+use super::kernel::{self, Answer, Packet};
+use super::op::{CANCELLED, Wish};
+use super::parcel;
+use super::port::{Port, now};
+use super::socket::{self, Resource};
+use crate::handles::{HandleKind, Lane};
+use crate::in_flight::{Finished, Key};
+use crate::port::{Ledger, Port as _};
+
+/// How often a receive is read without asking the kernel in between: the budget that lets others come first.
+const READS_MAX: u8 = 8;
+/// Parcels that are kept for the next operation.
+const SPENT_PARCELS_MAX: usize = 1024;
+/// How long the end of a port waits for the kernel (law 10).
+const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
+
+impl Port {
+    /// Appends what is ready, up to `full` completions, without waiting.
+    pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        self.take_due_timers();
+        while caught.len() < full {
+            let Some((key, answer)) = self.local.pop_front() else { break };
+            self.finish(key, answer, caught);
+        }
+        // Neither posts nor the kernel can keep the other from being heard.
+        let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
+        self.hand_out_posts(caught, half);
+        while caught.len() < full && self.entries_read < self.entries_filled {
+            let packet = kernel::packet(&self.entries[self.entries_read]);
+            self.entries_read += 1;
+            self.open_packet(packet, caught);
+        }
+        // Those that are ready now, each once: they come behind everybody who has waited in the kernel.
+        for _ in 0..self.ready.len() {
+            if caught.len() == full {
+                break;
+            }
+            let Some(key) = self.ready.pop_front() else { break };
+            self.read(key, caught);
+        }
+        self.hand_out_posts(caught, full);
+    }
+
+    /// Reads for those who wait for leases, as many as there are buffers at home.
+    pub(super) fn serve_parked(&mut self) {
+        for _ in 0..self.pool.at_home() {
+            let Some(key) = self.next_parked() else { break };
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Ends the parked receive of a socket, if there is one. It completes as aborted with the next wait.
+    pub(super) fn end_parked(&mut self, socket: Handle) -> bool {
+        let Some(key) = self.handles.any_mut(socket).and_then(|descriptor| descriptor.parked.take()) else {
+            return false;
+        };
+        self.counters.starved -= 1;
+        self.local.push_back((key, Answer::failed(CANCELLED)));
+        true
+    }
+
+    /// Ends a receive that is with no kernel: parked, or about to be read again.
+    pub(super) fn end_resting(&mut self, key: Key, socket: Handle) {
+        if self.end_parked(socket) {
+            return;
+        }
+        if let Some(place) = self.ready.iter().position(|ready| *ready == key) {
+            self.ready.remove(place);
+            self.local.push_back((key, Answer::failed(CANCELLED)));
+        }
+    }
+
+    /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
+    fn next_parked(&mut self) -> Option<Key> {
+        while let Some(key) = self.parked.pop_front() {
+            let Some((_, flight)) = self.flights.running(key) else { continue };
+            let Wish::Recv { socket, .. } = flight.wish else { continue };
+            let Some(descriptor) = self.handles.any_mut(socket) else { continue };
+            if descriptor.parked == Some(key) {
+                descriptor.parked = None;
+                self.counters.starved -= 1;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn take_due_timers(&mut self) {
+        while let Some((at, raw)) = self.timers.first().copied() {
+            if at > now() {
+                return;
+            }
+            self.timers.pop_first();
+            self.local.push_back((Key::from_u64(raw), Answer::done(0)));
+        }
+    }
+
+    fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
+        while caught.len() < full {
+            if let Some((token, value)) = self.posts.get(self.posts_given).copied() {
+                self.posts_given += 1;
+                self.hand_out(caught, token, Done::Posted(value), false);
+                continue;
+            }
+            self.posts.clear();
+            self.posts_given = 0;
+            if !self.inbox.is_filled() {
+                return;
+            }
+            self.inbox.take(&mut self.posts);
+        }
+    }
+
+    /// One packet of one operation; appends at most one completion.
+    fn open_packet(&mut self, packet: Packet, caught: &mut Vec<Completion>) {
+        // A packet without an operation has done its work by arriving: it woke us.
+        let Some(overlapped) = NonNull::new(packet.overlapped) else { return };
+        let (key, number) = parcel::addressee(overlapped);
+        let Some((token, flight)) = self.flights.running(key) else {
+            debug_assert!(false, "a packet of nothing that is in flight: {key:?}, {packet:?}");
+            tracing::error!(?key, ?packet, "the kernel completed something that is not in flight");
+            return;
+        };
+        flight.pending = false;
+        match flight.wish {
+            Wish::Accept(_) => self.accepted(key, number, token, packet.answer, caught),
+            Wish::Recv { ref mut reads, .. } if packet.answer.code == 0 => {
+                *reads = 0;
+                self.read(key, caught);
+            }
+            _ => self.finish(key, packet.answer, caught),
+        }
+    }
+
+    /// Reads what there is into a lease, or finds out that there is none of the one or of the other.
+    fn read(&mut self, key: Key, caught: &mut Vec<Completion>) {
+        let Some((token, flight)) = self.flights.running(key) else { return };
+        let over = flight.cancelled;
+        let Wish::Recv { socket, .. } = flight.wish else { return };
+        let descriptor = self.handles.any(socket).expect("a handle outlives the operations on it");
+        let Resource::Socket(owned) = descriptor.resource() else { return };
+        if over || self.ending || descriptor.ended_both {
+            self.finish(key, Answer::failed(CANCELLED), caught);
+            return;
+        }
+        let Some(mut buffer) = self.pool.take() else {
+            self.park(key, socket);
+            return;
+        };
+        self.counters.enters_total += 1;
+        match socket::read(owned, &mut buffer.bytes) {
+            Ok(Some(bytes)) => {
+                let is_full = bytes as usize == buffer.bytes.len();
+                let Some(length) = NonZeroU32::new(bytes) else {
+                    self.pool.put(buffer);
+                    self.finish(key, Answer::done(0), caught);
+                    return;
+                };
+                let lease = self.pool.lend(buffer, length);
+                self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+                self.go_on(key, is_full);
+            }
+            Ok(None) => {
+                self.pool.put(buffer);
+                self.go_on(key, false);
+            }
+            Err(code) => {
+                self.pool.put(buffer);
+                self.finish(key, Answer::failed(code), caught);
+            }
+        }
+    }
+
+    /// A full buffer says that there may be more: it is read without the kernel, within a budget.
+    fn go_on(&mut self, key: Key, is_full: bool) {
+        let Some((_, flight)) = self.flights.running(key) else { return };
+        let Wish::Recv { reads, .. } = &mut flight.wish else { return };
+        *reads += 1;
+        if is_full && *reads < READS_MAX {
+            self.ready.push_back(key);
+        } else {
+            *reads = 0;
+            self.arm(key);
+        }
+    }
+
+    fn park(&mut self, key: Key, socket: Handle) {
+        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        descriptor.parked = Some(key);
+        self.parked.push_back(key);
+        self.counters.starved += 1;
+        self.counters.starved_total += 1;
+        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+    }
+
+    /// The last completion of an operation: what it owned comes home, its lane and its token are free.
+    fn finish(&mut self, key: Key, answer: Answer, caught: &mut Vec<Completion>) {
+        let Finished::Wanted(token, flight) = self.flights.finish(key) else {
+            unreachable!("a flight that was just seen running");
+        };
+        debug_assert!(!flight.pending, "a packet is owed for {flight:?}");
+        let (lane, files) = (flight.lane(), flight.files());
+        let done = flight.conclude(answer, &mut self.handles, &mut self.spent);
+        if let Some((handle, lane)) = lane {
+            self.handles.end(handle, lane);
+        }
+        files.into_iter().for_each(|file| self.handles.end(file, Lane::Shared));
+        self.spent.truncate(SPENT_PARCELS_MAX);
+        self.tokens.remove(&token);
+        self.hand_out(caught, token, done, false);
+    }
+
+    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
+        self.counters.completions_total += 1;
+        caught.push(Completion { token, done, more });
+    }
+}
+
+/// The end of a port.
+impl Port {
+    /// Cancels and drains everything, as dropping does, and returns the last ledger (law 10).
+    #[must_use]
+    pub fn end(mut self) -> Ledger {
+        self.drain();
+        self.ledger()
+    }
+
+    fn drain(&mut self) {
+        if mem::replace(&mut self.ending, true) {
+            return;
+        }
+        self.inbox.close();
+        let deadline = now() + DRAIN_SPAN_MAX;
+        for token in self.tokens.keys().copied().collect::<Vec<_>>() {
+            self.cancel(token);
+        }
+        for (handle, _) in self.handles.iter() {
+            // Before the handle is closed: closing alone does not bring everything home everywhere.
+            if let Some(descriptor) = self.handles.any(handle) {
+                kernel::cancel(descriptor.raw(), ptr::null());
+            }
+        }
+        for (handle, kind) in self.handles.iter() {
+            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle))
+                && let Resource::Socket(owned) = descriptor.resource()
+            {
+                // The only failure is that there is nothing to end.
+                socket::shutdown(owned, std::net::Shutdown::Both).ok();
+            }
+        }
+        let mut caught = Vec::new();
+        while !self.flights.is_empty() && now() < deadline {
+            if let Err(error) = self.wait(&mut caught, Some(deadline)) {
+                tracing::warn!(%error, "the end of a port cannot wait for its operations");
+                break;
+            }
+            // Sockets that were accepted meanwhile are in the handle table and close with it.
+            caught.clear();
+        }
+        self.give_up_the_rest();
+    }
+
+    fn give_up_the_rest(&mut self) {
+        self.flights.abandon_all();
+        let leaked = mem::take(&mut self.flights).leak();
+        self.counters.leaked_total += leaked as u64;
+        if leaked > 0 {
+            tracing::warn!(leaked, "operations could not be drained: their memory is leaked on purpose");
+        }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}

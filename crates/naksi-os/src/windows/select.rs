@@ -1,0 +1,103 @@
+//! `select`: lists of sockets, written anew for every call. Knows no connection.
+//!
+//! The ceiling is the array in the list: 64 sockets, as `winsock2.h` declares it.
+
+// UNSAFETY: `select` has no safe door in the standard library.
+#![expect(unsafe_code, reason = "select is a raw call")]
+
+use std::fmt;
+use std::io;
+use std::os::windows::io::AsSocket;
+use std::ptr;
+use std::time::Duration;
+
+use windows_sys::Win32::Networking::WinSock::{FD_SET, FD_SETSIZE, SOCKET, TIMEVAL, select as winsock_select};
+
+use super::flight::{last_error, raw_socket};
+use crate::tally::Tally;
+
+/// How many sockets a set can hold on this system (`FD_SETSIZE`).
+pub const SOCKETS_MAX: usize = FD_SETSIZE as usize;
+
+/// The set has no place for this socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetFull;
+
+impl fmt::Display for SetFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an fd_set has {SOCKETS_MAX} places")
+    }
+}
+
+impl std::error::Error for SetFull {}
+
+/// A set of sockets (`fd_set`): before the call the wish, after it the answer.
+#[derive(Clone, Copy)]
+pub struct SocketSet {
+    raw: FD_SET,
+}
+
+impl fmt::Debug for SocketSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketSet").field("count", &self.raw.fd_count).finish_non_exhaustive()
+    }
+}
+
+impl Default for SocketSet {
+    fn default() -> Self {
+        Self { raw: FD_SET { fd_count: 0, fd_array: [0; SOCKETS_MAX] } }
+    }
+}
+
+impl SocketSet {
+    fn sockets(&self) -> &[SOCKET] {
+        &self.raw.fd_array[..SOCKETS_MAX.min(self.raw.fd_count as usize)]
+    }
+
+    /// Whether this socket would find a place.
+    pub fn has_place(&self, socket: &impl AsSocket) -> bool {
+        self.contains(socket) || self.sockets().len() < SOCKETS_MAX
+    }
+
+    /// Puts a socket into the set (`FD_SET`).
+    ///
+    /// # Errors
+    /// The set has no place for it. The macro of Winsock ignores such a socket in silence.
+    pub fn insert(&mut self, socket: &impl AsSocket) -> Result<(), SetFull> {
+        if !self.has_place(socket) {
+            return Err(SetFull);
+        }
+        if !self.contains(socket) {
+            self.raw.fd_array[self.raw.fd_count as usize] = raw_socket(socket);
+            self.raw.fd_count += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a socket is in the set (`FD_ISSET`).
+    pub fn contains(&self, socket: &impl AsSocket) -> bool {
+        self.sockets().contains(&raw_socket(socket))
+    }
+}
+
+/// Waits until a socket of either set is ready, and leaves only the ready ones in the sets.
+///
+/// # Errors
+/// Both sets are empty (WSAEINVAL), or a socket was closed while it was in a set.
+pub fn select(
+    read: &mut SocketSet,
+    write: &mut SocketSet,
+    timeout: Option<Duration>,
+    tally: &Tally,
+) -> io::Result<usize> {
+    let span = timeout.map(|timeout| TIMEVAL {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i32::MAX),
+        tv_usec: timeout.subsec_micros().cast_signed(),
+    });
+    let span = span.as_ref().map_or(ptr::null(), ptr::from_ref);
+    tally.call();
+    // SAFETY: `select` reads and writes two whole sets and reads one TIMEVAL; all live until it returns.
+    let ready = unsafe { winsock_select(0, &raw mut read.raw, &raw mut write.raw, ptr::null_mut(), span) };
+    tally.wakeup();
+    usize::try_from(ready).map_err(|_| last_error())
+}

@@ -1,0 +1,159 @@
+//! Ends before the time: what is cancelled half-way tells how far it got, and who is busy keeps nobody from
+//! being served. Runs unchanged on every backend.
+
+use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::completion::{Completion, Done};
+use naksi_core::ended::Ended;
+use naksi_core::op::{Op, ShutdownHow};
+use naksi_os::port::{FileAccess, Port, PortOptions};
+
+use crate::angler::{Angler, Waters, pattern, small, together};
+
+pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>() {
+    let _turn = together();
+    for turns in [0, 1, 3, 30] {
+        let mut port = Angler::<W>::new(&small());
+        let (ours, theirs) = port.pair();
+        let whole = pattern(16 << 20);
+        let mut batch = SendBatch::new();
+        whole.chunks(1 << 16).for_each(|piece| batch.push(Piece::Owned(piece.to_vec())));
+        let send = port.cast(Op::Send { socket: ours, batch });
+        port.look(turns);
+        port.port.cancel(send);
+        let taken = match port.last(send) {
+            Done::Send(batch, Ok(sent)) => {
+                assert_eq!(batch.bytes(), whole.len(), "the mark is the caller's to move");
+                sent as usize
+            }
+            Done::Send(_, Err(Ended::Aborted)) => 0,
+            other => panic!("{other:?}"),
+        };
+        let end = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
+        let recv = port.cast(Op::Recv { socket: theirs });
+        assert!(matches!(port.last(end), Done::Shutdown(Ok(()))));
+        let mut arrived = Vec::new();
+        loop {
+            match port.pull(recv) {
+                Completion { done: Done::Recv(Ok(lease)), more: true, .. } => {
+                    arrived.extend_from_slice(&lease)
+                }
+                Completion { done: Done::Recv(Err(Ended::Closed)), more: false, .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(arrived == whole[..taken], "{} arrived, {taken} were said to be taken", arrived.len());
+        port.close(ours);
+        port.close(theirs);
+        assert_eq!(port.finish().handles, 0);
+    }
+}
+
+pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Waters>() {
+    let _turn = together();
+    for length in [1, 4095, 4096, 4097, 9000] {
+        let mut port = Angler::<W>::new(&small());
+        let (ours, theirs) = port.pair();
+        let whole = pattern(length);
+        port.send(ours, &whole);
+        let end = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
+        assert!(matches!(port.last(end), Done::Shutdown(Ok(()))));
+        port.turn();
+        let recv = port.cast(Op::Recv { socket: theirs });
+        assert_eq!(port.read(recv, length), whole);
+        assert_eq!(port.recv_ended(recv), Ended::Closed);
+        // The end stays the end, for whoever asks again.
+        let again = port.cast(Op::Recv { socket: theirs });
+        assert_eq!(port.recv_ended(again), Ended::Closed);
+        port.close(ours);
+        port.close(theirs);
+        assert_eq!(port.finish().handles, 0);
+    }
+}
+
+pub(crate) fn a_quiet_socket_is_heard_beside_a_busy_one<W: Waters>() {
+    quiet_beside_busy::<W>(64);
+}
+
+/// A flood that never ends, and a few bytes now and then, through a pool of so many buffers.
+pub(crate) fn quiet_beside_busy<W: Waters>(lease_count: u16) {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&PortOptions { catch_max: 4, lease_count, lease_bytes: 64, ..small() });
+    let (busy, busy_end) = port.pair();
+    let (quiet, quiet_end) = port.pair();
+    let mut batch = SendBatch::new();
+    batch.push(Piece::Owned(vec![7; 8 << 20]));
+    let flood = port.cast(Op::Send { socket: busy, batch });
+    let busy_recv = port.cast(Op::Recv { socket: busy_end });
+    let quiet_recv = port.cast(Op::Recv { socket: quiet_end });
+    for round in 0..10 {
+        let send = {
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Owned(b"hush".to_vec()));
+            port.cast(Op::Send { socket: quiet, batch })
+        };
+        let (mut heard, mut sent, mut flooded) = (0, false, 0);
+        while heard < 4 || !sent {
+            port.turn();
+            while let Some(completion) = port.seen.pop_front() {
+                match completion.done {
+                    Done::Recv(Ok(lease)) if completion.token == quiet_recv => heard += lease.len(),
+                    Done::Recv(Ok(_)) => flooded += 1,
+                    Done::Send(..) => sent |= completion.token == send,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(
+                flooded < 2000,
+                "round {round}: the flood has come {flooded} times, the quiet one not once"
+            );
+        }
+    }
+    for token in [flood, busy_recv, quiet_recv] {
+        port.port.cancel(token);
+    }
+    assert_eq!(port.recv_ended(quiet_recv), Ended::Aborted);
+    while port.pull(busy_recv).more {}
+    while port.port.ledger().in_flight > 0 {
+        port.turn();
+    }
+    port.seen.clear();
+    port.finish();
+}
+
+pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let test = std::thread::current().name().unwrap_or("main").replace("::", "-");
+    let path = std::env::temp_dir().join(format!("naksi-contract-{}-{test}", std::process::id()));
+    let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
+    let mut works = Vec::new();
+    for place in 0..60_u64 {
+        works.push(port.cast(match place % 3 {
+            0 => Op::WriteAt { file, offset: place * 512, bytes: vec![place as u8; 512] },
+            1 => Op::ReadAt { file, offset: 0, buffer: vec![0; 512] },
+            _ => Op::Sync { file },
+        }));
+    }
+    for token in works.iter().rev().step_by(2) {
+        port.port.cancel(*token);
+        port.port.cancel(*token);
+    }
+    for token in works {
+        match port.last(token) {
+            Done::WriteAt(bytes, Ok(512) | Err(Ended::Aborted)) => assert_eq!(bytes.len(), 512),
+            Done::ReadAt(buffer, Ok(_) | Err(Ended::Aborted | Ended::Closed)) => {
+                assert_eq!(buffer.len(), 512)
+            }
+            Done::Sync(Ok(()) | Err(Ended::Aborted)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // A port ends with work on the desk, and with the file open.
+    for _ in 0..20 {
+        port.cast(Op::WriteAt { file, offset: 0, bytes: vec![1; 4096] });
+        port.cast(Op::Sync { file });
+    }
+    let last = W::end(port.port);
+    assert_eq!((last.in_flight, last.leaked_total), (0, 0), "{last:?}");
+    std::fs::remove_file(&path).ok(); // a simulated file is on no disk
+}

@@ -1,0 +1,164 @@
+//! What only a port over readiness can get wrong: edges that are told once, and calls that cost.
+//!
+//! Knows epoll, and io_uring as its neighbour in the same process.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::completion::Done;
+use naksi_core::ended::Ended;
+use naksi_core::op::Op;
+use naksi_os::linux::{choice, port as uring};
+use naksi_os::port::{Ledger, Port as _, PortOptions};
+
+use crate::angler::{Angler, Waters, small, together};
+use crate::epoll::Epoll;
+
+/// Far more than the buffers of two sockets hold.
+const FULL_BYTES: usize = 16 << 20;
+
+struct Ring;
+
+impl Waters for Ring {
+    type Port = uring::Port;
+
+    fn open(options: &PortOptions) -> uring::Port {
+        uring::Port::open(options).expect("io_uring works here")
+    }
+
+    fn end(port: uring::Port) -> Ledger {
+        port.end()
+    }
+}
+
+/// A receive stops short at an urgent byte, and no edge tells of what stands behind it.
+#[test]
+fn what_stands_behind_an_urgent_byte_is_received() {
+    let _turn = together();
+    for round in 0..20_usize {
+        let mut port = Angler::<Epoll>::new(&small());
+        let (listener, address) = port.listen();
+        let accept = port.cast(Op::Accept { listener });
+        let mut peer = TcpStream::connect(address).expect("the port listens");
+        let socket = port.accepted(accept);
+        let early = (round % 2 == 0).then(|| port.cast(Op::Recv { socket }));
+        port.look(round % 3);
+        peer.write_all(b"before").expect("a live socket");
+        socket2::SockRef::from(&peer).send_out_of_band(b"!").expect("a live socket");
+        peer.write_all(b"behind").expect("a live socket");
+        let recv = early.unwrap_or_else(|| port.cast(Op::Recv { socket }));
+        assert_eq!(port.read(recv, 12), b"beforebehind");
+        drop(peer);
+        assert_eq!(port.recv_ended(recv), Ended::Closed);
+        port.close(socket);
+        port.finish_busy(accept);
+    }
+}
+
+/// Both ports of this system leave a socket as they found it.
+#[test]
+fn a_socket_moves_between_a_ring_and_epoll() {
+    let _turn = together();
+    let mut ring = Angler::<Ring>::new(&small());
+    let mut epoll = Angler::<Epoll>::new(&small());
+    let (mut at_ring, mut at_epoll) = ring.pair();
+    at_epoll = epoll.port.adopt(ring.port.release(at_epoll).unwrap_or_else(|why| panic!("{why}")));
+    for round in 0..6_u8 {
+        let (to_epoll, to_ring) =
+            (epoll.cast(Op::Recv { socket: at_epoll }), ring.cast(Op::Recv { socket: at_ring }));
+        ring.look(usize::from(round) % 3);
+        ring.send(at_ring, &[round; 100]);
+        assert_eq!(epoll.read(to_epoll, 100), [round; 100]);
+        epoll.send(at_epoll, &[round; 50]);
+        assert_eq!(ring.read(to_ring, 50), [round; 50]);
+        epoll.port.cancel(to_epoll);
+        assert_eq!(epoll.recv_ended(to_epoll), Ended::Aborted);
+        ring.port.cancel(to_ring);
+        assert_eq!(ring.recv_ended(to_ring), Ended::Aborted);
+        // They change places, and one was made by accept, the other by connect.
+        let from_ring = ring.port.release(at_ring).unwrap_or_else(|why| panic!("{why}"));
+        let from_epoll = epoll.port.release(at_epoll).unwrap_or_else(|why| panic!("{why}"));
+        (at_ring, at_epoll) = (ring.port.adopt(from_epoll), epoll.port.adopt(from_ring));
+    }
+    // And the other way about: made by epoll, served by a ring.
+    let (ours, theirs) = epoll.pair();
+    let moved = [ours, theirs].map(|socket| {
+        let between = epoll.port.release(socket).unwrap_or_else(|why| panic!("{why}"));
+        ring.port.adopt(between)
+    });
+    for (socket, other) in [(moved[0], moved[1]), (moved[1], moved[0])] {
+        // More than the kernel takes at once: a ring that was told "try again" would say so here.
+        let mut batch = SendBatch::new();
+        batch.push(Piece::Owned(vec![9; FULL_BYTES]));
+        let send = ring.cast(Op::Send { socket, batch });
+        ring.look(5);
+        let recv = ring.cast(Op::Recv { socket: other });
+        assert!(ring.read(recv, FULL_BYTES).iter().all(|byte| *byte == 9));
+        assert!(matches!(ring.last(send), Done::Send(_, Ok(sent)) if sent as usize == FULL_BYTES));
+        ring.port.cancel(recv);
+        assert_eq!(ring.recv_ended(recv), Ended::Aborted);
+    }
+    for socket in moved {
+        let recv = ring.cast(Op::Recv { socket });
+        ring.look(3);
+        ring.port.cancel(recv);
+        assert_eq!(ring.recv_ended(recv), Ended::Aborted, "a receive in a ring waits for its socket");
+    }
+    moved.into_iter().for_each(|socket| ring.close(socket));
+    ring.close(at_ring);
+    epoll.close(at_epoll);
+    assert_eq!((ring.finish().handles, epoll.finish().handles), (0, 0));
+}
+
+/// One receive, one send, and a share of the wait; nothing is registered or changed for a message.
+#[test]
+fn a_message_costs_a_receive_a_send_and_a_share_of_a_wait() {
+    let _turn = together();
+    let mut port = Angler::<Epoll>::new(&PortOptions { catch_max: 256, lease_count: 256, ..small() });
+    let pairs: Vec<_> = (0..32).map(|_| port.pair()).collect();
+    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
+    let before = port.port.ledger().enters_total;
+    for _ in 0..50 {
+        for (ours, _) in &pairs {
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Owned(vec![1; 64]));
+            port.cast(Op::Send { socket: *ours, batch });
+        }
+        for recv in &recvs {
+            port.read(*recv, 64);
+        }
+        port.seen.clear();
+    }
+    let calls = port.port.ledger().enters_total - before;
+    // 1,600 messages: a send and a receive each, three waits for every 32 of them, and a few that the
+    // kernel woke us for in vain.
+    assert!(calls < 1600 * 5 / 2, "{calls} system calls for 1,600 messages");
+    for recv in recvs {
+        port.port.cancel(recv);
+        assert_eq!(port.recv_ended(recv), Ended::Aborted);
+    }
+    port.seen.clear();
+    port.finish();
+}
+
+/// The choice hands sockets on whatever it is made of.
+#[test]
+fn the_choice_opens_either_and_moves_sockets_between_them() {
+    let _turn = together();
+    let open = |name| choice::Port::open_backend(&small(), name).expect("both work here");
+    let (mut ring, mut epoll) = (open("uring"), open("epoll"));
+    let datagram = epoll.bind_datagram(crate::angler::loopback()).expect("a datagram socket").0;
+    assert!(epoll.release(datagram).is_err(), "only streams move");
+    let (listener, _) = ring.listen(crate::angler::loopback(), &Default::default()).expect("a listener");
+    assert!(ring.release(listener).is_err(), "only streams move");
+    assert_eq!((ring.end().leaked_total, epoll.end().leaked_total), (0, 0));
+}
+
+/// With fewer buffers than the busy one could take at once: who waited longest is served first.
+#[test]
+fn a_quiet_socket_is_heard_through_a_pool_that_is_always_empty() {
+    for lease_count in [1, 2, 8] {
+        crate::early::quiet_beside_busy::<Epoll>(lease_count);
+    }
+}

@@ -1,0 +1,137 @@
+//! What the port of Windows can do beyond the contract.
+
+use bytes::Bytes;
+use naksi_core::completion::Done;
+use naksi_core::ended::Ended;
+use naksi_core::op::{Op, ShutdownHow};
+use naksi_os::port::{FileAccess, Port as _, Refusal};
+use naksi_os::windows::extra::{FileSpan, Part};
+
+use super::iocp::Iocp;
+use crate::angler::{Angler, loopback, small, together};
+
+#[test]
+fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
+    let _turn = together();
+    let mut port = Angler::<Iocp>::new(&small());
+    let path = std::env::temp_dir().join(format!("naksi-transmit-{}", std::process::id()));
+    let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
+    let write = port.cast(Op::WriteAt { file, offset: 0, bytes: b"0123456789".to_vec() });
+    assert!(matches!(port.last(write), Done::WriteAt(_, Ok(10))));
+    let (ours, theirs) = port.pair();
+    let recv = port.cast(Op::Recv { socket: theirs });
+    let span = FileSpan {
+        file,
+        offset: 2,
+        bytes: 5,
+        head: Bytes::from_static(b"<<"),
+        tail: Bytes::from_static(b">>"),
+    };
+    let token = port.token();
+    port.port.transmit_file(token, ours, span.clone()).expect("the system has TransmitFile");
+    let another = port.token();
+    assert_eq!(port.port.transmit_file(another, ours, span.clone()), Err(Refusal::Busy));
+    assert_eq!(port.refusal(Op::Close { handle: file }), Refusal::Busy);
+    assert!(matches!(port.last(token), Done::Send(batch, Ok(9)) if batch.is_empty()));
+    assert_eq!(port.read(recv, 9), b"<<23456>>");
+    assert_eq!(port.port.transmit_file(another, file, span), Err(Refusal::WrongKind));
+    port.port.cancel(recv);
+    assert_eq!(port.recv_ended(recv), Ended::Aborted);
+    port.close(file);
+    std::fs::remove_file(&path).expect("it was there");
+    port.finish();
+}
+
+#[test]
+fn parts_are_sent_together_or_refused_before_anything_has_happened() {
+    let _turn = together();
+    let mut port = Angler::<Iocp>::new(&small());
+    let (ours, theirs) = port.pair();
+    let parts = [&b"one "[..], b"two"].map(|bytes| Part::Memory(Bytes::from_static(bytes)));
+    let token = port.token();
+    match port.port.transmit_parts(token, ours, parts.to_vec()) {
+        Ok(()) => {
+            assert!(matches!(port.last(token), Done::Send(_, Ok(7))));
+            let recv = port.cast(Op::Recv { socket: theirs });
+            assert_eq!(port.read(recv, 7), b"one two");
+            port.port.cancel(recv);
+            assert_eq!(port.recv_ended(recv), Ended::Aborted);
+        }
+        Err(why) => {
+            assert_eq!(why, Refusal::Unsupported);
+            println!("TransmitPackets: {why}");
+        }
+    }
+    port.finish();
+}
+
+#[test]
+fn a_disconnect_is_an_orderly_end_for_the_peer_and_our_own_for_us() {
+    let _turn = together();
+    let mut port = Angler::<Iocp>::new(&small());
+    let (ours, theirs) = port.pair();
+    let at_theirs = port.cast(Op::Recv { socket: theirs });
+    port.send(ours, b"bye");
+    let token = port.token();
+    port.port.disconnect(token, ours).expect("the system has DisconnectEx");
+    assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
+    assert_eq!(port.read(at_theirs, 3), b"bye");
+    assert_eq!(port.recv_ended(at_theirs), Ended::Closed);
+    let late = port.cast(Op::Recv { socket: ours });
+    assert_eq!(port.recv_ended(late), Ended::Aborted);
+    port.close(ours);
+    port.close(theirs);
+    assert_eq!(port.finish().handles, 0);
+}
+
+#[test]
+fn a_message_that_is_longer_than_its_buffer_is_cut() {
+    let _turn = together();
+    let mut port = Angler::<Iocp>::new(&small());
+    let (left, left_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
+    let (right, right_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
+    for (bytes, cut) in [(&b"ping"[..], false), (&b"longer than eight"[..], true)] {
+        for is_waiting in [true, false] {
+            let token = port.token();
+            let receive = |port: &mut Angler<Iocp>| {
+                port.port.receive_message(token, right, vec![0; 8]).expect("the system has WSARecvMsg");
+            };
+            if is_waiting {
+                receive(&mut port);
+            }
+            let bytes = Bytes::from_static(bytes);
+            let send = port.cast(Op::SendTo { socket: left, remote: right_address, bytes: bytes.clone() });
+            assert!(matches!(port.last(send), Done::SendTo(..)));
+            if !is_waiting {
+                receive(&mut port);
+            }
+            match port.last(token) {
+                Done::RecvFrom(buffer, Ok(datagram)) => {
+                    assert_eq!((datagram.from, datagram.cut), (left_address, cut));
+                    assert_eq!(buffer[..datagram.bytes as usize], bytes[..bytes.len().min(8)]);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    port.finish();
+}
+
+#[test]
+fn a_socket_that_was_used_can_be_taken_out_and_closed_but_serves_no_second_port() {
+    let _turn = together();
+    let mut port = Angler::<Iocp>::new(&small());
+    let mut other = Angler::<Iocp>::new(&small());
+    let (ours, theirs) = port.pair();
+    let moved = port.port.release(ours).unwrap_or_else(|why| panic!("{why}"));
+    let adopted = other.port.adopt(moved);
+    let recv = other.cast(Op::Recv { socket: adopted });
+    assert!(matches!(other.recv_ended(recv), Ended::Failed(_)));
+    let end = other.cast(Op::Shutdown { socket: adopted, how: ShutdownHow::Both });
+    assert!(matches!(other.last(end), Done::Shutdown(Ok(()))));
+    other.close(adopted);
+    let recv = port.cast(Op::Recv { socket: theirs });
+    assert_eq!(port.recv_ended(recv), Ended::Closed);
+    port.close(theirs);
+    assert_eq!((port.finish().handles, other.finish().handles), (0, 0));
+}

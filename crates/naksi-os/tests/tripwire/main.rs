@@ -1,0 +1,65 @@
+//! A live kernel against memory that disappears when it is released.
+//!
+//! Every buffer that a port owns lies on pages of its own, which are gone as soon as the port lets go of it.
+//! A kernel that still writes there says EFAULT, and the races assert that none ever does. The first test is
+//! the control: it does what no port may do, and sees the number.
+
+#![cfg(target_os = "linux")]
+// UNSAFETY: the control hands released memory to a system call.
+#![expect(unsafe_code, reason = "the control hands released memory to a system call")]
+
+mod pages;
+mod races;
+
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, PoisonError};
+
+use naksi_os::{epoll, linux};
+
+#[global_allocator]
+static MEMORY: pages::OwnPages = pages::OwnPages::new();
+
+/// Descriptors are counted by one test at a time.
+static PROCESS: Mutex<()> = Mutex::new(());
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
+}
+
+#[test]
+fn a_late_write_of_the_kernel_meets_no_page() {
+    let zeros = std::fs::File::open("/dev/zero").expect("every system has it");
+    for length in [pages::OWN_PAGES_BYTES_MIN, 4096, 8192, 100_000] {
+        let mut buffer = vec![1_u8; length];
+        let address = buffer.as_mut_ptr();
+        // SAFETY: read(2) into a buffer that is alive and as long as it says.
+        let alive = unsafe { libc::read(zeros.as_raw_fd(), address.cast(), length) };
+        assert_eq!(usize::try_from(alive), Ok(length));
+        drop(buffer);
+        // SAFETY: there is nothing that this could harm: no page is there, which is what is shown here.
+        let late = unsafe { libc::read(zeros.as_raw_fd(), address.cast(), length) };
+        assert_eq!((late, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EFAULT)));
+    }
+}
+
+#[test]
+fn ten_thousand_races_on_io_uring_end_once_and_leave_nothing() {
+    let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = linux::port::Port::open(&races::options()) {
+        println!("SKIPPED: io_uring cannot be used here: {error}");
+        return;
+    }
+    let before = descriptors();
+    let open = || linux::port::Port::open(&races::options()).expect("io_uring works here");
+    races::run(10_000, open, linux::port::Port::end);
+    assert_eq!(descriptors(), before);
+}
+
+#[test]
+fn ten_thousand_races_on_epoll_end_once_and_leave_nothing() {
+    let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = descriptors();
+    let open = || epoll::port::Port::open(&races::options()).expect("epoll works here");
+    races::run(10_000, open, epoll::port::Port::end);
+    assert_eq!(descriptors(), before);
+}

@@ -1,0 +1,214 @@
+//! Ten thousand races between operations, cancellations and closes on a live kernel.
+//!
+//! Every operation ends exactly once, everything comes home, and no completion says that the kernel found no
+//! memory where an operation's buffer should be. What happens in a round is decided by a seed; who wins a
+//! race is the kernel's. Knows nothing of how memory is watched.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::completion::{Completion, Done};
+use naksi_core::ended::Ended;
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::{Op, ShutdownHow};
+use naksi_core::prng::Prng;
+use naksi_os::port::{FileAccess, Ledger, ListenOptions, Port, PortOptions};
+
+/// Bytes of every buffer: some pages.
+const BUFFER_BYTES: usize = 8192;
+/// How long a round may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One port and what is in flight on it.
+struct Race<P: Port> {
+    port: P,
+    prng: Prng,
+    flights: HashMap<Token, bool>,
+    open: Vec<Handle>,
+    caught: Vec<Completion>,
+    next: u32,
+    ended: u64,
+}
+
+pub(crate) fn options() -> PortOptions {
+    PortOptions {
+        submission_entries: 32,
+        completion_entries: 64,
+        lease_count: 16,
+        lease_bytes: BUFFER_BYTES,
+        catch_max: 16,
+        ..PortOptions::default()
+    }
+}
+
+/// Runs so many rounds on fresh ports of fifty rounds each; every second port is dropped in the storm.
+pub(crate) fn run<P: Port>(rounds: u32, open: impl Fn() -> P, end: impl Fn(P) -> Ledger) {
+    let mut ended = 0;
+    for number in 0..rounds / 50 {
+        let mut race = Race {
+            port: open(),
+            prng: Prng::new(u64::from(number)),
+            flights: HashMap::new(),
+            open: Vec::new(),
+            caught: Vec::new(),
+            next: 0,
+            ended: 0,
+        };
+        let (listener, address) = race.listen();
+        let datagram = race.datagram();
+        let path = std::env::temp_dir().join(format!("naksi-races-{}-{number}", std::process::id()));
+        let file = race.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
+        std::fs::remove_file(&path).expect("it was just made");
+        let accept = race.cast(Op::Accept { listener });
+        for _ in 0..50 {
+            race.round(address, datagram, file);
+        }
+        if number % 2 == 0 {
+            race.port.cancel(accept);
+            race.drain();
+            let ledger = race.port.ledger();
+            assert_eq!((ledger.in_flight, ledger.leases_out, ledger.starved), (0, 0, 0), "{ledger:?}");
+        }
+        ended += race.ended;
+        let last = end(race.port);
+        assert_eq!((last.in_flight, last.leases_out, last.leaked_total), (0, 0, 0), "{last:?}");
+    }
+    assert!(ended > u64::from(rounds) * 5, "only {ended} operations ended: nothing was tested");
+}
+
+impl<P: Port> Race<P> {
+    fn listen(&mut self) -> (Handle, SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.port.listen(any, &ListenOptions::default()).expect("loopback can be listened on")
+    }
+
+    fn datagram(&mut self) -> (Handle, SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.port.bind_datagram(any).expect("a datagram socket")
+    }
+
+    fn cast(&mut self, op: Op) -> Token {
+        self.next += 1;
+        let token = Token::new(1, self.next & 0xff_ffff, self.next);
+        match self.port.submit(token, op) {
+            Ok(()) => drop(self.flights.insert(token, false)),
+            Err(refused) => drop(refused.op), // a lane is taken or a handle is closed: part of the race
+        }
+        token
+    }
+
+    /// Everything at once, cancelled at once or a little later, and closed as soon as that is accepted.
+    fn round(&mut self, address: SocketAddr, datagram: (Handle, SocketAddr), file: Handle) {
+        let mut casts = vec![self.cast(Op::Connect { remote: address })];
+        for socket in self.open.clone() {
+            casts.push(self.cast(Op::Recv { socket }));
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Owned(vec![7; BUFFER_BYTES]));
+            batch.push(Piece::Shared(Bytes::from(vec![8; BUFFER_BYTES])));
+            casts.push(self.cast(Op::Send { socket, batch }));
+        }
+        casts.push(self.cast(Op::RecvFrom { socket: datagram.0, buffer: vec![0; BUFFER_BYTES] }));
+        let bytes = Bytes::from(vec![9; BUFFER_BYTES]);
+        casts.push(self.cast(Op::SendTo { socket: datagram.0, remote: datagram.1, bytes }));
+        let offset = self.prng.below(16) * BUFFER_BYTES as u64;
+        casts.push(self.cast(Op::WriteAt { file, offset, bytes: vec![1; BUFFER_BYTES] }));
+        casts.push(self.cast(Op::ReadAt { file, offset, buffer: vec![0; BUFFER_BYTES] }));
+        let at = self.port.now() + Duration::from_micros(self.prng.below(100));
+        casts.push(self.cast(Op::Timeout { at }));
+        for _ in 0..self.prng.below(3) {
+            let span = Duration::from_micros(self.prng.below(50));
+            self.turn(span);
+        }
+        for token in casts {
+            if self.prng.chance(32_768) {
+                self.port.cancel(token);
+            }
+        }
+        for socket in self.open.clone() {
+            if self.prng.chance(16_384) {
+                self.cast(Op::Shutdown { socket, how: ShutdownHow::Both });
+            }
+            if self.prng.chance(32_768) {
+                self.cast(Op::Close { handle: socket });
+            }
+        }
+        self.turn(Duration::ZERO);
+        // At most a few sockets stay, so that a round is short: the oldest are ended, closed once they are idle.
+        let spare = self.open.len().saturating_sub(6);
+        let oldest: Vec<Handle> = self.open.iter().take(spare).copied().collect();
+        for socket in oldest {
+            self.cast(Op::Shutdown { socket, how: ShutdownHow::Both });
+            self.cast(Op::Close { handle: socket });
+        }
+    }
+
+    fn turn(&mut self, span: Duration) {
+        let until = self.port.now() + span;
+        let mut caught = std::mem::take(&mut self.caught);
+        self.port.wait(&mut caught, Some(until)).expect("the port works");
+        caught.drain(..).for_each(|completion| self.judge(&completion));
+        self.caught = caught;
+        let port = &mut self.port;
+        let mut kept = Vec::new();
+        for socket in self.open.drain(..) {
+            // A released socket is idle and open; whatever is busy stays.
+            match port.release(socket) {
+                Ok(moved) => kept.push(port.adopt(moved)),
+                Err(naksi_os::port::Refusal::Busy) => kept.push(socket),
+                Err(_) => {}
+            }
+        }
+        self.open = kept;
+    }
+
+    fn judge(&mut self, completion: &Completion) {
+        let token = completion.token;
+        if completion.more {
+            assert_eq!(self.flights.get(&token), Some(&false), "law 1: {completion:?} of nothing in flight");
+        } else {
+            assert_eq!(self.flights.remove(&token), Some(false), "law 1: a second last {completion:?}");
+            self.ended += 1;
+        }
+        if let Some(Ended::Failed(error)) = ended(&completion.done) {
+            assert_ne!(error.code, libc::EFAULT, "the kernel met released memory: {completion:?}");
+        }
+        match &completion.done {
+            Done::Accept(Ok(accepted)) => self.open.push(accepted.socket),
+            Done::Connect(Ok(connected)) => self.open.push(connected.socket),
+            _ => {}
+        }
+    }
+
+    /// Ends everything and waits until all of it is over.
+    fn drain(&mut self) {
+        let deadline = self.port.now() + PATIENCE;
+        while !self.flights.is_empty() {
+            assert!(
+                self.port.now() < deadline,
+                "{} never ended: {:?}",
+                self.flights.len(),
+                self.port.ledger()
+            );
+            let tokens: Vec<Token> = self.flights.keys().copied().collect();
+            tokens.into_iter().for_each(|token| self.port.cancel(token));
+            self.turn(Duration::from_millis(1));
+        }
+    }
+}
+
+/// How an operation ended, if it did not do what was asked.
+fn ended(done: &Done) -> Option<Ended> {
+    match done {
+        Done::Accept(result) => result.err(),
+        Done::Connect(result) => result.err(),
+        Done::Recv(result) => result.as_ref().err().copied(),
+        Done::Send(_, result) | Done::ReadAt(_, result) | Done::WriteAt(_, result) => result.err(),
+        Done::SendTo(_, result) => result.err(),
+        Done::Shutdown(result) | Done::Sync(result) | Done::Timeout(result) => result.err(),
+        Done::RecvFrom(_, result) => result.err(),
+        Done::Close | Done::Posted(_) => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! What the sessions and the errands of one run write down: lives, breaches, rows of the fault table.
+//!
+//! A callback that panics only ends its session, so a law that is found broken inside one is written down
+//! here and told at the end of the run. Nothing here runs anything.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use naksi::prelude::*;
+use naksi::remote::Remote;
+
+use super::hazard::{Hazard, Hits};
+
+/// Names of sessions that are kept to be misused later.
+const NAMES_MAX: usize = 64;
+
+/// What the sessions of one run write down.
+#[derive(Default)]
+pub struct Books {
+    /// Sessions alive.
+    pub live: AtomicI64,
+    /// Sessions that were told their end.
+    pub told: AtomicU64,
+    /// The workers are being dropped: sessions die untold.
+    pub abrupt: AtomicBool,
+    /// Sessions may fail and end on purpose.
+    pub stormy: AtomicBool,
+    pages: Mutex<Pages>,
+}
+
+/// What is behind the lock.
+#[derive(Default)]
+pub struct Pages {
+    /// The first law that was found broken inside a callback.
+    pub broken: Option<String>,
+    /// Rows of the fault table that sessions and errands met.
+    pub hits: Hits,
+    /// The server's door for other threads.
+    pub remote: Option<Remote>,
+    /// Sessions that wait for an answer of the database.
+    pub asked: VecDeque<SessionId>,
+    /// Sessions that connected lately.
+    pub came: VecDeque<SessionId>,
+    /// Sessions that ended lately.
+    pub gone: VecDeque<SessionId>,
+}
+
+impl Books {
+    /// What is behind the lock.
+    pub fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A law is broken; the first one is told.
+    pub fn break_law(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.pages().broken.get_or_insert(what);
+    }
+
+    /// A row of the fault table was met.
+    pub fn hit(&self, hazard: Hazard) {
+        self.pages().hits.hit(hazard);
+    }
+}
+
+/// The lecture's destructor test, on every session of every run: told once, then dropped once.
+pub struct Booked {
+    /// Where it is written down.
+    pub books: Arc<Books>,
+    id: Option<SessionId>,
+    connected: bool,
+    disconnected: bool,
+}
+
+impl Booked {
+    /// A session is made.
+    pub fn new(books: &Arc<Books>) -> Self {
+        books.live.fetch_add(1, Ordering::Relaxed);
+        Self { books: Arc::clone(books), id: None, connected: false, disconnected: false }
+    }
+
+    /// It was told that it stands. `named`: others may speak to it.
+    pub fn connect(&mut self, c: &Conn<'_>, named: bool) {
+        if std::mem::replace(&mut self.connected, true) {
+            self.books.break_law("law 8: on_connected twice");
+        }
+        if named {
+            self.id = Some(c.id());
+            let mut pages = self.books.pages();
+            if pages.remote.is_none() {
+                pages.remote = Some(c.remote());
+            }
+            remember(&mut pages.came, c.id());
+        }
+    }
+
+    /// Any callback in between.
+    pub fn alive(&self) {
+        if !self.connected || self.disconnected {
+            self.books.break_law("law 8: a callback outside of the life");
+        }
+    }
+
+    /// It was told its end.
+    pub fn disconnect(&mut self) {
+        if std::mem::replace(&mut self.disconnected, true) {
+            self.books.break_law("law 8: on_disconnected twice");
+        }
+        self.books.told.fetch_add(1, Ordering::Relaxed);
+        if let Some(id) = self.id {
+            remember(&mut self.books.pages().gone, id);
+        }
+    }
+}
+
+fn remember(names: &mut VecDeque<SessionId>, id: SessionId) {
+    names.push_back(id);
+    if names.len() > NAMES_MAX {
+        names.pop_front();
+    }
+}
+
+impl Drop for Booked {
+    fn drop(&mut self) {
+        self.books.live.fetch_sub(1, Ordering::Relaxed);
+        if self.connected != self.disconnected && !self.books.abrupt.load(Ordering::Relaxed) {
+            self.books.break_law("law 8: dropped untold");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A service in the simulation: its hub, its workers, and what their ports held at the end.
+//!
+//! A worker is stepped when it is awake, unless it is made to stall. Nothing here knows peers or phases.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi::client::Retry;
+use naksi::hub::Hub;
+use naksi::prelude::*;
+use naksi::session::Factory;
+use naksi::worker::{Turn, Worker};
+use naksi_os::port::{Ledger, ListenOptions, Port as _, PortOptions};
+use naksi_os::sim::port::Port;
+use naksi_os::sim::world::World;
+
+use super::setting::Setting;
+use super::users::{FRAME_BYTES_MAX, QUEUE_BYTES_MAX};
+
+/// Something that can be stepped, whatever its sessions are.
+pub trait Stepped: std::fmt::Debug {
+    /// One turn.
+    fn step(&mut self) -> Turn;
+    /// What its port holds.
+    fn ledger(&self) -> Ledger;
+    /// Whether a turn would do anything.
+    fn is_runnable(&self) -> bool;
+}
+
+impl<F: Factory> Stepped for Worker<Port, F> {
+    fn step(&mut self) -> Turn {
+        self.turn().expect("a simulated port does not break")
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.port().ledger()
+    }
+
+    fn is_runnable(&self) -> bool {
+        self.port().is_runnable()
+    }
+}
+
+/// A service in the simulation.
+pub struct Crew {
+    /// What its workers share.
+    pub hub: Arc<Hub<Port>>,
+    /// Those that are not through; a port that nobody steps would keep the world awake.
+    pub workers: Vec<Box<dyn Stepped>>,
+    /// Which worker stalls, and until when.
+    pub stalled: Option<(usize, Tick)>,
+    /// What the ports of those that are through held at their end.
+    pub ledgers: Vec<Ledger>,
+}
+
+impl Crew {
+    /// Steps whoever is awake. Returns how many were.
+    pub fn step(&mut self, now: Tick) -> u64 {
+        if self.stalled.is_some_and(|(_, until)| until <= now) {
+            self.stalled = None;
+        }
+        let (ledgers, stalled) = (&mut self.ledgers, self.stalled.map(|(worker, _)| worker));
+        let (mut stepped, mut index) = (0, 0);
+        self.workers.retain_mut(|worker| {
+            let idle = stalled == Some(index) || !worker.is_runnable();
+            index += 1;
+            if idle {
+                return true;
+            }
+            stepped += 1;
+            let going = worker.step() == Turn::Going;
+            if !going {
+                ledgers.push(worker.ledger());
+            }
+            going
+        });
+        stepped
+    }
+}
+
+/// The bounds of every service in the simulation: short, so that every one of them bites.
+pub fn limits(setting: &Setting, address_max: u32) -> Limits {
+    Limits {
+        first_frame_bytes_max: 1024,
+        frame_bytes_max: FRAME_BYTES_MAX,
+        first_frame_within: Duration::from_secs(2),
+        frame_within: Duration::from_secs(2),
+        idle_within: Duration::from_secs(8),
+        send_stall_within: Duration::from_secs(6),
+        loopback_exempt: true,
+        connections_per_address_max: address_max,
+        accepts_per_second_max: u32::MAX,
+        send_queue_bytes_max: QUEUE_BYTES_MAX,
+        send_queue_high_bytes: if setting.seed.is_multiple_of(3) { 300 } else { 2000 },
+        send_queue_low_bytes: 100,
+        ..Limits::default()
+    }
+}
+
+/// Opens a service: a server at `address`, or a client that dials `dial`.
+pub fn crew<F: Factory>(
+    world: &World,
+    setting: &Setting,
+    address: Option<SocketAddr>,
+    dial: Option<SocketAddr>,
+    limits: Limits,
+    factory: F,
+) -> Crew {
+    let options = PortOptions {
+        submission_entries: setting.submission_entries,
+        completion_entries: setting.completion_entries,
+        lease_count: setting.lease_count,
+        lease_bytes: setting.lease_bytes,
+        catch_max: setting.catch_max,
+        ..PortOptions::default()
+    };
+    let hub = Arc::new(Hub::new(setting.workers, limits));
+    let factory = Arc::new(factory);
+    let mut workers: Vec<Box<dyn Stepped>> = Vec::new();
+    for index in 0..setting.workers {
+        let mut port = world.open_port(&options);
+        let listener = address
+            .filter(|_| index == 0)
+            .map(|address| port.listen(address, &ListenOptions::default()).expect("a free address").0);
+        let mut worker = Worker::new(index, port, Arc::clone(&hub), Arc::clone(&factory));
+        listener.into_iter().for_each(|listener| worker.add_listener(listener));
+        if let Some(remote) = dial {
+            let retry = Retry { attempts_max: 4, ..Retry::START };
+            worker.dial(remote, retry, setting.own_clients, Some(500), setting.workers);
+        }
+        workers.push(Box::new(worker));
+    }
+    hub.begin();
+    Crew { hub, workers, stalled: None, ledgers: Vec::new() }
+}

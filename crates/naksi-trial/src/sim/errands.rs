@@ -1,0 +1,101 @@
+//! What other threads do to a service, between the steps of its workers.
+//!
+//! A database that answers late, never, or to somebody who has gone; words for stale names; words for the
+//! room; a kick; a wall of bytes that fills a mailbox. All of it goes through the engine's own door for
+//! other threads. Nothing here knows a port.
+
+use std::sync::Arc;
+
+use naksi::prelude::*;
+use naksi::remote::HandOver;
+use naksi_core::frame;
+
+use super::books::Books;
+use super::hazard::Hazard;
+use super::users;
+
+/// Two of these fill a mailbox.
+static WALL: [u8; 40 << 20] = [0; 40 << 20];
+
+/// The threads that are not workers.
+pub struct Errands {
+    books: Arc<Books>,
+    stormy: bool,
+    framed: bool,
+    said: u32,
+    walled: bool,
+}
+
+fn packet(id: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = frame::header(id, body.len()).expect("a short body").to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn answer(remote: &Remote, id: SessionId) {
+    // A full mailbox is an answer that never comes.
+    remote.send(id, packet(users::ANSWER, b"row")).ok();
+}
+
+impl Errands {
+    /// Errands on the service whose sessions write in these books.
+    pub fn new(books: &Arc<Books>, stormy: bool, framed: bool) -> Self {
+        Self { books: Arc::clone(books), stormy, framed, said: 0, walled: false }
+    }
+
+    /// Nobody is kicked any more, and no mailbox is filled: one whose worker is through holds nothing.
+    pub fn calm_down(&mut self) {
+        self.stormy = false;
+        self.walled = true;
+    }
+
+    /// One round; `random` decides what is done.
+    pub fn run(&mut self, random: u64) {
+        let mut pages = self.books.pages();
+        let Some(remote) = pages.remote.clone() else { return };
+        if let Some(id) = pages.asked.pop_front() {
+            pages.hits.hit(Hazard::L9);
+            match random % 4 {
+                // It is down: nobody ever hears.
+                0 => {}
+                // It is slow: the session may be gone by then.
+                1 => pages.asked.push_back(id),
+                _ => answer(&remote, id),
+            }
+        }
+        if let Some(id) = pages.gone.front().copied().filter(|_| random.is_multiple_of(3)) {
+            pages.gone.pop_front();
+            pages.hits.hit(Hazard::L4);
+            pages.hits.hit(Hazard::L2);
+            // Nobody may hear it, so whether it was handed over does not matter.
+            remote.send(id, packet(users::STALE, b"")).ok();
+            if (random >> 8).is_multiple_of(64) && !std::mem::replace(&mut self.walled, true) {
+                let wall = || remote.send(id, Bytes::from_static(&WALL));
+                let filled = [wall(), wall()];
+                if wall() == Err(HandOver::Full) || filled.contains(&Err(HandOver::Full)) {
+                    pages.hits.hit(Hazard::L8);
+                } else {
+                    pages.broken.get_or_insert("a mailbox has no end".to_owned());
+                }
+            }
+        }
+        if self.framed && (random >> 16).is_multiple_of(16) {
+            let room = remote.group(users::ROOM_NUMBER);
+            if room.members() > 0 {
+                self.said += 1;
+                let mut body = u64::MAX.to_le_bytes().to_vec();
+                body.extend(self.said.to_le_bytes());
+                pages.hits.hit(Hazard::O5);
+                // The room need not hear everything.
+                remote.broadcast(&room, packet(users::SAID, &body)).ok();
+            }
+        }
+        if self.stormy
+            && (random >> 24).is_multiple_of(64)
+            && let Some(id) = pages.came.pop_front()
+        {
+            pages.hits.hit(Hazard::L1);
+            remote.kick(id).ok();
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What runs came to, and how it is told. Nothing here runs anything.
+
+use std::collections::BTreeMap;
+
+use naksi_os::sim::fault::FaultKind;
+
+use super::hazard::{Hazard, Hits};
+
+/// What a run, or many, came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Worlds that were run.
+    pub worlds: u64,
+    /// Peers that came, those that stay not counted.
+    pub peers: u64,
+    /// Peers that got everything back and the end.
+    pub served: u64,
+    /// Peers that were reset or refused.
+    pub reset: u64,
+    /// Fresh nonces that came back after the storm.
+    pub nonces: u64,
+    /// Sessions of the engine.
+    pub sessions: u64,
+    /// Completions of all ports.
+    pub completions: u64,
+    /// Receives that found a pool empty.
+    pub starved: u64,
+    /// Pauses of accepting.
+    pub accept_pauses: u64,
+    /// Callbacks that panicked, all on purpose.
+    pub panics: u64,
+    /// Messages that met no live session.
+    pub stale: u64,
+    /// The world as one number: the same seed gives the same.
+    pub trace_hash: u64,
+    /// Sessions by their reason.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// Faults that happened.
+    pub fired: BTreeMap<FaultKind, u64>,
+    /// Rows of the fault table that were met.
+    pub hits: Hits,
+}
+
+impl Outcome {
+    /// Adds another run.
+    pub fn add(&mut self, other: &Outcome) {
+        self.worlds += other.worlds;
+        self.peers += other.peers;
+        self.served += other.served;
+        self.reset += other.reset;
+        self.nonces += other.nonces;
+        self.sessions += other.sessions;
+        self.completions += other.completions;
+        self.starved += other.starved;
+        self.accept_pauses += other.accept_pauses;
+        self.panics += other.panics;
+        self.stale += other.stale;
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
+        for (kind, count) in &other.fired {
+            *self.fired.entry(*kind).or_default() += count;
+        }
+        self.hits.merge(&other.hits);
+    }
+
+    /// Faults that happened, all kinds together.
+    pub fn fired_total(&self) -> u64 {
+        self.fired.values().sum()
+    }
+
+    /// How often a row of the fault table was met.
+    pub fn met(&self, hazard: Hazard) -> u64 {
+        let fired = |kind| self.fired.get(kind).copied().unwrap_or(0);
+        self.hits.count(hazard) + hazard.kinds().iter().map(fired).sum::<u64>()
+    }
+
+    /// The rows of the fault table, one line each.
+    pub fn table(&self) -> String {
+        let line =
+            |row: &Hazard| format!("{:<5}{:>14}  {}\n", format!("{row:?}"), self.met(*row), row.text());
+        Hazard::ALL.iter().map(line).collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! Many worlds on several threads, until enough sessions have lived; the first that fails is shrunk.
+//!
+//! A world is not `Send`, but every thread can make its own: seeds are handed out one by one, and the sum
+//! does not depend on who played which. Nothing here knows what a world does.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread;
+
+use naksi_os::sim::fault::Dialect;
+
+use super::outcome::Outcome;
+use super::run::run;
+use super::setting::Setting;
+
+/// Most worlds that are tried to make a failing one smaller.
+const SHRINKS_MAX: u32 = 200;
+
+/// What to play.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The first seed.
+    pub seed: u64,
+    /// Sessions that must have lived.
+    pub sessions: u64,
+    /// One dialect, or both in turn.
+    pub dialect: Option<Dialect>,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// A world that broke a law.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its setting.
+    pub setting: Setting,
+    /// What was broken.
+    pub text: String,
+}
+
+thread_local! {
+    static LAST_WORDS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Plays one world and catches what it breaks.
+///
+/// # Errors
+/// The law that is broken.
+pub fn attempt(setting: &Setting) -> Result<Outcome, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        // Panics are caught and told by whoever plays; the hook only keeps the words and their place.
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let said = info.payload_as_str().unwrap_or("");
+            if said.contains("on purpose") {
+                return;
+            }
+            let playing = LAST_WORDS.with(|words| {
+                let mut words = words.borrow_mut();
+                let playing = !words.is_empty();
+                // The first breach explains the later ones.
+                if *words == "playing" {
+                    *words = info.to_string();
+                }
+                playing
+            });
+            if !playing {
+                usual(info);
+            }
+        }));
+    });
+    LAST_WORDS.with(|words| "playing".clone_into(&mut words.borrow_mut()));
+    let result = catch_unwind(AssertUnwindSafe(|| run(setting)));
+    let words = LAST_WORDS.with(RefCell::take);
+    // A panic inside a callback is caught by the engine; one that nobody planned is a breach all the same.
+    if words == "playing" { result.map_err(|_| words) } else { Err(words) }
+}
+
+/// Plays worlds until the order is met; `progress` hears of the sum now and then.
+///
+/// # Errors
+/// The first world that broke a law, by its seed.
+pub fn sweep(order: &Order, progress: impl Fn(&Outcome) + Sync) -> Result<Outcome, Box<Failure>> {
+    let next = AtomicU64::new(order.seed);
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Outcome::default());
+    let failure: Mutex<Option<Failure>> = Mutex::new(None);
+    let play = || {
+        while !stop.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            // Both dialects play every second number, so that one number still names one world.
+            let dialect = order.dialect.unwrap_or(Dialect::ALL[number as usize % 2]);
+            let setting = Setting::random(number, dialect);
+            match attempt(&setting) {
+                Ok(outcome) => {
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    sum.add(&outcome);
+                    if sum.sessions >= order.sessions {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    progress(&sum);
+                }
+                Err(text) => {
+                    stop.store(true, Ordering::Relaxed);
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    if failure.as_ref().is_none_or(|first| first.setting.seed > number) {
+                        *failure = Some(Failure { setting, text });
+                    }
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..order.threads.max(1) {
+            scope.spawn(play);
+        }
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(failure) => Err(Box::new(failure)),
+        None => Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
+}
+
+/// Makes a failing setting smaller for as long as it still fails: fewer peers, fewer kinds of fault, fewer
+/// workers. Another law may break on the way; any breach will do.
+pub fn shrink(failure: &Failure) -> Failure {
+    let mut best = failure.clone();
+    let mut tries = 0;
+    let mut smaller = true;
+    while smaller && tries < SHRINKS_MAX {
+        smaller = false;
+        for candidate in candidates(&best.setting) {
+            tries += 1;
+            if let Err(text) = attempt(&candidate) {
+                best = Failure { setting: candidate, text };
+                smaller = true;
+                break;
+            }
+        }
+    }
+    best
+}
+
+fn candidates(setting: &Setting) -> Vec<Setting> {
+    let mut list = Vec::new();
+    let mut offer = |change: &dyn Fn(&mut Setting)| {
+        let mut candidate = setting.clone();
+        change(&mut candidate);
+        if candidate.to_string() != setting.to_string() {
+            list.push(candidate);
+        }
+    };
+    offer(&|one| one.peers /= 4);
+    offer(&|one| one.own_clients /= 4);
+    offer(&|one| one.workers = 1);
+    offer(&|one| one.stayers /= 2);
+    offer(&|one| one.peers = one.peers * 3 / 4);
+    for kind in setting.kinds() {
+        offer(&|one| one.faults = one.faults.clone().with(kind, 0));
+    }
+    list
+}

@@ -1,0 +1,214 @@
+//! Engines in processes of their own, under a system that refuses them things.
+//!
+//! A child is this test program again, with one ignored test as its task and its orders in the environment;
+//! it serves an echo, and answers on standard input what it has counted. Nothing here measures time.
+
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use naksi::prelude::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Echo;
+
+impl Session for Echo {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        c.send(data);
+        data.len()
+    }
+}
+
+/// A server in a process of its own.
+struct Served {
+    child: Child,
+    orders: ChildStdin,
+    lines: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Served {
+    /// Starts this program again as a server, behind the words of another program if there are any.
+    fn start(before: &[&str], backend: &str, descriptors: u64) -> Self {
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut words: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
+        words.push(program.to_str().expect("a path in plain letters").to_owned());
+        let task = ["child_serves", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+        words.extend(task.map(str::to_owned));
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .env("NAKSI_TRIAL_BACKEND", backend)
+            .env("NAKSI_TRIAL_DESCRIPTORS", descriptors.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program can be started again");
+        let orders = child.stdin.take().expect("it was asked for");
+        let mut lines = BufReader::new(child.stdout.take().expect("it was asked for"));
+        let address = answer(&mut lines, "address").parse().expect("the child says an address");
+        Self { child, orders, lines, address }
+    }
+
+    /// The child's counters now: accept pauses, turns of its loop, system calls, live sessions.
+    fn counters(&mut self) -> [u64; 4] {
+        self.orders.write_all(b"counters\n").expect("the child listens");
+        let line = answer(&mut self.lines, "counters");
+        let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        numbers.try_into().expect("four numbers")
+    }
+
+    /// Ends the child, which fails the test if it did not end as it should.
+    fn stop(mut self) {
+        drop(self.orders);
+        assert!(self.child.wait().expect("it was started").success(), "the child failed");
+    }
+}
+
+/// The rest of the child's next line that begins with this word.
+fn answer(lines: &mut impl BufRead, word: &str) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("the child writes text") > 0, "the child has ended");
+        if let Some((_, rest)) = line.split_once(&format!("{word}: ")) {
+            return rest.trim().to_owned();
+        }
+    }
+}
+
+/// The child: serves until its standard input ends.
+#[test]
+#[ignore = "a task for a process of its own, which the other tests start"]
+fn child_serves() {
+    let Ok(backend) = std::env::var("NAKSI_TRIAL_BACKEND") else { return };
+    let descriptors = std::env::var("NAKSI_TRIAL_DESCRIPTORS").ok().and_then(|text| text.parse().ok());
+    if let Some(descriptors @ 1..) = descriptors {
+        rlimit::Resource::NOFILE.set(descriptors, descriptors).expect("a limit can be lowered");
+    }
+    let backend: Backend = backend.parse().expect("a backend");
+    let server = Server::new().backend(backend).listen("127.0.0.1:0").workers(1);
+    let service = server.session(|| Echo).start().expect("it can be served here");
+    println!("address: {}", service.addresses()[0]);
+    for line in std::io::stdin().lines() {
+        line.expect("the parent writes text");
+        let stats = service.stats();
+        println!("counters: {} {} {} {}", stats.accept_pauses_total, stats.turns, stats.enters, stats.live);
+    }
+    let stats = service.stop(PATIENCE);
+    assert_eq!((stats.live, stats.leases_out), (0, 0));
+    assert_eq!(stats.connected_total, stats.disconnected_total);
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the system's queue takes it");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+    stream
+}
+
+fn echo(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).expect("the server reads");
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).expect("the server answers");
+    assert!(back == bytes, "the bytes changed on their way");
+}
+
+/// A hundred clients and sixty-four descriptors.
+fn few_descriptors(backend: &str) {
+    let mut served = Served::start(&[], backend, 64);
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| connect(served.address)).collect();
+    let mut before = served.counters();
+    while before[0] == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+        before = served.counters();
+    }
+    // Those who are in are served while the others wait; and nobody turns round and round over them.
+    echo(&mut clients[0], b"served while others wait");
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(10));
+        served.counters();
+    }
+    let after = served.counters();
+    let (pauses, turns, enters) = (after[0] - before[0], after[1] - before[1], after[2] - before[2]);
+    println!(
+        "{backend}: {} of 100 live; in a second {pauses} pauses, {turns} turns, {enters} enters",
+        after[3]
+    );
+    assert!(after[3] < 64, "more sessions than descriptors");
+    // A pause is at least some milliseconds: without it there were hundreds of thousands.
+    assert!(pauses < 400 && turns < 2000 && enters < 4000, "it spins: {pauses}, {turns}, {enters}");
+    let waiting = clients.split_off(after[3] as usize);
+    drop(clients);
+    for mut client in waiting {
+        echo(&mut client, b"served at last");
+    }
+    served.stop();
+}
+
+#[test]
+fn sixty_four_descriptors_pause_accepting_without_a_spin_on_io_uring() {
+    few_descriptors("uring");
+}
+
+#[test]
+fn sixty_four_descriptors_pause_accepting_without_a_spin_on_epoll() {
+    few_descriptors("epoll");
+}
+
+/// Whether this system lets one process trace another.
+fn strace_works() -> bool {
+    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    let works = tried.is_ok_and(|status| status.success());
+    if !works {
+        println!("SKIPPED: strace is not here, or may not trace: no system call was made to fail");
+    }
+    works
+}
+
+/// A server whose system calls fail now and then serves everybody all the same.
+fn injected(backend: &str, faults: &[&str]) {
+    if !strace_works() {
+        return;
+    }
+    for (number, fault) in faults.iter().enumerate() {
+        let name = format!("naksi-strace-{}-{backend}-{number}", std::process::id());
+        let log = std::env::temp_dir().join(name);
+        let log_path = log.to_str().expect("a path in plain letters");
+        let trace = format!("trace={}", fault.split(':').next().expect("a name"));
+        let inject = format!("inject={fault}");
+        let mut served =
+            Served::start(&["strace", "-f", "-o", log_path, "-e", &trace, "-e", &inject], backend, 0);
+        for round in 0..20_u8 {
+            let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(served.address)).collect();
+            for client in &mut clients {
+                (0..10).for_each(|_| echo(client, &vec![round; 500]));
+            }
+        }
+        served.counters();
+        served.stop();
+        let text = std::fs::read_to_string(&log).expect("strace wrote its log");
+        std::fs::remove_file(&log).expect("it was just read");
+        let struck = text.lines().filter(|line| line.contains("(INJECTED)")).count();
+        println!("{backend}, {fault}: {struck} calls failed");
+        assert!(struck > 5, "the fault struck {struck} times: nothing was tested");
+    }
+}
+
+#[test]
+fn io_uring_serves_while_its_enters_fail() {
+    let faults = ["EINTR", "EAGAIN", "EBUSY"].map(|errno| format!("io_uring_enter:error={errno}:when=5+7"));
+    injected("uring", &faults.each_ref().map(String::as_str));
+}
+
+#[test]
+fn epoll_serves_while_its_waits_and_accepts_fail() {
+    let accepts = ["ECONNABORTED", "EMFILE", "ENOBUFS", "EPROTO"];
+    let mut faults: Vec<String> =
+        accepts.iter().map(|errno| format!("accept4:error={errno}:when=3+5")).collect();
+    faults.push("epoll_wait,epoll_pwait,epoll_pwait2:error=EINTR:when=5+7".to_owned());
+    faults.push("recvfrom,recvmsg,read,readv:error=EINTR:when=90+7".to_owned());
+    injected("epoll", &faults.iter().map(String::as_str).collect::<Vec<_>>());
+}

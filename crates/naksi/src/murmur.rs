@@ -1,0 +1,107 @@
+//! How often the same thing may be said: so many log lines a second for each subject, then silence, counted.
+//!
+//! A storm of refusals or of panics must not become a storm of lines: the log is read by people and written
+//! to disks. The first line after a silence says how many were suppressed. It is asked with the worker's
+//! tick; nothing here knows a clock, or what is said.
+
+use std::time::Duration;
+
+use naksi_core::tick::Tick;
+
+/// What is said so often that it can become too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    AcceptLost,
+    AcceptPaused,
+    Refused,
+    CallbackPanicked,
+    GoodbyePanicked,
+    FactoryPanicked,
+    GivenUp,
+}
+
+/// Subjects in all.
+const SUBJECTS: usize = Subject::GivenUp as usize + 1;
+
+/// What has been said of one subject in its present second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Talk {
+    began: Option<Tick>,
+    lines: u32,
+    suppressed: u64,
+}
+
+/// The restraint of one worker.
+#[derive(Debug)]
+pub(crate) struct Murmur {
+    lines_per_second_max: u32,
+    talks: [Talk; SUBJECTS],
+    suppressed_total: u64,
+}
+
+impl Murmur {
+    pub(crate) fn new(lines_per_second_max: u32) -> Self {
+        Self { lines_per_second_max, talks: [Talk::default(); SUBJECTS], suppressed_total: 0 }
+    }
+
+    /// Says a line, or counts that it was not said. What is said is shown how many were kept back before
+    /// it, if any were.
+    pub(crate) fn say(&mut self, subject: Subject, now: Tick, say: impl FnOnce(Option<u64>)) {
+        let talk = &mut self.talks[subject as usize];
+        let fresh = talk.began.is_none_or(|began| now.since(began) >= Duration::from_secs(1));
+        if fresh {
+            (talk.began, talk.lines) = (Some(now), 0);
+        }
+        if talk.lines >= self.lines_per_second_max {
+            talk.suppressed += 1;
+            self.suppressed_total += 1;
+            return;
+        }
+        talk.lines += 1;
+        let suppressed = std::mem::take(&mut talk.suppressed);
+        say((suppressed > 0).then_some(suppressed));
+    }
+
+    /// Lines that were not said since the start.
+    pub(crate) fn suppressed_total(&self) -> u64 {
+        self.suppressed_total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subject_has_its_own_share_and_the_next_line_says_what_was_suppressed() {
+        let mut murmur = Murmur::new(3);
+        let mut said = Vec::new();
+        let mut now = Tick::from_nanos(5);
+        for _ in 0..10 {
+            murmur.say(Subject::Refused, now, |suppressed| said.push(suppressed));
+            now = now + Duration::from_millis(50);
+        }
+        assert_eq!(said, [None; 3]);
+        murmur.say(Subject::CallbackPanicked, now, |suppressed| said.push(suppressed));
+        assert_eq!(said.len(), 4, "one subject's storm is not another's silence");
+        now = now + Duration::from_millis(500);
+        for _ in 0..2 {
+            murmur.say(Subject::Refused, now, |suppressed| said.push(suppressed));
+        }
+        assert_eq!(said[4..], [Some(7), None]);
+        assert_eq!(murmur.suppressed_total(), 7);
+    }
+
+    #[test]
+    fn in_every_second_of_a_storm_the_share_is_said_and_no_more() {
+        let mut murmur = Murmur::new(100);
+        let mut said = 0;
+        for millis in 0..10_000 {
+            let now = Tick::ZERO + Duration::from_millis(millis);
+            for _ in 0..5 {
+                murmur.say(Subject::AcceptLost, now, |_| said += 1);
+            }
+        }
+        assert_eq!((said, murmur.suppressed_total()), (1_000, 49_000));
+    }
+}

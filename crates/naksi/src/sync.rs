@@ -1,0 +1,75 @@
+//! What threads share, by one name: the standard library's, or loom's under `--cfg loom`.
+//!
+//! Under loom every order of the threads and every value that a weak load may see is tried
+//! (`cargo xtask loom`; the models are in `models.rs`). Nothing here is new in a normal build.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+};
+
+#[cfg(not(loom))]
+pub(crate) use crossbeam_queue::SegQueue;
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+};
+
+#[cfg(loom)]
+pub(crate) use under_loom::{Condvar, SegQueue};
+
+/// Stand-ins for what loom does not have.
+#[cfg(loom)]
+mod under_loom {
+    use std::collections::VecDeque;
+    use std::sync::{LockResult, PoisonError};
+    use std::time::Duration;
+
+    use loom::sync::{Mutex, MutexGuard};
+
+    /// The queue that loom cannot look into: a lock around a list has the same order and no less of it.
+    pub(crate) struct SegQueue<T>(Mutex<VecDeque<T>>);
+
+    impl<T> SegQueue<T> {
+        pub(crate) fn new() -> Self {
+            Self(Mutex::new(VecDeque::new()))
+        }
+
+        pub(crate) fn push(&self, value: T) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(value);
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        }
+    }
+
+    /// A condition whose time limit never comes: what needs the limit to go on is a deadlock here, and red.
+    #[derive(Debug)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        pub(crate) fn wait_timeout_while<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            _never: Duration,
+            mut waits: impl FnMut(&mut T) -> bool,
+        ) -> LockResult<(MutexGuard<'a, T>, ())> {
+            while waits(&mut guard) {
+                guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
+            Ok((guard, ()))
+        }
+    }
+}

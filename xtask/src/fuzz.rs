@@ -1,0 +1,61 @@
+//! Coverage-guided fuzzing with the stable compiler: libFuzzer, and LLVM's own coverage pass by its flag.
+//!
+//! No cargo-fuzz and no nightly is needed: the pass is part of the compiler, and sanitizers have nothing to
+//! find where there is no unsafe code. Each target starts from its committed corpus; what it finds goes
+//! under the build folder, and an input that fails is printed with the command that plays it again.
+
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+
+use crate::root;
+
+/// The targets, each a file of `fuzz/targets`.
+const TARGETS: &[&str] = &["frames", "session", "engine"];
+
+/// What makes the compiler count edges and compared values.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions --cfg fuzzing";
+
+/// Runs every target for so many seconds.
+pub(crate) fn run(seconds: &str) -> Result<()> {
+    let seconds: u32 = seconds.parse().context("--secs wants a number of seconds")?;
+    let host = host()?;
+    for target in TARGETS {
+        let found = root::target().join("fuzz-corpus").join(target);
+        let failed = root::target().join("fuzz-failed").join(target);
+        fs::create_dir_all(&found)?;
+        fs::create_dir_all(&failed)?;
+        println!("== fuzz {target}, {seconds} s");
+        let manifest = root::workspace().join("fuzz").join("Cargo.toml");
+        let status = root::cargo()
+            .args(["run", "--release", "--quiet", "--target", &host, "--bin", target, "--manifest-path"])
+            .arg(manifest)
+            .arg("--target-dir")
+            .arg(root::target().join("fuzz"))
+            .arg("--")
+            .arg(&found)
+            .arg(root::workspace().join("fuzz").join("corpus").join(target))
+            .args([
+                &format!("-max_total_time={seconds}"),
+                "-max_len=4096",
+                "-timeout=20",
+                "-print_final_stats=1",
+            ])
+            .arg(format!("-artifact_prefix={}/", failed.display()))
+            .env("RUSTFLAGS", COVERAGE)
+            .status()?;
+        if !status.success() {
+            bail!("fuzz: {target} failed; the input is in {}", failed.display());
+        }
+    }
+    Ok(())
+}
+
+/// The system that this compiler builds for: named, so that build scripts are not instrumented.
+fn host() -> Result<String> {
+    let output = root::cargo().args(["--version", "--verbose"]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("cargo does not name its host")?.to_owned())
+}

@@ -1,0 +1,24 @@
+//! The machine without a kernel under Miri, where Miri can be had; a clear word where not.
+
+use anyhow::{Result, ensure};
+
+use crate::root;
+
+/// Runs the core's tests under Miri, or says that it is not installed and that nothing was tested.
+pub(crate) fn run() -> Result<()> {
+    let there =
+        root::cargo().args(["miri", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !there {
+        println!(
+            "miri: skipped, cargo-miri is not installed (rustup component add miri, on a nightly toolchain)"
+        );
+        return Ok(());
+    }
+    // The long runs enumerate what one run shows as well; Miri is slow and looks at each step.
+    let status = root::cargo()
+        .args(["miri", "test", "--package", "naksi-core", "--", "--skip", "whatever_the_kernel"])
+        .env("MIRIFLAGS", "-Zmiri-strict-provenance")
+        .status()?;
+    ensure!(status.success(), "miri found undefined behaviour, or a test failed");
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The program itself on both systems: `naksi.exe` under Wine, and talking to the `naksi` of this machine.
+//!
+//! Each case is a server and a crowd of dummies, on either side; a dummy checks every byte, the order and
+//! the number of what comes back, and its exit code is the verdict. Then the server is asked to end and has
+//! to come home by itself. Nothing here measures: a speed under Wine means nothing.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{path::PathBuf, sync::mpsc, thread};
+
+use super::compiler::{Compiler, GNU, home, run};
+use super::wine::Wine;
+use crate::root;
+
+/// Longer than any of these programs takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// On which system a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Linux,
+    Windows,
+}
+
+/// Server, crowd, and what the crowd does.
+const CASES: &[(Side, Side, &[&str])] = &[
+    (Side::Windows, Side::Linux, &["--scenario", "echo", "--sessions", "100", "--secs", "2"]),
+    (Side::Linux, Side::Windows, &["--scenario", "echo", "--sessions", "100", "--secs", "2"]),
+    (
+        Side::Windows,
+        Side::Windows,
+        &["--scenario", "relay", "--sessions", "1000", "--rate", "1", "--secs", "5"],
+    ),
+    (
+        Side::Windows,
+        Side::Linux,
+        &["--scenario", "relay", "--sessions", "1000", "--rate", "1", "--secs", "5"],
+    ),
+    (Side::Linux, Side::Windows, &["--scenario", "relay", "--sessions", "200", "--rate", "2", "--secs", "3"]),
+];
+
+/// Builds the program for both systems and runs every case.
+pub(super) fn check(compiler: &Compiler, wine: &Wine) -> Result<()> {
+    let programs = Programs::build(compiler, wine)?;
+    for (server, crowd, arguments) in CASES {
+        let begun = Instant::now();
+        let case = format!("{crowd:?} crowd, {server:?} server, {}", arguments.join(" "));
+        programs.case(*server, *crowd, arguments).with_context(|| case.clone())?;
+        println!("windows: {case}: nothing lost, {:.0} s", begun.elapsed().as_secs_f64());
+    }
+    let mut demo = programs.command(Side::Windows)?;
+    demo.args(["demo", "--sessions", "100", "--secs", "3"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = bounded(demo.spawn()?)?;
+    ensure!(status.success(), "naksi.exe demo ended with {status}");
+    println!("windows: naksi.exe demo: nothing lost");
+    Ok(())
+}
+
+struct Programs<'a> {
+    wine: &'a Wine,
+    linux: PathBuf,
+    windows: PathBuf,
+}
+
+impl<'a> Programs<'a> {
+    fn build(compiler: &Compiler, wine: &'a Wine) -> Result<Self> {
+        // The profile of the tests, so that what they have compiled is used.
+        let arguments = ["build", "--quiet", "--profile", "test", "--package", "naksi-cli"];
+        run(root::cargo().args(arguments))?;
+        let mut cargo = compiler.cargo(GNU, "")?;
+        super::link_with_mingw(&mut cargo);
+        run(cargo.args(arguments))?;
+        let linux = root::target().join("debug/naksi");
+        let windows = home().join(GNU).join("debug/naksi.exe");
+        Ok(Self { wine, linux, windows })
+    }
+
+    fn command(&self, side: Side) -> Result<Command> {
+        match side {
+            Side::Linux => Ok(Command::new(&self.linux)),
+            Side::Windows => self.wine.command(&self.windows),
+        }
+    }
+
+    fn case(&self, server: Side, crowd: Side, arguments: &[&str]) -> Result<()> {
+        let mut serve = self.command(server)?;
+        let app = if arguments.contains(&"relay") { "relay" } else { "echo" };
+        serve.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2", "--app", app]);
+        serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut server = Server(serve.spawn().context("the server does not start")?);
+        let address = server.address()?;
+        let mut dummy = self.command(crowd)?;
+        dummy.arg("dummy").arg(address).args(arguments).stdin(Stdio::null());
+        dummy.stdout(Stdio::null()).stderr(Stdio::null());
+        let status = bounded(dummy.spawn().context("the crowd does not start")?)?;
+        ensure!(status.success(), "the crowd ended with {status}: something was lost or changed");
+        let status = server.end()?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+/// A server that never outlives its case.
+struct Server(Child);
+
+impl Server {
+    /// Where it listens: the last word but two of the first line that it says.
+    fn address(&mut self) -> Result<String> {
+        let stdout = self.0.stdout.take().context("its output is piped")?;
+        let (tell, told) = mpsc::channel();
+        // The reader ends with the program's output, and nobody waits for it.
+        thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines();
+            if let Some(Ok(line)) = lines.next() {
+                tell.send(line).ok(); // Whoever asked may have lost patience.
+            }
+            lines.for_each(drop);
+        });
+        let line = told.recv_timeout(PATIENCE).context("the server says nothing")?;
+        let address =
+            line.trim().strip_prefix("naksi: listening on ").and_then(|rest| rest.split(' ').next());
+        Ok(address.with_context(|| format!("the server says `{line}`"))?.to_owned())
+    }
+
+    /// Asks it to end, as Ctrl-C would, and waits for it.
+    fn end(mut self) -> Result<ExitStatus> {
+        run(Command::new("kill").args(["-INT", &self.0.id().to_string()]))?;
+        wait(&mut self.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that has ended cannot be killed, and need not be.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn bounded(mut child: Child) -> Result<ExitStatus> {
+    let ended = wait(&mut child);
+    if ended.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    ended
+}
+
+fn wait(child: &mut Child) -> Result<ExitStatus> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= until {
+            bail!("it did not end within {} s", PATIENCE.as_secs());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,143 @@
+//! One warm Wine prefix for all tests, and the runner that cargo starts each test program with.
+//!
+//! The prefix lies under `target/windows` and lacks nothing that our programs need. Wine's own services are
+//! started before the first test and away from its pipes: they would inherit them and keep them open. The
+//! server leaves by itself a minute after the last program. Nothing here knows a compiler but the one that
+//! makes a missing library.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::compiler::{home, run};
+
+/// A test program that runs longer than this is stopped, and has failed.
+const PROGRAM_SPAN_MAX: Duration = Duration::from_secs(300);
+/// How long the server waits for another program before it leaves.
+const LINGER_SECONDS: &str = "-p60";
+/// A change of how the prefix is made makes a new one.
+const RECIPE: u32 = 1;
+
+/// Rust's library takes random bytes from `bcryptprimitives.dll`, which Wine before 9 has not.
+const RANDOM_SOURCE: &str = "\
+#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count) {
+  return SystemFunction036(bytes, (ULONG)count);
+}
+";
+
+/// Windows 10, not 7.
+const AS_WINDOWS_10: &str = "\n[Software\\\\Wine] 1\n\"Version\"=\"win10\"\n";
+/// A test that crashes shall end, not wait for a debugger.
+const NO_DEBUGGER: &str = "\n[Software\\\\Microsoft\\\\Windows NT\\\\CurrentVersion\\\\AeDebug] 1\n\
+    \"Auto\"=\"0\"\n\"Debugger\"=\"false\"\n";
+
+/// A prefix that is ready for programs.
+pub(super) struct Wine {
+    prefix: PathBuf,
+}
+
+impl Wine {
+    /// The lane's prefix, made if it is not there.
+    pub(super) fn provide() -> Result<Self> {
+        let prefix = home().join(format!("wine-{RECIPE}"));
+        if !prefix.is_dir() {
+            make(&prefix)?;
+        }
+        Ok(Self { prefix })
+    }
+
+    /// What `run_program` is told.
+    pub(super) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// A program, to be started with a server and services that run already: they would hold on to its pipes.
+    pub(super) fn command(&self, program: &Path) -> Result<Command> {
+        // Ends with 0 if it was started, with 2 if it was running: then its services run too.
+        let mut server = quiet("wineserver", &self.prefix);
+        if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
+            boot(&self.prefix, &[])?;
+        }
+        let mut wine = Command::new("wine");
+        environment(&mut wine, &self.prefix);
+        wine.arg(program).stdin(Stdio::null());
+        Ok(wine)
+    }
+}
+
+/// Cargo's runner: one program under Wine, bounded in time, with its own exit code.
+pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
+    let wine = Wine { prefix: PathBuf::from(prefix) };
+    let mut child = wine.command(Path::new(program))?.args(arguments).spawn().context("cannot run wine")?;
+    let until = Instant::now() + PROGRAM_SPAN_MAX;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            bail!("{program} did not end within {} s and was stopped", PROGRAM_SPAN_MAX.as_secs());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Makes a prefix beside its place and renames it when it is whole.
+fn make(prefix: &Path) -> Result<()> {
+    println!("windows: making a Wine prefix (once, about 10 s)");
+    let work = home().join(format!("wine-making-{}", std::process::id()));
+    fs::create_dir_all(&work)?;
+    boot(&work, &["--init"])?;
+    let mut leave = quiet("wineserver", &work);
+    run(leave.arg("-w"))?;
+    ensure!(work.join("system.reg").is_file(), "wine made no prefix");
+    let library = work.join("drive_c/windows/system32/bcryptprimitives.dll");
+    if !library.exists() {
+        make_library(&work, &library)?;
+    }
+    // The server is down, so the registry is in its files.
+    append(&work.join("user.reg"), AS_WINDOWS_10)?;
+    append(&work.join("system.reg"), NO_DEBUGGER)?;
+    Ok(fs::rename(work, prefix)?)
+}
+
+fn make_library(work: &Path, library: &Path) -> Result<()> {
+    let source = work.join("bcryptprimitives.c");
+    fs::write(&source, RANDOM_SOURCE)?;
+    let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
+    compiler.args(["-shared", "-O2", "-s", "-o"]).arg(library).arg(&source).arg("-ladvapi32");
+    run(&mut compiler)?;
+    Ok(fs::remove_file(source)?)
+}
+
+/// Starts Wine's services. A session of their own keeps them out of our terminal's signals.
+fn boot(prefix: &Path, arguments: &[&str]) -> Result<()> {
+    let mut boot = quiet("setsid", prefix);
+    run(boot.args(["-w", "wine", "wineboot"]).args(arguments))
+}
+
+fn quiet(program: &str, prefix: &Path) -> Command {
+    let mut command = Command::new(program);
+    environment(&mut command, prefix);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn environment(command: &mut Command, prefix: &Path) {
+    command.env("WINEPREFIX", prefix).env("WINEDEBUG", "-all");
+    // No entries in menus, no offers to install what nobody needs.
+    command.env("WINEDLLOVERRIDES", "winemenubuilder.exe=d;mscoree=;mshtml=");
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?;
+    Ok(())
+}
