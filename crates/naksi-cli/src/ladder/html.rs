@@ -89,11 +89,11 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
         report.conditions()
     )?;
     if report.is_crowded() {
-        write!(
+        writeln!(
             out,
             "<p class=\"warn\">다른 일로 바쁜 기계에서 쟀습니다 (평균 부하 {:.1}). 초당 메시지와 지연은 흔들리고, 호출 수와 CPU \
              시간은 믿을 만합니다. · Taken on a machine that was busy with other things: rates and latencies waver, \
-             counts and processor time hold.</p>\n",
+             counts and processor time hold.</p>",
             report.busy.unwrap_or_default()
         )?;
     }
