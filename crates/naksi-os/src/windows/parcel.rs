@@ -101,9 +101,11 @@ impl Parcel {
     pub(super) fn is_done_with_a_warning(&self) -> bool {
         const SEVERITY: usize = 0xC000_0000;
         const WARNING: usize = 0x8000_0000;
+        // Volatile: the compiler has not seen who wrote it.
+        let field = &raw const self.contents().overlapped.Internal;
         // SAFETY: the call has returned; a kernel that has completed the operation writes there no more, and one
         // that has refused it never did.
-        let status = unsafe { (&raw const (*self.overlapped()).Internal).read_volatile() };
+        let status = unsafe { field.read_volatile() };
         status & SEVERITY == WARNING
     }
 
