@@ -33,7 +33,12 @@ fn every_snippet_is_taken_from_the_compiled_source() {
             let code = fs::read_to_string(root().join(source)).expect("the file that the snippet names");
             let code: Vec<&str> = code.lines().map(str::trim).collect();
             let stands = code.windows(snippet.len()).any(|window| window == snippet);
-            assert!(stands, "{}: {source} does not hold this any more:\n{}", path.display(), snippet.join("\n"));
+            assert!(
+                stands,
+                "{}: {source} does not hold this any more:\n{}",
+                path.display(),
+                snippet.join("\n")
+            );
             shown += 1;
         }
     }
