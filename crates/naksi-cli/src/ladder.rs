@@ -119,8 +119,22 @@ pub(crate) struct Conditions {
     active: Option<u32>,
 }
 
-/// One model under one load.
+/// One model under one load; and once more with all clients silent but one, if nothing else was asked for.
 fn measure(model: &'static Model, connections: u64, conditions: &Conditions) -> Result<Measured, Problem> {
+    let talking = measure_once(model, connections, conditions)?;
+    if conditions.active.is_some() {
+        return Ok(talking);
+    }
+    let span = conditions.span.div_f64(2.0);
+    let silent = measure_once(model, connections, &Conditions { span, active: Some(1), ..*conditions })?;
+    Ok(talking.with_silent(&silent))
+}
+
+fn measure_once(
+    model: &'static Model,
+    connections: u64,
+    conditions: &Conditions,
+) -> Result<Measured, Problem> {
     let Conditions { span, workers, active } = *conditions;
     let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
     let mut stage = Stage::open(model, workers)?;

@@ -43,9 +43,9 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
         // 3. One message, one turn of the loop, whatever else may be waiting.
         let message = queue.take()?;
 
-        // 4. New clients.
+        // 4. A new client. One message tells of one, and the accept itself asks for the next message.
         if message.events.accept {
-            while let Some(connection) = site.accept(&listener)? {
+            if let Some(connection) = site.accept(&listener)? {
                 last += 1;
                 match queue.async_select(connection.socket(), last, NetworkEvents::CONNECTION) {
                     Ok(()) => drop(members.insert(last, connection)),

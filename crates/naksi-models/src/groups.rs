@@ -109,10 +109,10 @@ fn accept(
         set.clear();
         wait.wait(None, &mut set)?;
         enumerate_network_events(listener, &event)?;
-        while let Some(connection) = site.accept(listener)? {
-            if site.is_stopping() {
-                break;
-            }
+        // One client for one event: the accept itself asks for the next one.
+        if let Some(connection) = site.accept(listener)?
+            && !site.is_stopping()
+        {
             hand_in(connection)?;
         }
     }

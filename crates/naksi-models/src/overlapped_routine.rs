@@ -45,7 +45,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
         // 5. The routines have run; perhaps somebody is at the door.
         if woken.event {
             enumerate_network_events(&listener, &event)?;
-            while let Some(connection) = site.accept(&listener)? {
+            if let Some(connection) = site.accept(&listener)? {
                 // 2. The first operation of a new socket. A failure ends this client alone.
                 routines.start(connection, Verb::Recv, on_done).ok();
             }

@@ -1,4 +1,4 @@
-//! The climb as one HTML file for a class: four pictures and the table, with nothing fetched from anywhere.
+//! The climb as one HTML file for a class: six pictures and the table, with nothing fetched from anywhere.
 //!
 //! The pictures are drawn here as SVG, because five loads and six lines need no library. Nothing here computes
 //! a figure.
@@ -42,7 +42,14 @@ struct Panel {
     value: fn(&Measured) -> f64,
 }
 
-const PANELS: [Panel; 4] = [
+const PANELS: [Panel; 6] = [
+    Panel {
+        korean: "모두 조용하고 하나만 말할 때: 메시지 하나의 CPU 시간 (µs)",
+        english: "one talks, all others are silent",
+        how_to_read: "사다리가 생긴 까닭 · why there is a ladder: who pays for the silent ones? lower is better",
+        logarithmic: true,
+        value: |row| row.silent_processor_us_per_message.unwrap_or(0.0),
+    },
     Panel {
         korean: "메시지 하나의 시스템 호출 수",
         english: "system calls per message",
@@ -51,11 +58,18 @@ const PANELS: [Panel; 4] = [
         value: |row| row.calls_per_message,
     },
     Panel {
-        korean: "메시지 하나의 CPU 시간 (µs)",
-        english: "processor time per message",
+        korean: "모두 말할 때: 메시지 하나의 CPU 시간 (µs)",
+        english: "everybody talks",
         how_to_read: "낮을수록 좋습니다. 서버의 스레드만 셉니다 · lower is better; the server's threads alone",
         logarithmic: true,
         value: |row| row.processor_us_per_message,
+    },
+    Panel {
+        korean: "메시지 하나의 깨어남",
+        english: "wake-ups per message",
+        how_to_read: "기다리다 돌아온 횟수 · waits that a thread came back from; lower is better",
+        logarithmic: true,
+        value: |row| row.wakeups_per_message,
     },
     Panel {
         korean: "초당 메시지",
@@ -115,7 +129,8 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
         )?;
     }
     out.write_str("</ul>\n<div class=\"grid\">\n")?;
-    for panel in &PANELS {
+    let measured = |panel: &&Panel| report.rows.iter().any(|row| (panel.value)(row) > 0.0);
+    for panel in PANELS.iter().filter(measured) {
         write!(
             out,
             "<figure><h2>{} <span class=\"sub\">{}</span></h2><figcaption>{}</figcaption>",
@@ -129,9 +144,9 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
     out.write_str(
         "<p class=\"sub\">리액터(1–3)는 준비를 기다렸다가 부르고, 프로액터(4–6)는 먼저 부르고 완료를 기다립니다. · \
          A reactor (1–3) waits until a socket is ready and then calls; a proactor (4–6) calls first and waits until it \
-         is done. 모두가 말하면 select 한 번이 여러 소켓을 한꺼번에 알려 주므로 싸 보입니다. 대부분이 조용할 때(--active 1) 등록 \
-         비용이 드러납니다. · When everybody talks, one select tells of many sockets and looks cheap; its price shows when \
-         most are silent (--active 1). Every echo was compared byte by byte.</p>\n</body></html>\n",
+         is done. 모두가 말하면 select 한 번이 여러 소켓을 한꺼번에 알려 주므로 싸 보이고, 대부분이 조용하면 매번 모두를 등록하는 값이 \
+         드러납니다. · When everybody talks, one select tells of many sockets and looks cheap; when most are silent, one \
+         message pays for registering all of them. Every echo was compared byte by byte.</p>\n</body></html>\n",
     )
 }
 
@@ -231,7 +246,7 @@ fn lines(report: &Report, panel: &Panel, scale: &Scale, out: &mut String) -> fmt
     let mut names: Vec<(f64, usize)> = Vec::new();
     for (number, model) in MODELS.iter().enumerate() {
         let rows: Vec<&Measured> =
-            report.rows.iter().filter(|row| row.model == model.name && row.messages > 0).collect();
+            report.rows.iter().filter(|row| row.model == model.name && (panel.value)(row) > 0.0).collect();
         let Some(last) = rows.last() else { continue };
         let colour = COLOURS[number];
         let at = |row: &Measured| (scale.x(row.connections), scale.y((panel.value)(row)));
@@ -292,16 +307,18 @@ fn trimmed(text: String) -> String {
 fn table(report: &Report, out: &mut String) -> fmt::Result {
     out.write_str(
         "<table><tr><th>모델 model</th><th>접속 clients</th><th>서비스 served</th><th>메시지/s</th><th>CPU µs</th>\
-         <th>호출 calls</th><th>깨어남 wake-ups</th><th>p50 µs</th><th>p99 µs</th><th>스레드 threads</th>\
+         <th>조용할 때 one talks</th><th>호출 calls</th><th>깨어남 wake-ups</th><th>p50 µs</th><th>p99 µs</th><th>스레드 threads</th>\
          <th>만난 천장 the ceiling met</th></tr>\n",
     )?;
     let mut before = "";
     for row in &report.rows {
         let class = if before == row.model { "" } else { " class=\"first\"" };
         before = row.model;
+        let silent =
+            row.silent_processor_us_per_message.map_or("–".to_owned(), |span| format!("{span:.2}"));
         writeln!(
             out,
-            "<tr{class}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{:.3}</td>\
+            "<tr{class}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{silent}</td><td>{:.2}</td><td>{:.3}</td>\
              <td>{:.0}</td><td>{:.0}</td><td>{}</td><td>{}</td></tr>",
             row.title,
             grouped(row.connections),

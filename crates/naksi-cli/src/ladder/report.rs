@@ -33,6 +33,8 @@ pub(super) struct Measured {
     pub(super) messages: u64,
     pub(super) messages_per_second: f64,
     pub(super) processor_us_per_message: f64,
+    /// The same when all clients but one are silent.
+    pub(super) silent_processor_us_per_message: Option<f64>,
     pub(super) calls_per_message: f64,
     pub(super) wakeups_per_message: f64,
     pub(super) p50_us: f64,
@@ -70,6 +72,7 @@ impl Measured {
             messages,
             messages_per_second: messages as f64 / elapsed.as_secs_f64(),
             processor_us_per_message: each(after.processor_ns - before.processor_ns) / 1e3,
+            silent_processor_us_per_message: None,
             calls_per_message: each(after.calls - before.calls),
             wakeups_per_message: each(after.wakeups - before.wakeups),
             p50_us: if messages == 0 { 0.0 } else { micros(0.5) },
@@ -79,6 +82,13 @@ impl Measured {
             ceiling_korean,
             ceiling,
         }
+    }
+
+    /// Takes from a second run, in which one client talked, what a message costs then.
+    pub(super) fn with_silent(self, silent: &Self) -> Self {
+        let silent_processor_us_per_message = Some(silent.processor_us_per_message);
+        let wrong = self.wrong + silent.wrong;
+        Self { silent_processor_us_per_message, wrong, ..self }
     }
 
     pub(super) fn with_crowd(self, served: u64, wrong: u64, refused: u64) -> Self {
@@ -115,14 +125,15 @@ fn ceiling(model: &Model, after: &Sample) -> (String, String) {
 }
 
 /// The columns of the terminal's table: Korean, English, width. The first one is aligned to the left.
-const COLUMNS: [(&str, &str, usize); 10] = [
+const COLUMNS: [(&str, &str, usize); 11] = [
     ("모델", "model", 18),
-    ("접속", "conns", 7),
+    ("접속", "clients", 8),
     ("서비스", "served", 8),
-    ("메시지/초", "messages/s", 13),
-    ("CPU µs", "a message", 9),
-    ("시스템호출", "calls/msg", 10),
-    ("깨어남", "wakes/msg", 10),
+    ("메시지/초", "messages/s", 12),
+    ("CPU µs", "a message", 11),
+    ("조용할 때", "one talks", 11),
+    ("호출", "calls", 8),
+    ("깨어남", "wakes", 8),
     ("p50 µs", "p50 µs", 9),
     ("p99 µs", "p99 µs", 9),
     ("스레드", "threads", 9),
@@ -207,8 +218,10 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, row: Measured) -> Result<(), Problem> {
+        let silent =
+            row.silent_processor_us_per_message.map_or("–".to_owned(), |span| format!("{span:.2}"));
         say(format_args!(
-            "{:<18}{:>7}{:>8}{:>13}{:>9.2}{:>10.2}{:>10.3}{:>9.0}{:>9.0}{:>9}  {}\n",
+            "{:<18}{:>8}{:>8}{:>12}{:>11.2}{silent:>11}{:>8.2}{:>8.3}{:>9.0}{:>9.0}{:>9}  {}\n",
             row.model,
             row.connections,
             row.served,

@@ -54,7 +54,10 @@ pub struct MessageQueue {
     signals: File,
     registered: HashMap<RawFd, Registered>,
     /// Messages of ours: what was true before the socket was registered, and what a full queue swallowed.
-    early: VecDeque<Message>,
+    early: VecDeque<(RawFd, Message)>,
+    /// A listener whose message was just taken. The accept that follows asks for the next message on Windows; here
+    /// the listener is asked whether somebody else waits.
+    told: Option<RawFd>,
     tally: Tally,
     /// The kernel posts to a thread: the queue cannot move to another one.
     of_this_thread: PhantomData<*const ()>,
@@ -95,7 +98,8 @@ impl MessageQueue {
         // SAFETY: the descriptor is new, and nobody else has it.
         let signals = unsafe { File::from_raw_fd(raw) };
         let (registered, early) = (HashMap::new(), VecDeque::new());
-        Ok(Self { signals, registered, early, tally: tally.clone(), of_this_thread: PhantomData })
+        let tally = tally.clone();
+        Ok(Self { signals, registered, early, told: None, tally, of_this_thread: PhantomData })
     }
 
     /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect). What is true
@@ -134,8 +138,12 @@ impl MessageQueue {
     /// The system fails.
     pub fn take(&mut self) -> io::Result<Message> {
         const BYTES: usize = size_of::<libc::signalfd_siginfo>();
+        if let Some(listener) = self.told.take() {
+            self.ask(listener)?;
+        }
         loop {
-            if let Some(message) = self.early.pop_front() {
+            if let Some((raw, message)) = self.early.pop_front() {
+                self.told = message.events.accept.then_some(raw);
                 return Ok(message);
             }
             let mut bytes = [0_u8; BYTES];
@@ -154,6 +162,7 @@ impl MessageQueue {
             if info.ssi_signo == libc::SIGIO.unsigned_abs() {
                 self.ask_everybody()?;
             } else if let Some(registered) = self.registered.get(&info.ssi_fd) {
+                self.told = registered.listener.then_some(info.ssi_fd);
                 return Ok(message(*registered, info.ssi_band as i16));
             }
             // Else the socket was closed while its message was on the way.
@@ -171,7 +180,7 @@ impl MessageQueue {
         // SAFETY: poll(2) reads and writes one pollfd, which lives until it returns.
         self.checked(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
         let registered = self.registered.get(&raw).filter(|_| poll.revents != 0);
-        self.early.extend(registered.map(|registered| message(*registered, poll.revents)));
+        self.early.extend(registered.map(|registered| (raw, message(*registered, poll.revents))));
         Ok(())
     }
 

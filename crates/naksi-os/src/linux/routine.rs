@@ -3,15 +3,22 @@
 //!
 //! The ring is opened for one thread with deferred work (`IORING_SETUP_SINGLE_ISSUER`, `…_DEFER_TASKRUN`): even
 //! inside the kernel a receive is carried on only while this thread waits in the ring. That is the APC queue of
-//! Windows under another name. Like there, no routine can be given to an accept: this file has none.
+//! Windows under another name. Like there, no routine can be given to an accept: this file has none. What does
+//! compile stands first, so that the other two are seen to fail for their own reasons:
 //!
-//! ```compile_fail
+//! ```
+//! # use naksi_os::routine::Routines;
+//! fn the_issuing_thread(routines: &Routines<()>) -> usize {
+//!     routines.in_flight()
+//! }
+//! ```
+//! ```compile_fail,E0599
 //! # use naksi_os::routine::Routines;
 //! fn accept_with_a_routine(routines: &Routines<()>, listener: std::net::TcpListener) {
 //!     routines.accept(listener, |_, _| {}); // AcceptEx takes no completion routine, and there is no such door.
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! # use naksi_os::routine::Routines;
 //! fn only_the_issuing_thread(routines: Routines<()>) {
 //!     std::thread::spawn(move || routines.in_flight()); // The queue cannot leave its thread.
