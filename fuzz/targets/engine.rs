@@ -4,7 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use naksi_trial::sim::run::{Setting, run};
+use naksi_trial::sim::Dialect;
+use naksi_trial::sim::run::run;
+use naksi_trial::sim::setting::Setting;
 
 fuzz_target!(|bytes: [u8; 16]| {
     let [a, b, c, d, e, f, g, h, workers, peers, framed, own, leases, lease_bytes, catch, socket] = bytes;
@@ -20,6 +22,6 @@ fuzz_target!(|bytes: [u8; 16]| {
         lease_bytes: pick(lease_bytes, &[1, 16, 100, 4096]),
         catch_max: pick(catch, &[1, 3, 256]),
         socket_bytes: pick(socket, &[32, 500, 16_384]),
-        ..Setting::random(seed)
+        ..Setting::random(seed, Dialect::ALL[usize::from(a % 2)])
     });
 });

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Only this kernel's manners: uring or iocp; both in turn by default.
     #[arg(long, value_name = "D", value_parser = parse_dialect)]
     dialect: Option<Dialect>,
+    /// Let every peer say this many times as much as usual: more completions a session.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=100))]
+    talk: u64,
     /// Print every event, fault and completion of the first world.
     #[arg(long)]
     trace: bool,
@@ -66,10 +69,16 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
                 .map_err(|error| Problem::usage(format!("cannot read {}: {error}", path.display())))?;
             Some(Setting::parse(&text).map_err(Problem::usage)?)
         }
-        None => options.sessions.is_none().then(|| Setting::random(options.seed, dialect)),
+        None => options
+            .sessions
+            .is_none()
+            .then(|| Setting { talk: options.talk, ..Setting::random(options.seed, dialect) }),
     };
     if options.trace {
-        trace(&one.unwrap_or_else(|| Setting::random(options.seed, dialect)));
+        trace(&one.unwrap_or_else(|| {
+            let setting = Setting::random(options.seed, dialect);
+            Setting { talk: options.talk, ..setting }
+        }));
         return Ok(Outcome::Fine);
     }
     let begun = Instant::now();
@@ -81,6 +90,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
                 seed: options.seed,
                 sessions: options.sessions.unwrap_or_default(),
                 dialect: options.dialect,
+                talk: options.talk,
                 threads: options.threads.unwrap_or(processors),
             })
         }
@@ -142,7 +152,11 @@ fn report(sum: &Sum, seconds: f64) -> Result<(), Problem> {
 fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
     let (seed, dialect) = (failure.setting.seed, failure.setting.dialect.name());
     eprintln!("{}\n\nseed {seed} ({dialect}) broke a law. Again:", failure.text);
-    eprintln!("  naksi sim --seed {seed} --dialect {dialect}\n\nshrinking…");
+    let talk = match failure.setting.talk {
+        1 => String::new(),
+        more => format!(" --talk {more}"),
+    };
+    eprintln!("  naksi sim --seed {seed} --dialect {dialect}{talk}\n\nshrinking…");
     let small = shrink(failure);
     let path = seeds.join(format!("{dialect}-{seed}.txt"));
     let text = format!("# {}\n{}", small.text.replace('\n', " "), small.setting);

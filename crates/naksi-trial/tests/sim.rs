@@ -30,7 +30,7 @@ fn every_seed_that_once_failed_keeps_the_laws() {
 
 #[test]
 fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
-    let order = Order { seed: 0, sessions: scaled(SESSIONS_WANTED), dialect: None, threads: 2 };
+    let order = Order { seed: 0, sessions: scaled(SESSIONS_WANTED), dialect: None, talk: 1, threads: 2 };
     let sum = match sweep(&order, |_| {}) {
         Ok(sum) => sum,
         Err(failure) => panic!("{}\n{}", failure.text, failure.setting),

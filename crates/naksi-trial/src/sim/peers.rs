@@ -143,13 +143,13 @@ fn push(script: &mut Vec<u8>, id: u16, body: &[u8]) {
 }
 
 /// What a peer of this manner will say.
-fn script_of(manner: Manner, framed: bool, random: u64) -> Vec<u8> {
+fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) -> Vec<u8> {
     let mut script = Vec::new();
     let (frames, body_max) = match manner {
         Manner::Dribbler => (1 + random % 2, 12),
         Manner::Flooder | Manner::Deaf => (12 + random % 12, 200),
         Manner::Stayer => (1, 40),
-        _ => (1 + random % 10, 120),
+        _ => ((1 + random % 10) * talk, 120),
     };
     for number in 0..frames {
         let body = ((random >> (8 + number % 8 * 6)) % body_max) as usize;
@@ -205,8 +205,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// `random` decides how much it says.
-    pub fn new(manner: Manner, framed: bool, random: u64, tally: &Rc<RefCell<Tally>>) -> Self {
+    /// `random` decides how much it says; `talk` is [`Setting::talk`](super::setting::Setting::talk).
+    pub fn new(manner: Manner, framed: bool, random: u64, talk: u64, tally: &Rc<RefCell<Tally>>) -> Self {
         if let Some(hazard) = manner.hazard(random) {
             tally.borrow_mut().hits.hit(hazard);
         }
@@ -214,7 +214,7 @@ impl Guest {
             manner,
             framed,
             tally: Rc::clone(tally),
-            script: script_of(manner, framed, random),
+            script: script_of(manner, framed, random, talk),
             written: 0,
             read: 0,
             cut: Vec::new(),

@@ -107,7 +107,8 @@ impl<'a> Run<'a> {
             crew(&world, setting, Some(address), None, bounds, make)
         };
         let callers = Arc::clone(&books);
-        let make = move |arrival: &Arrival| Caller::new(arrival, &callers);
+        let talk = setting.talk;
+        let make = move |arrival: &Arrival| Caller::new(arrival, talk, &callers);
         let client = crew(&world, setting, None, Some(address), limits(setting, u32::MAX), make);
         let errands = Errands::new(&books, stormy, setting.framed);
         let mut run = Self {
@@ -150,7 +151,8 @@ impl<'a> Run<'a> {
         self.expected += u64::from(manner != Manner::Stayer);
         self.dialled += 1;
         let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + self.dialled)));
-        let guest = Guest::new(manner, self.setting.framed, self.world.random(), &self.tally);
+        let guest =
+            Guest::new(manner, self.setting.framed, self.world.random(), self.setting.talk, &self.tally);
         self.world.dial_from(from, self.address, Box::new(guest), self.world.now() + within)
     }
 
@@ -267,7 +269,9 @@ impl<'a> Run<'a> {
     fn stop(&mut self) -> usize {
         if self.setting.stop == Stop::Drop {
             self.books.abrupt.store(true, Ordering::Relaxed);
-            self.books.hit(Hazard::L5);
+            // A drop without a single session drops nothing.
+            let live = self.books.live.load(Ordering::Relaxed);
+            self.books.pages().hits.add(Hazard::L5, live.try_into().unwrap_or(0));
             self.crews.iter_mut().for_each(|crew| crew.workers.clear());
             return 0;
         }

@@ -47,6 +47,8 @@ pub struct Setting {
     pub workers: usize,
     /// Scripted peers that come.
     pub peers: u64,
+    /// How much peers and own clients say: 1 is usual, 3 is three times as many frames.
+    pub talk: u64,
     /// Peers that stay until the end, if they can.
     pub stayers: u64,
     /// Frames or raw bytes.
@@ -101,10 +103,11 @@ impl Setting {
             seed,
             dialect,
             weather,
-            stop: [Stop::Drain, Stop::Drop, Stop::DrainInStorm][size(&[0, 0, 0, 0, 0, 1, 2, 2], &[0, 1, 2])],
+            stop: [Stop::Drain, Stop::Drop, Stop::DrainInStorm][size(&[0, 0, 0, 0, 1, 1, 2, 2], &[0, 1, 2])],
             faults: FaultPlan::random(seed),
             workers: size(&[1, 1, 2, 3], &[1, 2, 8]),
             peers: size(&[100, 200, 400], &[20, 60]) as u64,
+            talk: 1,
             stayers: size(&[2, 4], &[1, 6]) as u64,
             framed: size(&[0, 1, 1], &[0, 1]) == 1,
             own_clients: size(&[50, 100, 200], &[0, 20]) as u32,
@@ -156,6 +159,7 @@ impl Setting {
                 ("seed", None) => setting = Some(Setting::random(number()?, dialect)),
                 ("workers", Some(setting)) => setting.workers = number()? as usize,
                 ("peers", Some(setting)) => setting.peers = number()?,
+                ("talk", Some(setting)) => setting.talk = number()?,
                 ("stayers", Some(setting)) => setting.stayers = number()?,
                 ("own_clients", Some(setting)) => setting.own_clients = number()? as u32,
                 ("without", Some(setting)) => {
@@ -178,6 +182,7 @@ impl fmt::Display for Setting {
         for (name, mine, theirs) in [
             ("workers", self.workers as u64, usual.workers as u64),
             ("peers", self.peers, usual.peers),
+            ("talk", self.talk, usual.talk),
             ("stayers", self.stayers, usual.stayers),
             ("own_clients", u64::from(self.own_clients), u64::from(usual.own_clients)),
         ] {
@@ -202,6 +207,7 @@ mod tests {
             let mut setting = Setting::random(seed, Dialect::ALL[seed as usize % 2]);
             setting.peers = 3;
             setting.workers = 1;
+            setting.talk = 3;
             let first = setting.kinds().next();
             if let Some(kind) = first {
                 setting.faults = setting.faults.clone().with(kind, 0);

@@ -27,6 +27,8 @@ pub struct Order {
     pub sessions: u64,
     /// One dialect, or both in turn.
     pub dialect: Option<Dialect>,
+    /// How much is said: [`Setting::talk`].
+    pub talk: u64,
     /// Threads.
     pub threads: usize,
 }
@@ -93,7 +95,7 @@ pub fn sweep(order: &Order, progress: impl Fn(&Outcome) + Sync) -> Result<Outcom
             let number = next.fetch_add(1, Ordering::Relaxed);
             // Both dialects play every second number, so that one number still names one world.
             let dialect = order.dialect.unwrap_or(Dialect::ALL[number as usize % 2]);
-            let setting = Setting::random(number, dialect);
+            let setting = Setting { talk: order.talk, ..Setting::random(number, dialect) };
             match attempt(&setting) {
                 Ok(outcome) => {
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,6 +157,7 @@ fn candidates(setting: &Setting) -> Vec<Setting> {
     };
     offer(&|one| one.peers /= 4);
     offer(&|one| one.own_clients /= 4);
+    offer(&|one| one.talk = 1);
     offer(&|one| one.workers = 1);
     offer(&|one| one.stayers /= 2);
     offer(&|one| one.peers = one.peers * 3 / 4);

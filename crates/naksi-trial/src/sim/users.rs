@@ -269,11 +269,11 @@ pub struct Caller {
 
 impl Caller {
     /// A session for this arrival.
-    pub fn new(arrival: &Arrival, books: &Arc<Books>) -> Self {
+    pub fn new(arrival: &Arrival, talk: u64, books: &Arc<Books>) -> Self {
         let body = vec![(arrival.index % 170) as u8; 20 + arrival.index as usize % 60];
         let mut said = naksi_core::frame::header(2, body.len()).expect("a short body").to_vec();
         said.extend(body);
-        Self { booked: Booked::new(books), said, heard: 0, rounds: arrival.index % 10 }
+        Self { booked: Booked::new(books), said, heard: 0, rounds: arrival.index % 10 * talk }
     }
 }
 
