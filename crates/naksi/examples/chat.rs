@@ -16,7 +16,7 @@ impl Session for Chatter {
         // Whole lines only: what is not consumed is offered again with what follows.
         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
         let line = String::from_utf8_lossy(&data[..end]).trim().to_owned();
-        let room = c.group(1);
+        let room = c.topic(1);
         if self.name.is_empty() {
             self.name = if line.is_empty() { format!("guest {}", c.id()) } else { line };
             c.broadcast(&room, format!("* {} joined\n", self.name).as_bytes());

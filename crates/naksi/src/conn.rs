@@ -1,4 +1,4 @@
-//! What a callback can do: to its own connection, to groups, with timers and files.
+//! What a callback can do: to its own connection, to topics, with timers and files.
 //!
 //! A `Conn` lives as long as one callback. Sends are queued and leave when the callback's turn is over, all
 //! together; nothing here makes a system call or knows a kernel.
@@ -20,8 +20,8 @@ use naksi_os::port::FileAccess;
 
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
-use crate::group::{Group, Membership};
 use crate::remote::Remote;
+use crate::topic::{Membership, Topic};
 
 /// One connection, for the length of one callback.
 pub struct Conn<'a> {
@@ -132,44 +132,44 @@ impl Conn<'_> {
         self.desk.wheel.cancel(key).is_some()
     }
 
-    /// The service's group with this number: the same for everybody who asks with it.
-    pub fn group(&self, number: u64) -> Group {
-        self.desk.door.group(number)
+    /// The service's topic with this number: the same for everybody who asks with it.
+    pub fn topic(&self, number: u64) -> Topic {
+        self.desk.door.topic(number)
     }
 
     /// Makes this session a member: it gets what is broadcast from now on.
-    pub fn join(&mut self, group: &Group) {
-        self.desk.groups.join(group, self.id, self.memberships);
+    pub fn join(&mut self, topic: &Topic) {
+        self.desk.topics.join(topic, self.id, self.memberships);
     }
 
     /// Ends the membership: it still gets what was broadcast before.
-    pub fn leave(&mut self, group: &Group) {
+    pub fn leave(&mut self, topic: &Topic) {
         self.catch_up();
-        self.desk.groups.leave(group, self.id, self.memberships);
+        self.desk.topics.leave(topic, self.id, self.memberships);
     }
 
-    /// Queues bytes for every member of the group, this session included if it is one. They are encoded
+    /// Queues bytes for every member of the topic, this session included if it is one. They are encoded
     /// once, shared by all members of a worker, and posted once to every other worker.
     ///
-    /// Members get what one sender broadcasts to one group in the order in which it did, and whole; batches
-    /// of different groups leave one after the other.
-    pub fn broadcast(&mut self, group: &Group, bytes: &[u8]) -> Sent {
-        self.append_for_all(group, &[bytes])
+    /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
+    /// of different topics leave one after the other.
+    pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
+        self.append_for_all(topic, &[bytes])
     }
 
-    /// Queues a frame for every member of the group.
-    pub fn broadcast_packet(&mut self, group: &Group, id: u16, body: &[u8]) -> Sent {
+    /// Queues a frame for every member of the topic.
+    pub fn broadcast_packet(&mut self, topic: &Topic, id: u16, body: &[u8]) -> Sent {
         match frame::header(id, body.len()) {
-            Some(header) => self.append_for_all(group, &[&header, body]),
+            Some(header) => self.append_for_all(topic, &[&header, body]),
             None => Sent::Dropped,
         }
     }
 
-    /// Queues bytes for every member of the group but this session.
-    pub fn broadcast_others(&mut self, group: &Group, bytes: &[u8]) -> Sent {
+    /// Queues bytes for every member of the topic but this session.
+    pub fn broadcast_others(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
         self.catch_up();
-        let sent = self.append(group, &[bytes]);
-        self.desk.groups.skip(group, self.memberships);
+        let sent = self.append(topic, &[bytes]);
+        self.desk.topics.skip(topic, self.memberships);
         sent
     }
 
@@ -216,32 +216,32 @@ impl Conn<'_> {
         }
     }
 
-    /// Adds a message to a group's batch; what does not fit is counted.
-    fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
-        let sent = self.desk.groups.append(group, parts);
+    /// Adds a message to a topic's batch; what does not fit is counted.
+    fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
+        let sent = self.desk.topics.append(topic, parts);
         if sent == Sent::Dropped {
             self.desk.counters.dropped.add(1);
         }
         sent
     }
 
-    /// Adds a message that the sender hears too, if it is in the group.
+    /// Adds a message that the sender hears too, if it is in the topic.
     ///
-    /// A batch that has become long enough to leave counts against a sender that is in the group: it is held
+    /// A batch that has become long enough to leave counts against a sender that is in the topic: it is held
     /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
     /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
-    fn append_for_all(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
-        let sent = self.append(group, parts);
-        if self.desk.groups.is_full() {
+    fn append_for_all(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
+        let sent = self.append(topic, parts);
+        if self.desk.topics.is_full() {
             self.catch_up();
         }
         sent
     }
 
-    /// What was broadcast to this session's groups in this turn goes before what is sent to it now.
+    /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() && !planted!("40") {
-            self.desk.groups.catch_up(self.memberships, &mut self.outlet);
+            self.desk.topics.catch_up(self.memberships, &mut self.outlet);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the callbacks of one worker's sessions share: the clock's last word, timers, groups, file wishes.
+//! What the callbacks of one worker's sessions share: the clock's last word, timers, topics, file wishes.
 //!
 //! The sessions themselves and the port stay with the worker, so that a callback can reach everything here
 //! and nothing else. Nothing here runs anything.
@@ -9,10 +9,10 @@ use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;
 
 use crate::file::Files;
-use crate::group::LocalGroups;
 use crate::murmur::{Murmur, Subject};
 use crate::remote::Door;
 use crate::stats::Counters;
+use crate::topic::LocalTopics;
 
 /// What a worker's timers mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Due {
 pub(crate) struct Desk {
     pub(crate) now: Tick,
     pub(crate) wheel: TimerWheel<Due>,
-    pub(crate) groups: LocalGroups,
+    pub(crate) topics: LocalTopics,
     pub(crate) files: Files,
     pub(crate) door: Arc<dyn Door>,
     pub(crate) counters: Arc<Counters>,

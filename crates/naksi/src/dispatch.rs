@@ -75,10 +75,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             Message::End { id, reason, ending } => self.send_to(id, |stage, outlet| {
                 stage.play(outlet, (), |_, conn| conn.end_with(reason, ending));
             }),
-            Message::Batch { group, bytes, messages } => {
+            Message::Batch { topic, bytes, messages } => {
                 // What this worker's own sessions broadcast before goes first.
-                self.flush_groups();
-                self.deliver(group, &bytes, messages, None);
+                self.flush_topics();
+                self.deliver(topic, &bytes, messages, None);
             }
             Message::Begin => self.begin(),
             Message::Drain { within } => self.begin_drain(within),

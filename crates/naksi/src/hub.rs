@@ -1,4 +1,4 @@
-//! What the workers of one service share: mailboxes, loads, the doorkeeper, the groups' directory, limits.
+//! What the workers of one service share: mailboxes, loads, the doorkeeper, the topics' directory, limits.
 //!
 //! Everything here is touched once per connection or once per batch, never once per message. Nothing here
 //! knows a session's content.
@@ -17,11 +17,11 @@ use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
 
-use crate::group::{Group, Shared};
 use crate::mailbox::{Mailbox, Message};
 use crate::remote::{Door, HandOver};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::topic::{Shared, Topic};
 
 /// What the workers of one service share.
 pub struct Hub<P: Port> {
@@ -34,10 +34,10 @@ pub struct Hub<P: Port> {
     directory: Mutex<Directory>,
 }
 
-/// The groups that somebody still holds, by number.
+/// The topics that somebody still holds, by number.
 #[derive(Default)]
 struct Directory {
-    groups: BTreeMap<u64, Weak<Shared>>,
+    topics: BTreeMap<u64, Weak<Shared>>,
     /// When there are this many entries, those that nobody holds are forgotten.
     purge_at: usize,
 }
@@ -143,32 +143,32 @@ where
         Ok(())
     }
 
-    fn broadcast(&self, group: &Group, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
+    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
         if bytes.len() > self.limits.send_queue_bytes_max {
             return Err(HandOver::TooLong);
         }
-        if group.workers().any(|worker| !self.mailboxes[worker].has_room()) {
+        if topic.workers().any(|worker| !self.mailboxes[worker].has_room()) {
             return Err(HandOver::Full);
         }
-        for worker in group.workers() {
+        for worker in topic.workers() {
             let bytes = bytes.clone();
-            self.mailboxes[worker].push(Message::Batch { group: group.number(), bytes, messages });
+            self.mailboxes[worker].push(Message::Batch { topic: topic.number(), bytes, messages });
         }
         Ok(())
     }
 
-    fn group(&self, number: u64) -> Group {
+    fn topic(&self, number: u64) -> Topic {
         let mut directory = unpoisoned(&self.directory);
-        if let Some(shared) = directory.groups.get(&number).and_then(Weak::upgrade) {
-            return Group(shared);
+        if let Some(shared) = directory.topics.get(&number).and_then(Weak::upgrade) {
+            return Topic(shared);
         }
-        if directory.groups.len() >= directory.purge_at {
-            directory.groups.retain(|_, weak| weak.strong_count() > 0);
-            directory.purge_at = 2 * directory.groups.len() + 1024;
+        if directory.topics.len() >= directory.purge_at {
+            directory.topics.retain(|_, weak| weak.strong_count() > 0);
+            directory.purge_at = 2 * directory.topics.len() + 1024;
         }
-        let group = Group::new(number, self.mailboxes.len());
-        directory.groups.insert(number, Arc::downgrade(&group.0));
-        group
+        let topic = Topic::new(number, self.mailboxes.len());
+        directory.topics.insert(number, Arc::downgrade(&topic.0));
+        topic
     }
 
     fn stats(&self) -> Stats {

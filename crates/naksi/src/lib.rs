@@ -40,7 +40,7 @@ pub mod worker;
 
 pub mod conn;
 pub mod file;
-pub mod group;
+pub mod topic;
 pub mod session;
 mod stage;
 

@@ -1,4 +1,4 @@
-//! What other threads hand to a worker: sockets, bytes for a session, a group's batch, the order to stop.
+//! What other threads hand to a worker: sockets, bytes for a session, a topic's batch, the order to stop.
 //!
 //! A queue without a lock, and a bell: the first message of a batch posts once to the worker's port, later
 //! ones find the bell rung. Bounded for everybody who can be told no; a socket or an order is never
@@ -30,8 +30,8 @@ pub(crate) enum Message<S> {
     Send { to: SessionId, bytes: Bytes },
     /// An end for one session.
     End { id: SessionId, reason: Reason, ending: Ending },
-    /// A batch for the members of a group.
-    Batch { group: u64, bytes: Bytes, messages: u64 },
+    /// A batch for the members of a topic.
+    Batch { topic: u64, bytes: Bytes, messages: u64 },
     /// Every worker stands: begin to accept and to connect.
     Begin,
     /// Take nobody new in, let everybody go within this time.

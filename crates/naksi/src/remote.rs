@@ -1,4 +1,4 @@
-//! A door to a running service for any thread: send to a session, end it, broadcast to a group.
+//! A door to a running service for any thread: send to a session, end it, broadcast to a topic.
 //!
 //! A stale id is harmless: the message is counted and dropped by the worker (law 3). Nothing here knows
 //! which kind of port stands behind the service.
@@ -12,8 +12,8 @@ use naksi_core::content::Ending;
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
 
-use crate::group::Group;
 use crate::stats::Stats;
+use crate::topic::Topic;
 
 /// Why a message could not be handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,8 +36,8 @@ pub enum HandOver {
 pub(crate) trait Door: Send + Sync {
     fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver>;
     fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver>;
-    fn broadcast(&self, group: &Group, bytes: Bytes, messages: u64) -> Result<(), HandOver>;
-    fn group(&self, number: u64) -> Group;
+    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver>;
+    fn topic(&self, number: u64) -> Topic;
     fn stats(&self) -> Stats;
     fn drain(&self, within: Duration);
 }
@@ -76,17 +76,17 @@ impl Remote {
         self.0.end(id, reason, Ending::Flush)
     }
 
-    /// Sends bytes to every member of a group: one post for each worker that has members.
+    /// Sends bytes to every member of a topic: one post for each worker that has members.
     ///
     /// # Errors
     /// A worker's mailbox is full, or the bytes fit no send queue; then nobody gets them.
-    pub fn broadcast(&self, group: &Group, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
-        self.0.broadcast(group, bytes.into(), 1)
+    pub fn broadcast(&self, topic: &Topic, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
+        self.0.broadcast(topic, bytes.into(), 1)
     }
 
-    /// The service's group with this number.
-    pub fn group(&self, number: u64) -> Group {
-        self.0.group(number)
+    /// The service's topic with this number.
+    pub fn topic(&self, number: u64) -> Topic {
+        self.0.topic(number)
     }
 
     /// The service's counters now.

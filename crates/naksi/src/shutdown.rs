@@ -42,7 +42,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.stop_connecting();
         // What was broadcast so far is still for everybody.
-        self.flush_groups();
+        self.flush_topics();
         for (slot, generation) in self.sessions.names() {
             self.say_goodbye(slot, generation);
         }

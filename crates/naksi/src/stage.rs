@@ -14,9 +14,9 @@ use naksi_core::timer::TimerKey;
 
 use crate::conn::Conn;
 use crate::desk::Desk;
-use crate::group::Membership;
 use crate::murmur::Subject;
 use crate::session::Session;
+use crate::topic::Membership;
 
 /// One session's user and everything that its callbacks may reach.
 pub(crate) struct Stage<'a, S> {
@@ -95,7 +95,7 @@ impl<S: Session> Content for Stage<'_, S> {
     fn on_draining(&mut self, mut outlet: Outlet<'_>) {
         // What this turn's broadcasts hold for it would come too late: the session begins to drain.
         if !planted!("41") {
-            self.desk.groups.catch_up(self.memberships, &mut outlet);
+            self.desk.topics.catch_up(self.memberships, &mut outlet);
         }
     }
 
@@ -103,7 +103,7 @@ impl<S: Session> Content for Stage<'_, S> {
         for key in self.timers.drain(..) {
             self.desk.wheel.cancel(key);
         }
-        self.desk.groups.leave_all(self.id, self.memberships);
+        self.desk.topics.leave_all(self.id, self.memberships);
         self.desk.counters.ended(reason);
         if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
             self.desk.counters.handler_panics.add(1);

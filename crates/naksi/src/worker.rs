@@ -20,7 +20,6 @@ use naksi_os::port::{Port, PortError, Tide};
 use crate::connector::Dialer;
 use crate::desk::{Desk, Due};
 use crate::file::Files;
-use crate::group::{LocalGroups, Membership};
 use crate::hub::Hub;
 use crate::listener::Listener;
 use crate::mailbox::Mailbox;
@@ -29,6 +28,7 @@ use crate::remote::Door;
 use crate::session::Factory;
 use crate::shutdown::Stopping;
 use crate::stage::Stage;
+use crate::topic::{LocalTopics, Membership};
 
 /// A room's batch leaves at the latest after this many completions, however busy the port is.
 const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
@@ -95,7 +95,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let desk = Desk {
             now: port.now(),
             wheel: TimerWheel::default(),
-            groups: LocalGroups::new(index, hub.limits.send_queue_bytes_max),
+            topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max),
             files: Files::default(),
             door,
             counters: Arc::clone(&hub.counters[index]),
@@ -143,8 +143,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.since_flush += caught.len();
         for completion in caught.drain(..) {
             self.dispatch(completion);
-            if self.desk.groups.is_full() {
-                self.flush_groups();
+            if self.desk.topics.is_full() {
+                self.flush_topics();
             }
         }
         self.caught = caught;
@@ -156,7 +156,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // Replies leave after every slice of completions, while their sessions are still warm in the cache;
         // a room's batch waits until the port is dry, so that it carries as much as it can.
         if self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH {
-            self.flush_groups();
+            self.flush_topics();
             self.since_flush = 0;
         }
         self.ask_touched();
@@ -172,7 +172,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if self.tide == Tide::More || self.desk.files.has_wishes() {
             return Some(Tick::ZERO);
         }
-        let postponed = self.desk.groups.is_dirty().then(|| self.desk.now + POSTPONED_AGAIN);
+        let postponed = self.desk.topics.is_dirty().then(|| self.desk.now + POSTPONED_AGAIN);
         self.desk.wheel.next().into_iter().chain(postponed).min()
     }
 
@@ -288,35 +288,35 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         });
     }
 
-    /// Sends what groups gathered: to local members by reference, to other workers once each.
-    pub(crate) fn flush_groups(&mut self) {
-        for number in self.desk.groups.take_dirty() {
-            let Some(group) = self.desk.groups.group(number) else { continue };
-            let others = || group.workers().filter(|worker| *worker != self.index);
+    /// Sends what topics gathered: to local members by reference, to other workers once each.
+    pub(crate) fn flush_topics(&mut self) {
+        for number in self.desk.topics.take_dirty() {
+            let Some(topic) = self.desk.topics.topic(number) else { continue };
+            let others = || topic.workers().filter(|worker| *worker != self.index);
             if others().any(|worker| !self.hub.mailboxes[worker].has_room()) {
                 // Somebody is not keeping up: the batch waits for the next flush, and grows until it is full.
-                self.desk.groups.postpone(number);
+                self.desk.topics.postpone(number);
                 continue;
             }
-            let Some(flushed) = self.desk.groups.freeze(number) else { continue };
+            let Some(flushed) = self.desk.topics.freeze(number) else { continue };
             self.desk.counters.broadcasts.add(flushed.messages);
             for worker in others() {
                 self.desk.counters.posts.add(1);
                 self.hub.mailboxes[worker].push(crate::mailbox::Message::Batch {
-                    group: number,
+                    topic: number,
                     bytes: flushed.bytes.clone(),
                     messages: flushed.messages,
                 });
             }
             self.deliver(number, &flushed.bytes, flushed.messages, Some(flushed.epoch));
-            self.desk.groups.tidy(number);
+            self.desk.topics.tidy(number);
         }
     }
 
     /// Queues a batch for every local member. `epoch`: of a local batch, of which members may have a part.
     pub(crate) fn deliver(&mut self, number: u64, bytes: &bytes::Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
-        self.desk.groups.members_into(number, &mut members);
+        self.desk.topics.members_into(number, &mut members);
         self.desk.counters.deliveries.add(messages * members.len() as u64);
         for member in &members {
             self.with_session(member.slot(), member.generation(), |session, cx, stage| {

@@ -21,7 +21,7 @@ pub(crate) const MSG: u16 = 10;
 /// One member, or somebody who has not joined yet.
 #[derive(Default)]
 pub(crate) struct Relay {
-    room: Option<Group>,
+    room: Option<Topic>,
 }
 
 impl Session for Relay {
@@ -50,7 +50,7 @@ impl Relay {
         if let Some(room) = self.room.take() {
             c.leave(&room);
         }
-        let room = c.group(u64::from(u32::from_le_bytes(number)));
+        let room = c.topic(u64::from(u32::from_le_bytes(number)));
         c.join(&room);
         self.room = Some(room);
         c.send_packet(JOINED, body);

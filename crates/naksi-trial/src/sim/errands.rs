@@ -84,7 +84,7 @@ impl Errands {
             }
         }
         if self.framed && (random >> 16).is_multiple_of(16) {
-            let room = remote.group(users::ROOM_NUMBER);
+            let room = remote.topic(users::ROOM_NUMBER);
             if room.members() > 0 {
                 self.said += 1;
                 let mut body = u64::MAX.to_le_bytes().to_vec();

@@ -144,7 +144,7 @@ impl FrameEcho {
     fn obey(&mut self, c: &mut Conn<'_>, id: u16) {
         match id {
             ROOM => {
-                let room = c.group(ROOM_NUMBER);
+                let room = c.topic(ROOM_NUMBER);
                 c.join(&room);
                 self.said += 1;
                 let mut body = c.id().to_u64().to_le_bytes().to_vec();
@@ -153,7 +153,7 @@ impl FrameEcho {
                 self.booked.books.hit(Hazard::O5);
             }
             LEAVE => {
-                let room = c.group(ROOM_NUMBER);
+                let room = c.topic(ROOM_NUMBER);
                 c.leave(&room);
             }
             FILE => c.open_file(&path_of(c), FileAccess::Create, 0),
@@ -194,9 +194,9 @@ impl Session for FrameEcho {
 
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         self.booked.connect(c, true);
-        // A group of one: what is broadcast to it must arrive in its place, as if it were sent.
-        let group = c.group(c.id().to_u64());
-        c.join(&group);
+        // A topic of one: what is broadcast to it must arrive in its place, as if it were sent.
+        let topic = c.topic(c.id().to_u64());
+        c.join(&topic);
     }
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
@@ -215,8 +215,8 @@ impl Session for FrameEcho {
         if packet.id.is_multiple_of(2) {
             c.send(packet.frame);
         } else {
-            let group = c.group(c.id().to_u64());
-            c.broadcast(&group, packet.frame);
+            let topic = c.topic(c.id().to_u64());
+            c.broadcast(&topic, packet.frame);
         }
         self.obey(c, packet.id);
         check_queue(&self.booked.books, c);

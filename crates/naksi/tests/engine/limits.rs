@@ -60,19 +60,19 @@ fn bad_frames_end_with_their_reason_and_the_others_go_on() {
     assert_eq!(read(&mut good, 14), frame(3, b"still here"));
 }
 
-/// Joins a group at once; whoever writes makes everybody hear a kilobyte.
+/// Joins a topic at once; whoever writes makes everybody hear a kilobyte.
 #[derive(Default)]
 struct Loud;
 
 impl Session for Loud {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        let group = c.group(0);
-        c.join(&group);
+        let topic = c.topic(0);
+        c.join(&topic);
     }
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        let group = c.group(0);
-        c.broadcast(&group, &[1; 1024]);
+        let topic = c.topic(0);
+        c.broadcast(&topic, &[1; 1024]);
         data.len()
     }
 }

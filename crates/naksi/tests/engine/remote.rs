@@ -11,8 +11,8 @@ struct Named(mpsc::Sender<SessionId>);
 
 impl Session for Named {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        let group = c.group(1);
-        c.join(&group);
+        let topic = c.topic(1);
+        c.join(&topic);
         self.0.send(c.id()).expect("the test listens");
     }
 }
@@ -34,7 +34,7 @@ fn bytes_from_another_thread_arrive_in_order_and_a_stale_id_is_counted() {
     }
     sender.join().expect("the sender ends");
     let remote = service.remote();
-    remote.broadcast(&remote.group(1), b"all".to_vec()).expect("the mailbox has room");
+    remote.broadcast(&remote.topic(1), b"all".to_vec()).expect("the mailbox has room");
     assert_eq!(read(&mut client, 3), b"all");
     remote.kick(id).expect("a known worker");
     assert_eq!(read_to_end(&mut client), b"");
@@ -103,7 +103,7 @@ fn what_no_send_queue_can_hold_is_refused_and_harms_nobody() {
     let remote = service.remote();
     let long = Bytes::from(vec![7; Limits::default().send_queue_bytes_max + 1]);
     assert_eq!(remote.send(id, long.clone()), Err(HandOver::TooLong));
-    assert_eq!(remote.broadcast(&remote.group(1), long), Err(HandOver::TooLong));
+    assert_eq!(remote.broadcast(&remote.topic(1), long), Err(HandOver::TooLong));
     remote.send(id, &b"still here"[..]).expect("the mailbox has room");
     assert_eq!(read(&mut client, 10), b"still here");
     service.stop(Duration::from_secs(5));

@@ -4,7 +4,7 @@
 
 mod clients;
 mod files;
-mod groups;
+mod topics;
 mod lifetime;
 mod limits;
 mod remote;

@@ -1,6 +1,6 @@
-//! Groups of sessions: what is broadcast is encoded once, batched for a turn, and shared by all members.
+//! Topics that sessions hear: what is broadcast is encoded once, batched for a turn, and shared by all members.
 //!
-//! Each worker keeps its own members of a group and one growing batch for it. At the end of a turn the
+//! Each worker keeps its own members of a topic and one growing batch for it. At the end of a turn the
 //! batch is frozen, queued for every local member by reference, and posted once to each other worker that
 //! has members: never once per member. A member that is sent something directly in the same turn first gets
 //! its share of the batch, so that everybody sees one order. Nothing here knows a port or a socket.
@@ -21,7 +21,7 @@ const BATCH_FULL_BYTES: usize = 32 * 1024;
 /// A set of sessions that hear the same. Cheap to clone, usable from any thread through a
 /// [`Remote`](crate::remote::Remote).
 #[derive(Clone)]
-pub struct Group(pub(crate) Arc<Shared>);
+pub struct Topic(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     number: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     members_on: Box<[AtomicU32]>,
 }
 
-impl Group {
+impl Topic {
     pub(crate) fn new(number: u64, workers: usize) -> Self {
         let members_on = (0..workers).map(|_| AtomicU32::new(0)).collect();
         Self(Arc::new(Shared { number, members_on }))
@@ -52,13 +52,13 @@ impl Group {
     }
 }
 
-impl fmt::Debug for Group {
+impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Group({}, {} members)", self.number(), self.members())
+        write!(f, "Topic({}, {} members)", self.number(), self.members())
     }
 }
 
-/// One session's place in one group of its worker.
+/// One session's place in one topic of its worker.
 #[derive(Debug)]
 pub(crate) struct Membership {
     number: u64,
@@ -68,9 +68,9 @@ pub(crate) struct Membership {
     shown_bytes: usize,
 }
 
-/// A group's members and batch on one worker.
+/// A topic's members and batch on one worker.
 struct Local {
-    group: Group,
+    topic: Topic,
     members: Vec<SessionId>,
     /// Where in `members` a slot's session stands.
     places: TokenMap<u32, u32>,
@@ -87,8 +87,8 @@ pub(crate) struct Flushed {
     pub(crate) epoch: u64,
 }
 
-/// The groups of one worker.
-pub(crate) struct LocalGroups {
+/// The topics of one worker.
+pub(crate) struct LocalTopics {
     worker: usize,
     locals: HashMap<u64, Local, std::hash::BuildHasherDefault<naksi_core::id::MixHasher>>,
     dirty: Vec<u64>,
@@ -99,7 +99,7 @@ pub(crate) struct LocalGroups {
     batch_full_bytes: usize,
 }
 
-impl LocalGroups {
+impl LocalTopics {
     pub(crate) fn new(worker: usize, batch_bytes_max: usize) -> Self {
         // A small send queue has small batches, so that it takes several of them.
         let batch_full_bytes = BATCH_FULL_BYTES.min(batch_bytes_max / 8);
@@ -118,27 +118,27 @@ impl LocalGroups {
         self.full
     }
 
-    pub(crate) fn join(&mut self, group: &Group, id: SessionId, memberships: &mut Vec<Membership>) {
-        if memberships.iter().any(|membership| membership.number == group.number()) {
+    pub(crate) fn join(&mut self, topic: &Topic, id: SessionId, memberships: &mut Vec<Membership>) {
+        if memberships.iter().any(|membership| membership.number == topic.number()) {
             return;
         }
         let worker = self.worker;
-        let local = self.local(group);
+        let local = self.local(topic);
         local.places.insert(id.slot(), local.members.len() as u32);
         local.members.push(id);
         // What was broadcast before is not for the newcomer.
         let (epoch, shown_bytes) = (local.epoch, local.batch.len());
-        memberships.push(Membership { number: group.number(), epoch, shown_bytes });
-        group.0.members_on[worker].fetch_add(1, Ordering::AcqRel);
+        memberships.push(Membership { number: topic.number(), epoch, shown_bytes });
+        topic.0.members_on[worker].fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn leave(&mut self, group: &Group, id: SessionId, memberships: &mut Vec<Membership>) {
-        let Some(place) = memberships.iter().position(|membership| membership.number == group.number())
+    pub(crate) fn leave(&mut self, topic: &Topic, id: SessionId, memberships: &mut Vec<Membership>) {
+        let Some(place) = memberships.iter().position(|membership| membership.number == topic.number())
         else {
             return;
         };
         memberships.swap_remove(place);
-        self.remove(group.number(), id);
+        self.remove(topic.number(), id);
     }
 
     /// The session is over: it leaves everything.
@@ -149,23 +149,23 @@ impl LocalGroups {
     }
 
     fn remove(&mut self, number: u64, id: SessionId) {
-        let local = self.locals.get_mut(&number).expect("a group with members is kept");
+        let local = self.locals.get_mut(&number).expect("a topic with members is kept");
         let place = local.places.remove(&id.slot()).expect("a member has a place") as usize;
         local.members.swap_remove(place);
         if let Some(moved) = local.members.get(place) {
             local.places.insert(moved.slot(), place as u32);
         }
-        local.group.0.members_on[self.worker].fetch_sub(1, Ordering::AcqRel);
+        local.topic.0.members_on[self.worker].fetch_sub(1, Ordering::AcqRel);
         if local.members.is_empty() && !local.dirty {
             self.locals.remove(&number);
         }
     }
 
-    /// Adds one message to the group's batch of this turn, unless the batch could then never be queued.
-    pub(crate) fn append(&mut self, group: &Group, parts: &[&[u8]]) -> Sent {
+    /// Adds one message to the topic's batch of this turn, unless the batch could then never be queued.
+    pub(crate) fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let (batch_bytes_max, batch_full_bytes) = (self.batch_bytes_max, self.batch_full_bytes);
-        let local = self.local(group);
+        let local = self.local(topic);
         if local.batch.len() + bytes > batch_bytes_max {
             return Sent::Dropped;
         }
@@ -176,28 +176,28 @@ impl LocalGroups {
         let full = local.batch.len() >= batch_full_bytes;
         let newly_dirty = !std::mem::replace(&mut local.dirty, true);
         if newly_dirty {
-            self.dirty.push(group.number());
+            self.dirty.push(topic.number());
         }
         self.full |= full;
         Sent::Queued
     }
 
     /// The member shall not get what was just appended.
-    pub(crate) fn skip(&mut self, group: &Group, memberships: &mut [Membership]) {
-        let Some(local) = self.locals.get(&group.number()) else { return };
-        let mine = memberships.iter_mut().find(|membership| membership.number == group.number());
+    pub(crate) fn skip(&mut self, topic: &Topic, memberships: &mut [Membership]) {
+        let Some(local) = self.locals.get(&topic.number()) else { return };
+        let mine = memberships.iter_mut().find(|membership| membership.number == topic.number());
         if let Some(membership) = mine {
             (membership.epoch, membership.shown_bytes) = (local.epoch, local.batch.len());
         }
     }
 
-    /// Queues for one member what its groups' batches hold for it so far.
+    /// Queues for one member what its topics' batches hold for it so far.
     pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) {
         if self.dirty.is_empty() {
             return;
         }
         for membership in memberships {
-            let local = self.locals.get(&membership.number).expect("a group with members is kept");
+            let local = self.locals.get(&membership.number).expect("a topic with members is kept");
             let shown = membership.shown(local.epoch);
             if shown < local.batch.len() {
                 outlet.send(&local.batch[shown..]);
@@ -206,13 +206,13 @@ impl LocalGroups {
         }
     }
 
-    /// The groups that have something to send, to be flushed one by one.
+    /// The topics that have something to send, to be flushed one by one.
     pub(crate) fn take_dirty(&mut self) -> Vec<u64> {
         self.full = false;
         std::mem::take(&mut self.dirty)
     }
 
-    /// Keeps a group's batch for the next flush.
+    /// Keeps a topic's batch for the next flush.
     pub(crate) fn postpone(&mut self, number: u64) {
         self.dirty.push(number);
     }
@@ -222,12 +222,12 @@ impl LocalGroups {
         !self.dirty.is_empty()
     }
 
-    /// The group with this number, if this worker knows it.
-    pub(crate) fn group(&self, number: u64) -> Option<Group> {
-        self.locals.get(&number).map(|local| local.group.clone())
+    /// The topic with this number, if this worker knows it.
+    pub(crate) fn topic(&self, number: u64) -> Option<Topic> {
+        self.locals.get(&number).map(|local| local.topic.clone())
     }
 
-    /// Freezes a group's batch.
+    /// Freezes a topic's batch.
     pub(crate) fn freeze(&mut self, number: u64) -> Option<Flushed> {
         let local = self.locals.get_mut(&number).filter(|local| local.dirty)?;
         local.dirty = false;
@@ -240,7 +240,7 @@ impl LocalGroups {
         Some(flushed)
     }
 
-    /// The members of a group on this worker, into a vector that the caller keeps.
+    /// The members of a topic on this worker, into a vector that the caller keeps.
     pub(crate) fn members_into(&self, number: u64, members: &mut Vec<SessionId>) {
         members.clear();
         if let Some(local) = self.locals.get(&number) {
@@ -248,16 +248,16 @@ impl LocalGroups {
         }
     }
 
-    /// A flush is over: a group without members is forgotten.
+    /// A flush is over: a topic without members is forgotten.
     pub(crate) fn tidy(&mut self, number: u64) {
         if self.locals.get(&number).is_some_and(|local| local.members.is_empty() && !local.dirty) {
             self.locals.remove(&number);
         }
     }
 
-    fn local(&mut self, group: &Group) -> &mut Local {
-        self.locals.entry(group.number()).or_insert_with(|| Local {
-            group: group.clone(),
+    fn local(&mut self, topic: &Topic) -> &mut Local {
+        self.locals.entry(topic.number()).or_insert_with(|| Local {
+            topic: topic.clone(),
             members: Vec::new(),
             places: TokenMap::default(),
             batch: BytesMut::new(),

@@ -16,7 +16,7 @@ const LEAVE: u16 = 13;
 
 /// A chat room without names.
 #[derive(Default)]
-struct Member(Option<Group>);
+struct Member(Option<Topic>);
 
 impl Session for Member {
     const FRAMING: Framing = Framing::Packets;
@@ -24,35 +24,35 @@ impl Session for Member {
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         match (packet.id, &self.0) {
             (JOIN, _) => {
-                let group = c.group(u64::from(packet.body[0]));
-                c.join(&group);
+                let topic = c.topic(u64::from(packet.body[0]));
+                c.join(&topic);
                 c.send(packet.frame);
-                self.0 = Some(group);
+                self.0 = Some(topic);
             }
-            (SAY, Some(group)) => {
-                c.broadcast(group, packet.frame);
+            (SAY, Some(topic)) => {
+                c.broadcast(topic, packet.frame);
             }
-            (SAY_OTHERS, Some(group)) => {
-                c.broadcast_others(group, packet.frame);
+            (SAY_OTHERS, Some(topic)) => {
+                c.broadcast_others(topic, packet.frame);
             }
-            (LEAVE, Some(group)) => {
-                c.leave(group);
+            (LEAVE, Some(topic)) => {
+                c.leave(topic);
                 c.send(packet.frame);
             }
-            (TELL_ME, Some(group)) => {
-                c.broadcast(group, packet.frame);
+            (TELL_ME, Some(topic)) => {
+                c.broadcast(topic, packet.frame);
                 c.send_packet(TELL_ME + 100, packet.body);
-                c.broadcast(group, packet.frame);
+                c.broadcast(topic, packet.frame);
             }
             _ => c.end(Reason::Protocol),
         }
     }
 }
 
-fn join(address: SocketAddr, group: u8) -> TcpStream {
+fn join(address: SocketAddr, topic: u8) -> TcpStream {
     let mut stream = connect(address);
-    write(&mut stream, &frame(JOIN, &[group]));
-    assert_eq!(read(&mut stream, 5), frame(JOIN, &[group]));
+    write(&mut stream, &frame(JOIN, &[topic]));
+    assert_eq!(read(&mut stream, 5), frame(JOIN, &[topic]));
     stream
 }
 
@@ -72,7 +72,7 @@ fn every_member_on_every_worker_hears_every_sender_in_order() {
         for _ in 0..12 * usize::from(rounds) {
             let heard = read(member, 6);
             let (sender, round) = (usize::from(heard[4]), heard[5]);
-            assert_eq!(sender % 2, index % 2, "from another group");
+            assert_eq!(sender % 2, index % 2, "from another topic");
             assert_eq!(round, next[sender], "lost, doubled or out of order");
             next[sender] += 1;
         }
