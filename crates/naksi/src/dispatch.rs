@@ -38,7 +38,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             KIND_MAILBOX => self.read_mailbox(),
             KIND_FILE => self.process_file(token, done),
             KIND_CLOSE => self.process_closed(token),
-            KIND_TURN_AWAY => {}
+            KIND_TURN_AWAY => self.turning_away -= 1,
             _ => self.process_session(token, done, more),
         }
     }

@@ -151,6 +151,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if let Err(refused) = self.port.submit(token, Op::Close { handle: socket }) {
             unreachable!("nothing is in flight on a socket just accepted: {}", refused.why);
         }
+        self.turning_away += 1;
     }
 
     fn pause_accept(&mut self, index: usize, ended: Ended) {

@@ -77,6 +77,8 @@ pub struct Worker<P: Port, F: Factory> {
     pub(crate) keeps: bool,
     pub(crate) dialer: Option<Dialer>,
     pub(crate) stopping: Option<Stopping>,
+    /// Sockets that have become no session and are being closed: the worker is not through before them.
+    pub(crate) turning_away: usize,
     pub(crate) arrivals: u64,
     pub(crate) begun: bool,
     touched: Vec<(u32, u32)>,
@@ -113,6 +115,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             keeps: false,
             dialer: None,
             stopping: None,
+            turning_away: 0,
             arrivals: 0,
             begun: false,
             touched: Vec::new(),
