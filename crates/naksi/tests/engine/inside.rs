@@ -42,7 +42,7 @@ impl<const FRAMED: bool> Inside<FRAMED> {
         }
         self.told.ended_in[callback].fetch_add(1, Ordering::SeqCst);
         // Both ways of ending, in every callback.
-        if self.number / CALLBACKS.len() % 2 == 0 {
+        if (self.number / CALLBACKS.len()).is_multiple_of(2) {
             c.end_now(Reason::Handler);
         } else {
             c.close();
