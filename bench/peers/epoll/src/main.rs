@@ -12,7 +12,6 @@ use std::thread;
 
 use bench_shared::{App, Hall, OUTBOX_BYTES_MAX, Options, announce};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 const READ_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
@@ -39,14 +38,9 @@ fn main() -> io::Result<()> {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, 4096)?;
-    Ok(TcpListener::from(socket))
+    let listener = bench_shared::listen(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 struct Connection {

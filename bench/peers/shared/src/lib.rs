@@ -4,11 +4,17 @@
 
 #![forbid(unsafe_code)]
 
+mod lobby;
+
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::io;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
+
+pub use lobby::{Lobby, Seat};
+use socket2::{Domain, Socket, Type};
 
 /// Enter a room; the body is its number.
 pub const JOIN: u16 = 1;
@@ -71,6 +77,19 @@ impl Options {
 fn usage(what: &dyn Display) -> ! {
     eprintln!("{what}\nusage: --app echo|relay --addr ADDR --workers N");
     exit(2)
+}
+
+/// A listener that other threads may share the address of.
+///
+/// # Errors
+/// What the system says.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_port(true)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
 }
 
 /// Says where the peer listens, as the runner expects it.
