@@ -34,8 +34,10 @@ pub mod service;
 mod connector;
 mod desk;
 mod dispatch;
+mod held;
 mod listener;
 mod murmur;
+mod spin;
 pub mod worker;
 
 pub mod conn;
