@@ -42,6 +42,7 @@ pub mod conn;
 pub mod file;
 pub mod topic;
 pub mod group;
+pub mod room;
 pub mod session;
 mod stage;
 
