@@ -19,10 +19,6 @@ pub(crate) use wine::run_program;
 /// Tests that Wine cannot pass honestly: their names in full, and why.
 const SKIPPED: &[(&str, &str)] = &[
     (
-        "windows::queue::tests::at_most_as_many_threads_run_as_the_queue_allows",
-        "Wine 8 ignores the concurrency value of a completion port",
-    ),
-    (
         "iocp::a_reset_right_behind_bytes_is_heard",
         "Wine's server takes note of a reset behind bytes, and then calls it an orderly end (Windows says 10054)",
     ),

@@ -20,6 +20,7 @@ use naksi_os::port::FileAccess;
 
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
+use crate::group::Group;
 use crate::remote::Remote;
 use crate::topic::{Membership, Topic};
 
@@ -171,6 +172,11 @@ impl Conn<'_> {
         let sent = self.append(topic, &[bytes]);
         self.desk.topics.skip(topic, self.memberships);
         sent
+    }
+
+    /// The service's group of this name, to post jobs to. A job answers through [`Conn::remote`].
+    pub fn group(&self, name: &str) -> Option<Group> {
+        self.desk.door.group(name)
     }
 
     /// A door to the service that other threads can use.

@@ -17,6 +17,7 @@ use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
 
+use crate::group::Group;
 use crate::mailbox::{Mailbox, Message};
 use crate::remote::{Door, HandOver};
 use crate::stats::{Counters, Stats};
@@ -32,6 +33,7 @@ pub struct Hub<P: Port> {
     loads: Vec<AtomicU32>,
     admission: Mutex<Admission>,
     directory: Mutex<Directory>,
+    groups: Vec<Group>,
 }
 
 /// The topics that somebody still holds, by number.
@@ -53,7 +55,15 @@ impl<P: Port> Hub<P> {
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             admission: Mutex::new(Admission::default()),
             directory: Mutex::new(Directory::default()),
+            groups: Vec::new(),
         }
+    }
+
+    /// The same hub, with groups to post jobs to.
+    #[must_use]
+    pub fn with_groups(mut self, groups: Vec<Group>) -> Self {
+        self.groups = groups;
+        self
     }
 
     /// Every worker stands: they begin to accept and to connect.
@@ -70,6 +80,7 @@ impl<P: Port> Hub<P> {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         self.counters.iter().for_each(|counters| stats.add(counters));
+        stats.groups = self.groups.iter().map(Group::stats).collect();
         stats
     }
 
@@ -169,6 +180,10 @@ where
         let topic = Topic::new(number, self.mailboxes.len());
         directory.topics.insert(number, Arc::downgrade(&topic.0));
         topic
+    }
+
+    fn group(&self, name: &str) -> Option<Group> {
+        self.groups.iter().find(|group| group.name() == name).cloned()
     }
 
     fn stats(&self) -> Stats {

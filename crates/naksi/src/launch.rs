@@ -16,6 +16,7 @@ use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
 
 use crate::client::Retry;
 use crate::config::{Backend, Error, Result};
+use crate::group::{Group, GroupOptions};
 use crate::hub::Hub;
 use crate::remote::Door;
 use crate::service::{Event, Service};
@@ -33,6 +34,7 @@ pub(crate) struct Plan {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
+    pub(crate) groups: Vec<GroupOptions>,
 }
 
 impl Plan {
@@ -73,6 +75,7 @@ impl Default for Plan {
             listen: Vec::new(),
             dial: None,
             drain_within: Duration::from_secs(4),
+            groups: Vec::new(),
         }
     }
 }
@@ -120,6 +123,11 @@ fn check(plan: &Plan) -> Result<()> {
             "lease_count must be a power of two, lease_bytes and catch_max not 0".into(),
         ));
     }
+    for (place, group) in plan.groups.iter().enumerate() {
+        if plan.groups[..place].iter().any(|other| other.name() == group.name()) {
+            return Err(Error::Config(format!("two groups are named `{}`", group.name())));
+        }
+    }
     Ok(())
 }
 
@@ -135,7 +143,8 @@ fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, 
 }
 
 fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
-    let hub = Arc::new(Hub::<P>::new(plan.workers, plan.limits.clone()));
+    let groups = plan.groups.iter().cloned().map(Group::open).collect::<Result<Vec<_>>>()?;
+    let hub = Arc::new(Hub::<P>::new(plan.workers, plan.limits.clone()).with_groups(groups.clone()));
     let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
     let (standing, stands) = mpsc::channel();
     let (events, happened) = mpsc::channel();
@@ -176,7 +185,8 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
         }
     }
     let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
-    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback));
+    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback))
+        .with_groups(groups);
     match failed {
         None => {
             hub.begin();

@@ -41,6 +41,7 @@ pub mod worker;
 pub mod conn;
 pub mod file;
 pub mod topic;
+pub mod group;
 pub mod session;
 mod stage;
 

@@ -4,6 +4,7 @@ pub use crate::client::{Client, Retry};
 pub use crate::config::{Backend, Error};
 pub use crate::conn::Conn;
 pub use crate::file::{FileDone, FileId};
+pub use crate::group::{Group, GroupOptions, blocking};
 pub use crate::remote::Remote;
 pub use crate::server::Server;
 pub use crate::service::Service;

@@ -12,6 +12,7 @@ use naksi_core::content::Ending;
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
 
+use crate::group::Group;
 use crate::stats::Stats;
 use crate::topic::Topic;
 
@@ -38,6 +39,7 @@ pub(crate) trait Door: Send + Sync {
     fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver>;
     fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver>;
     fn topic(&self, number: u64) -> Topic;
+    fn group(&self, name: &str) -> Option<Group>;
     fn stats(&self) -> Stats;
     fn drain(&self, within: Duration);
 }
@@ -87,6 +89,11 @@ impl Remote {
     /// The service's topic with this number.
     pub fn topic(&self, number: u64) -> Topic {
         self.0.topic(number)
+    }
+
+    /// The service's group of this name.
+    pub fn group(&self, name: &str) -> Option<Group> {
+        self.0.group(name)
     }
 
     /// The service's counters now.

@@ -10,6 +10,7 @@ use naksi_core::limits::Limits;
 use naksi_os::port::{ListenOptions, PortOptions};
 
 use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
+use crate::group::GroupOptions;
 use crate::launch::{Plan, launch};
 use crate::service::Service;
 use crate::session::{Arrival, Factory, Session};
@@ -130,6 +131,14 @@ impl Server {
     #[must_use]
     pub fn listen_options(mut self, options: ListenOptions) -> Self {
         self.plan.listener = options;
+        self
+    }
+
+    /// Gives the service a group to post jobs to. Groups are drained after the sessions, in the order in which
+    /// they are declared: a job may post to any group declared behind its own.
+    #[must_use]
+    pub fn group(mut self, options: GroupOptions) -> Self {
+        self.plan.groups.push(options);
         self
     }
 

@@ -10,6 +10,8 @@ use naksi_core::admission::Denied;
 use naksi_core::reason::Reason;
 use naksi_os::port::Ledger;
 
+use crate::group::GroupStats;
+
 /// A number that one thread writes and all may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -56,6 +58,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Ended sessions by reason; reasons that never occurred are left out.
             pub ended: BTreeMap<&'static str, u64>,
+            /// The groups, in the order in which they were declared.
+            pub groups: Vec<GroupStats>,
         }
 
         impl Stats {
@@ -76,7 +80,7 @@ macro_rules! counters {
                 for (reason, count) in &self.ended {
                     writeln!(f, "ended.{reason:<18} {count}")?;
                 }
-                Ok(())
+                self.groups.iter().try_for_each(|group| write!(f, "{group}"))
             }
         }
     };
