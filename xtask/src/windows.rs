@@ -80,6 +80,10 @@ fn check_for(compiler: &Compiler, target: &str) -> Result<()> {
     for (targets, denied) in [(&[][..], "-Dunused"), (&["--all-targets"][..], "")] {
         let mut cargo = compiler.cargo(target, denied)?;
         cargo.args(["check", "--quiet", "--workspace", "--exclude", "xtask"]).args(targets);
+        if target == MSVC {
+            // SQLite comes in C, and nobody here has that system's compiler for it.
+            cargo.args(["--exclude", "naksi-db"]);
+        }
         run(&mut cargo)?;
     }
     Ok(())

@@ -58,3 +58,4 @@ mod models;
 pub mod prelude;
 
 pub use config::{Backend, Error, Result};
+pub use naksi_core::grid;

@@ -56,8 +56,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("naksi-os", &["naksi-core"]),
     ("naksi-models", &["naksi-os"]),
     ("naksi", &["naksi-os", "naksi-core"]),
+    ("naksi-db", &["naksi", "naksi-core"]),
     ("naksi-trial", &["naksi", "naksi-os", "naksi-core"]),
-    ("naksi-cli", &["naksi", "naksi-trial", "naksi-models"]),
+    ("naksi-cli", &["naksi", "naksi-db", "naksi-trial", "naksi-models"]),
     ("xtask", &[]),
 ];
 
