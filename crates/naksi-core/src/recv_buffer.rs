@@ -31,9 +31,14 @@ impl RecvBuffer {
 
     /// Copies bytes behind those that wait.
     pub fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = spares.buffer(bytes.len());
-        } else if self.read > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
+        let needed = self.len() + bytes.len();
+        if needed > self.bytes.capacity() {
+            // A spare one has its memory already; growing in place would ask the system for new pages.
+            let mut wider = spares.buffer(needed);
+            wider.extend_from_slice(self.view());
+            spares.put_buffer(std::mem::replace(&mut self.bytes, wider));
+            self.read = 0;
+        } else if self.bytes.len() + bytes.len() > self.bytes.capacity() {
             self.bytes.drain(..self.read);
             self.read = 0;
         }
@@ -89,6 +94,26 @@ mod tests {
                 buffer.clear(&mut spares);
                 assert_eq!(spares.kept_bytes(), 0);
             }
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_is_outgrown_goes_back_and_its_bytes_go_on() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        let piece: Vec<u8> = (0..=255).cycle().take(10_007).collect();
+        let mut whole = Vec::new();
+        for _ in 0..60 {
+            buffer.push(&piece, &mut spares);
+            whole.extend_from_slice(&piece);
+            buffer.took(1001, &mut spares);
+            whole.drain(..1001);
+            assert_eq!(buffer.view(), whole);
+        }
+        assert_eq!(spares.kept_bytes(), whole.len());
+        // Every size that it has outgrown is there for somebody else.
+        for bytes in [Spares::LARGE_BYTES, Spares::HUGE_BYTES] {
+            let place = spares.buffer(bytes).as_ptr();
+            assert_ne!(place, buffer.view().as_ptr());
         }
     }
 
