@@ -106,6 +106,14 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// A name for what is measured here and now: the day and the revision.
+    pub(crate) fn name(&self) -> String {
+        let day = self.began.split(' ').next().unwrap_or_default();
+        format!("{day}-{}", self.revision.replace(" + ", "-"))
+    }
+}
+
 /// A program's answer; nothing, if it has none.
 fn say(program: &str, arguments: &[&str], folder: &Path) -> String {
     let output = Command::new(program).args(arguments).current_dir(PathBuf::from(folder)).output();

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod html;
 mod load;
 mod machine;
 mod matrix;
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
 use load::Window;
@@ -60,6 +61,9 @@ struct Arguments {
     /// Naksi's program.
     #[arg(long, default_value = "naksi")]
     naksi: PathBuf,
+    /// Another build of Naksi to measure beside this one, for a before and after; its row is naksi-NAME.
+    #[arg(long, value_name = "NAME=PROGRAM")]
+    beside: Vec<String>,
     /// The folder of the peers' programs.
     #[arg(long, default_value = ".")]
     peers_in: PathBuf,
@@ -88,7 +92,11 @@ fn main() -> Result<()> {
     if !arguments.not_built.is_empty() {
         missing.clone_from(&arguments.not_built);
     }
-    let peers = choose(peers, &arguments)?;
+    let mut peers = choose(peers, &arguments)?;
+    for (place, beside) in arguments.beside.iter().enumerate() {
+        let (name, program) = beside.split_once('=').context("--beside wants NAME=PROGRAM")?;
+        peers.insert(place + 1, Peer::naksi(format!("naksi-{name}"), program.into()));
+    }
     if arguments.list {
         report::list(&cells, &peers, &missing);
         return Ok(());
@@ -105,7 +113,10 @@ fn main() -> Result<()> {
         report::cell(&summary);
         summaries.push(summary);
     }
-    report::write(&arguments.results, &machine, &missing, (rounds, window), &summaries)
+    // A whole run is worth keeping under its own name; anything else is a look.
+    let whole = arguments.only.is_empty() && arguments.peers.is_none() && !arguments.quick;
+    let name = if whole { machine.name() } else { "latest".to_owned() };
+    report::write((&arguments.results, &name), &machine, &missing, (rounds, window), &summaries)
 }
 
 fn is_chosen(cell: &Cell, arguments: &Arguments) -> bool {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::html;
 use crate::load::Window;
 use crate::machine::Machine;
 use crate::matrix::Cell;
@@ -116,9 +117,9 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// Writes what was measured as JSON.
+/// Writes what was measured, as JSON and as a page.
 pub(crate) fn write(
-    folder: &Path,
+    (folder, name): (&Path, &str),
     machine: &Machine,
     missing: &[String],
     (rounds, window): (usize, Window),
@@ -127,8 +128,10 @@ pub(crate) fn write(
     fs::create_dir_all(folder)?;
     let measured_ms = window.measured.as_millis() as u64;
     let results = Results { machine, rounds, measured_ms, not_built: missing, cells };
-    let json = folder.join("latest.json");
+    let json = folder.join(format!("{name}.json"));
     fs::write(&json, serde_json::to_string_pretty(&results)? + "\n")?;
-    println!("\nwritten: {}", json.display());
+    let page = folder.join(format!("{name}.html"));
+    fs::write(&page, html::page(machine, missing, cells))?;
+    println!("\nwritten: {}, {}", json.display(), page.display());
     Ok(())
 }

@@ -35,6 +35,13 @@ pub(crate) struct Peer {
     pub(crate) arguments: Vec<String>,
 }
 
+impl Peer {
+    /// A build of Naksi.
+    pub(crate) fn naksi(name: String, program: PathBuf) -> Self {
+        Self { name, program, arguments: vec!["serve".to_owned()] }
+    }
+}
+
 /// How a server is to run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
@@ -110,7 +117,7 @@ pub(crate) fn peers_in(folder: &Path, naksi: &Path) -> (Vec<Peer>, Vec<String>) 
         program,
         arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
     };
-    let mut peers = vec![one("naksi", naksi.to_path_buf(), &["serve"])];
+    let mut peers = vec![Peer::naksi("naksi".to_owned(), naksi.to_path_buf())];
     let mut missing = Vec::new();
     for (name, program, arguments) in crate::matrix::PEERS {
         let path = folder.join(program);
