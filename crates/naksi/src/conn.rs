@@ -23,6 +23,7 @@ use crate::config::Result;
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
 use crate::group::Group;
+use crate::packets::{Message, append};
 use crate::remote::Remote;
 use crate::room::quay::Seat;
 use crate::room::{Event, Left, Room, RoomDoor, RoomOptions, RoomRef};
@@ -70,6 +71,16 @@ impl Conn<'_> {
     pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
         self.catch_up();
         self.outlet.send_packet(id, body)
+    }
+
+    /// Queues a message of a packet table.
+    pub fn send_message<M: Message>(&mut self, message: &M) -> Sent {
+        self.catch_up();
+        self.desk.scratch.clear();
+        match append(message, &mut self.desk.scratch) {
+            true => self.outlet.send(&self.desk.scratch),
+            false => Sent::Dropped,
+        }
     }
 
     /// Queues bytes that are shared with others, without copying them if they are long.
