@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod mutants;
 mod fuzz;
@@ -28,6 +29,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   windows [--all] check, lint and build for Windows, and run under Wine what only that shows, or every test
   windows-test …  some of them: the arguments are those of `cargo test`
   windows-programs  naksi.exe under Wine, against itself and against this system's naksi
+  bench [--quick] [--only CELL,…] [--peers PEER,…] [--rounds N] [--list]
+                  Naksi beside its peers, in one run (docs/performance.md)
   many [N]        N idle sessions (100000) in one server that may have 20,000 descriptors";
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        ["bench", arguments @ ..] => bench::run(arguments),
         ["many"] => many::run(many::SESSIONS),
         ["many", count] => count.parse().map_err(anyhow::Error::from).and_then(many::run),
         _ => {

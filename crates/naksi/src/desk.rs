@@ -3,6 +3,7 @@
 //! The sessions themselves and the port stay with the worker, so that a callback can reach everything here
 //! and nothing else. Nothing here runs anything.
 
+use bytes::BytesMut;
 use std::sync::Arc;
 
 use naksi_core::tick::Tick;
@@ -11,6 +12,7 @@ use naksi_core::timer::TimerWheel;
 use crate::file::Files;
 use crate::murmur::{Murmur, Subject};
 use crate::remote::Door;
+use crate::room::quay::LocalRooms;
 use crate::stats::Counters;
 use crate::topic::LocalTopics;
 
@@ -34,9 +36,12 @@ pub(crate) struct Desk {
     pub(crate) now: Tick,
     pub(crate) wheel: TimerWheel<Due>,
     pub(crate) topics: LocalTopics,
+    pub(crate) rooms: LocalRooms,
     pub(crate) files: Files,
     pub(crate) door: Arc<dyn Door>,
     pub(crate) counters: Arc<Counters>,
+    /// Where messages are written before they are queued.
+    pub(crate) scratch: BytesMut,
     pub(crate) murmur: Murmur,
 }
 

@@ -34,13 +34,18 @@ pub mod service;
 mod connector;
 mod desk;
 mod dispatch;
+mod held;
 mod listener;
 mod murmur;
+mod spin;
 pub mod worker;
 
 pub mod conn;
 pub mod file;
 pub mod topic;
+pub mod packets;
+pub mod group;
+pub mod room;
 pub mod session;
 mod stage;
 
@@ -53,4 +58,8 @@ mod models;
 
 pub mod prelude;
 
+#[doc(hidden)]
+pub use serde;
+
 pub use config::{Backend, Error, Result};
+pub use naksi_core::grid;

@@ -4,7 +4,13 @@ pub use crate::client::{Client, Retry};
 pub use crate::config::{Backend, Error};
 pub use crate::conn::Conn;
 pub use crate::file::{FileDone, FileId};
+pub use crate::group::{Group, GroupOptions, blocking};
+pub use crate::packets;
+pub use crate::packets::Message;
 pub use crate::remote::Remote;
+pub use crate::room::{
+    Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, Routes, TestRoom,
+};
 pub use crate::server::Server;
 pub use crate::service::Service;
 pub use crate::session::{Arrival, Session};
@@ -12,6 +18,7 @@ pub use crate::stats::Stats;
 pub use crate::topic::Topic;
 pub use bytes::Bytes;
 pub use naksi_core::content::Ending;
+pub use naksi_core::flush::Flush;
 pub use naksi_core::frame::Packet;
 pub use naksi_core::id::SessionId;
 pub use naksi_core::limits::{Heartbeat, Limits, Overflow};

@@ -4,6 +4,7 @@
 
 mod clients;
 mod files;
+mod flush;
 mod inside;
 mod topics;
 mod lifetime;
