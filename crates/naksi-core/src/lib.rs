@@ -26,6 +26,8 @@ pub mod send_queue;
 pub mod session;
 pub mod spares;
 
+pub mod grid;
+
 pub mod planted;
 pub mod prng;
 pub mod table;

@@ -11,6 +11,7 @@ pub mod network_events;
 pub mod port;
 pub mod seats;
 pub mod sim;
+pub mod taken;
 pub mod tally;
 
 std::cfg_select! {
@@ -20,13 +21,15 @@ std::cfg_select! {
         /// The port of the system that this was built for.
         pub type OsPort = linux::choice::Port;
         pub use linux::clock::ThreadClock;
-        pub use linux::{completion_port, event, message, overlapped, routine, select};
+        pub use linux::port::now;
+        pub use linux::{completion_port, event, message, overlapped, queue, routine, select};
     }
     windows => {
         pub mod windows;
         /// The port of the system that this was built for.
         pub type OsPort = windows::port::Port;
         pub use windows::clock::ThreadClock;
-        pub use windows::{completion_port, event, message, overlapped, routine, select};
+        pub use windows::port::now;
+        pub use windows::{completion_port, event, message, overlapped, queue, routine, select};
     }
 }

@@ -29,6 +29,9 @@ pub enum Error {
     /// A setting makes no sense.
     #[error("{0}")]
     Config(String),
+    /// A job was not taken by a group.
+    #[error("{0}")]
+    Job(#[from] crate::group::Refused),
     /// A worker thread died of a bug in the engine.
     #[error("worker {0} died: {1}")]
     Worker(usize, String),

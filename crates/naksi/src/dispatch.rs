@@ -80,6 +80,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.flush_topics();
                 self.deliver(topic, &bytes, messages, None);
             }
+            Message::Parcel(parcel) => self.deliver_parcel(&parcel),
+            Message::Alarm { room, at } => self.desk.rooms.set_alarm(room, at),
+            Message::Run(claim) => {
+                if let Some(room) = claim.take() {
+                    self.desk.rooms.claim(room);
+                }
+            }
             Message::Begin => self.begin(),
             Message::Drain { within } => self.begin_drain(within),
         }
@@ -134,6 +141,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user,
             peer,
             memberships: Vec::new(),
+            seats: Vec::new(),
             timers: Vec::new(),
             broken: false,
             timer: None,

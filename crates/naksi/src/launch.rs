@@ -17,6 +17,7 @@ use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
 
 use crate::client::Retry;
 use crate::config::{Backend, Error, Result};
+use crate::group::{Group, GroupOptions};
 use crate::hub::Hub;
 use crate::remote::Door;
 use crate::service::{Event, Service};
@@ -39,6 +40,7 @@ pub(crate) struct Plan {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
+    pub(crate) groups: Vec<GroupOptions>,
 }
 
 impl Plan {
@@ -81,6 +83,7 @@ impl Default for Plan {
             listen: Vec::new(),
             dial: None,
             drain_within: Duration::from_secs(4),
+            groups: Vec::new(),
         }
     }
 }
@@ -132,6 +135,11 @@ fn check(plan: &Plan) -> Result<()> {
             "lease_count must be a power of two, lease_bytes and catch_max not 0".into(),
         ));
     }
+    for (place, group) in plan.groups.iter().enumerate() {
+        if plan.groups[..place].iter().any(|other| other.name() == group.name()) {
+            return Err(Error::Config(format!("two groups are named `{}`", group.name())));
+        }
+    }
     Ok(())
 }
 
@@ -147,8 +155,9 @@ fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, 
 }
 
 fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
+    let groups = plan.groups.iter().cloned().map(Group::open).collect::<Result<Vec<_>>>()?;
     let hub = Hub::<P>::new(plan.workers, plan.limits.clone()).with_flush(plan.flush).with_spin(plan.spin);
-    let hub = Arc::new(hub);
+    let hub = Arc::new(hub.with_groups(groups.clone()));
     let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
     let (standing, stands) = mpsc::channel();
     let (events, happened) = mpsc::channel();
@@ -189,7 +198,8 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
         }
     }
     let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
-    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback));
+    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback))
+        .with_groups(groups);
     match failed {
         None => {
             hub.begin();

@@ -43,6 +43,8 @@ pub mod worker;
 pub mod conn;
 pub mod file;
 pub mod topic;
+pub mod group;
+pub mod room;
 pub mod session;
 mod stage;
 
@@ -56,3 +58,4 @@ mod models;
 pub mod prelude;
 
 pub use config::{Backend, Error, Result};
+pub use naksi_core::grid;

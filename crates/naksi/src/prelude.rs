@@ -4,7 +4,11 @@ pub use crate::client::{Client, Retry};
 pub use crate::config::{Backend, Error};
 pub use crate::conn::Conn;
 pub use crate::file::{FileDone, FileId};
+pub use crate::group::{Group, GroupOptions, blocking};
 pub use crate::remote::Remote;
+pub use crate::room::{
+    Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, TestRoom,
+};
 pub use crate::server::Server;
 pub use crate::service::Service;
 pub use crate::session::{Arrival, Session};

@@ -4,6 +4,7 @@
 
 use core::net::SocketAddr;
 use std::net::ToSocketAddrs;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use naksi_core::flush::Flush;
@@ -11,7 +12,9 @@ use naksi_core::limits::Limits;
 use naksi_os::port::{ListenOptions, PortOptions};
 
 use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
+use crate::group::GroupOptions;
 use crate::launch::{Plan, launch};
+use crate::room::{Guest, Lobby, Room, RoomOptions};
 use crate::service::Service;
 use crate::session::{Arrival, Factory, Session};
 
@@ -167,6 +170,14 @@ impl Server {
         self
     }
 
+    /// Gives the service a group to post jobs to. Groups are drained after the sessions, in the order in which
+    /// they are declared: a job may post to any group declared behind its own.
+    #[must_use]
+    pub fn group(mut self, options: GroupOptions) -> Self {
+        self.plan.groups.push(options);
+        self
+    }
+
     /// How long `run` lets sessions flush after the first signal.
     #[must_use]
     pub fn drain_within(mut self, within: Duration) -> Self {
@@ -180,6 +191,18 @@ impl Server {
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Ready<impl Factory<Session = S>> {
         self.session_with(move |_: &Arrival| make())
+    }
+
+    /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
+    /// sessions end with [`Reason::RoomClosed`](naksi_core::reason::Reason::RoomClosed), and whoever comes next opens
+    /// another one.
+    pub fn room<R: Room<Member: Default>>(
+        self,
+        options: RoomOptions,
+        make: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = Guest<R>>> {
+        let lobby = Arc::new(Lobby { make: Box::new(make), options, open: Mutex::new(None) });
+        self.session(move || Guest { lobby: Arc::clone(&lobby), room: None })
     }
 
     /// Makes each connection's session with this function, which is told who arrived.

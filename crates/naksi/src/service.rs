@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use naksi_os::port::PortError;
 
 use crate::config::{Error, Result};
+use crate::group::Group;
 use crate::remote::{Door, Remote};
 use crate::stats::Stats;
 use crate::sync::{Condvar, Mutex};
@@ -36,6 +37,7 @@ pub struct Service {
     backend: &'static str,
     fallback: Option<String>,
     workers: usize,
+    groups: Vec<Group>,
 }
 
 impl Service {
@@ -47,7 +49,13 @@ impl Service {
         (backend, fallback): (&'static str, Option<String>),
     ) -> Self {
         let workers = threads.len();
-        Self { door, threads, happened, addresses, backend, fallback, workers }
+        Self { door, threads, happened, addresses, backend, fallback, workers, groups: Vec::new() }
+    }
+
+    /// The same service, with groups to drain when it ends.
+    pub(crate) fn with_groups(mut self, groups: Vec<Group>) -> Self {
+        self.groups = groups;
+        self
     }
 
     /// Where it listens, with the port numbers that the system picked.
@@ -68,6 +76,11 @@ impl Service {
     /// Its worker threads.
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Its group of this name.
+    pub fn group(&self, name: &str) -> Option<Group> {
+        self.groups.iter().find(|group| group.name() == name).cloned()
     }
 
     /// A door for other threads.
@@ -141,6 +154,12 @@ impl Service {
             if thread.join().is_err() {
                 result = Err(Error::Worker(index, "it panicked".into()));
             }
+        }
+        Arc::clone(&self.door).close_rooms();
+        // Nobody is left to post but the groups themselves: each may still post to those behind it.
+        for group in std::mem::take(&mut self.groups) {
+            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            group.close(left.max(HOME_WITHIN));
         }
         while let Ok(Event::WorkerEnded(index, ended)) = self.happened.try_recv() {
             if let Err(error) = ended {

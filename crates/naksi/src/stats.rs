@@ -10,6 +10,9 @@ use naksi_core::admission::Denied;
 use naksi_core::reason::Reason;
 use naksi_os::port::Ledger;
 
+use crate::group::GroupStats;
+use crate::room::RoomStats;
+
 /// A number that one thread writes and all may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -56,6 +59,10 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Ended sessions by reason; reasons that never occurred are left out.
             pub ended: BTreeMap<&'static str, u64>,
+            /// All rooms together.
+            pub rooms: RoomStats,
+            /// The groups, in the order in which they were declared.
+            pub groups: Vec<GroupStats>,
         }
 
         impl Stats {
@@ -76,7 +83,10 @@ macro_rules! counters {
                 for (reason, count) in &self.ended {
                     writeln!(f, "ended.{reason:<18} {count}")?;
                 }
-                Ok(())
+                if self.rooms != RoomStats::default() {
+                    write!(f, "{}", self.rooms)?;
+                }
+                self.groups.iter().try_for_each(|group| write!(f, "{group}"))
             }
         }
     };

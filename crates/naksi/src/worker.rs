@@ -28,6 +28,7 @@ use crate::listener::Listener;
 use crate::mailbox::Mailbox;
 use crate::murmur::Murmur;
 use crate::remote::Door;
+use crate::room::quay::{LocalRooms, Seat};
 use crate::session::Factory;
 use crate::shutdown::Stopping;
 use crate::spin::Spin;
@@ -55,6 +56,8 @@ pub(crate) struct Entry<S> {
     pub(crate) user: S,
     pub(crate) peer: core::net::SocketAddr,
     pub(crate) memberships: Vec<Membership>,
+    /// Rooms that it has joined.
+    pub(crate) seats: Vec<Seat>,
     /// Timers that its user set; some of them may have fired.
     pub(crate) timers: Vec<TimerKey>,
     /// A callback has panicked: none but the goodbye is played any more.
@@ -108,6 +111,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             now: port.now(),
             wheel: TimerWheel::default(),
             topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max),
+            rooms: LocalRooms::default(),
             files: Files::default(),
             door,
             counters: Arc::clone(&hub.counters[index]),
@@ -169,6 +173,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.fire_timers();
         self.carry_out_file_wishes();
+        self.run_rooms();
         if self.topics_are_due() {
             self.flush_topics();
             self.since_flush = 0;
@@ -184,12 +189,19 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
-        if self.tide == Tide::More || self.desk.files.has_wishes() {
+        if self.tide == Tide::More || self.desk.files.has_wishes() || self.desk.rooms.has_work() {
             return Some(Tick::ZERO);
         }
         let again = || self.topics_due.unwrap_or(self.desk.now + POSTPONED_AGAIN);
         let postponed = self.desk.topics.is_dirty().then(again);
-        self.desk.wheel.next().into_iter().chain(postponed).chain(self.held.next()).min()
+        self.desk
+            .wheel
+            .next()
+            .into_iter()
+            .chain(postponed)
+            .chain(self.held.next())
+            .chain(self.desk.rooms.next())
+            .min()
     }
 
     /// Whether the topics' batches leave with this turn.
@@ -246,6 +258,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user: &mut entry.user,
             desk: &mut self.desk,
             memberships: &mut entry.memberships,
+            seats: &mut entry.seats,
             timers: &mut entry.timers,
             broken: &mut entry.broken,
             id: entry.id,
@@ -404,6 +417,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
 impl<P: Port, F: Factory> Drop for Worker<P, F> {
     fn drop(&mut self) {
+        let Self { desk, port, .. } = self;
+        let door = Arc::clone(&desk.door);
+        desk.rooms.wind_up(&|| port.now(), &door);
         // However it ends, what others still put in is not kept: a socket among it would never be closed.
         self.hub.mailboxes[self.index].close();
     }

@@ -36,7 +36,6 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "Windows accepts one client for each AcceptEx, so a chain of them is kept; a ring accepts on",
     ),
     ("parcel.rs", "an OVERLAPPED begins what a kernel is pointed at; a ring needs that for messages alone"),
-    ("queue.rs", "on Windows the completion queue of a group is a completion port; elsewhere it is ours"),
     ("extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
     ("census.rs", "tests count handles; on Linux the file system tells their number"),
 ];
@@ -57,8 +56,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("naksi-os", &["naksi-core"]),
     ("naksi-models", &["naksi-os"]),
     ("naksi", &["naksi-os", "naksi-core"]),
+    ("naksi-db", &["naksi", "naksi-core"]),
     ("naksi-trial", &["naksi", "naksi-os", "naksi-core"]),
-    ("naksi-cli", &["naksi", "naksi-trial", "naksi-models"]),
+    ("naksi-cli", &["naksi", "naksi-db", "naksi-trial", "naksi-models"]),
     ("xtask", &[]),
 ];
 

@@ -51,6 +51,8 @@ pub struct Port {
     pub(super) pool: LeasePool,
     /// Operations whose descriptors are ready, the first to become so first.
     pub(super) ready: VecDeque<Key>,
+    /// Receives that brought a lease and have more: they go on with the next wait.
+    pub(super) later: Vec<Key>,
     /// Receives that found the pool empty, the first to come home first.
     pub(super) parked: VecDeque<Key>,
     /// Results that need no visit: of cancelled operations, closes, timers, files.
@@ -97,6 +99,7 @@ impl Port {
             tokens: TokenMap::default(),
             pool: LeasePool::new(options.lease_count, options.lease_bytes),
             ready: VecDeque::new(),
+            later: Vec::new(),
             parked: VecDeque::new(),
             local: VecDeque::new(),
             timers: Timers::default(),
@@ -139,7 +142,8 @@ impl Port {
 
     fn may_sleep(&self) -> bool {
         let servable = !self.parked.is_empty() && self.pool.at_home() > 0;
-        !servable && self.ready.is_empty() && self.local.is_empty() && self.posts_given >= self.posts.len()
+        let idle = self.ready.is_empty() && self.later.is_empty() && self.local.is_empty();
+        !servable && idle && self.posts_given >= self.posts.len()
     }
 
     fn tide(&self) -> Tide {
@@ -257,6 +261,7 @@ impl crate::port::Port for Port {
         // What was submitted since the last wait is carried out before the kernel is asked for more: half of
         // all waits need not ask it. The other half must, so that nobody is kept waiting by who is busy.
         let looked_before = mem::replace(&mut self.looked, false);
+        self.ready.extend(self.later.drain(..));
         loop {
             self.fire_timers();
             self.catch(caught, full);

@@ -41,6 +41,8 @@ enum Visit {
     Over(i32),
     /// There is more to do.
     Again,
+    /// There is more to do, once the caller has seen what this visit brought.
+    Later,
     /// Nothing more until an event, or until a lease comes home.
     Waits,
 }
@@ -71,9 +73,18 @@ impl Port {
             match visit {
                 Visit::Over(result) => self.finish(key, result, caught),
                 Visit::Again => self.enqueue(key),
+                Visit::Later => self.put_off(key),
                 Visit::Waits => {}
             }
         }
+    }
+
+    /// A receive goes on with the next wait: until then its session can end it or have it rest, and what a
+    /// peer that floods has sent stays in the kernel.
+    fn put_off(&mut self, key: Key) {
+        let (_, flight) = self.flights.running(key).expect("it was just visited");
+        flight.queued = true;
+        self.later.push(key);
     }
 
     fn accept(
@@ -136,7 +147,7 @@ impl Port {
             let again = pier.readable;
             let lease = self.pool.lend(buffer, length);
             self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
-            return if again { Visit::Again } else { Visit::Waits };
+            return if again { Visit::Later } else { Visit::Waits };
         }
         self.pool.put(buffer);
         match received {

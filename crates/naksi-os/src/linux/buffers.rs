@@ -18,6 +18,15 @@ use naksi_core::lease::{Buffer, LeasePool};
 /// The number under which the kernel knows the ring.
 pub(super) const GROUP: u16 = 0;
 
+/// Leases that one receive may fill between two waits.
+pub(super) const RECV_LEASES_MAX: u32 = 2;
+
+/// What one receive may bring between two waits, in bytes. Without a limit the kernel fills 32 buffers in a
+/// row from a peer that floods, before anybody can tell it to stop, and others find the pool empty.
+pub(super) fn recv_bytes_max(lease_bytes: usize) -> u32 {
+    u32::try_from(lease_bytes).unwrap_or(u32::MAX).saturating_mul(RECV_LEASES_MAX)
+}
+
 /// The ring, and the buffers that the kernel holds.
 pub(super) struct Buffers {
     ring: NonNull<BufRingEntry>,

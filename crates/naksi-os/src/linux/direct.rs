@@ -12,7 +12,7 @@ use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 
 use super::error;
-use super::op::{Flight, Wish};
+use super::op::{Arm, Flight, Wish};
 use super::port::Port;
 use super::socket::Descriptor;
 use crate::handles::HandleKind;
@@ -104,7 +104,7 @@ impl Port {
         let Ok(index) = u32::try_from(result) else {
             if error::accept(-result, !goes_on) == error::AcceptEnded::NextPeer {
                 self.counters.rearmed_total += 1;
-                return self.arm(one, false);
+                return self.arm(one, Arm::Again);
             }
             self.table().give_back();
             self.end_accepts(many, result);
@@ -115,7 +115,7 @@ impl Port {
         let socket = self.handles.insert(HandleKind::Stream, Descriptor::direct(index));
         self.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
         if goes_on && self.table().set_aside() {
-            self.arm(one, false);
+            self.arm(one, Arm::Again);
             // There may be room again for those that had to retire while the table was full.
             return self.post_accepts(many);
         }
@@ -139,7 +139,7 @@ impl Port {
             let one = self.flights.start(token, flight);
             self.many(many).ones.push(one);
             self.table().accepts += 1;
-            self.arm(one, true);
+            self.arm(one, Arm::First);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the ring, `op.rs` turns one wish into one submission entry and one
 //! result into one answer, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs`
-//! finds out what this kernel can do. Some files have no twin on Windows by nature: `choice.rs`, which
+//! finds out what this kernel can do, `queue.rs` is the completion queue of a group. Some files have no twin on Windows by nature: `choice.rs`, which
 //! serves with `epoll/` where io_uring is refused, `sandbox.rs`, which refuses it for trials, `direct.rs`,
 //! sockets in a table of the ring's own, `buffers.rs`, the ring of receive buffers that the kernel picks from, and `poster.rs`, the event that wakes a ring from another
 //! thread (a completion port has `PostQueuedCompletionStatus` for that). This room knows no session.
@@ -26,6 +26,7 @@ pub(crate) mod op;
 pub mod overlapped;
 pub mod port;
 pub(crate) mod poster;
+pub mod queue;
 mod reap;
 pub mod routine;
 pub mod sandbox;

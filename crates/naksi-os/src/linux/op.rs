@@ -12,7 +12,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +39,20 @@ const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
 /// `io_uring_enter(2)`: bits of `ioprio` for receives.
 const RECV_POLL_FIRST: u16 = 1 << 0;
 const RECV_MULTISHOT: u16 = 1 << 1;
+
+/// Where a submission entry keeps `optlen`, which no opcode of the ring's crate sets (`io_uring_enter(2)`).
+const OPTLEN_OFFSET: usize = 44;
+
+/// How a flight is handed to the kernel. Only accepts and receives are handed over more than once.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arm {
+    /// For the first time.
+    First,
+    /// Again, because the kernel ended it early.
+    Again,
+    /// Again, for one buffer and no more: others wait for buffers too.
+    Once,
+}
 
 /// One operation in flight.
 #[derive(Debug)]
@@ -75,8 +89,9 @@ pub(super) enum Wish {
 }
 
 impl Flight {
-    /// The submission entry. Called once the flight is where it stays; `first` says that it is not re-armed.
-    pub(super) fn entry(&mut self, first: bool) -> Entry {
+    /// The submission entry. Called once the flight is where it stays. A receive brings `recv_bytes_max` at
+    /// most before it has to be asked for again; 0 is no such limit.
+    pub(super) fn entry(&mut self, arm: Arm, recv_bytes_max: u32) -> Entry {
         // The crate's two kinds of number differ in a flag alone.
         let (fd, fixed) = match self.aim {
             Aim::Process(raw) => (Fd(raw), Flags::empty()),
@@ -95,16 +110,7 @@ impl Flight {
                 let (address, length) = parcel.address();
                 opcode::Connect::new(fd, address, length).build()
             }
-            Wish::Recv { .. } => {
-                // A fresh receive asks first whether there is anything: it would otherwise need a buffer to
-                // find out, and an idle session would starve in a pool that is empty for a moment.
-                let poll_first = if first { RECV_POLL_FIRST } else { 0 };
-                opcode::Recv::new(fd, std::ptr::null_mut(), 0)
-                    .ioprio(RECV_MULTISHOT | poll_first)
-                    .buf_group(buffers::GROUP)
-                    .build()
-                    .flags(Flags::BUFFER_SELECT)
-            }
+            Wish::Recv { .. } => recv_entry(fd, arm, recv_bytes_max),
             Wish::Send { parcel, .. } => match parcel.only_piece() {
                 Some(piece) => opcode::Send::new(fd, piece.as_ptr(), clamp(piece.len())).flags(send_flags).build(),
                 None => opcode::SendMsg::new(fd, parcel.gather()).flags(send_flags as u32).build(),
@@ -215,6 +221,32 @@ impl Flight {
             }
         }
     }
+}
+
+fn recv_entry(fd: Fd, arm: Arm, bytes_max: u32) -> Entry {
+    let ioprio = match arm {
+        // A fresh receive asks first whether there is anything: it would otherwise need a buffer to find
+        // out, and an idle session would starve in a pool that is empty for a moment.
+        Arm::First => RECV_MULTISHOT | RECV_POLL_FIRST,
+        Arm::Again => RECV_MULTISHOT,
+        Arm::Once => 0,
+    };
+    let recv = opcode::Recv::new(fd, ptr::null_mut(), 0).ioprio(ioprio).buf_group(buffers::GROUP);
+    let mut entry = recv.build().flags(Flags::BUFFER_SELECT);
+    if !matches!(arm, Arm::Once) {
+        set_optlen(&mut entry, bytes_max);
+    }
+    entry
+}
+
+/// The bytes after which the kernel ends a multishot receive, since Linux 6.17; 0 is never.
+fn set_optlen(entry: &mut Entry, bytes: u32) {
+    const { assert!(size_of::<Entry>() == 64 && align_of::<Entry>() >= align_of::<u32>()) };
+    // SAFETY: io_uring_enter(2): a submission entry is 64 bytes of plain numbers, of which `optlen` is the
+    // four at 44; the crate's type is `repr(C)` around exactly that, and is borrowed for us alone.
+    let optlen = unsafe { ptr::from_mut(entry).byte_add(OPTLEN_OFFSET) };
+    // SAFETY: as above: the four bytes lie inside the entry and are aligned.
+    unsafe { optlen.cast::<u32>().write(bytes) };
 }
 
 fn connected(
@@ -396,7 +428,7 @@ impl Parcel {
             iov_base: piece.as_ptr().cast_mut().cast(),
             iov_len: piece.len(),
         }));
-        contents.header.msg_name = std::ptr::null_mut();
+        contents.header.msg_name = ptr::null_mut();
         contents.header.msg_namelen = 0;
         contents.address_pieces()
     }

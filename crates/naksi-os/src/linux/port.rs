@@ -1,9 +1,8 @@
 //! The io_uring port: wishes go into one ring, completions come out of it, on one thread.
 //!
-//! `submit` writes a submission entry and makes no system call unless the ring is full; `wait` hands all of
-//! them over and waits, in one `io_uring_enter(2)`, and goes on reaping while the kernel says that there is
-//! more. Multishot receives and accepts that the kernel ends early are asked for again in here; a receive
-//! that found the pool empty is parked until a lease comes home. Nothing here knows a session.
+//! `submit` writes an entry and makes no system call unless the ring is full; `wait` hands all of them over
+//! and waits, in one `io_uring_enter(2)`, and goes on reaping while the kernel says that there is more. What
+//! the kernel ends early is asked for again; a receive without a buffer is parked. Knows no session.
 
 // UNSAFETY: submission entries hold addresses; what they point to is owned by the in-flight table.
 #![expect(unsafe_code, reason = "submission entries hold addresses")]
@@ -27,9 +26,9 @@ use naksi_core::lease::LeasePool;
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::tick::Tick;
 
-use super::buffers::Buffers;
+use super::buffers::{self, Buffers};
 use super::direct::{AcceptMany, Direct};
-use super::op::{Flight, Parcel, Wish};
+use super::op::{Arm, Flight, Parcel, Wish};
 use super::poster::{Inbox, Poster};
 use super::socket::{self, Aim, Descriptor, Place, Socket};
 use super::{error, ext, file};
@@ -60,8 +59,10 @@ pub struct Port {
     pub(super) pool: LeasePool,
     /// `None` only while the port is dropped.
     pub(super) buffers: Option<Buffers>,
-    /// Receives that found the pool empty, the first to come home first.
+    /// Receives to be asked for again by the next wait that has a buffer; who waits longest comes first.
     pub(super) parked: VecDeque<Key>,
+    /// See [`buffers::recv_bytes_max`]; 0 on a kernel that cannot be told (before Linux 6.17).
+    pub(super) recv_bytes_max: u32,
     /// Streams whose receive may have missed an end, each of them once (see `settle_doubts`).
     pub(super) doubts: Vec<Handle>,
     /// Results that no kernel has to give: a cancelled parked receive, a socket that could not be made.
@@ -90,7 +91,7 @@ impl fmt::Debug for Port {
 }
 
 /// All ports of a process count from the moment at which the first of them asked (law 11).
-pub(crate) fn now() -> Tick {
+pub fn now() -> Tick {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
 }
@@ -122,6 +123,7 @@ impl Port {
             pool,
             buffers: Some(buffers),
             parked: VecDeque::new(),
+            recv_bytes_max: buffers::recv_bytes_max(options.lease_bytes),
             doubts: Vec::new(),
             local: VecDeque::new(),
             backlog: VecDeque::new(),
@@ -237,14 +239,14 @@ impl Port {
         match early {
             Some(result) => self.local.push_back((key, result)),
             None if self.is_accept_of_many(key) => self.begin_accepts(key),
-            None => self.arm(key, true),
+            None => self.arm(key, Arm::First),
         }
     }
 
     /// Hands a running flight to the kernel, for the first time or again.
-    pub(super) fn arm(&mut self, key: Key, first: bool) {
+    pub(super) fn arm(&mut self, key: Key, arm: Arm) {
         let (_, flight) = self.flights.running(key).expect("only running flights are armed");
-        let entry = flight.entry(first).user_data(key.to_u64());
+        let entry = flight.entry(arm, self.recv_bytes_max).user_data(key.to_u64());
         self.push(entry);
     }
 

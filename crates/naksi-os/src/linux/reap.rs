@@ -17,8 +17,9 @@ use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Buffer;
 
+use super::buffers::RECV_LEASES_MAX;
 use super::error;
-use super::op::Wish;
+use super::op::{Arm, Wish};
 use super::port::{CANCEL, Port, WAKE, now};
 use super::socket::{self, Aim, Descriptor, Place};
 use crate::handles::HandleKind;
@@ -50,33 +51,35 @@ impl Port {
     pub(super) fn refill(&mut self) {
         let Some(buffers) = self.buffers.as_mut() else { return };
         buffers.refill(&mut self.pool);
-        // As many as there are buffers: the others would only find the pool empty again.
-        for _ in 0..buffers.with_kernel() {
-            let Some(key) = self.next_parked() else { break };
-            self.arm(key, false);
+        // As many as there are buffers: the others would find the pool empty and lose their turn.
+        let mut buffers = buffers.with_kernel();
+        while buffers > 0 {
+            let Some((key, arm)) = self.next_parked() else { break };
+            buffers = buffers.saturating_sub(if matches!(arm, Arm::Once) { 1 } else { RECV_LEASES_MAX as usize });
+            self.arm(key, arm);
         }
     }
 
     /// Ends the parked receive of a socket, if there is one. It completes as aborted with the next wait.
     pub(super) fn end_parked(&mut self, socket: Handle) -> bool {
-        let Some(key) = self.handles.any_mut(socket).and_then(|descriptor| descriptor.parked.take()) else {
-            return false;
-        };
-        self.counters.starved -= 1;
+        let Some(descriptor) = self.handles.any_mut(socket) else { return false };
+        let Some(key) = descriptor.parked.take() else { return false };
+        self.counters.starved -= usize::from(mem::take(&mut descriptor.starved));
         self.local.push_back((key, -libc::ECANCELED));
         true
     }
 
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
-    fn next_parked(&mut self) -> Option<Key> {
+    fn next_parked(&mut self) -> Option<(Key, Arm)> {
         while let Some(key) = self.parked.pop_front() {
             let Some((_, flight)) = self.flights.running(key) else { continue };
             let Wish::Recv { socket } = flight.wish else { continue };
             let Some(descriptor) = self.handles.any_mut(socket) else { continue };
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
-                self.counters.starved -= 1;
-                return Some(key);
+                let starved = mem::take(&mut descriptor.starved);
+                self.counters.starved -= usize::from(starved);
+                return Some((key, if starved { Arm::Once } else { Arm::Again }));
             }
         }
         None
@@ -156,7 +159,7 @@ impl Port {
                 let lease = self.pool.lend(buffer, length);
                 self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
                 if !more {
-                    self.go_on(key, over);
+                    self.go_on_receiving(key, socket, over);
                 }
             }
             (Some(_), None) => {
@@ -173,10 +176,15 @@ impl Port {
                     libc::ECANCELED if recalled && !over && !ended_both => {
                         self.counters.rearmed_total += 1;
                         // It looks before it takes a buffer, as a first one does: there may be nothing but an end.
-                        self.arm(key, true);
+                        self.arm(key, Arm::First);
                     }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
-                    libc::ENOBUFS => self.park(key, socket),
+                    libc::ENOBUFS => self.park(key, socket, true),
+                    // A kernel that knows no limit refuses it, and is asked without.
+                    libc::EINVAL if self.recv_bytes_max > 0 && !over => {
+                        self.recv_bytes_max = 0;
+                        self.arm(key, Arm::First);
+                    }
                     _ => self.finish(key, result, caught),
                 }
             }
@@ -218,7 +226,7 @@ impl Port {
             self.local.push_back((key, -libc::ECANCELED));
         } else {
             self.counters.rearmed_total += 1;
-            self.arm(key, false);
+            self.arm(key, Arm::Again);
         }
     }
 
@@ -281,13 +289,28 @@ impl Port {
         self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
     }
 
-    fn park(&mut self, key: Key, socket: Handle) {
+    /// A receive has brought all that it may before the next wait.
+    fn go_on_receiving(&mut self, key: Key, socket: Handle, over: bool) {
+        let ended_both = self.handles.any(socket).is_some_and(|descriptor| descriptor.ended_both);
+        if over || ended_both {
+            self.local.push_back((key, -libc::ECANCELED));
+        } else {
+            self.counters.rearmed_total += 1;
+            self.park(key, socket, false);
+        }
+    }
+
+    /// A receive waits in here until the next wait, and, if it is starved, until a lease has come home.
+    fn park(&mut self, key: Key, socket: Handle, starved: bool) {
         let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
         descriptor.parked = Some(key);
+        descriptor.starved = starved;
         self.parked.push_back(key);
-        self.counters.starved += 1;
-        self.counters.starved_total += 1;
-        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+        if starved {
+            self.counters.starved += 1;
+            self.counters.starved_total += 1;
+            tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+        }
     }
 
     /// The last completion of an operation: what it owned comes home, its lane and its token are free.

@@ -54,8 +54,10 @@ pub(crate) struct Descriptor {
     /// A send met the peer's reset. The kernel reports a reset only once and calls what follows an orderly
     /// end of zero bytes; the receive shall hear the truth.
     pub(crate) reset: bool,
-    /// The receive that waits inside the port for a lease to come home.
+    /// The receive that waits inside the port for the next wait, or for a lease to come home.
     pub(crate) parked: Option<Key>,
+    /// It found the pool empty: next time it takes one buffer, and whoever waits behind it the next one.
+    pub(crate) starved: bool,
     /// The receive that brought bytes last and may have missed what came right behind them.
     pub(crate) doubted: Option<Key>,
     /// That receive was called back to be asked again.
@@ -73,8 +75,16 @@ impl Descriptor {
     }
 
     fn at(place: Place) -> Self {
-        let (parked, doubted) = (None, None);
-        Self { place, ended_write: false, ended_both: false, reset: false, parked, doubted, recalled: false }
+        Self {
+            place,
+            ended_write: false,
+            ended_both: false,
+            reset: false,
+            parked: None,
+            starved: false,
+            doubted: None,
+            recalled: false,
+        }
     }
 
     pub(crate) fn place(&self) -> &Place {

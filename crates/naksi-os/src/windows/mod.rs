@@ -2,10 +2,9 @@
 //!
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the port, `op.rs` what one wish owns and
 //! what one result means, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs` finds
-//! out what this system can do, `poster.rs` wakes a port from another thread. Without a twin are `board.rs`,
+//! out what this system can do, `poster.rs` wakes a port from another thread, `queue.rs` is the completion queue of a group. Without a twin are `board.rs`,
 //! which turns a wish into what flies, `call.rs`, the call for each, `accept.rs`, the chain of accepts,
-//! `kernel.rs`, the completion port itself, `parcel.rs`, what a kernel is pointed at, `queue.rs`, the completion
-//! queue of a group, `extra.rs`, what Winsock can do beyond the contract, and `census.rs`, which counts handles
+//! `kernel.rs`, the completion port itself, `parcel.rs`, what a kernel is pointed at, `extra.rs`, what Winsock can do beyond the contract, and `census.rs`, which counts handles
 //! for tests. This room knows no session.
 //!
 //! The doors of the ladder stand beside the port, one for each of the six models: `select.rs`, `message.rs`,

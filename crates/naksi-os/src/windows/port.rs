@@ -80,7 +80,7 @@ impl fmt::Debug for Port {
 }
 
 /// All ports of a process count from the moment at which the first of them asked (law 11).
-pub(super) fn now() -> Tick {
+pub fn now() -> Tick {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
 }

@@ -16,23 +16,13 @@ use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 use super::error;
 use super::kernel::{Dequeued, Kernel};
 use crate::port::PortError;
+pub use crate::taken::Taken;
 
 /// The completion keys of a queue.
 const QUIT: usize = 0;
 const WORK: usize = 1;
 /// `INFINITE`.
 const WAIT_FOREVER: u32 = u32::MAX;
-
-/// What a thread has taken out of a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// A piece of work.
-    Work(u64),
-    /// Nothing came in time.
-    Nothing,
-    /// The queue has ended for this thread: it takes no more.
-    Quit,
-}
 
 /// Work for the threads of a group.
 #[derive(Debug)]
@@ -84,6 +74,11 @@ impl Queue {
         }
     }
 
+    /// Runs something that blocks. The system sees by itself that it does, and lets another thread run.
+    pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
     /// Ends the queue: what was posted is still taken, and then each of so many threads is told to quit.
     ///
     /// # Errors
@@ -94,63 +89,5 @@ impl Queue {
             self.kernel.post_number(QUIT, 0).map_err(|_| threads - told)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU64;
-    use std::thread;
-
-    #[test]
-    fn work_comes_out_once_and_in_order_and_then_everybody_quits() {
-        let queue = Queue::open(2).expect("a handle is left");
-        assert_eq!(queue.take(Some(Duration::ZERO)), Ok(Taken::Nothing));
-        for work in [7, u64::MAX, 1 << 40] {
-            assert!(queue.post(work));
-        }
-        for work in [7, u64::MAX, 1 << 40] {
-            assert_eq!(queue.take(None), Ok(Taken::Work(work)));
-        }
-        let (taken, sum) = (AtomicU64::new(0), AtomicU64::new(0));
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        while let Ok(Taken::Work(work)) = queue.take(None) {
-                            taken.fetch_add(1, Ordering::Relaxed);
-                            sum.fetch_add(work, Ordering::Relaxed);
-                        }
-                    })
-                })
-                .collect();
-            (1..=1000).for_each(|work| assert!(queue.post(work)));
-            assert_eq!(queue.close(workers.len()), Ok(()));
-            assert!(!queue.post(1), "an ended queue takes nothing");
-        });
-        assert_eq!((taken.into_inner(), sum.into_inner()), (1000, 500_500));
-        assert_eq!(queue.take(Some(Duration::ZERO)), Ok(Taken::Nothing), "one quit packet a thread");
-    }
-
-    /// Wine runs all four: there this case is skipped by name.
-    #[test]
-    fn at_most_as_many_threads_run_as_the_queue_allows() {
-        let queue = Queue::open(1).expect("a handle is left");
-        let (running, most) = (AtomicU64::new(0), AtomicU64::new(0));
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    while let Ok(Taken::Work(rounds)) = queue.take(None) {
-                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        (0..rounds).for_each(|_| std::hint::spin_loop());
-                        running.fetch_sub(1, Ordering::SeqCst);
-                    }
-                });
-            }
-            (0..64).for_each(|_| assert!(queue.post(2_000_000)));
-            assert_eq!(queue.close(4), Ok(()));
-        });
-        assert_eq!(most.into_inner(), 1);
     }
 }

@@ -71,11 +71,14 @@ pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Water
 }
 
 pub(crate) fn a_quiet_socket_is_heard_beside_a_busy_one<W: Waters>() {
-    quiet_beside_busy::<W>(64);
+    // With fewer buffers than the busy one could take at once, who waited longest is served first.
+    for lease_count in [1, 2, 8, 64] {
+        quiet_beside_busy::<W>(lease_count);
+    }
 }
 
 /// A flood that never ends, and a few bytes now and then, through a pool of so many buffers.
-pub(crate) fn quiet_beside_busy<W: Waters>(lease_count: u16) {
+fn quiet_beside_busy<W: Waters>(lease_count: u16) {
     let _turn = together();
     let mut port = Angler::<W>::new(&PortOptions { catch_max: 4, lease_count, lease_bytes: 64, ..small() });
     let (busy, busy_end) = port.pair();
@@ -118,6 +121,36 @@ pub(crate) fn quiet_beside_busy<W: Waters>(lease_count: u16) {
     }
     port.seen.clear();
     port.finish();
+}
+
+/// Whoever is told to stop reading brings no more than two leases, however much has come.
+#[cfg(target_os = "linux")]
+pub(crate) fn one_receive_brings_little_between_two_waits<W: Waters>() {
+    let _turn = together();
+    let mut port =
+        Angler::<W>::new(&PortOptions { catch_max: 64, lease_count: 64, lease_bytes: 64, ..small() });
+    let (ours, theirs) = port.pair();
+    let whole = pattern(64 * 40);
+    port.send(ours, &whole);
+    let recv = port.cast(Op::Recv { socket: theirs });
+    let mut arrived = Vec::new();
+    while arrived.len() < whole.len() {
+        port.turn();
+        let brought = port.seen.len();
+        assert!(brought <= 2, "{brought} leases in one wait, after {} bytes", arrived.len());
+        for completion in port.seen.drain(..) {
+            match completion.done {
+                Done::Recv(Ok(lease)) if completion.token == recv => arrived.extend_from_slice(&lease),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(arrived == whole, "what came is not what was sent");
+    port.port.cancel(recv);
+    assert_eq!(port.recv_ended(recv), Ended::Aborted);
+    port.close(ours);
+    port.close(theirs);
+    assert_eq!(port.finish().handles, 0);
 }
 
 pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W: Waters>() {

@@ -1,0 +1,79 @@
+//! What a group shall be. Nothing here starts a thread.
+
+use crate::config::{Error, Result};
+
+/// What happens to a job for a group whose queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is refused, and whoever posted it is told.
+    #[default]
+    Refuse,
+    /// Whoever posted it carries it out: the one that makes too much work is slowed down by it. Not for groups
+    /// that workers post to, because it would hold the worker.
+    RunHere,
+}
+
+/// What a group shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct GroupOptions {
+    pub(super) name: String,
+    pub(super) threads: usize,
+    pub(super) concurrency: u32,
+    pub(super) jobs_max: usize,
+    pub(super) when_full: WhenFull,
+}
+
+impl GroupOptions {
+    /// A group of this name with a thread for each processor, all of which may run, and room for 65,536 jobs.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            threads: std::thread::available_parallelism().map_or(1, |count| count.get().min(256)),
+            concurrency: 0,
+            jobs_max: 65_536,
+            when_full: WhenFull::Refuse,
+        }
+    }
+
+    /// Its threads, 1 to 256. Those beyond the concurrency are there for the time in which others block.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// How many of its threads run at a time; 0 is as many as there are processors.
+    pub fn concurrency(mut self, concurrency: u32) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// How many jobs wait at most; not 0.
+    pub fn jobs_max(mut self, jobs_max: usize) -> Self {
+        self.jobs_max = jobs_max;
+        self
+    }
+
+    /// What happens to a job for which there is no room.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// The name by which it is asked for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let rules = [
+            (!self.name.is_empty(), "a group must have a name"),
+            ((1..=256).contains(&self.threads), "a group's threads must be 1 to 256"),
+            ((1..=1 << 23).contains(&self.jobs_max), "a group's jobs_max must be 1 to 8,388,608"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(Error::Config(format!("{rule} (group `{}`)", self.name))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a group counts: jobs, and how long they waited and took. Nothing here knows a queue.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Shorter spans than this are not told apart.
+const NANOS_MIN: u64 = 1_000;
+/// Longer spans than this count as this long.
+const NANOS_MAX: u64 = 100_000_000_000;
+
+/// Durations, with two significant digits each.
+#[derive(Clone, Debug)]
+pub(crate) struct Durations(Histogram<u64>);
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(NANOS_MIN, NANOS_MAX, 2).expect("the bounds make sense"))
+    }
+}
+
+impl Durations {
+    pub(crate) fn record(&mut self, span: Duration) {
+        self.0.saturating_record(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all of them have the same bounds");
+    }
+
+    pub(crate) fn spread(&self) -> Spread {
+        let at = |quantile| Duration::from_nanos(self.0.value_at_quantile(quantile));
+        if self.0.is_empty() {
+            return Spread::default();
+        }
+        Spread { count: self.0.len(), p50: at(0.5), p99: at(0.99), max: Duration::from_nanos(self.0.max()) }
+    }
+}
+
+/// How durations are spread; each within a hundredth of the truth, and not finer than a microsecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// How many were measured.
+    pub count: u64,
+    /// Half of them were no longer.
+    pub p50: Duration,
+    /// All but a hundredth of them were no longer.
+    pub p99: Duration,
+    /// The longest one.
+    pub max: Duration,
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:.1?} p99 {:.1?} max {:.1?} of {}", self.p50, self.p99, self.max, self.count)
+    }
+}
+
+/// One thread's measurements.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    pub(super) wait: Durations,
+    pub(super) service: Durations,
+}
+
+/// What a group has done, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Its name.
+    pub name: String,
+    /// Its threads.
+    pub threads: usize,
+    /// Jobs that wait now.
+    pub depth: usize,
+    /// Most jobs that have waited at a time.
+    pub depth_max: usize,
+    /// Jobs that were taken into the queue.
+    pub posted_total: u64,
+    /// Jobs that were carried out by its threads, those that panicked included.
+    pub done_total: u64,
+    /// Jobs that found no room and were refused.
+    pub refused_total: u64,
+    /// Jobs that found no room and were carried out by whoever posted them.
+    pub run_here_total: u64,
+    /// Jobs that panicked.
+    pub panics_total: u64,
+    /// How long jobs waited in the queue.
+    pub wait: Spread,
+    /// How long they took.
+    pub service: Spread,
+}
+
+impl fmt::Display for GroupStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, depth, depth_max, posted_total, done_total, refused_total, .. } = self;
+        let Self { run_here_total, panics_total, wait, service, .. } = self;
+        writeln!(
+            f,
+            "group.{name:<18} posted {posted_total} done {done_total} depth {depth} depth_max {depth_max} \
+             refused {refused_total} run_here {run_here_total} panics {panics_total}"
+        )?;
+        writeln!(f, "group.{name}.wait    {wait}")?;
+        writeln!(f, "group.{name}.service {service}")
+    }
+}
