@@ -59,4 +59,6 @@ pub mod prelude;
 #[doc(hidden)]
 pub use serde;
 
+pub use naksi_core::frame;
+
 pub use config::{Backend, Error, Result};
