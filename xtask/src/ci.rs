@@ -15,7 +15,7 @@ const STEPS: &[Step] = &[
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
     ("test", || cargo(&["test", "--workspace"], &[])),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
-    ("windows-check", windows::check),
+    ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
     ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),
 ];

@@ -19,11 +19,14 @@ pub mod ended;
 pub mod admission;
 pub mod batch;
 pub mod content;
+pub mod flush;
 pub mod frame;
 pub mod recv_buffer;
 pub mod send_queue;
 pub mod session;
 pub mod spares;
+
+pub mod grid;
 
 pub mod planted;
 pub mod prng;

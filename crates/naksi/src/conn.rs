@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use naksi_core::content::{Ending, Outlet};
+use naksi_core::flush::Flush;
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
 use naksi_core::planted;
@@ -86,6 +87,22 @@ impl Conn<'_> {
     pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
         self.catch_up();
         self.outlet.send_shared(bytes)
+    }
+
+    /// Says when what is queued for this session leaves, from now on; the server's policy until then.
+    /// Batches of topics leave as the server's policy says, and with the next direct send at the latest.
+    ///
+    /// # Panics
+    /// A tick shorter than 1 ms or longer than 100 ms.
+    pub fn set_flush(&mut self, flush: Flush) {
+        assert_eq!(flush.check(), Ok(()), "a policy that makes sense");
+        self.outlet.set_flush(flush);
+    }
+
+    /// What is queued for this session leaves when this turn ends, whatever the policy is.
+    pub fn flush(&mut self) {
+        self.catch_up();
+        self.outlet.flush();
     }
 
     /// Ends the session in order: what is queued is sent first.

@@ -131,6 +131,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         };
         let framing = <F::Session as crate::session::Session>::FRAMING;
         let mut session = Session::new(socket, framing, self.desk.now);
+        session.set_flush(self.hub.flush);
         if dialled.is_some() {
             session.trust();
         }
@@ -146,6 +147,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             timer: None,
             dialled,
             touched: false,
+            held: false,
         };
         let Ok((slot, generation)) = self.sessions.insert(entry) else {
             unreachable!("the service's maximum is below a worker's 16 million slots");

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use naksi_core::admission::{Admission, Denied};
 use naksi_core::content::Ending;
+use naksi_core::flush::Flush;
 use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
 use naksi_core::reason::Reason;
@@ -31,6 +32,10 @@ pub struct Hub<P: Port> {
     pub(crate) mailboxes: Vec<Mailbox<P>>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) limits: Limits,
+    /// When topics' batches leave, and what sessions queue unless they say otherwise.
+    pub(crate) flush: Flush,
+    /// How long a worker looks before it sleeps.
+    pub(crate) spin: Duration,
     /// Sessions that each worker has or is about to get.
     loads: Vec<AtomicU32>,
     admission: Mutex<Admission>,
@@ -63,6 +68,8 @@ impl<P: Port> Hub<P> {
             mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
             limits,
+            flush: Flush::AtOnce,
+            spin: Duration::ZERO,
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             admission: Mutex::new(Admission::default()),
             directory: Mutex::new(Directory::default()),
@@ -70,6 +77,18 @@ impl<P: Port> Hub<P> {
             rooms: Mutex::new(Rooms::default()),
             room_books: Arc::default(),
         }
+    }
+
+    /// The same hub with another policy for what is queued. A span that is out of range would be no tick.
+    #[must_use]
+    pub fn with_flush(self, flush: Flush) -> Self {
+        Self { flush, ..self }
+    }
+
+    /// The same hub with workers that look for so long before they sleep, where that pays off.
+    #[must_use]
+    pub fn with_spin(self, spin: Duration) -> Self {
+        Self { spin, ..self }
     }
 
     /// The same hub, with groups to post jobs to.

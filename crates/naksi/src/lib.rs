@@ -34,8 +34,10 @@ pub mod service;
 mod connector;
 mod desk;
 mod dispatch;
+mod held;
 mod listener;
 mod murmur;
+mod spin;
 pub mod worker;
 
 pub mod conn;
@@ -62,3 +64,4 @@ pub use serde;
 pub use naksi_core::frame;
 
 pub use config::{Backend, Error, Result};
+pub use naksi_core::grid;

@@ -18,6 +18,7 @@ pub use crate::stats::Stats;
 pub use crate::topic::Topic;
 pub use bytes::Bytes;
 pub use naksi_core::content::Ending;
+pub use naksi_core::flush::Flush;
 pub use naksi_core::frame::Packet;
 pub use naksi_core::id::SessionId;
 pub use naksi_core::limits::{Heartbeat, Limits, Overflow};

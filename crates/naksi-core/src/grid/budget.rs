@@ -1,0 +1,132 @@
+//! What a watcher is told of in a round when there are bytes for a part only: the nearest first, and who waited
+//! longer before who was just told, so that a crowd on one spot is told less often and nobody is forgotten.
+//!
+//! Nothing here knows what is told: the caller says how many bytes an entity takes.
+
+use crate::grid::{EntityId, Grid, Seen, name};
+
+/// Entities that are sorted before it is known how many bytes one takes.
+const FIRST_SORTED: usize = 32;
+
+/// What [`Grid::choose`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// Entities that were chosen.
+    pub entities: usize,
+    /// What they take together, in bytes.
+    pub bytes: u64,
+    /// Entities that have changed and wait for a later round.
+    pub waiting: usize,
+}
+
+impl Grid {
+    /// Begins the next round, in which every watcher has its bytes again. Once a tick of the game.
+    pub fn begin_round(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        self.told = false;
+    }
+
+    /// The round in which a change of now is to be told: after somebody was told something, the next one.
+    pub(super) fn stamp(&self) -> u32 {
+        self.round.wrapping_add(u32::from(self.told))
+    }
+
+    /// Chooses of whom a watcher is told in this round: entities that it sees and that have changed since it was
+    /// last told of them, appended to `chosen` in order of priority, as long as there are bytes.
+    ///
+    /// The priority is the square of the rounds since the watcher was told of the entity by the square of its
+    /// distance, where the last sixteenth of the sight counts as no distance. So nobody waits more than about
+    /// sixteen times as long as the nearest. The last one chosen may take more bytes than are left; the watcher
+    /// pays that back in the next rounds, so that any n rounds in a row take at most n budgets and one entity more.
+    /// Enters and leaves are not part of the budget. Nothing happens for a stale name.
+    pub fn choose(
+        &mut self,
+        watcher: EntityId,
+        budget_bytes: u32,
+        mut bytes_of: impl FnMut(EntityId) -> u32,
+        chosen: &mut Vec<EntityId>,
+    ) -> Chosen {
+        let Some(slot) = self.slot(watcher) else { return Chosen::default() };
+        self.told = true;
+        let mut seen = std::mem::take(&mut self.bodies[slot as usize].seen);
+        let mut ranking = self.rank(slot, &seen);
+        let round = self.round;
+        let body = &mut self.bodies[slot as usize];
+        if body.credited != round {
+            body.credit_bytes = body.credit_bytes.min(0) + i64::from(budget_bytes);
+            body.credited = round;
+        }
+        let mut credit = body.credit_bytes;
+        let mut total = Chosen::default();
+        while credit > 0 && !ranking.is_empty() {
+            let sorted = sort_the_most_urgent(&mut ranking, expected(credit, total));
+            for _ in 0..sorted {
+                if credit <= 0 {
+                    break;
+                }
+                let one = &mut seen[index(ranking.pop().expect("as many as were sorted"))];
+                one.told = round;
+                let entity = name(&self.bodies, one.slot);
+                let bytes = bytes_of(entity);
+                credit -= i64::from(bytes);
+                total.bytes += u64::from(bytes);
+                total.entities += 1;
+                chosen.push(entity);
+            }
+        }
+        total.waiting = ranking.len();
+        let body = &mut self.bodies[slot as usize];
+        (body.credit_bytes, body.seen) = (credit, seen);
+        self.ranking = ranking;
+        total
+    }
+
+    /// Everybody who has changed since the watcher was told, in no order.
+    fn rank(&mut self, watcher: u32, seen: &[Seen]) -> Vec<u64> {
+        let mut keys = std::mem::take(&mut self.ranking);
+        keys.clear();
+        let (at, leave) = {
+            let body = &self.bodies[watcher as usize];
+            (body.at, body.squares.leave)
+        };
+        let near = (leave / (16 * 16) + 1) as f32;
+        keys.extend(seen.iter().enumerate().filter_map(|(index, one)| {
+            let body = &self.bodies[one.slot as usize];
+            // The counter goes round in years: the sign of the difference says which is later.
+            let news = body.changed.wrapping_sub(one.told).cast_signed() > 0;
+            let age = self.round.wrapping_sub(one.told) as f32;
+            let urgency = age * age / (body.at.distance_squared(at) as f32 + near);
+            news.then(|| key(urgency, index))
+        }));
+        keys
+    }
+}
+
+/// How many more entities the bytes will do for, judged by those chosen so far.
+fn expected(credit: i64, total: Chosen) -> usize {
+    match total.bytes.checked_div(total.entities as u64) {
+        Some(each) => (credit.cast_unsigned() / each.max(1)) as usize + 1,
+        None => FIRST_SORTED,
+    }
+}
+
+/// Brings this many of the largest keys to the end, in order, and says how many they are: sorting a whole crowd
+/// of which a few are chosen would cost most of the time.
+fn sort_the_most_urgent(ranking: &mut [u64], count: usize) -> usize {
+    let rest = ranking.len().saturating_sub(count);
+    if rest > 0 {
+        ranking.select_nth_unstable(rest);
+    }
+    ranking[rest..].sort_unstable();
+    ranking.len() - rest
+}
+
+/// Urgency and index in one word that sorts by urgency, then by the smaller index. Floats that are not negative
+/// sort as their bits do.
+fn key(urgency: f32, index: usize) -> u64 {
+    u64::from(urgency.to_bits()) << 32 | u64::from(u32::MAX - index as u32)
+}
+
+fn index(key: u64) -> usize {
+    (u32::MAX - key as u32) as usize
+}

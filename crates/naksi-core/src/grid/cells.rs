@@ -1,0 +1,105 @@
+//! The plane in square cells: who stands in each, side by side in memory. Nothing here knows who sees whom.
+
+use crate::grid::{Point, Squares};
+use crate::id::TokenMap;
+
+/// What a scan needs to know of an entity, so that it looks nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Occupant {
+    pub(super) at: Point,
+    pub(super) slot: u32,
+    pub(super) visible: bool,
+    pub(super) squares: Squares,
+}
+
+/// The name of one cell: its column and its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    column: i32,
+    row: i32,
+}
+
+impl Cell {
+    /// The cell of a place, for cells of this width.
+    pub(super) fn of(at: Point, width: u32) -> Self {
+        // A width is at most 2^29 and a coordinate below 2^30.
+        let width = width as i32;
+        Self { column: at.x().div_euclid(width), row: at.y().div_euclid(width) }
+    }
+
+    fn key(self) -> u64 {
+        u64::from(self.column as u32) << 32 | u64::from(self.row as u32)
+    }
+}
+
+/// A rectangle of cells, both corners included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    first: Cell,
+    last: Cell,
+}
+
+impl Span {
+    /// Every cell that holds something within `radius` of a place, for cells as wide as that.
+    pub(super) fn around(at: Point, radius: u32) -> Self {
+        let cell = Cell::of(at, radius);
+        let next = |by: i32| Cell { column: cell.column + by, row: cell.row + by };
+        Self { first: next(-1), last: next(1) }
+    }
+
+    pub(super) fn has(&self, cell: Cell) -> bool {
+        (self.first.column..=self.last.column).contains(&cell.column)
+            && (self.first.row..=self.last.row).contains(&cell.row)
+    }
+
+    pub(super) fn cells(self) -> impl Iterator<Item = Cell> {
+        let rows = self.first.row..=self.last.row;
+        (self.first.column..=self.last.column)
+            .flat_map(move |column| rows.clone().map(move |row| Cell { column, row }))
+    }
+}
+
+/// Every cell in which somebody stands.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    lists: TokenMap<u64, Vec<Occupant>>,
+    /// Lists of cells that became empty, for cells that are entered.
+    spare: Vec<Vec<Occupant>>,
+}
+
+impl Cells {
+    /// Who stands in a cell.
+    pub(super) fn list(&self, cell: Cell) -> &[Occupant] {
+        self.lists.get(&cell.key()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Appends somebody to the list of a cell, and says where in it.
+    pub(super) fn enter(&mut self, cell: Cell, occupant: Occupant) -> u32 {
+        let list = self.lists.entry(cell.key()).or_insert_with(|| self.spare.pop().unwrap_or_default());
+        list.push(occupant);
+        u32::try_from(list.len() - 1).expect("fewer than 2^32 entities")
+    }
+
+    /// Takes somebody out of the list of a cell. Says the slot of whoever stands in that place now, if somebody does.
+    pub(super) fn leave(&mut self, cell: Cell, place: u32) -> Option<u32> {
+        let list = self.lists.get_mut(&cell.key()).expect("the cell of a live entity has a list");
+        list.swap_remove(place as usize);
+        if list.is_empty() {
+            self.spare.extend(self.lists.remove(&cell.key()));
+            return None;
+        }
+        list.get(place as usize).map(|moved| moved.slot)
+    }
+
+    /// Writes down that somebody stands elsewhere within its cell, or sees farther.
+    pub(super) fn update(&mut self, cell: Cell, place: u32, occupant: Occupant) {
+        let list = self.lists.get_mut(&cell.key()).expect("the cell of a live entity has a list");
+        list[place as usize] = occupant;
+    }
+
+    /// Places that were allocated, in all cells and spare lists.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.lists.values().chain(&self.spare).map(Vec::capacity).sum()
+    }
+}

@@ -1,0 +1,161 @@
+//! A circuit breaker: after some failures in a row nobody tries for a while, then one does.
+//!
+//! Closed, everybody passes. Open, nobody does until a time. Half open, one passes, and what becomes of it decides.
+//! Time is an argument; nothing here knows what is tried.
+
+use std::time::{Duration, Instant};
+
+/// When it opens, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row after which it opens; at least 1.
+    pub failures: u32,
+    /// How long it stays open at first; doubled with each probe that fails.
+    pub first_pause: Duration,
+    /// How long it stays open at most.
+    pub pause_max: Duration,
+}
+
+impl Default for BreakerSettings {
+    /// Five failures; open for half a second at first, for five seconds at most.
+    fn default() -> Self {
+        Self { failures: 5, first_pause: Duration::from_millis(500), pause_max: Duration::from_secs(5) }
+    }
+}
+
+/// What a breaker lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Everybody.
+    Closed,
+    /// Nobody, until its pause is over.
+    Open,
+    /// One, which is on its way.
+    HalfOpen,
+}
+
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    settings: BreakerSettings,
+    state: BreakerState,
+    failures: u32,
+    pause: Duration,
+    until: Option<Instant>,
+    /// How often it has opened after having been closed.
+    pub(crate) opened_total: u64,
+}
+
+impl Breaker {
+    pub(crate) fn new(settings: BreakerSettings) -> Self {
+        let pause = settings.first_pause;
+        Self { settings, state: BreakerState::Closed, failures: 0, pause, until: None, opened_total: 0 }
+    }
+
+    pub(crate) fn state(&self) -> BreakerState {
+        self.state
+    }
+
+    /// Whether somebody may pass now. Whoever is told yes must tell what became of it.
+    pub(crate) fn pass(&mut self, now: Instant) -> bool {
+        match self.state {
+            BreakerState::Closed => true,
+            BreakerState::Open if self.until.is_none_or(|until| until <= now) => {
+                self.state = BreakerState::HalfOpen;
+                true
+            }
+            BreakerState::Open | BreakerState::HalfOpen => false,
+        }
+    }
+
+    /// When somebody may pass again; `None` while that depends on somebody who is on the way, or on nothing.
+    pub(crate) fn opens_at(&self) -> Option<Instant> {
+        self.until.filter(|_| self.state == BreakerState::Open)
+    }
+
+    /// The database answered, whatever it said.
+    pub(crate) fn succeeded(&mut self) {
+        self.state = BreakerState::Closed;
+        (self.failures, self.pause, self.until) = (0, self.settings.first_pause, None);
+    }
+
+    /// The database did not answer. `true` if it is that which opened the breaker.
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        match self.state {
+            BreakerState::Closed if self.failures < self.settings.failures => false,
+            BreakerState::Closed => {
+                self.open(now);
+                self.opened_total += 1;
+                true
+            }
+            BreakerState::HalfOpen => {
+                self.pause = (self.pause * 2).min(self.settings.pause_max);
+                self.open(now);
+                false
+            }
+            // Somebody who had passed before it opened: nothing new.
+            BreakerState::Open => false,
+        }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.state = BreakerState::Open;
+        self.until = now.checked_add(self.pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        failures: 3,
+        first_pause: Duration::from_millis(100),
+        pause_max: Duration::from_millis(300),
+    };
+
+    fn opened(now: Instant) -> Breaker {
+        let mut breaker = Breaker::new(SETTINGS);
+        assert!((0..2).all(|_| breaker.pass(now) && !breaker.failed(now)), "two failures are not enough");
+        assert!(breaker.pass(now) && breaker.failed(now), "the third opens it");
+        breaker
+    }
+
+    #[test]
+    fn an_open_breaker_lets_nobody_pass_until_its_pause_is_over_and_then_one() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        let end = now + Duration::from_millis(100);
+        assert!(!breaker.pass(now) && !breaker.pass(end - Duration::from_nanos(1)));
+        assert_eq!((breaker.state(), breaker.opens_at()), (BreakerState::Open, Some(end)));
+        assert!(breaker.pass(end), "the probe");
+        assert!(!breaker.pass(end), "and nobody beside it");
+        assert_eq!((breaker.state(), breaker.opens_at()), (BreakerState::HalfOpen, None));
+        breaker.succeeded();
+        assert!(breaker.pass(end) && breaker.pass(end) && breaker.state() == BreakerState::Closed);
+        assert!(!breaker.failed(end) && !breaker.failed(end), "it counts from the beginning again");
+    }
+
+    #[test]
+    fn a_probe_that_fails_doubles_the_pause_up_to_its_bound() {
+        let mut now = Instant::now();
+        let mut breaker = opened(now);
+        for pause in [100, 200, 300, 300] {
+            assert_eq!(breaker.opens_at(), Some(now + Duration::from_millis(pause)));
+            now += Duration::from_millis(pause);
+            assert!(breaker.pass(now) && !breaker.failed(now));
+        }
+        assert_eq!(breaker.opened_total, 1);
+    }
+
+    #[test]
+    fn an_answer_between_two_failures_begins_the_count_anew() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(SETTINGS);
+        for _ in 0..10 {
+            assert!(!breaker.failed(now) && !breaker.failed(now));
+            breaker.succeeded();
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+}

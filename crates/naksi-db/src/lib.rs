@@ -1,0 +1,151 @@
+//! A database behind an engine that never waits.
+//!
+//! ```
+//! use naksi_db::{Database, Key, Migration, Settings};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = std::env::temp_dir().join(format!("naksi-db-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let address = format!("sqlite:{}", folder.join("game.db").display());
+//! const SCHEMA: &[Migration] = &[Migration {
+//!     version: 1,
+//!     statements: "CREATE TABLE players (name TEXT PRIMARY KEY, gold BIGINT NOT NULL)",
+//! }];
+//! let database = Database::open(&address, SCHEMA, Settings::default())?;
+//! let player = Key::of("minsu");
+//! database
+//!     .save(player, |conn| conn.execute("INSERT INTO players VALUES ($1, $2)", &["minsu".into(), 7.into()]))
+//!     .forget()?;
+//! // The load waits for the save: they share a key.
+//! let (answers, answer) = std::sync::mpsc::channel();
+//! database
+//!     .load(player, |conn| {
+//!         let row = conn.query_one("SELECT gold FROM players WHERE name = $1", &["minsu".into()])?;
+//!         row.map(|row| row.get::<i64>(0)).transpose()
+//!     })
+//!     .then(move |gold| answers.send(gold).expect("the test waits"))?;
+//! assert_eq!(answer.recv()?, Ok(Some(7)));
+//! let closed = database.close(std::time::Duration::from_secs(5));
+//! assert_eq!(closed.saves_lost, 0);
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A job is a closure that gets a connection inside a transaction. Whoever asks goes on at once; the answer comes to a
+//! callback, or goes to a session that may have gone by then. Jobs that share a [`Key`] keep their order over all
+//! threads, so that a login waits for the save of the logout before it. A job may run more than once: when a
+//! connection breaks during a commit, nobody knows whether it was kept. So write what shall be, not what is added.
+
+#![forbid(unsafe_code)]
+
+mod lanes;
+mod settings;
+mod error;
+
+mod task;
+mod crew;
+mod breaker;
+mod stats;
+
+mod conn;
+mod value;
+mod link;
+mod sqlite;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod migrate;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use breaker::{BreakerSettings, BreakerState};
+pub use conn::Conn;
+pub use error::{Error, OpenError, Refused, Result};
+pub use lanes::Key;
+pub use migrate::Migration;
+pub use settings::{Durability, Settings, WhenFull};
+pub use stats::{Closed, Counts, Stats};
+pub use task::Asked;
+pub use value::{FromValue, Row, Value};
+
+use crew::Crew;
+use lanes::Kind;
+use link::Place;
+
+/// A database: threads with a connection each, and jobs in order. Cheap to clone, usable from any thread.
+///
+/// When the last handle is dropped, what was accepted is still written, within
+/// [`Settings::close_within`]. A server closes it by name when its sessions are gone, and looks at what was left.
+#[derive(Clone)]
+pub struct Database(Arc<Handle>);
+
+/// What every clone holds, and no thread of the database does.
+struct Handle(Arc<Crew>);
+
+impl Database {
+    /// Opens `sqlite:PATH` or (feature `postgres`) `postgres://USER:PASSWORD@HOST:PORT/NAME`, and applies the steps of
+    /// the schema that are missing. Waits for that: a server that has no database does not begin.
+    ///
+    /// # Errors
+    /// The database does not answer, or its schema is not the program's.
+    pub fn open(address: &str, schema: &[Migration], settings: Settings) -> Result<Self, OpenError> {
+        settings.check()?;
+        let place = Place::read(address)?;
+        let mut link = place.connect(&settings)?;
+        migrate::run(&mut link, schema)?;
+        Ok(Self(Arc::new(Handle(Crew::start(place, link, settings)?))))
+    }
+
+    /// A job that reads. It runs after the jobs of its key that were put in before it.
+    pub fn load<T, J>(&self, key: Key, job: J) -> Asked<'_, J>
+    where
+        J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    {
+        self.ask(vec![key], Kind::Load, job)
+    }
+
+    /// A job that writes. It runs after the jobs of its key that were put in before it, and before those after it.
+    pub fn save<T, J>(&self, key: Key, job: J) -> Asked<'_, J>
+    where
+        J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    {
+        self.ask(vec![key], Kind::Save, job)
+    }
+
+    /// A job that writes for several keys at once, as a trade between two players does: in one transaction, after the
+    /// jobs of each of them that were put in before it, and before those after it. Without a key it waits for nobody.
+    pub fn save_all<T, J>(&self, keys: impl IntoIterator<Item = Key>, job: J) -> Asked<'_, J>
+    where
+        J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    {
+        self.ask(keys.into_iter().collect(), Kind::Save, job)
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> Stats {
+        self.0.0.stats()
+    }
+
+    /// Takes no more jobs, writes every save that was taken, and says what was left when the time was over.
+    pub fn close(&self, within: Duration) -> Closed {
+        self.0.0.close(within)
+    }
+
+    fn ask<J>(&self, keys: Vec<Key>, kind: Kind, job: J) -> Asked<'_, J> {
+        Asked { crew: &self.0.0, keys, kind, job }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close_at_drop();
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        write!(f, "Database({} waiting, {} running)", stats.waiting, stats.running)
+    }
+}

@@ -1,0 +1,107 @@
+//! Where a database is, and one connection to it. Nothing here knows a queue, a key or a thread.
+
+use std::path::PathBuf;
+
+use crate::conn::Conn;
+use crate::error::{OpenError, Result};
+use crate::lanes::Kind;
+use crate::settings::Settings;
+use crate::sqlite::Sqlite;
+
+/// A job as a connection sees it: something that is done inside a transaction.
+pub(crate) type Attempt<'a> = dyn FnMut(&mut Conn<'_>) -> Result<()> + 'a;
+
+/// Where a database is.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<postgres::Config>),
+}
+
+impl Place {
+    /// Reads `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`.
+    pub(crate) fn read(address: &str) -> Result<Self, OpenError> {
+        let refused = |reason: &str| OpenError::Address {
+            address: without_password(address),
+            reason: reason.to_owned(),
+        };
+        if let Some(path) = address.strip_prefix("sqlite:") {
+            // Every thread would have a memory of its own.
+            if path.is_empty() || path == ":memory:" {
+                return Err(refused("SQLite needs the path of a file, as in sqlite:game.db"));
+            }
+            return Ok(Self::Sqlite(PathBuf::from(path)));
+        }
+        if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
+            return Err(refused("an address is sqlite:PATH or postgres://USER@HOST/NAME"));
+        }
+        #[cfg(feature = "postgres")]
+        return crate::postgres::read(address).map(Self::Postgres).map_err(|error| refused(&error));
+        #[cfg(not(feature = "postgres"))]
+        return Err(refused("this program was built without PostgreSQL (feature `postgres`)"));
+    }
+
+    /// Threads that are of use here.
+    pub(crate) fn threads(&self) -> usize {
+        match self {
+            Self::Sqlite(_) => 2,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => 4,
+        }
+    }
+
+    pub(crate) fn connect(&self, settings: &Settings) -> Result<Link> {
+        match self {
+            Self::Sqlite(path) => Sqlite::open(path, settings).map(Link::Sqlite),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => crate::postgres::Postgres::open(config, settings).map(Link::Postgres),
+        }
+    }
+}
+
+/// One connection. It belongs to one thread at a time.
+pub(crate) enum Link {
+    Sqlite(Sqlite),
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::Postgres),
+}
+
+impl Link {
+    /// One attempt of a job in a transaction of its own, which is kept only if all went well.
+    pub(crate) fn attempt(&mut self, kind: Kind, job: &mut Attempt<'_>) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.attempt(kind, job),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.attempt(job),
+        }
+    }
+}
+
+/// An address for a log: what stands between a user's name and the host is nobody's business.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((user, host)) => {
+            format!("{scheme}://{}@{host}", user.split_once(':').map_or(user, |(user, _)| user))
+        }
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_opened_is_refused_with_its_reason_and_without_its_password() {
+        let refused = |address| match Place::read(address) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{address} was read"),
+        };
+        assert!(refused("sqlite::memory:").contains("path of a file"));
+        assert!(refused("mysql://root:secret@host/game").contains("mysql://root@host/game"));
+        assert!(!refused("mysql://root:se@cret@host/game").contains("cret"));
+        assert!(refused("game.db").contains("sqlite:PATH"));
+    }
+}

@@ -1,0 +1,96 @@
+//! The schema in numbered steps: each is applied once, in order, in a transaction of its own.
+//!
+//! A schema that has seen a newer program is left alone, and so is one whose past is told differently now.
+//! Nothing here knows what a step does.
+
+use std::hash::Hasher;
+
+use naksi_core::id::MixHasher;
+
+use crate::conn::Conn;
+use crate::error::{Error, OpenError, Result};
+use crate::lanes::Kind;
+use crate::link::Link;
+
+/// One step of the schema. Once it has been applied anywhere, it must stay as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Its number; each is larger than the one before.
+    pub version: u32,
+    /// Its statements, with semicolons between them.
+    pub statements: &'static str,
+}
+
+/// Both databases understand this; the mark tells a step that was changed.
+const TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS naksi_migrations (version BIGINT PRIMARY KEY, mark BIGINT NOT NULL)";
+
+/// Applies what is missing.
+pub(crate) fn run(link: &mut Link, steps: &[Migration]) -> Result<(), OpenError> {
+    if let Some(pair) = steps.windows(2).find(|pair| pair[0].version >= pair[1].version) {
+        let text = format!("migration {} stands behind {}", pair[1].version, pair[0].version);
+        return Err(OpenError::Setting(text));
+    }
+    link.attempt(Kind::Save, &mut |conn| conn.batch(TABLE))?;
+    let applied = applied(link)?;
+    let known = steps.last().map_or(0, |step| step.version);
+    if let Some((found, _)) = applied.last().filter(|(version, _)| *version > known) {
+        return Err(OpenError::NewerSchema { found: *found, known });
+    }
+    for step in steps {
+        apply(link, step)?;
+    }
+    Ok(())
+}
+
+/// The steps that were applied, in order.
+fn applied(link: &mut Link) -> Result<Vec<(u32, i64)>, OpenError> {
+    let mut applied = Vec::new();
+    link.attempt(Kind::Load, &mut |conn| {
+        applied.clear();
+        for row in conn.query("SELECT version, mark FROM naksi_migrations ORDER BY version", &[])? {
+            applied.push((row.get(0)?, row.get(1)?));
+        }
+        Ok(())
+    })?;
+    Ok(applied)
+}
+
+/// Applies one step, unless it has been applied.
+fn apply(link: &mut Link, step: &Migration) -> Result<(), OpenError> {
+    let (mut changed, mark) = (false, mark(step.statements));
+    let done = link.attempt(Kind::Save, &mut |conn| {
+        wait_for_others(conn)?;
+        let version = step.version.into();
+        let found = conn.query_one("SELECT mark FROM naksi_migrations WHERE version = $1", &[version])?;
+        if let Some(row) = found {
+            changed = row.get::<i64>(0)? != mark;
+            return Ok(());
+        }
+        conn.batch(step.statements)?;
+        let row = [step.version.into(), mark.into()];
+        conn.execute("INSERT INTO naksi_migrations (version, mark) VALUES ($1, $2)", &row)?;
+        tracing::info!(version = step.version, "the database's schema goes on");
+        Ok(())
+    });
+    match done {
+        Err(error) => Err(OpenError::Migration { version: step.version, error }),
+        Ok(()) if changed => Err(OpenError::Changed { version: step.version }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Two programs that start at once apply each step once. A writer of SQLite is alone already.
+fn wait_for_others(conn: &mut Conn<'_>) -> Result<(), Error> {
+    match conn.sqlite() {
+        Some(_) => Ok(()),
+        None => conn.batch("LOCK TABLE naksi_migrations IN EXCLUSIVE MODE"),
+    }
+}
+
+/// A number that another text does not have, most likely.
+fn mark(text: &str) -> i64 {
+    let mut hasher = MixHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish().cast_signed()
+}

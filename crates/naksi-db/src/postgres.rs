@@ -1,0 +1,207 @@
+//! PostgreSQL by its address: one connection a thread, statements prepared once, without encryption.
+//!
+//! Meant for a server beside the game's, in a network of one's own. Nothing here knows a queue or a key.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+
+use postgres::error::SqlState;
+use postgres::types::private::BytesMut;
+use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use postgres::{Client, Config, NoTls, Statement, Transaction};
+
+use crate::conn::{Conn, Inner};
+use crate::error::{Error, Result};
+use crate::link::Attempt;
+use crate::settings::Settings;
+use crate::value::{Row, Value};
+
+/// Statements that one connection keeps prepared; a program has fewer than this.
+const PREPARED_MAX: usize = 512;
+
+/// Statements that one connection has prepared, by their text.
+pub(crate) type Prepared = HashMap<String, Statement>;
+
+/// Reads an address, or says what is wrong with it.
+pub(crate) fn read(address: &str) -> Result<Box<Config>, String> {
+    address.parse().map(Box::new).map_err(|error: postgres::Error| whole_text(&error))
+}
+
+/// One connection.
+pub(crate) struct Postgres {
+    client: Client,
+    prepared: Prepared,
+}
+
+impl Postgres {
+    pub(crate) fn open(config: &Config, settings: &Settings) -> Result<Self> {
+        let mut config = config.clone();
+        config.connect_timeout(settings.connect_within);
+        // A server that is gone without a word is noticed, and a statement that hangs is ended by the server.
+        config.tcp_user_timeout(settings.statement_within);
+        let limit = format!("-c statement_timeout={}", settings.statement_within.as_millis().max(1));
+        let options = match config.get_options() {
+            Some(own) => format!("{limit} {own}"),
+            None => limit,
+        };
+        config.options(&options);
+        // Whatever keeps a connection from being made may be mended while we run.
+        let client = config.connect(NoTls).map_err(|error| Error::Down(whole_text(&error)))?;
+        Ok(Self { client, prepared: Prepared::new() })
+    }
+
+    /// One attempt of a job in a transaction of its own.
+    pub(crate) fn attempt(&mut self, job: &mut Attempt<'_>) -> Result<()> {
+        if self.prepared.len() > PREPARED_MAX {
+            self.prepared.clear();
+        }
+        let transaction = self.client.transaction()?;
+        let prepared = &mut self.prepared;
+        let mut conn = Conn::new(Inner::Postgres { transaction, prepared, used_directly: false });
+        job(&mut conn)?;
+        if let Some(error) = conn.failed {
+            // The server would answer COMMIT with a rollback and no error.
+            return Err(Error::Rejected(format!(
+                "a statement had failed, and nothing is kept after that: {error}"
+            )));
+        }
+        match conn.inner {
+            Inner::Postgres { mut transaction, used_directly, .. } => {
+                if used_directly {
+                    transaction.batch_execute("SELECT 1")?;
+                }
+                Ok(transaction.commit()?)
+            }
+            Inner::Sqlite(_) => Ok(()),
+        }
+    }
+}
+
+fn prepare(transaction: &mut Transaction<'_>, prepared: &mut Prepared, text: &str) -> Result<Statement> {
+    if let Some(statement) = prepared.get(text) {
+        return Ok(statement.clone());
+    }
+    let statement = transaction.prepare(text)?;
+    prepared.insert(text.to_owned(), statement.clone());
+    Ok(statement)
+}
+
+pub(crate) fn execute(
+    transaction: &mut Transaction<'_>,
+    prepared: &mut Prepared,
+    statement: &str,
+    values: &[Value],
+) -> Result<u64> {
+    let statement = prepare(transaction, prepared, statement)?;
+    Ok(transaction.execute(&statement, &parameters(&statement, values)?)?)
+}
+
+pub(crate) fn query(
+    transaction: &mut Transaction<'_>,
+    prepared: &mut Prepared,
+    statement: &str,
+    values: &[Value],
+) -> Result<Vec<Row>> {
+    let statement = prepare(transaction, prepared, statement)?;
+    let rows = transaction.query(&statement, &parameters(&statement, values)?)?;
+    rows.iter().map(row).collect()
+}
+
+/// As many values as the statement wants: it would be a panic otherwise.
+fn parameters<'v>(statement: &Statement, values: &'v [Value]) -> Result<Vec<&'v (dyn ToSql + Sync)>> {
+    let wanted = statement.params().len();
+    match values.get(..wanted) {
+        Some(values) => Ok(values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()),
+        None => {
+            Err(Error::Rejected(format!("a statement wants {wanted} values, and there are {}", values.len())))
+        }
+    }
+}
+
+fn row(row: &postgres::Row) -> Result<Row> {
+    let columns = row.columns().iter().enumerate();
+    let values = columns.map(|(index, column)| value(row, index, column.type_()));
+    values.collect::<Result<_>>().map(Row)
+}
+
+fn value(row: &postgres::Row, index: usize, of: &Type) -> Result<Value> {
+    Ok(match *of {
+        Type::BOOL => row.try_get::<_, Option<bool>>(index)?.into(),
+        Type::INT2 => row.try_get::<_, Option<i16>>(index)?.map(i32::from).into(),
+        Type::INT4 => row.try_get::<_, Option<i32>>(index)?.into(),
+        Type::INT8 => row.try_get::<_, Option<i64>>(index)?.into(),
+        Type::FLOAT4 => row.try_get::<_, Option<f32>>(index)?.into(),
+        Type::FLOAT8 => row.try_get::<_, Option<f64>>(index)?.into(),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => {
+            row.try_get::<_, Option<String>>(index)?.into()
+        }
+        Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index)?.into(),
+        _ => {
+            let text =
+                format!("column {index} is of type {of}: cast it in the statement, or use Conn::postgres");
+            return Err(Error::Rejected(text));
+        }
+    })
+}
+
+impl ToSql for Value {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match (self, of) {
+            (Value::Null, _) => Ok(IsNull::Yes),
+            (Value::Integer(number), &Type::BOOL) => (*number != 0).to_sql(of, out),
+            (Value::Integer(number), &Type::INT2) => i16::try_from(*number)?.to_sql(of, out),
+            (Value::Integer(number), &Type::INT4) => i32::try_from(*number)?.to_sql(of, out),
+            (Value::Integer(number), &Type::INT8) => number.to_sql(of, out),
+            (Value::Real(number), &Type::FLOAT4) => (*number as f32).to_sql(of, out),
+            (Value::Real(number), &Type::FLOAT8) => number.to_sql(of, out),
+            (Value::Text(text), _) if <&str as ToSql>::accepts(of) => text.as_str().to_sql(of, out),
+            (Value::Blob(bytes), &Type::BYTEA) => bytes.as_slice().to_sql(of, out),
+            _ => Err(format!("the parameter is of type {of}, which {self:?} is not").into()),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// An error and its causes in one line: the outermost says only that there was one.
+fn whole_text(error: &postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        text.push_str(": ");
+        text.push_str(&one.to_string());
+        cause = one.source();
+    }
+    text
+}
+
+impl From<postgres::Error> for Error {
+    /// Whether it passes: PostgreSQL has a code for each kind of failure, and a broken connection has none.
+    fn from(error: postgres::Error) -> Self {
+        let text = whole_text(&error);
+        let Some(state) = error.code() else {
+            let io = error.source().is_some_and(|cause| cause.is::<std::io::Error>());
+            return if error.is_closed() || io { Error::Down(text) } else { Error::Rejected(text) };
+        };
+        let conflicts = [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::LOCK_NOT_AVAILABLE,
+        ];
+        // Connections (08), resources (53), an operator or a time limit (57), the system (58), a crash (XX).
+        let down = ["08", "53", "57", "58", "XX"].iter().any(|class| state.code().starts_with(class));
+        match (conflicts.contains(state), down) {
+            (true, _) => Error::Busy(text),
+            (_, true) => Error::Down(text),
+            _ => Error::Rejected(text),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The database against what it promises, on SQLite in a folder of its own. Nothing here waits to be lucky: what is
+//! to happen is waited for, and what must not is made possible first.
+
+mod closing;
+mod order;
+mod outage;
+mod relog;
+mod schema;
+mod sessions;
+mod support;

@@ -1,0 +1,108 @@
+//! A folder, a database in it, and answers that can be waited for.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use naksi_db::{Asked, Conn, Database, Durability, Key, Migration, Refused, Result, Settings};
+
+/// How long a test waits for what must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) const SCHEMA: &[Migration] = &[Migration {
+    version: 1,
+    statements: "CREATE TABLE players (name BIGINT PRIMARY KEY, version BIGINT NOT NULL, items TEXT NOT NULL)",
+}];
+
+/// A folder that is gone when its test is over.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("naksi-db-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a folder for the test");
+        Self(path)
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("sqlite:{}", self.0.join("test.db").display())
+    }
+
+    pub(crate) fn database(&self, settings: Settings) -> Database {
+        Database::open(&self.address(), SCHEMA, settings).expect("a database")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok(); // A file that is still open on Windows stays; it is a temporary folder.
+    }
+}
+
+/// Many threads, no waiting for a disk.
+pub(crate) fn settings() -> Settings {
+    Settings { threads: Some(4), durability: Durability::ProcessEnd, ..Settings::default() }
+}
+
+/// Hands a job over, for an answer that can be waited for.
+pub(crate) fn asked<T, J>(asked: Asked<'_, J>) -> Result<Receiver<Result<T>>, Refused>
+where
+    T: Send + 'static,
+    J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+{
+    let (answers, answer) = channel();
+    asked.then(move |value| answers.send(value).ok().unwrap_or_default())?;
+    Ok(answer)
+}
+
+/// Hands a job over and waits for its answer.
+pub(crate) fn answer<T, J>(job: Asked<'_, J>) -> Result<T>
+where
+    T: Send + 'static,
+    J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+{
+    wait(&asked(job).expect("the job is taken"))
+}
+
+pub(crate) fn wait<T>(answer: &Receiver<Result<T>>) -> Result<T> {
+    answer.recv_timeout(PATIENCE).expect("every job that was taken has an answer")
+}
+
+/// A player as its row says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Player {
+    pub(crate) version: i64,
+    pub(crate) items: Vec<u32>,
+}
+
+pub(crate) fn write(conn: &mut Conn<'_>, name: u32, player: &Player) -> Result<()> {
+    let items: Vec<String> = player.items.iter().map(u32::to_string).collect();
+    let values = [name.into(), player.version.into(), items.join(" ").into()];
+    let statement = "INSERT INTO players (name, version, items) VALUES ($1, $2, $3) \
+                     ON CONFLICT (name) DO UPDATE SET version = excluded.version, items = excluded.items";
+    conn.execute(statement, &values).map(|_| ())
+}
+
+pub(crate) fn read(conn: &mut Conn<'_>, name: u32) -> Result<Player> {
+    let row = conn.query_one("SELECT version, items FROM players WHERE name = $1", &[name.into()])?;
+    let Some(row) = row else { return Ok(Player::default()) };
+    let items = row.get::<String>(1)?;
+    let items = items.split_whitespace().map(|item| item.parse().expect("a number")).collect();
+    Ok(Player { version: row.get(0)?, items })
+}
+
+pub(crate) fn key(name: u32) -> Key {
+    Key::of(name)
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
