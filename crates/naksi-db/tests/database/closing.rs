@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use naksi::prelude::{Conn, Server, Session};
 use naksi_db::{Database, Refused, Settings};
 
-use crate::support::{Folder, PATIENCE, Player, SCHEMA, key, read, settings, until, write};
+use crate::support::{Folder, PATIENCE, Player, SCHEMA, read, settings, until, write};
 
 fn slow_saves(database: &Database, count: u32) {
     for name in 0..count {
         let player = Player { version: 1, items: Vec::new() };
-        let save = database.save(key(name), move |conn| {
+        let save = database.save(name, move |conn| {
             std::thread::sleep(Duration::from_millis(2));
             write(conn, name, &player)
         });
@@ -25,7 +25,7 @@ fn slow_saves(database: &Database, count: u32) {
 fn saved(folder: &Folder) -> usize {
     let database = folder.database(settings());
     let count = crate::support::answer(
-        database.load(key(0), |conn| conn.query("SELECT name FROM players", &[]).map(|rows| rows.len())),
+        database.load(0, |conn| conn.query("SELECT name FROM players", &[]).map(|rows| rows.len())),
     );
     count.expect("a count")
 }
@@ -38,7 +38,7 @@ fn closing_writes_every_save_that_was_taken_and_takes_no_more() {
     let other = database.clone();
     let closed = database.close(PATIENCE);
     assert_eq!((closed.saves_lost, closed.loads_dropped, closed.still_running), (0, 0, 0));
-    assert_eq!(other.save(key(1), |_| Ok(())).forget(), Err(Refused::Closed));
+    assert_eq!(other.save(1, |_| Ok(())).forget(), Err(Refused::Closed));
     assert_eq!(saved(&folder), 300);
 }
 
@@ -59,7 +59,7 @@ fn the_last_handle_may_be_dropped_by_a_callback_and_the_rest_is_written_all_the_
     let (release, released) = channel::<()>();
     let own = database.clone();
     database
-        .save(key(99), |conn| write(conn, 99, &Player { version: 1, items: Vec::new() }))
+        .save(99, |conn| write(conn, 99, &Player { version: 1, items: Vec::new() }))
         .then(move |_| {
             released.recv().expect("released");
             drop(own);
@@ -87,7 +87,7 @@ impl Session for Saver {
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
         let name: u32 = std::str::from_utf8(&data[..end]).expect("text").parse().expect("a number");
-        let save = self.0.save(key(name), move |db| {
+        let save = self.0.save(name, move |db| {
             std::thread::sleep(Duration::from_millis(3));
             write(db, name, &Player { version: 1, items: Vec::new() })
         });
@@ -163,7 +163,7 @@ fn nothing_that_was_taken_is_lost_when_the_process_is_told_to_stop() {
     }
     let database = folder.database(settings());
     for name in names {
-        let player = crate::support::answer(database.load(key(name), move |conn| read(conn, name)));
+        let player = crate::support::answer(database.load(name, move |conn| read(conn, name)));
         assert_eq!(player.map(|player| player.version), Ok(1), "{name} was taken");
     }
 }
