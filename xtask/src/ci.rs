@@ -16,7 +16,7 @@ const STEPS: &[Step] = &[
     ("test", || cargo(&["test", "--workspace"], &[])),
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
-    ("windows-check", windows::check),
+    ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
     ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),
 ];

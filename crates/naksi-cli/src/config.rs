@@ -22,6 +22,10 @@ pub(crate) struct Settings {
     pub(crate) backend: Backend,
     /// Entries of each worker's own table of sockets.
     pub(crate) direct: Option<u32>,
+    /// Milliseconds between the ticks at which sends leave; at once without.
+    pub(crate) flush_ms: Option<u32>,
+    /// Microseconds for which a worker looks before it sleeps.
+    pub(crate) spin_us: Option<u32>,
     pub(crate) limits: Limits,
 }
 
@@ -32,6 +36,8 @@ impl Default for Settings {
             workers: None,
             backend: Backend::Auto,
             direct: None,
+            flush_ms: None,
+            spin_us: None,
             limits: Limits::default(),
         }
     }
@@ -107,6 +113,8 @@ struct IoPart {
     workers: Option<usize>,
     backend: Option<BackendName>,
     direct: Option<u32>,
+    flush_ms: Option<u32>,
+    spin_us: Option<u32>,
 }
 
 impl Part {
@@ -129,6 +137,8 @@ impl Part {
             settings.backend = backend.into();
         }
         settings.direct = self.io.direct.or(settings.direct);
+        settings.flush_ms = self.io.flush_ms.or(settings.flush_ms);
+        settings.spin_us = self.io.spin_us.or(settings.spin_us);
         self.limits.apply(&mut settings.limits);
     }
 }

@@ -36,6 +36,12 @@ pub(crate) struct Options {
     /// Keep up to N sockets of each worker outside the process's descriptors (io_uring's direct descriptors).
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     direct: Option<u32>,
+    /// Sends leave together every N milliseconds (1 to 100) instead of at once: fewer and larger ones.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    flush_ms: Option<u32>,
+    /// A worker looks for N microseconds (at most 1000) before it sleeps, after waits that were as short.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    spin_us: Option<u32>,
     /// Most sessions at a time; more are refused at accept.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     max_sessions: Option<u32>,
@@ -82,6 +88,8 @@ fn settings(options: Options) -> Result<Settings, Problem> {
         settings.backend = backend.into();
     }
     settings.direct = options.direct.or(settings.direct);
+    settings.flush_ms = options.flush_ms.or(settings.flush_ms);
+    settings.spin_us = options.spin_us.or(settings.spin_us);
     if let Some(sessions) = options.max_sessions {
         settings.limits.sessions_max = sessions as usize;
     }
@@ -110,6 +118,12 @@ fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
     }
     if let Some(entries) = settings.direct {
         server = server.direct_descriptors(entries);
+    }
+    if let Some(milliseconds) = settings.flush_ms {
+        server = server.flush(Flush::Every(Duration::from_millis(milliseconds.into())));
+    }
+    if let Some(microseconds) = settings.spin_us {
+        server = server.spin(Duration::from_micros(microseconds.into()));
     }
     for address in &settings.addresses {
         server = server.listen(resolve(address)?);

@@ -2,6 +2,8 @@
 //!
 //! Nothing here asserts a time: a deadline that is missed shows as an attacker that outlives the grace.
 
+#![cfg(unix)] // The tests stop their servers with signals.
+
 mod support;
 
 use std::process::Output;

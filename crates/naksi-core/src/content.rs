@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::flush::{Flush, Pace};
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
 use crate::planted;
@@ -43,6 +44,7 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Outlet<'a> {
     pub(crate) queue: &'a mut SendQueue,
+    pub(crate) pace: &'a mut Pace,
     pub(crate) wish: &'a mut Option<(Reason, Ending)>,
     pub(crate) dropped: &'a mut u64,
     pub(crate) open: bool,
@@ -76,6 +78,18 @@ impl Outlet<'_> {
         if self.queue.push_shared(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
     }
 
+    /// Says when what is queued leaves, from now on; what waits under the old policy leaves at once.
+    pub fn set_flush(&mut self, flush: Flush) {
+        self.pace.set(flush);
+    }
+
+    /// What is queued leaves with this turn, whatever the policy is.
+    pub fn flush(&mut self) {
+        if self.queue.is_waiting() {
+            self.pace.hurry();
+        }
+    }
+
     /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
     pub fn end(&mut self, reason: Reason, ending: Ending) {
         let overtakes = matches!((&self.wish, ending), (Some((_, Ending::Flush)), Ending::Now));
@@ -88,6 +102,7 @@ impl Outlet<'_> {
     pub fn reborrow(&mut self) -> Outlet<'_> {
         Outlet {
             queue: self.queue,
+            pace: self.pace,
             wish: self.wish,
             dropped: self.dropped,
             open: self.open,

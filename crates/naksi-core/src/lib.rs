@@ -19,6 +19,7 @@ pub mod ended;
 pub mod admission;
 pub mod batch;
 pub mod content;
+pub mod flush;
 pub mod frame;
 pub mod recv_buffer;
 pub mod send_queue;

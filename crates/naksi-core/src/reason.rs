@@ -58,6 +58,10 @@ reasons! {
     Handler = "handler",
     /// Somebody outside its own callbacks ended it.
     Kicked = "kicked",
+    /// The room that it was in has ended.
+    RoomClosed = "room_closed",
+    /// The room that it was to join has as many members as it may, or takes no more packets.
+    RoomFull = "room_full",
     /// A callback panicked.
     HandlerPanic = "handler_panic",
     /// The service is stopping.

@@ -31,9 +31,14 @@ impl RecvBuffer {
 
     /// Copies bytes behind those that wait.
     pub fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = spares.buffer(bytes.len());
-        } else if self.read > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
+        let needed = self.len() + bytes.len();
+        if needed > self.bytes.capacity() {
+            // A spare one has its memory already; growing in place would ask the system for new pages.
+            let mut wider = spares.buffer(needed);
+            wider.extend_from_slice(self.view());
+            spares.put_buffer(std::mem::replace(&mut self.bytes, wider));
+            self.read = 0;
+        } else if self.bytes.len() + bytes.len() > self.bytes.capacity() {
             self.bytes.drain(..self.read);
             self.read = 0;
         }
@@ -90,6 +95,20 @@ mod tests {
                 assert_eq!(spares.kept_bytes(), 0);
             }
         }
+    }
+
+    #[test]
+    fn a_buffer_that_is_outgrown_goes_back_and_its_bytes_go_on() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        let bytes: Vec<u8> = (0..=255).cycle().take(90_000).collect();
+        buffer.push(&bytes[..60_000], &mut spares);
+        let place = buffer.view().as_ptr();
+        buffer.took(1001, &mut spares);
+        buffer.push(&bytes[60_000..], &mut spares);
+        assert_eq!(buffer.view(), &bytes[1001..]);
+        assert_eq!(spares.kept_bytes(), bytes.len() - 1001);
+        let outgrown = spares.buffer(Spares::LARGE_BYTES);
+        assert_eq!(outgrown.as_ptr(), place, "it is there for somebody else");
     }
 
     #[test]

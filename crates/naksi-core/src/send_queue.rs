@@ -37,6 +37,8 @@ pub struct SendQueue {
     flying_pieces: u32,
     /// Over the high mark, and not yet back at the low one.
     congested: bool,
+    /// Half of the pieces that may be queued were, when the last one was.
+    crowded: bool,
 }
 
 impl SendQueue {
@@ -63,6 +65,16 @@ impl SendQueue {
     /// Whether the session should receive nothing until the queue has drained to the low mark.
     pub fn is_congested(&self) -> bool {
         self.congested
+    }
+
+    /// Whether there is something that is not with the kernel.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether half of the pieces that the queue may hold are in use.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Queues a copy of `parts`, one behind the other, whole or not at all.
@@ -119,6 +131,7 @@ impl SendQueue {
         if self.is_flying() || self.waiting.is_empty() {
             return None;
         }
+        self.crowded = false;
         let batch = std::mem::take(&mut self.waiting);
         self.flying_bytes = batch.bytes();
         self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
@@ -126,22 +139,32 @@ impl SendQueue {
     }
 
     /// The batch came home; the kernel took `sent` bytes of it. What is left goes out before all else.
-    pub fn returned(&mut self, mut batch: SendBatch, sent: usize, limits: &Limits, spares: &mut Spares) {
+    ///
+    /// Returns whether something is left.
+    pub fn returned(
+        &mut self,
+        mut batch: SendBatch,
+        sent: usize,
+        limits: &Limits,
+        spares: &mut Spares,
+    ) -> bool {
         assert!(self.is_flying(), "a batch came home that was never sent");
         self.flying_bytes = 0;
         self.flying_pieces = 0;
         let sent = if planted!("31") { batch.bytes() } else { sent };
         batch.advance(sent, |piece| spares.put_piece(piece));
-        if batch.is_empty() {
-            spares.put_batch(batch);
-        } else {
+        let left = !batch.is_empty();
+        if left {
             let newer = std::mem::replace(&mut self.waiting, batch);
             let emptied = self.waiting.join(newer);
             spares.put_batch(emptied);
+        } else {
+            spares.put_batch(batch);
         }
         if self.bytes() <= limits.send_queue_low_bytes && !planted!("38") {
             self.congested = false;
         }
+        left
     }
 
     /// Drops what waits: nobody will read it. A batch with the kernel is not touched; returns bytes dropped.
@@ -170,6 +193,7 @@ impl SendQueue {
         if self.bytes() >= limits.send_queue_high_bytes {
             self.congested = true;
         }
+        self.crowded = 2 * self.entries() >= limits.send_queue_entries_max;
     }
 }
 

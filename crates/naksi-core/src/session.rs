@@ -17,6 +17,7 @@ use crate::batch::SendBatch;
 use crate::completion::Done;
 use crate::content::{Content, Ending, Outlet};
 use crate::ended::Ended;
+use crate::flush::Pace;
 use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
@@ -29,6 +30,7 @@ use crate::spares::Spares;
 use crate::tick::Tick;
 
 mod deadlines;
+mod flushing;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -104,6 +106,7 @@ enum Receiving {
 #[derive(Debug, Default)]
 struct Voice {
     queue: SendQueue,
+    pace: Pace,
     wish: Option<(Reason, Ending)>,
     dropped: u64,
 }
@@ -112,6 +115,7 @@ impl Voice {
     fn outlet<'a>(&'a mut self, open: bool, cx: &'a mut Context<'_>) -> Outlet<'a> {
         Outlet {
             queue: &mut self.queue,
+            pace: &mut self.pace,
             wish: &mut self.wish,
             dropped: &mut self.dropped,
             open,
@@ -302,12 +306,6 @@ impl Session {
         }
     }
 
-    fn register_send(&mut self, now: Tick) -> Option<Request> {
-        let batch = self.voice.queue.take()?;
-        self.sent_at = now;
-        Some(Request::Submit(Verb::Send, Op::Send { socket: self.socket, batch }))
-    }
-
     fn register_goodbye(&mut self, now: Tick) -> Option<Request> {
         let State::Draining(reason) = self.state else { return None };
         // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
@@ -395,7 +393,10 @@ impl Session {
         let was_congested = self.voice.queue.is_congested();
         match result {
             Ok(sent) if !matches!(self.state, State::Ending(_)) => {
-                self.voice.queue.returned(batch, sent as usize, cx.limits, cx.spares);
+                if self.voice.queue.returned(batch, sent as usize, cx.limits, cx.spares) {
+                    // Its tick has come already.
+                    self.voice.pace.hurry();
+                }
                 self.sent_at = cx.now;
                 let open = self.state == State::Connected;
                 content.on_sent(self.voice.outlet(open, cx), sent as usize);

@@ -10,6 +10,7 @@ use crate::batch::{Piece, SendBatch};
 pub struct Spares {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
+    huge: Vec<Vec<u8>>,
     batches: Vec<SendBatch>,
     /// Received bytes that the worker's sessions keep because nobody has taken them.
     kept_bytes: usize,
@@ -22,8 +23,12 @@ impl Spares {
     pub const LARGE_BYTES: usize = 64 * 1024;
     /// Small buffers kept at most: 4 MiB.
     const SMALL_MAX: usize = 1024;
-    /// Large buffers kept at most: 4 MiB.
-    const LARGE_MAX: usize = 64;
+    /// Capacity of a huge buffer in bytes: what one receive and its successors bring before a pause.
+    pub const HUGE_BYTES: usize = 256 * 1024;
+    /// Large buffers kept at most: 8 MiB.
+    const LARGE_MAX: usize = 128;
+    /// Huge buffers kept at most: 8 MiB.
+    const HUGE_MAX: usize = 32;
     /// Batches kept at most.
     const BATCHES_MAX: usize = 2048;
 
@@ -33,8 +38,11 @@ impl Spares {
             self.small.pop().unwrap_or_else(|| Vec::with_capacity(Self::SMALL_BYTES))
         } else if bytes <= Self::LARGE_BYTES {
             self.large.pop().unwrap_or_else(|| Vec::with_capacity(Self::LARGE_BYTES))
+        } else if bytes <= Self::HUGE_BYTES {
+            self.huge.pop().unwrap_or_else(|| Vec::with_capacity(Self::HUGE_BYTES))
         } else {
-            Vec::with_capacity(bytes)
+            // Whoever outgrows it takes twice as much, so that growing costs little for each byte.
+            Vec::with_capacity(bytes.next_power_of_two())
         }
     }
 
@@ -45,6 +53,8 @@ impl Spares {
             self.small.push(buffer);
         } else if buffer.capacity() == Self::LARGE_BYTES && self.large.len() < Self::LARGE_MAX {
             self.large.push(buffer);
+        } else if buffer.capacity() == Self::HUGE_BYTES && self.huge.len() < Self::HUGE_MAX {
+            self.huge.push(buffer);
         }
     }
 
@@ -87,14 +97,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_empty_and_is_used_again() {
-        let mut spares = Spares::default();
-        let mut buffer = spares.buffer(10);
-        buffer.extend_from_slice(b"bait");
-        let place = buffer.as_ptr();
-        spares.put_buffer(buffer);
-        let again = spares.buffer(Spares::SMALL_BYTES);
-        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+    fn a_buffer_of_every_size_comes_back_and_is_used_again() {
+        for bytes in
+            [1, Spares::SMALL_BYTES, Spares::SMALL_BYTES + 1, Spares::LARGE_BYTES + 1, Spares::HUGE_BYTES]
+        {
+            let mut spares = Spares::default();
+            let mut buffer = spares.buffer(bytes);
+            assert!(buffer.capacity() >= bytes);
+            buffer.extend_from_slice(b"bait");
+            let place = buffer.as_ptr();
+            spares.put_buffer(buffer);
+            let again = spares.buffer(bytes);
+            assert_eq!((again.as_ptr(), again.len()), (place, 0), "{bytes} bytes");
+        }
     }
 
     #[test]

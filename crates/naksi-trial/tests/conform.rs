@@ -40,6 +40,11 @@ fn epoll_conforms() {
 }
 
 #[test]
+fn completion_ports_conform() {
+    agrees(Backend::Iocp);
+}
+
+#[test]
 fn the_simulated_kernel_conforms_in_ten_worlds_of_each_dialect() {
     for dialect in Dialect::ALL {
         (0..10).for_each(|seed| agrees(Backend::Sim(dialect, seed)));

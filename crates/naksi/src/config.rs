@@ -102,6 +102,11 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("NAKSI_LISTEN__ADDRESSES", "addresses to listen on, separated by commas"),
     ("NAKSI_IO__WORKERS", "worker threads, 1 to 256"),
     ("NAKSI_IO__BACKEND", "auto, uring, epoll or iocp"),
+    (
+        "NAKSI_IO__FLUSH_MS",
+        "milliseconds between the ticks at which sends leave, 1 to 100; at once by default",
+    ),
+    ("NAKSI_IO__SPIN_US", "microseconds for which a worker looks before it sleeps, at most 1000"),
     ("NAKSI_IO__DIRECT", "sockets that each worker keeps outside the process's descriptors (io_uring)"),
 ];
 

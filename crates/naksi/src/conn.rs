@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use naksi_core::content::{Ending, Outlet};
-use naksi_core::frame;
+use naksi_core::flush::Flush;
+use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::reason::Reason;
@@ -18,10 +19,13 @@ use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 use naksi_os::port::FileAccess;
 
+use crate::config::Result;
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
 use crate::group::Group;
 use crate::remote::Remote;
+use crate::room::quay::Seat;
+use crate::room::{Event, Left, Room, RoomDoor, RoomOptions, RoomRef};
 use crate::topic::{Membership, Topic};
 
 /// One connection, for the length of one callback.
@@ -29,6 +33,7 @@ pub struct Conn<'a> {
     pub(crate) outlet: Outlet<'a>,
     pub(crate) desk: &'a mut Desk,
     pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) seats: &'a mut Vec<Seat>,
     pub(crate) timers: &'a mut Vec<TimerKey>,
     pub(crate) id: SessionId,
     pub(crate) peer: SocketAddr,
@@ -71,6 +76,22 @@ impl Conn<'_> {
     pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
         self.catch_up();
         self.outlet.send_shared(bytes)
+    }
+
+    /// Says when what is queued for this session leaves, from now on; the server's policy until then.
+    /// Batches of topics leave as the server's policy says, and with the next direct send at the latest.
+    ///
+    /// # Panics
+    /// A tick shorter than 1 ms or longer than 100 ms.
+    pub fn set_flush(&mut self, flush: Flush) {
+        assert_eq!(flush.check(), Ok(()), "a policy that makes sense");
+        self.outlet.set_flush(flush);
+    }
+
+    /// What is queued for this session leaves when this turn ends, whatever the policy is.
+    pub fn flush(&mut self) {
+        self.catch_up();
+        self.outlet.flush();
     }
 
     /// Ends the session in order: what is queued is sent first.
@@ -179,6 +200,56 @@ impl Conn<'_> {
         self.desk.door.group(name)
     }
 
+    /// Opens a room; it begins in this turn.
+    ///
+    /// # Errors
+    /// Options that make no sense.
+    pub fn open_room<R: Room>(&mut self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
+        let room = crate::room::open(&self.desk.door, room, options)?;
+        if room.0.wake() {
+            self.desk.rooms.claim(std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>);
+        }
+        Ok(room)
+    }
+
+    /// Makes this session a member of a room, with what the room shall keep of it. Returns `false`, and does nothing, if
+    /// the room has ended, or if the session is a member already. However the session ends, it leaves.
+    pub fn join_room<R: Room>(&mut self, room: &RoomRef<R>, data: R::Member) -> bool {
+        if room.is_closed() || self.seats.iter().any(|seat| seat.room.number() == room.number()) {
+            return false;
+        }
+        let ticket = self.desk.rooms.ticket();
+        let door = std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>;
+        self.desk.rooms.bring(&door, Event::Join { id: self.id, ticket, data: Box::new(data) });
+        self.seats.push(Seat { room: door, ticket });
+        true
+    }
+
+    /// Leaves a room: the session hears nothing more of it. Returns whether it was a member.
+    pub fn leave_room<R: Room>(&mut self, room: &RoomRef<R>) -> bool {
+        let place = self.seats.iter().position(|seat| seat.room.number() == room.number());
+        if let Some(place) = place {
+            let seat = self.seats.swap_remove(place);
+            self.desk.rooms.leave(seat, self.id, Left::Asked);
+        }
+        place.is_some()
+    }
+
+    /// Hands a packet on to a room that this session is in. [`Sent::Closed`]: it is not, or the room has ended.
+    /// [`Sent::Dropped`]: the room's mailbox is full.
+    pub fn to_room<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> Sent {
+        let seat = self.seats.iter().find(|seat| seat.room.number() == room.number());
+        let Some(seat) = seat.filter(|_| !room.is_closed()) else { return Sent::Closed };
+        if self.desk.rooms.bring_packet(seat, self.id, packet.frame) {
+            return Sent::Queued;
+        }
+        if !seat.room.refuse() {
+            return Sent::Dropped;
+        }
+        self.end_now(Reason::RoomFull);
+        Sent::Overflowed
+    }
+
     /// A door to the service that other threads can use.
     pub fn remote(&self) -> Remote {
         Remote::new(std::sync::Arc::clone(&self.desk.door))
@@ -216,6 +287,7 @@ impl Conn<'_> {
             outlet: self.outlet.reborrow(),
             desk: self.desk,
             memberships: self.memberships,
+            seats: self.seats,
             timers: self.timers,
             id: self.id,
             peer: self.peer,

@@ -11,6 +11,7 @@ use naksi_core::timer::TimerWheel;
 use crate::file::Files;
 use crate::murmur::{Murmur, Subject};
 use crate::remote::Door;
+use crate::room::quay::LocalRooms;
 use crate::stats::Counters;
 use crate::topic::LocalTopics;
 
@@ -34,6 +35,7 @@ pub(crate) struct Desk {
     pub(crate) now: Tick,
     pub(crate) wheel: TimerWheel<Due>,
     pub(crate) topics: LocalTopics,
+    pub(crate) rooms: LocalRooms,
     pub(crate) files: Files,
     pub(crate) door: Arc<dyn Door>,
     pub(crate) counters: Arc<Counters>,

@@ -80,6 +80,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.flush_topics();
                 self.deliver(topic, &bytes, messages, None);
             }
+            Message::Parcel(parcel) => self.deliver_parcel(&parcel),
+            Message::Alarm { room, at } => self.desk.rooms.set_alarm(room, at),
+            Message::Run(claim) => {
+                if let Some(room) = claim.take() {
+                    self.desk.rooms.claim(room);
+                }
+            }
             Message::Begin => self.begin(),
             Message::Drain { within } => self.begin_drain(within),
         }
@@ -124,6 +131,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         };
         let framing = <F::Session as crate::session::Session>::FRAMING;
         let mut session = Session::new(socket, framing, self.desk.now);
+        session.set_flush(self.hub.flush);
         if dialled.is_some() {
             session.trust();
         }
@@ -133,11 +141,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user,
             peer,
             memberships: Vec::new(),
+            seats: Vec::new(),
             timers: Vec::new(),
             broken: false,
             timer: None,
             dialled,
             touched: false,
+            held: false,
         };
         let Ok((slot, generation)) = self.sessions.insert(entry) else {
             unreachable!("the service's maximum is below a worker's 16 million slots");

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use naksi_core::admission::{Admission, Denied};
 use naksi_core::content::Ending;
+use naksi_core::flush::Flush;
 use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
 use naksi_core::reason::Reason;
@@ -18,8 +19,10 @@ use naksi_core::tick::Tick;
 use naksi_os::port::Port;
 
 use crate::group::Group;
-use crate::mailbox::{Mailbox, Message};
+use crate::mailbox::{Claim, Mailbox, Message};
 use crate::remote::{Door, HandOver};
+use crate::room::parcel::Parcel;
+use crate::room::{RoomBooks, RoomDoor, RoomEnd};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::topic::{Shared, Topic};
@@ -29,11 +32,24 @@ pub struct Hub<P: Port> {
     pub(crate) mailboxes: Vec<Mailbox<P>>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) limits: Limits,
+    /// When topics' batches leave, and what sessions queue unless they say otherwise.
+    pub(crate) flush: Flush,
+    /// How long a worker looks before it sleeps.
+    pub(crate) spin: Duration,
     /// Sessions that each worker has or is about to get.
     loads: Vec<AtomicU32>,
     admission: Mutex<Admission>,
     directory: Mutex<Directory>,
     groups: Vec<Group>,
+    rooms: Mutex<Rooms>,
+    room_books: Arc<RoomBooks>,
+}
+
+/// The rooms that are open, by number.
+#[derive(Default)]
+struct Rooms {
+    open: BTreeMap<u64, Arc<dyn RoomDoor>>,
+    opened_total: u64,
 }
 
 /// The topics that somebody still holds, by number.
@@ -52,11 +68,27 @@ impl<P: Port> Hub<P> {
             mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
             limits,
+            flush: Flush::AtOnce,
+            spin: Duration::ZERO,
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             admission: Mutex::new(Admission::default()),
             directory: Mutex::new(Directory::default()),
             groups: Vec::new(),
+            rooms: Mutex::new(Rooms::default()),
+            room_books: Arc::default(),
         }
+    }
+
+    /// The same hub with another policy for what is queued. A span that is out of range would be no tick.
+    #[must_use]
+    pub fn with_flush(self, flush: Flush) -> Self {
+        Self { flush, ..self }
+    }
+
+    /// The same hub with workers that look for so long before they sleep, where that pays off.
+    #[must_use]
+    pub fn with_spin(self, spin: Duration) -> Self {
+        Self { spin, ..self }
     }
 
     /// The same hub, with groups to post jobs to.
@@ -80,6 +112,7 @@ impl<P: Port> Hub<P> {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         self.counters.iter().for_each(|counters| stats.add(counters));
+        stats.rooms = self.room_books.stats();
         stats.groups = self.groups.iter().map(Group::stats).collect();
         stats
     }
@@ -184,6 +217,57 @@ where
 
     fn group(&self, name: &str) -> Option<Group> {
         self.groups.iter().find(|group| group.name() == name).cloned()
+    }
+
+    fn new_room(&self) -> (u64, usize, Arc<RoomBooks>) {
+        let mut rooms = unpoisoned(&self.rooms);
+        rooms.opened_total += 1;
+        let home = rooms.opened_total as usize % self.mailboxes.len();
+        (rooms.opened_total, home, Arc::clone(&self.room_books))
+    }
+
+    fn add_room(&self, room: Arc<dyn RoomDoor>) {
+        unpoisoned(&self.rooms).open.insert(room.number(), room);
+    }
+
+    fn forget_room(&self, room: u64) {
+        let forgotten = unpoisoned(&self.rooms).open.remove(&room);
+        drop(forgotten);
+    }
+
+    fn post_parcel(&self, parcel: Parcel) {
+        let parcel = Arc::new(parcel);
+        let mut cut = None;
+        for worker in parcel.workers() {
+            let mailbox = &self.mailboxes[worker];
+            let parcel = if mailbox.has_room() {
+                &parcel
+            } else {
+                // It does not keep up: what was said is lost to its sessions, who is in the room is not.
+                self.room_books.cut();
+                cut.get_or_insert_with(|| Arc::new(parcel.without_bytes()))
+            };
+            mailbox.push(Message::Parcel(Arc::clone(parcel)));
+        }
+    }
+
+    fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick) {
+        self.mailboxes[room.home()].push(Message::Alarm { room, at });
+    }
+
+    fn schedule(&self, room: Arc<dyn RoomDoor>) {
+        self.mailboxes[room.home()].push(Message::Run(Claim::new(room)));
+    }
+
+    fn close_rooms(self: Arc<Self>) {
+        let open = std::mem::take(&mut unpoisoned(&self.rooms).open);
+        let door: Arc<dyn Door> = self;
+        for room in open.into_values() {
+            // One that somebody else runs is ended by them.
+            if room.close(RoomEnd::Shutdown) {
+                while Arc::clone(&room).run(&naksi_os::now, &door) {}
+            }
+        }
     }
 
     fn stats(&self) -> Stats {

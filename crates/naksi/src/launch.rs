@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
+use naksi_core::flush::Flush;
 use naksi_core::limits::Limits;
 use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
@@ -23,12 +24,17 @@ use crate::service::{Event, Service};
 use crate::session::Factory;
 use crate::worker::{Turn, Worker};
 
+/// A longer spin than this is a thread that does not sleep.
+const SPIN_MAX: Duration = Duration::from_millis(1);
+
 /// What a service shall be.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) backend: Backend,
     pub(crate) limits: Limits,
+    pub(crate) flush: Flush,
+    pub(crate) spin: Duration,
     pub(crate) port: PortOptions,
     pub(crate) listener: ListenOptions,
     pub(crate) listen: Vec<SocketAddr>,
@@ -70,6 +76,8 @@ impl Default for Plan {
             workers: thread::available_parallelism().map_or(1, |count| count.get().min(256)),
             backend: Backend::Auto,
             limits: Limits::default(),
+            flush: Flush::AtOnce,
+            spin: Duration::ZERO,
             port: PortOptions::default(),
             listener: ListenOptions::default(),
             listen: Vec::new(),
@@ -114,6 +122,10 @@ pub(crate) fn launch<F: Factory>(plan: Plan, factory: F) -> Result<Service> {
 
 fn check(plan: &Plan) -> Result<()> {
     plan.limits.check().map_err(Error::Config)?;
+    plan.flush.check().map_err(Error::Config)?;
+    if plan.spin > SPIN_MAX {
+        return Err(Error::Config(format!("a worker may spin for at most 1 ms, not {:?}", plan.spin)));
+    }
     if !(1..=256).contains(&plan.workers) {
         return Err(Error::Config(format!("workers must be 1 to 256, not {}", plan.workers)));
     }
@@ -144,7 +156,8 @@ fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, 
 
 fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
     let groups = plan.groups.iter().cloned().map(Group::open).collect::<Result<Vec<_>>>()?;
-    let hub = Arc::new(Hub::<P>::new(plan.workers, plan.limits.clone()).with_groups(groups.clone()));
+    let hub = Hub::<P>::new(plan.workers, plan.limits.clone()).with_flush(plan.flush).with_spin(plan.spin);
+    let hub = Arc::new(hub.with_groups(groups.clone()));
     let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
     let (standing, stands) = mpsc::channel();
     let (events, happened) = mpsc::channel();

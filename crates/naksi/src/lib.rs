@@ -34,14 +34,17 @@ pub mod service;
 mod connector;
 mod desk;
 mod dispatch;
+mod held;
 mod listener;
 mod murmur;
+mod spin;
 pub mod worker;
 
 pub mod conn;
 pub mod file;
 pub mod topic;
 pub mod group;
+pub mod room;
 pub mod session;
 mod stage;
 

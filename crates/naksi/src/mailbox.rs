@@ -6,15 +6,18 @@
 
 use bytes::Bytes;
 use core::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use naksi_core::content::Ending;
 use naksi_core::id::{SessionId, Token};
 use naksi_core::planted;
 use naksi_core::reason::Reason;
+use naksi_core::tick::Tick;
 use naksi_os::port::{Port, Poster};
 
+use crate::room::RoomDoor;
+use crate::room::parcel::Parcel;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// Messages that a mailbox holds at most before senders are refused.
@@ -32,16 +35,44 @@ pub(crate) enum Message<S> {
     End { id: SessionId, reason: Reason, ending: Ending },
     /// A batch for the members of a topic.
     Batch { topic: u64, bytes: Bytes, messages: u64 },
+    /// What a room says and does to sessions.
+    Parcel(Arc<Parcel>),
+    /// A room is to be woken at this time.
+    Alarm { room: Arc<dyn RoomDoor>, at: Tick },
+    /// A room is to be run.
+    Run(Claim),
     /// Every worker stands: begin to accept and to connect.
     Begin,
     /// Take nobody new in, let everybody go within this time.
     Drain { within: Duration },
 }
 
+/// A room that whoever holds this has to run; a claim that is dropped is given up.
+pub(crate) struct Claim(Option<Arc<dyn RoomDoor>>);
+
+impl Claim {
+    pub(crate) fn new(room: Arc<dyn RoomDoor>) -> Self {
+        Self(Some(room))
+    }
+
+    pub(crate) fn take(mut self) -> Option<Arc<dyn RoomDoor>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(room) = &self.0 {
+            room.release();
+        }
+    }
+}
+
 impl<S> Message<S> {
     fn bytes(&self) -> usize {
         match self {
             Message::Send { bytes, .. } | Message::Batch { bytes, .. } => bytes.len(),
+            Message::Parcel(parcel) => parcel.bytes.len(),
             _ => 0,
         }
     }
@@ -120,6 +151,11 @@ impl<P: Port> Mailbox<P> {
 
     fn clear(&self) {
         while self.pop().is_some() {}
+    }
+
+    /// The worker is about to look in anyway: until then nobody needs to ring.
+    pub(crate) fn hush(&self) {
+        self.rung.swap(true, Ordering::SeqCst);
     }
 
     /// The worker heard the bell and looks in: what is put in from now on rings again.

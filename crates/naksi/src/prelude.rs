@@ -6,6 +6,9 @@ pub use crate::conn::Conn;
 pub use crate::file::{FileDone, FileId};
 pub use crate::group::{Group, GroupOptions, blocking};
 pub use crate::remote::Remote;
+pub use crate::room::{
+    Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, TestRoom,
+};
 pub use crate::server::Server;
 pub use crate::service::Service;
 pub use crate::session::{Arrival, Session};
@@ -13,6 +16,7 @@ pub use crate::stats::Stats;
 pub use crate::topic::Topic;
 pub use bytes::Bytes;
 pub use naksi_core::content::Ending;
+pub use naksi_core::flush::Flush;
 pub use naksi_core::frame::Packet;
 pub use naksi_core::id::SessionId;
 pub use naksi_core::limits::{Heartbeat, Limits, Overflow};

@@ -11,8 +11,12 @@ use std::time::Duration;
 use naksi_core::content::Ending;
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
+use naksi_core::tick::Tick;
 
+use crate::config::Result;
 use crate::group::Group;
+use crate::room::parcel::Parcel;
+use crate::room::{Room, RoomBooks, RoomDoor, RoomOptions, RoomRef};
 use crate::stats::Stats;
 use crate::topic::Topic;
 
@@ -40,6 +44,17 @@ pub(crate) trait Door: Send + Sync {
     fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver>;
     fn topic(&self, number: u64) -> Topic;
     fn group(&self, name: &str) -> Option<Group>;
+    /// A number, a home and the books for a room that is being opened.
+    fn new_room(&self) -> (u64, usize, Arc<RoomBooks>);
+    fn add_room(&self, room: Arc<dyn RoomDoor>);
+    fn forget_room(&self, room: u64);
+    /// Hands a parcel to every worker concerned.
+    fn post_parcel(&self, parcel: Parcel);
+    fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
+    /// Has a claimed room run by its home.
+    fn schedule(&self, room: Arc<dyn RoomDoor>);
+    /// Every worker is home: what rooms are left end.
+    fn close_rooms(self: Arc<Self>);
     fn stats(&self) -> Stats;
     fn drain(&self, within: Duration);
 }
@@ -94,6 +109,16 @@ impl Remote {
     /// The service's group of this name.
     pub fn group(&self, name: &str) -> Option<Group> {
         self.0.group(name)
+    }
+
+    /// Opens a room.
+    ///
+    /// # Errors
+    /// Options that make no sense.
+    pub fn open_room<R: Room>(&self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
+        let room = crate::room::open(&self.0, room, options)?;
+        room.begin();
+        Ok(room)
     }
 
     /// The service's counters now.

@@ -4,14 +4,17 @@
 
 use core::net::SocketAddr;
 use std::net::ToSocketAddrs;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use naksi_core::flush::Flush;
 use naksi_core::limits::Limits;
 use naksi_os::port::{ListenOptions, PortOptions};
 
 use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
 use crate::group::GroupOptions;
 use crate::launch::{Plan, launch};
+use crate::room::{Guest, Lobby, Room, RoomOptions};
 use crate::service::Service;
 use crate::session::{Arrival, Factory, Session};
 
@@ -61,6 +64,19 @@ impl Server {
                     let entries = value.parse();
                     let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of sockets"));
                     server = server.direct_descriptors(entries.map_err(wrong)?);
+                }
+                "NAKSI_IO__FLUSH_MS" => {
+                    let milliseconds = value.parse();
+                    let wrong =
+                        |_| Error::Config(format!("{name}: `{value}` is not a number of milliseconds"));
+                    let span = Duration::from_millis(milliseconds.map_err(wrong)?);
+                    server = server.flush(Flush::Every(span));
+                }
+                "NAKSI_IO__SPIN_US" => {
+                    let microseconds = value.parse();
+                    let wrong =
+                        |_| Error::Config(format!("{name}: `{value}` is not a number of microseconds"));
+                    server = server.spin(Duration::from_micros(microseconds.map_err(wrong)?));
                 }
                 "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
                 _ if name.contains("__") => return Err(unknown(name)),
@@ -113,6 +129,26 @@ impl Server {
         self
     }
 
+    /// When what sessions queue leaves: at once, or at the next tick (1 to 100 ms), so that one send carries
+    /// what was queued since the last one. Batches of topics wait for the same tick. Order and deadlines are
+    /// the same; a session can say otherwise with [`Conn::set_flush`](crate::conn::Conn::set_flush).
+    #[must_use]
+    pub fn flush(mut self, flush: Flush) -> Self {
+        self.plan.flush = flush;
+        self
+    }
+
+    /// How long a worker looks for something to do before it sleeps, at most 1 ms; not at all by default.
+    ///
+    /// A round trip on a connection that is answered at once is then shorter by a wake-up of the server, at
+    /// the price of a busy processor. A worker spins only after waits that were as short, and never while it
+    /// has something to do.
+    #[must_use]
+    pub fn spin(mut self, span: Duration) -> Self {
+        self.plan.spin = span;
+        self
+    }
+
     /// The bounds of every session.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -155,6 +191,18 @@ impl Server {
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Ready<impl Factory<Session = S>> {
         self.session_with(move |_: &Arrival| make())
+    }
+
+    /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
+    /// sessions end with [`Reason::RoomClosed`](naksi_core::reason::Reason::RoomClosed), and whoever comes next opens
+    /// another one.
+    pub fn room<R: Room<Member: Default>>(
+        self,
+        options: RoomOptions,
+        make: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = Guest<R>>> {
+        let lobby = Arc::new(Lobby { make: Box::new(make), options, open: Mutex::new(None) });
+        self.session(move || Guest { lobby: Arc::clone(&lobby), room: None })
     }
 
     /// Makes each connection's session with this function, which is told who arrived.

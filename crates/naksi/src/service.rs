@@ -155,6 +155,7 @@ impl Service {
                 result = Err(Error::Worker(index, "it panicked".into()));
             }
         }
+        Arc::clone(&self.door).close_rooms();
         // Nobody is left to post but the groups themselves: each may still post to those behind it.
         for group in std::mem::take(&mut self.groups) {
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));

@@ -12,6 +12,7 @@ use naksi_core::session::Framing;
 
 use crate::conn::Conn;
 use crate::file::FileDone;
+use crate::room::RoomEnd;
 
 /// One connection, as its user sees it (the lecture's `Session`: `OnConnected`, `OnRecv`, `OnSend`,
 /// `OnDisconnected`; lecture 004).
@@ -47,6 +48,9 @@ pub trait Session: Sized + 'static {
 
     /// A file operation begun on this connection has ended.
     fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {}
+
+    /// The session is in a room no more, and did not ask to leave; `room` is its number.
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, room: u64, why: RoomEnd) {}
 
     /// The session is over. Called exactly once if [`Session::on_connected`] was, and nothing after it; the
     /// value is dropped as soon as the socket is closed.

@@ -15,6 +15,8 @@ use naksi_core::timer::TimerKey;
 use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::murmur::Subject;
+use crate::room::Left;
+use crate::room::quay::Seat;
 use crate::session::Session;
 use crate::topic::Membership;
 
@@ -23,6 +25,7 @@ pub(crate) struct Stage<'a, S> {
     pub(crate) user: &'a mut S,
     pub(crate) desk: &'a mut Desk,
     pub(crate) memberships: &'a mut Vec<Membership>,
+    pub(crate) seats: &'a mut Vec<Seat>,
     pub(crate) timers: &'a mut Vec<TimerKey>,
     /// A callback has panicked.
     pub(crate) broken: &'a mut bool,
@@ -45,6 +48,7 @@ impl<S: Session> Stage<'_, S> {
             outlet: outlet.reborrow(),
             desk: self.desk,
             memberships: self.memberships,
+            seats: self.seats,
             timers: self.timers,
             id: self.id,
             peer: self.peer,
@@ -104,6 +108,9 @@ impl<S: Session> Content for Stage<'_, S> {
             self.desk.wheel.cancel(key);
         }
         self.desk.topics.leave_all(self.id, self.memberships);
+        for seat in self.seats.drain(..) {
+            self.desk.rooms.leave(seat, self.id, Left::Over(reason));
+        }
         self.desk.counters.ended(reason);
         if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
             self.desk.counters.handler_panics.add(1);

@@ -11,6 +11,7 @@ use naksi_core::reason::Reason;
 use naksi_os::port::Ledger;
 
 use crate::group::GroupStats;
+use crate::room::RoomStats;
 
 /// A number that one thread writes and all may read.
 #[derive(Debug, Default)]
@@ -58,6 +59,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Ended sessions by reason; reasons that never occurred are left out.
             pub ended: BTreeMap<&'static str, u64>,
+            /// All rooms together.
+            pub rooms: RoomStats,
             /// The groups, in the order in which they were declared.
             pub groups: Vec<GroupStats>,
         }
@@ -79,6 +82,9 @@ macro_rules! counters {
                 $(writeln!(f, "{:<24} {}", stringify!($name), self.$name)?;)*
                 for (reason, count) in &self.ended {
                     writeln!(f, "ended.{reason:<18} {count}")?;
+                }
+                if self.rooms != RoomStats::default() {
+                    write!(f, "{}", self.rooms)?;
                 }
                 self.groups.iter().try_for_each(|group| write!(f, "{group}"))
             }

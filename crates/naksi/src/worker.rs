@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::completion::Completion;
+use naksi_core::content::Outlet;
+use naksi_core::flush::Flush;
 use naksi_core::id::{SessionId, Token};
 use naksi_core::reason::Reason;
 use naksi_core::session::{self, Context, Request};
@@ -20,13 +22,16 @@ use naksi_os::port::{Port, PortError, Tide};
 use crate::connector::Dialer;
 use crate::desk::{Desk, Due};
 use crate::file::Files;
+use crate::held::Held;
 use crate::hub::Hub;
 use crate::listener::Listener;
 use crate::mailbox::Mailbox;
 use crate::murmur::Murmur;
 use crate::remote::Door;
+use crate::room::quay::{LocalRooms, Seat};
 use crate::session::Factory;
 use crate::shutdown::Stopping;
+use crate::spin::Spin;
 use crate::stage::Stage;
 use crate::topic::{LocalTopics, Membership};
 
@@ -51,6 +56,8 @@ pub(crate) struct Entry<S> {
     pub(crate) user: S,
     pub(crate) peer: core::net::SocketAddr,
     pub(crate) memberships: Vec<Membership>,
+    /// Rooms that it has joined.
+    pub(crate) seats: Vec<Seat>,
     /// Timers that its user set; some of them may have fired.
     pub(crate) timers: Vec<TimerKey>,
     /// A callback has panicked: none but the goodbye is played any more.
@@ -61,6 +68,8 @@ pub(crate) struct Entry<S> {
     pub(crate) dialled: Option<u32>,
     /// Whether it stands in the list of those to be asked.
     pub(crate) touched: bool,
+    /// Whether it stands among those that wait for a tick.
+    pub(crate) held: bool,
 }
 
 /// One worker of a service.
@@ -82,6 +91,10 @@ pub struct Worker<P: Port, F: Factory> {
     pub(crate) arrivals: u64,
     pub(crate) begun: bool,
     touched: Vec<(u32, u32)>,
+    held: Held,
+    /// When the topics' batches leave, if there are ticks and there is something in them.
+    topics_due: Option<Tick>,
+    spin: Spin,
     caught: Vec<Completion>,
     since_flush: usize,
     tide: Tide,
@@ -98,6 +111,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             now: port.now(),
             wheel: TimerWheel::default(),
             topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max),
+            rooms: LocalRooms::default(),
             files: Files::default(),
             door,
             counters: Arc::clone(&hub.counters[index]),
@@ -107,6 +121,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             index,
             port,
             sessions: Table::new(SessionId::SLOTS_MAX as usize),
+            spin: Spin::new(hub.spin),
             hub,
             factory,
             spares: Spares::default(),
@@ -119,6 +134,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             arrivals: 0,
             begun: false,
             touched: Vec::new(),
+            held: Held::default(),
+            topics_due: None,
             caught: Vec::new(),
             since_flush: 0,
             // The first turn only looks: a message may have been put in before the bell was hung.
@@ -135,7 +152,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub fn turn(&mut self) -> Result<Turn, PortError> {
         let until = self.sleep_until();
         let mut caught = std::mem::take(&mut self.caught);
-        self.tide = match self.port.wait(&mut caught, until) {
+        self.tide = match self.spin.wait(&mut self.port, &mut caught, until) {
             Ok(tide) => tide,
             Err(broken) => {
                 self.give_up(Reason::System);
@@ -156,12 +173,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.fire_timers();
         self.carry_out_file_wishes();
-        // Replies leave after every slice of completions, while their sessions are still warm in the cache;
-        // a room's batch waits until the port is dry, so that it carries as much as it can.
-        if self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH {
+        self.run_rooms();
+        if self.topics_are_due() {
             self.flush_topics();
             self.since_flush = 0;
         }
+        self.release_held();
         self.ask_touched();
         self.desk.counters.turns.add(1);
         self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
@@ -172,11 +189,50 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
-        if self.tide == Tide::More || self.desk.files.has_wishes() {
+        if self.tide == Tide::More || self.desk.files.has_wishes() || self.desk.rooms.has_work() {
             return Some(Tick::ZERO);
         }
-        let postponed = self.desk.topics.is_dirty().then(|| self.desk.now + POSTPONED_AGAIN);
-        self.desk.wheel.next().into_iter().chain(postponed).min()
+        let again = || self.topics_due.unwrap_or(self.desk.now + POSTPONED_AGAIN);
+        let postponed = self.desk.topics.is_dirty().then(again);
+        self.desk
+            .wheel
+            .next()
+            .into_iter()
+            .chain(postponed)
+            .chain(self.held.next())
+            .chain(self.desk.rooms.next())
+            .min()
+    }
+
+    /// Whether the topics' batches leave with this turn.
+    ///
+    /// Replies leave after every slice of completions, while their sessions are still warm in the cache; a
+    /// room's batch waits until the port is dry, or for its tick, so that it carries as much as it can.
+    fn topics_are_due(&mut self) -> bool {
+        if !self.desk.topics.is_dirty() {
+            self.topics_due = None;
+        }
+        match self.hub.flush {
+            Flush::AtOnce => self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH,
+            Flush::Every(_) if !self.desk.topics.is_dirty() => false,
+            flush => {
+                let due = *self.topics_due.get_or_insert_with(|| flush.next(self.desk.now));
+                self.topics_due = (due > self.desk.now).then_some(due);
+                self.topics_due.is_none()
+            }
+        }
+    }
+
+    /// Asks those again whose tick has come.
+    fn release_held(&mut self) {
+        let (sessions, touched) = (&mut self.sessions, &mut self.touched);
+        self.held.release(self.desk.now, |slot, generation| {
+            let Some(entry) = sessions.get_mut(slot, generation) else { return };
+            entry.held = false;
+            if !std::mem::replace(&mut entry.touched, true) {
+                touched.push((slot, generation));
+            }
+        });
     }
 
     /// The worker's port, for its ledger.
@@ -202,6 +258,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user: &mut entry.user,
             desk: &mut self.desk,
             memberships: &mut entry.memberships,
+            seats: &mut entry.seats,
             timers: &mut entry.timers,
             broken: &mut entry.broken,
             id: entry.id,
@@ -241,6 +298,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 }
                 Request::Cancel(verb) => self.port.cancel(Token::new(verb as u8, slot, generation)),
             }
+        }
+        if let Some(at) = entry.session.held_until()
+            && !std::mem::replace(&mut entry.held, true)
+        {
+            self.held.hold(at, slot, generation);
         }
         let wanted = entry.session.deadline(&self.hub.limits);
         // A deadline that moved away is looked at when the old timer fires; only a nearer one is set anew.
@@ -321,18 +383,25 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let mut members = std::mem::take(&mut self.members);
         self.desk.topics.members_into(number, &mut members);
         self.desk.counters.deliveries.add(messages * members.len() as u64);
+        let ticks = self.hub.flush;
         for member in &members {
             self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+                // A batch that has waited for its tick does not wait for another one of the same span.
+                let leaves_now = session.flush() == ticks;
+                let send = |outlet: &mut Outlet<'_>, bytes: &bytes::Bytes| {
+                    outlet.send_shared(bytes);
+                    if leaves_now {
+                        outlet.flush();
+                    }
+                };
                 let shown = epoch.map_or(0, |epoch| {
                     let mut mine = stage.memberships.iter();
                     mine.find(|mine| mine.number() == number).map_or(0, |mine| mine.shown(epoch))
                 });
                 match shown {
-                    0 => session.with_outlet(cx, stage, |_, mut outlet| {
-                        outlet.send_shared(bytes);
-                    }),
+                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
                     _ if shown < bytes.len() => session.with_outlet(cx, stage, |_, mut outlet| {
-                        outlet.send_shared(&bytes.slice(shown..));
+                        send(&mut outlet, &bytes.slice(shown..));
                     }),
                     _ => {}
                 }
@@ -348,6 +417,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
 impl<P: Port, F: Factory> Drop for Worker<P, F> {
     fn drop(&mut self) {
+        let Self { desk, port, .. } = self;
+        let door = Arc::clone(&desk.door);
+        desk.rooms.wind_up(&|| port.now(), &door);
         // However it ends, what others still put in is not kept: a socket among it would never be closed.
         self.hub.mailboxes[self.index].close();
     }

@@ -40,13 +40,14 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
     ("census.rs", "tests count handles; on Linux the file system tells their number"),
 ];
 
-/// Where `unsafe` may stand: the twin rooms, the room of the port that serves where io_uring is refused, and
-/// the trial that takes released memory away from a kernel.
-const ROOMS_OF_DANGER: [&str; 4] = [
+/// Where `unsafe` may stand: the twin rooms, the room of the port that serves where io_uring is refused, the
+/// trial that takes released memory away from a kernel, and the hand-written ring that Naksi is compared with.
+const ROOMS_OF_DANGER: [&str; 5] = [
     "crates/naksi-os/src/linux/",
     "crates/naksi-os/src/windows/",
     "crates/naksi-os/src/epoll/",
     "crates/naksi-os/tests/tripwire/",
+    "bench/peers/uring/",
 ];
 
 /// What each crate may depend on inside the workspace. A straight line with one branch.

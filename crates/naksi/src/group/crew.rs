@@ -19,7 +19,15 @@ use super::times::{Durations, Times};
 use super::{GroupOptions, GroupStats, Refused, WhenFull};
 use crate::config::{Error, Result};
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Something that is run again and again and is in a queue at most once at a time.
+pub(crate) trait Runnable: Send + Sync {
+    fn run(self: Arc<Self>);
+}
+
+enum Job {
+    Call(Box<dyn FnOnce() + Send>),
+    Run(Arc<dyn Runnable>),
+}
 
 struct Posted {
     job: Job,
@@ -102,13 +110,13 @@ impl Core {
         Ok(core)
     }
 
-    pub(super) fn post(&self, job: Job) -> Result<(), Refused> {
+    pub(super) fn post(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), Refused> {
         let mut waiting = unpoisoned(&self.waiting);
         if waiting.closed {
             return Err(Refused::Closed);
         }
         if waiting.jobs.len() < self.options.jobs_max {
-            return self.accept(&mut waiting, job);
+            return self.accept(&mut waiting, Job::Call(job));
         }
         drop(waiting);
         match self.options.when_full {
@@ -122,6 +130,14 @@ impl Core {
                 Ok(())
             }
         }
+    }
+
+    pub(super) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), Refused> {
+        let mut waiting = unpoisoned(&self.waiting);
+        if waiting.closed {
+            return Err(Refused::Closed);
+        }
+        self.accept(&mut waiting, Job::Run(runnable))
     }
 
     fn accept(&self, waiting: &mut Waiting, job: Job) -> Result<(), Refused> {
@@ -164,7 +180,10 @@ impl Core {
         };
         let Posted { job, at } = posted.expect("a number in the queue is the place of a job");
         let began = naksi_os::now();
-        self.play(job);
+        match job {
+            Job::Call(call) => self.play(call),
+            Job::Run(runnable) => self.play(|| runnable.run()),
+        }
         let mut times = unpoisoned(&self.times[index]);
         times.wait.record(began.since(at));
         times.service.record(naksi_os::now().since(began));

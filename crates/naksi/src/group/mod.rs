@@ -25,8 +25,10 @@ use std::time::Duration;
 
 use crate::config::Result;
 use crew::Core;
+pub(crate) use crew::Runnable;
 pub use crew::{blocking, thread_index};
 pub use options::{GroupOptions, WhenFull};
+pub(crate) use times::Durations;
 pub use times::{GroupStats, Spread};
 
 /// Why a job was not taken. It is dropped without having run.
@@ -74,6 +76,11 @@ impl Group {
     /// The queue is full and the group refuses then, or the group is closed.
     pub fn post(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Refused> {
         self.0.0.post(Box::new(job))
+    }
+
+    /// Puts something in that is never refused for want of room, because there is only one of it.
+    pub(crate) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), Refused> {
+        self.0.0.post_run(runnable)
     }
 
     /// What it counts and how long its jobs took.

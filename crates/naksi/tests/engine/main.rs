@@ -18,12 +18,15 @@ mod uring;
 mod auto;
 #[cfg(target_os = "linux")]
 mod refused;
+#[path = "../../../naksi-os/tests/support/scale.rs"]
+mod scale;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use naksi::prelude::*;
+use scale::scaled;
 
 /// How long anything may take before a test is lost.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,6 +4,8 @@
 
 mod clients;
 mod files;
+mod flush;
+mod inside;
 mod topics;
 mod lifetime;
 mod limits;

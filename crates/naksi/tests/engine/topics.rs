@@ -58,7 +58,13 @@ fn join(address: SocketAddr, topic: u8) -> TcpStream {
 
 #[test]
 fn every_member_on_every_worker_hears_every_sender_in_order() {
-    let service = server().workers(3).session(Member::default).start().expect("a server");
+    for flush in [Flush::AtOnce, Flush::Every(Duration::from_millis(2))] {
+        everybody_hears_everybody(flush);
+    }
+}
+
+fn everybody_hears_everybody(flush: Flush) {
+    let service = server().workers(3).flush(flush).session(Member::default).start().expect("a server");
     let address = service.addresses()[0];
     let mut members: Vec<_> = (0..24).map(|index| join(address, index % 2)).collect();
     let rounds = 50_u8;
@@ -87,14 +93,16 @@ fn every_member_on_every_worker_hears_every_sender_in_order() {
 
 #[test]
 fn what_is_sent_directly_keeps_its_place_between_broadcasts() {
-    let service = server().workers(1).session(Member::default).start().expect("a server");
-    let address = service.addresses()[0];
-    let mut sender = join(address, 1);
-    let mut other = join(address, 1);
-    write(&mut sender, &frame(TELL_ME, b"x"));
-    let (told, direct) = (frame(TELL_ME, b"x"), frame(TELL_ME + 100, b"x"));
-    assert_eq!(read(&mut sender, 15), [told.clone(), direct, told.clone()].concat());
-    assert_eq!(read(&mut other, 10), [told.clone(), told].concat());
+    for flush in [Flush::AtOnce, Flush::Every(Duration::from_millis(2))] {
+        let service = server().workers(1).flush(flush).session(Member::default).start().expect("a server");
+        let address = service.addresses()[0];
+        let mut sender = join(address, 1);
+        let mut other = join(address, 1);
+        write(&mut sender, &frame(TELL_ME, b"x"));
+        let (told, direct) = (frame(TELL_ME, b"x"), frame(TELL_ME + 100, b"x"));
+        assert_eq!(read(&mut sender, 15), [told.clone(), direct, told.clone()].concat());
+        assert_eq!(read(&mut other, 10), [told.clone(), told].concat());
+    }
 }
 
 #[test]

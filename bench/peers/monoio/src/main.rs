@@ -1,0 +1,99 @@
+//! echo and relay on monoio, on io_uring: a task for each connection, and for the relay one more that writes;
+//! a thread a worker.
+//!
+//! Rooms are a worker's own. Nothing here knows who measures it.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::thread;
+
+use bench_shared::{App, Lobby, Options, Seat, announce};
+use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _};
+use monoio::net::{TcpListener, TcpStream};
+use monoio::{IoUringDriver, RuntimeBuilder};
+
+/// What a task reads at a time.
+const READ_BYTES: usize = 16 * 1024;
+
+fn main() -> io::Result<()> {
+    let options = Options::from_args();
+    let first = bench_shared::listen(options.address)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..options.workers {
+        listeners.push(bench_shared::listen(address)?);
+    }
+    let workers: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            thread::spawn(move || {
+                let mut runtime = RuntimeBuilder::<IoUringDriver>::new().with_entries(4096).build()?;
+                runtime.block_on(serve(listener, options.app))
+            })
+        })
+        .collect();
+    announce(address);
+    for worker in workers {
+        worker.join().map_err(|_| io::Error::other("a worker panicked"))??;
+    }
+    Ok(())
+}
+
+async fn serve(listener: std::net::TcpListener, app: App) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let lobby = Lobby::default();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        stream.set_nodelay(true).ok(); // An option, not a need.
+        match app {
+            App::Echo => drop(monoio::spawn(echo(stream))),
+            App::Relay => drop(monoio::spawn(relay(stream, lobby.enter()))),
+        }
+    }
+}
+
+async fn echo(mut stream: TcpStream) {
+    let mut buffer = Vec::with_capacity(READ_BYTES);
+    loop {
+        let (read, bytes) = stream.read(buffer).await;
+        let Ok(1..) = read else { return };
+        let (written, bytes) = stream.write_all(bytes).await;
+        if written.is_err() {
+            return;
+        }
+        buffer = bytes;
+    }
+}
+
+async fn relay(stream: TcpStream, seat: Seat) {
+    let (reader, writer) = stream.into_split();
+    let writing = monoio::spawn(write(writer, seat.clone()));
+    read(reader, &seat).await;
+    seat.leave();
+    writing.await;
+    seat.free();
+}
+
+async fn read(mut reader: OwnedReadHalf<TcpStream>, seat: &Seat) {
+    let mut buffer = Vec::with_capacity(READ_BYTES);
+    loop {
+        let (read, bytes) = reader.read(buffer).await;
+        let Ok(1..) = read else { return };
+        if seat.receive(&bytes).is_err() {
+            return;
+        }
+        buffer = bytes;
+    }
+}
+
+async fn write(mut writer: OwnedWriteHalf<TcpStream>, seat: Seat) {
+    let mut spare = Vec::new();
+    while let Some(bytes) = seat.next(spare).await {
+        let (written, bytes) = writer.write_all(bytes).await;
+        if written.is_err() {
+            return;
+        }
+        spare = bytes;
+    }
+}

@@ -1,0 +1,185 @@
+//! Side-by-side runs: Naksi and its peers on the same work, round by round, on one machine.
+//!
+//! `cargo xtask bench` builds everything and calls this. It reads the command line and drives the rounds;
+//! what is measured stands in `matrix.rs`, how in `round.rs`.
+
+#![forbid(unsafe_code)]
+
+mod html;
+mod load;
+mod machine;
+mod matrix;
+mod report;
+mod round;
+mod server;
+mod summary;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+
+use load::Window;
+use machine::Machine;
+use matrix::Cell;
+use server::Peer;
+use summary::{Rounds, Summary};
+
+/// Peers of a quick run, unless others are named.
+const QUICK_PEERS: &[&str] = &["tokio", "monoio", "asio", "epoll"];
+/// How often a disturbed round is repeated before it is kept and told.
+const REPEATS_MAX: usize = 4;
+
+/// Measures Naksi beside its peers.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Names of cells, or their beginnings; all cells by default.
+    #[arg(long, value_delimiter = ',', value_name = "CELL,…")]
+    only: Vec<String>,
+    /// Names of peers; all that were built by default.
+    #[arg(long, value_delimiter = ',', value_name = "PEER,…")]
+    peers: Option<Vec<String>>,
+    /// Rounds of each cell: 7, or 3 if quick.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Milliseconds of each round that are measured: 700, or 250 if quick.
+    #[arg(long, value_name = "MS")]
+    window_ms: Option<u64>,
+    /// A short run of a few cells and peers.
+    #[arg(long)]
+    quick: bool,
+    /// The share of a processor that others may use in a round before it is rejected.
+    #[arg(long, default_value_t = 0.06)]
+    foreign_max: f64,
+    /// Only say which cells and peers there are.
+    #[arg(long)]
+    list: bool,
+    /// Naksi's program.
+    #[arg(long, default_value = "naksi")]
+    naksi: PathBuf,
+    /// Another build of Naksi to measure beside this one, for a before and after; its row is naksi-NAME.
+    #[arg(long, value_name = "NAME=PROGRAM")]
+    beside: Vec<String>,
+    /// The folder of the peers' programs.
+    #[arg(long, default_value = ".")]
+    peers_in: PathBuf,
+    /// Why a peer was not built, once for each.
+    #[arg(long)]
+    not_built: Vec<String>,
+    /// The folder of the results.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Holds silent connections until standard input ends; a run starts such processes by itself.
+    #[command(hide = true)]
+    Hold { address: SocketAddr, connections: usize },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Hold { address, connections }) = arguments.command {
+        return round::hold(address, connections);
+    }
+    let cells: Vec<Cell> = matrix::cells().into_iter().filter(|cell| is_chosen(cell, &arguments)).collect();
+    let (peers, mut missing) = server::peers_in(&arguments.peers_in, &arguments.naksi);
+    if !arguments.not_built.is_empty() {
+        missing.clone_from(&arguments.not_built);
+    }
+    let mut peers = choose(peers, &arguments)?;
+    for (place, beside) in arguments.beside.iter().enumerate() {
+        let (name, program) = beside.split_once('=').context("--beside wants NAME=PROGRAM")?;
+        peers.insert(place + 1, Peer::naksi(format!("naksi-{name}"), program.into()));
+    }
+    if arguments.list {
+        report::list(&cells, &peers, &missing);
+        return Ok(());
+    }
+    ensure!(!cells.is_empty(), "no such cell; --list names them");
+    let machine = Machine::here(&std::env::current_dir()?);
+    report::head(&machine, &missing);
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 });
+    let measured = arguments.window_ms.unwrap_or(if arguments.quick { 250 } else { 700 });
+    let window = Window { warm_up: Duration::from_millis(150), measured: Duration::from_millis(measured) };
+    let mut summaries = Vec::new();
+    for cell in &cells {
+        let summary = run_cell(cell, &peers, rounds, window, arguments.foreign_max);
+        report::cell(&summary);
+        summaries.push(summary);
+    }
+    // A whole run is worth keeping under its own name; anything else is a look.
+    let whole = arguments.only.is_empty() && arguments.peers.is_none() && !arguments.quick;
+    let name = if whole { machine.name() } else { "latest".to_owned() };
+    report::write((&arguments.results, &name), &machine, &missing, (rounds, window), &summaries)
+}
+
+fn is_chosen(cell: &Cell, arguments: &Arguments) -> bool {
+    if arguments.only.is_empty() {
+        return cell.quick || !arguments.quick;
+    }
+    // A whole name means that cell; a beginning means all that begin so.
+    let whole = arguments.only.iter().any(|name| name == cell.name);
+    let exact = |name: &String| matrix::cells().iter().any(|cell| cell.name == name);
+    whole || arguments.only.iter().any(|name| !exact(name) && cell.name.starts_with(name.as_str()))
+}
+
+fn choose(peers: Vec<Peer>, arguments: &Arguments) -> Result<Vec<Peer>> {
+    let quick = || QUICK_PEERS.iter().map(|name| (*name).to_owned()).collect();
+    let wanted: Option<Vec<String>> = arguments.peers.clone().or_else(|| arguments.quick.then(quick));
+    let Some(wanted) = wanted else { return Ok(peers) };
+    for name in arguments.peers.iter().flatten() {
+        ensure!(
+            peers.iter().any(|peer| peer.name == *name),
+            "no peer {name}; --list names those that were built"
+        );
+    }
+    Ok(peers.into_iter().filter(|peer| peer.name == "naksi" || wanted.contains(&peer.name)).collect())
+}
+
+/// All rounds of a cell, peer by peer within each.
+fn run_cell(cell: &Cell, peers: &[Peer], rounds: usize, window: Window, foreign_max: f64) -> Summary {
+    let (mut rejected, mut disturbed) = (0, 0);
+    let mut all: Vec<Rounds> = peers
+        .iter()
+        .map(|peer| Rounds { peer: peer.name.clone(), samples: Vec::new(), failed: None })
+        .collect();
+    // Memory is no matter of chance.
+    let rounds = match cell.work {
+        matrix::Work::IdleMany { .. } => 1,
+        matrix::Work::Idle(_) => rounds.min(3),
+        _ => rounds,
+    };
+    for number in 0..rounds {
+        for step in 0..peers.len() {
+            // Everybody begins a round in turn, so that no one always runs after the same neighbour.
+            let at = (number + step) % peers.len();
+            if all[at].failed.is_some() {
+                all[at].samples.push(None);
+                continue;
+            }
+            for repeat in 0..=REPEATS_MAX {
+                match round::run(cell, &peers[at], window) {
+                    Ok(sample) if sample.foreign > foreign_max && repeat < REPEATS_MAX => rejected += 1,
+                    Ok(sample) => {
+                        disturbed += usize::from(sample.foreign > foreign_max);
+                        all[at].samples.push(Some(sample));
+                        break;
+                    }
+                    Err(error) => {
+                        // What a peer does wrong ends its part in this cell, and is told.
+                        all[at].failed = Some(format!("round {}: {error:#}", number + 1));
+                        all[at].samples.push(None);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    summary::sum_up(cell, &all, rejected, disturbed)
+}

@@ -1,0 +1,119 @@
+//! When what a session has queued leaves: at once, or together with what comes until the next tick.
+//!
+//! Ticks are the multiples of their span since the port's epoch, so that all who have the same span leave in
+//! the same turn. Nothing here knows a queue, a session or a clock.
+
+use std::time::Duration;
+
+use crate::tick::Tick;
+
+/// The shortest span between two ticks.
+pub const SPAN_MIN: Duration = Duration::from_millis(1);
+/// The longest span between two ticks: slower than any game, and still no time in which a peer gives up.
+pub const SPAN_MAX: Duration = Duration::from_millis(100);
+
+/// When queued bytes leave. Their order is the same either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    /// At the end of the turn in which they were queued.
+    #[default]
+    AtOnce,
+    /// At the next tick, so that one send carries what was queued since the last one. The span is 1 to
+    /// 100 ms; bytes wait for half of it on average. Whoever ends, or has more queued than the high mark,
+    /// does not wait.
+    Every(Duration),
+}
+
+impl Flush {
+    /// Says in one line what makes no sense, if anything does.
+    ///
+    /// # Errors
+    /// A span that is shorter than 1 ms or longer than 100 ms.
+    pub fn check(self) -> Result<(), String> {
+        match self {
+            Self::Every(span) if !(SPAN_MIN..=SPAN_MAX).contains(&span) => {
+                Err(format!("a tick must come every 1 to 100 ms, not every {span:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The first tick after `now`; `now` itself if there are no ticks.
+    pub fn next(self, now: Tick) -> Tick {
+        match self {
+            Self::AtOnce => now,
+            Self::Every(span) => {
+                let span = (span.as_nanos() as u64).max(1);
+                Tick::from_nanos((now.nanos() / span).saturating_add(1).saturating_mul(span))
+            }
+        }
+    }
+}
+
+/// A session's policy, and when what it holds back may leave.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    flush: Flush,
+    due: Option<Tick>,
+}
+
+impl Pace {
+    pub(crate) fn flush(&self) -> Flush {
+        self.flush
+    }
+
+    /// From now on; what is held back under the old policy leaves at once.
+    pub(crate) fn set(&mut self, flush: Flush) {
+        self.flush = flush;
+        self.due = self.due.map(|_| Tick::ZERO);
+    }
+
+    /// What waits need not wait for its tick. Not for an empty queue: what comes later would not wait either.
+    pub(crate) fn hurry(&mut self) {
+        self.due = Some(Tick::ZERO);
+    }
+
+    /// Whether bytes that wait have to wait on. Asked with bytes that nobody asked for yet, it dates them.
+    pub(crate) fn holds(&mut self, now: Tick) -> bool {
+        self.flush != Flush::AtOnce && *self.due.get_or_insert(self.flush.next(now)) > now
+    }
+
+    /// Everything has left.
+    pub(crate) fn left(&mut self) {
+        self.due = None;
+    }
+
+    /// When bytes that were held back may leave.
+    pub(crate) fn due(&self) -> Option<Tick> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_tick_is_a_multiple_and_never_now() {
+        let flush = Flush::Every(Duration::from_millis(5));
+        for (now, next) in [(0, 5), (1, 5), (4, 5), (5, 10), (9, 10), (10, 15)] {
+            assert_eq!(
+                flush.next(Tick::from_nanos(now * 1_000_000)).nanos(),
+                next * 1_000_000,
+                "after {now} ms"
+            );
+        }
+        assert_eq!(Flush::AtOnce.next(Tick::from_nanos(7)).nanos(), 7);
+    }
+
+    #[test]
+    fn a_span_that_makes_no_sense_is_named() {
+        assert_eq!(Flush::AtOnce.check(), Ok(()));
+        for span in [SPAN_MIN, Duration::from_millis(5), SPAN_MAX] {
+            assert_eq!(Flush::Every(span).check(), Ok(()));
+        }
+        for span in [Duration::ZERO, Duration::from_micros(999), Duration::from_millis(101)] {
+            assert!(Flush::Every(span).check().unwrap_err().contains("1 to 100 ms"));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! When a session lets its queue go: at once, or at its tick.
+//!
+//! Only a session that goes on waits: whoever drains, or is over a mark, gains nothing by it. Nothing here
+//! knows who asks, or when.
+
+use super::{Request, Session, State, Verb};
+use crate::flush::Flush;
+use crate::op::Op;
+use crate::tick::Tick;
+
+impl Session {
+    /// When what the session queues leaves.
+    pub fn flush(&self) -> Flush {
+        self.voice.pace.flush()
+    }
+
+    /// Says when what the session queues leaves, from now on.
+    pub fn set_flush(&mut self, flush: Flush) {
+        self.voice.pace.set(flush);
+    }
+
+    /// When [`Session::register`] should be asked again for bytes that it holds back until then.
+    pub fn held_until(&self) -> Option<Tick> {
+        self.holds_bytes().then_some(self.voice.pace.due()).flatten()
+    }
+
+    pub(super) fn register_send(&mut self, now: Tick) -> Option<Request> {
+        if self.holds_bytes() && self.voice.pace.holds(now) {
+            return None;
+        }
+        let batch = self.voice.queue.take()?;
+        self.voice.pace.left();
+        self.sent_at = now;
+        Some(Request::Submit(Verb::Send, Op::Send { socket: self.socket, batch }))
+    }
+
+    /// Whether there are bytes that may be held back.
+    fn holds_bytes(&self) -> bool {
+        let queue = &self.voice.queue;
+        let may_wait = self.state == State::Connected && !queue.is_congested() && !queue.is_crowded();
+        may_wait && queue.is_waiting() && !queue.is_flying()
+    }
+}

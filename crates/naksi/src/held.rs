@@ -1,0 +1,64 @@
+//! Sessions that hold bytes back until a tick: who, and until when.
+//!
+//! A worker asks each of them again when its tick has come. Nothing here knows what they hold.
+
+use naksi_core::tick::Tick;
+
+/// The sessions of one worker that wait for a tick. A name may stand here after its session has gone.
+#[derive(Default)]
+pub(crate) struct Held {
+    waiting: Vec<(Tick, u32, u32)>,
+    /// The earliest tick of them, or an earlier one.
+    next: Option<Tick>,
+}
+
+impl Held {
+    /// Somebody is to be asked again at a tick.
+    pub(crate) fn hold(&mut self, at: Tick, slot: u32, generation: u32) {
+        self.waiting.push((at, slot, generation));
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// When somebody is to be asked again.
+    pub(crate) fn next(&self) -> Option<Tick> {
+        self.next
+    }
+
+    /// Those whose tick has come, in the order in which they began to wait.
+    pub(crate) fn release(&mut self, now: Tick, mut released: impl FnMut(u32, u32)) {
+        if self.next.is_none_or(|next| next > now) {
+            return;
+        }
+        self.next = None;
+        let mut next = None;
+        self.waiting.retain(|(at, slot, generation)| {
+            if *at <= now {
+                released(*slot, *generation);
+                return false;
+            }
+            next = Some(next.map_or(*at, |next: Tick| next.min(*at)));
+            true
+        });
+        self.next = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_released_once_at_its_own_tick() {
+        let mut held = Held::default();
+        let tick = Tick::from_nanos;
+        for (at, slot) in [(20, 0), (10, 1), (20, 2), (15, 3)] {
+            held.hold(tick(at), slot, 0);
+        }
+        let mut released = Vec::new();
+        for now in 0..30 {
+            held.release(tick(now), |slot, _| released.push((now, slot)));
+        }
+        assert_eq!(released, [(10, 1), (15, 3), (20, 0), (20, 2)]);
+        assert_eq!(held.next(), None);
+    }
+}

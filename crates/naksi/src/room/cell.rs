@@ -1,0 +1,284 @@
+//! A room's mailbox, and the rule that one thread at a time runs what is in it.
+//!
+//! Whoever puts something into a mailbox that nobody empties has claimed the room, and must run it or hand it on. A run
+//! ends when the mailbox is empty or the budget is spent. What the room said is posted before the claim is given up:
+//! otherwise the next run, on another thread, could be heard before this one. Nothing here knows a worker.
+
+use crossbeam_queue::SegQueue;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use naksi_core::tick::Tick;
+
+use super::event::Quay;
+use super::options::RoomFull;
+use super::scene::Body;
+use super::{Batch, Cx, Event, Room, RoomBooks, RoomDoor, RoomEnd, RoomOptions};
+use crate::group::{Group, Runnable};
+use crate::remote::Door;
+
+/// No alarm is set.
+const NEVER: u64 = u64::MAX;
+
+type Call<R> = Box<dyn FnOnce(&mut R, &mut Cx<'_, R>) + Send>;
+
+/// Something for a room to do.
+pub(super) enum Job<R: Room> {
+    Batch(Batch),
+    Call(Call<R>),
+    /// Look at the clock.
+    Wake,
+    Close(RoomEnd),
+}
+
+/// The batch that is being worked off.
+#[derive(Default)]
+struct Current {
+    events: std::vec::IntoIter<Event>,
+    frames: Bytes,
+}
+
+/// The room itself; only whoever has claimed it locks this.
+pub(super) struct Inside<R: Room> {
+    pub(super) body: Body<R>,
+    current: Current,
+}
+
+/// A room and its mailbox.
+pub(crate) struct RoomCell<R: Room> {
+    pub(super) number: u64,
+    home: usize,
+    options: RoomOptions,
+    group: Option<Group>,
+    books: Arc<RoomBooks>,
+    door: Option<Weak<dyn Door>>,
+    me: Weak<Self>,
+    inbox: SegQueue<Job<R>>,
+    packets: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Somebody runs it, or has to.
+    claimed: AtomicBool,
+    closed: AtomicBool,
+    heavy: AtomicBool,
+    alarm_at: AtomicU64,
+    pub(super) members: AtomicUsize,
+    pub(super) inside: Mutex<Inside<R>>,
+}
+
+/// Where a room stands in its service.
+pub(super) struct Site {
+    pub(super) number: u64,
+    pub(super) home: usize,
+    pub(super) group: Option<Group>,
+    pub(super) books: Arc<RoomBooks>,
+    pub(super) door: Option<Weak<dyn Door>>,
+}
+
+impl<R: Room> RoomCell<R> {
+    pub(super) fn new(room: R, options: RoomOptions, site: Site) -> Arc<Self> {
+        let Site { number, home, group, books, door } = site;
+        RoomBooks::add(&books.live, 1);
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
+            number,
+            home,
+            options,
+            group,
+            books,
+            door,
+            me: me.clone(),
+            inbox: SegQueue::new(),
+            packets: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            claimed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            heavy: AtomicBool::new(false),
+            alarm_at: AtomicU64::new(NEVER),
+            members: AtomicUsize::new(0),
+            inside: Mutex::new(Inside {
+                body: Body::new(room, number, me.clone()),
+                current: Current::default(),
+            }),
+        })
+    }
+
+    /// Puts a job in. Returns whether the room is the caller's to run now.
+    #[must_use]
+    pub(super) fn put(&self, job: Job<R>) -> bool {
+        self.inbox.push(job);
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn door(&self) -> Option<Arc<dyn Door>> {
+        self.door.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The next event of the batch at hand, or of the next one; other jobs are done here.
+    fn step(&self, inside: &mut Inside<R>) -> bool {
+        let Inside { body, current } = inside;
+        loop {
+            if let Some(event) = current.events.next() {
+                let frame = match &event {
+                    Event::Packet { bytes, .. } => current.frames.split_to(*bytes as usize),
+                    _ => Bytes::new(),
+                };
+                body.apply(event, &frame, &self.options);
+                return true;
+            }
+            match self.inbox.pop() {
+                None => return false,
+                Some(Job::Batch(batch)) => {
+                    self.packets.fetch_sub(batch.packets(), Ordering::Relaxed);
+                    let (events, frames) = batch.seal();
+                    self.bytes.fetch_sub(frames.len(), Ordering::Relaxed);
+                    *current = Current { events: events.into_iter(), frames };
+                }
+                Some(Job::Call(call)) => {
+                    body.play(call);
+                    return true;
+                }
+                Some(Job::Wake) => {}
+                Some(Job::Close(why)) => body.finish(why),
+            }
+        }
+    }
+
+    /// Works until there is nothing to do or the budget is spent. Returns whether there may be more.
+    fn work(&self, inside: &mut Inside<R>, clock: &dyn Fn() -> Tick, quay: &dyn Quay) -> bool {
+        let began = clock();
+        let mut heavy = false;
+        inside.body.scene.now = began;
+        inside.body.open(&self.options);
+        let mut events = 0;
+        let more = loop {
+            let before = inside.body.scene.now;
+            if !inside.body.play_clockwork(&self.books) && !self.step(inside) {
+                break false;
+            }
+            if inside.body.scene.outbox.is_full() {
+                self.post(inside, quay);
+            }
+            events += 1;
+            let now = clock();
+            inside.body.scene.now = now;
+            heavy |= now.since(before) > self.options.budget;
+            if events >= self.options.budget_events || now.since(began) > self.options.budget {
+                break true;
+            }
+        };
+        self.heavy.store(heavy, Ordering::Relaxed);
+        self.members.store(inside.body.scene.members.len(), Ordering::Relaxed);
+        RoomBooks::add(&self.books.events, std::mem::take(&mut inside.body.played));
+        RoomBooks::add(&self.books.panics, inside.body.take_panics());
+        self.post(inside, quay);
+        if inside.body.is_over() && !self.closed.swap(true, Ordering::AcqRel) {
+            self.books.live.fetch_sub(1, Ordering::Relaxed);
+            quay.closed(self.number);
+        }
+        more
+    }
+
+    fn post(&self, inside: &mut Inside<R>, quay: &dyn Quay) {
+        if !inside.body.scene.outbox.is_empty() {
+            RoomBooks::add(&self.books.parcels, 1);
+            quay.post(inside.body.scene.outbox.take(self.number));
+        }
+    }
+
+    /// Sets the alarm, if what is due next is due before what it is set for.
+    fn set_alarm(&self, next: Option<Tick>, quay: &dyn Quay) {
+        if let Some(next) = next
+            && next.nanos() < self.alarm_at.load(Ordering::Acquire)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.alarm_at.store(next.nanos(), Ordering::Release);
+            quay.alarm(me, next);
+        }
+    }
+}
+
+impl<R: Room> RoomDoor for RoomCell<R> {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn home(&self) -> usize {
+        self.home
+    }
+
+    fn has_room(&self, packets: usize, bytes: usize) -> bool {
+        self.packets.load(Ordering::Relaxed) + packets <= self.options.entries_max
+            && self.bytes.load(Ordering::Relaxed) + bytes <= self.options.bytes_max
+    }
+
+    fn refuse(&self) -> bool {
+        RoomBooks::add(&self.books.dropped, 1);
+        self.options.full == RoomFull::EndSession
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.heavy.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, batch: Batch) -> bool {
+        self.packets.fetch_add(batch.packets(), Ordering::Relaxed);
+        self.bytes.fetch_add(batch.frames.len(), Ordering::Relaxed);
+        self.put(Job::Batch(batch))
+    }
+
+    fn wake(&self) -> bool {
+        self.put(Job::Wake)
+    }
+
+    fn close(&self, why: RoomEnd) -> bool {
+        self.put(Job::Close(why))
+    }
+
+    fn release(&self) {
+        self.claimed.swap(false, Ordering::AcqRel);
+    }
+
+    fn hears(&self, at: Tick) -> bool {
+        self.alarm_at.compare_exchange(at.nanos(), NEVER, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick, quay: &dyn Quay) -> bool {
+        loop {
+            let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.work(&mut inside, clock, quay) {
+                return true;
+            }
+            self.set_alarm(inside.body.scene.clockwork.next(), quay);
+            drop(inside);
+            // Giving the claim up acquires what was put in by whoever found the room claimed and went away.
+            self.claimed.swap(false, Ordering::AcqRel);
+            if self.inbox.is_empty() || self.claimed.swap(true, Ordering::AcqRel) {
+                return false;
+            }
+        }
+    }
+
+    fn hand_over(self: Arc<Self>) -> bool {
+        let Some(group) = self.group.clone() else { return false };
+        let books = Arc::clone(&self.books);
+        let taken = group.post_run(self).is_ok();
+        RoomBooks::add(&books.handed_over, u64::from(taken));
+        taken
+    }
+}
+
+impl<R: Room> Runnable for RoomCell<R> {
+    /// On a thread of its group: one budget after the other, so that other rooms have their turn between.
+    fn run(self: Arc<Self>) {
+        let Some(door) = self.door() else { return self.release() };
+        while RoomDoor::run(Arc::clone(&self), &naksi_os::now, &door) {
+            if Arc::clone(&self).hand_over() {
+                return;
+            }
+        }
+    }
+}

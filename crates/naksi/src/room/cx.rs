@@ -1,0 +1,187 @@
+//! What a room's callback can do: say things to its members, set timers, put members out, end.
+//!
+//! It lives as long as one callback. What is said leaves together when the room's run is over; nothing here makes a
+//! system call or knows a worker.
+
+use std::fmt;
+use std::time::Duration;
+
+use naksi_core::frame;
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+use naksi_core::send_queue::Sent;
+use naksi_core::tick::Tick;
+use naksi_core::timer::TimerKey;
+
+use super::scene::Scene;
+use super::{Left, Room, RoomEnd, RoomRef};
+
+/// A timer of a room; see [`Cx::after`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomTimer(TimerKey);
+
+/// What a room's callback can do.
+pub struct Cx<'a, R: Room> {
+    scene: &'a mut Scene<R>,
+}
+
+impl<'a, R: Room> Cx<'a, R> {
+    pub(super) fn new(scene: &'a mut Scene<R>) -> Self {
+        Self { scene }
+    }
+
+    /// The number by which the service knows the room.
+    pub fn number(&self) -> u64 {
+        self.scene.number
+    }
+
+    /// When the event that is being handled began to be.
+    pub fn now(&self) -> Tick {
+        self.scene.now
+    }
+
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        self.scene.members.len()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.scene.members.is_empty()
+    }
+
+    /// Whether a session is a member.
+    pub fn contains(&self, id: SessionId) -> bool {
+        self.scene.members.contains_key(&id.to_u64())
+    }
+
+    /// What is known of a member.
+    pub fn member(&self, id: SessionId) -> Option<&R::Member> {
+        self.scene.members.get(&id.to_u64()).map(|place| &place.data)
+    }
+
+    /// What is known of a member, to be changed.
+    pub fn member_mut(&mut self, id: SessionId) -> Option<&mut R::Member> {
+        self.scene.members.get_mut(&id.to_u64()).map(|place| &mut place.data)
+    }
+
+    /// All members, in no particular order.
+    pub fn members(&self) -> impl Iterator<Item = (SessionId, &R::Member)> {
+        self.scene.members.iter().map(|(id, place)| (SessionId::from_u64(*id), &place.data))
+    }
+
+    /// All members, to be changed.
+    pub fn members_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut R::Member)> {
+        self.scene.members.iter_mut().map(|(id, place)| (SessionId::from_u64(*id), &mut place.data))
+    }
+
+    /// Sends bytes to one member; to nobody else, whoever it is.
+    pub fn send_bytes(&mut self, to: SessionId, bytes: &[u8]) -> Sent {
+        self.say(Hearer::One(to), |buffer| buffer.extend_from_slice(bytes))
+    }
+
+    /// Sends a frame to one member. A body of more than 65,531 bytes fits no frame and is dropped.
+    pub fn send_packet(&mut self, to: SessionId, id: u16, body: &[u8]) -> Sent {
+        self.say_packet(Hearer::One(to), id, body)
+    }
+
+    /// Sends bytes to every member: encoded once, and shared by all of them.
+    pub fn broadcast_bytes(&mut self, bytes: &[u8]) -> Sent {
+        self.say(Hearer::All, |buffer| buffer.extend_from_slice(bytes))
+    }
+
+    /// Sends a frame to every member.
+    pub fn broadcast_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+        self.say_packet(Hearer::All, id, body)
+    }
+
+    /// Sends a frame to every member but one.
+    pub fn broadcast_packet_others(&mut self, but: SessionId, id: u16, body: &[u8]) -> Sent {
+        self.say_packet(Hearer::Others(but), id, body)
+    }
+
+    /// Calls [`Room::on_timer`] with `tag` after `span`, not earlier and about a millisecond later at most, unless the
+    /// room is busy or over by then.
+    pub fn after(&mut self, span: Duration, tag: u32) -> RoomTimer {
+        RoomTimer(self.scene.clockwork.set(self.scene.now + span, tag))
+    }
+
+    /// Takes a timer back. Returns whether it had not fired yet.
+    pub fn cancel(&mut self, timer: RoomTimer) -> bool {
+        self.scene.clockwork.cancel(timer.0)
+    }
+
+    /// Puts a member out; its session goes on, and is told. Returns whether it was a member.
+    pub fn remove(&mut self, member: SessionId) -> bool {
+        let ticket = self.scene.take_out(member, Left::Removed);
+        if let Some(ticket) = ticket {
+            self.scene.outbox.put_out(member, ticket, RoomEnd::Removed);
+        }
+        ticket.is_some()
+    }
+
+    /// Ends a member's session with [`Reason::Kicked`]; what was sent to it before still leaves.
+    pub fn kick(&mut self, member: SessionId) -> bool {
+        self.end(member, Reason::Kicked)
+    }
+
+    /// Ends a member's session in order. Returns whether it was a member.
+    pub fn end(&mut self, member: SessionId, reason: Reason) -> bool {
+        let ticket = self.scene.take_out(member, Left::Ended(reason));
+        if let Some(ticket) = ticket {
+            self.scene.outbox.end(member, ticket, reason);
+        }
+        ticket.is_some()
+    }
+
+    /// Ends the room when this callback is over: [`Room::on_close`] is called, and its members are told.
+    pub fn close(&mut self) {
+        self.scene.end.get_or_insert(RoomEnd::Closed);
+    }
+
+    /// A handle of this room, for whoever shall bring it something later. `None` in a room that is ending.
+    pub fn room(&self) -> Option<RoomRef<R>> {
+        self.scene.cell.upgrade().map(RoomRef)
+    }
+
+    fn say_packet(&mut self, to: Hearer, id: u16, body: &[u8]) -> Sent {
+        match frame::header(id, body.len()) {
+            Some(header) => self.say(to, |buffer| {
+                buffer.extend_from_slice(&header);
+                buffer.extend_from_slice(body);
+            }),
+            None => Sent::Dropped,
+        }
+    }
+
+    pub(crate) fn say(&mut self, to: Hearer, write: impl FnOnce(&mut bytes::BytesMut)) -> Sent {
+        match to {
+            Hearer::One(to) if !self.contains(to) => return Sent::Closed,
+            Hearer::All | Hearer::Others(_) if self.is_empty() => return Sent::Queued,
+            _ => {}
+        }
+        let outbox = &mut self.scene.outbox;
+        let start = outbox.buffer().len();
+        write(outbox.buffer());
+        match to {
+            Hearer::All => outbox.tell_all(start, None),
+            Hearer::Others(but) => outbox.tell_all(start, Some(but)),
+            Hearer::One(to) => outbox.tell_one(start, to),
+        }
+        Sent::Queued
+    }
+}
+
+/// For whom something is said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hearer {
+    All,
+    Others(SessionId),
+    One(SessionId),
+}
+
+impl<R: Room> fmt::Debug for Cx<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cx(room {}, {} members)", self.number(), self.len())
+    }
+}

@@ -1,0 +1,77 @@
+//! What sessions bring to a room: joins, leaves and packets, one batch for each worker and turn.
+//!
+//! Nothing here knows what the room makes of it.
+
+use bytes::{Bytes, BytesMut};
+use std::any::Any;
+use std::sync::Arc;
+
+use naksi_core::id::SessionId;
+use naksi_core::tick::Tick;
+
+use super::parcel::Parcel;
+use super::{Left, RoomEnd};
+
+/// Something that a session brings.
+pub(crate) enum Event {
+    /// It joins, under a ticket that no other join of its worker has had.
+    Join { id: SessionId, ticket: u32, data: Box<dyn Any + Send> },
+    /// It leaves what it joined under this ticket.
+    Leave { id: SessionId, ticket: u32, why: Left },
+    /// A frame of so many bytes, the next in the batch.
+    Packet { from: SessionId, ticket: u32, bytes: u32 },
+}
+
+/// What the sessions of one worker bring in one turn.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Event>,
+    pub(crate) frames: BytesMut,
+}
+
+impl Batch {
+    /// Packets among the events.
+    pub(crate) fn packets(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Packet { .. })).count()
+    }
+
+    pub(crate) fn seal(self) -> (Vec<Event>, Bytes) {
+        (self.events, self.frames.freeze())
+    }
+}
+
+/// Where a room's parcels go, and who wakes it.
+pub(crate) trait Quay {
+    fn post(&self, parcel: Parcel);
+    /// The room is to be woken at this time.
+    fn alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
+    /// The room is over.
+    fn closed(&self, room: u64);
+}
+
+/// A room whose type is not known.
+///
+/// Whoever is answered `true` by `push`, `wake` or `close` has to see to it that the room is run.
+pub(crate) trait RoomDoor: Send + Sync {
+    fn number(&self) -> u64;
+    /// The worker that wakes it.
+    fn home(&self) -> usize;
+    /// Whether it has room for so much more.
+    fn has_room(&self, packets: usize, bytes: usize) -> bool;
+    /// A packet found no room. Returns whether its session ends for it.
+    fn refuse(&self) -> bool;
+    fn is_closed(&self) -> bool;
+    /// Whether it has lately held whoever ran it for too long with a single callback.
+    fn is_heavy(&self) -> bool;
+    fn push(&self, batch: Batch) -> bool;
+    fn wake(&self) -> bool;
+    fn close(&self, why: RoomEnd) -> bool;
+    /// Gives up a claim without having run it: it waits until somebody brings it something more.
+    fn release(&self);
+    /// Whether the alarm for this time is the one that is set; then it is not any more.
+    fn hears(&self, at: Tick) -> bool;
+    /// Runs it for its budget. Returns whether there is more to do: then it is still the caller's to run.
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick, quay: &dyn Quay) -> bool;
+    /// Gives the rest to its group. Returns whether there is one that takes it.
+    fn hand_over(self: Arc<Self>) -> bool;
+}

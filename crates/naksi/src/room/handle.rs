@@ -1,0 +1,94 @@
+//! A handle of a room: to join it, to call into it from anywhere, to close it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::cell::{Job, Site};
+use super::{Cx, Room, RoomCell, RoomDoor, RoomEnd, RoomOptions};
+use crate::config::Result;
+use crate::group::Refused;
+use crate::remote::Door;
+
+/// A handle of a room; cheap to clone, usable from any thread. The room lives until it is closed or panics, or the
+/// service ends, whether or not somebody has a handle.
+pub struct RoomRef<R: Room>(pub(crate) Arc<RoomCell<R>>);
+
+/// Opens a room. Its first run is up to whoever gets the handle.
+pub(crate) fn open<R: Room>(door: &Arc<dyn Door>, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
+    options.check()?;
+    let (number, home, books) = door.new_room();
+    let group = door.group(options.group_name());
+    let site = Site { number, home, group, books, door: Some(Arc::downgrade(door)) };
+    let cell = RoomCell::new(room, options, site);
+    door.add_room(Arc::clone(&cell) as Arc<dyn RoomDoor>);
+    Ok(RoomRef(cell))
+}
+
+impl<R: Room> RoomRef<R> {
+    /// The number by which the service knows it.
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Its members. Only a hint while others join and leave.
+    pub fn members(&self) -> usize {
+        self.0.members.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        RoomDoor::is_closed(&*self.0)
+    }
+
+    /// Has this run in the room, one thread at a time as everything there: how an answer from elsewhere comes home. Calls
+    /// of one thread keep their order.
+    ///
+    /// # Errors
+    /// The room has ended. One that ends before the call's turn drops it without a word.
+    pub fn call(&self, call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static) -> Result<(), Refused> {
+        if self.is_closed() {
+            return Err(Refused::Closed);
+        }
+        self.put(Job::Call(Box::new(call)));
+        Ok(())
+    }
+
+    /// Ends the room in order, behind what it has been brought so far.
+    pub fn close(&self) {
+        self.put(Job::Close(RoomEnd::Closed));
+    }
+
+    fn put(&self, job: Job<R>) {
+        if self.0.put(job) {
+            self.schedule();
+        }
+    }
+
+    /// The room was opened by a thread that is not to run it.
+    pub(crate) fn begin(&self) {
+        self.put(Job::Wake);
+    }
+
+    /// The room was claimed by a thread that is not to run it: its group does, or the worker that is its home.
+    fn schedule(&self) {
+        if !Arc::clone(&self.0).hand_over() {
+            match self.0.door() {
+                Some(door) => door.schedule(Arc::clone(&self.0) as Arc<dyn RoomDoor>),
+                None => self.0.release(),
+            }
+        }
+    }
+}
+
+impl<R: Room> Clone for RoomRef<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R: Room> fmt::Debug for RoomRef<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomRef({}, {} members)", self.number(), self.members())
+    }
+}

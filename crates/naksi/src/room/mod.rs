@@ -1,0 +1,116 @@
+//! Rooms: state that several sessions share, run by one thread at a time, with `&mut self` and no lock.
+//!
+//! ```no_run
+//! use naksi::prelude::*;
+//! #[derive(Default)]
+//! struct Lobby;
+//! impl Room for Lobby {
+//!     type Member = String; // what the room knows of each member
+//!     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
+//!         let hello = format!("{} joined", cx.member(member).map_or("?", String::as_str));
+//!         cx.broadcast_packet(2, hello.as_bytes());
+//!     }
+//!     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, _from: SessionId, packet: Packet<'_>) {
+//!         cx.broadcast_packet(packet.id, packet.body); // encoded once, shared by all members
+//!     }
+//! }
+//! ```
+//!
+//! A session joins with [`Conn::join_room`](crate::conn::Conn::join_room) and hands packets on with
+//! [`Conn::to_room`](crate::conn::Conn::to_room). What the sessions of one worker hand over in a turn is one batch; whoever
+//! brings a batch to a room that nobody runs, runs it, for a bounded time, and leaves the rest to the room's group.
+//! What the room says in that time is one parcel, posted once to each worker that has members. So everybody sees one
+//! order: that in which the room did things. Nothing here knows a port or a socket.
+
+mod books;
+mod cell;
+mod clockwork;
+mod cx;
+mod event;
+mod guest;
+mod handle;
+mod options;
+pub(crate) mod parcel;
+pub(crate) mod quay;
+mod scene;
+mod serve;
+mod trial;
+
+use naksi_core::frame::Packet;
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+
+pub(crate) use books::RoomBooks;
+pub use books::RoomStats;
+pub(crate) use cell::RoomCell;
+pub use cx::{Cx, RoomTimer};
+pub(crate) use event::{Batch, Event, RoomDoor};
+pub use guest::Guest;
+pub(crate) use guest::Lobby;
+pub use handle::RoomRef;
+pub(crate) use handle::open;
+pub use options::{Overrun, RoomFull, RoomOptions};
+pub use trial::TestRoom;
+
+/// Something that sessions are in together: a lobby, a match, a zone.
+///
+/// Its callbacks run one at a time, on whatever thread; they may not block. A panic ends the room and nobody else: its
+/// members are told with [`Session::on_room_closed`](crate::session::Session::on_room_closed).
+#[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
+pub trait Room: Sized + Send + 'static {
+    /// What the room keeps of each member; given by whoever joins.
+    type Member: Send + 'static;
+
+    /// The room stands. Called once, before anything else.
+    fn on_open(&mut self, cx: &mut Cx<'_, Self>) {}
+
+    /// A session has joined; it hears what is broadcast from here on.
+    fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {}
+
+    /// A member is gone. Called exactly once for every [`Room::on_join`], unless the room itself ends before.
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, data: Self::Member, why: Left) {}
+
+    /// A member's session handed a packet on. Unhandled packets end the member's session.
+    fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
+        tracing::debug!(room = cx.number(), session = %from, id = packet.id, "nobody handles this packet");
+        cx.end(from, Reason::UnknownPacket);
+    }
+
+    /// A timer set with [`Cx::after`] is due.
+    fn on_timer(&mut self, cx: &mut Cx<'_, Self>, tag: u32) {}
+
+    /// The next step of a room that [ticks](RoomOptions::tick_hz); `tick` counts periods since the opening, those
+    /// skipped included.
+    fn on_tick(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {}
+
+    /// The room ends in order. What is sent here still reaches the members. Not called after a panic.
+    fn on_close(&mut self, cx: &mut Cx<'_, Self>) {}
+}
+
+/// Why a member is gone from a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Its session asked to leave.
+    Asked,
+    /// Its session is over.
+    Over(Reason),
+    /// The room put it out; its session may go on.
+    Removed,
+    /// The room ended its session.
+    Ended(Reason),
+}
+
+/// Why a session is not in a room any more, though it did not ask to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomEnd {
+    /// The room closed in order.
+    Closed,
+    /// One of the room's callbacks panicked.
+    Panicked,
+    /// The service is stopping.
+    Shutdown,
+    /// The room has as many members as it may.
+    Full,
+    /// The room put this member out.
+    Removed,
+}

@@ -1,0 +1,154 @@
+//! What a room says and does to its members in one run: one buffer and a list of parts, in the room's order.
+//!
+//! It is made once and shared by all workers that have members concerned; each carries out what is meant for sessions
+//! of its own. Nothing here knows a worker.
+
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+
+use super::RoomEnd;
+
+/// What has gathered leaves at so many bytes, so that it always fits a send queue.
+const PARCEL_FULL_BYTES: usize = 32 * 1024;
+
+/// One thing that a room does to sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Bytes for every member.
+    All(Range<u32>),
+    /// Bytes for every member but one.
+    Others(SessionId, Range<u32>),
+    /// Bytes for one member.
+    One(SessionId, Range<u32>),
+    /// A session is a member from here on.
+    Admit(SessionId, u32),
+    /// A session is no member any more.
+    PutOut(SessionId, u32, RoomEnd),
+    /// A session ends.
+    End(SessionId, u32, Reason),
+    /// Nobody is a member any more.
+    Close(RoomEnd),
+}
+
+/// What a room hands to workers.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) room: u64,
+    pub(crate) bytes: Bytes,
+    pub(crate) parts: Box<[Part]>,
+    workers: [u64; 4],
+}
+
+impl Parcel {
+    /// The workers that have sessions concerned.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..256).filter(|worker| self.workers[worker / 64] >> (worker % 64) & 1 == 1)
+    }
+
+    /// The same without what was said: what a worker that does not keep up must still know.
+    pub(crate) fn without_bytes(&self) -> Self {
+        let said = |part: &&Part| !matches!(part, Part::All(_) | Part::Others(..) | Part::One(..));
+        let parts = self.parts.iter().filter(said).cloned().collect();
+        Self { room: self.room, bytes: Bytes::new(), parts, workers: self.workers }
+    }
+}
+
+/// The parcel of a run, while it grows.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: BytesMut,
+    parts: Vec<Part>,
+    workers: [u64; 4],
+    /// Members by worker.
+    members_on: Vec<u32>,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= PARCEL_FULL_BYTES
+    }
+
+    /// Where the next message is written to.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+
+    /// What was written since `start` is for every member, or for all but one.
+    pub(super) fn tell_all(&mut self, start: usize, but: Option<SessionId>) {
+        let range = start as u32..self.bytes.len() as u32;
+        for (worker, members) in self.members_on.iter().enumerate() {
+            self.workers[worker / 64] |= u64::from(*members > 0) << (worker % 64);
+        }
+        match (but, self.parts.last_mut()) {
+            // Messages for everybody, one behind the other, are one piece for each member.
+            (None, Some(Part::All(before))) if before.end == range.start => before.end = range.end,
+            (None, _) => self.parts.push(Part::All(range)),
+            (Some(but), _) => self.parts.push(Part::Others(but, range)),
+        }
+    }
+
+    /// What was written since `start` is for one member.
+    pub(super) fn tell_one(&mut self, start: usize, to: SessionId) {
+        let range = start as u32..self.bytes.len() as u32;
+        self.mark(to);
+        match self.parts.last_mut() {
+            Some(Part::One(before, part)) if *before == to && part.end == range.start => part.end = range.end,
+            _ => self.parts.push(Part::One(to, range)),
+        }
+    }
+
+    pub(super) fn admit(&mut self, id: SessionId, ticket: u32) {
+        let worker = usize::from(id.worker());
+        if self.members_on.len() <= worker {
+            self.members_on.resize(worker + 1, 0);
+        }
+        self.members_on[worker] += 1;
+        self.mark(id);
+        self.parts.push(Part::Admit(id, ticket));
+    }
+
+    /// A member is gone, by whatever way.
+    pub(super) fn uncount(&mut self, id: SessionId) {
+        self.members_on[usize::from(id.worker())] -= 1;
+    }
+
+    pub(super) fn put_out(&mut self, id: SessionId, ticket: u32, why: RoomEnd) {
+        self.mark(id);
+        self.parts.push(Part::PutOut(id, ticket, why));
+    }
+
+    pub(super) fn end(&mut self, id: SessionId, ticket: u32, reason: Reason) {
+        self.mark(id);
+        self.parts.push(Part::End(id, ticket, reason));
+    }
+
+    pub(super) fn close(&mut self, why: RoomEnd) {
+        for (worker, members) in self.members_on.iter().enumerate() {
+            self.workers[worker / 64] |= u64::from(*members > 0) << (worker % 64);
+        }
+        self.members_on.clear();
+        self.parts.push(Part::Close(why));
+    }
+
+    /// Takes what has gathered.
+    pub(super) fn take(&mut self, room: u64) -> Parcel {
+        Parcel {
+            room,
+            bytes: self.bytes.split().freeze(),
+            parts: std::mem::take(&mut self.parts).into_boxed_slice(),
+            workers: std::mem::take(&mut self.workers),
+        }
+    }
+
+    fn mark(&mut self, id: SessionId) {
+        let worker = usize::from(id.worker());
+        self.workers[worker / 64] |= 1 << (worker % 64);
+    }
+}

@@ -1,0 +1,195 @@
+//! A worker's side of the rooms: what its sessions bring them, which of its sessions are members, and alarms.
+//!
+//! Nothing here runs a room or sends a byte; `serve.rs` does.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use naksi_core::id::{SessionId, TokenMap};
+use naksi_core::tick::Tick;
+
+use super::event::Quay;
+use super::parcel::Parcel;
+use super::{Batch, Event, Left, RoomDoor};
+use crate::remote::Door;
+
+/// A room that a session has joined.
+pub(crate) struct Seat {
+    pub(crate) room: Arc<dyn RoomDoor>,
+    pub(crate) ticket: u32,
+}
+
+/// A worker's sessions in one room.
+#[derive(Default)]
+struct Here {
+    ids: Vec<SessionId>,
+    /// Where in `ids` a slot's session stands.
+    places: TokenMap<u32, u32>,
+}
+
+/// An alarm of a room. The earliest is the greatest, because a heap gives the greatest.
+struct Alarm {
+    at: Reverse<Tick>,
+    room: Arc<dyn RoomDoor>,
+}
+
+impl PartialEq for Alarm {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Alarm {}
+
+impl PartialOrd for Alarm {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Alarm {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, Reverse(self.room.number())).cmp(&(other.at, Reverse(other.room.number())))
+    }
+}
+
+/// The rooms, as one worker sees them.
+#[derive(Default)]
+pub(crate) struct LocalRooms {
+    outgoing: Vec<(Arc<dyn RoomDoor>, Batch)>,
+    /// Where in `outgoing` a room stands.
+    places: TokenMap<u64, u32>,
+    here: TokenMap<u64, Here>,
+    alarms: BinaryHeap<Alarm>,
+    /// Rooms that this worker has claimed.
+    pub(super) ready: VecDeque<Arc<dyn RoomDoor>>,
+    tickets: u32,
+}
+
+impl LocalRooms {
+    /// A number for one more join.
+    pub(crate) fn ticket(&mut self) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        self.tickets
+    }
+
+    /// Whether there is something to do now.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.outgoing.is_empty() || !self.ready.is_empty()
+    }
+
+    /// When the next alarm rings.
+    pub(crate) fn next(&self) -> Option<Tick> {
+        self.alarms.peek().map(|alarm| alarm.at.0)
+    }
+
+    pub(crate) fn set_alarm(&mut self, room: Arc<dyn RoomDoor>, at: Tick) {
+        self.alarms.push(Alarm { at: Reverse(at), room });
+    }
+
+    /// The worker has claimed a room, or was told to run one.
+    pub(crate) fn claim(&mut self, room: Arc<dyn RoomDoor>) {
+        self.ready.push_back(room);
+    }
+
+    /// A session brings a room something; it goes there at the end of the turn.
+    pub(crate) fn bring(&mut self, room: &Arc<dyn RoomDoor>, event: Event) {
+        self.batch(room).events.push(event);
+    }
+
+    /// A session hands a packet on. Returns whether there is room for it.
+    pub(crate) fn bring_packet(&mut self, seat: &Seat, from: SessionId, frame: &[u8]) -> bool {
+        let batch = self.batch(&seat.room);
+        if !seat.room.has_room(batch.events.len() + 1, batch.frames.len() + frame.len()) {
+            return false;
+        }
+        batch.frames.extend_from_slice(frame);
+        let bytes = u32::try_from(frame.len()).expect("a frame has at most 65,535 bytes");
+        batch.events.push(Event::Packet { from, ticket: seat.ticket, bytes });
+        true
+    }
+
+    /// A session leaves a room, and hears nothing more of it.
+    pub(crate) fn leave(&mut self, seat: Seat, id: SessionId, why: Left) {
+        self.expel(seat.room.number(), id);
+        self.bring(&seat.room, Event::Leave { id, ticket: seat.ticket, why });
+    }
+
+    /// The room has taken a session of this worker in.
+    pub(super) fn admit(&mut self, room: u64, id: SessionId) {
+        let here = self.here.entry(room).or_default();
+        here.places.insert(id.slot(), here.ids.len() as u32);
+        here.ids.push(id);
+    }
+
+    /// A session is no member any more, if it was one.
+    pub(super) fn expel(&mut self, room: u64, id: SessionId) {
+        let Some(here) = self.here.get_mut(&room) else { return };
+        let Some(place) = here.places.remove(&id.slot()) else { return };
+        here.ids.swap_remove(place as usize);
+        if let Some(moved) = here.ids.get(place as usize) {
+            here.places.insert(moved.slot(), place);
+        }
+        if here.ids.is_empty() {
+            self.here.remove(&room);
+        }
+    }
+
+    /// The members of a room on this worker, into a vector that the caller keeps.
+    pub(super) fn members_into(&self, room: u64, members: &mut Vec<SessionId>) {
+        members.clear();
+        if let Some(here) = self.here.get(&room) {
+            members.extend_from_slice(&here.ids);
+        }
+    }
+
+    /// Delivers what was brought, and wakes whose alarm rings: rooms that nobody runs are claimed.
+    pub(super) fn set_out(&mut self, now: Tick) {
+        self.places.clear();
+        for (room, batch) in self.outgoing.drain(..) {
+            if room.push(batch) {
+                self.ready.push_back(room);
+            }
+        }
+        while self.next().is_some_and(|at| at <= now) {
+            let Some(Alarm { at, room }) = self.alarms.pop() else { return };
+            if room.hears(at.0) && room.wake() {
+                self.ready.push_back(room);
+            }
+        }
+    }
+
+    /// The worker ends: what its sessions brought is not lost, and no claim is kept.
+    pub(crate) fn wind_up(&mut self, clock: &dyn Fn() -> Tick, door: &Arc<dyn Door>) {
+        self.alarms.clear();
+        while self.has_work() {
+            self.set_out(Tick::ZERO);
+            for room in std::mem::take(&mut self.ready) {
+                while Arc::clone(&room).run(clock, door) {}
+            }
+        }
+    }
+
+    fn batch(&mut self, room: &Arc<dyn RoomDoor>) -> &mut Batch {
+        let place = *self.places.entry(room.number()).or_insert_with(|| {
+            self.outgoing.push((Arc::clone(room), Batch::default()));
+            (self.outgoing.len() - 1) as u32
+        });
+        &mut self.outgoing[place as usize].1
+    }
+}
+
+impl Quay for Arc<dyn Door> {
+    fn post(&self, parcel: Parcel) {
+        self.post_parcel(parcel);
+    }
+
+    fn alarm(&self, room: Arc<dyn RoomDoor>, at: Tick) {
+        self.set_alarm(room, at);
+    }
+
+    fn closed(&self, room: u64) {
+        self.forget_room(room);
+    }
+}

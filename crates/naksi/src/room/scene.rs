@@ -1,0 +1,216 @@
+//! A room and everything that its callbacks may reach, and how events are played on it, with a net under them.
+//!
+//! Whoever calls has the room to itself. Nothing here knows a thread, a queue or a worker.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Weak;
+
+use naksi_core::frame;
+use naksi_core::id::{SessionId, TokenMap};
+use naksi_core::tick::Tick;
+
+use super::clockwork::Clockwork;
+use super::parcel::Outbox;
+use super::{Cx, Event, Left, Room, RoomBooks, RoomCell, RoomEnd, RoomOptions};
+
+/// One member's place.
+pub(super) struct Place<M> {
+    pub(super) ticket: u32,
+    pub(super) data: M,
+}
+
+/// What a room's callbacks may reach.
+pub(super) struct Scene<R: Room> {
+    pub(super) number: u64,
+    pub(super) now: Tick,
+    pub(super) members: TokenMap<u64, Place<R::Member>>,
+    pub(super) outbox: Outbox,
+    pub(super) clockwork: Clockwork,
+    /// Members that the running callback took out; they are told of when it is over.
+    pub(super) gone: VecDeque<(SessionId, R::Member, Left)>,
+    /// The room shall end when the running callback is over.
+    pub(super) end: Option<RoomEnd>,
+    pub(super) cell: Weak<RoomCell<R>>,
+}
+
+/// A room in its scene.
+pub(super) struct Body<R: Room> {
+    /// Gone when the room is over.
+    room: Option<R>,
+    /// Why it is over.
+    over: Option<RoomEnd>,
+    opened: bool,
+    pub(super) scene: Scene<R>,
+    due: Vec<u32>,
+    /// Callbacks played since somebody asked.
+    pub(super) played: u64,
+    panics: u64,
+}
+
+impl<R: Room> Body<R> {
+    pub(super) fn new(room: R, number: u64, cell: Weak<RoomCell<R>>) -> Self {
+        let scene = Scene {
+            number,
+            now: Tick::ZERO,
+            members: TokenMap::default(),
+            outbox: Outbox::default(),
+            clockwork: Clockwork::default(),
+            gone: VecDeque::new(),
+            end: None,
+            cell,
+        };
+        Self { room: Some(room), over: None, opened: false, scene, due: Vec::new(), played: 0, panics: 0 }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    pub(super) fn room(&self) -> Option<&R> {
+        self.room.as_ref()
+    }
+
+    pub(super) fn take_panics(&mut self) -> u64 {
+        std::mem::take(&mut self.panics)
+    }
+
+    /// Opens it, if that has not been done.
+    pub(super) fn open(&mut self, options: &RoomOptions) {
+        if !std::mem::replace(&mut self.opened, true) {
+            self.scene.clockwork.begin(options.rate, options.overrun, self.scene.now);
+            self.play(|room, cx| room.on_open(cx));
+        }
+    }
+
+    /// Plays the timers and one tick that are due. Returns whether there was anything.
+    pub(super) fn play_clockwork(&mut self, books: &RoomBooks) -> bool {
+        let now = self.scene.now;
+        if self.is_over() || self.scene.clockwork.next().is_none_or(|next| next > now) {
+            return false;
+        }
+        let mut due = std::mem::take(&mut self.due);
+        self.scene.clockwork.timers(now, &mut due);
+        for tag in due.drain(..) {
+            self.play(|room, cx| room.on_timer(cx, tag));
+        }
+        self.due = due;
+        if let Some(tick) = self.scene.clockwork.tick(now) {
+            books.ticked(tick.late, tick.skipped);
+            self.play(|room, cx| room.on_tick(cx, tick.number));
+        }
+        true
+    }
+
+    /// Plays what a session brought. `frame`: of a packet.
+    pub(super) fn apply(&mut self, event: Event, frame: &[u8], options: &RoomOptions) {
+        match event {
+            Event::Join { id, ticket, data } => {
+                let data = data.downcast::<R::Member>();
+                self.join(id, ticket, *data.expect("a room's handle knows its members' type"), options);
+            }
+            Event::Leave { id, ticket, why } => {
+                if self.scene.holds(id, ticket) {
+                    self.scene.take_out(id, why);
+                    self.bid_farewell();
+                }
+            }
+            Event::Packet { from, ticket, .. } => {
+                let packet = frame::first(frame, usize::MAX);
+                if self.scene.holds(from, ticket)
+                    && let Ok(Some(packet)) = packet
+                {
+                    self.play(|room, cx| room.on_packet(cx, from, packet));
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, id: SessionId, ticket: u32, data: R::Member, options: &RoomOptions) {
+        let refused = match self.over {
+            Some(over) => Some(over),
+            None => (self.scene.members.len() >= options.members_max).then_some(RoomEnd::Full),
+        };
+        if let Some(why) = refused {
+            return self.scene.outbox.put_out(id, ticket, why);
+        }
+        self.scene.members.insert(id.to_u64(), Place { ticket, data });
+        self.scene.outbox.admit(id, ticket);
+        self.play(|room, cx| room.on_join(cx, id));
+    }
+
+    /// Plays one callback. A panic ends the room, and nothing is played after it.
+    pub(super) fn play(&mut self, run: impl FnOnce(&mut R, &mut Cx<'_, R>)) {
+        self.play_alone(run);
+        self.bid_farewell();
+        if let Some(end) = self.scene.end
+            && !self.is_over()
+        {
+            self.finish(end);
+        }
+    }
+
+    /// Ends the room.
+    pub(super) fn finish(&mut self, end: RoomEnd) {
+        if self.is_over() {
+            return;
+        }
+        self.scene.end = Some(end);
+        if end != RoomEnd::Panicked {
+            self.play_alone(|room, cx| room.on_close(cx));
+        }
+        let end = self.scene.end.unwrap_or(end);
+        self.over = Some(end);
+        self.scene.outbox.close(end);
+        let members = std::mem::take(&mut self.scene.members);
+        let gone = std::mem::take(&mut self.scene.gone);
+        let room = self.room.take();
+        self.scene.clockwork = Clockwork::default();
+        // The user's destructors are the last of its callbacks, and no more to be trusted than the others.
+        if catch_unwind(AssertUnwindSafe(|| drop((room, members, gone)))).is_err() {
+            self.panics += 1;
+            tracing::error!(room = self.scene.number, "dropping a room panicked");
+        }
+    }
+
+    fn play_alone(&mut self, run: impl FnOnce(&mut R, &mut Cx<'_, R>)) {
+        let Some(room) = self.room.as_mut() else { return };
+        self.played += 1;
+        let mut cx = Cx::new(&mut self.scene);
+        // The room's own state may be broken after a panic: it is ended and never called again. What else a callback
+        // can reach keeps its invariants between its own calls.
+        if catch_unwind(AssertUnwindSafe(|| run(room, &mut cx))).is_err() {
+            self.panics += 1;
+            self.scene.end = Some(RoomEnd::Panicked);
+            tracing::error!(room = self.scene.number, "a callback of a room panicked; the room ends");
+        }
+    }
+
+    /// Tells the room of members that are gone. The callback may take out more of them.
+    fn bid_farewell(&mut self) {
+        while self.scene.end != Some(RoomEnd::Panicked)
+            && !self.is_over()
+            && let Some((id, data, why)) = self.scene.gone.pop_front()
+        {
+            self.play_alone(|room, cx| room.on_leave(cx, id, data, why));
+        }
+        if let Some(end) = self.scene.end {
+            self.finish(end);
+        }
+    }
+}
+
+impl<R: Room> Scene<R> {
+    /// Whether the session is a member under this ticket.
+    fn holds(&self, id: SessionId, ticket: u32) -> bool {
+        self.members.get(&id.to_u64()).is_some_and(|place| place.ticket == ticket)
+    }
+
+    /// Takes a member out, to be told of. Returns its ticket.
+    pub(super) fn take_out(&mut self, id: SessionId, why: Left) -> Option<u32> {
+        let Place { ticket, data } = self.members.remove(&id.to_u64())?;
+        self.outbox.uncount(id);
+        self.gone.push_back((id, data, why));
+        Some(ticket)
+    }
+}

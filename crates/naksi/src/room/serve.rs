@@ -1,0 +1,155 @@
+//! What a worker does for rooms in a turn: brings them what came, runs those it claimed, carries out what they say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi_core::content::Ending;
+use naksi_core::id::SessionId;
+use naksi_os::port::Port;
+
+use super::RoomEnd;
+use super::parcel::{Parcel, Part};
+use crate::remote::Door;
+use crate::session::{Factory, Session};
+use crate::worker::Worker;
+
+/// All rooms together hold a worker for about so long in a turn; the rest goes to groups, or waits for the next turn.
+const TURN_BUDGET: Duration = Duration::from_millis(2);
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Brings the rooms what this turn's sessions have for them, and runs those that nobody else runs.
+    pub(crate) fn run_rooms(&mut self) {
+        self.desk.rooms.set_out(self.desk.now);
+        if self.desk.rooms.ready.is_empty() {
+            return;
+        }
+        let door: Arc<dyn Door> = Arc::clone(&self.desk.door);
+        // What the rooms say to this worker comes through its mailbox as well, behind what they said before; it
+        // is read below, so nobody needs to ring.
+        self.mailbox().hush();
+        let clock = || self.port.now();
+        let began = clock();
+        for _ in 0..self.desk.rooms.ready.len() {
+            let Some(room) = self.desk.rooms.ready.pop_front() else { break };
+            let late = clock().since(began) > TURN_BUDGET;
+            if (late || room.is_heavy()) && Arc::clone(&room).hand_over() {
+                continue;
+            }
+            if late || (Arc::clone(&room).run(&clock, &door) && !Arc::clone(&room).hand_over()) {
+                self.desk.rooms.ready.push_back(room);
+            }
+        }
+        self.read_mailbox();
+    }
+
+    /// Carries out what a room does to sessions of this worker.
+    pub(crate) fn deliver_parcel(&mut self, parcel: &Parcel) {
+        let room = parcel.room;
+        for part in &parcel.parts {
+            match part {
+                Part::All(range) => self.tell_all(parcel, range.start as usize..range.end as usize, None),
+                Part::Others(but, range) => {
+                    self.tell_all(parcel, range.start as usize..range.end as usize, Some(*but));
+                }
+                Part::Admit(id, ticket) => {
+                    if self.holds_seat(*id, room, *ticket) {
+                        self.desk.rooms.admit(room, *id);
+                    }
+                }
+                Part::One(to, range) => {
+                    if self.has_seat(*to, room) {
+                        self.tell_one(*to, &parcel.bytes.slice(range.start as usize..range.end as usize));
+                    }
+                }
+                Part::PutOut(id, ticket, why) => self.put_out(*id, room, *ticket, *why),
+                Part::End(id, ticket, reason) => {
+                    if self.unseat(*id, room, Some(*ticket)) {
+                        self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+                            session.with_outlet(cx, stage, |stage, outlet| {
+                                stage.play(outlet, (), |_, conn| conn.end_with(*reason, Ending::Flush));
+                            });
+                        });
+                    }
+                }
+                Part::Close(why) => self.close_room(room, *why),
+            }
+        }
+    }
+
+    fn tell_all(&mut self, parcel: &Parcel, range: std::ops::Range<usize>, but: Option<SessionId>) {
+        let bytes = parcel.bytes.slice(range);
+        let mut members = std::mem::take(&mut self.members);
+        self.desk.rooms.members_into(parcel.room, &mut members);
+        self.desk.counters.deliveries.add(members.len() as u64);
+        for member in members.iter().filter(|member| Some(**member) != but) {
+            self.tell_one(*member, &bytes);
+        }
+        self.members = members;
+    }
+
+    fn tell_one(&mut self, to: SessionId, bytes: &bytes::Bytes) {
+        self.with_session(to.slot(), to.generation(), |session, cx, stage| {
+            session.with_outlet(cx, stage, |_, mut outlet| {
+                outlet.send_shared(bytes);
+            });
+        });
+    }
+
+    /// The room is over for every session of this worker.
+    fn close_room(&mut self, room: u64, why: RoomEnd) {
+        let mut members = Vec::new();
+        self.desk.rooms.members_into(room, &mut members);
+        for id in members {
+            if self.unseat(id, room, None) {
+                self.tell_of_end(id, room, why);
+            }
+        }
+    }
+
+    fn put_out(&mut self, id: SessionId, room: u64, ticket: u32, why: RoomEnd) {
+        if self.unseat(id, room, Some(ticket)) {
+            self.tell_of_end(id, room, why);
+        }
+    }
+
+    fn tell_of_end(&mut self, id: SessionId, room: u64, why: RoomEnd) {
+        self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+            if session.is_live() {
+                session.with_outlet(cx, stage, |stage, outlet| {
+                    stage.play(outlet, (), |user, conn| user.on_room_closed(conn, room, why));
+                });
+            }
+        });
+    }
+
+    /// Takes a session's seat away. Returns whether it had it, under this ticket if one is named.
+    fn unseat(&mut self, id: SessionId, room: u64, ticket: Option<u32>) -> bool {
+        if usize::from(id.worker()) != self.index {
+            return false;
+        }
+        let Some(entry) = self.sessions.get_mut(id.slot(), id.generation()) else { return false };
+        let mut seats = entry.seats.iter();
+        let place = seats
+            .position(|seat| seat.room.number() == room && ticket.is_none_or(|ticket| ticket == seat.ticket));
+        if let Some(place) = place {
+            entry.seats.swap_remove(place);
+            self.desk.rooms.expel(room, id);
+        }
+        place.is_some()
+    }
+
+    fn has_seat(&self, id: SessionId, room: u64) -> bool {
+        let entry = self.own(id);
+        entry.is_some_and(|entry| entry.seats.iter().any(|seat| seat.room.number() == room))
+    }
+
+    fn holds_seat(&self, id: SessionId, room: u64, ticket: u32) -> bool {
+        let holds = |seat: &super::quay::Seat| seat.room.number() == room && seat.ticket == ticket;
+        self.own(id).is_some_and(|entry| entry.seats.iter().any(holds))
+    }
+
+    fn own(&self, id: SessionId) -> Option<&crate::worker::Entry<F::Session>> {
+        let mine = usize::from(id.worker()) == self.index;
+        mine.then(|| self.sessions.get(id.slot(), id.generation())).flatten()
+    }
+}

@@ -1,0 +1,158 @@
+//! Sessions that are ended from inside their own callbacks, with a receive, a send and the listener's accepts
+//! in flight, again and again: every operation comes home once, and nothing is left.
+//!
+//! A second completion of an operation would fail an assertion of the engine and end the service aloud; a
+//! missing one would keep its session alive, and the test would wait in vain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use naksi_os::port::ListenOptions;
+
+use super::*;
+
+/// More than a small kernel buffer takes, so that some of it is on its way when the session ends.
+static FLOOD: [u8; 48 * 1024] = [7; 48 * 1024];
+
+/// The callbacks that a session is ended from.
+const CALLBACKS: [&str; 6] =
+    ["on_connected", "on_recv or on_packet", "on_sent", "on_timer", "on_file", "none"];
+
+/// What all sessions tell the test.
+#[derive(Default)]
+struct Told {
+    ended_in: [AtomicU64; CALLBACKS.len()],
+    disconnected: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// Ends itself in one of its callbacks.
+struct Inside<const FRAMED: bool> {
+    number: usize,
+    is_over: bool,
+    myself: Option<(Remote, SessionId)>,
+    told: Arc<Told>,
+}
+
+impl<const FRAMED: bool> Inside<FRAMED> {
+    fn reaches(&mut self, c: &mut Conn<'_>, callback: usize) {
+        assert!(!self.is_over, "a callback behind the last one");
+        if self.number % CALLBACKS.len() != callback {
+            return;
+        }
+        self.told.ended_in[callback].fetch_add(1, Ordering::SeqCst);
+        // Both ways of ending, in every callback.
+        if (self.number / CALLBACKS.len()).is_multiple_of(2) {
+            c.end_now(Reason::Handler);
+        } else {
+            c.close();
+        }
+    }
+}
+
+impl<const FRAMED: bool> Session for Inside<FRAMED> {
+    const FRAMING: Framing = if FRAMED { Framing::Packets } else { Framing::Raw };
+
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        self.myself = Some((c.remote(), c.id()));
+        c.send(&FLOOD);
+        c.after(Duration::ZERO, 1);
+        c.open_file(&std::env::current_exe().expect("this program has a path"), FileAccess::Read, 1);
+        self.reaches(c, 0);
+    }
+
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        self.reaches(c, 1);
+        data.len()
+    }
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, _: Packet<'_>) {
+        self.reaches(c, 1);
+    }
+
+    fn on_sent(&mut self, c: &mut Conn<'_>, _: usize) {
+        self.reaches(c, 2);
+    }
+
+    fn on_timer(&mut self, c: &mut Conn<'_>, _: u32) {
+        self.reaches(c, 3);
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        if let FileDone::Opened { file, .. } = done {
+            // So that a file has something in flight as well.
+            c.read_at(file, 0, 4096, 2);
+        }
+        self.reaches(c, 4);
+    }
+
+    fn on_disconnected(&mut self, _: Reason) {
+        assert!(!std::mem::replace(&mut self.is_over, true), "told twice");
+        self.told.disconnected.fetch_add(1, Ordering::SeqCst);
+        // The last callback has no connection to end any more; whoever tries meets nobody else.
+        let (remote, id) = self.myself.take().expect("it was connected");
+        remote.end(id, Reason::Handler).expect("the service runs");
+    }
+}
+
+impl<const FRAMED: bool> Drop for Inside<FRAMED> {
+    fn drop(&mut self) {
+        self.told.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// One client's connections: some read to the end, some go at once, some in the middle.
+fn come_and_go(address: SocketAddr, rounds: u64) {
+    for round in 0..rounds {
+        let mut client = connect(address);
+        // Whoever was ended in `on_connected` may be gone by now.
+        let wrote = client.write_all(&frame(1, b"hello"));
+        match round % 4 {
+            0 => drop(client),
+            1 => drop((client.read(&mut [0; 100]), wrote)),
+            2 => drop((client.shutdown(std::net::Shutdown::Write), read_to_end(&mut client))),
+            // Nobody ends the last kind of session but its client.
+            _ => drop((client.read(&mut [0; 60_000]), client.shutdown(std::net::Shutdown::Both))),
+        }
+    }
+}
+
+fn ends_leave_nothing_behind<const FRAMED: bool>() {
+    const CLIENTS: u64 = 10;
+    let rounds = scaled(5_000) / CLIENTS;
+    let told = Arc::new(Told::default());
+    let (tell, numbers) = (Arc::clone(&told), AtomicU64::new(0));
+    let service = server()
+        .workers(2)
+        .listen_options(ListenOptions { kernel_send_bytes: Some(4096), ..ListenOptions::default() })
+        .session_with(move |_| {
+            let number = numbers.fetch_add(1, Ordering::SeqCst) as usize;
+            Inside::<FRAMED> { number, is_over: false, myself: None, told: Arc::clone(&tell) }
+        })
+        .start()
+        .expect("a server");
+    let address = service.addresses()[0];
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| std::thread::spawn(move || come_and_go(address, rounds))).collect();
+    clients.into_iter().for_each(|client| client.join().expect("a client comes to its end"));
+    let all = rounds * CLIENTS;
+    until("everybody came and is gone", || told.dropped.load(Ordering::SeqCst) == all);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!((stats.connected_total, stats.disconnected_total, stats.live), (all, all, 0));
+    assert_eq!(told.disconnected.load(Ordering::SeqCst), all);
+    assert_eq!((stats.handler_panics, stats.given_up_total), (0, 0));
+    assert_eq!((stats.handles, stats.in_flight, stats.leases_out), (0, 0, 0));
+    for (callback, count) in CALLBACKS.iter().zip(&told.ended_in).take(CALLBACKS.len() - 1) {
+        assert!(count.load(Ordering::SeqCst) > 0, "nobody ended in {callback}");
+    }
+}
+
+#[test]
+fn ends_from_inside_every_callback_leave_nothing_behind() {
+    ends_leave_nothing_behind::<false>();
+}
+
+#[test]
+fn ends_from_inside_every_callback_of_framed_sessions_leave_nothing_behind() {
+    ends_leave_nothing_behind::<true>();
+}

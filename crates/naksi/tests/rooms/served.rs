@@ -1,0 +1,318 @@
+//! Rooms in a service: real sessions on several workers, and groups behind them.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use naksi::prelude::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const SAY: u16 = 10;
+const PANIC: u16 = 13;
+const WAIT: u16 = 17;
+const HELLO: u16 = 20;
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+    stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+    stream
+}
+
+fn frame(id: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = naksi_core::frame::header(id, body.len()).expect("a short body").to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn read(stream: &mut TcpStream) -> (u16, Vec<u8>) {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).expect("the server sends");
+    let mut body = vec![0; usize::from(u16::from_le_bytes([header[0], header[1]])) - 4];
+    stream.read_exact(&mut body).expect("the server sends");
+    (u16::from_le_bytes([header[2], header[3]]), body)
+}
+
+/// What a room tells a test.
+#[derive(Default)]
+struct Books {
+    inside: AtomicBool,
+    joins: AtomicU64,
+    leaves: AtomicU64,
+    closes: AtomicU64,
+    ticks: AtomicU64,
+}
+
+/// Numbers what is said, tells everybody, and notices if two threads are in it.
+struct Hall {
+    books: Arc<Books>,
+    said: u32,
+    hold: Option<mpsc::Receiver<()>>,
+}
+
+impl Hall {
+    fn new(books: &Arc<Books>) -> Self {
+        Self { books: Arc::clone(books), said: 0, hold: None }
+    }
+
+    fn alone(&mut self, run: impl FnOnce(&mut Self)) {
+        let books = Arc::clone(&self.books);
+        assert!(!books.inside.swap(true, Ordering::SeqCst), "two threads are in one room");
+        run(self);
+        books.inside.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Room for Hall {
+    type Member = ();
+
+    fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
+        self.alone(|hall| {
+            hall.books.joins.fetch_add(1, Ordering::SeqCst);
+            cx.send_packet(member, HELLO, &[]);
+        });
+    }
+
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), _why: Left) {
+        self.alone(|hall| {
+            hall.books.leaves.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+
+    fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
+        match packet.id {
+            SAY => self.alone(|hall| {
+                let mut body = hall.said.to_le_bytes().to_vec();
+                hall.said += 1;
+                body.extend_from_slice(packet.body);
+                cx.broadcast_packet(SAY, &body);
+            }),
+            PANIC => panic!("on purpose"),
+            WAIT => drop(self.hold.as_ref().map(mpsc::Receiver::recv)),
+            _ => {
+                cx.kick(from);
+            }
+        }
+    }
+
+    fn on_tick(&mut self, _cx: &mut Cx<'_, Self>, _tick: u64) {
+        self.alone(|hall| {
+            hall.books.ticks.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+
+    fn on_close(&mut self, _cx: &mut Cx<'_, Self>) {
+        self.alone(|hall| {
+            hall.books.closes.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn server() -> Server {
+    Server::new().listen("127.0.0.1:0").workers(3)
+}
+
+fn hall(server: Server, options: RoomOptions, books: &Arc<Books>) -> Service {
+    let books = Arc::clone(books);
+    server.room(options, move || Hall::new(&books)).start().expect("a server")
+}
+
+fn join(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    assert_eq!(read(&mut stream), (HELLO, Vec::new()));
+    stream
+}
+
+/// Everybody talks at once; everybody hears everything, in the room's order, which keeps each sender's.
+fn everybody_hears_one_order(server: Server, options: RoomOptions) -> Stats {
+    let books = Arc::new(Books::default());
+    let service = hall(server, options, &books);
+    let (members, words) = (12_u8, 40_u8);
+    let mut streams: Vec<_> = (0..members).map(|_| join(service.addresses()[0])).collect();
+    for word in 0..words {
+        for (member, stream) in streams.iter_mut().enumerate() {
+            stream.write_all(&frame(SAY, &[member as u8, word])).expect("the server reads");
+        }
+    }
+    let heard: Vec<Vec<_>> = streams
+        .iter_mut()
+        .map(|stream| (0..u32::from(members) * u32::from(words)).map(|_| read(stream).1).collect())
+        .collect();
+    for (number, said) in heard[0].iter().enumerate() {
+        assert_eq!(said[..4], (number as u32).to_le_bytes());
+    }
+    for member in 0..members {
+        let of_one: Vec<_> = heard[0].iter().filter(|said| said[4] == member).map(|said| said[5]).collect();
+        assert_eq!(of_one, (0..words).collect::<Vec<_>>(), "member {member} is heard in its order");
+    }
+    assert!(heard.iter().all(|heard_by_one| *heard_by_one == heard[0]), "one order for everybody");
+    drop(streams);
+    until("everybody has left", || books.leaves.load(Ordering::SeqCst) == u64::from(members));
+    service.stop(Duration::from_secs(5))
+}
+
+#[test]
+fn everybody_hears_one_order_when_workers_run_the_room() {
+    let stats = everybody_hears_one_order(server(), RoomOptions::new());
+    assert_eq!(stats.rooms.handed_over_total, 0);
+}
+
+#[test]
+fn everybody_hears_one_order_when_workers_take_turns_with_a_group() {
+    let server = server().group(GroupOptions::new("logic").threads(2).concurrency(2));
+    let stats = everybody_hears_one_order(server, RoomOptions::new().budget(PATIENCE, 1));
+    assert!(stats.rooms.handed_over_total > 0, "a budget of one event is always spent");
+}
+
+#[test]
+fn everybody_hears_one_order_when_the_rest_waits_for_the_next_turn() {
+    let stats = everybody_hears_one_order(server(), RoomOptions::new().budget(PATIENCE, 1));
+    assert_eq!(stats.rooms.dropped_total, 0);
+}
+
+#[test]
+fn sessions_that_die_leave_once_and_the_service_closes_the_room_behind_the_last() {
+    let books = Arc::new(Books::default());
+    let service = hall(server(), RoomOptions::new(), &books);
+    let mut streams: Vec<_> = (0..30).map(|_| join(service.addresses()[0])).collect();
+    for (number, stream) in streams.drain(..20).enumerate() {
+        if number % 2 == 0 {
+            // A reset instead of an orderly end.
+            socket_that_resets(&stream);
+        }
+    }
+    until("twenty are gone", || books.leaves.load(Ordering::SeqCst) == 20);
+    assert_eq!(books.joins.load(Ordering::SeqCst), 30);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!(books.leaves.load(Ordering::SeqCst), 30);
+    assert_eq!((books.closes.load(Ordering::SeqCst), stats.rooms.live), (1, 0));
+}
+
+fn socket_that_resets(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_linger(Some(Duration::ZERO)).expect("a socket takes a linger time");
+}
+
+#[test]
+fn a_panic_ends_the_room_with_its_members_and_the_next_one_finds_a_new_room() {
+    let books = Arc::new(Books::default());
+    let service = hall(server(), RoomOptions::new(), &books);
+    let mut streams: Vec<_> = (0..6).map(|_| join(service.addresses()[0])).collect();
+    streams[3].write_all(&frame(PANIC, &[])).expect("the server reads");
+    for stream in &mut streams {
+        assert_eq!(stream.read(&mut [0; 8]).expect("an end, not a reset"), 0);
+    }
+    drop(streams);
+    until("all are told", || service.stats().ended.get("room_closed") == Some(&6));
+    let mut again = join(service.addresses()[0]);
+    again.write_all(&frame(SAY, b"hi")).expect("the server reads");
+    assert_eq!(read(&mut again), (SAY, b"\0\0\0\0hi".to_vec()), "a new room counts from the start");
+    drop(again);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!(stats.rooms.panics_total, 1);
+}
+
+#[test]
+fn a_full_mailbox_drops_what_is_new_and_counts_it() {
+    let books = Arc::new(Books::default());
+    let (hold, held) = mpsc::channel();
+    let slot = Arc::new(std::sync::Mutex::new(Some(held)));
+    let server = server().group(GroupOptions::new("logic").threads(1));
+    // A budget of no time: whatever comes behind the first event of a run is the group's, and so is the wait.
+    let options = RoomOptions::new().mailbox(4, 1 << 20).budget(Duration::ZERO, 1);
+    let of_room = Arc::clone(&books);
+    let make = move || {
+        let hold = slot.lock().expect("nobody panics").take();
+        Hall { hold, ..Hall::new(&of_room) }
+    };
+    let service = server.room(options, make).start().expect("a server");
+    let mut talks = join(service.addresses()[0]);
+    talks.write_all(&[frame(SAY, b"a"), frame(WAIT, &[])].concat()).expect("the server reads");
+    assert_eq!(read(&mut talks).0, SAY);
+    until("the room waits in the group", || service.stats().rooms.handed_over_total > 0);
+    for _ in 0..100 {
+        talks.write_all(&frame(SAY, b"b")).expect("the server reads");
+    }
+    until("some are dropped", || {
+        let stats = service.stats();
+        stats.packets == 102 && stats.rooms.dropped_total > 0
+    });
+    drop(hold);
+    let mut heard = 0;
+    // What was not dropped is heard: else this waits in vain.
+    while heard + service.stats().rooms.dropped_total < 100 {
+        assert_eq!(read(&mut talks).0, SAY);
+        heard += 1;
+    }
+    service.stop(Duration::from_secs(5));
+    assert_eq!(talks.read(&mut [0; 8]).expect("an orderly end"), 0, "and nothing else");
+}
+
+#[test]
+fn a_full_mailbox_ends_who_fills_it_if_it_shall() {
+    let books = Arc::new(Books::default());
+    let options = RoomOptions::new().mailbox(1, 8).when_full(RoomFull::EndSession);
+    let service = hall(server(), options, &books);
+    let mut talks = join(service.addresses()[0]);
+    talks.write_all(&frame(SAY, b"too long for it")).expect("the server reads");
+    until("it ends", || service.stats().ended.get("room_full") == Some(&1));
+    service.stop(Duration::from_secs(5));
+}
+
+#[test]
+fn calls_from_other_threads_come_in_their_order_with_and_without_a_group() {
+    for server in [server(), server().group(GroupOptions::new("logic").threads(2))] {
+        let service = server.session(|| Idle).start().expect("a server");
+        let books = Arc::new(Books::default());
+        let room = service.remote().open_room(Hall::new(&books), RoomOptions::new()).expect("a room");
+        let (told, tells) = mpsc::channel();
+        for number in 0..1000_u32 {
+            let told = told.clone();
+            let call = move |hall: &mut Hall, _: &mut Cx<'_, Hall>| {
+                hall.alone(|hall| {
+                    hall.said += 1;
+                    told.send((number, hall.said)).expect("the test listens");
+                });
+            };
+            room.call(call).expect("the room is open");
+        }
+        for number in 0..1000 {
+            assert_eq!(tells.recv_timeout(PATIENCE), Ok((number, number + 1)));
+        }
+        room.close();
+        until("the room is closed", || room.is_closed());
+        assert!(room.call(|_, _| ()).is_err());
+        assert_eq!(books.closes.load(Ordering::SeqCst), 1);
+        service.stop(Duration::from_secs(5));
+    }
+}
+
+struct Idle;
+
+impl Session for Idle {}
+
+#[test]
+fn a_room_without_members_ticks_and_stops_with_the_service() {
+    let service = server().session(|| Idle).start().expect("a server");
+    let books = Arc::new(Books::default());
+    let options = RoomOptions::new().tick_hz(200);
+    let rooms: Vec<_> = (0..3)
+        .map(|_| service.remote().open_room(Hall::new(&books), options.clone()).expect("a room"))
+        .collect();
+    until("they tick", || books.ticks.load(Ordering::SeqCst) >= 30);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!(books.ticks.load(Ordering::SeqCst), stats.rooms.ticks_total);
+    assert_eq!(stats.rooms.jitter.count, stats.rooms.ticks_total);
+    assert_eq!((books.closes.load(Ordering::SeqCst), stats.rooms.live), (3, 0));
+    assert!(rooms.iter().all(RoomRef::is_closed));
+}
