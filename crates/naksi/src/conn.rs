@@ -23,7 +23,7 @@ use crate::config::Result;
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
 use crate::group::Group;
-use crate::packets::{Message, append};
+use crate::packets::{Message, append, encode};
 use crate::remote::Remote;
 use crate::room::quay::Seat;
 use crate::room::{Event, Left, Room, RoomDoor, RoomOptions, RoomRef};
@@ -259,6 +259,17 @@ impl Conn<'_> {
         }
         self.end_now(Reason::RoomFull);
         Sent::Overflowed
+    }
+
+    /// Hands a message on to a room that this session is in; see [`Conn::to_room`].
+    pub fn send_to_room<R: Room, M: Message>(&mut self, room: &RoomRef<R>, message: &M) -> Sent {
+        match encode(message) {
+            Some(frame) => {
+                let packet = Packet { id: M::ID, body: &frame[frame::HEADER_BYTES..], frame: &frame };
+                self.to_room(room, packet)
+            }
+            None => Sent::Dropped,
+        }
     }
 
     /// A door to the service that other threads can use.

@@ -61,5 +61,7 @@ pub mod prelude;
 #[doc(hidden)]
 pub use serde;
 
+pub use naksi_core::frame;
+
 pub use config::{Backend, Error, Result};
 pub use naksi_core::grid;

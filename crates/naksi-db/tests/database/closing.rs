@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use naksi_db::{Database, Refused, Settings};
 
-use crate::support::{Folder, PATIENCE, Player, key, settings, until, write};
+use crate::support::{Folder, PATIENCE, Player, settings, until, write};
 
 fn slow_saves(database: &Database, count: u32) {
     for name in 0..count {
         let player = Player { version: 1, items: Vec::new() };
-        let save = database.save(key(name), move |conn| {
+        let save = database.save(name, move |conn| {
             std::thread::sleep(Duration::from_millis(2));
             write(conn, name, &player)
         });
@@ -21,7 +21,7 @@ fn slow_saves(database: &Database, count: u32) {
 fn saved(folder: &Folder) -> usize {
     let database = folder.database(settings());
     let count = crate::support::answer(
-        database.load(key(0), |conn| conn.query("SELECT name FROM players", &[]).map(|rows| rows.len())),
+        database.load(0, |conn| conn.query("SELECT name FROM players", &[]).map(|rows| rows.len())),
     );
     count.expect("a count")
 }
@@ -34,7 +34,7 @@ fn closing_writes_every_save_that_was_taken_and_takes_no_more() {
     let other = database.clone();
     let closed = database.close(PATIENCE);
     assert_eq!((closed.saves_lost, closed.loads_dropped, closed.still_running), (0, 0, 0));
-    assert_eq!(other.save(key(1), |_| Ok(())).forget(), Err(Refused::Closed));
+    assert_eq!(other.save(1, |_| Ok(())).forget(), Err(Refused::Closed));
     assert_eq!(saved(&folder), 300);
 }
 
@@ -55,7 +55,7 @@ fn the_last_handle_may_be_dropped_by_a_callback_and_the_rest_is_written_all_the_
     let (release, released) = channel::<()>();
     let own = database.clone();
     database
-        .save(key(99), |conn| write(conn, 99, &Player { version: 1, items: Vec::new() }))
+        .save(99, |conn| write(conn, 99, &Player { version: 1, items: Vec::new() }))
         .then(move |_| {
             released.recv().expect("released");
             drop(own);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use naksi::prelude::{Conn, Server, Session};
 use naksi_db::{Database, Settings};
 
-use crate::support::{Folder, PATIENCE, Player, SCHEMA, key, read, settings, write};
+use crate::support::{Folder, PATIENCE, Player, SCHEMA, read, settings, write};
 
 /// In the child: where its database is.
 const CHILD: &str = "NAKSI_DB_TEST_CHILD";
@@ -20,7 +20,7 @@ impl Session for Saver {
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
         let name: u32 = std::str::from_utf8(&data[..end]).expect("text").parse().expect("a number");
-        let save = self.0.save(key(name), move |db| {
+        let save = self.0.save(name, move |db| {
             std::thread::sleep(Duration::from_millis(3));
             write(db, name, &Player { version: 1, items: Vec::new() })
         });
@@ -95,7 +95,7 @@ fn nothing_that_was_taken_is_lost_when_the_process_is_told_to_stop() {
     }
     let database = folder.database(settings());
     for name in names {
-        let player = crate::support::answer(database.load(key(name), move |conn| read(conn, name)));
+        let player = crate::support::answer(database.load(name, move |conn| read(conn, name)));
         assert_eq!(player.map(|player| player.version), Ok(1), "{name} was taken");
     }
 }
