@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   loom            what threads share, in every order of the threads
   miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
-  windows         check, lint and build for Windows, and run every test under Wine
+  windows [--all] check, lint and build for Windows, and run under Wine what only that shows, or every test
   windows-test …  some of them: the arguments are those of `cargo test`
   windows-programs  naksi.exe under Wine, against itself and against this system's naksi
   bench [--quick] [--only CELL,…] [--peers PEER,…] [--rounds N] [--list]
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),
         ["windows"] => windows::lane(),
+        ["windows", "--all"] => windows::lane_whole(),
         ["windows-programs"] => windows::programs(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),
         // Not a chore: how cargo starts a program that was built for Windows.

@@ -5,11 +5,13 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use naksi::prelude::*;
 
+use crate::apps::chat::{Chat, Halls};
 use crate::apps::{App, echo::Echo, relay::Relay};
 use crate::config::{self, BackendName, Settings};
 use crate::outcome::{Outcome, Problem};
@@ -56,9 +58,6 @@ pub(crate) struct Options {
 /// Runs the server until a signal comes.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let app = options.app;
-    if app == App::Chat {
-        return Err(Problem::usage("the chat app is not built yet: use --app echo or --app relay"));
-    }
     let stats_every = options.stats_every;
     let settings = settings(options)?;
     let descriptors = platform::raise_descriptor_limit();
@@ -130,7 +129,12 @@ fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
     }
     let started = match app {
         App::Echo => server.session(|| Echo).start(),
-        App::Relay | App::Chat => server.session(Relay::default).start(),
+        App::Relay => server.session(Relay::default).start(),
+        App::Chat => {
+            let halls = Arc::new(Halls::default());
+            let server = server.group(GroupOptions::new("logic"));
+            server.session(move || Chat::new(&halls)).start()
+        }
     };
     started.map_err(failed)
 }

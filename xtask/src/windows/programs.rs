@@ -5,10 +5,12 @@
 //! to come home by itself. Nothing here measures: a speed under Wine means nothing.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use std::io::{BufRead as _, BufReader};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use std::{path::PathBuf, sync::mpsc, thread};
+use std::{sync::mpsc, thread};
 
 use super::compiler::{Compiler, GNU, home, run};
 use super::wine::Wine;
@@ -41,20 +43,35 @@ const CASES: &[(Side, Side, &[&str])] = &[
     (Side::Linux, Side::Windows, &["--scenario", "relay", "--sessions", "200", "--rate", "2", "--secs", "3"]),
 ];
 
-/// Builds the program for both systems and runs every case.
+/// Tests of the command line that say nothing of a program under Wine, and why.
+const SKIPPED: &[(&str, &str)] = &[(
+    "a_crowd_too_large_for_the_descriptors_is_told_the_command",
+    "a process of Windows has no such limit of descriptors",
+)];
+
+/// Tests that are io_uring's own, and those that are Windows programs themselves.
+const NOT_HERE: &[&str] = &["many", "liars"];
+
+/// What `naksi.exe` does by itself, and what it must say.
+const ALONE: &[(&[&str], &str)] = &[
+    (&["conform", "--backend", "iocp"], " 0 differ"),
+    (&["demo", "--sessions", "100", "--secs", "3"], ""),
+    (&["ladder", "--conns", "1,64", "--secs", "1"], "Figures under Wine"),
+];
+
+/// Builds the program for both systems, and runs the tests of the command line and every case.
 pub(super) fn check(compiler: &Compiler, wine: &Wine) -> Result<()> {
     let programs = Programs::build(compiler, wine)?;
+    programs.test_command_line()?;
     for (server, crowd, arguments) in CASES {
         let begun = Instant::now();
         let case = format!("{crowd:?} crowd, {server:?} server, {}", arguments.join(" "));
         programs.case(*server, *crowd, arguments).with_context(|| case.clone())?;
         println!("windows: {case}: nothing lost, {:.0} s", begun.elapsed().as_secs_f64());
     }
-    let mut demo = programs.command(Side::Windows)?;
-    demo.args(["demo", "--sessions", "100", "--secs", "3"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = bounded(demo.spawn()?)?;
-    ensure!(status.success(), "naksi.exe demo ended with {status}");
-    println!("windows: naksi.exe demo: nothing lost");
+    for (arguments, expected) in ALONE {
+        programs.alone(arguments, expected)?;
+    }
     Ok(())
 }
 
@@ -66,15 +83,41 @@ struct Programs<'a> {
 
 impl<'a> Programs<'a> {
     fn build(compiler: &Compiler, wine: &'a Wine) -> Result<Self> {
-        // The profile of the tests, so that what they have compiled is used.
-        let arguments = ["build", "--quiet", "--profile", "test", "--package", "naksi-cli"];
+        // As the tests have it, so that what they have compiled is used: tests of a crate bring its program.
+        let arguments = ["test", "--quiet", "--no-run", "--workspace", "--test", "liars"];
         run(root::cargo().args(arguments))?;
         let mut cargo = compiler.cargo(GNU, "")?;
         super::link_with_mingw(&mut cargo);
-        run(cargo.args(arguments))?;
+        run(cargo.args(arguments).args(["--exclude", "xtask", "--exclude", "naksi-db"]))?;
         let linux = root::target().join("debug/naksi");
         let windows = home().join(GNU).join("debug/naksi.exe");
         Ok(Self { wine, linux, windows })
+    }
+
+    /// The tests of the command line, on this system, with `naksi.exe` under Wine in place of `naksi`: every
+    /// client of theirs is a program of this system that talks to the Windows one.
+    fn test_command_line(&self) -> Result<()> {
+        let mut cargo = root::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        for file in fs::read_dir(root::workspace().join("crates/naksi-cli/tests"))? {
+            let path = file?.path();
+            let name = path.file_stem().and_then(|name| name.to_str());
+            if let (Some(name), true) = (name, path.extension().is_some_and(|end| end == "rs"))
+                && !NOT_HERE.contains(&name)
+            {
+                cargo.args(["--test", name]);
+            }
+        }
+        // Wine's server is woken by the first; the tests then start programs without its services.
+        self.wine.enter(&mut cargo)?;
+        cargo.env("NAKSI_TEST_UNDER_WINE", &self.windows);
+        // Every program under Wine waits for the same server: many at once only wait longer.
+        cargo.args(["--", "--test-threads", "2"]);
+        for (name, reason) in SKIPPED {
+            println!("windows: skipped under Wine: {name}: {reason}");
+            cargo.args(["--skip", name]);
+        }
+        run(&mut cargo)
     }
 
     fn command(&self, side: Side) -> Result<Command> {
@@ -82,6 +125,28 @@ impl<'a> Programs<'a> {
             Side::Linux => Ok(Command::new(&self.linux)),
             Side::Windows => self.wine.command(&self.windows),
         }
+    }
+
+    /// Runs `naksi.exe` to its end and shows the line that was expected of it.
+    fn alone(&self, arguments: &[&str], expected: &str) -> Result<()> {
+        let name = format!("naksi.exe {}", arguments.join(" "));
+        let mut program = self.command(Side::Windows)?;
+        program.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = program.spawn()?;
+        let mut output = child.stdout.take().context("its output is piped")?;
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        });
+        let status = bounded(child).with_context(|| name.clone())?;
+        let text = reader.join().expect("a reader does not panic")?;
+        ensure!(status.success(), "{name} ended with {status}:\n{text}");
+        let line = text.lines().find(|line| line.contains(expected));
+        println!(
+            "windows: {name}: {}",
+            line.with_context(|| format!("{name} says no `{expected}`:\n{text}"))?
+        );
+        Ok(())
     }
 
     fn case(&self, server: Side, crowd: Side, arguments: &[&str]) -> Result<()> {

@@ -59,15 +59,21 @@ impl Wine {
 
     /// A program, to be started with a server and services that run already: they would hold on to its pipes.
     pub(super) fn command(&self, program: &Path) -> Result<Command> {
+        let mut wine = Command::new("wine");
+        self.enter(&mut wine)?;
+        wine.arg(program).stdin(Stdio::null());
+        Ok(wine)
+    }
+
+    /// The same for a command that starts programs under Wine itself.
+    pub(super) fn enter(&self, command: &mut Command) -> Result<()> {
         // Ends with 0 if it was started, with 2 if it was running: then its services run too.
         let mut server = quiet("wineserver", &self.prefix);
         if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
             boot(&self.prefix, &[])?;
         }
-        let mut wine = Command::new("wine");
-        environment(&mut wine, &self.prefix);
-        wine.arg(program).stdin(Stdio::null());
-        Ok(wine)
+        environment(command, &self.prefix);
+        Ok(())
     }
 }
 
