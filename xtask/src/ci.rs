@@ -14,6 +14,7 @@ const STEPS: &[Step] = &[
     ("format", || cargo(&["fmt", "--all", "--check"], &[])),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
     ("test", || cargo(&["test", "--workspace"], &[])),
+    ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
     ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
@@ -34,6 +35,14 @@ pub(crate) fn run() -> Result<()> {
     }
     println!("\n== ci passed\n{}\n{:>7.1} s  in all", report.join("\n"), start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// What only a build with PostgreSQL shows, on a server that the tests make and stop.
+fn postgres() -> Result<()> {
+    let of_database = ["--package", "naksi-db", "--features", "postgres"];
+    let clippy = [&["clippy"], &of_database[..], &["--all-targets", "--", "-Dwarnings"]].concat();
+    cargo(&clippy, &[])?;
+    cargo(&[&["test"], &of_database[..], &["--lib", "--test", "postgres"]].concat(), &[])
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

@@ -9,15 +9,43 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 /// What a job is about: a player, a guild, an account. Jobs that share a key keep their order.
+///
+/// Made of a number, a text, or a text with a key behind it, as in `("guild", 7)`. A number is the same key whatever
+/// its type. Two keys that happen to meet in one share a lane, which costs them some waiting and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u64);
 
-impl Key {
-    /// The key of anything that tells apart what is to be kept in order: a name, a number, a pair of them. Two that
-    /// hash alike share a lane, which costs them some waiting and nothing else.
-    pub fn of(what: impl Hash) -> Self {
+macro_rules! keys_of_numbers {
+    ($($kind:ty)*) => {
+        $(impl From<$kind> for Key {
+            fn from(number: $kind) -> Self {
+                // Of what does not fit the rest is enough to tell most apart.
+                Self(number as u64)
+            }
+        })*
+    };
+}
+
+keys_of_numbers!(u64 i64 u32 i32 u16 i16 u8 usize u128);
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
         let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
+        text.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl From<&String> for Key {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl<K: Into<Key>> From<(&str, K)> for Key {
+    fn from((text, key): (&str, K)) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (text, key.into()).hash(&mut hasher);
         Self(hasher.finish())
     }
 }
@@ -259,12 +287,22 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(1_000_000);
 
     fn keys(numbers: &[u64]) -> Vec<Key> {
-        numbers.iter().map(Key::of).collect()
+        numbers.iter().copied().map(Key::from).collect()
     }
 
     /// Puts in what the test calls by a number, and takes the first.
     fn push(lanes: &mut Lanes<u32>, of: &[u64], kind: Kind, job: u32) {
         lanes.push(keys(of), kind, Instant::now() + NEVER, job);
+    }
+
+    #[test]
+    fn a_number_is_the_same_key_whatever_its_type() {
+        let all = [Key::from(7_u64), 7_i64.into(), 7_u32.into(), 7_i32.into(), 7_usize.into(), 7_u128.into()];
+        assert!(all.iter().all(|key| *key == all[0]));
+        assert_ne!(Key::from("7"), all[0]);
+        assert_eq!(Key::from(("guild", 7_u8)), Key::from(("guild", 7_i64)));
+        assert_ne!(Key::from(("guild", 7)), Key::from(("clan", 7)));
+        assert_eq!(Key::from("minsu"), Key::from(&String::from("minsu")));
     }
 
     #[test]
@@ -305,7 +343,7 @@ mod tests {
                 match chance.below(6) {
                     0 | 1 if going_on => {
                         let count = chance.below(4);
-                        let keys: Vec<Key> = (0..count).map(|_| Key::of(chance.below(6))).collect();
+                        let keys: Vec<Key> = (0..count).map(|_| Key::from(chance.below(6))).collect();
                         let deadline = now + Duration::from_millis(chance.between(5, 300));
                         let kind = if chance.chance(30_000) { Kind::Load } else { Kind::Save };
                         lanes.push(keys.clone(), kind, deadline, of.len() as u32);

@@ -1,7 +1,7 @@
 //! A database behind an engine that never waits.
 //!
 //! ```
-//! use naksi_db::{Database, Key, Migration, Settings};
+//! use naksi_db::{Database, Migration, Settings};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = std::env::temp_dir().join(format!("naksi-db-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
@@ -11,14 +11,13 @@
 //!     statements: "CREATE TABLE players (name TEXT PRIMARY KEY, gold BIGINT NOT NULL)",
 //! }];
 //! let database = Database::open(&address, SCHEMA, Settings::default())?;
-//! let player = Key::of("minsu");
 //! database
-//!     .save(player, |conn| conn.execute("INSERT INTO players VALUES ($1, $2)", &["minsu".into(), 7.into()]))
+//!     .save("minsu", |conn| conn.execute("INSERT INTO players VALUES ($1, $2)", &["minsu".into(), 7.into()]))
 //!     .forget()?;
 //! // The load waits for the save: they share a key.
 //! let (answers, answer) = std::sync::mpsc::channel();
 //! database
-//!     .load(player, |conn| {
+//!     .load("minsu", |conn| {
 //!         let row = conn.query_one("SELECT gold FROM players WHERE name = $1", &["minsu".into()])?;
 //!         row.map(|row| row.get::<i64>(0)).transpose()
 //!     })
@@ -98,28 +97,28 @@ impl Database {
     }
 
     /// A job that reads. It runs after the jobs of its key that were put in before it.
-    pub fn load<T, J>(&self, key: Key, job: J) -> Asked<'_, J>
+    pub fn load<T, J>(&self, key: impl Into<Key>, job: J) -> Asked<'_, J>
     where
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
-        self.ask(vec![key], Kind::Load, job)
+        self.ask(vec![key.into()], Kind::Load, job)
     }
 
     /// A job that writes. It runs after the jobs of its key that were put in before it, and before those after it.
-    pub fn save<T, J>(&self, key: Key, job: J) -> Asked<'_, J>
+    pub fn save<T, J>(&self, key: impl Into<Key>, job: J) -> Asked<'_, J>
     where
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
-        self.ask(vec![key], Kind::Save, job)
+        self.ask(vec![key.into()], Kind::Save, job)
     }
 
     /// A job that writes for several keys at once, as a trade between two players does: in one transaction, after the
     /// jobs of each of them that were put in before it, and before those after it. Without a key it waits for nobody.
-    pub fn save_all<T, J>(&self, keys: impl IntoIterator<Item = Key>, job: J) -> Asked<'_, J>
+    pub fn save_all<T, J>(&self, keys: impl IntoIterator<Item = impl Into<Key>>, job: J) -> Asked<'_, J>
     where
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
-        self.ask(keys.into_iter().collect(), Kind::Save, job)
+        self.ask(keys.into_iter().map(Into::into).collect(), Kind::Save, job)
     }
 
     /// What is counted.

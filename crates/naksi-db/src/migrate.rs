@@ -25,13 +25,20 @@ pub struct Migration {
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS naksi_migrations (version BIGINT PRIMARY KEY, mark BIGINT NOT NULL)";
 
+/// Held until the end of the transaction; the number is that of nobody else, most likely.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7204829104471)";
+
 /// Applies what is missing.
 pub(crate) fn run(link: &mut Link, steps: &[Migration]) -> Result<(), OpenError> {
     if let Some(pair) = steps.windows(2).find(|pair| pair[0].version >= pair[1].version) {
         let text = format!("migration {} stands behind {}", pair[1].version, pair[0].version);
         return Err(OpenError::Setting(text));
     }
-    link.attempt(Kind::Save, &mut |conn| conn.batch(TABLE))?;
+    link.attempt(Kind::Save, &mut |conn| {
+        // PostgreSQL's own "if not exists" is no lock: two that look at once both find nothing.
+        wait_for_others(conn)?;
+        conn.batch(TABLE)
+    })?;
     let applied = applied(link)?;
     let known = steps.last().map_or(0, |step| step.version);
     if let Some((found, _)) = applied.last().filter(|(version, _)| *version > known) {
@@ -84,7 +91,7 @@ fn apply(link: &mut Link, step: &Migration) -> Result<(), OpenError> {
 fn wait_for_others(conn: &mut Conn<'_>) -> Result<(), Error> {
     match conn.sqlite() {
         Some(_) => Ok(()),
-        None => conn.batch("LOCK TABLE naksi_migrations IN EXCLUSIVE MODE"),
+        None => conn.batch(LOCK),
     }
 }
 

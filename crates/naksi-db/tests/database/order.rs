@@ -8,7 +8,7 @@ use std::time::Duration;
 use naksi_core::prng::Prng;
 use naksi_db::{Error, Refused, Settings, WhenFull};
 
-use crate::support::{Folder, Player, answer, asked, key, read, settings, until, wait, write};
+use crate::support::{Folder, Player, answer, asked, read, settings, until, wait, write};
 
 #[test]
 fn writes_of_one_key_keep_their_order_over_all_threads() {
@@ -20,7 +20,7 @@ fn writes_of_one_key_keep_their_order_over_all_threads() {
         let name = chance.below(10) as u32;
         let (job_order, answer_order) = (Arc::clone(&order), Arc::clone(&order));
         let player = Player { version, items: Vec::new() };
-        let job = database.save(key(name), move |conn| {
+        let job = database.save(name, move |conn| {
             job_order.lock().expect("no panic").entry(name).or_default().push(version);
             write(conn, name, &player)
         });
@@ -39,7 +39,7 @@ fn writes_of_one_key_keep_their_order_over_all_threads() {
     }
     for name in 0..10 {
         let last = order.lock().expect("no panic")[&name].last().copied();
-        let player = answer(database.load(key(name), move |conn| read(conn, name))).expect("a player");
+        let player = answer(database.load(name, move |conn| read(conn, name))).expect("a player");
         assert_eq!(Some(player.version), last);
     }
 }
@@ -49,14 +49,14 @@ fn a_key_that_waits_holds_no_other_up() {
     let folder = Folder::new();
     let database = folder.database(settings());
     let (release, released) = channel::<()>();
-    let slow = asked(database.load(key(1), move |_| {
+    let slow = asked(database.load(1, move |_| {
         released.recv().expect("released");
         Ok(())
     }))
     .expect("taken");
-    let behind = asked(database.load(key(1), |_| Ok(()))).expect("taken");
+    let behind = asked(database.load(1, |_| Ok(()))).expect("taken");
     for name in 2..50 {
-        assert_eq!(answer(database.load(key(name), |_| Ok(()))), Ok(()));
+        assert_eq!(answer(database.load(name, |_| Ok(()))), Ok(()));
     }
     assert!(behind.try_recv().is_err() && slow.try_recv().is_err());
     release.send(()).expect("it waits");
@@ -69,11 +69,11 @@ fn a_trade_stands_in_the_lanes_of_both_players() {
     let database = folder.database(settings());
     for name in [1, 2] {
         let player = Player { version: 0, items: vec![name] };
-        database.save(key(name), move |conn| write(conn, name, &player)).forget().expect("taken");
+        database.save(name, move |conn| write(conn, name, &player)).forget().expect("taken");
     }
     let trades: Vec<_> = (1..=500)
         .map(|_| {
-            let trade = database.save_all([key(1), key(2)], |conn| {
+            let trade = database.save_all([1, 2], |conn| {
                 let (mut one, mut other) = (read(conn, 1)?, read(conn, 2)?);
                 std::mem::swap(&mut one.items, &mut other.items);
                 (one.version, other.version) = (one.version + 1, other.version + 1);
@@ -81,7 +81,7 @@ fn a_trade_stands_in_the_lanes_of_both_players() {
                 write(conn, 2, &other)
             });
             trade.forget().expect("taken");
-            [1, 2].map(|name| asked(database.load(key(name), move |conn| read(conn, name))).expect("taken"))
+            [1, 2].map(|name| asked(database.load(name, move |conn| read(conn, name))).expect("taken"))
         })
         .collect();
     for (index, loads) in trades.iter().enumerate() {
@@ -98,16 +98,15 @@ fn a_full_queue_refuses_loads_and_a_save_takes_the_place_of_the_oldest_load() {
     let folder = Folder::new();
     let database = folder.database(Settings { threads: Some(1), queue_max: 10, ..settings() });
     let (release, released) = channel::<()>();
-    let first = asked(database.save(key(0), move |_| {
+    let first = asked(database.save(0, move |_| {
         released.recv().expect("released");
         Ok(())
     }))
     .expect("taken");
     until("the thread is busy", || database.stats().running == 1);
-    let loads: Vec<_> =
-        (1..=10).map(|name| asked(database.load(key(name), |_| Ok(()))).expect("room")).collect();
-    assert_eq!(database.load(key(11), |_| Ok(())).forget(), Err(Refused::Full));
-    let save = asked(database.save(key(12), |_| Ok(()))).expect("it takes a load's place");
+    let loads: Vec<_> = (1..=10).map(|name| asked(database.load(name, |_| Ok(()))).expect("room")).collect();
+    assert_eq!(database.load(11, |_| Ok(())).forget(), Err(Refused::Full));
+    let save = asked(database.save(12, |_| Ok(()))).expect("it takes a load's place");
     release.send(()).expect("it waits");
     assert_eq!((wait(&first), wait(&save)), (Ok(()), Ok(())));
     assert_eq!(wait(&loads[0]), Err(Error::Shed), "the oldest");
@@ -122,14 +121,14 @@ fn a_queue_that_refuses_sheds_nothing() {
     let refuses = Settings { threads: Some(1), queue_max: 1, when_full: WhenFull::Refuse, ..settings() };
     let database = folder.database(refuses);
     let (release, released) = channel::<()>();
-    let first = asked(database.load(key(0), move |_| {
+    let first = asked(database.load(0, move |_| {
         released.recv().expect("released");
         Ok(())
     }))
     .expect("taken");
     until("the thread is busy", || database.stats().running == 1);
-    let load = asked(database.load(key(1), |_| Ok(()))).expect("room for one");
-    assert_eq!(database.save(key(2), |_| Ok(())).forget(), Err(Refused::Full));
+    let load = asked(database.load(1, |_| Ok(()))).expect("room for one");
+    assert_eq!(database.save(2, |_| Ok(())).forget(), Err(Refused::Full));
     release.send(()).expect("it waits");
     assert_eq!((wait(&first), wait(&load)), (Ok(()), Ok(())));
 }
@@ -139,14 +138,14 @@ fn whoever_asks_goes_on_at_once_while_the_database_is_slow() {
     let folder = Folder::new();
     let database = folder.database(Settings { threads: Some(1), ..settings() });
     let (release, released) = channel::<()>();
-    let slow = asked(database.load(key(0), move |_| {
+    let slow = asked(database.load(0, move |_| {
         released.recv().expect("released");
         Ok(())
     }))
     .expect("taken");
     // The one thread is held: had asking to wait for it, this loop would never end.
     let answers: Vec<_> =
-        (0..1_000).map(|name| asked(database.save(key(name), |_| Ok(()))).expect("room")).collect();
+        (0..1_000).map(|name| asked(database.save(name, |_| Ok(()))).expect("room")).collect();
     assert!(slow.recv_timeout(Duration::ZERO).is_err());
     release.send(()).expect("it waits");
     assert!(answers.iter().all(|answer| wait(answer) == Ok(())));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use naksi_db::{BreakerSettings, BreakerState, Conn, Database, Error, Refused, Result, Settings};
 
-use crate::support::{Folder, Player, answer, asked, key, read, settings, until, wait, write};
+use crate::support::{Folder, Player, answer, asked, read, settings, until, wait, write};
 
 /// A plug that can be pulled.
 #[derive(Clone, Default)]
@@ -60,8 +60,7 @@ fn quick() -> Settings {
 
 fn save(database: &Database, plug: &Plug, name: u32, version: i64) -> std::sync::mpsc::Receiver<Result<()>> {
     let player = Player { version, items: Vec::new() };
-    asked(database.save(key(name), plug.job(move |conn| write(conn, name, &player))))
-        .expect("a save is taken")
+    asked(database.save(name, plug.job(move |conn| write(conn, name, &player)))).expect("a save is taken")
 }
 
 #[test]
@@ -72,7 +71,7 @@ fn in_an_outage_loads_fail_at_once_and_every_save_is_written_after_it() {
     let saves: Vec<_> = (0..200).map(|name| save(&database, &plug, name, 7)).collect();
     until("the breaker is open", || database.stats().breaker == BreakerState::Open);
     // Whenever its pause is over, one job tries, whichever it is.
-    until("a load fails at once", || database.load(key(1_000), |_| Ok(())).forget() == Err(Refused::Down));
+    until("a load fails at once", || database.load(1_000, |_| Ok(())).forget() == Err(Refused::Down));
     let opened = plug.attempts();
     until("it is tried again and again", || plug.attempts() > opened + 5);
     assert!(saves.iter().all(|save| save.try_recv().is_err()), "no save is given up");
@@ -80,7 +79,7 @@ fn in_an_outage_loads_fail_at_once_and_every_save_is_written_after_it() {
     assert!(saves.iter().all(|save| wait(save) == Ok(())));
     for name in 0..200 {
         assert_eq!(
-            answer(database.load(key(name), move |conn| read(conn, name))).map(|player| player.version),
+            answer(database.load(name, move |conn| read(conn, name))).map(|player| player.version),
             Ok(7)
         );
     }
@@ -104,7 +103,7 @@ fn an_open_breaker_spares_the_database() {
     let saves: Vec<_> = (0..100).map(|name| save(&database, &plug, name, 1)).collect();
     until("the breaker is open", || database.stats().breaker == BreakerState::Open);
     for _ in 0..1_000 {
-        assert_eq!(database.load(key(7), plug.job(|_| Ok(()))).forget(), Err(Refused::Down));
+        assert_eq!(database.load(7, plug.job(|_| Ok(()))).forget(), Err(Refused::Down));
     }
     assert_eq!(plug.attempts(), 3, "three attempts for a hundred saves and a thousand loads");
     let closed = database.close(Duration::ZERO);
@@ -117,7 +116,7 @@ fn loads_that_wait_when_the_breaker_opens_fail_with_its_reason() {
     let folder = Folder::new();
     let (database, plug) = (folder.database(Settings { threads: Some(1), ..quick() }), Plug::default());
     let (release, released) = channel::<()>();
-    let first = asked(database.load(key(0), move |_| {
+    let first = asked(database.load(0, move |_| {
         released.recv().expect("released");
         Ok(())
     }))
@@ -125,7 +124,7 @@ fn loads_that_wait_when_the_breaker_opens_fail_with_its_reason() {
     plug.pull(true);
     let saves = [1, 2, 3].map(|name| save(&database, &plug, name, 1));
     let loads: Vec<_> =
-        (10..20).map(|name| asked(database.load(key(name), plug.job(|_| Ok(())))).expect("taken")).collect();
+        (10..20).map(|name| asked(database.load(name, plug.job(|_| Ok(())))).expect("taken")).collect();
     release.send(()).expect("it waits");
     assert_eq!(wait(&first), Ok(()));
     assert!(loads.iter().all(|load| matches!(wait(load), Err(Error::Down(_)))));
@@ -138,9 +137,8 @@ fn what_the_database_refuses_is_told_and_never_tried_again() {
     let folder = Folder::new();
     let (database, plug) = (folder.database(quick()), Plug::default());
     for _ in 0..20 {
-        let refused = answer(
-            database.save(key(1), plug.job(|conn| conn.execute("INSERT INTO nowhere VALUES (1)", &[]))),
-        );
+        let refused =
+            answer(database.save(1, plug.job(|conn| conn.execute("INSERT INTO nowhere VALUES (1)", &[]))));
         assert!(matches!(&refused, Err(Error::Rejected(text)) if text.contains("nowhere")), "{refused:?}");
     }
     assert_eq!((plug.attempts(), database.stats().breaker), (20, BreakerState::Closed), "it answered");
@@ -157,9 +155,9 @@ fn a_job_is_tried_so_often_and_no_more() {
             Err(Error::Busy("somebody else".to_owned()))
         }
     };
-    assert_eq!(answer(database.save(key(1), busy)), Err(Error::Busy("somebody else".to_owned())));
+    assert_eq!(answer(database.save(1, busy)), Err(Error::Busy("somebody else".to_owned())));
     assert_eq!(plug.attempts(), 5);
-    assert_eq!(answer(database.load(key(1), |_| Ok(()))), Ok(()), "its lane goes on");
+    assert_eq!(answer(database.load(1, |_| Ok(()))), Ok(()), "its lane goes on");
 }
 
 #[test]
@@ -169,18 +167,18 @@ fn a_load_behind_a_save_that_failed_is_not_told_what_is_stale() {
         (folder.database(Settings { attempts_max: 3, threads: Some(1), ..quick() }), Plug::default());
     assert_eq!(wait(&save(&database, &plug, 1, 1)), Ok(()));
     let (release, released) = channel::<()>();
-    let lost = asked(database.save(key(1), move |_| -> Result<()> {
+    let lost = asked(database.save(1, move |_| -> Result<()> {
         released.recv().ok(); // The second attempt finds nobody who releases it, and goes on.
         Err(Error::Busy("for ever".to_owned()))
     }))
     .expect("taken");
-    let login = asked(database.load(key(1), |conn| read(conn, 1))).expect("taken");
-    let other = asked(database.load(key(2), |conn| read(conn, 2))).expect("taken");
+    let login = asked(database.load(1, |conn| read(conn, 1))).expect("taken");
+    let other = asked(database.load(2, |conn| read(conn, 2))).expect("taken");
     drop(release);
     assert!(wait(&lost).is_err());
     assert_eq!(wait(&login), Err(Error::Unsaved));
     assert_eq!(wait(&other), Ok(Player::default()), "another player has nothing to do with it");
-    let later = answer(database.load(key(1), |conn| read(conn, 1)));
+    let later = answer(database.load(1, |conn| read(conn, 1)));
     assert_eq!(later.map(|player| player.version), Ok(1), "who comes later is told what there is");
 }
 
@@ -190,19 +188,19 @@ fn a_job_whose_time_is_over_is_told_so_and_its_lane_goes_on() {
     let within = Duration::from_millis(50);
     let database = folder.database(Settings { load_within: within, save_within: within, ..quick() });
     let (release, released) = channel::<()>();
-    let slow = asked(database.save(key(1), move |_| {
+    let slow = asked(database.save(1, move |_| {
         released.recv().expect("released");
         Ok(())
     }))
     .expect("taken");
     until("it runs", || database.stats().running == 1);
-    let save = asked(database.save(key(1), |_| Ok(()))).expect("taken");
-    let load = asked(database.load(key(1), |_| Ok(()))).expect("taken");
+    let save = asked(database.save(1, |_| Ok(()))).expect("taken");
+    let load = asked(database.load(1, |_| Ok(()))).expect("taken");
     assert_eq!(wait(&save), Err(Error::Late));
     assert!(matches!(wait(&load), Err(Error::Unsaved | Error::Late)));
     release.send(()).expect("it waits");
     assert_eq!(wait(&slow), Ok(()), "what has begun is finished");
-    assert_eq!(answer(database.load(key(1), |_| Ok(()))), Ok(()));
+    assert_eq!(answer(database.load(1, |_| Ok(()))), Ok(()));
 }
 
 #[test]
@@ -211,23 +209,36 @@ fn a_statement_that_takes_too_long_is_interrupted() {
     let limits = Settings { statement_within: Duration::from_millis(50), attempts_max: 2, ..quick() };
     let database = folder.database(limits);
     let forever = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT COUNT(*) FROM n";
-    let slow = answer(database.load(key(1), move |conn| conn.query(forever, &[])));
+    let slow = answer(database.load(1, move |conn| conn.query(forever, &[])));
     assert!(matches!(&slow, Err(Error::Down(text)) if text.contains("interrupted")), "{slow:?}");
-    assert_eq!(answer(database.load(key(1), |_| Ok(()))), Ok(()));
+    assert_eq!(answer(database.load(1, |_| Ok(()))), Ok(()));
 }
 
 #[test]
 fn a_panic_ends_its_job_alone_and_keeps_nothing_of_it() {
     let folder = Folder::new();
     let database = folder.database(Settings { threads: Some(1), ..quick() });
-    let broken = answer(database.save(key(1), |conn| -> Result<()> {
+    let broken = answer(database.save(1, |conn| -> Result<()> {
         write(conn, 1, &Player { version: 66, items: Vec::new() })?;
         panic!("a bug of the game")
     }));
     assert_eq!(broken, Err(Error::Panicked("a bug of the game".to_owned())));
-    let untouched = answer(database.load(key(1), |conn| read(conn, 1)));
+    let untouched = answer(database.load(1, |conn| read(conn, 1)));
     assert_eq!(untouched, Ok(Player::default()), "its transaction was rolled back");
-    database.load(key(1), |_| Ok(())).then(|_| panic!("a bug of a callback")).expect("taken");
-    assert_eq!(answer(database.load(key(1), |_| Ok(()))), Ok(()), "the threads live on");
+    database.load(1, |_| Ok(())).then(|_| panic!("a bug of a callback")).expect("taken");
+    assert_eq!(answer(database.load(1, |_| Ok(()))), Ok(()), "the threads live on");
     assert_eq!(database.stats().counts.panics_total, 1);
+}
+
+#[test]
+fn what_fails_only_when_it_is_committed_is_told_too() {
+    let folder = Folder::new();
+    let database = folder.database(quick());
+    let tables = "CREATE TABLE guilds (id BIGINT PRIMARY KEY); \
+                  CREATE TABLE members (guild BIGINT REFERENCES guilds (id) DEFERRABLE INITIALLY DEFERRED)";
+    assert_eq!(answer(database.save(1, move |conn| conn.batch(tables))), Ok(()));
+    let orphan = answer(database.save(1, |conn| conn.execute("INSERT INTO members VALUES (7)", &[])));
+    assert!(matches!(&orphan, Err(Error::Rejected(text)) if text.contains("FOREIGN KEY")), "{orphan:?}");
+    let members = answer(database.load(1, |conn| conn.query("SELECT guild FROM members", &[])));
+    assert_eq!(members, Ok(Vec::new()));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use naksi_core::prng::Prng;
 use naksi_db::{Database, Settings};
 
-use crate::support::{Folder, Player, answer, asked, key, read, settings, wait, write};
+use crate::support::{Folder, Player, answer, asked, read, settings, wait, write};
 
 const PLAYERS: u32 = 100;
 /// Ten times as many as the issue asks for would show nothing else.
@@ -29,7 +29,7 @@ fn play(database: &Database) -> Seen {
         (0..PLAYERS).map(|name| Player { version: 1, items: vec![2 * name, 2 * name + 1] }).collect();
     let mut seen = Seen::default();
     let save = |name: u32, player: Player| {
-        let job = database.save(key(name), move |conn| {
+        let job = database.save(name, move |conn| {
             std::thread::sleep(Duration::from_micros(200));
             write(conn, name, &player)
         });
@@ -41,8 +41,8 @@ fn play(database: &Database) -> Seen {
     for _ in 0..RELOGS / 2 {
         let one = chance.below(PLAYERS.into()) as u32;
         let other = (one + 1 + chance.below(u64::from(PLAYERS) - 1) as u32) % PLAYERS;
-        let logins = [one, other]
-            .map(|name| asked(database.load(key(name), move |conn| read(conn, name))).expect("taken"));
+        let logins =
+            [one, other].map(|name| asked(database.load(name, move |conn| read(conn, name))).expect("taken"));
         let [mut giver, mut taker] = logins.map(|login| wait(&login).expect("a player"));
         for (name, player) in [(one, &giver), (other, &taker)] {
             seen.stale_loads += u32::from(player.version != truth[name as usize].version);
@@ -58,7 +58,7 @@ fn play(database: &Database) -> Seen {
     let mut items: Vec<u32> = (0..PLAYERS)
         .flat_map(|name| {
             // The last saves are waited for in both runs: a save waits for those before it.
-            answer(database.save(key(name), move |conn| read(conn, name))).expect("a player").items
+            answer(database.save(name, move |conn| read(conn, name))).expect("a player").items
         })
         .collect();
     items.sort_unstable();

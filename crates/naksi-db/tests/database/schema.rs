@@ -2,7 +2,7 @@
 
 use naksi_db::{Database, Migration, OpenError, Settings};
 
-use crate::support::{Folder, answer, key};
+use crate::support::{Folder, answer};
 
 const ONE: Migration =
     Migration { version: 1, statements: "CREATE TABLE a (x BIGINT); INSERT INTO a VALUES (1);" };
@@ -16,7 +16,7 @@ fn open(folder: &Folder, steps: &[Migration]) -> Result<Database, OpenError> {
 }
 
 fn rows(database: &Database) -> i64 {
-    answer(database.load(key(0), |conn| {
+    answer(database.load(0, |conn| {
         let row = conn.query_one("SELECT COUNT(*) FROM a", &[])?.expect("a count is one row");
         row.get(0)
     }))

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use naksi::prelude::{Bytes, Conn, Remote, Server, Session};
 use naksi_db::Database;
 
-use crate::support::{Folder, key, settings, until};
+use crate::support::{Folder, settings, until};
 
 /// Asks the database with every line that it gets. The answer is the line, with the session's own id.
 struct Asker {
@@ -24,7 +24,7 @@ impl Session for Asker {
         let line = String::from_utf8(data[..end].to_vec()).expect("text");
         let remote = self.remote.lock().expect("no panic").clone().expect("it runs");
         let running = self.running.clone();
-        let load = self.database.load(key(1), move |_| {
+        let load = self.database.load(1, move |_| {
             let (hold, held) = channel();
             running.send(hold).expect("the test listens");
             held.recv().ok(); // An error is the signal to go on.

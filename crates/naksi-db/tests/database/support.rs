@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use naksi_db::{Asked, Conn, Database, Durability, Key, Migration, Refused, Result, Settings};
+use naksi_db::{Asked, Conn, Database, Durability, Migration, Refused, Result, Settings};
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,10 +92,6 @@ pub(crate) fn read(conn: &mut Conn<'_>, name: u32) -> Result<Player> {
     let items = row.get::<String>(1)?;
     let items = items.split_whitespace().map(|item| item.parse().expect("a number")).collect();
     Ok(Player { version: row.get(0)?, items })
-}
-
-pub(crate) fn key(name: u32) -> Key {
-    Key::of(name)
 }
 
 /// Waits until something is so.
