@@ -288,3 +288,20 @@ fn forget_unreachable_ports(socket: &impl AsRawSocket) {
         tracing::debug!(code = last_error(), "unreachable ports are reported on a datagram socket");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_met_itself_was_refused() {
+        let owned = stream(Domain::IPV4).expect("a socket");
+        let socket = SockRef::from(&owned);
+        socket.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
+        let itself = socket.local_addr().expect("it is bound");
+        socket.set_nonblocking(false).expect("an option");
+        socket.connect(&itself).expect("who listens nowhere meets itself");
+        let refused = settle_connected(&owned).expect_err("nobody listens there");
+        assert_eq!(refused.raw_os_error(), Some(WSAECONNREFUSED));
+    }
+}
