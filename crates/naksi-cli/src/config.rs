@@ -1,19 +1,26 @@
 //! The settings of a server: defaults, then a file, then the environment, then flags; each overrides what
-//! came before.
+//! came before, and every value knows where it came from.
 //!
 //! Keys that do not exist are refused with their line and the nearest key that does. Nothing here knows
 //! what a setting does.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+mod part;
+mod picture;
+pub(crate) mod table;
 
-use naksi::prelude::{Backend, Heartbeat, Limits, Overflow};
-use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use naksi::prelude::{Backend, Limits};
 
 use crate::outcome::Problem;
-use crate::units;
+pub(crate) use part::BackendName;
+use part::Part;
+
+/// The file that is read where no other is named, if it is there.
+pub(crate) const FILE_DEFAULT: &str = "naksi.toml";
 
 /// What a server needs to know before it starts.
 pub(crate) struct Settings {
@@ -26,7 +33,11 @@ pub(crate) struct Settings {
     pub(crate) flush_ms: Option<u32>,
     /// Microseconds for which a worker looks before it sleeps.
     pub(crate) spin_us: Option<u32>,
+    /// Which log lines are written.
+    pub(crate) log_filter: Option<String>,
     pub(crate) limits: Limits,
+    /// Where each key that somebody mentioned got its value, by `section.key`.
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Default for Settings {
@@ -38,8 +49,79 @@ impl Default for Settings {
             direct: None,
             flush_ms: None,
             spin_us: None,
+            log_filter: None,
             limits: Limits::default(),
+            origins: BTreeMap::new(),
         }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// A file, at a line.
+    File(String, usize),
+    /// A variable of the environment.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(name, line) => write!(f, "{name}:{line}"),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// The settings that have flags of their own.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// Where to listen; port 0 takes a free one. May be given several times; 127.0.0.1:7777 if not at all.
+    #[arg(long = "addr", value_name = "ADDR")]
+    addresses: Vec<String>,
+    /// I/O worker threads; one for each processor by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
+    workers: Option<u16>,
+    /// Which of the kernel's interfaces to use; auto by default.
+    #[arg(long, value_enum)]
+    backend: Option<BackendName>,
+    /// Keep up to N sockets of each worker outside the process's descriptors (io_uring's direct descriptors).
+    #[arg(long, value_name = "N", value_parser = crate::units::parse_count)]
+    direct: Option<u32>,
+    /// Sends leave together every N milliseconds (1 to 100) instead of at once: fewer and larger ones.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    flush_ms: Option<u32>,
+    /// A worker looks for N microseconds (at most 1000) before it sleeps, after waits that were as short.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    spin_us: Option<u32>,
+    /// Most sessions at a time; more are refused at accept.
+    #[arg(long, value_name = "N", value_parser = crate::units::parse_count)]
+    max_sessions: Option<u32>,
+    /// Settings from a TOML file (naksi.toml if it is there); NAKSI_SECTION__KEY variables and flags override it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Flags {
+    /// The file that is read: the one that was named, or the usual one if it is there.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(FILE_DEFAULT)).filter(|path| path.is_file());
+        self.config.clone().or_else(usual)
+    }
+
+    /// What all sources together say, checked.
+    pub(crate) fn settings(&self) -> Result<Settings, Problem> {
+        let mut settings = Settings::load(self.file().as_deref())?;
+        settings.take(self);
+        settings.check()?;
+        Ok(settings)
     }
 }
 
@@ -48,21 +130,77 @@ impl Settings {
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, Problem> {
         let mut settings = Self::default();
         if let Some(path) = file {
-            let name = path.display();
+            let name = path.display().to_string();
             let text = fs::read_to_string(path)
                 .map_err(|error| Problem::usage(format!("cannot read {name}: {}", plain(&error))))?;
-            Part::read(&text, |line| format!("{name}:{line}"))?.apply(&mut settings);
+            settings.read_file(&name, &text)?;
         }
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
             name.starts_with("NAKSI_").then_some((name, value))
         });
         for (name, value) in variables {
-            if let Some(text) = variable_as_document(&name, &value) {
-                Part::read(&text, |_| format!("environment variable {name}"))?.apply(&mut settings);
-            }
+            settings.read_variable(&name, &value)?;
         }
         Ok(settings)
+    }
+
+    fn read_file(&mut self, name: &str, text: &str) -> Result<(), Problem> {
+        let part = Part::read(text).map_err(|wrong| picture::of(name, text, &wrong))?;
+        self.take_part(part, text, |line| Origin::File(name.to_owned(), line));
+        Ok(())
+    }
+
+    fn read_variable(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+        let Some(text) = variable_as_document(name, value) else { return Ok(()) };
+        let refused =
+            |wrong: part::Wrong| Problem::usage(format!("environment variable {name}: {}", wrong.line()));
+        let part = Part::read(&text).map_err(refused)?;
+        self.take_part(part, &text, |_| Origin::Environment(name.to_owned()));
+        Ok(())
+    }
+
+    fn take_part(&mut self, part: Part, text: &str, origin: impl Fn(usize) -> Origin) {
+        part.apply(self);
+        self.origins.extend(part::mentioned(text).into_iter().map(|(key, line)| (key, origin(line))));
+    }
+
+    /// What the flags say.
+    fn take(&mut self, flags: &Flags) {
+        let mut said = Vec::new();
+        if !flags.addresses.is_empty() {
+            self.addresses.clone_from(&flags.addresses);
+            said.push(("listen.addresses", "--addr"));
+        }
+        if let Some(workers) = flags.workers {
+            self.workers = Some(workers.into());
+            said.push(("io.workers", "--workers"));
+        }
+        if let Some(backend) = flags.backend {
+            self.backend = backend.into();
+            said.push(("io.backend", "--backend"));
+        }
+        let numbers = [
+            (flags.direct, &mut self.direct, ("io.direct", "--direct")),
+            (flags.flush_ms, &mut self.flush_ms, ("io.flush_ms", "--flush-ms")),
+            (flags.spin_us, &mut self.spin_us, ("io.spin_us", "--spin-us")),
+        ];
+        for (flag, setting, names) in numbers {
+            if flag.is_some() {
+                *setting = flag;
+                said.push(names);
+            }
+        }
+        if let Some(sessions) = flags.max_sessions {
+            self.limits.sessions_max = sessions as usize;
+            said.push(("limits.sessions_max", "--max-sessions"));
+        }
+        self.origins.extend(said.into_iter().map(|(key, flag)| (key.to_owned(), Origin::Flag(flag))));
+    }
+
+    /// Where a key, by `section.key`, got its value.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
     /// Refuses limits that contradict each other.
@@ -92,228 +230,15 @@ fn variable_as_document(name: &str, value: &str) -> Option<String> {
     }
 }
 
-/// What one source says; what it does not mention stays as it was.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Part {
-    listen: ListenPart,
-    io: IoPart,
-    limits: LimitsPart,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ListenPart {
-    addresses: Option<Addresses>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct IoPart {
-    workers: Option<usize>,
-    backend: Option<BackendName>,
-    direct: Option<u32>,
-    flush_ms: Option<u32>,
-    spin_us: Option<u32>,
-}
-
-impl Part {
-    fn read(text: &str, place: impl Fn(usize) -> String) -> Result<Self, Problem> {
-        toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text[..start].matches('\n').count() + 1;
-            Problem::usage(format!("{}: {}", place(line), with_hint(error.message())))
-        })
-    }
-
-    fn apply(self, settings: &mut Settings) {
-        if let Some(addresses) = self.listen.addresses {
-            settings.addresses = addresses.0;
-        }
-        if let Some(workers) = self.io.workers {
-            settings.workers = Some(workers);
-        }
-        if let Some(backend) = self.io.backend {
-            settings.backend = backend.into();
-        }
-        settings.direct = self.io.direct.or(settings.direct);
-        settings.flush_ms = self.io.flush_ms.or(settings.flush_ms);
-        settings.spin_us = self.io.spin_us.or(settings.spin_us);
-        self.limits.apply(&mut settings.limits);
-    }
-}
-
-/// Serde lists every key that exists; a person wants the one that was meant.
-fn with_hint(message: &str) -> String {
-    let mut names = message.split('`').skip(1).step_by(2);
-    let Some(wrong) = names.next().filter(|_| message.starts_with("unknown field")) else {
-        return message.to_owned();
-    };
-    match naksi::config::nearest(wrong, names) {
-        Some(name) => format!("unknown key `{wrong}`: did you mean `{name}`?"),
-        None => message.replacen("unknown field", "unknown key", 1),
-    }
-}
-
-/// The backends by the names that the command line and the file share.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum BackendName {
-    /// io_uring or completion ports; epoll, loudly, where io_uring is refused.
-    Auto,
-    /// io_uring, or an error.
-    Uring,
-    /// epoll.
-    Epoll,
-    /// I/O completion ports: Windows only.
-    Iocp,
-}
-
-impl From<BackendName> for Backend {
-    fn from(name: BackendName) -> Self {
-        match name {
-            BackendName::Auto => Backend::Auto,
-            BackendName::Uring => Backend::Uring,
-            BackendName::Epoll => Backend::Epoll,
-            BackendName::Iocp => Backend::Iocp,
-        }
-    }
-}
-
-/// One address, several with commas between them, or a list.
-struct Addresses(Vec<String>);
-
-impl<'de> Deserialize<'de> for Addresses {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match toml::Value::deserialize(deserializer)? {
-            toml::Value::String(text) => Ok(Self(text.split(',').map(|one| one.trim().to_owned()).collect())),
-            toml::Value::Array(list) => list
-                .iter()
-                .map(|one| one.as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
-                .map(Self)
-                .ok_or_else(|| de::Error::custom("`addresses` must be texts like \"127.0.0.1:7777\"")),
-            _ => Err(de::Error::custom(
-                "`addresses` must be a text like \"127.0.0.1:7777\", or a list of them",
-            )),
-        }
-    }
-}
-
-/// A number of bytes: `65536` or `"64KiB"`.
-struct Size(usize);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match toml::Value::deserialize(deserializer)? {
-            toml::Value::Integer(count) => {
-                usize::try_from(count).map(Self).map_err(|_| de::Error::custom("a size cannot be negative"))
-            }
-            toml::Value::String(text) => units::parse_bytes(&text).map(Self).map_err(de::Error::custom),
-            _ => Err(de::Error::custom("a size is a number of bytes or a text like \"64KiB\"")),
-        }
-    }
-}
-
-impl From<Size> for usize {
-    fn from(size: Size) -> usize {
-        size.0
-    }
-}
-
-/// A duration: `"30s"`.
-struct Span(Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match toml::Value::deserialize(deserializer)? {
-            toml::Value::String(text) => units::parse_duration(&text).map(Self).map_err(de::Error::custom),
-            _ => Err(de::Error::custom("a duration is a text like \"30s\" or \"500ms\"")),
-        }
-    }
-}
-
-impl From<Span> for Duration {
-    fn from(span: Span) -> Duration {
-        span.0
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OverflowName {
-    EndSession,
-    DropNew,
-}
-
-impl From<OverflowName> for Overflow {
-    fn from(name: OverflowName) -> Overflow {
-        match name {
-            OverflowName::EndSession => Overflow::EndSession,
-            OverflowName::DropNew => Overflow::DropNew,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeartbeatPart {
-    packet_id: u16,
-    every: Span,
-}
-
-impl From<HeartbeatPart> for Option<Heartbeat> {
-    fn from(part: HeartbeatPart) -> Option<Heartbeat> {
-        Some(Heartbeat { packet_id: part.packet_id, every: part.every.0 })
-    }
-}
-
-/// One optional key for every field of [`Limits`], under the same name.
-macro_rules! limits_part {
-    ($($field:ident: $kind:ty,)*) => {
-        #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct LimitsPart { $($field: Option<$kind>,)* }
-
-        impl LimitsPart {
-            fn apply(self, limits: &mut Limits) {
-                $(if let Some(value) = self.$field { limits.$field = value.into(); })*
-            }
-        }
-    };
-}
-
-limits_part! {
-    frame_bytes_max: Size,
-    first_frame_bytes_max: Size,
-    first_frame_within: Span,
-    frame_within: Span,
-    idle_within: Span,
-    send_stall_within: Span,
-    heartbeat: HeartbeatPart,
-    send_queue_bytes_max: Size,
-    send_queue_entries_max: usize,
-    send_queue_high_bytes: Size,
-    send_queue_low_bytes: Size,
-    overflow: OverflowName,
-    recv_backlog_bytes_max: Size,
-    recv_backlog_total_bytes_max: Size,
-    drain_within: Span,
-    linger_within: Span,
-    sessions_max: usize,
-    connections_per_address_max: u32,
-    accepts_per_second_max: u32,
-    loopback_exempt: bool,
-    log_lines_per_second_max: u32,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use naksi::prelude::Overflow;
+    use std::time::Duration;
 
     fn read(text: &str) -> Result<Settings, Problem> {
         let mut settings = Settings::default();
-        Part::read(text, |line| format!("naksi.toml:{line}"))?.apply(&mut settings);
+        settings.read_file("naksi.toml", text)?;
         Ok(settings)
     }
 
@@ -334,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_wrong_key_is_named_with_its_line_and_the_key_that_was_meant() {
-        let line = read("[io]\n\nwokers = 3\n").err().expect("refused").to_string();
-        assert_eq!(line, "naksi.toml:3: unknown key `wokers`: did you mean `workers`?");
+        let said = read("[io]\n\nwokers = 3\n").err().expect("refused").to_string();
+        assert_eq!(said.lines().next(), Some("naksi.toml:3: unknown key `wokers`: did you mean `workers`?"));
         let line = read("[limits]\nidle_within = \"90 weeks\"\n").err().expect("refused").to_string();
         assert!(line.starts_with("naksi.toml:2: ") && line.contains("weeks"), "{line}");
     }

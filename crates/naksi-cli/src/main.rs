@@ -8,6 +8,7 @@ mod apps;
 mod attack;
 mod client;
 mod config;
+mod configure;
 mod conform;
 mod demo;
 mod dummy;
@@ -15,6 +16,7 @@ mod ladder;
 mod logging;
 mod outcome;
 mod platform;
+mod reload;
 mod serve;
 mod sim;
 mod units;
@@ -41,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Run a server: echo or relay.
     Serve(serve::Options),
+    /// Check settings, write a file of them, or see where each came from.
+    Config(configure::Options),
     /// Send a crowd of dummy clients to a server, check every byte and measure the latency.
     Dummy(dummy::Options),
     /// Send hostile peers at a server on this machine, and see what good clients feel of it.
@@ -62,10 +66,15 @@ fn main() -> ExitCode {
         // Clap's own answer to "no subcommand" is an error; a person who types the bare name wants the help.
         return ended(Arguments::command().print_help().map_err(Problem::output).map(|()| Outcome::Fine));
     };
+    if matches!(&command, Command::Serve(options) if options.reloads()) {
+        // Before there is another thread: each inherits it.
+        platform::hold_hangups();
+    }
     // Simulated services fail all the time, on purpose: their logs say nothing to a person.
     let log = (!matches!(command, Command::Sim(_))).then(logging::start);
     let result = match command {
         Command::Serve(options) => serve::run(options),
+        Command::Config(options) => configure::run(options),
         Command::Dummy(options) => dummy::run(options),
         Command::Attack(options) => attack::run(options),
         Command::Sim(options) => sim::run(options),

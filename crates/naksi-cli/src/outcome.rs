@@ -27,13 +27,20 @@ impl Outcome {
     }
 }
 
-/// A run that could not be done, in one line.
+/// A run that could not be done, in one line; a wrong place in a file is shown below it.
 #[derive(Debug)]
 pub(crate) enum Problem {
     /// What was asked makes no sense, or is not built.
     Usage(String),
     /// What was asked makes sense and failed.
     Failed(String),
+    /// A place in a file makes no sense: a line, and below it the place.
+    Pictured {
+        /// What is wrong, with the file and the line.
+        line: String,
+        /// The text around it.
+        picture: String,
+    },
 }
 
 impl Problem {
@@ -52,7 +59,7 @@ impl Problem {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Problem::Usage(_) => 2,
+            Problem::Usage(_) | Problem::Pictured { .. } => 2,
             Problem::Failed(_) => 1,
         })
     }
@@ -60,11 +67,15 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Problem::Usage(line) | Problem::Failed(line)) = self;
+        let (Problem::Usage(line) | Problem::Failed(line) | Problem::Pictured { line, .. }) = self;
         // Messages of libraries may have several lines; a problem has one.
         let mut parts = line.lines().map(str::trim).filter(|part| !part.is_empty());
         f.write_str(parts.next().unwrap_or("unknown problem"))?;
-        parts.try_for_each(|part| write!(f, " {part}"))
+        parts.try_for_each(|part| write!(f, " {part}"))?;
+        match self {
+            Problem::Pictured { picture, .. } => write!(f, "\n{}", picture.trim_end()),
+            _ => Ok(()),
+        }
     }
 }
 

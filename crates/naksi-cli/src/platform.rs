@@ -118,6 +118,33 @@ pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
+/// Keeps hang-ups from ending this thread and those that it starts, for [`wait_for_hangup`].
+#[cfg(unix)]
+pub(crate) fn hold_hangups() {
+    hangup().thread_block().ok(); // Refused, a hang-up ends the server as it does without settings to reload.
+}
+
+/// Waits for the next hang-up; `false` if there will never be one.
+#[cfg(unix)]
+pub(crate) fn wait_for_hangup() -> bool {
+    hangup().wait().is_ok()
+}
+
+#[cfg(unix)]
+fn hangup() -> nix::sys::signal::SigSet {
+    nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGHUP)
+}
+
+/// Windows has no hang-ups; closing its console ends the server.
+#[cfg(not(unix))]
+pub(crate) fn hold_hangups() {}
+
+/// Windows has no hang-ups.
+#[cfg(not(unix))]
+pub(crate) fn wait_for_hangup() -> bool {
+    false
+}
+
 /// Windows gives every process as many handles as it has memory for.
 #[cfg(not(unix))]
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {

@@ -4,18 +4,18 @@
 //! nothing of what the application does.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use naksi::prelude::*;
+use naksi::service::Signals;
 
 use crate::apps::chat::{Chat, Halls};
 use crate::apps::{App, echo::Echo, relay::Relay};
-use crate::config::{self, BackendName, Settings};
+use crate::config::{self, Flags, Settings};
 use crate::outcome::{Outcome, Problem};
-use crate::{platform, units};
+use crate::{logging, platform, reload, units};
 
 /// How long sessions may take to flush and say goodbye before they are cut.
 const DRAIN_WITHIN: Duration = Duration::from_secs(4);
@@ -23,46 +23,37 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(4);
 /// Options of `naksi serve`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 takes a free one. May be given several times; 127.0.0.1:7777 if not at all.
-    #[arg(long = "addr", value_name = "ADDR")]
-    addresses: Vec<String>,
+    #[command(flatten)]
+    flags: Flags,
     /// What to run.
     #[arg(long, value_enum, default_value = "echo")]
     app: App,
-    /// I/O worker threads; one for each processor by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
-    workers: Option<u16>,
-    /// Which of the kernel's interfaces to use; auto by default.
-    #[arg(long, value_enum)]
-    backend: Option<BackendName>,
-    /// Keep up to N sockets of each worker outside the process's descriptors (io_uring's direct descriptors).
-    #[arg(long, value_name = "N", value_parser = units::parse_count)]
-    direct: Option<u32>,
-    /// Sends leave together every N milliseconds (1 to 100) instead of at once: fewer and larger ones.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
-    flush_ms: Option<u32>,
-    /// A worker looks for N microseconds (at most 1000) before it sleeps, after waits that were as short.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
-    spin_us: Option<u32>,
-    /// Most sessions at a time; more are refused at accept.
-    #[arg(long, value_name = "N", value_parser = units::parse_count)]
-    max_sessions: Option<u32>,
     /// Says every so many seconds on stderr what was counted: who is here, who was refused, who ended why.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     stats_every: Option<u32>,
-    /// Settings from a TOML file; NAKSI_SECTION__KEY variables and the flags above override it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whether a hang-up means "read the settings again" and not "end": if there is a file to read.
+    pub(crate) fn reloads(&self) -> bool {
+        self.flags.file().is_some()
+    }
 }
 
 /// Runs the server until a signal comes.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let app = options.app;
     let stats_every = options.stats_every;
-    let settings = settings(options)?;
+    let settings = options.flags.settings()?;
+    if let Some(filter) = &settings.log_filter {
+        logging::set(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
+    }
     let descriptors = platform::raise_descriptor_limit();
+    // Before it is announced: whoever reads the line may send a signal at once.
+    Signals::watch().map_err(failed)?;
     let service = start(app, &settings)?;
     service.announce();
+    say_fallback(&service);
     // Only io_uring has tables of its own for sockets.
     let tables = settings.direct.filter(|_| service.backend() == "uring");
     let room = tables.map(|entries| u64::from(entries) * service.workers() as u64 + 64);
@@ -70,30 +61,20 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     if let Some(seconds) = stats_every {
         report_regularly(service.remote(), Duration::from_secs(seconds.into()))?;
     }
+    if options.reloads() {
+        reload::on_hangup(options.flags, settings, service.remote())?;
+    }
     let stats = service.serve_until_signal(DRAIN_WITHIN).map_err(failed)?;
     say_farewell(&stats);
     Ok(Outcome::Fine)
 }
 
-fn settings(options: Options) -> Result<Settings, Problem> {
-    let mut settings = Settings::load(options.config.as_deref())?;
-    if !options.addresses.is_empty() {
-        settings.addresses = options.addresses;
+/// Says why the port that serves best here was refused, if it was.
+fn say_fallback(service: &Service) {
+    if let Some(reason) = service.fallback_reason() {
+        let backend = service.backend();
+        eprintln!("naksi: {backend} serves, because the port that was asked for first was refused: {reason}");
     }
-    if let Some(workers) = options.workers {
-        settings.workers = Some(usize::from(workers));
-    }
-    if let Some(backend) = options.backend {
-        settings.backend = backend.into();
-    }
-    settings.direct = options.direct.or(settings.direct);
-    settings.flush_ms = options.flush_ms.or(settings.flush_ms);
-    settings.spin_us = options.spin_us.or(settings.spin_us);
-    if let Some(sessions) = options.max_sessions {
-        settings.limits.sessions_max = sessions as usize;
-    }
-    settings.check()?;
-    Ok(settings)
 }
 
 /// Reads an address, or says in one line what one looks like.

@@ -26,6 +26,20 @@ fn refused(arguments: &[&str], code: i32, says: &[&str]) {
     assert!(output.stdout.is_empty(), "nothing on stdout");
 }
 
+/// Expects a line that says all of this, and below it the line of the file with something under it.
+fn pointed_at(path: &str, says: &[&str], shows: &str, caret: &str) {
+    for command in [&["serve", "--config", path][..], &["config", "check", "--config", path]] {
+        let output = run(command);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let mut lines = said.lines();
+        let first = lines.next().expect("a line");
+        assert!(first.starts_with("naksi: ") && says.iter().all(|part| first.contains(part)), "{said}");
+        let below: Vec<&str> = lines.skip_while(|line| !line.contains(shows)).collect();
+        assert!(below.len() > 1 && below[1].contains(caret), "{said}");
+    }
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -45,13 +59,14 @@ fn a_wrong_setting_is_named_with_its_line_and_the_right_one() {
     let file = scratch("wrong.toml");
     std::fs::write(&file, "# a server\n[io]\nwokers = 2\n").expect("a scratch file");
     let path = file.to_str().expect("a plain path");
-    refused(
-        &["serve", "--config", path],
-        2,
+    pointed_at(
+        path,
         &["wrong.toml:3:", "unknown key `wokers`: did you mean `workers`?"],
+        "wokers = 2",
+        "^^^",
     );
     std::fs::write(&file, "[limits]\nidle_within = 30\n").expect("a scratch file");
-    refused(&["serve", "--config", path], 2, &["wrong.toml:2:", "\"30s\""]);
+    pointed_at(path, &["wrong.toml:2:", "\"30s\""], "idle_within = 30", "^");
     refused(&["serve", "--config", "no-such-file.toml"], 2, &["cannot read no-such-file.toml"]);
     let output =
         naksi().args(["serve", "--addr", "127.0.0.1:0"]).env("NAKSI_LIMITS__SESION_MAX", "5").output();

@@ -265,11 +265,6 @@ impl Session {
         self.settle(cx, content);
     }
 
-    /// When [`Session::check_deadline`] should be called next; never if the session only waits for its end.
-    pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
-        self.deadlines(limits).into_iter().flatten().map(|(tick, _)| tick).chain(self.beat_at(limits)).min()
-    }
-
     /// Whether user callbacks may still come.
     pub fn is_live(&self) -> bool {
         !self.told

@@ -38,7 +38,8 @@ pub struct Hub<P: Port> {
     pub(crate) spin: Duration,
     /// Sessions that each worker has or is about to get.
     loads: Vec<AtomicU32>,
-    admission: Mutex<Admission>,
+    /// The doorkeeper, and the limits by which it lets in: they may change while a service runs.
+    admission: Mutex<(Admission, Limits)>,
     directory: Mutex<Directory>,
     groups: Vec<Group>,
     rooms: Mutex<Rooms>,
@@ -67,11 +68,11 @@ impl<P: Port> Hub<P> {
         Self {
             mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
+            admission: Mutex::new((Admission::default(), limits.clone())),
             limits,
             flush: Flush::AtOnce,
             spin: Duration::ZERO,
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
-            admission: Mutex::new(Admission::default()),
             directory: Mutex::new(Directory::default()),
             groups: Vec::new(),
             rooms: Mutex::new(Rooms::default()),
@@ -142,11 +143,12 @@ impl<P: Port> Hub<P> {
     }
 
     pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
-        unpoisoned(&self.admission).enter(address, now, &self.limits)
+        let (admission, limits) = &mut *unpoisoned(&self.admission);
+        admission.enter(address, now, limits)
     }
 
     pub(crate) fn left(&self, address: IpAddr) {
-        unpoisoned(&self.admission).left(address);
+        unpoisoned(&self.admission).0.left(address);
     }
 
     fn mailbox(&self, id: SessionId) -> Result<&Mailbox<P>, HandOver> {
@@ -268,6 +270,10 @@ where
                 while Arc::clone(&room).run(&naksi_os::now, &door) {}
             }
         }
+    }
+
+    fn admit_by(&self, limits: &Limits) {
+        unpoisoned(&self.admission).1.clone_from(limits);
     }
 
     fn stats(&self) -> Stats {

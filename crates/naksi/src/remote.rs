@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use naksi_core::content::Ending;
 use naksi_core::id::SessionId;
+use naksi_core::limits::Limits;
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 
@@ -56,6 +57,7 @@ pub(crate) trait Door: Send + Sync {
     /// Every worker is home: what rooms are left end.
     fn close_rooms(self: Arc<Self>);
     fn stats(&self) -> Stats;
+    fn admit_by(&self, limits: &Limits);
     fn drain(&self, within: Duration);
 }
 
@@ -119,6 +121,12 @@ impl Remote {
         let room = crate::room::open(&self.0, room, options)?;
         room.begin();
         Ok(room)
+    }
+
+    /// From now on lets connections in by these limits: `sessions_max`, `connections_per_address_max`,
+    /// `accepts_per_second_max` and `loopback_exempt`. Whoever is in stays; the other limits stay as they are.
+    pub fn admit_by(&self, limits: &Limits) {
+        self.0.admit_by(limits);
     }
 
     /// The service's counters now.

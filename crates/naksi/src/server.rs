@@ -15,7 +15,7 @@ use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
 use crate::group::GroupOptions;
 use crate::launch::{Plan, launch};
 use crate::room::{Guest, Lobby, Room, RoomOptions};
-use crate::service::Service;
+use crate::service::{Service, Signals};
 use crate::session::{Arrival, Factory, Session};
 
 /// Where a server listens when nobody says otherwise.
@@ -246,6 +246,8 @@ impl<F: Factory> Ready<F> {
     /// As for [`Ready::start`], or a worker that broke.
     pub fn run(self) -> Result<()> {
         let drain_within = self.server.plan.drain_within;
+        // Before it is announced: whoever reads the line may send a signal at once.
+        Signals::watch()?;
         let service = self.start()?;
         service.announce();
         service.serve_until_signal(drain_within).map(drop)

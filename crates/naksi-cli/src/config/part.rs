@@ -1,0 +1,377 @@
+//! What one source says, in the words of the file: read by serde, so that a wrong key or value is refused with its
+//! place. Nothing here knows where the text came from.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use naksi::prelude::{Backend, Heartbeat, Limits, Overflow};
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::Settings;
+use super::table::Row;
+use crate::units;
+
+/// What one source says; what it does not mention stays as it was.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Part {
+    listen: ListenPart,
+    io: IoPart,
+    log: LogPart,
+    limits: LimitsPart,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ListenPart {
+    addresses: Option<Addresses>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct IoPart {
+    workers: Option<usize>,
+    backend: Option<BackendName>,
+    direct: Option<u32>,
+    flush_ms: Option<u32>,
+    spin_us: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LogPart {
+    filter: Option<String>,
+}
+
+/// What is wrong with a text, and where.
+pub(super) struct Wrong {
+    pub(super) message: String,
+    /// The key that was meant, if one is near.
+    pub(super) meant: Option<String>,
+    /// Bytes of the text.
+    pub(super) span: Range<usize>,
+}
+
+impl Wrong {
+    /// The whole of it in one line.
+    pub(super) fn line(&self) -> String {
+        match &self.meant {
+            Some(meant) => format!("{}: did you mean `{meant}`?", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
+impl Part {
+    pub(super) fn read(text: &str) -> Result<Self, Wrong> {
+        toml::from_str(text).map_err(|error| {
+            let (message, meant) = with_hint(error.message());
+            Wrong { message, meant, span: error.span().unwrap_or(0..0) }
+        })
+    }
+
+    pub(super) fn apply(self, settings: &mut Settings) {
+        if let Some(addresses) = self.listen.addresses {
+            settings.addresses = addresses.0;
+        }
+        if let Some(workers) = self.io.workers {
+            settings.workers = Some(workers);
+        }
+        if let Some(backend) = self.io.backend {
+            settings.backend = backend.into();
+        }
+        settings.direct = self.io.direct.or(settings.direct);
+        settings.flush_ms = self.io.flush_ms.or(settings.flush_ms);
+        settings.spin_us = self.io.spin_us.or(settings.spin_us);
+        settings.log_filter = self.log.filter.or(settings.log_filter.take());
+        self.limits.apply(&mut settings.limits);
+    }
+}
+
+/// Serde lists every key that exists; a person wants the one that was meant.
+fn with_hint(message: &str) -> (String, Option<String>) {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let Some(wrong) = names.next().filter(|_| message.starts_with("unknown field")) else {
+        return (message.to_owned(), None);
+    };
+    match naksi::config::nearest(wrong, names) {
+        Some(name) => (format!("unknown key `{wrong}`"), Some(name.to_owned())),
+        None => (message.replacen("unknown field", "unknown key", 1), None),
+    }
+}
+
+/// The keys that a sound text mentions, by `section.key`, with their lines.
+pub(super) fn mentioned(text: &str) -> Vec<(String, usize)> {
+    type Sections = BTreeMap<String, BTreeMap<Spanned<String>, toml::Value>>;
+    let sections: Sections = toml::from_str(text).unwrap_or_default();
+    let keys = sections.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (section, key)));
+    keys.map(|(section, key)| (format!("{section}.{}", key.get_ref()), line_of(text, key.span().start)))
+        .collect()
+}
+
+/// The line of a place in a text, counted from 1.
+pub(super) fn line_of(text: &str, place: usize) -> usize {
+    text.get(..place).unwrap_or(text).matches('\n').count() + 1
+}
+
+/// The backends by the names that the command line and the file share.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BackendName {
+    /// io_uring or completion ports; epoll, loudly, where io_uring is refused.
+    Auto,
+    /// io_uring, or an error.
+    Uring,
+    /// epoll.
+    Epoll,
+    /// I/O completion ports: Windows only.
+    Iocp,
+}
+
+impl BackendName {
+    /// The name as a file has it.
+    pub(super) fn of(backend: Backend) -> &'static str {
+        match backend {
+            Backend::Auto => "auto",
+            Backend::Uring => "uring",
+            Backend::Epoll => "epoll",
+            Backend::Iocp => "iocp",
+        }
+    }
+}
+
+impl From<BackendName> for Backend {
+    fn from(name: BackendName) -> Self {
+        match name {
+            BackendName::Auto => Backend::Auto,
+            BackendName::Uring => Backend::Uring,
+            BackendName::Epoll => Backend::Epoll,
+            BackendName::Iocp => Backend::Iocp,
+        }
+    }
+}
+
+/// One address, several with commas between them, or a list.
+struct Addresses(Vec<String>);
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self(text.split(',').map(|one| one.trim().to_owned()).collect())),
+            toml::Value::Array(list) => list
+                .iter()
+                .map(|one| one.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()
+                .map(Self)
+                .ok_or_else(|| de::Error::custom("`addresses` must be texts like \"127.0.0.1:7777\"")),
+            _ => Err(de::Error::custom(
+                "`addresses` must be a text like \"127.0.0.1:7777\", or a list of them",
+            )),
+        }
+    }
+}
+
+/// A number of bytes: `65536` or `"64KiB"`.
+struct Size(usize);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::Integer(count) => {
+                usize::try_from(count).map(Self).map_err(|_| de::Error::custom("a size cannot be negative"))
+            }
+            toml::Value::String(text) => units::parse_bytes(&text).map(Self).map_err(de::Error::custom),
+            _ => Err(de::Error::custom("a size is a number of bytes or a text like \"64KiB\"")),
+        }
+    }
+}
+
+impl From<Size> for usize {
+    fn from(size: Size) -> usize {
+        size.0
+    }
+}
+
+/// A duration: `"30s"`.
+struct Span(Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => units::parse_duration(&text).map(Self).map_err(de::Error::custom),
+            _ => Err(de::Error::custom("a duration is a text like \"30s\" or \"500ms\"")),
+        }
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Duration {
+        span.0
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OverflowName {
+    EndSession,
+    DropNew,
+}
+
+impl From<OverflowName> for Overflow {
+    fn from(name: OverflowName) -> Overflow {
+        match name {
+            OverflowName::EndSession => Overflow::EndSession,
+            OverflowName::DropNew => Overflow::DropNew,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeartbeatPart {
+    packet_id: u16,
+    every: Span,
+}
+
+impl From<HeartbeatPart> for Option<Heartbeat> {
+    fn from(part: HeartbeatPart) -> Option<Heartbeat> {
+        Some(Heartbeat { packet_id: part.packet_id, every: part.every.0 })
+    }
+}
+
+/// A value as the file would have it; `None` if it is not set.
+trait Literal {
+    type Of;
+    fn literal(value: &Self::Of) -> Option<String>;
+}
+
+impl Literal for Size {
+    type Of = usize;
+
+    fn literal(bytes: &usize) -> Option<String> {
+        let units = [(1 << 20, "MiB"), (1 << 10, "KiB")];
+        let whole = units.iter().find(|(unit, _)| *bytes > 0 && bytes.is_multiple_of(*unit));
+        Some(whole.map_or_else(|| bytes.to_string(), |(unit, name)| format!("\"{}{name}\"", bytes / unit)))
+    }
+}
+
+impl Literal for Span {
+    type Of = Duration;
+
+    fn literal(span: &Duration) -> Option<String> {
+        let nanos = span.as_nanos();
+        let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+        let (unit, name) =
+            units.into_iter().find(|(unit, _)| nanos.is_multiple_of(*unit)).unwrap_or((1, "ns"));
+        Some(format!("\"{}{name}\"", nanos / unit))
+    }
+}
+
+macro_rules! literal_as_it_is {
+    ($($kind:ty)*) => {
+        $(impl Literal for $kind {
+            type Of = $kind;
+
+            fn literal(value: &$kind) -> Option<String> {
+                Some(value.to_string())
+            }
+        })*
+    };
+}
+
+literal_as_it_is!(usize u32 bool);
+
+impl Literal for OverflowName {
+    type Of = Overflow;
+
+    fn literal(overflow: &Overflow) -> Option<String> {
+        let name = match overflow {
+            Overflow::EndSession => "end_session",
+            Overflow::DropNew => "drop_new",
+        };
+        Some(format!("\"{name}\""))
+    }
+}
+
+impl Literal for HeartbeatPart {
+    type Of = Option<Heartbeat>;
+
+    fn literal(heartbeat: &Option<Heartbeat>) -> Option<String> {
+        let Heartbeat { packet_id, every } = (*heartbeat)?;
+        Some(format!("{{ packet_id = {packet_id}, every = {} }}", Span::literal(&every)?))
+    }
+}
+
+/// One optional key for every field of [`Limits`], under the same name, with what `config init` says of it.
+macro_rules! limits_part {
+    ($(#[doc = $doc:literal] $field:ident: $kind:ty $(= $example:literal)?,)*) => {
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct LimitsPart { $($field: Option<$kind>,)* }
+
+        impl LimitsPart {
+            fn apply(self, limits: &mut Limits) {
+                $(if let Some(value) = self.$field { limits.$field = value.into(); })*
+            }
+        }
+
+        /// Every limit, as a file would have it.
+        pub(super) fn rows_of_limits(limits: &Limits) -> Vec<Row> {
+            vec![$(Row {
+                section: "limits",
+                key: stringify!($field),
+                value: <$kind as Literal>::literal(&limits.$field),
+                example: concat!($($example)?),
+                about: $doc,
+            },)*]
+        }
+    };
+}
+
+limits_part! {
+    /// Largest frame, header included (4 to 65,535 bytes).
+    frame_bytes_max: Size,
+    /// Largest frame before the first whole frame has come.
+    first_frame_bytes_max: Size,
+    /// The first whole frame must have come this long after connecting.
+    first_frame_within: Span,
+    /// A frame that has begun must be whole this long after its first byte.
+    frame_within: Span,
+    /// A session that receives nothing for this long ends.
+    idle_within: Span,
+    /// A session that has bytes to send and gets none of them out for this long ends.
+    send_stall_within: Span,
+    /// Empty packets that both sides send when they have nothing else to say; off by default.
+    heartbeat: HeartbeatPart = "{ packet_id = 1, every = \"20s\" }",
+    /// Most bytes queued for one session.
+    send_queue_bytes_max: Size,
+    /// Most pieces queued for one session.
+    send_queue_entries_max: usize,
+    /// At or above this many queued bytes a session stops receiving.
+    send_queue_high_bytes: Size,
+    /// At or below this many queued bytes it receives again.
+    send_queue_low_bytes: Size,
+    /// What happens to bytes that do not fit: end_session or drop_new.
+    overflow: OverflowName,
+    /// Most bytes that are kept unread for one session.
+    recv_backlog_bytes_max: Size,
+    /// Most bytes that are kept unread for all sessions of one worker.
+    recv_backlog_total_bytes_max: Size,
+    /// A session that is ending in order may flush its queue for this long.
+    drain_within: Span,
+    /// After flushing, the peer's own end is awaited for this long.
+    linger_within: Span,
+    /// Most sessions; more are refused at accept.
+    sessions_max: usize,
+    /// Most connections from one address.
+    connections_per_address_max: u32,
+    /// Most connections accepted in a second, in a burst of as many.
+    accepts_per_second_max: u32,
+    /// Whether the two limits above leave loopback addresses alone.
+    loopback_exempt: bool,
+    /// Most log lines a second and worker about the same subject.
+    log_lines_per_second_max: u32,
+}

@@ -1,0 +1,212 @@
+//! Every setting in a table: its value as a file would have it, and a line about it. What is printed, what a new file
+//! says and what a reload changes are all read from here.
+
+use super::part::{BackendName, rows_of_limits};
+use super::{Origin, Settings};
+
+/// One setting.
+pub(crate) struct Row {
+    pub(crate) section: &'static str,
+    pub(crate) key: &'static str,
+    /// As a file would have it; `None` if it is not set.
+    pub(crate) value: Option<String>,
+    /// A value that makes sense, for a file that shows what could be said.
+    pub(crate) example: &'static str,
+    /// What it is, in a line.
+    pub(crate) about: &'static str,
+}
+
+/// What takes effect in a server that runs; for all else it must be started again.
+const RELOADED: &[&str] = &[
+    "log.filter",
+    "limits.sessions_max",
+    "limits.connections_per_address_max",
+    "limits.accepts_per_second_max",
+    "limits.loopback_exempt",
+];
+
+impl Row {
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+
+    pub(crate) fn is_reloaded(&self) -> bool {
+        RELOADED.contains(&self.name().as_str())
+    }
+}
+
+fn row(
+    path: (&'static str, &'static str),
+    value: Option<String>,
+    example: &'static str,
+    about: &'static str,
+) -> Row {
+    Row { section: path.0, key: path.1, value, example, about }
+}
+
+/// Every setting, section by section.
+pub(crate) fn rows(settings: &Settings) -> Vec<Row> {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let number = |number: Option<u32>| number.map(|number| number.to_string());
+    let addresses: Vec<String> = settings.addresses.iter().map(|address| quoted(address)).collect();
+    let mut rows = vec![
+        row(
+            ("listen", "addresses"),
+            Some(format!("[{}]", addresses.join(", "))),
+            "[\"127.0.0.1:7777\"]",
+            "Where to listen; port 0 takes a free one.",
+        ),
+        row(
+            ("io", "workers"),
+            settings.workers.map(|workers| workers.to_string()),
+            "2",
+            "I/O worker threads; one for each processor if it is not set.",
+        ),
+        row(
+            ("io", "backend"),
+            Some(quoted(BackendName::of(settings.backend))),
+            "\"auto\"",
+            "Which of the kernel's interfaces to use: auto, uring, epoll or iocp.",
+        ),
+        row(
+            ("io", "direct"),
+            number(settings.direct),
+            "10000",
+            "Sockets of each worker that are kept outside the process's descriptors (io_uring only).",
+        ),
+        row(
+            ("io", "flush_ms"),
+            number(settings.flush_ms),
+            "5",
+            "Sends leave together every so many milliseconds (1 to 100); at once if it is not set.",
+        ),
+        row(
+            ("io", "spin_us"),
+            number(settings.spin_us),
+            "50",
+            "A worker looks for so many microseconds (at most 1000) before it sleeps.",
+        ),
+        row(
+            ("log", "filter"),
+            settings.log_filter.as_deref().map(quoted),
+            "\"info\"",
+            "Which log lines are written; NAKSI_LOG overrides it. Warnings and errors if it is not set.",
+        ),
+    ];
+    rows.extend(rows_of_limits(&settings.limits));
+    rows
+}
+
+/// The settings as a file that names where each value came from; with `all`, defaults too.
+pub(crate) fn print(settings: &Settings, all: bool) -> String {
+    let lines = rows(settings).into_iter().filter_map(|row| {
+        let origin = settings.origin(&row.name());
+        let said = match &row.value {
+            Some(value) => format!("{} = {value}", row.key),
+            None => format!("# {} is not set", row.key),
+        };
+        (all || origin != Origin::Default).then(|| (row.section, format!("{said:<46} # {origin}")))
+    });
+    in_sections(lines)
+}
+
+/// A file that says nothing yet and shows everything that could be said.
+pub(crate) fn blank() -> String {
+    let lines = rows(&Settings::default()).into_iter().map(|row| {
+        let reloaded = if row.is_reloaded() { " Reloaded on SIGHUP." } else { "" };
+        let value = row.value.as_deref().unwrap_or(row.example);
+        (row.section, format!("#{}{reloaded}\n# {} = {value}", about(row.about), row.key))
+    });
+    let head = "# The settings of a Naksi server. What begins with `#` is the default, or an example where there is none.\n\
+                # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags.\n\n";
+    format!("{head}{}", in_sections(lines))
+}
+
+/// A doc comment begins with a space, a line of the table does not.
+fn about(text: &str) -> String {
+    format!(" {}", text.trim_start())
+}
+
+fn in_sections(lines: impl Iterator<Item = (&'static str, String)>) -> String {
+    let (mut text, mut last) = (String::new(), "");
+    for (section, line) in lines {
+        if section != last {
+            let gap = if last.is_empty() { "" } else { "\n" };
+            text += &format!("{gap}[{section}]\n");
+            last = section;
+        }
+        text += &line;
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Settings {
+        let mut settings = Settings::default();
+        settings.read_file("naksi.toml", text).ok().expect("a sound file");
+        settings
+    }
+
+    #[test]
+    fn a_new_file_shows_every_setting_and_every_example_is_one_that_is_read() {
+        let blank = blank();
+        let nothing = read(&blank);
+        assert!(rows(&nothing).iter().all(|row| nothing.origin(&row.name()) == Origin::Default));
+        // A line that looks like a setting is one, once its mark is gone.
+        let says = |line: &&str| {
+            line.strip_prefix("# ")
+                .is_some_and(|rest| rest.split(" = ").next().is_some_and(|key| !key.contains(' ')))
+        };
+        let count = blank.lines().filter(says).count();
+        let all: String = blank
+            .lines()
+            .map(|line| if says(&line) { line[2..].to_owned() } else { line.to_owned() } + "\n")
+            .collect();
+        let settings = read(&all);
+        let table = rows(&settings);
+        assert_eq!(count, table.len());
+        for row in &table {
+            assert!(matches!(settings.origin(&row.name()), Origin::File(_, _)), "{} is not read", row.name());
+        }
+        // What has a default is shown with it.
+        for (row, default) in
+            table.iter().zip(rows(&Settings::default())).filter(|(_, default)| default.value.is_some())
+        {
+            assert_eq!(row.value, default.value, "{}", row.name());
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_as_the_same_settings_and_names_each_origin() {
+        let text = "[io]\nworkers = 3\n\n[limits]\nidle_within = \"1500ms\"\nheartbeat = { packet_id = 7, every = \"10s\" }\n\
+                    overflow = \"drop_new\"\nsend_queue_bytes_max = 300001\n";
+        let settings = read(text);
+        let printed = print(&settings, true);
+        let again = read(&printed);
+        assert_eq!(values(&again), values(&settings));
+        for line in [
+            "workers = 3 # naksi.toml:2",
+            "idle_within = \"1500ms\" # naksi.toml:5",
+            "backend = \"auto\" # default",
+        ] {
+            let squeezed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(squeezed.contains(line), "{line} in\n{printed}");
+        }
+        let said = print(&settings, false);
+        assert!(said.contains("workers") && !said.contains("backend"), "{said}");
+    }
+
+    fn values(settings: &Settings) -> Vec<Option<String>> {
+        rows(settings).into_iter().map(|row| row.value).collect()
+    }
+
+    #[test]
+    fn what_can_be_reloaded_exists() {
+        let names: Vec<String> = rows(&Settings::default()).iter().map(Row::name).collect();
+        assert!(RELOADED.iter().all(|name| names.iter().any(|row| row == name)));
+    }
+}

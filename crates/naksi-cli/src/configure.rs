@@ -1,0 +1,74 @@
+//! `naksi config`: look at settings before a server does. Nothing here starts anything.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::config::{FILE_DEFAULT, Flags, Origin, plain, table};
+use crate::outcome::{Outcome, Problem};
+use crate::serve::resolve;
+
+/// Options of `naksi config`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Say whether the settings make sense: exit code 0, or 2 with the place that does not.
+    Check(Flags),
+    /// Write a file with every setting, its default and what it is.
+    Init {
+        /// Where to; a file that exists is left alone.
+        #[arg(value_name = "FILE", default_value = FILE_DEFAULT)]
+        file: PathBuf,
+    },
+    /// Print what the settings say, and who said it: file and line, variable or flag.
+    Print {
+        /// What nobody mentions too, with its default.
+        #[arg(long)]
+        effective: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+/// Runs one of them.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    match options.command {
+        Command::Check(flags) => check(&flags),
+        Command::Init { file } => init(&file),
+        Command::Print { effective, flags } => say(&table::print(&flags.settings()?, effective)),
+    }
+}
+
+fn check(flags: &Flags) -> Result<Outcome, Problem> {
+    let settings = flags.settings()?;
+    for address in &settings.addresses {
+        resolve(address)?;
+    }
+    let rows = table::rows(&settings);
+    let said = rows.iter().filter(|row| settings.origin(&row.name()) != Origin::Default).count();
+    let of = flags.file().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
+    say(&format!("naksi: the settings make sense ({of}; {said} of {} are set)\n", rows.len()))
+}
+
+fn init(file: &PathBuf) -> Result<Outcome, Problem> {
+    let name = file.display();
+    let written = OpenOptions::new().write(true).create_new(true).open(file);
+    match written.and_then(|mut file| file.write_all(table::blank().as_bytes())) {
+        Ok(()) => say(&format!("naksi: wrote {name}\n")),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Problem::usage(format!("{name} exists, and is left as it is")))
+        }
+        Err(error) => Err(Problem::failed(format!("cannot write {name}: {}", plain(&error)))),
+    }
+}
+
+fn say(text: &str) -> Result<Outcome, Problem> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)?;
+    Ok(Outcome::Fine)
+}

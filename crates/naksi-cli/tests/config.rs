@@ -1,0 +1,152 @@
+//! Settings: what is said of them before a server starts, and what a running one takes from them.
+
+#![cfg(unix)] // A hang-up is a signal.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use support::{naksi, scratch, until};
+
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the program runs");
+    (status.code(), String::from_utf8(stdout).expect("text"), String::from_utf8(stderr).expect("text"))
+}
+
+fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn each_value_names_where_it_came_from() {
+    let file = scratch("origins.toml");
+    std::fs::write(&file, "[io]\nworkers = 3\nbackend = \"epoll\"\n\n[limits]\nsessions_max = 5\n")
+        .expect("written");
+    let mut command = naksi();
+    command.args(["config", "print", "--effective", "--workers", "2", "--config"]).arg(&file);
+    command.env("NAKSI_LIMITS__SESSIONS_MAX", "6").env("NAKSI_LIMITS__IDLE_WITHIN", "90s");
+    let (code, printed, said) = run(&mut command);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let printed = squeezed(&printed);
+    let name = file.display();
+    for line in [
+        "workers = 2 # flag --workers",
+        &format!("backend = \"epoll\" # {name}:3"),
+        "sessions_max = 6 # environment NAKSI_LIMITS__SESSIONS_MAX",
+        "idle_within = \"90s\" # environment NAKSI_LIMITS__IDLE_WITHIN",
+        "frame_bytes_max = \"16KiB\" # default",
+    ] {
+        assert!(printed.contains(line), "{line} in {printed}");
+    }
+}
+
+#[test]
+fn a_new_file_is_sound_and_is_not_written_over() {
+    let file = scratch("new.toml");
+    std::fs::remove_file(&file).ok(); // It may be left from another run.
+    let (code, said, _) = run(naksi().args(["config", "init"]).arg(&file));
+    assert_eq!((code, said.starts_with("naksi: wrote ")), (Some(0), true), "{said}");
+    let (code, said, _) = run(naksi().args(["config", "check", "--config"]).arg(&file));
+    assert!(code == Some(0) && said.contains("make sense") && said.contains("0 of "), "{said}");
+    let (code, _, said) = run(naksi().args(["config", "init"]).arg(&file));
+    assert!(code == Some(2) && said.contains("is left as it is"), "{said}");
+}
+
+#[test]
+fn the_usual_file_is_read_where_no_other_is_named() {
+    let folder = scratch("usual");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("naksi.toml"), "[io]\nworkers = 3\n").expect("written");
+    let (code, printed, _) = run(naksi().args(["config", "print"]).current_dir(&folder));
+    assert_eq!((code, squeezed(&printed).as_str()), (Some(0), "[io] workers = 3 # naksi.toml:2"));
+}
+
+/// A server with a file of settings, and what it says.
+struct Watched {
+    child: Child,
+    address: SocketAddr,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Watched {
+    fn start(file: &std::path::Path) -> Self {
+        let mut command = naksi();
+        command.args(["serve", "--addr", "127.0.0.1:0", "--config"]).arg(file);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
+        let address = line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("an address");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, address, stderr }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Sends a hang-up, and returns the line that answers it.
+    fn reload(&mut self) -> String {
+        self.signal("HUP");
+        loop {
+            let mut line = String::new();
+            assert!(self.stderr.read_line(&mut line).expect("text") > 0, "it ended");
+            if line.contains("reloaded") {
+                return line;
+            }
+        }
+    }
+
+    /// Whether a new session is let in: it is if its bytes come back.
+    fn lets_in(&self) -> Option<TcpStream> {
+        let mut socket = TcpStream::connect(self.address).expect("it listens");
+        socket.write_all(b"fish").ok()?;
+        let mut back = [0; 4];
+        socket.read_exact(&mut back).ok().map(|()| socket)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.child.kill().ok(); // It has ended if all went well.
+        self.child.wait().ok(); // And leaves nothing behind.
+    }
+}
+
+#[test]
+fn a_hang_up_reloads_what_can_be_and_names_what_needs_a_restart() {
+    let file = scratch("reload.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("a scratch file");
+    write("[io]\nworkers = 1\n[limits]\nsessions_max = 1\n");
+    let mut server = Watched::start(&file);
+    let _first = server.lets_in().expect("the first");
+    assert!(server.lets_in().is_none(), "one is the most");
+
+    write("[io]\nworkers = 2\n[limits]\nsessions_max = 3\n[log]\nfilter = \"info\"\n");
+    let line = server.reload();
+    let said = "reloaded: log.filter not set -> \"info\", limits.sessions_max 1 -> 3; needs a restart: io.workers 1 -> 2";
+    assert!(line.contains(said), "{line}");
+    let _second = server.lets_in().expect("there is room");
+
+    write("[limits]\nsesions_max = 1\n");
+    let line = server.reload();
+    assert!(line.contains("not reloaded") && line.contains("did you mean `sessions_max`?"), "{line}");
+    let _third = server.lets_in().expect("everything stays as it was");
+
+    write("[io]\nworkers = 1\n[limits]\nsessions_max = 3\n");
+    let line = server.reload();
+    assert!(line.contains("log.filter \"info\" -> not set") && !line.contains("restart"), "{line}");
+
+    server.signal("TERM");
+    until("it ends", || server.child.try_wait().expect("a child").is_some());
+    assert_eq!(server.child.wait().expect("it has ended").code(), Some(0));
+}
+
+#[test]
+fn without_settings_to_reload_a_hang_up_ends_the_server_in_order() {
+    let mut server = support::Server::start(&[]);
+    server.process.signal("HUP");
+    assert_eq!(server.process.wait().code(), Some(0));
+}
