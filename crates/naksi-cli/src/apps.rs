@@ -3,6 +3,7 @@
 //! Each application is one session type; which of them runs is the user's choice. Nothing here knows
 //! how a session's bytes travel.
 
+pub(crate) mod chat;
 pub(crate) mod echo;
 pub(crate) mod relay;
 
@@ -13,6 +14,6 @@ pub(crate) enum App {
     Echo,
     /// Framed messages to everybody in the sender's room.
     Relay,
-    /// The sample game on rooms (not built yet).
+    /// The sample game on rooms: names, talk, moves and a tick.
     Chat,
 }

@@ -4,6 +4,7 @@
 //! scenarios have a file each.
 
 pub(crate) mod conductor;
+mod chat;
 mod echo;
 mod html;
 mod idle;
@@ -64,7 +65,7 @@ pub(crate) enum Scenario {
     Idle,
     /// Connect, echo once, close, and again, as fast as it goes (an echo server).
     Storm,
-    /// Play the sample game (not built yet).
+    /// Play the sample game: enter a room, talk and walk (a chat server).
     Chat,
     /// Read too slowly (not built yet).
     Slow,
@@ -99,7 +100,7 @@ pub(crate) struct Options {
     /// I/O worker threads of the dummies; half of the processors by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
     workers: Option<u16>,
-    /// Rooms of the relay scenario; one for every ten dummies by default.
+    /// Rooms of the relay and chat scenarios; one for every ten dummies by default.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     rooms: Option<u32>,
     /// New connections a second.
@@ -150,9 +151,9 @@ pub(crate) fn run_relay(plan: Plan, view: &mut View) -> Result<Summary, Problem>
 
 fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
     let usage = |line: String| Err(Problem::Usage(line));
-    if let Scenario::Chat | Scenario::Slow | Scenario::Garbage = options.scenario {
+    if let Scenario::Slow | Scenario::Garbage = options.scenario {
         let name = format!("{:?}", options.scenario).to_lowercase();
-        return usage(format!("the {name} scenario is not built yet: use echo, relay, idle or storm"));
+        return usage(format!("the {name} scenario is not built yet: use echo, relay, chat, idle or storm"));
     }
     if !target.ip().to_canonical().is_loopback() && !options.i_own_this_target {
         return usage(format!(
@@ -174,6 +175,7 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
     }
     let sizes = match options.scenario {
         Scenario::Relay => relay::HEAD_BYTES..=relay::BODY_BYTES_MAX,
+        Scenario::Chat => chat::TEXT_BYTES_MIN..=chat::TEXT_BYTES_MAX,
         _ => 1..=ECHO_BYTES_MAX,
     };
     if !sizes.contains(&options.size) {
@@ -197,7 +199,7 @@ pub(crate) fn enough_descriptors(sessions: u32) -> Result<(), Problem> {
 
 fn plan(options: &Options, target: SocketAddr) -> Plan {
     let rooms = match options.scenario {
-        Scenario::Relay => options.rooms.unwrap_or(options.sessions.div_ceil(10)),
+        Scenario::Relay | Scenario::Chat => options.rooms.unwrap_or(options.sessions.div_ceil(10)),
         // Everybody is alone: what it gets is what it sent.
         _ => options.sessions,
     };

@@ -11,6 +11,11 @@ use std::time::Duration;
 /// Ticks of `/proc/<pid>/stat` per second. Linux has shown 100 to user space on every machine for decades.
 const TICKS_PER_SECOND: u64 = 100;
 
+/// Whether `/proc` is this system's. Under Wine, a Windows program sees that of the Linux beneath it: its numbers
+/// are of other processes than ours, and merely looking at the descriptors of Wine's server makes the server lose
+/// the lock that keeps a second one from starting.
+const HAS_PROC: bool = cfg!(target_os = "linux");
+
 /// A process at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessSample {
@@ -24,6 +29,9 @@ pub(crate) struct ProcessSample {
 
 /// Looks at a process.
 pub(crate) fn sample(pid: u32) -> Option<ProcessSample> {
+    if !HAS_PROC {
+        return None;
+    }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| -> Option<u64> {
         let line = status.lines().find(|line| line.starts_with(name))?;
@@ -42,12 +50,18 @@ pub(crate) fn sample(pid: u32) -> Option<ProcessSample> {
 
 /// The kernel's release.
 pub(crate) fn kernel() -> Option<String> {
+    if !HAS_PROC {
+        return None;
+    }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     Some(format!("Linux {}", release.trim()))
 }
 
 /// The process that listens on this address, if it is on this machine and may be looked at.
 pub(crate) fn listening_process(address: SocketAddr) -> Option<u32> {
+    if !HAS_PROC {
+        return None;
+    }
     let wanted = listening_socket(address)?;
     let wanted = format!("socket:[{wanted}]");
     let processes = fs::read_dir("/proc").ok()?;

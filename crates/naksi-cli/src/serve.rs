@@ -4,12 +4,14 @@
 //! nothing of what the application does.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use naksi::prelude::*;
 use naksi::service::Signals;
 
+use crate::apps::chat::{Chat, Halls};
 use crate::apps::{App, echo::Echo, relay::Relay};
 use crate::config::{self, Flags, Settings};
 use crate::outcome::{Outcome, Problem};
@@ -41,9 +43,6 @@ impl Options {
 /// Runs the server until a signal comes.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let app = options.app;
-    if app == App::Chat {
-        return Err(Problem::usage("the chat app is not built yet: use --app echo or --app relay"));
-    }
     let stats_every = options.stats_every;
     let settings = options.flags.settings()?;
     if let Some(filter) = &settings.log_filter {
@@ -111,7 +110,12 @@ fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
     }
     let started = match app {
         App::Echo => server.session(|| Echo).start(),
-        App::Relay | App::Chat => server.session(Relay::default).start(),
+        App::Relay => server.session(Relay::default).start(),
+        App::Chat => {
+            let halls = Arc::new(Halls::default());
+            let server = server.group(GroupOptions::new("logic"));
+            server.session(move || Chat::new(&halls)).start()
+        }
     };
     started.map_err(failed)
 }

@@ -229,10 +229,10 @@ fn epoll_serves_while_its_waits_and_accepts_fail() {
     injected("epoll", &faults.iter().map(String::as_str).collect::<Vec<_>>(), 6, None);
 }
 
-/// Three hundred that send and never read, and a limit on the memory of the process that is not far away.
+/// Three hundred that send and never read, and a limit on the memory of the process; half of it is too little.
 /// What a server keeps for them is bounded by its limits, and who is well is served in between.
 fn little_memory(backend: &str) {
-    const DATA_BYTES_MAX: &str = "--data=160000000";
+    const DATA_BYTES_MAX: &str = "--data=80000000";
     let served = Served::start(&["prlimit", DATA_BYTES_MAX], backend, 0);
     let mut crowd = Vec::new();
     for _ in 0..300 {

@@ -1,11 +1,38 @@
 //! A chat in one room, line by line. Type `cargo run --example chat`, then `nc 127.0.0.1 7777` in two more
 //! terminals: what one types, the other sees. The first line is the name.
 use naksi::prelude::*;
+use std::sync::OnceLock;
+
+packets! { LOBBY { 1 => Say { text: String } } }
+
+struct Lobby;
+
+impl Room for Lobby {
+    type Member = String; // the name
+
+    fn routes(routes: &mut Routes<Self>) {
+        routes.on(Self::say);
+    }
+
+    fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
+        let line = format!("* {} joined, {} here\n", cx.member(member).map_or("?", |name| name), cx.len());
+        cx.broadcast_bytes(line.as_bytes());
+    }
+
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, _member: SessionId, name: String, _why: Left) {
+        cx.broadcast_bytes(format!("* {name} left\n").as_bytes());
+    }
+}
+
+impl Lobby {
+    fn say(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Say { text }: Say) {
+        let line = format!("{}: {text}\n", cx.member(from).map_or("?", |name| name));
+        cx.broadcast_bytes(line.as_bytes());
+    }
+}
 
 #[derive(Default)]
-struct Chatter {
-    name: String,
-}
+struct Chatter(Option<RoomRef<Lobby>>);
 
 impl Session for Chatter {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
@@ -13,17 +40,17 @@ impl Session for Chatter {
     }
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        static OPEN: OnceLock<RoomRef<Lobby>> = OnceLock::new();
         // Whole lines only: what is not consumed is offered again with what follows.
         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
-        let line = String::from_utf8_lossy(&data[..end]).trim().to_owned();
-        let room = c.topic(1);
-        if self.name.is_empty() {
-            self.name = if line.is_empty() { format!("guest {}", c.id()) } else { line };
-            c.broadcast(&room, format!("* {} joined\n", self.name).as_bytes());
-            c.join(&room);
-            c.send(format!("* {} here\n", room.members()).as_bytes());
-        } else {
-            c.broadcast_others(&room, format!("{}: {line}\n", self.name).as_bytes());
+        let text = String::from_utf8_lossy(&data[..end]).trim().to_owned();
+        match &self.0 {
+            Some(lobby) => drop(c.send_to_room(lobby, &Say { text })),
+            None => {
+                let open = || c.open_room(Lobby, RoomOptions::new()).expect("the defaults make sense");
+                let lobby = self.0.insert(OPEN.get_or_init(open).clone());
+                c.join_room(lobby, text);
+            }
         }
         end + 1
     }

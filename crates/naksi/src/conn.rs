@@ -23,6 +23,7 @@ use crate::config::Result;
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
 use crate::group::Group;
+use crate::packets::{Message, append, encode};
 use crate::remote::Remote;
 use crate::room::quay::Seat;
 use crate::room::{Event, Left, Room, RoomDoor, RoomOptions, RoomRef};
@@ -70,6 +71,16 @@ impl Conn<'_> {
     pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
         self.catch_up();
         self.outlet.send_packet(id, body)
+    }
+
+    /// Queues a message of a packet table.
+    pub fn send_message<M: Message>(&mut self, message: &M) -> Sent {
+        self.catch_up();
+        self.desk.scratch.clear();
+        match append(message, &mut self.desk.scratch) {
+            true => self.outlet.send(&self.desk.scratch),
+            false => Sent::Dropped,
+        }
     }
 
     /// Queues bytes that are shared with others, without copying them if they are long.
@@ -248,6 +259,17 @@ impl Conn<'_> {
         }
         self.end_now(Reason::RoomFull);
         Sent::Overflowed
+    }
+
+    /// Hands a message on to a room that this session is in; see [`Conn::to_room`].
+    pub fn send_to_room<R: Room, M: Message>(&mut self, room: &RoomRef<R>, message: &M) -> Sent {
+        match encode(message) {
+            Some(frame) => {
+                let packet = Packet { id: M::ID, body: &frame[frame::HEADER_BYTES..], frame: &frame };
+                self.to_room(room, packet)
+            }
+            None => Sent::Dropped,
+        }
     }
 
     /// A door to the service that other threads can use.

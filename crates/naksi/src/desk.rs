@@ -3,6 +3,7 @@
 //! The sessions themselves and the port stay with the worker, so that a callback can reach everything here
 //! and nothing else. Nothing here runs anything.
 
+use bytes::BytesMut;
 use std::sync::Arc;
 
 use naksi_core::tick::Tick;
@@ -39,6 +40,8 @@ pub(crate) struct Desk {
     pub(crate) files: Files,
     pub(crate) door: Arc<dyn Door>,
     pub(crate) counters: Arc<Counters>,
+    /// Where messages are written before they are queued.
+    pub(crate) scratch: BytesMut,
     pub(crate) murmur: Murmur,
 }
 

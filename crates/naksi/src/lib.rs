@@ -43,6 +43,7 @@ pub mod worker;
 pub mod conn;
 pub mod file;
 pub mod topic;
+pub mod packets;
 pub mod group;
 pub mod room;
 pub mod session;
@@ -56,6 +57,11 @@ pub mod stats;
 mod models;
 
 pub mod prelude;
+
+#[doc(hidden)]
+pub use serde;
+
+pub use naksi_core::frame;
 
 pub use config::{Backend, Error, Result};
 pub use naksi_core::grid;

@@ -5,9 +5,11 @@ pub use crate::config::{Backend, Error};
 pub use crate::conn::Conn;
 pub use crate::file::{FileDone, FileId};
 pub use crate::group::{Group, GroupOptions, blocking};
+pub use crate::packets;
+pub use crate::packets::Message;
 pub use crate::remote::Remote;
 pub use crate::room::{
-    Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, TestRoom,
+    Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, Routes, TestRoom,
 };
 pub use crate::server::Server;
 pub use crate::service::Service;

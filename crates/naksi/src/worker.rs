@@ -115,6 +115,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             files: Files::default(),
             door,
             counters: Arc::clone(&hub.counters[index]),
+            scratch: bytes::BytesMut::new(),
             murmur: Murmur::new(hub.limits.log_lines_per_second_max),
         };
         Self {

@@ -88,7 +88,7 @@ impl<'a> Programs<'a> {
         run(root::cargo().args(arguments))?;
         let mut cargo = compiler.cargo(GNU, "")?;
         super::link_with_mingw(&mut cargo);
-        run(cargo.args(arguments).args(["--exclude", "xtask"]))?;
+        run(cargo.args(arguments).args(["--exclude", "xtask", "--exclude", "naksi-db"]))?;
         let linux = root::target().join("debug/naksi");
         let windows = home().join(GNU).join("debug/naksi.exe");
         Ok(Self { wine, linux, windows })

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use naksi::prelude::*;
 use naksi::service::Signals;
 
+use super::chat::ChatDummy;
 use super::echo::EchoDummy;
 use super::idle::{self, IdleDummy};
 use super::member::Member;
@@ -99,6 +100,7 @@ pub(crate) fn conduct(
 fn launch(plan: &Arc<Plan>, scenario: Scenario, backend: Backend) -> naksi::Result<Service> {
     match scenario {
         Scenario::Relay => crowd::<RelayDummy>(plan, backend, Retry::NEVER),
+        Scenario::Chat => crowd::<ChatDummy>(plan, backend, Retry::NEVER),
         Scenario::Idle => crowd::<IdleDummy>(plan, backend, Retry::NEVER),
         Scenario::Storm => {
             let at_once =

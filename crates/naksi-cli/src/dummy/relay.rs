@@ -19,11 +19,11 @@ pub(crate) const BODY_BYTES_MAX: usize = 65_531;
 
 /// What a message says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
-    run: u32,
-    sender: u32,
-    number: u32,
-    due_at: u64,
+pub(super) struct Head {
+    pub(super) run: u32,
+    pub(super) sender: u32,
+    pub(super) number: u32,
+    pub(super) due_at: u64,
 }
 
 impl Head {
@@ -31,7 +31,7 @@ impl Head {
         mix(pattern::key(u64::from(self.run), self.sender, self.number) ^ self.due_at)
     }
 
-    fn write(self, size: usize) -> Vec<u8> {
+    pub(super) fn write(self, size: usize) -> Vec<u8> {
         let mut body = Vec::with_capacity(size + 8);
         for word in [self.run, self.sender, self.number, self.check() as u32] {
             body.extend_from_slice(&word.to_le_bytes());
@@ -47,7 +47,7 @@ impl Head {
     }
 
     /// Reads a body; nothing if any byte of it is wrong.
-    fn read(body: &[u8]) -> Option<Self> {
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
         let (head, mut rest) = body.split_at_checked(HEAD_BYTES)?;
         let word = |at: usize| Some(u32::from_le_bytes(*head.get(at..)?.first_chunk()?));
         let due_at = u64::from_le_bytes(*head.get(16..)?.first_chunk()?);
@@ -189,7 +189,7 @@ impl RelayDummy {
     }
 }
 
-fn count(verdict: Verdict, latency: u64, meter: &mut Meter) {
+pub(super) fn count(verdict: Verdict, latency: u64, meter: &mut Meter) {
     match verdict {
         Verdict::InOrder | Verdict::Ahead => {}
         Verdict::OutOfOrder => meter.out_of_order += 1,

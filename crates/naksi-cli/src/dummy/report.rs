@@ -113,7 +113,7 @@ impl Summary {
             seed: plan.seed,
             sessions: plan.sessions,
             connected: total.connected,
-            rooms: (scenario == Scenario::Relay).then_some(plan.rooms),
+            rooms: matches!(scenario, Scenario::Relay | Scenario::Chat).then_some(plan.rooms),
             size: plan.size,
             seconds_to_gather: after.gathered.as_secs_f64(),
             seconds,
@@ -303,7 +303,7 @@ fn model(plan: &Plan, scenario: Scenario) -> String {
 
 fn rate_wanted(plan: &Plan, scenario: Scenario) -> Option<f64> {
     match (scenario, plan.pace) {
-        (Scenario::Echo | Scenario::Relay, Pace::Every(period)) => {
+        (Scenario::Echo | Scenario::Relay | Scenario::Chat, Pace::Every(period)) => {
             Some(f64::from(plan.sessions) * 1e9 / period as f64)
         }
         _ => None,

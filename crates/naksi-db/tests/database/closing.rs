@@ -1,15 +1,11 @@
-//! The end: what was accepted is written, by name, by dropping the last handle, and when the process is told to stop.
+//! The end: what was accepted is written, by name and by dropping the last handle.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use naksi::prelude::{Conn, Server, Session};
 use naksi_db::{Database, Refused, Settings};
 
-use crate::support::{Folder, PATIENCE, Player, SCHEMA, read, settings, until, write};
+use crate::support::{Folder, PATIENCE, Player, settings, until, write};
 
 fn slow_saves(database: &Database, count: u32) {
     for name in 0..count {
@@ -75,95 +71,4 @@ fn the_last_handle_may_be_dropped_by_a_callback_and_the_rest_is_written_all_the_
         release.send(()).expect("it waits");
     });
     until("the rest is written", || saved(&folder) == 51);
-}
-
-/// In the child: where its database is.
-const CHILD: &str = "NAKSI_DB_TEST_CHILD";
-
-/// Saves each line that it gets, slowly, and says at once that it was taken.
-struct Saver(Database);
-
-impl Session for Saver {
-    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
-        let name: u32 = std::str::from_utf8(&data[..end]).expect("text").parse().expect("a number");
-        let save = self.0.save(name, move |db| {
-            std::thread::sleep(Duration::from_millis(3));
-            write(db, name, &Player { version: 1, items: Vec::new() })
-        });
-        if save.forget().is_ok() {
-            c.send(&data[..=end]);
-        }
-        end + 1
-    }
-}
-
-/// Not a test: the server that the next test stops.
-#[test]
-fn child() {
-    let Ok(address) = std::env::var(CHILD) else { return };
-    let database =
-        Database::open(&address, SCHEMA, Settings { threads: Some(1), ..settings() }).expect("a database");
-    let of_sessions = database.clone();
-    let server = Server::new().listen("127.0.0.1:0").workers(1);
-    server.session(move || Saver(of_sessions.clone())).run().expect("a server");
-    let waiting = database.stats().waiting;
-    let closed = database.close(PATIENCE);
-    println!("waited {waiting} lost {}", closed.saves_lost);
-}
-
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.kill().ok(); // It has ended, if all went well.
-        self.0.wait().ok(); // And is not left behind as a zombie.
-    }
-}
-
-#[test]
-#[cfg(unix)] // A child is told to stop by a signal.
-fn nothing_that_was_taken_is_lost_when_the_process_is_told_to_stop() {
-    let folder = Folder::new();
-    let itself = std::env::current_exe().expect("this program");
-    let mut command = Command::new(itself);
-    command
-        .args(["--exact", "closing::child", "--nocapture"])
-        .env(CHILD, folder.address())
-        .stdout(Stdio::piped());
-    let mut child = Ended(command.spawn().expect("a child"));
-    let mut said = BufReader::new(child.0.stdout.take().expect("piped")).lines();
-    let mut line_with = |word: &str| loop {
-        let line = said.next().expect("the child goes on").expect("text");
-        if let Some((_, rest)) = line.split_once(word) {
-            return rest.trim().to_owned();
-        }
-    };
-    let place = line_with("listening on ");
-    let address = place.split_whitespace().next().expect("an address");
-    let mut socket = TcpStream::connect(address).expect("the server");
-    let mut taken = BufReader::new(socket.try_clone().expect("a handle")).lines();
-    let mut names = Vec::new();
-    for name in 0..500 {
-        socket.write_all(format!("{name}\n").as_bytes()).expect("the server reads");
-        names.push(taken.next().expect("an answer").expect("text").parse::<u32>().expect("a number"));
-    }
-    let stop = Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status();
-    assert!(stop.expect("the command kill").success());
-    // Nobody is waited for but the database.
-    drop((socket, taken));
-    let rest = line_with("waited ");
-    let (waiting, lost) = rest.split_once(" lost ").expect("two numbers");
-    assert!(waiting.parse::<u32>().expect("a number") > 100, "saves waited when it ended: {waiting}");
-    assert_eq!(lost, "0");
-    let begun = Instant::now();
-    while child.0.try_wait().expect("a child").is_none() {
-        assert!(begun.elapsed() < PATIENCE, "the child ends");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let database = folder.database(settings());
-    for name in names {
-        let player = crate::support::answer(database.load(name, move |conn| read(conn, name)));
-        assert_eq!(player.map(|player| player.version), Ok(1), "{name} was taken");
-    }
 }

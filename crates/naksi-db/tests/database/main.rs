@@ -8,3 +8,5 @@ mod relog;
 mod schema;
 mod sessions;
 mod support;
+#[cfg(unix)] // By a signal.
+mod told_to_stop;

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use naksi_core::frame;
+use bytes::BytesMut;
+use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
 use naksi_core::send_queue::Sent;
@@ -15,6 +16,12 @@ use naksi_core::timer::TimerKey;
 
 use super::scene::Scene;
 use super::{Left, Room, RoomEnd, RoomRef};
+use crate::packets::{Message, UnknownPacket, append};
+
+/// A message of more bytes than this is not said: it could fit no batch.
+const BYTES_MAX: usize = 65_535;
+/// So many unknown packets of a room are named in the log; who sends them chooses how many come.
+const UNKNOWN_LINES_MAX: u64 = 100;
 
 /// A timer of a room; see [`Cx::after`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +82,24 @@ impl<'a, R: Room> Cx<'a, R> {
         self.scene.members.iter_mut().map(|(id, place)| (SessionId::from_u64(*id), &mut place.data))
     }
 
-    /// Sends bytes to one member; to nobody else, whoever it is.
+    /// Sends a message to one member.
+    pub fn send<M: Message>(&mut self, to: SessionId, message: &M) -> Sent {
+        self.say(Hearer::One(to), |buffer| append(message, buffer))
+    }
+
+    /// Sends a message to every member: encoded once, and shared by all of them.
+    pub fn broadcast<M: Message>(&mut self, message: &M) -> Sent {
+        self.say(Hearer::All, |buffer| append(message, buffer))
+    }
+
+    /// Sends a message to every member but one.
+    pub fn broadcast_others<M: Message>(&mut self, but: SessionId, message: &M) -> Sent {
+        self.say(Hearer::Others(but), |buffer| append(message, buffer))
+    }
+
+    /// Sends bytes to one member, 65,535 at most.
     pub fn send_bytes(&mut self, to: SessionId, bytes: &[u8]) -> Sent {
-        self.say(Hearer::One(to), |buffer| buffer.extend_from_slice(bytes))
+        self.say_bytes(Hearer::One(to), bytes)
     }
 
     /// Sends a frame to one member. A body of more than 65,531 bytes fits no frame and is dropped.
@@ -85,9 +107,9 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say_packet(Hearer::One(to), id, body)
     }
 
-    /// Sends bytes to every member: encoded once, and shared by all of them.
+    /// Sends bytes to every member, 65,535 at most.
     pub fn broadcast_bytes(&mut self, bytes: &[u8]) -> Sent {
-        self.say(Hearer::All, |buffer| buffer.extend_from_slice(bytes))
+        self.say_bytes(Hearer::All, bytes)
     }
 
     /// Sends a frame to every member.
@@ -144,17 +166,38 @@ impl<'a, R: Room> Cx<'a, R> {
         self.scene.cell.upgrade().map(RoomRef)
     }
 
+    /// Ends a member's session because nobody handles what it sent, and says so.
+    pub(super) fn end_for_unknown(&mut self, from: SessionId, packet: Packet<'_>) {
+        self.scene.unknown += 1;
+        if self.scene.unknown <= UNKNOWN_LINES_MAX {
+            let error = UnknownPacket::new(self.scene.known.iter().copied(), from, packet);
+            tracing::warn!(room = self.number(), %error, "its session ends");
+        }
+        self.end(from, Reason::UnknownPacket);
+    }
+
+    fn say_bytes(&mut self, to: Hearer, bytes: &[u8]) -> Sent {
+        if bytes.len() > BYTES_MAX {
+            return Sent::Dropped;
+        }
+        self.say(to, |buffer| {
+            buffer.extend_from_slice(bytes);
+            true
+        })
+    }
+
     fn say_packet(&mut self, to: Hearer, id: u16, body: &[u8]) -> Sent {
         match frame::header(id, body.len()) {
             Some(header) => self.say(to, |buffer| {
                 buffer.extend_from_slice(&header);
                 buffer.extend_from_slice(body);
+                true
             }),
             None => Sent::Dropped,
         }
     }
 
-    pub(crate) fn say(&mut self, to: Hearer, write: impl FnOnce(&mut bytes::BytesMut)) -> Sent {
+    fn say(&mut self, to: Hearer, write: impl FnOnce(&mut BytesMut) -> bool) -> Sent {
         match to {
             Hearer::One(to) if !self.contains(to) => return Sent::Closed,
             Hearer::All | Hearer::Others(_) if self.is_empty() => return Sent::Queued,
@@ -162,7 +205,9 @@ impl<'a, R: Room> Cx<'a, R> {
         }
         let outbox = &mut self.scene.outbox;
         let start = outbox.buffer().len();
-        write(outbox.buffer());
+        if !write(outbox.buffer()) {
+            return Sent::Dropped;
+        }
         match to {
             Hearer::All => outbox.tell_all(start, None),
             Hearer::Others(but) => outbox.tell_all(start, Some(but)),
@@ -174,7 +219,7 @@ impl<'a, R: Room> Cx<'a, R> {
 
 /// For whom something is said.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Hearer {
+enum Hearer {
     All,
     Others(SessionId),
     One(SessionId),

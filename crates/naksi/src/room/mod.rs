@@ -32,6 +32,7 @@ mod handle;
 mod options;
 pub(crate) mod parcel;
 pub(crate) mod quay;
+mod routes;
 mod scene;
 mod serve;
 mod trial;
@@ -50,6 +51,7 @@ pub(crate) use guest::Lobby;
 pub use handle::RoomRef;
 pub(crate) use handle::open;
 pub use options::{Overrun, RoomFull, RoomOptions};
+pub use routes::Routes;
 pub use trial::TestRoom;
 
 /// Something that sessions are in together: a lobby, a match, a zone.
@@ -70,10 +72,13 @@ pub trait Room: Sized + Send + 'static {
     /// A member is gone. Called exactly once for every [`Room::on_join`], unless the room itself ends before.
     fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, data: Self::Member, why: Left) {}
 
-    /// A member's session handed a packet on. Unhandled packets end the member's session.
+    /// Says which method takes which type of packet: `routes.on(Self::say).on(Self::walk)`.
+    fn routes(routes: &mut Routes<Self>) {}
+
+    /// A member's session handed a packet on that no route takes. If nobody handles it, it is named in the log with
+    /// the nearest known ids, and the member's session ends.
     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
-        tracing::debug!(room = cx.number(), session = %from, id = packet.id, "nobody handles this packet");
-        cx.end(from, Reason::UnknownPacket);
+        cx.end_for_unknown(from, packet);
     }
 
     /// A timer set with [`Cx::after`] is due.

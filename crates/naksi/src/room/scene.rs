@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
 
-use naksi_core::frame;
+use naksi_core::frame::{self, Packet};
 use naksi_core::id::{SessionId, TokenMap};
+use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 
 use super::clockwork::Clockwork;
 use super::parcel::Outbox;
+use super::routes::Routes;
 use super::{Cx, Event, Left, Room, RoomBooks, RoomCell, RoomEnd, RoomOptions};
 
 /// One member's place.
@@ -31,6 +33,10 @@ pub(super) struct Scene<R: Room> {
     pub(super) gone: VecDeque<(SessionId, R::Member, Left)>,
     /// The room shall end when the running callback is over.
     pub(super) end: Option<RoomEnd>,
+    /// The packets that routes take.
+    pub(super) known: Box<[(u16, &'static str)]>,
+    /// Packets that nobody handled.
+    pub(super) unknown: u64,
     pub(super) cell: Weak<RoomCell<R>>,
 }
 
@@ -43,6 +49,8 @@ pub(super) struct Body<R: Room> {
     opened: bool,
     pub(super) scene: Scene<R>,
     due: Vec<u32>,
+    /// Always there, but for the moment in which one of them is played.
+    routes: Option<Box<Routes<R>>>,
     /// Callbacks played since somebody asked.
     pub(super) played: u64,
     panics: u64,
@@ -50,6 +58,8 @@ pub(super) struct Body<R: Room> {
 
 impl<R: Room> Body<R> {
     pub(super) fn new(room: R, number: u64, cell: Weak<RoomCell<R>>) -> Self {
+        let mut routes = Routes::default();
+        R::routes(&mut routes);
         let scene = Scene {
             number,
             now: Tick::ZERO,
@@ -58,9 +68,20 @@ impl<R: Room> Body<R> {
             clockwork: Clockwork::default(),
             gone: VecDeque::new(),
             end: None,
+            known: routes.known(),
+            unknown: 0,
             cell,
         };
-        Self { room: Some(room), over: None, opened: false, scene, due: Vec::new(), played: 0, panics: 0 }
+        Self {
+            room: Some(room),
+            over: None,
+            opened: false,
+            scene,
+            due: Vec::new(),
+            routes: Some(Box::new(routes)),
+            played: 0,
+            panics: 0,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -120,10 +141,24 @@ impl<R: Room> Body<R> {
                 if self.scene.holds(from, ticket)
                     && let Ok(Some(packet)) = packet
                 {
-                    self.play(|room, cx| room.on_packet(cx, from, packet));
+                    self.play_packet(from, packet);
                 }
             }
         }
+    }
+
+    fn play_packet(&mut self, from: SessionId, packet: Packet<'_>) {
+        let routes = self.routes.take();
+        match routes.as_ref().and_then(|routes| routes.find(packet.id)) {
+            Some(handler) => self.play(|room, cx| {
+                if let Err(malformed) = handler(room, cx, from, packet.body) {
+                    tracing::debug!(room = cx.number(), session = %from, %malformed, "its session ends");
+                    cx.end(from, Reason::Protocol);
+                }
+            }),
+            None => self.play(|room, cx| room.on_packet(cx, from, packet)),
+        }
+        self.routes = routes;
     }
 
     fn join(&mut self, id: SessionId, ticket: u32, data: R::Member, options: &RoomOptions) {

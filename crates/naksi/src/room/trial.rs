@@ -14,6 +14,7 @@ use super::cell::{Job, Site};
 use super::event::Quay;
 use super::parcel::{Parcel, Part};
 use super::{Batch, Cx, Event, Left, Room, RoomBooks, RoomCell, RoomDoor, RoomEnd, RoomOptions, RoomStats};
+use crate::packets::{Message, decode, encode};
 
 /// A room without a service: everything happens at once, on the thread that asks.
 ///
@@ -95,6 +96,24 @@ impl<R: Room> TestRoom<R> {
         let frame = [&header, body].concat();
         let event = Event::Packet { from, ticket: self.ticket(from), bytes: frame.len() as u32 };
         self.bring_event(event, &frame);
+    }
+
+    /// A session hands a message on.
+    ///
+    /// # Panics
+    /// If it fits no frame.
+    pub fn send<M: Message>(&mut self, from: SessionId, message: &M) {
+        let frame = encode(message).expect("a message of at most 65,531 bytes");
+        self.packet(from, M::ID, &frame[frame::HEADER_BYTES..]);
+    }
+
+    /// The messages of this type among what a session was sent since it was last asked; the others are gone.
+    ///
+    /// # Panics
+    /// If one of them cannot be read.
+    pub fn heard<M: Message>(&mut self, id: SessionId) -> Vec<M> {
+        let frames = self.received(id).into_iter().filter(|(id, _)| *id == M::ID);
+        frames.map(|(_, body)| decode(&body).expect("what a room sends can be read")).collect()
     }
 
     /// Somebody calls into the room, as with [`RoomRef::call`](super::RoomRef::call).

@@ -1,0 +1,319 @@
+//! The sample game: people with names in rooms, who talk and walk about; a tick tells who has moved.
+//!
+//! A program speaks frames, as the table below says; a person speaks lines: the first one is the name, `/go X Y` walks,
+//! anything else is said. Which of the two somebody is shows in the first bytes, because no line holds a zero byte.
+//! Nothing here knows how many rooms there are, or on which thread one runs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use naksi::frame;
+use naksi::packets::decode;
+use naksi::prelude::*;
+
+packets! {
+    /// What programs and the chat say to each other.
+    pub(crate) CHAT {
+        /// A client enters a room, and leaves the one it was in.
+        1 => Enter { room: u32, name: String }
+        /// The answer: who you are, which table the server speaks, and who else is here.
+        2 => Entered { you: u64, version: u64, people: Vec<(u64, String)> }
+        /// Somebody has come.
+        3 => Joined { who: u64, name: String }
+        /// Somebody has gone.
+        4 => Gone { who: u64 }
+        /// A member says something.
+        10 => Say { text: String }
+        /// Somebody has said something; it comes back to whoever said it as well.
+        11 => Said { from: u64, text: String }
+        /// A member walks to a place.
+        12 => Move { x: i32, y: i32 }
+        /// Where everybody is who has moved since the last tick that told of somebody.
+        13 => Moved { tick: u64, places: Vec<(u64, i32, i32)> }
+    }
+}
+
+/// Ticks of a room in a second.
+const TICK_HZ: u32 = 20;
+/// Longest name, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+/// Longest line of a person, in bytes.
+const LINE_BYTES_MAX: usize = 1024;
+/// Longest frame of a program, in bytes.
+const FRAME_BYTES_MAX: usize = 16 * 1024;
+/// The room that people with lines come to.
+const ROOM_OF_LINES: u32 = 0;
+/// So many of those who are here are named to whoever comes.
+const NAMED_MAX: usize = 100;
+
+/// Somebody in a room.
+pub(crate) struct Person {
+    name: String,
+    /// It is told lines, not frames.
+    lines: bool,
+    place: (i32, i32),
+    moved: bool,
+}
+
+/// One room of the chat.
+#[derive(Default)]
+pub(crate) struct Hall {
+    /// Members who are told lines.
+    lines: usize,
+}
+
+impl Room for Hall {
+    type Member = Person;
+
+    fn routes(routes: &mut Routes<Self>) {
+        routes.on(Self::say).on(Self::walk);
+    }
+
+    fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
+        let Some(Person { name, lines, .. }) = cx.member(member) else { return };
+        let (name, lines) = (name.clone(), *lines);
+        self.lines += usize::from(lines);
+        if lines {
+            cx.send_bytes(member, format!("* {} here\n", cx.len()).as_bytes());
+        } else {
+            let people = cx.members().take(NAMED_MAX).map(|(id, person)| (id.to_u64(), person.name.clone()));
+            let people = people.collect();
+            cx.send(member, &Entered { you: member.to_u64(), version: CHAT.version(), people });
+        }
+        let line = format!("* {name} joined\n");
+        self.tell(cx, Some(member), &Joined { who: member.to_u64(), name }, &line);
+    }
+
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, person: Person, _why: Left) {
+        self.lines -= usize::from(person.lines);
+        self.tell(cx, None, &Gone { who: member.to_u64() }, &format!("* {} left\n", person.name));
+        if cx.is_empty() {
+            cx.close();
+        }
+    }
+
+    fn on_tick(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
+        let mut places = Vec::new();
+        for (id, person) in cx.members_mut().filter(|(_, person)| person.moved) {
+            person.moved = false;
+            places.push((id.to_u64(), person.place.0, person.place.1));
+        }
+        if !places.is_empty() {
+            self.tell(cx, None, &Moved { tick, places }, "");
+        }
+    }
+}
+
+impl Hall {
+    /// A room and what it shall be.
+    fn options() -> RoomOptions {
+        RoomOptions::new().tick_hz(TICK_HZ)
+    }
+
+    fn say(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Say { text }: Say) {
+        let name = cx.member(from).map(|person| person.name.as_str()).unwrap_or_default();
+        let line = if self.lines > 0 { format!("{name}: {text}\n") } else { String::new() };
+        self.tell(cx, None, &Said { from: from.to_u64(), text }, &line);
+    }
+
+    fn walk(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Move { x, y }: Move) {
+        if let Some(person) = cx.member_mut(from) {
+            (person.place, person.moved) = ((x, y), true);
+        }
+    }
+
+    /// Tells everybody but one: programs the message, people the line.
+    fn tell<M: Message>(&self, cx: &mut Cx<'_, Self>, but: Option<SessionId>, message: &M, line: &str) {
+        if self.lines == 0 {
+            match but {
+                Some(but) => cx.broadcast_others(but, message),
+                None => cx.broadcast(message),
+            };
+            return;
+        }
+        let members: Vec<_> = cx.members().map(|(id, person)| (id, person.lines)).collect();
+        for (id, lines) in members.into_iter().filter(|(id, _)| Some(*id) != but) {
+            if lines {
+                cx.send_bytes(id, line.as_bytes())
+            } else {
+                cx.send(id, message)
+            };
+        }
+    }
+}
+
+/// The rooms that are open, by number.
+#[derive(Default)]
+pub(crate) struct Halls(Mutex<HashMap<u32, RoomRef<Hall>>>);
+
+impl Halls {
+    /// The room with this number; it is opened if there is none.
+    fn find(&self, c: &mut Conn<'_>, number: u32) -> naksi::Result<RoomRef<Hall>> {
+        let mut halls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hall) = halls.get(&number).filter(|hall| !hall.is_closed()) {
+            return Ok(hall.clone());
+        }
+        // Rooms that have emptied are forgotten when another one is opened.
+        halls.retain(|_, hall| !hall.is_closed());
+        let hall = c.open_room(Hall::default(), Hall::options())?;
+        halls.insert(number, hall.clone());
+        Ok(hall)
+    }
+}
+
+/// How somebody speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tongue {
+    Unknown,
+    Frames,
+    Lines,
+}
+
+/// One client of the chat.
+pub(crate) struct Chat {
+    halls: Arc<Halls>,
+    tongue: Tongue,
+    name: String,
+    number: u32,
+    hall: Option<RoomRef<Hall>>,
+}
+
+impl Chat {
+    pub(crate) fn new(halls: &Arc<Halls>) -> Self {
+        let halls = Arc::clone(halls);
+        Self { halls, tongue: Tongue::Unknown, name: String::new(), number: ROOM_OF_LINES, hall: None }
+    }
+
+    /// Enters the room with this number under the name that is known.
+    fn enter(&mut self, c: &mut Conn<'_>) {
+        if let Some(hall) = self.hall.take() {
+            c.leave_room(&hall);
+        }
+        let lines = self.tongue == Tongue::Lines;
+        let person = Person { name: self.name.clone(), lines, place: (0, 0), moved: false };
+        let found = self.halls.find(c, self.number);
+        match found {
+            Ok(hall) if c.join_room(&hall, person) => self.hall = Some(hall),
+            _ => c.end(Reason::RoomClosed),
+        }
+    }
+
+    fn take_frame(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        if packet.id == Enter::ID {
+            match decode::<Enter>(packet.body) {
+                Ok(Enter { room, name }) if (1..=NAME_BYTES_MAX).contains(&name.len()) => {
+                    (self.number, self.name) = (room, name);
+                    self.enter(c);
+                }
+                _ => c.end(Reason::Protocol),
+            }
+        } else if let Some(hall) = &self.hall {
+            c.to_room(hall, packet);
+        } else {
+            c.end(Reason::Protocol);
+        }
+    }
+
+    fn take_line(&mut self, c: &mut Conn<'_>, line: &str) {
+        let Some(hall) = self.hall.clone() else {
+            let guest = || format!("guest {}", c.id());
+            self.name =
+                if line.is_empty() { guest() } else { line.chars().take(NAME_BYTES_MAX / 4).collect() };
+            return self.enter(c);
+        };
+        let place = line.strip_prefix("/go ").and_then(|place| place.split_once(' '));
+        match place.map(|(x, y)| (x.trim().parse(), y.trim().parse())) {
+            Some((Ok(x), Ok(y))) => c.send_to_room(&hall, &Move { x, y }),
+            Some(_) => c.send(b"* /go X Y, two numbers\n"),
+            None if line.is_empty() => Sent::Queued,
+            None => c.send_to_room(&hall, &Say { text: line.to_owned() }),
+        };
+    }
+
+    fn take_frames(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        let mut taken = 0;
+        while c.is_open() {
+            match frame::first(&data[taken..], FRAME_BYTES_MAX) {
+                Ok(Some(packet)) => {
+                    taken += packet.frame.len();
+                    self.take_frame(c, packet);
+                }
+                Ok(None) => return taken,
+                Err(reason) => c.end_now(reason),
+            }
+        }
+        data.len()
+    }
+
+    fn take_lines(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        let mut taken = 0;
+        while let Some(end) = data[taken..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&data[taken..taken + end]).trim().to_owned();
+            taken += end + 1;
+            self.take_line(c, &line);
+        }
+        if data.len() - taken > LINE_BYTES_MAX {
+            c.end_now(Reason::FrameTooLong);
+            return data.len();
+        }
+        taken
+    }
+}
+
+impl Session for Chat {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        if self.tongue == Tongue::Unknown {
+            let head = &data[..data.len().min(frame::HEADER_BYTES)];
+            self.tongue = match head {
+                _ if head.contains(&0) => Tongue::Frames,
+                _ if head.contains(&b'\n') || head.len() == frame::HEADER_BYTES => Tongue::Lines,
+                _ => return 0,
+            };
+        }
+        match self.tongue {
+            Tongue::Lines => self.take_lines(c, data),
+            Tongue::Frames | Tongue::Unknown => self.take_frames(c, data),
+        }
+    }
+
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {
+        self.hall = None;
+        match why {
+            // It emptied and closed while we were on our way to it.
+            RoomEnd::Closed => self.enter(c),
+            RoomEnd::Full => c.end(Reason::RoomFull),
+            _ => c.end(Reason::RoomClosed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn person(name: &str, lines: bool) -> Person {
+        Person { name: name.into(), lines, place: (0, 0), moved: false }
+    }
+
+    #[test]
+    fn who_talks_and_walks_is_heard_and_seen_by_programs_and_people() {
+        let mut hall = TestRoom::new(Hall::default(), Hall::options());
+        let anna = hall.join(person("anna", false));
+        let entered = hall.heard::<Entered>(anna);
+        assert_eq!((entered[0].version, entered[0].people.len()), (CHAT.version(), 1));
+        let berta = hall.join(person("berta", true));
+        assert_eq!(hall.heard::<Joined>(anna), [Joined { who: berta.to_u64(), name: "berta".into() }]);
+        hall.send(anna, &Say { text: "hello".into() });
+        hall.send(anna, &Move { x: 3, y: -4 });
+        assert_eq!(hall.heard::<Said>(anna), [Said { from: anna.to_u64(), text: "hello".into() }]);
+        hall.advance(Duration::from_millis(100));
+        let moved = Moved { tick: 1, places: vec![(anna.to_u64(), 3, -4)] };
+        assert_eq!(hall.heard::<Moved>(anna), [moved], "once, at the first tick");
+        hall.leave(anna);
+        let told = String::from_utf8(hall.received_bytes(berta)).expect("text");
+        assert_eq!(told, "* 2 here\nanna: hello\n* anna left\n");
+        hall.leave(berta);
+        assert!(hall.is_closed(), "nobody is left");
+    }
+}
