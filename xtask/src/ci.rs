@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::time::Instant;
 
-use crate::{root, tidy, windows};
+use crate::{fuzz, root, tidy, windows};
 
 /// One step: its name, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -16,6 +16,7 @@ const STEPS: &[Step] = &[
     ("test", || cargo(&["test", "--workspace"], &[])),
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
+    ("fuzz targets", fuzz::check),
     ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
     ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),

@@ -4,13 +4,13 @@
 //! find where there is no unsafe code. Each target starts from its committed corpus; what it finds goes
 //! under the build folder, and an input that fails is printed with the command that plays it again.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 
 use crate::root;
 
 /// The targets, each a file of `fuzz/targets`.
-const TARGETS: &[&str] = &["frames", "session", "engine"];
+const TARGETS: &[&str] = &["frames", "packets", "session", "engine"];
 
 /// What makes the compiler count edges and compared values.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -49,6 +49,19 @@ pub(crate) fn run(seconds: &str) -> Result<()> {
             bail!("fuzz: {target} failed; the input is in {}", failed.display());
         }
     }
+    Ok(())
+}
+
+/// Whether the targets still build against the crates they feed: they are a workspace of their own.
+pub(crate) fn check() -> Result<()> {
+    let manifest = root::workspace().join("fuzz").join("Cargo.toml");
+    let status = root::cargo()
+        .args(["check", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(root::target())
+        .status()?;
+    ensure!(status.success(), "fuzz: the targets do not build");
     Ok(())
 }
 

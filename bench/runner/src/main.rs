@@ -145,6 +145,8 @@ fn choose(peers: Vec<Peer>, arguments: &Arguments) -> Result<Vec<Peer>> {
 /// All rounds of a cell, peer by peer within each.
 fn run_cell(cell: &Cell, peers: &[Peer], rounds: usize, window: Window, foreign_max: f64) -> Summary {
     let (mut rejected, mut disturbed) = (0, 0);
+    // One that has a single thread by its nature has no place among those with two workers.
+    let peers: Vec<&Peer> = peers.iter().filter(|peer| cell.workers == 1 || peer.name != "tokio").collect();
     let mut all: Vec<Rounds> = peers
         .iter()
         .map(|peer| Rounds { peer: peer.name.clone(), samples: Vec::new(), failed: None })
@@ -164,7 +166,7 @@ fn run_cell(cell: &Cell, peers: &[Peer], rounds: usize, window: Window, foreign_
                 continue;
             }
             for repeat in 0..=REPEATS_MAX {
-                match round::run(cell, &peers[at], window) {
+                match round::run(cell, peers[at], window) {
                     Ok(sample) if sample.foreign > foreign_max && repeat < REPEATS_MAX => rejected += 1,
                     Ok(sample) => {
                         disturbed += usize::from(sample.foreign > foreign_max);

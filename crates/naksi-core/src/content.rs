@@ -6,12 +6,13 @@
 
 use bytes::Bytes;
 
+use crate::data_plane::{DataClass, Placed};
 use crate::flush::{Flush, Pace};
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
 use crate::planted;
 use crate::reason::Reason;
-use crate::send_queue::{SendQueue, Sent};
+use crate::send_queue::{Pending, SendQueue, Sent};
 use crate::spares::Spares;
 use crate::tick::Tick;
 
@@ -40,6 +41,15 @@ pub enum Ending {
     Now,
 }
 
+/// What was queued for a session when it ended because it did not keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slow {
+    /// What was queued.
+    pub pending: Pending,
+    /// The class of the data that found no room; `None` if it was no data.
+    pub class: Option<u8>,
+}
+
 /// What a callback can do to its own session.
 #[derive(Debug)]
 pub struct Outlet<'a> {
@@ -47,6 +57,7 @@ pub struct Outlet<'a> {
     pub(crate) pace: &'a mut Pace,
     pub(crate) wish: &'a mut Option<(Reason, Ending)>,
     pub(crate) dropped: &'a mut u64,
+    pub(crate) slow: &'a mut Option<Box<Slow>>,
     pub(crate) open: bool,
     /// The bounds of the service.
     pub limits: &'a Limits,
@@ -75,7 +86,33 @@ impl Outlet<'_> {
         if !self.is_open() {
             return Sent::Closed;
         }
+        self.queue.look(self.now);
         if self.queue.push_shared(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+    }
+
+    /// Queues data that this session may miss if it does not keep up; `key` counts for classes that keep the latest.
+    pub fn send_data(&mut self, class: DataClass, key: u64, bytes: &Bytes) -> Sent {
+        if !self.is_open() {
+            return Sent::Closed;
+        }
+        self.queue.look(self.now);
+        match self.queue.push_data((class, key), bytes, self.now, self.limits, self.spares) {
+            Placed::Waits => Sent::Queued,
+            Placed::Instead(others) => {
+                *self.dropped += others;
+                Sent::Queued
+            }
+            Placed::Dropped => {
+                *self.dropped += 1;
+                Sent::Dropped
+            }
+            Placed::End => self.give_up_on_it(Some(class.number)),
+        }
+    }
+
+    /// What is queued.
+    pub fn pending(&self) -> Pending {
+        self.queue.pending(self.now)
     }
 
     /// Says when what is queued leaves, from now on; what waits under the old policy leaves at once.
@@ -105,6 +142,7 @@ impl Outlet<'_> {
             pace: self.pace,
             wish: self.wish,
             dropped: self.dropped,
+            slow: self.slow,
             open: self.open,
             limits: self.limits,
             spares: self.spares,
@@ -131,6 +169,7 @@ impl Outlet<'_> {
         if !self.is_open() {
             return Sent::Closed;
         }
+        self.queue.look(self.now);
         if self.queue.push(parts, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
     }
 
@@ -140,10 +179,14 @@ impl Outlet<'_> {
                 *self.dropped += 1;
                 Sent::Dropped
             }
-            Overflow::EndSession => {
-                self.end(Reason::SendQueueFull, Ending::Now);
-                Sent::Overflowed
-            }
+            Overflow::EndSession => self.give_up_on_it(None),
         }
+    }
+
+    fn give_up_on_it(&mut self, class: Option<u8>) -> Sent {
+        let pending = self.queue.pending(self.now);
+        self.slow.get_or_insert_with(|| Box::new(Slow { pending, class }));
+        self.end(Reason::SendQueueFull, Ending::Now);
+        Sent::Overflowed
     }
 }

@@ -22,6 +22,7 @@ pub mod content;
 pub mod flush;
 pub mod frame;
 pub mod recv_buffer;
+pub mod data_plane;
 pub mod send_queue;
 pub mod session;
 pub mod spares;

@@ -7,12 +7,13 @@
 //!
 //! ```text
 //!   256 KiB  send_queue_bytes_max            what others and the handler queued for it
+//! +  64 KiB  data_bytes_max                  data that a slow peer may miss
 //! +  16 KiB  frame_bytes_max                 one cut frame
 //! +   8 MiB  recv_backlog_bytes_max          received before a pause took effect; bounded in practice by
 //!                                            the kernel's receive buffer, and empty while it drains
 //! ```
 //!
-//! An idle session holds none of the three, and all of a worker's backlogs together have a bound of their own
+//! An idle session holds none of the four, and all of a worker's backlogs together have a bound of their own
 //! (`recv_backlog_total_bytes_max`, 128 MiB): a crowd that makes the server talk and does not listen fills
 //! its backlogs at once.
 
@@ -63,6 +64,11 @@ pub struct Limits {
     pub send_queue_high_bytes: usize,
     /// At or below this many queued bytes it receives again.
     pub send_queue_low_bytes: usize,
+    /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
+    /// [`data_plane`](crate::data_plane).
+    pub data_bytes_max: usize,
+    /// Most messages of data that wait for one session.
+    pub data_entries_max: usize,
     /// What happens to bytes that do not fit.
     pub overflow: Overflow,
     /// Most bytes that are kept unread for one session: received while it was paused, or refused by
@@ -101,6 +107,8 @@ impl Default for Limits {
             send_queue_entries_max: 1024,
             send_queue_high_bytes: 64 * 1024,
             send_queue_low_bytes: 32 * 1024,
+            data_bytes_max: 64 * 1024,
+            data_entries_max: 1024,
             overflow: Overflow::EndSession,
             recv_backlog_bytes_max: 8 * 1024 * 1024,
             recv_backlog_total_bytes_max: 128 * 1024 * 1024,
@@ -137,6 +145,10 @@ impl Limits {
                 "send_queue_bytes_max must hold at least one frame (frame_bytes_max)",
             ),
             (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
+            (
+                self.data_bytes_max > 0 && self.data_entries_max > 0,
+                "data_bytes_max and data_entries_max must not be 0",
+            ),
             (self.send_queue_entries_max > 0, "send_queue_entries_max must not be 0"),
             (
                 self.recv_backlog_bytes_max >= self.frame_bytes_max,

@@ -2,14 +2,18 @@
 //!
 //! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
 //! out first. Small messages are copied together, large shared ones travel by reference (gathering many
-//! small references costs more than the copy). Nothing here knows a socket, a frame or the time.
+//! small references costs more than the copy). Data that the receiver may miss joins a batch only as far as the low mark,
+//! and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
 use bytes::Bytes;
+use std::time::Duration;
 
 use crate::batch::{Piece, SendBatch};
+use crate::data_plane::{DataClass, DataPlane, Placed};
 use crate::limits::Limits;
 use crate::planted;
 use crate::spares::Spares;
+use crate::tick::Tick;
 
 /// Shared bytes up to this length are copied instead of referenced.
 const COPY_BYTES_MAX: usize = 1024;
@@ -39,6 +43,25 @@ pub struct SendQueue {
     congested: bool,
     /// Half of the pieces that may be queued were, when the last one was.
     crowded: bool,
+    /// Data that waits because the receiver does not keep up. Only while something waits or flies.
+    data: Option<Box<DataPlane>>,
+    /// Since when the queue has not been empty.
+    since: Tick,
+}
+
+/// What is queued for one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Bytes queued, those with the kernel included.
+    pub bytes: usize,
+    /// Pieces queued, those with the kernel included.
+    pub entries: usize,
+    /// Bytes of data that wait beside the queue.
+    pub data_bytes: usize,
+    /// Messages of data that wait beside the queue.
+    pub data_entries: usize,
+    /// How long the queue has not been empty.
+    pub age: Duration,
 }
 
 impl SendQueue {
@@ -126,6 +149,70 @@ impl SendQueue {
         true
     }
 
+    /// Queues data that the receiver may miss, if it does not keep up.
+    pub fn push_data(
+        &mut self,
+        (class, key): (DataClass, u64),
+        bytes: &Bytes,
+        now: Tick,
+        limits: &Limits,
+        spares: &mut Spares,
+    ) -> Placed {
+        if bytes.len() > limits.send_queue_bytes_max {
+            // It could never join a batch, and all that waits behind it would wait for ever.
+            return Placed::Dropped;
+        }
+        let keeps_up = self.data.is_none() && self.bytes() + bytes.len() <= limits.send_queue_low_bytes;
+        if keeps_up && self.push_shared(bytes, limits, spares) {
+            return Placed::Waits;
+        }
+        // Longer than the low mark: it goes alone, or it would wait behind nothing, for ever.
+        if self.is_empty() && self.push_shared(bytes, limits, spares) {
+            return Placed::Waits;
+        }
+        let plane = self.data.get_or_insert_default();
+        // A copy of its own: a slice would keep the whole buffer alive that it was cut from.
+        let placed = plane.push(class, key, Bytes::copy_from_slice(bytes), now, limits);
+        if plane.is_empty() {
+            self.data = None;
+        }
+        placed
+    }
+
+    /// The queue was empty until now, if it is: what is queued next begins to wait.
+    pub fn look(&mut self, now: Tick) {
+        if self.is_empty() {
+            self.since = now;
+        }
+    }
+
+    /// What is queued.
+    pub fn pending(&self, now: Tick) -> Pending {
+        let data = self.data.as_deref();
+        Pending {
+            bytes: self.bytes(),
+            entries: self.entries(),
+            data_bytes: data.map_or(0, DataPlane::bytes),
+            data_entries: data.map_or(0, DataPlane::len),
+            age: if self.is_empty() { Duration::ZERO } else { now.since(self.since) },
+        }
+    }
+
+    /// Lets data join what waits, as far as the low mark.
+    fn load_data(&mut self, limits: &Limits, spares: &mut Spares) {
+        while let Some(data) = &mut self.data {
+            let Some(bytes) = data.first().cloned() else {
+                self.data = None;
+                return;
+            };
+            let fits = self.is_empty() || self.bytes() + bytes.len() <= limits.send_queue_low_bytes;
+            if !fits || !self.push_shared(&bytes, limits, spares) {
+                return;
+            }
+            self.data.as_mut().and_then(|data| data.pop());
+        }
+    }
+
     /// The next batch for the kernel, unless one is with it or nothing waits.
     pub fn take(&mut self) -> Option<SendBatch> {
         if self.is_flying() || self.waiting.is_empty() {
@@ -164,13 +251,14 @@ impl SendQueue {
         if self.bytes() <= limits.send_queue_low_bytes && !planted!("38") {
             self.congested = false;
         }
+        self.load_data(limits, spares);
         left
     }
 
     /// Drops what waits: nobody will read it. A batch with the kernel is not touched; returns bytes dropped.
     pub fn abandon(&mut self, spares: &mut Spares) -> usize {
         let waiting = std::mem::take(&mut self.waiting);
-        let dropped = waiting.bytes();
+        let dropped = waiting.bytes() + self.data.take().map_or(0, |data| data.bytes());
         spares.put_batch(waiting);
         dropped
     }
@@ -271,5 +359,72 @@ mod tests {
         queue.returned(batch, 3, &limits, &mut spares);
         assert!(queue.is_empty());
         assert_eq!(queue.waiting.capacity(), 0);
+    }
+
+    #[test]
+    fn data_waits_beside_the_queue_and_joins_it_behind_what_may_not_be_missed() {
+        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let limits = Limits { send_queue_entries_max: 100, ..limits() };
+        let latest = DataClass { number: 1, behind: crate::data_plane::Behind::Latest };
+        let push = |queue: &mut SendQueue, key: u64, bytes: &'static [u8]| {
+            queue.push_data(
+                (latest, key),
+                &Bytes::from_static(bytes),
+                Tick::ZERO,
+                &limits,
+                &mut Spares::default(),
+            )
+        };
+        assert_eq!(push(&mut queue, 1, b"a1"), Placed::Waits);
+        let batch = queue.take().expect("it keeps up so far");
+        // The peer takes nothing: what fits under the low mark gathers, the rest waits beside it.
+        for (key, bytes) in
+            [(1, b"a2________________".as_slice()), (1, b"a3"), (2, b"b1"), (1, b"a4"), (2, b"b2")]
+        {
+            assert_eq!(push(&mut queue, key, bytes), Placed::Waits);
+        }
+        assert!(queue.push([b"never missed", b""], &limits, &mut spares));
+        let pending = queue.pending(Tick::ZERO);
+        assert_eq!((pending.bytes, pending.data_bytes, pending.data_entries), (2 + 18 + 12, 4, 2));
+        queue.returned(batch, 2, &limits, &mut spares);
+        let batch = queue.take().expect("much waits");
+        assert_eq!(bytes_of(&batch), b"a2________________never missed");
+        queue.returned(batch, 30, &limits, &mut spares);
+        assert_eq!(bytes_of(&queue.take().expect("the data")), b"a4b2", "the latest of each, and no other");
+        assert_eq!(queue.pending(Tick::ZERO).data_entries, 0);
+    }
+
+    #[test]
+    fn whatever_comes_data_that_waits_has_something_before_it_that_will_return() {
+        let mut seed = 3_u64;
+        let mut chance = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let limits =
+            Limits { data_bytes_max: 300, data_entries_max: 10, send_queue_entries_max: 6, ..limits() };
+        let (mut queue, mut spares, mut flying) = (SendQueue::default(), Spares::default(), None);
+        let class = DataClass { number: 0, behind: crate::data_plane::Behind::DropOld };
+        for _ in 0..20_000 {
+            match chance(5) {
+                0 | 1 => {
+                    let bytes = Bytes::from(vec![1; 1 + chance(120) as usize]);
+                    queue.push_data((class, 0), &bytes, Tick::ZERO, &limits, &mut spares);
+                }
+                2 => drop(queue.push([&vec![2; chance(30) as usize], &[]], &limits, &mut spares)),
+                3 => flying = flying.or_else(|| queue.take()),
+                _ => {
+                    if let Some(batch) = flying.take() {
+                        let sent = 1 + chance(SendBatch::bytes(&batch) as u64) as usize;
+                        queue.returned(batch, sent, &limits, &mut spares);
+                    }
+                }
+            }
+            let pending = queue.pending(Tick::ZERO);
+            assert!(pending.data_entries == 0 || pending.bytes > 0, "{pending:?}");
+            assert!(
+                pending.bytes <= limits.send_queue_bytes_max && pending.data_bytes <= limits.data_bytes_max
+            );
+        }
     }
 }

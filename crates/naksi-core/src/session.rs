@@ -15,7 +15,7 @@
 
 use crate::batch::SendBatch;
 use crate::completion::Done;
-use crate::content::{Content, Ending, Outlet};
+use crate::content::{Content, Ending, Outlet, Slow};
 use crate::ended::Ended;
 use crate::flush::Pace;
 use crate::id::Handle;
@@ -109,6 +109,7 @@ struct Voice {
     pace: Pace,
     wish: Option<(Reason, Ending)>,
     dropped: u64,
+    slow: Option<Box<Slow>>,
 }
 
 impl Voice {
@@ -118,6 +119,7 @@ impl Voice {
             pace: &mut self.pace,
             wish: &mut self.wish,
             dropped: &mut self.dropped,
+            slow: &mut self.slow,
             open,
             limits: cx.limits,
             spares: cx.spares,
@@ -251,15 +253,16 @@ impl Session {
     /// A deadline may have passed: ends what is late.
     pub fn check_deadline(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         match self.late(cx.now, cx.limits) {
-            Some(reason) => self.begin_ending(reason, cx),
+            Some(reason) => {
+                if reason == Reason::SendStalled {
+                    let pending = self.voice.queue.pending(cx.now);
+                    self.voice.slow = Some(Box::new(Slow { pending, class: None }));
+                }
+                self.begin_ending(reason, cx);
+            }
             None => self.beat(cx),
         }
         self.settle(cx, content);
-    }
-
-    /// When [`Session::check_deadline`] should be called next; never if the session only waits for its end.
-    pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
-        self.deadlines(limits).into_iter().flatten().map(|(tick, _)| tick).chain(self.beat_at(limits)).min()
     }
 
     /// Whether user callbacks may still come.
@@ -283,6 +286,11 @@ impl Session {
     /// Bytes queued for the peer, those with the kernel included.
     pub fn pending_bytes(&self) -> usize {
         self.voice.queue.bytes()
+    }
+
+    /// What was queued when the session ended because it did not keep up, if that is why.
+    pub fn slow(&self) -> Option<&Slow> {
+        self.voice.slow.as_deref()
     }
 
     /// Messages that the overflow policy dropped.

@@ -37,7 +37,8 @@ impl Add<Duration> for Tick {
 
     /// Saturates: "in five hundred years" and "never" are the same wish.
     fn add(self, span: Duration) -> Tick {
-        Tick(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        let nanos = span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos().into());
+        Tick(self.0.saturating_add(nanos))
     }
 }
 

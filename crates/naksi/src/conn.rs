@@ -9,12 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use naksi_core::content::{Ending, Outlet};
+use naksi_core::data_plane::DataClass;
 use naksi_core::flush::Flush;
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::reason::Reason;
-use naksi_core::send_queue::Sent;
+use naksi_core::send_queue::{Pending, Sent};
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 use naksi_os::port::FileAccess;
@@ -105,6 +106,13 @@ impl Conn<'_> {
         self.outlet.flush();
     }
 
+    /// Queues data that this session may miss if it does not keep up, as its class says. `key` names what it is about,
+    /// for classes that keep the latest of each.
+    pub fn send_data(&mut self, class: DataClass, key: u64, bytes: &Bytes) -> Sent {
+        self.catch_up();
+        self.outlet.send_data(class, key, bytes)
+    }
+
     /// Ends the session in order: what is queued is sent first.
     pub fn end(&mut self, reason: Reason) {
         self.end_with(reason, Ending::Flush);
@@ -136,6 +144,11 @@ impl Conn<'_> {
     /// Bytes queued and not yet taken by the kernel.
     pub fn pending_bytes(&self) -> usize {
         self.outlet.pending_bytes()
+    }
+
+    /// What is queued, and for how long something has been.
+    pub fn pending(&self) -> Pending {
+        self.outlet.pending()
     }
 
     /// Whether more is queued than the high mark: time to send less.

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
 use naksi_core::planted;
+use naksi_core::send_queue::Pending;
 use naksi_core::session::{Session, Verb};
 use naksi_os::port::{Port, Poster};
 
@@ -172,6 +173,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.desk.counters.live.sub(1);
         self.desk.counters.dropped.add(entry.session.dropped());
+        if let Some(slow) = entry.session.slow().copied() {
+            self.desk.say(Subject::SlowConsumer, |suppressed| {
+                let Pending { bytes, entries, data_bytes, data_entries, age } = slow.pending;
+                tracing::warn!(
+                    session = %entry.id, peer = %entry.peer, bytes, entries, data_bytes, data_entries, ?age,
+                    class = slow.class, suppressed, "a session did not take what was queued for it, and has ended"
+                );
+            });
+        }
         self.abandon_files_of(entry.id);
         self.forget(entry.peer, entry.dialled);
         // The user's destructor is the last of its callbacks, and no more to be trusted than the others.

@@ -276,6 +276,7 @@ fn stand<P: Port + 'static, F: Factory>(
 }
 
 fn serve<P: Port + 'static, F: Factory>(mut worker: Worker<P, F>) -> Result<(), PortError> {
+    crate::watch::enlist();
     while worker.turn()? == Turn::Going {}
     Ok(())
 }

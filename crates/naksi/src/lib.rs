@@ -48,6 +48,7 @@ pub mod group;
 pub mod room;
 pub mod session;
 mod stage;
+mod watch;
 
 mod shutdown;
 mod sync;

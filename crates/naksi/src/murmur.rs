@@ -18,10 +18,11 @@ pub(crate) enum Subject {
     GoodbyePanicked,
     FactoryPanicked,
     GivenUp,
+    SlowConsumer,
 }
 
 /// Subjects in all.
-const SUBJECTS: usize = Subject::GivenUp as usize + 1;
+const SUBJECTS: usize = Subject::SlowConsumer as usize + 1;
 
 /// What has been said of one subject in its present second.
 #[derive(Clone, Copy, Debug, Default)]

@@ -19,6 +19,7 @@ use crate::room::Left;
 use crate::room::quay::Seat;
 use crate::session::Session;
 use crate::topic::Membership;
+use crate::watch::{Who, about, seen};
 
 /// One session's user and everything that its callbacks may reach.
 pub(crate) struct Stage<'a, S> {
@@ -55,7 +56,7 @@ impl<S: Session> Stage<'_, S> {
         };
         // The session's own state may be broken after a panic: it is ended and never called again but for
         // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
-        match catch_unwind(AssertUnwindSafe(|| run(self.user, &mut conn))) {
+        match catch_unwind(AssertUnwindSafe(|| seen(Who::Session(self.id), || run(self.user, &mut conn)))) {
             Ok(result) => result,
             Err(panic) if planted!("27") => resume_unwind(panic),
             Err(_) => {
@@ -88,6 +89,7 @@ impl<S: Session> Content for Stage<'_, S> {
     fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>) {
         self.desk.counters.recv_bytes.add(packet.frame.len() as u64);
         self.desk.counters.packets.add(1);
+        about(packet.id);
         self.play(outlet, (), |user, conn| user.on_packet(conn, packet));
     }
 

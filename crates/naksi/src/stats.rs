@@ -37,6 +37,24 @@ impl Counter {
     }
 }
 
+/// How many waits brought so many completions: none, 1, 2 to 3, 4 to 7, and so on; the last place is for 256 and
+/// more. A server that always finds one at a time pays a system call for each.
+pub const CATCHES: usize = 10;
+
+/// The place of a wait with so many completions.
+fn catch_place(completions: usize) -> usize {
+    completions.checked_ilog2().map_or(0, |power| (power as usize + 1).min(CATCHES - 1))
+}
+
+/// What stands in a place of [`Stats::catches`], in words.
+fn catch_label(place: usize) -> String {
+    match place {
+        0 | 1 => place.to_string(),
+        _ if place == CATCHES - 1 => format!("{}+", 1 << (place - 1)),
+        _ => format!("{}-{}", 1 << (place - 1), (1 << place) - 1),
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The counters of one worker.
@@ -44,12 +62,13 @@ macro_rules! counters {
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
             ended: Box<[Counter]>,
+            catches: [Counter; CATCHES],
         }
 
         impl Default for Counters {
             fn default() -> Self {
                 let ended = Reason::ALL.iter().map(|_| Counter::default()).collect();
-                Self { $($name: Counter::default(),)* ended }
+                Self { $($name: Counter::default(),)* ended, catches: Default::default() }
             }
         }
 
@@ -59,6 +78,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Ended sessions by reason; reasons that never occurred are left out.
             pub ended: BTreeMap<&'static str, u64>,
+            /// Waits by how many completions they brought; see [`CATCHES`].
+            pub catches: [u64; CATCHES],
             /// All rooms together.
             pub rooms: RoomStats,
             /// The groups, in the order in which they were declared.
@@ -68,6 +89,9 @@ macro_rules! counters {
         impl Stats {
             pub(crate) fn add(&mut self, counters: &Counters) {
                 $(self.$name += counters.$name.value();)*
+                for (sum, catch) in self.catches.iter_mut().zip(&counters.catches) {
+                    *sum += catch.value();
+                }
                 for reason in Reason::ALL {
                     let count = counters.ended[*reason as usize].value();
                     if count > 0 {
@@ -82,6 +106,9 @@ macro_rules! counters {
                 $(writeln!(f, "{:<24} {}", stringify!($name), self.$name)?;)*
                 for (reason, count) in &self.ended {
                     writeln!(f, "ended.{reason:<18} {count}")?;
+                }
+                for (place, count) in self.catches.iter().enumerate().filter(|(_, count)| **count > 0) {
+                    writeln!(f, "catches.{:<16} {count}", catch_label(place))?;
                 }
                 if self.rooms != RoomStats::default() {
                     write!(f, "{}", self.rooms)?;
@@ -161,6 +188,11 @@ impl Counters {
         self.ended[reason as usize].add(1);
     }
 
+    /// A wait has brought so many completions.
+    pub(crate) fn caught(&self, completions: usize) {
+        self.catches[catch_place(completions)].add(1);
+    }
+
     pub(crate) fn refused(&self, why: Denied) {
         match why {
             Denied::SessionsMax => self.refused_full_total.add(1),
@@ -177,5 +209,27 @@ impl Counters {
         self.in_flight.set(ledger.in_flight as u64);
         self.leases_out.set(ledger.leases_out as u64);
         self.starved_total.set(ledger.starved_total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_counted_in_the_place_that_its_label_names() {
+        let labels: Vec<String> = (0..CATCHES).map(catch_label).collect();
+        assert_eq!(labels, ["0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64-127", "128-255", "256+"]);
+        for (completions, label) in [(0, "0"), (1, "1"), (2, "2-3"), (3, "2-3"), (4, "4-7"), (255, "128-255")]
+        {
+            assert_eq!(labels[catch_place(completions)], label, "{completions}");
+        }
+        assert_eq!((catch_place(256), catch_place(4096)), (CATCHES - 1, CATCHES - 1));
+        let counters = Counters::default();
+        [3, 2, 0, 300].into_iter().for_each(|completions| counters.caught(completions));
+        let mut stats = Stats::default();
+        stats.add(&counters);
+        assert_eq!(stats.catches, [1, 0, 2, 0, 0, 0, 0, 0, 0, 1]);
+        assert!(stats.to_string().contains("catches.2-3              2"), "{stats}");
     }
 }

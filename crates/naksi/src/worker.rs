@@ -162,6 +162,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         };
         self.desk.now = self.port.now();
         self.since_flush += caught.len();
+        self.desk.counters.caught(caught.len());
         for completion in caught.drain(..) {
             self.dispatch(completion);
             if self.desk.topics.is_full() {

@@ -10,32 +10,51 @@ use crate::session::Context;
 use crate::tick::Tick;
 
 impl Session {
-    /// Deadlines that end the session, each with its reason.
-    pub(super) fn deadlines(&self, limits: &Limits) -> [Option<(Tick, Reason)>; 4] {
+    /// When [`Session::check_deadline`] should be called next; never if the session only waits for its end.
+    ///
+    /// Asked after every completion, so no list is made of them.
+    pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
+        let mut nearest = self.beat_at(limits);
+        self.each_deadline(limits, |tick, _| {
+            nearest = Some(nearest.map_or(tick, |nearest| nearest.min(tick)))
+        });
+        nearest
+    }
+
+    /// Deadlines that end the session, each with its reason; of those that have passed the first one counts.
+    #[inline]
+    fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Reason)) {
         match self.state {
             State::Connected => {
                 // While we do not listen, nobody can be late with what they say.
                 let listening = !self.voice.queue.is_congested();
-                let first = self.framing == Framing::Packets && !self.greeted && listening;
-                let cut_since = self.cut_since.filter(|_| listening);
-                let stalled = self.voice.queue.is_flying();
-                let silent = listening && !self.peer_finished;
-                [
-                    first.then(|| (self.since + limits.first_frame_within, Reason::FirstFrameLate)),
-                    cut_since.map(|since| (since + limits.frame_within, Reason::FrameLate)),
-                    stalled.then(|| (self.sent_at + limits.send_stall_within, Reason::SendStalled)),
-                    silent.then(|| (self.received_at + limits.idle_within, Reason::Idle)),
-                ]
+                if listening && self.framing == Framing::Packets && !self.greeted {
+                    visit(self.since + limits.first_frame_within, Reason::FirstFrameLate);
+                }
+                if let Some(since) = self.cut_since.filter(|_| listening) {
+                    visit(since + limits.frame_within, Reason::FrameLate);
+                }
+                if self.voice.queue.is_flying() {
+                    visit(self.sent_at + limits.send_stall_within, Reason::SendStalled);
+                }
+                if listening && !self.peer_finished {
+                    visit(self.received_at + limits.idle_within, Reason::Idle);
+                }
             }
-            State::Draining(reason) => [Some((self.since + limits.drain_within, reason)), None, None, None],
-            State::Lingering(reason) => [Some((self.since + limits.linger_within, reason)), None, None, None],
-            State::Ending(_) | State::Closing(_) | State::Over(_) => [None; 4],
+            State::Draining(reason) => visit(self.since + limits.drain_within, reason),
+            State::Lingering(reason) => visit(self.since + limits.linger_within, reason),
+            State::Ending(_) | State::Closing(_) | State::Over(_) => {}
         }
     }
 
     pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Reason> {
-        let mut passed = self.deadlines(limits).into_iter().flatten().filter(|(tick, _)| *tick <= now);
-        passed.next().map(|(_, reason)| reason)
+        let mut late = None;
+        self.each_deadline(limits, |tick, reason| {
+            if tick <= now {
+                late = late.or(Some(reason));
+            }
+        });
+        late
     }
 
     pub(super) fn beat_at(&self, limits: &Limits) -> Option<Tick> {

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::squeue::Entry;
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode};
 use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
@@ -40,8 +40,6 @@ use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Ref
 pub(super) const WAKE: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
 
-/// Streams in doubt that a port without rest looks at together; one that rests looks at all before it sleeps.
-const DOUBTS_MAX: usize = 1024;
 /// What an operation without a file is aimed at.
 const NOTHING: Aim = Aim::Process(-1);
 
@@ -65,6 +63,8 @@ pub struct Port {
     pub(super) recv_bytes_max: u32,
     /// Streams whose receive may have missed an end, each of them once (see `settle_doubts`).
     pub(super) doubts: Vec<Handle>,
+    /// How often the port has been asked since the first of them came up.
+    pub(super) waits_in_doubt: u32,
     /// Results that no kernel has to give: a cancelled parked receive, a socket that could not be made.
     pub(super) local: VecDeque<(Key, i32)>,
     /// Entries for which the ring had no room even after it was handed over.
@@ -125,6 +125,7 @@ impl Port {
             parked: VecDeque::new(),
             recv_bytes_max: buffers::recv_bytes_max(options.lease_bytes),
             doubts: Vec::new(),
+            waits_in_doubt: 0,
             local: VecDeque::new(),
             backlog: VecDeque::new(),
             spent: Vec::new(),
@@ -139,12 +140,6 @@ impl Port {
         };
         port.watch_inbox();
         Ok(port)
-    }
-
-    pub(super) fn watch_inbox(&mut self) {
-        // Every write to the event triggers a multishot poll, so the event's count is never read.
-        let poll = opcode::PollAdd::new(Fd(self.inbox.event()), libc::POLLIN as u32).multi(true).build();
-        self.push(poll.user_data(WAKE));
     }
 
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
@@ -458,7 +453,12 @@ impl crate::port::Port for Port {
             self.pump();
             self.catch(caught, full);
             let passed = caught.len() == start && until.is_some_and(|until| now() >= until);
-            if self.doubts.len() >= DOUBTS_MAX || caught.len() == start && !self.doubts.is_empty() {
+            if caught.len() == start && !passed && self.must_enter() && !self.doubts.is_empty() {
+                // What the kernel answers at once is not slept for, and so nothing is settled for it.
+                self.enter(0, None)?;
+                self.catch(caught, full);
+            }
+            if self.must_settle(caught.len() == start && !passed) {
                 self.settle_doubts();
             }
             if caught.len() == start && !passed && self.may_sleep() {

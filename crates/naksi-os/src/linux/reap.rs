@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
 use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
@@ -28,6 +29,10 @@ use crate::port::{Ledger, Port as _};
 
 /// Completion entries that are copied out of the ring at a time.
 const REAP_ENTRIES: usize = 32;
+/// Streams in doubt that a port without rest looks at together; one that rests looks at all before it sleeps.
+const DOUBTS_MAX: usize = 1024;
+/// So often a port without rest is asked before it looks at those in doubt, however few: some milliseconds.
+const WAITS_IN_DOUBT_MAX: u32 = 64;
 /// Parcels that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
 /// How long the end of a port waits for the kernel (law 10).
@@ -99,6 +104,12 @@ impl Port {
             }
             self.inbox.take(&mut self.posts);
         }
+    }
+
+    pub(super) fn watch_inbox(&mut self) {
+        // Every write to the event triggers a multishot poll, so the event's count is never read.
+        let poll = opcode::PollAdd::new(Fd(self.inbox.event()), libc::POLLIN as u32).multi(true).build();
+        self.push(poll.user_data(WAKE));
     }
 
     fn reap(&mut self, caught: &mut Vec<Completion>, full: usize) {
@@ -238,6 +249,16 @@ impl Port {
         }
     }
 
+    /// Whether those in doubt are looked at now. A look is a system call that costs something for each of them,
+    /// and a busy one says in its next bytes that it lives.
+    pub(super) fn must_settle(&mut self, about_to_sleep: bool) -> bool {
+        if self.doubts.is_empty() {
+            return false;
+        }
+        self.waits_in_doubt += 1;
+        about_to_sleep || self.doubts.len() >= DOUBTS_MAX || self.waits_in_doubt >= WAITS_IN_DOUBT_MAX
+    }
+
     /// Looks at the streams that have brought bytes since the last time, and asks again where one is over.
     ///
     /// Two wake-ups before the kernel runs a multishot receive count as one: it takes the bytes, and never
@@ -245,6 +266,7 @@ impl Port {
     /// the session would hang for ever. An end that comes later wakes it as it should, so that one look
     /// after the bytes have come out is enough.
     pub(super) fn settle_doubts(&mut self) {
+        self.waits_in_doubt = 0;
         let mut keys = Vec::new();
         let mut polls = Vec::new();
         for socket in mem::take(&mut self.doubts) {

@@ -81,6 +81,7 @@ macro_rules! contract_of_real_kernels {
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
             a_reset_right_behind_bytes_is_heard,
+            a_reset_right_behind_bytes_is_heard_by_a_port_without_rest,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
             a_cancelled_accept_leaks_no_connection,

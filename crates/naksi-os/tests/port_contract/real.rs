@@ -70,6 +70,38 @@ pub(crate) fn a_reset_right_behind_bytes_is_heard<W: Waters>() {
     port.finish_busy(accept);
 }
 
+/// The same, while there is always something else to hand out: a port that never sleeps looks all the same.
+pub(crate) fn a_reset_right_behind_bytes_is_heard_by_a_port_without_rest<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&small());
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    let mut peer = TcpStream::connect(address).expect("the port listens");
+    let socket = port.accepted(accept);
+    port.look(2);
+    peer.write_all(b"last words").expect("the port reads");
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a live socket");
+    drop(peer);
+    let recv = port.cast(Op::Recv { socket });
+    let (poster, busy) = (port.port.poster(), port.token());
+    let mut waits = 0;
+    let ended = loop {
+        assert!(poster.post(busy, waits));
+        port.turn();
+        let (others, last): (Vec<_>, Vec<_>) =
+            port.seen.drain(..).partition(|completion| completion.token != recv || completion.more);
+        drop(others);
+        if let Some(completion) = last.into_iter().next() {
+            break completion.done;
+        }
+        waits += 1;
+        assert!(waits < 20_000, "a port that was never at rest did not hear of the end");
+    };
+    assert!(matches!(ended, Done::Recv(Err(Ended::Reset))), "{ended:?}");
+    port.close(socket);
+    port.finish_busy(accept);
+}
+
 pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&small());

@@ -158,6 +158,7 @@ impl Core {
 
     fn live(self: &Arc<Self>, index: usize) {
         HERE.set(Some((Arc::downgrade(self), index)));
+        crate::watch::enlist();
         loop {
             match self.queue.take(None) {
                 Ok(Taken::Work(number)) => self.carry_out(number, index),

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use naksi_core::data_plane::DataClass;
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
@@ -95,6 +96,17 @@ impl<'a, R: Room> Cx<'a, R> {
     /// Sends a message to every member but one.
     pub fn broadcast_others<M: Message>(&mut self, but: SessionId, message: &M) -> Sent {
         self.say(Hearer::Others(but), |buffer| append(message, buffer))
+    }
+
+    /// Sends a message to every member who keeps up, and what its class says to the others. `key` names what it is about,
+    /// for classes that keep the latest of each.
+    pub fn broadcast_data<M: Message>(&mut self, class: DataClass, key: u64, message: &M) -> Sent {
+        self.say(Hearer::Data(None, class, key), |buffer| append(message, buffer))
+    }
+
+    /// Sends a message to one member, who may miss it, as [`Cx::broadcast_data`].
+    pub fn send_data<M: Message>(&mut self, to: SessionId, class: DataClass, key: u64, message: &M) -> Sent {
+        self.say(Hearer::Data(Some(to), class, key), |buffer| append(message, buffer))
     }
 
     /// Sends bytes to one member, 65,535 at most.
@@ -199,8 +211,8 @@ impl<'a, R: Room> Cx<'a, R> {
 
     fn say(&mut self, to: Hearer, write: impl FnOnce(&mut BytesMut) -> bool) -> Sent {
         match to {
-            Hearer::One(to) if !self.contains(to) => return Sent::Closed,
-            Hearer::All | Hearer::Others(_) if self.is_empty() => return Sent::Queued,
+            Hearer::One(to) | Hearer::Data(Some(to), ..) if !self.contains(to) => return Sent::Closed,
+            Hearer::All | Hearer::Others(_) | Hearer::Data(..) if self.is_empty() => return Sent::Queued,
             _ => {}
         }
         let outbox = &mut self.scene.outbox;
@@ -212,6 +224,7 @@ impl<'a, R: Room> Cx<'a, R> {
             Hearer::All => outbox.tell_all(start, None),
             Hearer::Others(but) => outbox.tell_all(start, Some(but)),
             Hearer::One(to) => outbox.tell_one(start, to),
+            Hearer::Data(to, class, key) => outbox.tell_data(start, to, class, key),
         }
         Sent::Queued
     }
@@ -223,6 +236,8 @@ enum Hearer {
     All,
     Others(SessionId),
     One(SessionId),
+    /// All, or one of them, who may miss it.
+    Data(Option<SessionId>, DataClass, u64),
 }
 
 impl<R: Room> fmt::Debug for Cx<'_, R> {

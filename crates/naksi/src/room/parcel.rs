@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 
+use naksi_core::data_plane::DataClass;
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
 
@@ -23,6 +24,8 @@ pub(crate) enum Part {
     Others(SessionId, Range<u32>),
     /// Bytes for one member.
     One(SessionId, Range<u32>),
+    /// Bytes for every member, or for one, which they may miss if they do not keep up.
+    Data(Option<SessionId>, DataClass, u64, Range<u32>),
     /// A session is a member from here on.
     Admit(SessionId, u32),
     /// A session is no member any more.
@@ -50,7 +53,8 @@ impl Parcel {
 
     /// The same without what was said: what a worker that does not keep up must still know.
     pub(crate) fn without_bytes(&self) -> Self {
-        let said = |part: &&Part| !matches!(part, Part::All(_) | Part::Others(..) | Part::One(..));
+        let said =
+            |part: &&Part| !matches!(part, Part::All(_) | Part::Others(..) | Part::One(..) | Part::Data(..));
         let parts = self.parts.iter().filter(said).cloned().collect();
         Self { room: self.room, bytes: Bytes::new(), parts, workers: self.workers }
     }
@@ -83,9 +87,7 @@ impl Outbox {
     /// What was written since `start` is for every member, or for all but one.
     pub(super) fn tell_all(&mut self, start: usize, but: Option<SessionId>) {
         let range = start as u32..self.bytes.len() as u32;
-        for (worker, members) in self.members_on.iter().enumerate() {
-            self.workers[worker / 64] |= u64::from(*members > 0) << (worker % 64);
-        }
+        self.mark_all();
         match (but, self.parts.last_mut()) {
             // Messages for everybody, one behind the other, are one piece for each member.
             (None, Some(Part::All(before))) if before.end == range.start => before.end = range.end,
@@ -102,6 +104,16 @@ impl Outbox {
             Some(Part::One(before, part)) if *before == to && part.end == range.start => part.end = range.end,
             _ => self.parts.push(Part::One(to, range)),
         }
+    }
+
+    /// What was written since `start` is for one member, or for all, who may miss it.
+    pub(super) fn tell_data(&mut self, start: usize, to: Option<SessionId>, class: DataClass, key: u64) {
+        let range = start as u32..self.bytes.len() as u32;
+        match to {
+            Some(to) => self.mark(to),
+            None => self.mark_all(),
+        }
+        self.parts.push(Part::Data(to, class, key, range));
     }
 
     pub(super) fn admit(&mut self, id: SessionId, ticket: u32) {
@@ -130,9 +142,7 @@ impl Outbox {
     }
 
     pub(super) fn close(&mut self, why: RoomEnd) {
-        for (worker, members) in self.members_on.iter().enumerate() {
-            self.workers[worker / 64] |= u64::from(*members > 0) << (worker % 64);
-        }
+        self.mark_all();
         self.members_on.clear();
         self.parts.push(Part::Close(why));
     }
@@ -144,6 +154,12 @@ impl Outbox {
             bytes: self.bytes.split().freeze(),
             parts: std::mem::take(&mut self.parts).into_boxed_slice(),
             workers: std::mem::take(&mut self.workers),
+        }
+    }
+
+    fn mark_all(&mut self) {
+        for (worker, members) in self.members_on.iter().enumerate() {
+            self.workers[worker / 64] |= u64::from(*members > 0) << (worker % 64);
         }
     }
 

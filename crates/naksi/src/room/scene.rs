@@ -15,6 +15,7 @@ use super::clockwork::Clockwork;
 use super::parcel::Outbox;
 use super::routes::Routes;
 use super::{Cx, Event, Left, Room, RoomBooks, RoomCell, RoomEnd, RoomOptions};
+use crate::watch::{Who, about, seen};
 
 /// One member's place.
 pub(super) struct Place<M> {
@@ -148,6 +149,7 @@ impl<R: Room> Body<R> {
     }
 
     fn play_packet(&mut self, from: SessionId, packet: Packet<'_>) {
+        about(packet.id);
         let routes = self.routes.take();
         match routes.as_ref().and_then(|routes| routes.find(packet.id)) {
             Some(handler) => self.play(|room, cx| {
@@ -214,7 +216,8 @@ impl<R: Room> Body<R> {
         let mut cx = Cx::new(&mut self.scene);
         // The room's own state may be broken after a panic: it is ended and never called again. What else a callback
         // can reach keeps its invariants between its own calls.
-        if catch_unwind(AssertUnwindSafe(|| run(room, &mut cx))).is_err() {
+        let number = cx.number();
+        if catch_unwind(AssertUnwindSafe(|| seen(Who::Room(number), || run(room, &mut cx)))).is_err() {
             self.panics += 1;
             self.scene.end = Some(RoomEnd::Panicked);
             tracing::error!(room = self.scene.number, "a callback of a room panicked; the room ends");

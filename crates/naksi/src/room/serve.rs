@@ -1,9 +1,11 @@
 //! What a worker does for rooms in a turn: brings them what came, runs those it claimed, carries out what they say.
 
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::content::Ending;
+use naksi_core::data_plane::DataClass;
 use naksi_core::id::SessionId;
 use naksi_os::port::Port;
 
@@ -47,6 +49,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let room = parcel.room;
         for part in &parcel.parts {
             match part {
+                Part::Data(to, class, key, range) => {
+                    let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
+                    self.tell_data(room, *to, (*class, *key), &bytes);
+                }
                 Part::All(range) => self.tell_all(parcel, range.start as usize..range.end as usize, None),
                 Part::Others(but, range) => {
                     self.tell_all(parcel, range.start as usize..range.end as usize, Some(*but));
@@ -87,7 +93,27 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.members = members;
     }
 
-    fn tell_one(&mut self, to: SessionId, bytes: &bytes::Bytes) {
+    fn tell_data(&mut self, room: u64, to: Option<SessionId>, (class, key): (DataClass, u64), bytes: &Bytes) {
+        let mut members = std::mem::take(&mut self.members);
+        match to {
+            None => self.desk.rooms.members_into(room, &mut members),
+            Some(to) => {
+                members.clear();
+                members.extend(self.has_seat(to, room).then_some(to));
+            }
+        }
+        self.desk.counters.deliveries.add(members.len() as u64);
+        for member in &members {
+            self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+                session.with_outlet(cx, stage, |_, mut outlet| {
+                    outlet.send_data(class, key, bytes);
+                });
+            });
+        }
+        self.members = members;
+    }
+
+    fn tell_one(&mut self, to: SessionId, bytes: &Bytes) {
         self.with_session(to.slot(), to.generation(), |session, cx, stage| {
             session.with_outlet(cx, stage, |_, mut outlet| {
                 outlet.send_shared(bytes);

@@ -246,13 +246,17 @@ impl Quay for Harbour {
         let mut fakes = self.fakes();
         for part in &parcel.parts {
             match part {
-                Part::All(_) | Part::Others(..) | Part::One(..) => {
+                Part::All(_) | Part::Others(..) | Part::One(..) | Part::Data(..) => {
                     let members = fakes.iter_mut().filter(|(_, fake)| fake.member);
                     for (id, fake) in members {
                         match part {
                             Part::All(range) => fake.bytes.extend_from_slice(bytes(range)),
                             Part::Others(but, range) if but != id => {
                                 fake.bytes.extend_from_slice(bytes(range))
+                            }
+                            // Whoever is made up keeps up.
+                            Part::Data(to, _, _, range) if to.is_none_or(|to| to == *id) => {
+                                fake.bytes.extend_from_slice(bytes(range));
                             }
                             Part::One(to, range) if to == id => fake.bytes.extend_from_slice(bytes(range)),
                             _ => {}

@@ -1,0 +1,311 @@
+//! What a slow receiver may miss: messages that wait while a batch is with the kernel, and make room for newer ones.
+//!
+//! The send queue proper is the control plane: nothing in it is ever dropped silently. Beside it, messages of the data
+//! plane wait for their turn in order; what is dropped or replaced when the receiver does not keep up is said by
+//! each message's class. Bounded in bytes and in entries, and empty while the receiver keeps up. Nothing here knows a
+//! socket or a batch.
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::limits::Limits;
+use crate::tick::Tick;
+
+/// What happens to messages of a class whose receiver does not keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// When there is no room, the oldest waiting ones of the class make some.
+    DropOld,
+    /// When there is no room, the new one is dropped.
+    DropNew,
+    /// Of the messages with one key only the latest waits, in the place of the first; when there is no room for another
+    /// key, the oldest waiting one of the class makes some.
+    Latest,
+    /// When there is no room, the session ends.
+    End,
+}
+
+/// A kind of messages that are treated alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataClass {
+    /// Its number, which logs show; classes of one service have different ones.
+    pub number: u8,
+    /// What happens when a receiver does not keep up.
+    pub behind: Behind,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// It waits, or it waits in the place of an older one with its key.
+    Waits,
+    /// It waits, and so many older ones were dropped for it.
+    Instead(u64),
+    /// It was dropped.
+    Dropped,
+    /// It found no room, and its class says that the session ends.
+    End,
+}
+
+#[derive(Debug)]
+struct Entry {
+    class: u8,
+    key: Option<u64>,
+    /// Empty: it was dropped, and only its place is left.
+    bytes: Bytes,
+    since: Tick,
+}
+
+/// The data plane of one session.
+#[derive(Debug, Default)]
+pub struct DataPlane {
+    entries: VecDeque<Entry>,
+    /// The number of the first entry; the others follow.
+    first: u64,
+    /// Where the waiting message of a class and key stands.
+    latest: BTreeMap<(u8, u64), u64>,
+    waiting: usize,
+    bytes: usize,
+}
+
+impl DataPlane {
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages that wait.
+    pub fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Since when the message waits that has waited longest; a key's place counts from its first message.
+    pub fn since(&self) -> Option<Tick> {
+        self.entries.iter().find(|entry| !entry.bytes.is_empty()).map(|entry| entry.since)
+    }
+
+    /// Puts a message behind the others, or in the place of an older one. An empty one is nothing.
+    pub fn push(&mut self, class: DataClass, key: u64, bytes: Bytes, now: Tick, limits: &Limits) -> Placed {
+        if bytes.is_empty() {
+            return Placed::Waits;
+        }
+        let key = (class.behind == Behind::Latest).then_some(key);
+        let mut dropped = 0;
+        if let Some(key) = key
+            && let Some(number) = self.latest.get(&(class.number, key)).copied()
+        {
+            let entry = &mut self.entries[(number - self.first) as usize];
+            let old = std::mem::replace(&mut entry.bytes, bytes);
+            self.bytes = self.bytes + entry.bytes.len() - old.len();
+            // A longer message may need the room of others, but never its own.
+            while self.bytes > limits.data_bytes_max && self.drop_oldest(class.number, Some(number)) {
+                dropped += 1;
+            }
+            if self.bytes > limits.data_bytes_max {
+                self.drop_at((number - self.first) as usize);
+                dropped += 1;
+            }
+            return if dropped > 0 { Placed::Instead(dropped) } else { Placed::Waits };
+        }
+        while !self.has_room(bytes.len(), limits) {
+            match class.behind {
+                Behind::DropOld | Behind::Latest if self.drop_oldest(class.number, None) => dropped += 1,
+                Behind::End => return Placed::End,
+                _ => return if dropped > 0 { Placed::Instead(dropped + 1) } else { Placed::Dropped },
+            }
+        }
+        if let Some(key) = key {
+            self.latest.insert((class.number, key), self.first + self.entries.len() as u64);
+        }
+        (self.bytes, self.waiting) = (self.bytes + bytes.len(), self.waiting + 1);
+        self.entries.push_back(Entry { class: class.number, key, bytes, since: now });
+        if dropped > 0 { Placed::Instead(dropped) } else { Placed::Waits }
+    }
+
+    /// The message that has waited longest.
+    pub fn first(&mut self) -> Option<&Bytes> {
+        self.shed();
+        self.entries.front().map(|entry| &entry.bytes)
+    }
+
+    /// Takes the message that has waited longest.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        self.shed();
+        (!self.entries.is_empty()).then(|| {
+            let bytes = self.drop_at(0);
+            self.shed();
+            bytes
+        })
+    }
+
+    fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
+        self.waiting < limits.data_entries_max && self.bytes + bytes <= limits.data_bytes_max
+    }
+
+    /// Drops the oldest waiting message of a class, but not the one with this number. Returns whether there was one.
+    fn drop_oldest(&mut self, class: u8, but: Option<u64>) -> bool {
+        let but = but.map(|number| (number - self.first) as usize);
+        let mut candidates = self.entries.iter().enumerate();
+        let found = candidates
+            .find(|(place, entry)| entry.class == class && !entry.bytes.is_empty() && Some(*place) != but);
+        let Some((place, _)) = found else { return false };
+        self.drop_at(place);
+        // Places that were left behind are not let pile up behind a first message that nobody may drop.
+        if self.entries.len() > 2 * self.waiting + 64 && but.is_none() {
+            self.close_ranks();
+        }
+        true
+    }
+
+    fn drop_at(&mut self, place: usize) -> Bytes {
+        let entry = &mut self.entries[place];
+        let bytes = std::mem::take(&mut entry.bytes);
+        (self.bytes, self.waiting) = (self.bytes - bytes.len(), self.waiting - 1);
+        if let Some(key) = entry.key {
+            self.latest.remove(&(entry.class, key));
+        }
+        bytes
+    }
+
+    /// Gives up places at the front that are empty, and all memory with the last of them.
+    fn shed(&mut self) {
+        while self.entries.front().is_some_and(|entry| entry.bytes.is_empty()) {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    fn close_ranks(&mut self) {
+        self.entries.retain(|entry| !entry.bytes.is_empty());
+        for (place, entry) in self.entries.iter().enumerate() {
+            if let Some(key) = entry.key {
+                self.latest.insert((entry.class, key), self.first + place as u64);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLASSES: [DataClass; 4] = [
+        DataClass { number: 0, behind: Behind::DropOld },
+        DataClass { number: 1, behind: Behind::DropNew },
+        DataClass { number: 2, behind: Behind::Latest },
+        DataClass { number: 3, behind: Behind::End },
+    ];
+
+    fn limits(bytes: usize, entries: usize) -> Limits {
+        Limits { data_bytes_max: bytes, data_entries_max: entries, ..Limits::default() }
+    }
+
+    /// What the plane should do, in a list, without any haste.
+    #[derive(Default)]
+    struct Model(Vec<(u8, Option<u64>, Bytes)>);
+
+    impl Model {
+        fn bytes(&self) -> usize {
+            self.0.iter().map(|(.., bytes)| bytes.len()).sum()
+        }
+
+        fn drop_oldest(&mut self, class: u8, but: Option<u64>) -> bool {
+            let found =
+                self.0.iter().position(|(mine, key, _)| *mine == class && (but.is_none() || *key != but));
+            found.map(|place| self.0.remove(place)).is_some()
+        }
+
+        fn push(&mut self, class: DataClass, key: u64, bytes: &Bytes, limits: &Limits) -> bool {
+            let key = (class.behind == Behind::Latest).then_some(key);
+            let same = self
+                .0
+                .iter()
+                .position(|(mine, old, _)| key.is_some() && *mine == class.number && *old == key);
+            if let Some(place) = same {
+                self.0[place].2 = bytes.clone();
+                while self.bytes() > limits.data_bytes_max && self.drop_oldest(class.number, key) {}
+                if self.bytes() > limits.data_bytes_max {
+                    self.0.retain(|(mine, old, _)| *mine != class.number || *old != key);
+                }
+                return true;
+            }
+            while self.0.len() >= limits.data_entries_max
+                || self.bytes() + bytes.len() > limits.data_bytes_max
+            {
+                match class.behind {
+                    Behind::DropOld | Behind::Latest if self.drop_oldest(class.number, None) => {}
+                    Behind::End => return false,
+                    _ => return true,
+                }
+            }
+            self.0.push((class.number, key, bytes.clone()));
+            true
+        }
+    }
+
+    #[test]
+    fn it_holds_what_a_plain_list_would_hold_under_any_pushes_and_pops() {
+        let mut seed = 5_u64;
+        let mut chance = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for round in 0..300 {
+            let limits = limits(20 + chance(200) as usize, 1 + chance(12) as usize);
+            let (mut plane, mut model) = (DataPlane::default(), Model::default());
+            for step in 0..400 {
+                if chance(4) == 0 {
+                    let wanted = (!model.0.is_empty()).then(|| model.0.remove(0).2);
+                    assert_eq!(plane.first().cloned(), wanted);
+                    assert_eq!(plane.pop(), wanted, "round {round}, step {step}");
+                } else {
+                    let class = CLASSES[chance(4) as usize];
+                    let bytes = Bytes::from(vec![step as u8; 1 + chance(40) as usize]);
+                    let key = chance(6);
+                    let fits = model.push(class, key, &bytes, &limits);
+                    let placed = plane.push(class, key, bytes, Tick::ZERO, &limits);
+                    assert_eq!(placed != Placed::End, fits, "round {round}, step {step}: {placed:?}");
+                }
+                assert_eq!((plane.len(), plane.bytes()), (model.0.len(), model.bytes()), "{round}.{step}");
+                assert!(plane.len() <= limits.data_entries_max && plane.bytes() <= limits.data_bytes_max);
+                assert!(plane.entries.len() <= 2 * plane.len() + 65 + limits.data_entries_max);
+            }
+            while let Some(bytes) = plane.pop() {
+                assert_eq!(bytes, model.0.remove(0).2);
+            }
+            assert!(model.0.is_empty() && plane.latest.is_empty() && plane.entries.capacity() == 0);
+        }
+    }
+
+    #[test]
+    fn of_every_key_the_latest_is_there_and_nothing_else() {
+        let (mut plane, limits) = (DataPlane::default(), limits(10_000, 100));
+        for value in 0..50_u8 {
+            for key in 0..100 {
+                let placed =
+                    plane.push(CLASSES[2], key, Bytes::from(vec![key as u8, value]), Tick::ZERO, &limits);
+                assert_eq!(placed, Placed::Waits);
+            }
+        }
+        let left: Vec<_> = std::iter::from_fn(|| plane.pop()).collect();
+        assert_eq!(left, (0..100).map(|key| vec![key, 49]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn it_says_since_when_something_waits() {
+        let (mut plane, limits) = (DataPlane::default(), limits(100, 2));
+        assert_eq!(plane.since(), None);
+        for tick in [5, 6, 7] {
+            plane.push(CLASSES[0], 0, Bytes::from_static(b"x"), Tick::from_nanos(tick), &limits);
+        }
+        assert_eq!(plane.since(), Some(Tick::from_nanos(6)), "the oldest has made room");
+    }
+}

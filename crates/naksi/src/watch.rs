@@ -1,0 +1,198 @@
+//! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is over.
+//!
+//! Threads that run callbacks say in two words what they are at, which costs them no clock; one thread of the process
+//! looks at these words now and then, and seldom while nothing happens. Nothing here knows a session or a room but its
+//! number.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use naksi_core::id::SessionId;
+
+/// A callback that runs for longer holds its thread.
+const HELD: Duration = Duration::from_millis(100);
+/// How often the watch looks while callbacks are run.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often it looks when nothing has happened for a while.
+const LOOK_SELDOM: Duration = Duration::from_secs(1);
+/// No packet is at hand.
+const NO_PACKET: u64 = u64::MAX;
+
+/// Whose callback runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Session(SessionId),
+    Room(u64),
+}
+
+/// What one thread says of itself. Only that thread writes.
+struct Slot {
+    name: String,
+    /// Odd while a callback runs.
+    beat: AtomicU64,
+    is_room: AtomicU64,
+    number: AtomicU64,
+    packet: AtomicU64,
+}
+
+impl Slot {
+    fn bump(&self) {
+        self.beat.store(self.beat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
+    fn who(&self) -> Who {
+        let number = self.number.load(Ordering::Relaxed);
+        match self.is_room.load(Ordering::Relaxed) {
+            0 => Who::Session(SessionId::from_u64(number)),
+            _ => Who::Room(number),
+        }
+    }
+}
+
+/// Every thread that is watched, and whether somebody watches.
+struct Roll {
+    slots: Vec<Weak<Slot>>,
+    watched: bool,
+}
+
+static ROLL: Mutex<Roll> = Mutex::new(Roll { slots: Vec::new(), watched: false });
+
+thread_local! {
+    static MINE: RefCell<Option<Arc<Slot>>> = const { RefCell::new(None) };
+}
+
+fn roll() -> MutexGuard<'static, Roll> {
+    // Valid between any two statements, so a panic elsewhere spoils nothing.
+    ROLL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This thread runs callbacks and is watched until it ends.
+pub(crate) fn enlist() {
+    let slot = Arc::new(Slot {
+        name: thread::current().name().unwrap_or("?").to_owned(),
+        beat: AtomicU64::new(0),
+        is_room: AtomicU64::new(0),
+        number: AtomicU64::new(0),
+        packet: AtomicU64::new(NO_PACKET),
+    });
+    let mut roll = roll();
+    roll.slots.push(Arc::downgrade(&slot));
+    if !roll.watched {
+        // Without a thread to watch, nobody is named; all else goes on.
+        roll.watched = thread::Builder::new().name("naksi-watch".into()).spawn(watch).is_ok();
+    }
+    MINE.set(Some(slot));
+}
+
+/// The packet that the next callback of this thread is about.
+pub(crate) fn about(packet: u16) {
+    MINE.with_borrow(|mine| {
+        if let Some(slot) = mine {
+            slot.packet.store(packet.into(), Ordering::Relaxed);
+        }
+    });
+}
+
+/// Runs a callback where the watch sees it.
+pub(crate) fn seen<T>(who: Who, run: impl FnOnce() -> T) -> T {
+    MINE.with_borrow(|mine| {
+        if let Some(slot) = mine {
+            let (is_room, number) = match who {
+                Who::Session(id) => (0, id.to_u64()),
+                Who::Room(number) => (1, number),
+            };
+            slot.is_room.store(is_room, Ordering::Relaxed);
+            slot.number.store(number, Ordering::Relaxed);
+            slot.bump();
+        }
+    });
+    let _over = Over;
+    run()
+}
+
+/// The callback is over, also if it panicked.
+struct Over;
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        MINE.with_borrow(|mine| {
+            if let Some(slot) = mine {
+                slot.packet.store(NO_PACKET, Ordering::Relaxed);
+                slot.bump();
+            }
+        });
+    }
+}
+
+/// What the watch remembers of a thread.
+struct Memory {
+    slot: Weak<Slot>,
+    beat: u64,
+    since: Instant,
+    /// What was said of the present callback.
+    said: Option<(Who, Option<u16>)>,
+}
+
+/// The life of the watch: it ends when nobody is left to be watched.
+fn watch() {
+    let mut memories: Vec<Memory> = Vec::new();
+    let (mut pause, mut moved_at) = (LOOK_EVERY, Instant::now());
+    loop {
+        {
+            let mut roll = roll();
+            roll.slots.retain(|slot| slot.strong_count() > 0);
+            if roll.slots.is_empty() {
+                roll.watched = false;
+                return;
+            }
+            memories.retain(|memory| memory.slot.strong_count() > 0);
+            for slot in &roll.slots {
+                if !memories.iter().any(|memory| memory.slot.ptr_eq(slot)) {
+                    let slot = Weak::clone(slot);
+                    memories.push(Memory { slot, beat: 0, since: Instant::now(), said: None });
+                }
+            }
+        }
+        let now = Instant::now();
+        for memory in &mut memories {
+            if memory.look(now) {
+                (pause, moved_at) = (LOOK_EVERY, now);
+            }
+        }
+        if moved_at.elapsed() > LOOK_SELDOM {
+            pause = LOOK_SELDOM;
+        }
+        thread::sleep(pause);
+    }
+}
+
+impl Memory {
+    /// Looks at the thread. Returns whether anything happens there.
+    fn look(&mut self, now: Instant) -> bool {
+        let Some(slot) = self.slot.upgrade() else { return false };
+        let beat = slot.beat.load(Ordering::Acquire);
+        let held = now.duration_since(self.since);
+        let thread = slot.name.as_str();
+        if beat != self.beat {
+            if let Some((who, packet)) = self.said.take() {
+                tracing::warn!(?who, packet, ?held, thread, "the callback that held its thread is over");
+            }
+            (self.beat, self.since) = (beat, now);
+            return true;
+        }
+        let runs = beat % 2 == 1;
+        if runs && held > HELD && self.said.is_none() {
+            let (who, packet) = (slot.who(), slot.packet.load(Ordering::Relaxed));
+            // What was read is of this callback only if no other has begun meanwhile.
+            if slot.beat.load(Ordering::Acquire) == beat {
+                let packet = u16::try_from(packet).ok();
+                tracing::warn!(?who, packet, ?held, thread, "a callback holds its thread");
+                self.said = Some((who, packet));
+            }
+        }
+        runs
+    }
+}
