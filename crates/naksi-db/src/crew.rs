@@ -149,6 +149,11 @@ impl Crew {
         Ok(Some(load))
     }
 
+    /// An answer found nobody.
+    pub(crate) fn count_gone(&self) {
+        unpoisoned(&self.state).counts.gone_total += 1;
+    }
+
     /// What is counted.
     pub(crate) fn stats(&self) -> Stats {
         let state = unpoisoned(&self.state);

@@ -53,6 +53,9 @@ pub enum Refused {
     /// The database has been closed.
     #[error("the database is closed")]
     Closed,
+    /// The room that the answer should come home to is ending.
+    #[error("the room is ending")]
+    RoomEnded,
 }
 
 /// Why a database could not be opened, in one readable line.

@@ -30,6 +30,8 @@ pub struct Counts {
     pub refused_total: u64,
     /// Callbacks that panicked.
     pub panics_total: u64,
+    /// Answers that were dropped because the member of a room that asked had gone.
+    pub gone_total: u64,
 }
 
 impl Counts {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
 
-use naksi::prelude::{Remote, SessionId};
+use naksi::prelude::{Cx, Remote, Room, SessionId};
 
 use crate::conn::Conn;
 use crate::crew::Crew;
@@ -97,6 +97,52 @@ impl<J> Asked<'_, J> {
             if let Err(error) = remote.send(session, packet(answer)) {
                 tracing::warn!(%session, %error, "an answer of the database could not be handed over");
             }
+        })
+    }
+
+    /// Hands the job over from a room. Its answer comes home to the room, as a call behind what the room was brought
+    /// before; a room that has ended by then does not hear it.
+    ///
+    /// # Errors
+    /// The job was not taken; then the callback is not called.
+    pub fn then_in<T, R>(
+        self,
+        cx: &Cx<'_, R>,
+        answer: impl FnOnce(&mut R, &mut Cx<'_, R>, Result<T>) + Send + 'static,
+    ) -> Result<(), Refused>
+    where
+        T: Send + 'static,
+        R: Room,
+        J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    {
+        let room = cx.room().ok_or(Refused::RoomEnded)?;
+        self.then(move |value| {
+            if let Err(error) = room.call(move |room, cx| answer(room, cx, value)) {
+                tracing::debug!(room = room.number(), %error, "an answer of the database came too late");
+            }
+        })
+    }
+
+    /// As [`Asked::then_in`], for a member of the room: an answer for a member that has gone by then is dropped and
+    /// counted, and whoever took its place does not hear of it (law 3).
+    ///
+    /// # Errors
+    /// The job was not taken; then the callback is not called.
+    pub fn then_for<T, R>(
+        self,
+        cx: &Cx<'_, R>,
+        member: SessionId,
+        answer: impl FnOnce(&mut R, &mut Cx<'_, R>, SessionId, Result<T>) + Send + 'static,
+    ) -> Result<(), Refused>
+    where
+        T: Send + 'static,
+        R: Room,
+        J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
+    {
+        let crew = Arc::clone(self.crew);
+        self.then_in(cx, move |room, cx, value| match cx.contains(member) {
+            true => answer(room, cx, member, value),
+            false => crew.count_gone(),
         })
     }
 

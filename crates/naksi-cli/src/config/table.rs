@@ -147,7 +147,7 @@ mod tests {
 
     fn read(text: &str) -> Settings {
         let mut settings = Settings::default();
-        settings.read_file("naksi.toml", text).ok().expect("a sound file");
+        settings.read_file("naksi.toml", text).expect("a sound file");
         settings
     }
 

@@ -5,6 +5,7 @@ mod closing;
 mod order;
 mod outage;
 mod relog;
+mod rooms;
 mod schema;
 mod sessions;
 mod support;
