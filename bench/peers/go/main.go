@@ -17,8 +17,8 @@ const (
 	msg           = 10
 	readBytes     = 16 * 1024
 	frameBytesMax = 16 * 1024
-	queueMessages = 4096
-	writeBytes    = 64 * 1024
+	// Four times what the others allow: the scheduler lets some writers wait for long.
+	outboxBytesMax = 1024 * 1024
 )
 
 func main() {
@@ -40,7 +40,7 @@ func main() {
 			continue
 		}
 		if *app == "relay" {
-			m := &member{conn: conn, queue: make(chan []byte, queueMessages)}
+			m := &member{conn: conn, wake: make(chan struct{}, 1)}
 			go m.write()
 			go m.read(rooms)
 		} else {
@@ -69,8 +69,39 @@ type rooms struct {
 }
 
 type member struct {
-	conn  net.Conn
-	queue chan []byte
+	conn    net.Conn
+	mutex   sync.Mutex
+	waiting []byte
+	closed  bool
+	wake    chan struct{}
+}
+
+func (m *member) deliver(message []byte) {
+	m.mutex.Lock()
+	if !m.closed && len(m.waiting)+len(message) > outboxBytesMax {
+		// It does not read.
+		m.closed = true
+		m.conn.Close()
+	}
+	if !m.closed {
+		m.waiting = append(m.waiting, message...)
+	}
+	m.mutex.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *member) close() {
+	m.mutex.Lock()
+	m.closed = true
+	m.mutex.Unlock()
+	m.conn.Close()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (r *rooms) enter(room uint32, m *member) {
@@ -92,18 +123,12 @@ func (r *rooms) say(room uint32, message []byte) {
 	r.mutex.RLock()
 	defer r.mutex.RUnlock()
 	for m := range r.members[room] {
-		select {
-		case m.queue <- message:
-		default:
-			// It does not read.
-			m.conn.Close()
-		}
+		m.deliver(message)
 	}
 }
 
 func (m *member) read(rooms *rooms) {
-	defer close(m.queue)
-	defer m.conn.Close()
+	defer m.close()
 	buffer := make([]byte, readBytes+frameBytesMax)
 	filled, in, room := 0, false, uint32(0)
 	defer func() {
@@ -126,7 +151,7 @@ func (m *member) read(rooms *rooms) {
 			if filled-start < size {
 				break
 			}
-			frame := append([]byte(nil), buffer[start:start+size]...)
+			frame := buffer[start : start+size]
 			start += size
 			switch id := binary.LittleEndian.Uint16(frame[2:]); {
 			case id == msg && in:
@@ -138,7 +163,7 @@ func (m *member) read(rooms *rooms) {
 				room, in = binary.LittleEndian.Uint32(frame[4:]), true
 				binary.LittleEndian.PutUint16(frame[2:], joined)
 				rooms.enter(room, m)
-				m.queue <- frame
+				m.deliver(frame)
 			default:
 				return
 			}
@@ -150,25 +175,17 @@ func (m *member) read(rooms *rooms) {
 
 // Everything that waits goes out in one write.
 func (m *member) write() {
-	together := make([]byte, 0, writeBytes)
-	for message := range m.queue {
-		together = append(together[:0], message...)
-	more:
-		for len(together) < writeBytes {
-			select {
-			case next, open := <-m.queue:
-				if !open {
-					break more
-				}
-				together = append(together, next...)
-			default:
-				break more
-			}
+	var together []byte
+	for range m.wake {
+		m.mutex.Lock()
+		together, m.waiting = m.waiting, together[:0]
+		closed := m.closed
+		m.mutex.Unlock()
+		if closed {
+			return
 		}
 		if _, err := m.conn.Write(together); err != nil {
-			m.conn.Close()
-			for range m.queue {
-			}
+			m.close()
 			return
 		}
 	}

@@ -90,12 +90,12 @@ fn picture(cell: &Summary) -> String {
             _ => String::new(),
         };
         let said = format!("{} {}{ratio}", significant(row.cost.median), cell.unit);
-        write!(
+        writeln!(
             svg,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
              <rect class=\"{class}\" x=\"{LABEL}\" y=\"{top}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"2\"/>\
              <line class=\"spread\" x1=\"{least:.1}\" x2=\"{end:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>\
-             <text class=\"faint\" x=\"{:.1}\" y=\"{}\">{}</text>\n",
+             <text class=\"faint\" x=\"{:.1}\" y=\"{}\">{}</text>",
             LABEL - 8.0,
             middle + 4.0,
             escaped(&row.peer),

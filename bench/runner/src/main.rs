@@ -29,8 +29,9 @@ use summary::{Rounds, Summary};
 
 /// Peers of a quick run, unless others are named.
 const QUICK_PEERS: &[&str] = &["tokio", "monoio", "asio", "epoll"];
-/// How often a disturbed round is repeated before it is kept and told.
+/// How often a disturbed round is repeated before it is kept and told; a quick run has less patience.
 const REPEATS_MAX: usize = 4;
+const QUICK_REPEATS_MAX: usize = 1;
 
 /// Measures Naksi beside its peers.
 #[derive(Parser)]
@@ -107,9 +108,11 @@ fn main() -> Result<()> {
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 });
     let measured = arguments.window_ms.unwrap_or(if arguments.quick { 250 } else { 700 });
     let window = Window { warm_up: Duration::from_millis(150), measured: Duration::from_millis(measured) };
+    let repeats_max = if arguments.quick { QUICK_REPEATS_MAX } else { REPEATS_MAX };
+    let plan = Plan { rounds, window, foreign_max: arguments.foreign_max, repeats_max };
     let mut summaries = Vec::new();
     for cell in &cells {
-        let summary = run_cell(cell, &peers, rounds, window, arguments.foreign_max);
+        let summary = run_cell(cell, &peers, plan);
         report::cell(&summary);
         summaries.push(summary);
     }
@@ -142,8 +145,17 @@ fn choose(peers: Vec<Peer>, arguments: &Arguments) -> Result<Vec<Peer>> {
     Ok(peers.into_iter().filter(|peer| peer.name == "naksi" || wanted.contains(&peer.name)).collect())
 }
 
+/// How a cell is run.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    window: Window,
+    foreign_max: f64,
+    repeats_max: usize,
+}
+
 /// All rounds of a cell, peer by peer within each.
-fn run_cell(cell: &Cell, peers: &[Peer], rounds: usize, window: Window, foreign_max: f64) -> Summary {
+fn run_cell(cell: &Cell, peers: &[Peer], plan: Plan) -> Summary {
     let (mut rejected, mut disturbed) = (0, 0);
     // One that has a single thread by its nature has no place among those with two workers.
     let peers: Vec<&Peer> = peers.iter().filter(|peer| cell.workers == 1 || peer.name != "tokio").collect();
@@ -154,9 +166,11 @@ fn run_cell(cell: &Cell, peers: &[Peer], rounds: usize, window: Window, foreign_
     // Memory is no matter of chance.
     let rounds = match cell.work {
         matrix::Work::IdleMany { .. } => 1,
-        matrix::Work::Idle(_) => rounds.min(3),
-        _ => rounds,
+        matrix::Work::Idle(_) => plan.rounds.min(3),
+        _ => plan.rounds,
     };
+    // A machine that is never quiet would keep a cell for ever: it is measured once more, and no longer.
+    let patience = rounds * peers.len();
     for number in 0..rounds {
         for step in 0..peers.len() {
             // Everybody begins a round in turn, so that no one always runs after the same neighbour.
@@ -165,11 +179,12 @@ fn run_cell(cell: &Cell, peers: &[Peer], rounds: usize, window: Window, foreign_
                 all[at].samples.push(None);
                 continue;
             }
-            for repeat in 0..=REPEATS_MAX {
-                match round::run(cell, peers[at], window) {
-                    Ok(sample) if sample.foreign > foreign_max && repeat < REPEATS_MAX => rejected += 1,
+            for repeat in 0.. {
+                let may_repeat = repeat < plan.repeats_max && rejected < patience;
+                match round::run(cell, peers[at], plan.window) {
+                    Ok(sample) if sample.foreign > plan.foreign_max && may_repeat => rejected += 1,
                     Ok(sample) => {
-                        disturbed += usize::from(sample.foreign > foreign_max);
+                        disturbed += usize::from(sample.foreign > plan.foreign_max);
                         all[at].samples.push(Some(sample));
                         break;
                     }

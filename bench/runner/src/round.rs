@@ -170,7 +170,6 @@ pub(crate) fn hold(address: SocketAddr, connections: usize) -> Result<()> {
 fn idle(servers: &[Server], connections: usize) -> Result<Sample> {
     let memory = || servers.iter().map(|server| machine::resident_bytes(server.pid())).sum::<Result<u64>>();
     let before = memory()?;
-    let began = Instant::now();
     let mut holders = Vec::new();
     for (number, server) in servers.iter().enumerate() {
         let share = connections / servers.len() + usize::from(number < connections % servers.len());
@@ -179,15 +178,9 @@ fn idle(servers: &[Server], connections: usize) -> Result<Sample> {
     for holder in &mut holders {
         holder.await_ready()?;
     }
-    let wall = began.elapsed().as_secs_f64();
     thread::sleep(Duration::from_millis(300)); // What is given back at once is not counted.
     let bytes = memory()?.saturating_sub(before);
-    Ok(Sample {
-        cost: bytes as f64 / connections as f64,
-        messages: connections as u64,
-        per_second: connections as f64 / wall,
-        ..Sample::default()
-    })
+    Ok(Sample { cost: bytes as f64 / connections as f64, messages: connections as u64, ..Sample::default() })
 }
 
 /// From the signal to the end of the process, with everybody connected.

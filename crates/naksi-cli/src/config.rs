@@ -245,11 +245,13 @@ mod tests {
     #[test]
     fn a_file_changes_what_it_mentions_and_nothing_else() {
         let text = "[listen]\naddresses = [\"127.0.0.1:1\", \"[::1]:1\"]\n[io]\nworkers = 3\nbackend = \"epoll\"\n\
+                    flush_ms = 5\nspin_us = 50\n\
                     [limits]\nidle_within = \"90s\"\nsend_queue_bytes_max = \"1MiB\"\noverflow = \"drop_new\"\n\
                     heartbeat = { packet_id = 7, every = \"10s\" }\n";
         let settings = read(text).expect("a sound file");
         assert_eq!(settings.addresses, ["127.0.0.1:1", "[::1]:1"]);
         assert_eq!(settings.workers, Some(3));
+        assert_eq!((settings.flush_ms, settings.spin_us, settings.direct), (Some(5), Some(50), None));
         assert_eq!(settings.limits.idle_within, Duration::from_secs(90));
         assert_eq!(settings.limits.send_queue_bytes_max, 1 << 20);
         assert_eq!(settings.limits.overflow, Overflow::DropNew);

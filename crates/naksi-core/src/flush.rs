@@ -50,42 +50,64 @@ impl Flush {
     }
 }
 
-/// A session's policy, and when what it holds back may leave.
-#[derive(Debug, Default)]
+/// A session's policy, and when what it holds back may leave. Small: every idle session has one.
+#[derive(Debug)]
 pub(crate) struct Pace {
-    flush: Flush,
-    due: Option<Tick>,
+    /// 0 is at once.
+    span_nanos: u32,
+    /// `Tick::MAX` while nothing that waits has been asked for.
+    due: Tick,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { span_nanos: 0, due: Tick::MAX }
+    }
 }
 
 impl Pace {
     pub(crate) fn flush(&self) -> Flush {
-        self.flush
+        match self.span_nanos {
+            0 => Flush::AtOnce,
+            nanos => Flush::Every(Duration::from_nanos(nanos.into())),
+        }
     }
 
     /// From now on; what is held back under the old policy leaves at once.
     pub(crate) fn set(&mut self, flush: Flush) {
-        self.flush = flush;
-        self.due = self.due.map(|_| Tick::ZERO);
+        self.span_nanos = match flush {
+            Flush::AtOnce => 0,
+            Flush::Every(span) => u32::try_from(span.as_nanos()).unwrap_or(u32::MAX),
+        };
+        if self.due != Tick::MAX {
+            self.due = Tick::ZERO;
+        }
     }
 
     /// What waits need not wait for its tick. Not for an empty queue: what comes later would not wait either.
     pub(crate) fn hurry(&mut self) {
-        self.due = Some(Tick::ZERO);
+        self.due = Tick::ZERO;
     }
 
     /// Whether bytes that wait have to wait on. Asked with bytes that nobody asked for yet, it dates them.
     pub(crate) fn holds(&mut self, now: Tick) -> bool {
-        self.flush != Flush::AtOnce && *self.due.get_or_insert(self.flush.next(now)) > now
+        if self.span_nanos == 0 {
+            return false;
+        }
+        if self.due == Tick::MAX {
+            self.due = self.flush().next(now);
+        }
+        self.due > now
     }
 
     /// Everything has left.
     pub(crate) fn left(&mut self) {
-        self.due = None;
+        self.due = Tick::MAX;
     }
 
     /// When bytes that were held back may leave.
     pub(crate) fn due(&self) -> Option<Tick> {
-        self.due
+        (self.due != Tick::MAX).then_some(self.due)
     }
 }
 

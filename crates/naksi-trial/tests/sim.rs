@@ -63,6 +63,21 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
     assert!(sum.reasons.len() >= 15, "only these endings were reached: {:?}", sum.reasons);
 }
 
+/// What leaves at ticks leaves all the same, whatever fails, however small the queues, and before a drain ends.
+#[test]
+fn services_whose_sends_leave_at_ticks_keep_the_laws() {
+    let mut sessions = 0;
+    for seed in 0..scaled(120) {
+        for dialect in Dialect::ALL {
+            let setting =
+                Setting { tick_ms: [1, 5, 20, 100][seed as usize % 4], ..Setting::random(seed, dialect) };
+            let outcome = attempt(&setting).unwrap_or_else(|broken| panic!("{broken}\n{setting}"));
+            sessions += outcome.sessions;
+        }
+    }
+    assert!(sessions > scaled(10_000), "only {sessions} sessions were there");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     for seed in 0..scaled(20) {

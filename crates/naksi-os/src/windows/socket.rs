@@ -18,7 +18,7 @@ use std::ptr;
 use naksi_core::ended::OsError;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use windows_sys::Win32::Foundation::HANDLE;
-use windows_sys::Win32::Networking::WinSock::{
+use windows_sys::Win32::Networking::WinSock::{WSAECONNREFUSED, 
     SIO_UDP_CONNRESET, SO_EXCLUSIVEADDRUSE, SO_REUSE_UNICASTPORT, SO_UPDATE_ACCEPT_CONTEXT,
     SO_UPDATE_CONNECT_CONTEXT, SOCKET, SOL_SOCKET, WSAEAFNOSUPPORT, WSAEINVAL, WSAIoctl, setsockopt,
 };
@@ -210,13 +210,19 @@ pub(super) fn settle_accepted(
     Ok(())
 }
 
-/// Makes a connected socket whole, and tells our own address on it.
+/// Makes a connected socket whole, and tells our own address on it. One that met itself was refused.
 pub(super) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr> {
     set_option(connected, SO_UPDATE_CONNECT_CONTEXT, &[])?;
     let socket = SockRef::from(connected);
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    local(connected)
+    let local = local(connected)?;
+    // Bound before it connects, a socket may be given the very port that it is about to ask for, and then meets
+    // itself if nobody listens there. A peer that has gone again is no case of this.
+    if socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)) {
+        return Err(io::Error::from_raw_os_error(WSAECONNREFUSED));
+    }
+    Ok(local)
 }
 
 /// Reads what has arrived. `None` says that nothing has; zero bytes are the peer's end.
@@ -280,5 +286,22 @@ fn forget_unreachable_ports(socket: &impl AsRawSocket) {
     };
     if result != 0 {
         tracing::debug!(code = last_error(), "unreachable ports are reported on a datagram socket");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_met_itself_was_refused() {
+        let owned = stream(Domain::IPV4).expect("a socket");
+        let socket = SockRef::from(&owned);
+        socket.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
+        let itself = socket.local_addr().expect("it is bound");
+        socket.set_nonblocking(false).expect("an option");
+        socket.connect(&itself).expect("who listens nowhere meets itself");
+        let refused = settle_connected(&owned).expect_err("nobody listens there");
+        assert_eq!(refused.raw_os_error(), Some(WSAECONNREFUSED));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use naksi::prelude::*;
 use naksi::remote::Remote;
 
+use super::hall::Hall;
 use super::hazard::{Hazard, Hits};
 
 /// Names of sessions that are kept to be misused later.
@@ -20,6 +21,10 @@ const NAMES_MAX: usize = 64;
 pub struct Books {
     /// Sessions alive.
     pub live: AtomicI64,
+    /// Sessions that came into the room.
+    pub joined: AtomicU64,
+    /// Sessions that left the room.
+    pub left: AtomicU64,
     /// Sessions that were told their end.
     pub told: AtomicU64,
     /// The workers are being dropped: sessions die untold.
@@ -36,6 +41,8 @@ pub struct Pages {
     pub broken: Option<String>,
     /// Rows of the fault table that sessions and errands met.
     pub hits: Hits,
+    /// The room that the server's sessions are in.
+    pub hall: Option<RoomRef<Hall>>,
     /// The server's door for other threads.
     pub remote: Option<Remote>,
     /// Sessions that wait for an answer of the database.

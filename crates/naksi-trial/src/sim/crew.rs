@@ -115,7 +115,11 @@ pub fn crew<F: Factory>(
         catch_max: setting.catch_max,
         ..PortOptions::default()
     };
-    let hub = Arc::new(Hub::new(setting.workers, limits));
+    let flush = match setting.tick_ms {
+        0 => Flush::AtOnce,
+        milliseconds => Flush::Every(Duration::from_millis(milliseconds)),
+    };
+    let hub = Arc::new(Hub::new(setting.workers, limits).with_flush(flush));
     let factory = Arc::new(factory);
     let mut workers: Vec<Box<dyn Stepped>> = Vec::new();
     for index in 0..setting.workers {

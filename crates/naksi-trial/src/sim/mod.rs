@@ -6,6 +6,7 @@
 pub mod books;
 pub mod crew;
 pub mod errands;
+pub mod hall;
 pub mod hazard;
 pub mod outcome;
 pub mod peers;

@@ -198,6 +198,8 @@ pub struct Guest {
     cut: Vec<u8>,
     /// What others told the room lately, as far as it was heard.
     heard: Vec<(u64, u32)>,
+    /// The last number that the room told.
+    numbered: u32,
     nonce_ends_at: Option<usize>,
     connected: bool,
     finished: bool,
@@ -219,6 +221,7 @@ impl Guest {
             read: 0,
             cut: Vec::new(),
             heard: Vec::new(),
+            numbered: 0,
             nonce_ends_at: None,
             connected: false,
             finished: false,
@@ -301,6 +304,15 @@ impl Guest {
                     }
                     None => self.heard.push((sender, number)),
                 }
+            }
+            users::NUMBERED => {
+                let number = u32::from_le_bytes(packet.body.try_into().expect("a room's number"));
+                assert!(
+                    self.numbered < number,
+                    "a room is heard in its order, once: {number} after {}",
+                    self.numbered
+                );
+                self.numbered = number;
             }
             users::ANSWER | users::CHAFF => {}
             users::STALE => panic!("law 3: words for a session that is gone reached another"),

@@ -346,6 +346,9 @@ impl<'a> Run<'a> {
     fn settle_the_rest(&self, outcome: &Outcome) {
         assert_eq!(self.books.live.load(Ordering::Relaxed), 0, "destructors that did not run");
         if self.setting.stop != Stop::Drop {
+            let (joined, left) = (&self.books.joined, &self.books.left);
+            let (joined, left) = (joined.load(Ordering::Relaxed), left.load(Ordering::Relaxed));
+            assert_eq!(joined, left, "some are still in the room");
             assert_eq!(
                 self.books.told.load(Ordering::Relaxed),
                 outcome.sessions,

@@ -49,6 +49,8 @@ pub struct Setting {
     pub peers: u64,
     /// How much peers and own clients say: 1 is usual, 3 is three times as many frames.
     pub talk: u64,
+    /// Milliseconds between the ticks at which the services' sends leave; 0 is at once, and what seeds have.
+    pub tick_ms: u64,
     /// Peers that stay until the end, if they can.
     pub stayers: u64,
     /// Frames or raw bytes.
@@ -108,6 +110,7 @@ impl Setting {
             workers: size(&[1, 1, 2, 3], &[1, 2, 8]),
             peers: size(&[100, 200, 400], &[20, 60]) as u64,
             talk: 1,
+            tick_ms: 0,
             stayers: size(&[2, 4], &[1, 6]) as u64,
             framed: size(&[0, 1, 1], &[0, 1]) == 1,
             own_clients: size(&[50, 100, 200], &[0, 20]) as u32,
@@ -160,6 +163,7 @@ impl Setting {
                 ("workers", Some(setting)) => setting.workers = number()? as usize,
                 ("peers", Some(setting)) => setting.peers = number()?,
                 ("talk", Some(setting)) => setting.talk = number()?,
+                ("tick_ms", Some(setting)) => setting.tick_ms = number()?,
                 ("stayers", Some(setting)) => setting.stayers = number()?,
                 ("own_clients", Some(setting)) => setting.own_clients = number()? as u32,
                 ("without", Some(setting)) => {
@@ -183,6 +187,7 @@ impl fmt::Display for Setting {
             ("workers", self.workers as u64, usual.workers as u64),
             ("peers", self.peers, usual.peers),
             ("talk", self.talk, usual.talk),
+            ("tick_ms", self.tick_ms, usual.tick_ms),
             ("stayers", self.stayers, usual.stayers),
             ("own_clients", u64::from(self.own_clients), u64::from(usual.own_clients)),
         ] {
@@ -208,6 +213,7 @@ mod tests {
             setting.peers = 3;
             setting.workers = 1;
             setting.talk = 3;
+            setting.tick_ms = seed % 3;
             let first = setting.kinds().next();
             if let Some(kind) = first {
                 setting.faults = setting.faults.clone().with(kind, 0);

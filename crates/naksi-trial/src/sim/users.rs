@@ -11,6 +11,7 @@ use naksi::prelude::*;
 use naksi_core::send_queue::Sent;
 
 use super::books::{Booked, Books};
+use super::hall::Hall;
 use super::hazard::Hazard;
 
 /// The frame that makes the handler panic.
@@ -41,6 +42,8 @@ pub const ANSWER: u16 = 0x301;
 pub const STALE: u16 = 0x302;
 /// From the server: filling.
 pub const CHAFF: u16 = 0x303;
+/// From the server: the room has heard somebody, and this is the number of it.
+pub const NUMBERED: u16 = 0x304;
 /// The number of the room.
 pub const ROOM_NUMBER: u64 = 1 << 60;
 
@@ -185,6 +188,22 @@ impl FrameEcho {
     }
 }
 
+impl FrameEcho {
+    /// What the room has to do with a packet.
+    fn meet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        if packet.id != ROOM && packet.id != LEAVE {
+            return;
+        }
+        let hall = Hall::find(&self.booked.books, c);
+        if packet.id == LEAVE {
+            c.leave_room(&hall);
+        } else {
+            c.join_room(&hall, ());
+            c.to_room(&hall, packet);
+        }
+    }
+}
+
 fn path_of(c: &Conn<'_>) -> PathBuf {
     PathBuf::from(format!("{}", c.id()))
 }
@@ -219,6 +238,7 @@ impl Session for FrameEcho {
             c.broadcast(&topic, packet.frame);
         }
         self.obey(c, packet.id);
+        self.meet(c, packet);
         check_queue(&self.booked.books, c);
     }
 

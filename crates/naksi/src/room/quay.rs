@@ -14,6 +14,9 @@ use super::parcel::Parcel;
 use super::{Batch, Event, Left, RoomDoor};
 use crate::remote::Door;
 
+/// How often a worker that ends runs a room at most.
+const LAST_RUNS: usize = 64;
+
 /// A room that a session has joined.
 pub(crate) struct Seat {
     pub(crate) room: Arc<dyn RoomDoor>,
@@ -160,13 +163,16 @@ impl LocalRooms {
         }
     }
 
-    /// The worker ends: what its sessions brought is not lost, and no claim is kept.
+    /// The worker ends: what its sessions brought is not lost, and no claim is kept. A room that is not done soon is left
+    /// to whoever closes it.
     pub(crate) fn wind_up(&mut self, clock: &dyn Fn() -> Tick, door: &Arc<dyn Door>) {
         self.alarms.clear();
         while self.has_work() {
             self.set_out(Tick::ZERO);
             for room in std::mem::take(&mut self.ready) {
-                while Arc::clone(&room).run(clock, door) {}
+                if (0..LAST_RUNS).all(|_| Arc::clone(&room).run(clock, door)) {
+                    room.release();
+                }
             }
         }
     }
