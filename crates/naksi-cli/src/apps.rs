@@ -6,6 +6,7 @@
 pub(crate) mod chat;
 pub(crate) mod echo;
 pub(crate) mod relay;
+pub(crate) mod world;
 
 /// The applications by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -16,4 +17,6 @@ pub(crate) enum App {
     Relay,
     /// The sample game on rooms: names, talk, moves and a tick.
     Chat,
+    /// The sample world: logins, saved places, and players who are told of those whom they see.
+    World,
 }

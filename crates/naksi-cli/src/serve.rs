@@ -12,6 +12,7 @@ use naksi::prelude::*;
 use naksi::service::Signals;
 
 use crate::apps::chat::{Chat, Halls};
+use crate::apps::world::{Gate, Kept, Player};
 use crate::apps::{App, echo::Echo, relay::Relay};
 use crate::config::{self, Flags, Settings};
 use crate::outcome::{Outcome, Problem};
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// What to run.
     #[arg(long, value_enum, default_value = "echo")]
     app: App,
+    /// Where the world keeps its players, like sqlite:world.db; as long as the server runs by default.
+    #[arg(long, value_name = "ADDRESS")]
+    database: Option<String>,
     /// Says every so many seconds on stderr what was counted: who is here, who was refused, who ended why.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     stats_every: Option<u32>,
@@ -44,6 +48,7 @@ impl Options {
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let app = options.app;
     let stats_every = options.stats_every;
+    let database = options.database.clone();
     let settings = options.flags.settings()?;
     if let Some(filter) = &settings.log_filter {
         logging::set(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
@@ -51,7 +56,8 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let descriptors = platform::raise_descriptor_limit();
     // Before it is announced: whoever reads the line may send a signal at once.
     Signals::watch().map_err(failed)?;
-    let service = start(app, &settings)?;
+    let players = open_players(app, database.as_deref())?;
+    let service = start(app, &settings, players.as_ref())?;
     service.announce();
     say_fallback(&service);
     // Only io_uring has tables of its own for sockets.
@@ -66,7 +72,27 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     let stats = service.serve_until_signal(DRAIN_WITHIN).map_err(failed)?;
     say_farewell(&stats);
-    Ok(Outcome::Fine)
+    Ok(players.map_or(Outcome::Fine, close_players))
+}
+
+/// The world's players, if it is the world that runs.
+fn open_players(app: App, database: Option<&str>) -> Result<Option<Kept>, Problem> {
+    match app {
+        App::World => {
+            let kept = Kept::open(database).map_err(|error| Problem::failed(error.to_string()))?;
+            Ok(Some(kept))
+        }
+        _ if database.is_some() => Err(Problem::usage("only `--app world` has a use for --database")),
+        _ => Ok(None),
+    }
+}
+
+/// Writes what is left of the players, and says how that went.
+fn close_players(players: Kept) -> Outcome {
+    let (written, closed) = players.close();
+    let lost = closed.saves_lost + closed.still_running;
+    eprintln!("naksi: saved {} places, {lost} lost", units::grouped(written));
+    if lost > 0 { Outcome::Errors } else { Outcome::Fine }
 }
 
 /// Says why the port that serves best here was refused, if it was.
@@ -91,7 +117,7 @@ pub(crate) fn resolve(text: &str) -> Result<SocketAddr, Problem> {
     }
 }
 
-fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
+fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Service, Problem> {
     let mut server = Server::new().backend(settings.backend).limits(settings.limits.clone());
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
@@ -115,6 +141,12 @@ fn start(app: App, settings: &Settings) -> Result<Service, Problem> {
             let halls = Arc::new(Halls::default());
             let server = server.group(GroupOptions::new("logic"));
             server.session(move || Chat::new(&halls)).start()
+        }
+        App::World => {
+            let players = players.expect("a world was opened with its players");
+            let gate = Arc::new(Gate::new(players.store()));
+            let server = server.group(GroupOptions::new("logic"));
+            server.session(move || Player::new(&gate)).start()
         }
     };
     started.map_err(failed)
@@ -160,7 +192,16 @@ fn counted(stats: &Stats) -> String {
     for (name, count) in rare.into_iter().chain(ended).filter(|(_, count)| *count > 0) {
         line += &format!(" {name} {count}");
     }
+    if stats.rooms.ticks_total > 0 {
+        line += &format!(" {}", ticked(stats));
+    }
     line
+}
+
+/// How the rooms kept their time.
+fn ticked(stats: &Stats) -> String {
+    let rooms = &stats.rooms;
+    format!("ticks {} skipped {} late {}", rooms.ticks_total, rooms.ticks_skipped_total, rooms.jitter)
 }
 
 /// One line about how it ended: for whoever stopped it.
@@ -188,6 +229,9 @@ fn say_farewell(stats: &Stats) {
         stats.live,
         units::grouped(stats.connected_total),
     );
+    if stats.rooms.ticks_total > 0 {
+        eprintln!("naksi: {}", ticked(stats));
+    }
 }
 
 /// An error of the engine is one readable line already.

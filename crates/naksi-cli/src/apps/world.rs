@@ -1,0 +1,52 @@
+//! The sample world: players log in, walk about, and are told of those whom they see and of nobody else.
+//!
+//! The world is one room that ticks. A step or a line only leaves a wish; the tick carries the wishes out and tells each
+//! player what has changed for it: who came into view and who is gone from it, always and in order, and where those in
+//! view are now, as far as its bytes for a tick go, nearest first. Who has not taken what it was told last is
+//! told nothing new of places until it has, and then the latest of each: so a crowd on one spot, or a slow line, costs
+//! freshness and never a connection. Nothing here knows a database's tables or on which thread it runs.
+
+mod gate;
+mod room;
+mod store;
+
+use naksi::prelude::*;
+
+pub(crate) use gate::{Gate, Player};
+pub(crate) use store::Kept;
+
+packets! {
+    /// What players and the world say to each other.
+    pub(crate) WORLD {
+        /// A client says who it is. Who has been here before is where it was; somebody else of that name ends.
+        1 => Login { name: String }
+        /// The answer: the player's number in the world, the table that the server speaks, and where the player is.
+        2 => Welcome { you: u32, version: u64, x: i32, y: i32 }
+        /// The player wants to be there; of those in one tick the last one counts.
+        3 => Step { x: i32, y: i32 }
+        /// Somebody comes into view.
+        4 => Enter { who: u32, name: String, x: i32, y: i32 }
+        /// Somebody is not in view any more. Each follows an `Enter`; then the number may be another's.
+        5 => Leave { who: u32 }
+        /// Where those in view are now who have moved; some of them, if there are too many.
+        6 => Moved { tick: u64, places: Vec<(u32, i32, i32)> }
+        /// The player says something.
+        10 => Say { text: String }
+        /// Somebody in view, or the player itself, has said something.
+        11 => Said { from: u32, text: String }
+    }
+}
+
+/// How far somebody must come to be seen, in units of the world.
+pub(crate) const SEEN_WITHIN: u32 = 100;
+/// How far somebody who is seen may go and still be seen.
+pub(crate) const LOST_BEYOND: u32 = 120;
+/// The world goes so far from its middle to each side.
+pub(crate) const EDGE: i32 = 1_000;
+/// Longest name, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 64;
+/// Longest line, in bytes.
+const TEXT_BYTES_MAX: usize = 512;
+
+#[cfg(test)]
+mod tests;

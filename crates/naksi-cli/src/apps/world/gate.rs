@@ -1,0 +1,83 @@
+//! The way into the world: a session that takes a login and hands everything else on.
+//!
+//! Nothing here knows what happens in the world.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use naksi::packets::decode;
+use naksi::prelude::*;
+
+use super::room::{Person, World};
+use super::store::Store;
+use super::{Login, NAME_BYTES_MAX};
+
+/// The one world of a server; it is opened by whoever comes first.
+pub(crate) struct Gate {
+    store: Store,
+    world: Mutex<Option<RoomRef<World>>>,
+}
+
+impl Gate {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, world: Mutex::default() }
+    }
+
+    fn world(&self, c: &mut Conn<'_>) -> naksi::Result<RoomRef<World>> {
+        let mut open = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(world) = open.as_ref().filter(|world| !world.is_closed()) {
+            return Ok(world.clone());
+        }
+        let world = c.open_room(World::new(self.store.clone()), World::options())?;
+        *open = Some(world.clone());
+        Ok(world)
+    }
+}
+
+/// One client of the world.
+pub(crate) struct Player {
+    gate: Arc<Gate>,
+    world: Option<RoomRef<World>>,
+    /// Bytes that its socket has taken; the world compares them with what it has said.
+    taken: Arc<AtomicU64>,
+}
+
+impl Player {
+    pub(crate) fn new(gate: &Arc<Gate>) -> Self {
+        Self { gate: Arc::clone(gate), world: None, taken: Arc::default() }
+    }
+
+    fn log_in(&mut self, c: &mut Conn<'_>, name: &str) {
+        let person = Person::new(name, Arc::clone(&self.taken));
+        match Arc::clone(&self.gate).world(c) {
+            Ok(world) if c.join_room(&world, person) => self.world = Some(world),
+            _ => c.end(Reason::RoomClosed),
+        }
+    }
+}
+
+impl Session for Player {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        if let Some(world) = &self.world {
+            c.to_room(world, packet);
+            return;
+        }
+        match decode::<Login>(packet.body) {
+            Ok(Login { name }) if packet.id == Login::ID && (1..=NAME_BYTES_MAX).contains(&name.len()) => {
+                self.log_in(c, &name);
+            }
+            _ => c.end(Reason::Protocol),
+        }
+    }
+
+    fn on_sent(&mut self, _c: &mut Conn<'_>, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {
+        self.world = None;
+        c.end(if why == RoomEnd::Full { Reason::RoomFull } else { Reason::RoomClosed });
+    }
+}

@@ -1,0 +1,298 @@
+//! The world itself: who is in it, who sees whom, and what a tick tells.
+//!
+//! Everything that is said of others is said by the tick, so that nobody hears of somebody before its `Enter` or after its
+//! `Leave`. Nothing here knows a socket; how far one is behind shows in two counters.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use naksi::grid::{Change, Entity, EntityId, Grid, Point, Sight};
+use naksi::packets::encode;
+use naksi::prelude::*;
+
+use super::store::Store;
+use super::{
+    EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step, TEXT_BYTES_MAX, WORLD, Welcome,
+};
+
+/// Ticks of the world in a second.
+const TICK_HZ: u32 = 20;
+/// What a player is told of places in a tick takes about so many bytes, 10 KiB a second.
+const BYTES_PER_TICK: u32 = 512;
+/// About as many bytes as one place takes: three numbers of which each is small.
+const BYTES_PER_PLACE: u32 = 6;
+/// Who has more than so many bytes on their way is told of no places and no talk.
+const BEHIND_BYTES: u64 = 8 * 1024;
+/// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
+const MAILBOX: (usize, usize) = (65_536, 4 << 20);
+
+/// What the room knows of a member.
+pub(crate) struct Person {
+    name: Arc<str>,
+    taken: Arc<AtomicU64>,
+    /// Nothing before its place is known, and nothing after it has left.
+    entity: Option<EntityId>,
+}
+
+impl Person {
+    pub(crate) fn new(name: &str, taken: Arc<AtomicU64>) -> Self {
+        Self { name: name.into(), taken, entity: None }
+    }
+}
+
+/// Somebody who stands in the world.
+struct Body {
+    session: SessionId,
+    name: Arc<str>,
+    /// Bytes that it was told, and bytes that its socket has taken.
+    told: u64,
+    taken: Arc<AtomicU64>,
+    /// What it wants to do in the next tick.
+    step: Option<Point>,
+    line: Option<String>,
+}
+
+impl Body {
+    fn is_behind(&self) -> bool {
+        self.told.saturating_sub(self.taken.load(Ordering::Relaxed)) > BEHIND_BYTES
+    }
+
+    fn tell<M: Message>(&mut self, cx: &mut Cx<'_, World>, message: &M) {
+        let frame = encode(message).expect("what the world says fits a frame");
+        self.tell_frame(cx, &frame);
+    }
+
+    fn tell_frame(&mut self, cx: &mut Cx<'_, World>, frame: &[u8]) {
+        if cx.send_bytes(self.session, frame) == Sent::Queued {
+            self.told += frame.len() as u64;
+        }
+    }
+}
+
+/// The room in which everybody is.
+pub(crate) struct World {
+    store: Store,
+    grid: Grid,
+    /// By the grid's slots.
+    bodies: Vec<Option<Body>>,
+    /// Who has logged in under a name.
+    names: HashMap<Arc<str>, SessionId>,
+    walkers: Vec<EntityId>,
+    speakers: Vec<EntityId>,
+    /// They stand in the grid until the next tick has told of them.
+    gone: Vec<EntityId>,
+    changes: Vec<Change>,
+    chosen: Vec<EntityId>,
+}
+
+impl World {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            grid: Grid::new(LOST_BEYOND),
+            bodies: Vec::new(),
+            names: HashMap::new(),
+            walkers: Vec::new(),
+            speakers: Vec::new(),
+            gone: Vec::new(),
+            changes: Vec::new(),
+            chosen: Vec::new(),
+        }
+    }
+
+    pub(crate) fn options() -> RoomOptions {
+        RoomOptions::new().tick_hz(TICK_HZ).mailbox(MAILBOX.0, MAILBOX.1)
+    }
+
+    fn step(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Step { x, y }: Step) {
+        let Some(entity) = cx.member(from).and_then(|person| person.entity) else { return };
+        let body = body(&mut self.bodies, entity);
+        if body.step.replace(Point::new(x.clamp(-EDGE, EDGE), y.clamp(-EDGE, EDGE))).is_none() {
+            self.walkers.push(entity);
+        }
+    }
+
+    fn say(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Say { text }: Say) {
+        let Some(entity) = cx.member(from).and_then(|person| person.entity) else { return };
+        if text.len() > TEXT_BYTES_MAX {
+            cx.end(from, Reason::Protocol);
+        } else if body(&mut self.bodies, entity).line.replace(text).is_none() {
+            self.speakers.push(entity);
+        }
+    }
+
+    /// The database has said where somebody was last.
+    fn arrive(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        member: SessionId,
+        answer: naksi_db::Result<Option<(i32, i32)>>,
+    ) {
+        let Some(person) = cx.member(member) else { return };
+        let (name, taken) = (Arc::clone(&person.name), Arc::clone(&person.taken));
+        let at = match answer {
+            Ok(Some((x, y))) => Point::new(x, y),
+            Ok(None) => birthplace(&name),
+            Err(error) => {
+                tracing::warn!(session = %member, %error, "a player cannot be loaded; its session ends");
+                cx.end(member, Reason::Handler);
+                return;
+            }
+        };
+        let sight = Some(Sight::new(SEEN_WITHIN, LOST_BEYOND));
+        let entity = self.grid.insert(Entity { at, sight, visible: true }, &mut self.changes);
+        let slot = entity.slot() as usize;
+        if self.bodies.len() <= slot {
+            self.bodies.resize_with(slot + 1, || None);
+        }
+        let mut body = Body { session: member, name, told: 0, taken, step: None, line: None };
+        body.tell(cx, &Welcome { you: entity.slot(), version: WORLD.version(), x: at.x(), y: at.y() });
+        self.bodies[slot] = Some(body);
+        if let Some(person) = cx.member_mut(member) {
+            person.entity = Some(entity);
+        }
+    }
+
+    /// Somebody stands in the world no more: its place is saved before anybody can ask for it.
+    fn depart(&mut self, entity: EntityId) {
+        let body = body(&mut self.bodies, entity);
+        let at = body.step.or_else(|| self.grid.at(entity)).expect("who stands in the world is in the grid");
+        if let Err(error) = self.store.save(&body.name, (at.x(), at.y())) {
+            tracing::error!(name = %body.name, %error, "a player's place is lost");
+        }
+        self.gone.push(entity);
+    }
+
+    /// Tells everybody who came into view and who is gone from it.
+    fn tell_changes(&mut self, cx: &mut Cx<'_, Self>) {
+        let watcher = |change: &Change| match change {
+            Change::Enter { watcher, .. } | Change::Leave { watcher, .. } => watcher.slot(),
+        };
+        // What is for one stands together, in its order.
+        self.changes.sort_by_key(watcher);
+        for change in self.changes.drain(..) {
+            match change {
+                Change::Enter { watcher, entity } => {
+                    let name = body(&mut self.bodies, entity).name.to_string();
+                    let at = self.grid.at(entity).expect("who is gone leaves the grid behind this");
+                    let enter = Enter { who: entity.slot(), name, x: at.x(), y: at.y() };
+                    body(&mut self.bodies, watcher).tell(cx, &enter);
+                }
+                Change::Leave { watcher, entity } => {
+                    body(&mut self.bodies, watcher).tell(cx, &Leave { who: entity.slot() });
+                }
+            }
+        }
+    }
+
+    /// Lets those who see somebody hear what it said. All see equally far, so they are those whom it sees.
+    fn tell_talk(&mut self, cx: &mut Cx<'_, Self>) {
+        for speaker in self.speakers.drain(..) {
+            let Some(text) = body(&mut self.bodies, speaker).line.take() else { continue };
+            let said = encode(&Said { from: speaker.slot(), text }).expect("a line fits a frame");
+            body(&mut self.bodies, speaker).tell_frame(cx, &said);
+            for hearer in self.grid.seen(speaker) {
+                let hearer = body(&mut self.bodies, hearer);
+                if !hearer.is_behind() {
+                    hearer.tell_frame(cx, &said);
+                }
+            }
+        }
+    }
+
+    /// Tells everybody where those in view are who have moved, as far as its bytes go.
+    fn tell_places(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
+        for slot in 0..self.bodies.len() {
+            let Some(body) = self.bodies[slot].as_mut().filter(|body| !body.is_behind()) else { continue };
+            let Some(watcher) = cx.member(body.session).and_then(|person| person.entity) else { continue };
+            self.chosen.clear();
+            self.grid.choose(watcher, BYTES_PER_TICK, |_| BYTES_PER_PLACE, &mut self.chosen);
+            let place = |entity: &EntityId| self.grid.at(*entity).map(|at| (entity.slot(), at.x(), at.y()));
+            let places: Vec<_> = self.chosen.iter().filter_map(place).collect();
+            if !places.is_empty() {
+                body.tell(cx, &Moved { tick, places });
+            }
+        }
+    }
+}
+
+impl Room for World {
+    type Member = Person;
+
+    fn routes(routes: &mut Routes<Self>) {
+        routes.on(Self::step).on(Self::say);
+    }
+
+    fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
+        let Some(name) = cx.member(member).map(|person| Arc::clone(&person.name)) else { return };
+        if let Some(old) = self.names.insert(Arc::clone(&name), member) {
+            // Its save is put in before the load below, which waits for it.
+            if let Some(entity) = cx.member_mut(old).and_then(|person| person.entity.take()) {
+                self.depart(entity);
+            }
+            cx.end(old, Reason::Kicked);
+        }
+        let Some(room) = cx.room() else { return };
+        let asked = self.store.load(&name, move |answer| {
+            // A world that has ended has nobody to let in.
+            room.call(move |world, cx| world.arrive(cx, member, answer)).ok();
+        });
+        if let Err(error) = asked {
+            tracing::warn!(session = %member, %error, "a player cannot be loaded; its session ends");
+            cx.end(member, Reason::Handler);
+        }
+    }
+
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, member: SessionId, person: Person, _why: Left) {
+        if self.names.get(&person.name) == Some(&member) {
+            self.names.remove(&person.name);
+        }
+        if let Some(entity) = person.entity {
+            self.depart(entity);
+        }
+    }
+
+    fn on_tick(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
+        self.grid.begin_round();
+        for walker in self.walkers.drain(..) {
+            if let Some(to) = body(&mut self.bodies, walker).step.take() {
+                self.grid.move_to(walker, to, &mut self.changes);
+            }
+        }
+        self.tell_changes(cx);
+        self.tell_talk(cx);
+        self.tell_places(cx, tick);
+        // What they leave behind in the grid is told before their numbers can be anybody else's.
+        let gone = std::mem::take(&mut self.gone);
+        for entity in &gone {
+            self.grid.remove(*entity, &mut self.changes);
+        }
+        self.tell_changes(cx);
+        for entity in gone {
+            self.bodies[entity.slot() as usize] = None;
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Cx<'_, Self>) {
+        let here: Vec<_> = cx.members_mut().filter_map(|(_, person)| person.entity.take()).collect();
+        for entity in here {
+            self.depart(entity);
+        }
+    }
+}
+
+/// Whoever stands in the grid has a body until the tick that tells of its end is over.
+fn body(bodies: &mut [Option<Body>], entity: EntityId) -> &mut Body {
+    bodies[entity.slot() as usize].as_mut().expect("who stands in the world has a body")
+}
+
+/// Where a player of this name comes into the world: always the same place, and another one for most other names.
+fn birthplace(name: &str) -> Point {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let hash = hasher.finish();
+    let along = |part: u64| (part % (2 * EDGE as u64 + 1)) as i32 - EDGE;
+    Point::new(along(hash & 0xFFFF_FFFF), along(hash >> 32))
+}

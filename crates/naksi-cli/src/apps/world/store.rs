@@ -1,0 +1,92 @@
+//! Where the world keeps its players: a name and the place where it was last.
+//!
+//! Nothing here knows a room or a session. Whoever asks goes on at once; the order of what is asked for one name is the
+//! database's promise.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{env, fs, process};
+
+use naksi_db::{Closed, Database, Durability, Migration, OpenError, Refused, Result, Settings};
+
+const SCHEMA: &[Migration] = &[Migration {
+    version: 1,
+    statements: "CREATE TABLE players (name TEXT PRIMARY KEY, x BIGINT NOT NULL, y BIGINT NOT NULL)",
+}];
+
+/// What is left to write when the server stops may take this long.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The players of one world; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Store(Database);
+
+/// The players of one world, and the folder that goes when they need not be kept.
+pub(crate) struct Kept {
+    store: Store,
+    folder: Option<PathBuf>,
+}
+
+impl Kept {
+    /// Opens the database at this address; without one, players are kept as long as the server runs.
+    pub(crate) fn open(address: Option<&str>) -> Result<Self, OpenError> {
+        if let Some(address) = address {
+            return Ok(Self { store: Store::open(address)?, folder: None });
+        }
+        let folder = env::temp_dir().join(format!("naksi-world-{}", process::id()));
+        // What an older process of this number left behind; if it stays, the database says what is wrong.
+        fs::remove_dir_all(&folder).ok();
+        fs::create_dir_all(&folder).ok();
+        let store = Store::open(&format!("sqlite:{}", folder.join("world.db").display()))?;
+        Ok(Self { store, folder: Some(folder) })
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Writes what is left, once no session lives any more. Returns how many saves were written since the opening, and
+    /// what could not be.
+    pub(crate) fn close(self) -> (u64, Closed) {
+        let closed = self.store.0.close(CLOSE_WITHIN);
+        if let Some(folder) = &self.folder {
+            fs::remove_dir_all(folder).ok(); // The system empties its folder for such things as well.
+        }
+        (self.store.0.stats().counts.saves_done_total, closed)
+    }
+}
+
+impl Store {
+    pub(crate) fn open(address: &str) -> Result<Self, OpenError> {
+        // A position that a power cut takes is walked again.
+        let settings = Settings { durability: Durability::ProcessEnd, ..Settings::default() };
+        Ok(Self(Database::open(address, SCHEMA, settings)?))
+    }
+
+    /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one.
+    pub(crate) fn load(
+        &self,
+        name: &str,
+        answer: impl FnOnce(Result<Option<(i32, i32)>>) + Send + 'static,
+    ) -> Result<(), Refused> {
+        let owned = name.to_owned();
+        let asked = self.0.load(name, move |conn| {
+            let row = conn.query_one("SELECT x, y FROM players WHERE name = $1", &[owned.as_str().into()])?;
+            row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
+        });
+        asked.then(answer)
+    }
+
+    /// Has a player's place written some time, in order, and before the program ends.
+    pub(crate) fn save(&self, name: &str, (x, y): (i32, i32)) -> Result<(), Refused> {
+        let owned = name.to_owned();
+        let asked = self.0.save(name, move |conn| {
+            conn.execute(
+                "INSERT INTO players (name, x, y) VALUES ($1, $2, $3) \
+                 ON CONFLICT (name) DO UPDATE SET x = excluded.x, y = excluded.y",
+                &[owned.as_str().into(), x.into(), y.into()],
+            )
+        });
+        asked.forget()
+    }
+}

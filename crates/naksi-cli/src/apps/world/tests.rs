@@ -1,0 +1,167 @@
+//! The world with players that are only names, a clock that moves when told to, and a real database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, process};
+
+use naksi::prelude::*;
+
+use super::room::{Person, World};
+use super::store::Store;
+use super::{EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step, WORLD, Welcome};
+
+/// Longer than a tick.
+const A_TICK: Duration = Duration::from_millis(51);
+
+/// A world, and the folder of its players, which goes with it.
+struct Scene {
+    world: TestRoom<World>,
+    folder: PathBuf,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("naksi-world-test-{}-{number}", process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let store = Store::open(&format!("sqlite:{}", folder.join("world.db").display()));
+        Self { world: TestRoom::new(World::new(store.expect("a database")), World::options()), folder }
+    }
+
+    /// Lets somebody in; `taken` counts what its socket takes.
+    fn enter(&mut self, name: &str, taken: &Arc<AtomicU64>) -> (SessionId, Welcome) {
+        let id = self.world.join(Person::new(name, Arc::clone(taken)));
+        (id, self.welcome(id))
+    }
+
+    fn welcome(&mut self, id: SessionId) -> Welcome {
+        let began = Instant::now();
+        loop {
+            // The database answers on a thread of its own.
+            self.world.advance(A_TICK);
+            if let Some(welcome) = self.world.heard::<Welcome>(id).pop() {
+                return welcome;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "nobody is welcomed");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets somebody in who always takes everything, and has it stand there.
+    fn place(&mut self, name: &str, x: i32, y: i32) -> (SessionId, u32) {
+        let (id, welcome) = self.enter(name, &Arc::new(AtomicU64::new(u64::MAX)));
+        self.world.send(id, &Step { x, y });
+        self.world.advance(A_TICK);
+        (id, welcome.you)
+    }
+
+    fn step(&mut self, who: SessionId, x: i32, y: i32) {
+        self.world.send(who, &Step { x, y });
+        self.world.advance(A_TICK);
+    }
+
+    fn places(&mut self, who: SessionId) -> Vec<(u32, i32, i32)> {
+        self.world.heard::<Moved>(who).into_iter().flat_map(|moved| moved.places).collect()
+    }
+}
+
+#[test]
+fn who_comes_near_is_seen_until_it_is_far() {
+    let mut scene = Scene::new();
+    let (anna, anna_number) = scene.place("anna", 0, 0);
+    let (berta, berta_number) = scene.place("berta", 500, 0);
+    let far = LOST_BEYOND as i32;
+    scene.world.received(anna);
+    scene.world.received(berta);
+    scene.step(berta, SEEN_WITHIN as i32 + 1, 0);
+    assert_eq!(scene.world.received(anna), []);
+    scene.step(berta, SEEN_WITHIN as i32, 0);
+    let entered = Enter { who: berta_number, name: "berta".into(), x: SEEN_WITHIN as i32, y: 0 };
+    assert_eq!(scene.world.heard::<Enter>(anna), [entered]);
+    scene.step(berta, far, 0);
+    assert_eq!(scene.places(anna), [(berta_number, far, 0)]);
+    scene.step(berta, far + 1, 0);
+    assert_eq!(scene.world.heard::<Leave>(anna), [Leave { who: berta_number }]);
+    scene.step(berta, EDGE + 5, 0);
+    assert_eq!(scene.world.received(anna), [], "and then it is nobody's business");
+    let berta_saw = scene.world.received(berta);
+    assert_eq!(berta_saw.first().map(|(id, _)| *id), Some(Enter::ID));
+    assert_eq!(berta_saw.last().map(|(id, _)| *id), Some(Leave::ID), "{anna_number}: {berta_saw:?}");
+}
+
+#[test]
+fn what_is_said_is_heard_by_those_who_see_the_speaker_and_by_itself() {
+    let mut scene = Scene::new();
+    let (anna, number) = scene.place("anna", 0, 0);
+    let (near, _) = scene.place("near", 50, 0);
+    let (far, _) = scene.place("far", 500, 0);
+    scene.world.send(anna, &Say { text: "hello".into() });
+    scene.world.advance(A_TICK);
+    let said = [Said { from: number, text: "hello".into() }];
+    for (who, heard) in [(anna, &said[..]), (near, &said), (far, &[])] {
+        assert_eq!(scene.world.heard::<Said>(who), heard);
+    }
+}
+
+#[test]
+fn who_comes_back_is_where_it_was_and_a_second_one_of_a_name_ends_the_first() {
+    let mut scene = Scene::new();
+    let (anna, _) = scene.place("anna", 7, -9);
+    let (watcher, _) = scene.place("watcher", 0, 0);
+    scene.world.send(anna, &Step { x: 8, y: -9 });
+    scene.world.leave(anna);
+    let (anna, welcome) = scene.enter("anna", &Arc::default());
+    assert_eq!(
+        (welcome.version, welcome.x, welcome.y),
+        (WORLD.version(), 8, -9),
+        "even what no tick has seen"
+    );
+    scene.step(anna, 20, 30);
+    let (second, welcome) = scene.enter("anna", &Arc::default());
+    assert_eq!((welcome.x, welcome.y), (20, 30));
+    assert_eq!((scene.world.ended(anna), scene.world.ended(second)), (Some(Reason::Kicked), None));
+    scene.world.advance(A_TICK);
+    let order: Vec<u16> = scene.world.received(watcher).iter().map(|(id, _)| *id).collect();
+    let seen = order.iter().filter(|id| [Enter::ID, Leave::ID].contains(id)).copied().collect::<Vec<_>>();
+    assert_eq!(seen.iter().filter(|id| **id == Enter::ID).count(), 3, "{seen:?}");
+    assert_eq!(seen.iter().filter(|id| **id == Leave::ID).count(), 2, "{seen:?}");
+}
+
+#[test]
+fn who_is_behind_is_told_of_no_places_and_then_of_the_latest_of_each() {
+    let mut scene = Scene::new();
+    let taken = Arc::new(AtomicU64::new(0));
+    let (slow, welcome) = scene.enter("slow", &taken);
+    let (mut walkers, mut numbers) = (Vec::new(), Vec::new());
+    for index in 0..40 {
+        let (walker, number) = scene.place(&format!("walker {index}"), welcome.x, welcome.y);
+        walkers.push(walker);
+        numbers.push(number);
+    }
+    let mut told = 0;
+    for round in 0..200 {
+        for walker in &walkers {
+            scene.world.send(*walker, &Step { x: welcome.x + round % 50, y: welcome.y });
+        }
+        scene.world.advance(A_TICK);
+        told += scene.world.received_bytes(slow).len();
+    }
+    assert!((8_000..9_000).contains(&told), "{told} bytes are on their way to somebody who takes none");
+    taken.store(told as u64, Ordering::Relaxed);
+    scene.world.advance(A_TICK);
+    let mut places = scene.places(slow);
+    places.sort_unstable();
+    numbers.sort_unstable();
+    let latest: Vec<_> = numbers.iter().map(|number| (*number, welcome.x + 199 % 50, welcome.y)).collect();
+    assert_eq!(places, latest, "of each the latest, once");
+    assert_eq!(scene.world.ended(slow), None);
+}
