@@ -18,6 +18,7 @@ mod relay;
 pub(crate) mod report;
 mod storm;
 pub(crate) mod threshold;
+mod world;
 
 use std::fs;
 use std::io::{self, Write};
@@ -38,6 +39,7 @@ use plan::{Pace, Plan};
 use progress::{Elsewhere, View};
 use report::Summary;
 use threshold::Threshold;
+use world::{Field, Spread};
 
 /// How long the server may take to answer the first, single connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -67,6 +69,8 @@ pub(crate) enum Scenario {
     Storm,
     /// Play the sample game: enter a room, talk and walk (a chat server).
     Chat,
+    /// Live in the sample world: log in, walk, see who is near, come back (a world server).
+    World,
     /// Read too slowly (not built yet).
     Slow,
     /// Send nonsense (not built yet).
@@ -103,6 +107,9 @@ pub(crate) struct Options {
     /// Rooms of the relay and chat scenarios; one for every ten dummies by default.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     rooms: Option<u32>,
+    /// How the dummies of a world stand.
+    #[arg(long, value_enum, default_value = "wide")]
+    spread: Spread,
     /// New connections a second.
     #[arg(long, value_name = "N", default_value = "5000", value_parser = units::parse_count)]
     connect_rate: u32,
@@ -153,7 +160,9 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
     let usage = |line: String| Err(Problem::Usage(line));
     if let Scenario::Slow | Scenario::Garbage = options.scenario {
         let name = format!("{:?}", options.scenario).to_lowercase();
-        return usage(format!("the {name} scenario is not built yet: use echo, relay, chat, idle or storm"));
+        return usage(format!(
+            "the {name} scenario is not built yet: use echo, relay, chat, world, idle or storm"
+        ));
     }
     if !target.ip().to_canonical().is_loopback() && !options.i_own_this_target {
         return usage(format!(
@@ -169,6 +178,9 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
     }
     if options.rate.is_some_and(|rate| !(0.001..=1_000_000.0).contains(&rate)) {
         return usage("--rate must be 0.001 to 1,000,000 messages a second".into());
+    }
+    if options.scenario == Scenario::World && options.window.is_some() {
+        return usage("a world has no answers to wait for: use --rate instead of --window".into());
     }
     if !(0.1..=86_400.0).contains(&options.secs) {
         return usage("--secs must be 0.1 to 86,400".into());
@@ -209,6 +221,9 @@ fn plan(options: &Options, target: SocketAddr) -> Plan {
     };
     let mut plan = Plan::new(target, options.sessions, rooms, pace, Duration::from_secs_f64(options.secs));
     plan.size = options.size;
+    if options.scenario == Scenario::World {
+        plan.field = Field::new(options.spread, options.sessions);
+    }
     plan.connect_rate = if options.scenario == Scenario::Storm { u32::MAX } else { options.connect_rate };
     if let Some(workers) = options.workers {
         plan.set_workers(usize::from(workers));

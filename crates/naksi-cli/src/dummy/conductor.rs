@@ -19,6 +19,7 @@ use super::plan::Plan;
 use super::progress::View;
 use super::relay::RelayDummy;
 use super::storm::StormDummy;
+use super::world::{self, WorldDummy};
 use super::{Dummy, Scenario};
 use crate::outcome::Problem;
 use crate::platform::{self, ProcessSample};
@@ -90,6 +91,9 @@ pub(crate) fn conduct(
     if scenario == Scenario::Idle && !cut_short {
         thread::sleep(idle::SECOND_WITHIN);
     }
+    if scenario == Scenario::World {
+        world::settle(plan);
+    }
     wait_for_stragglers(plan);
     plan.signals.finish();
     let backend = service.backend();
@@ -101,6 +105,12 @@ fn launch(plan: &Arc<Plan>, scenario: Scenario, backend: Backend) -> naksi::Resu
     match scenario {
         Scenario::Relay => crowd::<RelayDummy>(plan, backend, Retry::NEVER),
         Scenario::Chat => crowd::<ChatDummy>(plan, backend, Retry::NEVER),
+        Scenario::World => {
+            let soon = Duration::from_millis(100);
+            let again =
+                Retry { attempts_max: u32::MAX, pause_min: Duration::from_millis(10), pause_max: soon };
+            crowd::<WorldDummy>(plan, backend, again)
+        }
         Scenario::Idle => crowd::<IdleDummy>(plan, backend, Retry::NEVER),
         Scenario::Storm => {
             let at_once =

@@ -71,6 +71,14 @@ impl Member {
         }
     }
 
+    /// For one who comes while the others are sending: what would have been due before is nobody's debt.
+    pub(crate) fn catch_up(&mut self) {
+        if let (Pace::Every(period), Some(start)) = (self.plan.pace, self.plan.signals.started()) {
+            let first = start + self.plan.phase(self.index, period);
+            self.owed = self.plan.clock.now().saturating_sub(first).div_ceil(period);
+        }
+    }
+
     /// The timer fired; `due` may have something to say.
     pub(crate) fn woken(&mut self) {
         self.armed = false;

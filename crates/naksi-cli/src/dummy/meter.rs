@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::plan::Plan;
+use super::world::Sights;
 
 /// Latencies up to this long are kept apart; longer ones count as this long.
 const LONGEST_NANOS: u64 = 120_000_000_000;
@@ -32,6 +33,8 @@ pub(crate) struct Meter {
     pub(crate) bytes_in: u64,
     /// Whole visits of the storm: connected, echoed, closed.
     pub(crate) visits: u64,
+    /// What the dummies of a world were told of each other.
+    pub(crate) sights: Sights,
     pub(crate) latency: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,
     /// Connections that ended before the run did, by reason.
@@ -66,6 +69,7 @@ impl Default for Meter {
             bytes_out: 0,
             bytes_in: 0,
             visits: 0,
+            sights: Sights::default(),
             latency: histogram(),
             connect: histogram(),
             surprises: BTreeMap::new(),
@@ -94,6 +98,7 @@ impl Meter {
         self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;
         self.visits += other.visits;
+        self.sights.add(&other.sights);
         self.latency.add(&other.latency).expect("the same bounds");
         self.connect.add(&other.connect).expect("the same bounds");
         for (reason, count) in &other.surprises {

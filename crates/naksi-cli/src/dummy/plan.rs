@@ -13,6 +13,7 @@ use naksi::prelude::{Conn, Limits, Tick};
 
 use super::meter::Meter;
 use super::pattern::mix;
+use super::world::Field;
 
 /// How members decide when to send.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) size: usize,
     pub(crate) span: Duration,
     pub(crate) rooms: u32,
+    /// Where the dummies of a world are; empty in other scenarios.
+    pub(crate) field: Field,
     pub(crate) seed: u64,
     /// Names this run in every message, so that two crowds in one room are told apart.
     pub(crate) run: u32,
@@ -61,6 +64,7 @@ impl Plan {
             size: 64,
             span,
             rooms: rooms.min(sessions),
+            field: Field::default(),
             seed: mix(random),
             run: mix(random ^ u64::from(std::process::id())) as u32,
             clock: Clock::new(0),

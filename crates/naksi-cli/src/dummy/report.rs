@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::conductor::{Aftermath, Watch};
 use super::plan::{Pace, Plan};
 use super::threshold::{Threshold, Verdict};
+use super::world::Figures;
 use super::{Scenario, meter};
 use crate::outcome::Outcome;
 use crate::platform;
@@ -84,6 +85,8 @@ pub(crate) struct Summary {
     pub(crate) mib_per_second_in: f64,
     /// Whole visits of the storm.
     pub(crate) visits: u64,
+    /// What the dummies of a world were told of each other.
+    pub(crate) world: Option<Figures>,
     #[serde(rename = "connect_p99_ns")]
     pub(crate) connect_p99: u64,
     /// From the scheduled time.
@@ -131,12 +134,14 @@ impl Summary {
             mib_per_second_out: mib(total.bytes_out),
             mib_per_second_in: mib(total.bytes_in),
             visits: total.visits,
+            world: (scenario == Scenario::World)
+                .then(|| Figures { sights: total.sights, places_per_second: per_second(total.received) }),
             connect_p99: total.connect.value_at_quantile(0.99),
             latency: percentiles(&total.latency),
             histogram: bars(&total.latency),
             server: usage(&after.server, plan.sessions, seconds),
             dummy: usage(&after.dummy, plan.sessions, seconds),
-            errors: errors(&after, lost),
+            errors: errors(&after, scenario, lost),
             thresholds: Vec::new(),
         };
         summary.thresholds = thresholds.iter().map(|threshold| threshold.judge(&summary)).collect();
@@ -168,7 +173,7 @@ impl Summary {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        let sized = self.rate_wanted.is_some() || self.model.starts_with("window");
+        let sized = (self.rate_wanted.is_some() && self.world.is_none()) || self.model.starts_with("window");
         let size = if sized { format!(" {} B", grouped(self.size as u64)) } else { String::new() };
         writeln!(
             out,
@@ -179,6 +184,9 @@ impl Summary {
             self.target,
         )?;
         self.write_summary(out)?;
+        if let Some(world) = &self.world {
+            world.write(out)?;
+        }
         self.write_latency(out)?;
         self.write_processes(out)?;
         let listed: Vec<String> =
@@ -293,6 +301,10 @@ fn model(plan: &Plan, scenario: Scenario) -> String {
     match (scenario, plan.pace) {
         (Scenario::Idle, _) => format!("{} s of silence", plan.span.as_secs_f64()),
         (Scenario::Storm, _) => "connect, echo, close  (closed loop)".to_owned(),
+        (Scenario::World, Pace::Every(period)) => {
+            let rate = (1e11 / period as f64).round() / 100.0;
+            format!("{rate} steps/s  (latency: age of what is known of a neighbour)")
+        }
         (_, Pace::Every(period)) => {
             let rate = 1e9 / period as f64;
             format!("{} msg/s  (open model, latency from the scheduled time)", (rate * 100.0).round() / 100.0)
@@ -303,7 +315,7 @@ fn model(plan: &Plan, scenario: Scenario) -> String {
 
 fn rate_wanted(plan: &Plan, scenario: Scenario) -> Option<f64> {
     match (scenario, plan.pace) {
-        (Scenario::Echo | Scenario::Relay | Scenario::Chat, Pace::Every(period)) => {
+        (Scenario::Echo | Scenario::Relay | Scenario::Chat | Scenario::World, Pace::Every(period)) => {
             Some(f64::from(plan.sessions) * 1e9 / period as f64)
         }
         _ => None,
@@ -351,7 +363,7 @@ fn usage(watch: &Watch, sessions: u32, seconds: f64) -> Option<Usage> {
     })
 }
 
-fn errors(after: &Aftermath, lost: u64) -> BTreeMap<String, u64> {
+fn errors(after: &Aftermath, scenario: Scenario, lost: u64) -> BTreeMap<String, u64> {
     let total = &after.total;
     let mut errors: BTreeMap<String, u64> =
         total.surprises.iter().map(|(reason, count)| (format!("disconnected {reason}"), *count)).collect();
@@ -362,8 +374,14 @@ fn errors(after: &Aftermath, lost: u64) -> BTreeMap<String, u64> {
         ("out of order", total.out_of_order),
         ("corrupt", total.corrupt),
     ];
+    let stayed = total.connected.saturating_sub(total.surprises.values().sum());
+    let sights = total.sights.errors(if scenario == Scenario::World { stayed } else { 0 });
     errors.extend(
-        counted.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name.to_owned(), count)),
+        counted
+            .into_iter()
+            .chain(sights)
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count)),
     );
     errors
 }

@@ -234,12 +234,7 @@ impl Room for World {
             }
             cx.end(old, Reason::Kicked);
         }
-        let Some(room) = cx.room() else { return };
-        let asked = self.store.load(&name, move |answer| {
-            // A world that has ended has nobody to let in.
-            room.call(move |world, cx| world.arrive(cx, member, answer)).ok();
-        });
-        if let Err(error) = asked {
+        if let Err(error) = self.store.load(cx, member, &name, Self::arrive) {
             tracing::warn!(session = %member, %error, "a player cannot be loaded; its session ends");
             cx.end(member, Reason::Handler);
         }

@@ -1,12 +1,13 @@
 //! Where the world keeps its players: a name and the place where it was last.
 //!
-//! Nothing here knows a room or a session. Whoever asks goes on at once; the order of what is asked for one name is the
+//! Nothing here knows what a player does. Whoever asks goes on at once; the order of what is asked for one name is the
 //! database's promise.
 
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, process};
 
+use naksi::prelude::*;
 use naksi_db::{Closed, Database, Durability, Migration, OpenError, Refused, Result, Settings};
 
 const SCHEMA: &[Migration] = &[Migration {
@@ -63,18 +64,21 @@ impl Store {
         Ok(Self(Database::open(address, SCHEMA, settings)?))
     }
 
-    /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one.
-    pub(crate) fn load(
+    /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one. The answer comes
+    /// home to the room, if the member is still there.
+    pub(crate) fn load<R: Room>(
         &self,
+        cx: &Cx<'_, R>,
+        member: SessionId,
         name: &str,
-        answer: impl FnOnce(Result<Option<(i32, i32)>>) + Send + 'static,
+        answer: impl FnOnce(&mut R, &mut Cx<'_, R>, SessionId, Result<Option<(i32, i32)>>) + Send + 'static,
     ) -> Result<(), Refused> {
         let owned = name.to_owned();
         let asked = self.0.load(name, move |conn| {
             let row = conn.query_one("SELECT x, y FROM players WHERE name = $1", &[owned.as_str().into()])?;
             row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
         });
-        asked.then(answer)
+        asked.then_for(cx, member, answer)
     }
 
     /// Has a player's place written some time, in order, and before the program ends.

@@ -1,0 +1,126 @@
+//! Where every dummy really is, for all dummies to compare with what the server tells them.
+//!
+//! Each dummy writes its own entry only. Nothing here knows a packet.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::plan::Plan;
+
+/// So long nothing may come before it counts as quiet.
+const QUIET: Duration = Duration::from_millis(600);
+/// Nobody waits longer than this for the quiet, or for the judgements.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How the crowd stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Spread {
+    /// All on one spot.
+    One,
+    /// All over the world.
+    #[default]
+    Wide,
+}
+
+#[derive(Default)]
+struct Walker {
+    /// Both coordinates in one word.
+    place: AtomicU64,
+    visits: AtomicU32,
+    present: AtomicBool,
+}
+
+/// The dummies of a world, by index.
+#[derive(Default)]
+pub(crate) struct Field {
+    pub(super) spread: Spread,
+    walkers: Box<[Walker]>,
+    settled: AtomicBool,
+}
+
+impl Field {
+    pub(crate) fn new(spread: Spread, sessions: u32) -> Self {
+        let walkers = (0..sessions).map(|_| Walker::default()).collect();
+        Self { spread, walkers, settled: AtomicBool::new(false) }
+    }
+
+    /// A dummy was let in and is told to be at this place. Returns whether it has been here before; then it must be where
+    /// it was.
+    pub(super) fn enter(&self, index: u32, at: (i32, i32)) -> bool {
+        let walker = &self.walkers[index as usize];
+        let before = walker.visits.fetch_add(1, Ordering::Relaxed) > 0;
+        if !before {
+            self.set_place(index, at);
+        }
+        walker.present.store(true, Ordering::Relaxed);
+        before
+    }
+
+    pub(super) fn leave(&self, index: u32) {
+        self.walkers[index as usize].present.store(false, Ordering::Relaxed);
+    }
+
+    /// How often a dummy was let in.
+    pub(super) fn visits(&self, index: u32) -> u32 {
+        self.walkers[index as usize].visits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_place(&self, index: u32, (x, y): (i32, i32)) {
+        let word = u64::from(x.cast_unsigned()) << 32 | u64::from(y.cast_unsigned());
+        self.walkers[index as usize].place.store(word, Ordering::Relaxed);
+    }
+
+    pub(super) fn place(&self, index: u32) -> (i32, i32) {
+        let word = self.walkers[index as usize].place.load(Ordering::Relaxed);
+        (((word >> 32) as u32).cast_signed(), (word as u32).cast_signed())
+    }
+
+    /// Everybody who is in the world, and where.
+    pub(super) fn present(&self) -> impl Iterator<Item = (u32, (i32, i32))> {
+        let here = |(_, walker): &(usize, &Walker)| walker.present.load(Ordering::Relaxed);
+        self.walkers
+            .iter()
+            .enumerate()
+            .filter(here)
+            .map(|(index, _)| (index as u32, self.place(index as u32)))
+    }
+
+    /// Whether all stand still and everything has come.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+}
+
+/// A dummy's name in the world; nobody has it who is not of this run.
+pub(super) fn name_of(run: u32, index: u32) -> String {
+    format!("dummy {run:08x} {index}")
+}
+
+/// Whose name that is, if it is of this run.
+pub(super) fn index_of(run: u32, name: &str) -> Option<u32> {
+    name.strip_prefix("dummy ")?.strip_prefix(&format!("{run:08x} "))?.parse().ok()
+}
+
+/// After the last step: waits until nothing comes any more, and has everybody compare what it sees with what is.
+pub(crate) fn settle(plan: &Plan) {
+    let began = Instant::now();
+    let wait_until = |is_so: &mut dyn FnMut() -> bool| {
+        while !is_so() && began.elapsed() < SETTLE_WITHIN {
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let (mut seen, mut moved_at) = (0, began);
+    wait_until(&mut || {
+        let come = (0..plan.workers).map(|worker| plan.meter(worker).bytes_in).sum();
+        if come != seen {
+            (seen, moved_at) = (come, Instant::now());
+        }
+        moved_at.elapsed() > QUIET
+    });
+    plan.field.settled.store(true, Ordering::Release);
+    wait_until(&mut || {
+        let judged = (0..plan.workers).map(|worker| plan.meter(worker).sights.judged).sum::<u64>();
+        judged >= (0..plan.workers).map(|worker| plan.meter(worker).ready).sum()
+    });
+}

@@ -1,0 +1,126 @@
+//! The sample world under a crowd, on one spot and spread out; its players come back to where they were.
+
+#![cfg(unix)] // The tests stop their servers with signals.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use support::{Process, Server, frame, naksi, scratch};
+
+/// Runs a crowd that must find nothing wrong, and returns its summary.
+fn crowd(server: &Server, spread: &str) -> serde_json::Value {
+    let mut command = naksi();
+    command.args(["dummy", &server.address.to_string(), "--scenario", "world", "--json", "-"]);
+    command.args(["--sessions", "60", "--rate", "10", "--secs", "3", "--spread", spread]);
+    let mut crowd = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let said = crowd.stdout();
+    assert_eq!(crowd.wait().code(), Some(0), "{said}\n{}", crowd.stderr());
+    serde_json::from_str(&said).expect("a summary in JSON")
+}
+
+#[test]
+fn a_crowd_on_one_spot_and_one_spread_out_see_exactly_whom_they_should() {
+    let server = Server::start(&["--app", "world"]);
+    for spread in ["one", "wide"] {
+        let summary = crowd(&server, spread);
+        let world = &summary["world"];
+        assert_eq!((&summary["connected"], &world["judged"]), (&60.into(), &60.into()), "{summary}");
+        assert_eq!(world["restored"], 3, "one in twenty logs out and comes back: {summary}");
+        // On one spot everybody meets everybody.
+        let least = if spread == "one" { 60 * 59 } else { 1 };
+        assert!(world["enters"].as_u64() >= Some(least), "{summary}");
+        assert!(summary["received"].as_u64() > Some(0), "places are told: {summary}");
+    }
+    let said = server.stop();
+    assert!(said.contains("late p50") && said.contains(" 0 lost"), "{said}");
+}
+
+/// Logs in and returns the connection and where it is told to be.
+fn log_in(server: &Server, name: &str) -> (TcpStream, (i64, i64)) {
+    let mut stream = server.connect();
+    let body = [&[name.len() as u8], name.as_bytes()].concat();
+    stream.write_all(&frame(1, &body)).expect("it takes the bytes");
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).expect("an answer");
+    assert_eq!(header[2..], 2_u16.to_le_bytes(), "a welcome");
+    let mut body = vec![0; usize::from(u16::from_le_bytes([header[0], header[1]])) - 4];
+    stream.read_exact(&mut body).expect("the rest of the answer");
+    let mut numbers = body.as_slice();
+    let (_you, _version) = (varint(&mut numbers), varint(&mut numbers));
+    let mut coordinate = || {
+        let number = varint(&mut numbers);
+        (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+    };
+    let at = (coordinate(), coordinate());
+    (stream, at)
+}
+
+/// The next number of a packet's body.
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first().expect("a number");
+        *bytes = rest;
+        number |= u64::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    number
+}
+
+#[test]
+fn a_signal_saves_everybody_and_the_next_server_has_them_where_they_were() {
+    let file = scratch("world.db");
+    let database = format!("sqlite:{}", file.display());
+    let arguments = ["--app", "world", "--database", database.as_str()];
+    let server = Server::start(&arguments);
+    let mut players: Vec<_> = (0..20).map(|index| log_in(&server, &format!("player {index}")).0).collect();
+    for (index, player) in players.iter_mut().enumerate() {
+        // 64 and less is one byte of a body, with the sign in the last bit.
+        player.write_all(&frame(3, &[2 * index as u8, 2 * index as u8 + 1])).expect("it takes the bytes");
+    }
+    // Whoever sees the world answer behind the steps knows that they have come.
+    for player in &mut players {
+        player.write_all(&frame(10, b"\x02hi")).expect("it takes the bytes");
+        wait_for(player, 11);
+    }
+    let said = server.stop();
+    assert!(said.contains("saved 20 places, 0 lost"), "{said}");
+
+    let server = Server::start(&arguments);
+    for index in 0..20 {
+        let (_, at) = log_in(&server, &format!("player {index}"));
+        assert_eq!(at, (index, -index - 1), "player {index}");
+    }
+    server.stop();
+}
+
+/// Reads packets up to one of this id.
+fn wait_for(stream: &mut TcpStream, id: u16) {
+    let mut seen = None;
+    while seen != Some(id) {
+        let mut header = [0; 4];
+        stream.read_exact(&mut header).expect("a packet");
+        let mut body = vec![0; usize::from(u16::from_le_bytes([header[0], header[1]])) - 4];
+        stream.read_exact(&mut body).expect("its body");
+        seen = Some(u16::from_le_bytes([header[2], header[3]]));
+    }
+}
+
+#[test]
+fn a_database_is_for_the_world_and_must_be_one() {
+    for (arguments, code, says) in [
+        (["--app", "echo", "--database", "sqlite:players.db"], 2, "only `--app world`"),
+        (["--app", "world", "--database", "players.db"], 1, "sqlite:PATH"),
+    ] {
+        let output = naksi().args(["serve", "--addr", "127.0.0.1:0"]).args(arguments).output();
+        let output = output.expect("it runs");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}
