@@ -135,6 +135,8 @@ fn echo_cells() -> Vec<Cell> {
         Cell::new("echo-c10000-w16-64", echo(10_000, 16, 64), many()),
         Cell::new("echo-c50-w1-512", echo(50, 1, 512), vec![cost(RIVALS, 1.00)]),
         Cell::new("echo-c50-w16-512", echo(50, 16, 512), vec![cost(RIVALS, 1.00)]),
+        Cell::new("echo-c50-w1-4k", echo(50, 1, 4 * 1024), vec![cost(RIVALS, 1.00)]),
+        Cell::new("echo-c50-w1-16k", echo(50, 1, 16 * 1024), vec![cost(RIVALS, 1.00)]),
         Cell::new("echo-c50-w16-4k", echo(50, 16, 4 * 1024), large()),
         Cell::new("echo-c50-w16-16k", echo(50, 16, 16 * 1024), large()).quick(),
         Cell::new("echo-light", echo(1, 1, 64), vec![]),

@@ -1,6 +1,7 @@
 //! Where a database is, and one connection to it. Nothing here knows a queue, a key or a thread.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use crate::conn::Conn;
 use crate::error::{OpenError, Result};
@@ -14,7 +15,11 @@ pub(crate) type Attempt<'a> = dyn FnMut(&mut Conn<'_>) -> Result<()> + 'a;
 /// Where a database is.
 #[derive(Clone)]
 pub(crate) enum Place {
-    Sqlite(PathBuf),
+    Sqlite {
+        path: PathBuf,
+        /// Whose turn it is to write: SQLite itself would have the others look again and again.
+        writer: Arc<Mutex<()>>,
+    },
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Config>),
 }
@@ -31,7 +36,7 @@ impl Place {
             if path.is_empty() || path == ":memory:" {
                 return Err(refused("SQLite needs the path of a file, as in sqlite:game.db"));
             }
-            return Ok(Self::Sqlite(PathBuf::from(path)));
+            return Ok(Self::Sqlite { path: PathBuf::from(path), writer: Arc::default() });
         }
         if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
             return Err(refused("an address is sqlite:PATH or postgres://USER@HOST/NAME"));
@@ -45,7 +50,7 @@ impl Place {
     /// Threads that are of use here.
     pub(crate) fn threads(&self) -> usize {
         match self {
-            Self::Sqlite(_) => 2,
+            Self::Sqlite { .. } => 2,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => 4,
         }
@@ -53,7 +58,9 @@ impl Place {
 
     pub(crate) fn connect(&self, settings: &Settings) -> Result<Link> {
         match self {
-            Self::Sqlite(path) => Sqlite::open(path, settings).map(Link::Sqlite),
+            Self::Sqlite { path, writer } => {
+                Sqlite::open(path, Arc::clone(writer), settings).map(Link::Sqlite)
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => crate::postgres::Postgres::open(config, settings).map(Link::Postgres),
         }

@@ -19,8 +19,8 @@ pub enum WhenFull {
 /// What a write that was answered has survived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The end of the process, however it comes; a power cut may take the last moments. For SQLite: a save is some
-    /// ten times faster.
+    /// The end of the process, however it comes; a power cut may take the last moments. SQLite does not wait for the
+    /// disk with every save then.
     ProcessEnd,
     /// A power cut, as far as the disk tells the truth.
     #[default]

@@ -3,8 +3,8 @@
 //! Nothing here knows a queue or a key.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -23,6 +23,8 @@ const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 /// One connection, and the time that an attempt on it may take.
 pub(crate) struct Sqlite {
     connection: Connection,
+    /// Held by the one of this program's connections that writes.
+    writer: Arc<Mutex<()>>,
     born: Instant,
     /// When the attempt that runs is to be interrupted, in milliseconds since the birth.
     until: Arc<AtomicU64>,
@@ -30,9 +32,9 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path, settings: &Settings) -> Result<Self> {
+    pub(crate) fn open(path: &Path, writer: Arc<Mutex<()>>, settings: &Settings) -> Result<Self> {
         let mut connection = Connection::open(path)?;
-        // A writer waits for another writer so long, and for no reader.
+        // A writer of another program is waited for so long; a reader never.
         connection.busy_timeout(settings.statement_within.min(Duration::from_secs(1)))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         let synchronous = match settings.durability {
@@ -47,11 +49,13 @@ impl Sqlite {
             STEPS_BETWEEN_LOOKS,
             Some(move || millis(born.elapsed()) > of_handler.load(Ordering::Relaxed)),
         )?;
-        Ok(Self { connection, born, until, within: settings.statement_within })
+        Ok(Self { connection, writer, born, until, within: settings.statement_within })
     }
 
     /// One attempt of a job in a transaction of its own.
     pub(crate) fn attempt(&mut self, kind: Kind, job: &mut Attempt<'_>) -> Result<()> {
+        // A panic of whoever wrote before has rolled its transaction back, and left nothing in here.
+        let _turn = (kind == Kind::Save).then(|| self.writer.lock().unwrap_or_else(PoisonError::into_inner));
         self.until.store(millis(self.born.elapsed() + self.within), Ordering::Relaxed);
         // A writer that began as a reader may find that it cannot become one any more.
         let behavior = match kind {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use naksi_os::sim::fault::{Dialect, FaultKind};
 use naksi_trial::sim::hazard::Hazard;
-use naksi_trial::sim::setting::Setting;
+use naksi_trial::sim::setting::{Setting, Weather};
 use naksi_trial::sim::sweep::{Order, attempt, sweep};
 use scale::scaled;
 
@@ -66,15 +66,22 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
 /// What leaves at ticks leaves all the same, whatever fails, however small the queues, and before a drain ends.
 #[test]
 fn services_whose_sends_leave_at_ticks_keep_the_laws() {
-    let mut sessions = 0;
+    let (mut sessions, mut calm) = (0, 0);
     for seed in 0..scaled(120) {
         for dialect in Dialect::ALL {
             let setting =
                 Setting { tick_ms: [1, 5, 20, 100][seed as usize % 4], ..Setting::random(seed, dialect) };
             let outcome = attempt(&setting).unwrap_or_else(|broken| panic!("{broken}\n{setting}"));
             sessions += outcome.sessions;
+            if setting.weather == Weather::Calm {
+                // Where nothing goes wrong, whoever is served at once is served at ticks.
+                let at_once = attempt(&Setting { tick_ms: 0, ..setting.clone() }).expect("the laws hold");
+                assert_eq!(outcome.served, at_once.served, "{setting}");
+                calm += 1;
+            }
         }
     }
+    assert!(calm > 0, "no world was calm");
     assert!(sessions > scaled(10_000), "only {sessions} sessions were there");
 }
 

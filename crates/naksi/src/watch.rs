@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use naksi_core::id::SessionId;
+use naksi_os::ThreadClock;
 
 /// A callback that runs for longer holds its thread.
 const HELD: Duration = Duration::from_millis(100);
@@ -31,6 +32,7 @@ pub(crate) enum Who {
 /// What one thread says of itself. Only that thread writes.
 struct Slot {
     name: String,
+    clock: ThreadClock,
     /// Odd while a callback runs.
     beat: AtomicU64,
     is_room: AtomicU64,
@@ -72,6 +74,7 @@ fn roll() -> MutexGuard<'static, Roll> {
 /// This thread runs callbacks and is watched until it ends.
 pub(crate) fn enlist() {
     let slot = Arc::new(Slot {
+        clock: ThreadClock::of_this_thread(),
         name: thread::current().name().unwrap_or("?").to_owned(),
         beat: AtomicU64::new(0),
         is_room: AtomicU64::new(0),
@@ -132,6 +135,8 @@ struct Memory {
     slot: Weak<Slot>,
     beat: u64,
     since: Instant,
+    /// What the thread's processor clock said then.
+    ran: Duration,
     /// What was said of the present callback.
     said: Option<(Who, Option<u16>)>,
 }
@@ -152,7 +157,13 @@ fn watch() {
             for slot in &roll.slots {
                 if !memories.iter().any(|memory| memory.slot.ptr_eq(slot)) {
                     let slot = Weak::clone(slot);
-                    memories.push(Memory { slot, beat: 0, since: Instant::now(), said: None });
+                    memories.push(Memory {
+                        slot,
+                        beat: 0,
+                        since: Instant::now(),
+                        ran: Duration::ZERO,
+                        said: None,
+                    });
                 }
             }
         }
@@ -180,11 +191,13 @@ impl Memory {
             if let Some((who, packet)) = self.said.take() {
                 tracing::warn!(?who, packet, ?held, thread, "the callback that held its thread is over");
             }
-            (self.beat, self.since) = (beat, now);
+            (self.beat, self.since, self.ran) = (beat, now, slot.clock.elapsed());
             return true;
         }
         let runs = beat % 2 == 1;
-        if runs && held > HELD && self.said.is_none() {
+        // A machine that is too busy keeps threads waiting as well; that is nobody's callback.
+        let works = || slot.clock.elapsed().saturating_sub(self.ran) > HELD / 2;
+        if runs && held > HELD && self.said.is_none() && (works() || slot.clock.is_asleep()) {
             let (who, packet) = (slot.who(), slot.packet.load(Ordering::Relaxed));
             // What was read is of this callback only if no other has begun meanwhile.
             if slot.beat.load(Ordering::Acquire) == beat {

@@ -165,7 +165,7 @@ fn publish(room: &RoomRef<Board>, class: DataClass, rounds: u32) {
     for value in 0..rounds {
         let say = move |_: &mut Board, cx: &mut Cx<'_, Board>| {
             for key in 0..KEYS {
-                cx.broadcast_data(class, key, &Value { key, value, filling: vec![1; 250] });
+                cx.broadcast_data(class, key, &Value { key, value, filling: vec![1; 1_000] });
             }
         };
         room.call(say).expect("the room is open");
@@ -176,11 +176,14 @@ const KEYS: u64 = 40;
 
 #[test]
 fn who_stalls_and_resumes_holds_the_latest_of_every_key_and_has_missed_the_rest() {
-    let rounds = 2_000;
+    let rounds = 450;
     let (service, room) = board(Limits::default());
     let mut stalled = connect(&service);
     until("it is in", || room.members() == 1);
     publish(&room, LATEST, rounds);
+    let (all_is_said, said) = std::sync::mpsc::channel();
+    room.call(move |_, _| all_is_said.send(()).expect("the test waits")).expect("the room is open");
+    said.recv_timeout(PATIENCE).expect("the room waits for nobody");
     let (mut held, mut came) = (vec![None; KEYS as usize], 0_u64);
     while held.iter().any(|value| *value != Some(rounds - 1)) {
         let Value { key, value, .. } = read_value(&mut stalled);
@@ -188,7 +191,7 @@ fn who_stalls_and_resumes_holds_the_latest_of_every_key_and_has_missed_the_rest(
         held[key as usize] = Some(value);
         came += 1;
     }
-    assert!(came < KEYS * u64::from(rounds), "20 MB fit no pair of socket buffers: something was left out");
+    assert!(came < KEYS * u64::from(rounds), "18 MB fit no pair of socket buffers: something was left out");
     let stats = service.stop(Duration::from_secs(5));
     assert_eq!(stats.ended.get("send_queue_full"), None);
 }
@@ -199,7 +202,7 @@ fn who_may_miss_nothing_and_stalls_is_ended_and_named_with_what_waited() {
     let (service, room) = board(Limits::default());
     let _stalled = connect(&service);
     until("it is in", || room.members() == 1);
-    publish(&room, OR_ELSE, 2_000);
+    publish(&room, OR_ELSE, 450);
     until("it has ended", || service.stats().ended.get("send_queue_full") == Some(&1));
     until("it is named", || {
         logged(&["did not take what was queued", "class=9", "data_bytes=6", "data_entries=", "age="])

@@ -44,10 +44,14 @@ const CASES: &[(Side, Side, &[&str])] = &[
 ];
 
 /// Tests of the command line that say nothing of a program under Wine, and why.
-const SKIPPED: &[(&str, &str)] = &[(
-    "a_crowd_too_large_for_the_descriptors_is_told_the_command",
-    "a process of Windows has no such limit of descriptors",
-)];
+const SKIPPED: &[(&str, &str)] = &[
+    (
+        "a_crowd_too_large_for_the_descriptors_is_told_the_command",
+        "a process of Windows has no such limit of descriptors",
+    ),
+    ("a_hang_up_reloads_what_can_be", "Windows has no hang-up: settings are read when the program starts"),
+    ("a_hang_up_ends_the_server_in_order", "as above"),
+];
 
 /// Tests that are io_uring's own, and those that are Windows programs themselves.
 const NOT_HERE: &[&str] = &["many", "liars"];

@@ -354,6 +354,10 @@ limits_part! {
     send_queue_high_bytes: Size,
     /// At or below this many queued bytes it receives again.
     send_queue_low_bytes: Size,
+    /// Most bytes of data that a session may miss and that wait for it.
+    data_bytes_max: Size,
+    /// Most messages of data that wait for one session.
+    data_entries_max: usize,
     /// What happens to bytes that do not fit: end_session or drop_new.
     overflow: OverflowName,
     /// Most bytes that are kept unread for one session.

@@ -13,6 +13,14 @@ use crate::error::{Error, Result};
 use crate::lanes::{Kind, Ticket};
 use crate::task::Job;
 
+/// What became of an attempt.
+struct Judged {
+    /// The job and its answer, if it is not to be tried again.
+    over: Option<(Job, Result<()>)>,
+    /// Others that have their answer now.
+    answers: Vec<(Job, Error)>,
+}
+
 impl Crew {
     /// Gives the group as many turns as there is work for, and no more than it has threads.
     pub(super) fn summon(self: &Arc<Self>, state: &mut State) {
@@ -41,12 +49,8 @@ impl Crew {
         };
         let Some((ticket, kind, mut job)) = taken else { return };
         let outcome = blocking(|| self.attempt(kind, &mut job));
-        let (answers, again) = self.judge(ticket, kind, &mut job, &outcome);
-        if again {
-            let mut state = unpoisoned(&self.state);
-            self.try_later(&mut state, ticket, job, outcome);
-            self.end_turn(&mut state);
-        } else {
+        let Judged { over, answers } = self.judge(ticket, kind, job, outcome);
+        if let Some((job, outcome)) = over {
             // Before the lanes go on, so that the answers of one key come in order.
             self.answer(job, outcome);
             let mut state = unpoisoned(&self.state);
@@ -84,17 +88,11 @@ impl Crew {
         outcome
     }
 
-    /// What an attempt means for everybody else, and whether the job is to be tried again.
-    fn judge(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        kind: Kind,
-        job: &mut Job,
-        outcome: &Result<()>,
-    ) -> (Vec<(Job, Error)>, bool) {
+    /// What an attempt means for everybody else; and the job itself is over, or waits for another one.
+    fn judge(self: &Arc<Self>, ticket: Ticket, kind: Kind, mut job: Job, outcome: Result<()>) -> Judged {
         let mut state = unpoisoned(&self.state);
         let mut answers = Vec::new();
-        match outcome {
+        match &outcome {
             Err(error @ Error::Down(_)) => {
                 if state.breaker.failed(Instant::now()) {
                     tracing::error!(%error, "the database is down: loads fail at once, saves wait");
@@ -112,23 +110,28 @@ impl Crew {
                 state.breaker.succeeded();
             }
         }
-        let Err(error) = outcome else {
+        let Err(error) = &outcome else {
             state.counts.done(kind);
-            return (answers, false);
+            return Judged { over: Some((job, outcome)), answers };
         };
         job.attempts += 1;
         let down = kind == Kind::Load && state.breaker.state() != BreakerState::Closed;
-        let again = error.is_passing() && job.attempts < self.settings.attempts_max && !down;
+        // After the end nobody comes by to try again.
+        let may = job.attempts < self.settings.attempts_max && !down && !state.closed;
+        let again = error.is_passing() && may;
         if again {
             state.counts.retried_total += 1;
-        } else {
-            state.counts.failed_total += 1;
-            if kind == Kind::Save {
-                let behind = state.lanes.take_out_loads_behind(ticket);
-                answers.extend(behind.into_iter().map(|load| (load, Error::Unsaved)));
-            }
+            // Under the same lock, so that an end that comes meanwhile finds the job either waiting or over.
+            self.try_later(&mut state, ticket, job, outcome);
+            self.end_turn(&mut state);
+            return Judged { over: None, answers };
         }
-        (answers, again)
+        state.counts.failed_total += 1;
+        if kind == Kind::Save {
+            let behind = state.lanes.take_out_loads_behind(ticket);
+            answers.extend(behind.into_iter().map(|load| (load, Error::Unsaved)));
+        }
+        Judged { over: Some((job, outcome)), answers }
     }
 
     fn try_later(self: &Arc<Self>, state: &mut State, ticket: Ticket, mut job: Job, outcome: Result<()>) {

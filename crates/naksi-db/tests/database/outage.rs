@@ -107,7 +107,7 @@ fn an_open_breaker_spares_the_database() {
     }
     assert_eq!(plug.attempts(), 3, "three attempts for a hundred saves and a thousand loads");
     let closed = database.close(Duration::ZERO);
-    assert_eq!(closed.saves_lost, 100, "and closing says what it could not write");
+    assert_eq!(closed.saves_lost + closed.still_running, 100, "and closing says what it could not write");
     assert!(saves.iter().all(|save| matches!(wait(save), Err(Error::Closed | Error::Down(_)))));
 }
 
@@ -187,20 +187,27 @@ fn a_job_whose_time_is_over_is_told_so_and_its_lane_goes_on() {
     let folder = Folder::new();
     let within = Duration::from_millis(50);
     let database = folder.database(Settings { load_within: within, save_within: within, ..quick() });
-    let (release, released) = channel::<()>();
-    let slow = asked(database.save(1, move |_| {
-        released.recv().expect("released");
-        Ok(())
-    }))
-    .expect("taken");
-    until("it runs", || database.stats().running == 1);
+    let (begins, begun) = channel();
+    let (slow, release) = loop {
+        let (release, released) = channel::<()>();
+        let begins = begins.clone();
+        let slow = asked(database.save(1, move |_| {
+            begins.send(()).expect("the test waits");
+            released.recv().expect("released");
+            Ok(())
+        }));
+        // On a machine that is busy with something else its own time may be over before it begins.
+        if begun.recv_timeout(4 * within).is_ok() {
+            break (slow.expect("taken"), release);
+        }
+    };
     let save = asked(database.save(1, |_| Ok(()))).expect("taken");
     let load = asked(database.load(1, |_| Ok(()))).expect("taken");
     assert_eq!(wait(&save), Err(Error::Late));
     assert!(matches!(wait(&load), Err(Error::Unsaved | Error::Late)));
     release.send(()).expect("it waits");
     assert_eq!(wait(&slow), Ok(()), "what has begun is finished");
-    assert_eq!(answer(database.load(1, |_| Ok(()))), Ok(()));
+    until("its lane goes on", || answer(database.load(1, |_| Ok(()))) == Ok(()));
 }
 
 #[test]

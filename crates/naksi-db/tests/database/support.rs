@@ -42,9 +42,10 @@ impl Drop for Folder {
     }
 }
 
-/// Many threads, no waiting for a disk.
+/// Many threads, no waiting for a disk, and time enough on a machine that is busy with something else.
 pub(crate) fn settings() -> Settings {
-    Settings { threads: Some(4), durability: Durability::ProcessEnd, ..Settings::default() }
+    let (threads, durability) = (Some(4), Durability::ProcessEnd);
+    Settings { threads, durability, load_within: 2 * PATIENCE, ..Settings::default() }
 }
 
 /// Hands a job over, for an answer that can be waited for.

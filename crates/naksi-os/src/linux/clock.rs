@@ -8,7 +8,11 @@ use std::time::Duration;
 
 /// The processor clock of one thread. After the end of the thread it reads zero.
 #[derive(Debug)]
-pub struct ThreadClock(Option<libc::clockid_t>);
+pub struct ThreadClock {
+    clock: Option<libc::clockid_t>,
+    /// The system's number for the thread.
+    task: i32,
+}
 
 impl ThreadClock {
     /// The clock of the thread that asks.
@@ -18,12 +22,14 @@ impl ThreadClock {
         let mut clock = 0;
         // SAFETY: the calling thread is alive, and `clock` is one clockid_t that lives until the call returns.
         let error = unsafe { libc::pthread_getcpuclockid(thread, &raw mut clock) };
-        Self((error == 0).then_some(clock))
+        // SAFETY: gettid(2): "always successful".
+        let task = unsafe { libc::gettid() };
+        Self { clock: (error == 0).then_some(clock), task }
     }
 
     /// How long the thread has run on a processor.
     pub fn elapsed(&self) -> Duration {
-        let Some(clock) = self.0 else { return Duration::ZERO };
+        let Some(clock) = self.clock else { return Duration::ZERO };
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: clock_gettime(2) writes one timespec; the clock of a thread that is gone is refused (EINVAL).
         if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
@@ -31,19 +37,14 @@ impl ThreadClock {
         }
         Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
     }
-}
 
-/// The system's number for the thread that asks.
-pub(super) fn task() -> i32 {
-    // SAFETY: gettid(2): "always successful".
-    unsafe { libc::gettid() }
-}
-
-/// Whether a thread of this process sleeps in the kernel (proc_pid_stat(5), the state `S` or `D`); a thread that only waits
-/// for a processor does not. Where that cannot be read, it is taken for asleep.
-pub(super) fn is_asleep(task: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{task}/stat")) else { return true };
-    // The name before it stands in parentheses and may hold anything.
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    matches!(state, Some('S' | 'D'))
+    /// Whether the thread sleeps in the kernel (proc_pid_stat(5), the state `S` or `D`); one that only waits for a
+    /// processor does not. Where that cannot be read, it is taken for asleep.
+    pub fn is_asleep(&self) -> bool {
+        let path = format!("/proc/self/task/{}/stat", self.task);
+        let Ok(stat) = fs::read_to_string(path) else { return true };
+        // The name before it stands in parentheses and may hold anything.
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        matches!(state, Some('S' | 'D'))
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::clock::{ThreadClock, is_asleep, task};
+use super::clock::ThreadClock;
 use crate::port::PortError;
 pub use crate::taken::Taken;
 
@@ -64,7 +64,6 @@ enum Watch {
 struct Sleeper {
     thread: Thread,
     clock: ThreadClock,
-    task: i32,
     called: AtomicBool,
 }
 
@@ -226,7 +225,6 @@ impl Sleeper {
         Self {
             thread: thread::current(),
             clock: ThreadClock::of_this_thread(),
-            task: task(),
             called: AtomicBool::new(false),
         }
     }
@@ -365,7 +363,7 @@ impl Shared {
             seat.still = if moved { 0 } else { seat.still + 1 };
             match seat.free {
                 // A clock stands still also while the machine is busy with others: only who sleeps blocks.
-                None if seat.still >= STILL_LOOKS && is_asleep(seat.who.task) => {
+                None if seat.still >= STILL_LOOKS && seat.who.clock.is_asleep() => {
                     seat.free = Some(Freed::Seen);
                     *running -= 1;
                 }

@@ -34,11 +34,11 @@ pub use times::{GroupStats, Spread};
 /// Why a job was not taken. It is dropped without having run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The queue holds as many jobs as it may.
-    #[error("the group's queue is full")]
+    /// The queue of the group or room holds as much as it may.
+    #[error("the queue is full")]
     Full,
-    /// The group has been closed.
-    #[error("the group is closed")]
+    /// The group or room has been closed.
+    #[error("the group or room is closed")]
     Closed,
 }
 

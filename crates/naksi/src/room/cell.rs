@@ -57,6 +57,7 @@ pub(crate) struct RoomCell<R: Room> {
     inbox: SegQueue<Job<R>>,
     packets: AtomicUsize,
     bytes: AtomicUsize,
+    pub(super) calls: AtomicUsize,
     /// Somebody runs it, or has to.
     claimed: AtomicBool,
     closed: AtomicBool,
@@ -90,6 +91,7 @@ impl<R: Room> RoomCell<R> {
             inbox: SegQueue::new(),
             packets: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
             claimed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             heavy: AtomicBool::new(false),
@@ -105,6 +107,9 @@ impl<R: Room> RoomCell<R> {
     /// Puts a job in. Returns whether the room is the caller's to run now.
     #[must_use]
     pub(super) fn put(&self, job: Job<R>) -> bool {
+        if matches!(job, Job::Call(_)) {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
         self.inbox.push(job);
         !self.claimed.swap(true, Ordering::AcqRel)
     }
@@ -134,6 +139,7 @@ impl<R: Room> RoomCell<R> {
                     *current = Current { events: events.into_iter(), frames };
                 }
                 Some(Job::Call(call)) => {
+                    self.calls.fetch_sub(1, Ordering::Relaxed);
                     body.play(call);
                     return true;
                 }

@@ -10,6 +10,9 @@ use crate::config::Result;
 use crate::group::Refused;
 use crate::remote::Door;
 
+/// Calls that wait for a room at most.
+const CALLS_MAX: usize = 65_536;
+
 /// A handle of a room; cheap to clone, usable from any thread. The room lives until it is closed or panics, or the
 /// service ends, whether or not somebody has a handle.
 pub struct RoomRef<R: Room>(pub(crate) Arc<RoomCell<R>>);
@@ -45,10 +48,13 @@ impl<R: Room> RoomRef<R> {
     /// of one thread keep their order.
     ///
     /// # Errors
-    /// The room has ended. One that ends before the call's turn drops it without a word.
+    /// 65,536 calls wait already, or the room has ended. One that ends before the call's turn drops it without a word.
     pub fn call(&self, call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static) -> Result<(), Refused> {
         if self.is_closed() {
             return Err(Refused::Closed);
+        }
+        if self.0.calls.load(Ordering::Relaxed) >= CALLS_MAX {
+            return Err(Refused::Full);
         }
         self.put(Job::Call(Box::new(call)));
         Ok(())

@@ -46,16 +46,18 @@ fn between_two_sends_there_is_a_tick_and_nothing_is_lost_or_late_for_ever() {
     worker.add_listener(listener);
     hub.begin();
     let mut client = connect(address);
-    let rounds = 30_u8;
+    let (rounds, began) = (30_u8, Instant::now());
     for round in 0..rounds {
         write(&mut client, &[round]);
         // Each byte comes in a turn of its own.
         while hub.stats().recv_bytes <= u64::from(round) {
             worker.turn().expect("the port works");
+            assert!(began.elapsed() < PATIENCE, "byte {round} was not heard");
         }
     }
     while hub.stats().sent_bytes < u64::from(rounds) {
         worker.turn().expect("the port works");
+        assert!(began.elapsed() < PATIENCE, "what was held back did not leave");
     }
     assert_eq!(read(&mut client, usize::from(rounds)), (0..rounds).collect::<Vec<_>>());
     let notes = notes.lock().expect("no panic");

@@ -297,6 +297,32 @@ fn calls_from_other_threads_come_in_their_order_with_and_without_a_group() {
     }
 }
 
+#[test]
+fn calls_that_find_no_room_are_refused() {
+    let service =
+        server().group(GroupOptions::new("logic").threads(1)).session(|| Idle).start().expect("a server");
+    let books = Arc::new(Books::default());
+    let room = service.remote().open_room(Hall::new(&books), RoomOptions::new()).expect("a room");
+    let (hold, held) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let wait = move |_: &mut Hall, _: &mut Cx<'_, Hall>| {
+        begin.send(()).expect("the test listens");
+        held.recv().expect_err("nothing is ever sent");
+    };
+    room.call(wait).expect("there is room");
+    begun.recv_timeout(PATIENCE).expect("the first call begins");
+    let taken = (0..70_000).filter(|_| room.call(|hall, _| hall.said += 1).is_ok()).count();
+    assert_eq!(taken, 65_536);
+    drop(hold);
+    let (told, tells) = mpsc::channel();
+    until("there is room again", || {
+        let told = told.clone();
+        room.call(move |hall, _| told.send(hall.said).expect("the test listens")).is_ok()
+    });
+    assert_eq!(tells.recv_timeout(PATIENCE), Ok(65_536), "what was taken was carried out");
+    service.stop(Duration::from_secs(5));
+}
+
 struct Idle;
 
 impl Session for Idle {}
