@@ -235,7 +235,7 @@ impl postcard::ser_flavors::Flavor for Tail<'_> {
 
 /// Makes a table of packets, and the types in it: `id => Name { field: Type, … }`, one behind the other.
 ///
-/// Fields may be of any type that [serde](https://serde.rs) can write and read. See [the module](crate::packets).
+/// Fields may be of any type that [serde](https://serde.rs) can write and read. See [the module](mod@crate::packets).
 #[macro_export]
 macro_rules! packets {
     ($(#[$table_doc:meta])* $vis:vis $table:ident {
