@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use naksi::prelude::{Backend, Limits};
 
+use crate::logging;
 use crate::outcome::Problem;
 pub(crate) use part::BackendName;
 use part::Part;
@@ -203,8 +204,19 @@ impl Settings {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    /// Refuses limits that contradict each other.
+    /// Refuses what a server would refuse: values out of range, and limits that contradict each other.
     pub(crate) fn check(&self) -> Result<(), Problem> {
+        let rules = [
+            (self.workers.is_none_or(|workers| (1..=255).contains(&workers)), "io.workers must be 1 to 255"),
+            (self.flush_ms.is_none_or(|span| (1..=100).contains(&span)), "io.flush_ms must be 1 to 100"),
+            (self.spin_us.is_none_or(|span| span <= 1000), "io.spin_us must be at most 1000"),
+        ];
+        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err(Problem::usage(*rule));
+        }
+        if let Some(filter) = &self.log_filter {
+            logging::parse(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
+        }
         self.limits.check().map_err(|rule| Problem::usage(format!("limits make no sense: {rule}")))
     }
 }

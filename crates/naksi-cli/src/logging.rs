@@ -33,12 +33,17 @@ pub(crate) fn start() -> WorkerGuard {
 
 /// Which lines are written from now on; empty for warnings and errors. The environment has the last word.
 pub(crate) fn set(filter: &str) -> Result<(), String> {
-    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
-    let parsed = builder.parse(filter).map_err(|error| format!("`{filter}` is no filter: {error}"))?;
+    let parsed = parse(filter)?;
     match SET.get().filter(|_| of_environment().is_none()) {
         Some(set) => set(parsed),
         None => Ok(()),
     }
+}
+
+/// Reads a filter, or says what is wrong with it.
+pub(crate) fn parse(filter: &str) -> Result<EnvFilter, String> {
+    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
+    builder.parse(filter).map_err(|error| format!("`{filter}` is no filter: {error}"))
 }
 
 fn of_environment() -> Option<String> {

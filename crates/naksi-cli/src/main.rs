@@ -41,7 +41,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a server: echo or relay.
+    /// Run a server: echo, relay, chat or world.
     Serve(serve::Options),
     /// Check settings, write a file of them, or see where each came from.
     Config(configure::Options),

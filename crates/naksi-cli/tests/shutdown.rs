@@ -59,8 +59,8 @@ fn an_interrupted_crowd_says_what_it_saw() {
     let mut crowd = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     std::thread::sleep(Duration::from_secs(2));
     crowd.signal("INT");
-    assert_eq!(crowd.wait().code(), Some(0));
-    let said = crowd.stdout();
+    let (status, said) = (crowd.wait(), crowd.stdout());
+    assert_eq!(status.code(), Some(0), "{said}\n{}", crowd.stderr());
     assert!(said.contains("lost 0") && said.contains("cut short by Ctrl-C"), "{said}");
     server.stop();
 }

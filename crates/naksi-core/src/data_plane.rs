@@ -119,6 +119,10 @@ impl DataPlane {
                 _ => return if dropped > 0 { Placed::Instead(dropped + 1) } else { Placed::Dropped },
             }
         }
+        // Places that were left behind are not let pile up behind a first message that nobody may drop.
+        if self.entries.len() > 2 * self.waiting + 64 {
+            self.close_ranks();
+        }
         if let Some(key) = key {
             self.latest.insert((class.number, key), self.first + self.entries.len() as u64);
         }
@@ -155,10 +159,6 @@ impl DataPlane {
             .find(|(place, entry)| entry.class == class && !entry.bytes.is_empty() && Some(*place) != but);
         let Some((place, _)) = found else { return false };
         self.drop_at(place);
-        // Places that were left behind are not let pile up behind a first message that nobody may drop.
-        if self.entries.len() > 2 * self.waiting + 64 && but.is_none() {
-            self.close_ranks();
-        }
         true
     }
 

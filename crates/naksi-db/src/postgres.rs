@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::time::Duration;
 
 use postgres::error::SqlState;
 use postgres::types::private::BytesMut;
@@ -39,6 +40,9 @@ impl Postgres {
         config.connect_timeout(settings.connect_within);
         // A server that is gone without a word is noticed, and a statement that hangs is ended by the server.
         config.tcp_user_timeout(settings.statement_within);
+        config.keepalives_idle(settings.statement_within);
+        config.keepalives_interval(Duration::from_secs(1));
+        config.keepalives_retries(3);
         let limit = format!("-c statement_timeout={}", settings.statement_within.as_millis().max(1));
         let options = match config.get_options() {
             Some(own) => format!("{limit} {own}"),
@@ -60,6 +64,10 @@ impl Postgres {
         let mut conn = Conn::new(Inner::Postgres { transaction, prepared, used_directly: false });
         job(&mut conn)?;
         if let Some(error) = conn.failed {
+            // What passes is tried again, also if the job did not look at it.
+            if error.is_passing() {
+                return Err(error);
+            }
             // The server would answer COMMIT with a rollback and no error.
             return Err(Error::Rejected(format!(
                 "a statement had failed, and nothing is kept after that: {error}"

@@ -38,7 +38,8 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// How long a load waits for its answer at most.
     pub load_within: Duration,
-    /// How long a save is tried for at most: an outage that is shorter loses nothing.
+    /// How long a save is tried for at most: an outage that is shorter loses nothing. (A database that answers, but
+    /// only that it is busy, is tried [`attempts_max`](Self::attempts_max) times within that.)
     pub save_within: Duration,
     /// Attempts of one job at most; at least 1.
     pub attempts_max: u32,

@@ -36,7 +36,7 @@ impl Sqlite {
         let mut connection = Connection::open(path)?;
         // A writer of another program is waited for so long; a reader never.
         connection.busy_timeout(settings.statement_within.min(Duration::from_secs(1)))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(&connection)?;
         let synchronous = match settings.durability {
             Durability::ProcessEnd => "NORMAL",
             Durability::PowerCut => "FULL",
@@ -65,6 +65,19 @@ impl Sqlite {
         let transaction = self.connection.transaction_with_behavior(behavior)?;
         job(&mut Conn::new(Inner::Sqlite(&transaction)))?;
         Ok(transaction.commit()?)
+    }
+}
+
+/// Has a write-ahead log. While another connection sees to that, SQLite says that it is busy without waiting.
+fn write_ahead(connection: &Connection) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL").map_err(Error::from) {
+            Err(Error::Busy(_)) if begun.elapsed() < Duration::from_secs(1) => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use naksi_core::completion::Completion;
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, PortError, Tide};
 
-/// Short waits in a row after which a worker spins; a long one takes it all away.
+/// Credit that short waits in a row can add up to. A worker spins as long as it has any, and a long wait halves it.
 const CREDIT_MAX: u8 = 4;
 
 /// How long a worker looks before it sleeps; not at all by default.

@@ -53,12 +53,16 @@ impl Crew {
         if let Some((job, outcome)) = over {
             // Before the lanes go on, so that the answers of one key come in order.
             self.answer(job, outcome);
+            for (job, error) in answers {
+                self.answer(job, Err(error));
+            }
             let mut state = unpoisoned(&self.state);
             state.lanes.done(ticket);
             self.end_turn(&mut state);
-        }
-        for (job, error) in answers {
-            self.answer(job, Err(error));
+        } else {
+            for (job, error) in answers {
+                self.answer(job, Err(error));
+            }
         }
     }
 
@@ -155,7 +159,7 @@ impl Crew {
         }
     }
 
-    /// Tells an answer on a thread of the group, or here if there is none any more.
+    /// Tells an answer on a thread of the group. If the group takes no more, nobody is told but the log.
     pub(super) fn answer_elsewhere(self: &Arc<Self>, job: Job, error: Error) {
         let crew = Arc::clone(self);
         if self.group.post(move || crew.answer(job, Err(error))).is_err() {

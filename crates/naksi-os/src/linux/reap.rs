@@ -183,6 +183,8 @@ impl Port {
                 let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
                 let ended_both = descriptor.ended_both;
                 let recalled = mem::take(&mut descriptor.recalled);
+                let unlimited = descriptor.unlimited;
+                descriptor.unlimited |= result == -libc::EINVAL;
                 match -result {
                     libc::ECANCELED if recalled && !over && !ended_both => {
                         self.counters.rearmed_total += 1;
@@ -191,8 +193,8 @@ impl Port {
                     }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
                     libc::ENOBUFS => self.park(key, socket, true),
-                    // A kernel that knows no limit refuses it, and is asked without.
-                    libc::EINVAL if self.recv_bytes_max > 0 && !over => {
+                    // A kernel that knows no limit refuses it, to all that were asked with one, and is asked without.
+                    libc::EINVAL if !unlimited && !over => {
                         self.recv_bytes_max = 0;
                         self.arm(key, Arm::First);
                     }
@@ -313,8 +315,10 @@ impl Port {
 
     /// A receive has brought all that it may before the next wait.
     fn go_on_receiving(&mut self, key: Key, socket: Handle, over: bool) {
-        let ended_both = self.handles.any(socket).is_some_and(|descriptor| descriptor.ended_both);
-        if over || ended_both {
+        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        // A recall that came too late is over with this one: the next looks at the stream anyway.
+        descriptor.recalled = false;
+        if over || descriptor.ended_both {
             self.local.push_back((key, -libc::ECANCELED));
         } else {
             self.counters.rearmed_total += 1;

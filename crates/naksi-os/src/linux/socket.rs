@@ -62,6 +62,8 @@ pub(crate) struct Descriptor {
     pub(crate) doubted: Option<Key>,
     /// That receive was called back to be asked again.
     pub(crate) recalled: bool,
+    /// The kernel refused a receive here once, and was asked again without a limit (before Linux 6.17).
+    pub(crate) unlimited: bool,
 }
 
 impl Descriptor {
@@ -84,6 +86,7 @@ impl Descriptor {
             starved: false,
             doubted: None,
             recalled: false,
+            unlimited: false,
         }
     }
 

@@ -248,6 +248,10 @@ impl<R: Room> RoomDoor for RoomCell<R> {
         self.claimed.swap(false, Ordering::AcqRel);
     }
 
+    fn awaits(&self, at: Tick) -> bool {
+        !self.is_closed() && self.alarm_at.load(Ordering::Acquire) == at.nanos()
+    }
+
     fn hears(&self, at: Tick) -> bool {
         self.alarm_at.compare_exchange(at.nanos(), NEVER, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }

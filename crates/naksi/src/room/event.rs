@@ -68,6 +68,8 @@ pub(crate) trait RoomDoor: Send + Sync {
     fn close(&self, why: RoomEnd) -> bool;
     /// Gives up a claim without having run it: it waits until somebody brings it something more.
     fn release(&self);
+    /// Whether the alarm for this time is the one that is set, and somebody would still hear it.
+    fn awaits(&self, at: Tick) -> bool;
     /// Whether the alarm for this time is the one that is set; then it is not any more.
     fn hears(&self, at: Tick) -> bool;
     /// Runs it for its budget. Returns whether there is more to do: then it is still the caller's to run.

@@ -57,6 +57,9 @@ impl Ord for Alarm {
     }
 }
 
+/// So few alarms are not worth a look at who still awaits them.
+const ALARMS_KEPT: usize = 64;
+
 /// The rooms, as one worker sees them.
 #[derive(Default)]
 pub(crate) struct LocalRooms {
@@ -65,6 +68,8 @@ pub(crate) struct LocalRooms {
     places: TokenMap<u64, u32>,
     here: TokenMap<u64, Here>,
     alarms: BinaryHeap<Alarm>,
+    /// With more alarms than this, those that nobody awaits are thrown out.
+    alarms_max: usize,
     /// Rooms that this worker has claimed.
     pub(super) ready: VecDeque<Arc<dyn RoomDoor>>,
     tickets: u32,
@@ -89,6 +94,14 @@ impl LocalRooms {
 
     pub(crate) fn set_alarm(&mut self, room: Arc<dyn RoomDoor>, at: Tick) {
         self.alarms.push(Alarm { at: Reverse(at), room });
+        if self.alarms.len() > self.alarms_max.max(ALARMS_KEPT) {
+            // A room that set an earlier one leaves the later one behind, and one that closed leaves all of them.
+            let mut awaited = std::mem::take(&mut self.alarms).into_sorted_vec();
+            awaited.retain(|alarm| alarm.room.awaits(alarm.at.0));
+            awaited.dedup();
+            self.alarms_max = 2 * awaited.len();
+            self.alarms = awaited.into();
+        }
     }
 
     /// The worker has claimed a room, or was told to run one.

@@ -105,19 +105,22 @@ impl<R: Room> Body<R> {
         }
     }
 
-    /// Plays the timers and one tick that are due. Returns whether there was anything.
+    /// Plays one timer or one tick that is due, so that a budget ends between them. Returns whether there was one.
     pub(super) fn play_clockwork(&mut self, books: &RoomBooks) -> bool {
         let now = self.scene.now;
-        if self.is_over() || self.scene.clockwork.next().is_none_or(|next| next > now) {
+        if self.is_over() {
             return false;
         }
-        let mut due = std::mem::take(&mut self.due);
-        self.scene.clockwork.timers(now, &mut due);
-        for tag in due.drain(..) {
-            self.play(|room, cx| room.on_timer(cx, tag));
+        if self.due.is_empty() {
+            if self.scene.clockwork.next().is_none_or(|next| next > now) {
+                return false;
+            }
+            self.scene.clockwork.timers(now, &mut self.due);
+            self.due.reverse();
         }
-        self.due = due;
-        if let Some(tick) = self.scene.clockwork.tick(now) {
+        if let Some(tag) = self.due.pop() {
+            self.play(|room, cx| room.on_timer(cx, tag));
+        } else if let Some(tick) = self.scene.clockwork.tick(now) {
             books.ticked(tick.late, tick.skipped);
             self.play(|room, cx| room.on_tick(cx, tick.number));
         }
@@ -169,6 +172,7 @@ impl<R: Room> Body<R> {
             None => (self.scene.members.len() >= options.members_max).then_some(RoomEnd::Full),
         };
         if let Some(why) = refused {
+            self.discard(data);
             return self.scene.outbox.put_out(id, ticket, why);
         }
         self.scene.members.insert(id.to_u64(), Place { ticket, data });
@@ -203,15 +207,20 @@ impl<R: Room> Body<R> {
         let gone = std::mem::take(&mut self.scene.gone);
         let room = self.room.take();
         self.scene.clockwork = Clockwork::default();
-        // The user's destructors are the last of its callbacks, and no more to be trusted than the others.
-        if catch_unwind(AssertUnwindSafe(|| drop((room, members, gone)))).is_err() {
+        self.due.clear();
+        self.discard((room, members, gone));
+    }
+
+    /// Drops what is the user's: its destructors are no more to be trusted than its other callbacks.
+    fn discard<T>(&mut self, what: T) {
+        if catch_unwind(AssertUnwindSafe(|| drop(what))).is_err() {
             self.panics += 1;
-            tracing::error!(room = self.scene.number, "dropping a room panicked");
+            tracing::error!(room = self.scene.number, "dropping something of a room panicked");
         }
     }
 
     fn play_alone(&mut self, run: impl FnOnce(&mut R, &mut Cx<'_, R>)) {
-        let Some(room) = self.room.as_mut() else { return };
+        let Some(room) = self.room.as_mut() else { return self.discard(run) };
         self.played += 1;
         let mut cx = Cx::new(&mut self.scene);
         // The room's own state may be broken after a panic: it is ended and never called again. What else a callback
