@@ -29,6 +29,8 @@ use crate::serve::failed;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After this long without a new arrival, the crowd starts with those who are there.
 const GATHER_PATIENCE: Duration = Duration::from_secs(10);
+/// How late what was due before the stop may be sent: timers of a busy machine are late.
+const LATE_SENDS: Duration = Duration::from_millis(50);
 /// Stragglers are awaited while some still come, at least every so often, and not for ever.
 const STRAGGLER_PATIENCE: Duration = Duration::from_secs(3);
 const STRAGGLERS_WITHIN: Duration = Duration::from_secs(15);
@@ -183,10 +185,11 @@ fn wait_for_stragglers(plan: &Plan) {
     let (mut seen, mut moved_at) = (Glance::default(), began);
     while began.elapsed() < STRAGGLERS_WITHIN && moved_at.elapsed() < STRAGGLER_PATIENCE {
         let glance = meter::glance(plan);
-        if glance.received >= glance.owed {
+        // What was due before the stop may still be sent after it: two looks must find all of it answered.
+        if glance.received >= glance.owed && glance.owed == seen.owed && began.elapsed() > LATE_SENDS {
             return;
         }
-        if glance.received > seen.received {
+        if glance.received > seen.received || glance.owed > seen.owed {
             (seen, moved_at) = (glance, Instant::now());
         }
         thread::sleep(Duration::from_millis(20));
