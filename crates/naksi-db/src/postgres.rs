@@ -40,7 +40,10 @@ impl Postgres {
         config.connect_timeout(settings.connect_within);
         // A server that is gone without a word is noticed, and a statement that hangs is ended by the server.
         config.tcp_user_timeout(settings.statement_within);
-        config.keepalives_idle(settings.statement_within);
+        // The kernel counts these in whole seconds, from 1.
+        config.keepalives_idle(
+            settings.statement_within.clamp(Duration::from_secs(1), Duration::from_secs(3600)),
+        );
         config.keepalives_interval(Duration::from_secs(1));
         config.keepalives_retries(3);
         let limit = format!("-c statement_timeout={}", settings.statement_within.as_millis().max(1));
