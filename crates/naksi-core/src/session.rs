@@ -379,7 +379,7 @@ impl Session {
             Ok(lease) => {
                 self.received_at = cx.now;
                 if self.state == State::Connected {
-                    self.take_in(&lease, cx, content);
+                    self.take_lease(lease, cx, content);
                 }
             }
             Err(Ended::Closed) => self.peer_finished = true,
