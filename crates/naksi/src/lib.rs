@@ -62,6 +62,9 @@ pub mod prelude;
 #[doc(hidden)]
 pub use serde;
 
+#[cfg(feature = "prost")]
+pub use prost;
+
 pub use naksi_core::frame;
 
 pub use config::{Backend, Error, Result};
