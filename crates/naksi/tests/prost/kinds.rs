@@ -88,6 +88,26 @@ pub struct Holds {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::naksi::prost::Message)]
 #[prost(prost_path = "::naksi::prost")]
 pub struct Ping {}
+/// One of several things to do.
+#[derive(Clone, PartialEq, Eq, Hash, ::naksi::prost::Message)]
+#[prost(prost_path = "::naksi::prost")]
+pub struct Order {
+    #[prost(oneof = "order::What", tags = "1, 2, 3")]
+    pub what: ::core::option::Option<order::What>,
+}
+/// Nested message and enum types in `Order`.
+pub mod order {
+    #[derive(Clone, PartialEq, Eq, Hash, ::naksi::prost::Oneof)]
+    #[prost(prost_path = "::naksi::prost")]
+    pub enum What {
+        #[prost(message, tag = "1")]
+        Go(super::Place),
+        #[prost(string, tag = "2")]
+        Shout(::naksi::prost::alloc::string::String),
+        #[prost(uint32, tag = "3")]
+        Wait(u32),
+    }
+}
 /// What somebody does.
 #[derive(
     Clone,

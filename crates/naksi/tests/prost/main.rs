@@ -1,24 +1,14 @@
 //! Packet tables whose types stand in a `.proto` file: what is written is read back, what is broken is refused or sound,
 //! and strangers are named as with postcard.
 
-#[rustfmt::skip]
-mod kinds;
+mod table;
 
 use naksi::packets::{Postcard, Version, decode, encode};
 use naksi::prelude::*;
 
-use kinds::{Holds, Mood, Numbers, Ping, Place, Say};
-
-packets! {
-    /// Something of everything, for clients in any language.
-    KINDS: prost("kinds.proto") {
-        /// Somebody says something.
-        1 => Say
-        10 => Numbers
-        11 => Holds
-        300 => Ping
-    }
-}
+use table::KINDS;
+use table::kinds::order::What;
+use table::kinds::{Holds, Mood, Numbers, Order, Ping, Place, Say};
 
 /// Chance from a seed.
 struct Chance(u64);
@@ -132,6 +122,8 @@ fn what_is_written_is_read_back_and_what_is_cut_or_changed_is_refused_or_sound()
         holds(&numbers, &mut chance);
         holds(&many, &mut chance);
         holds(&Ping {}, &mut chance);
+        let what = [What::Go(chance.place()), What::Shout(chance.text()), What::Wait(chance.bits() as u32)];
+        what.into_iter().for_each(|what| holds(&Order { what: Some(what) }, &mut chance));
     }
 }
 
@@ -144,6 +136,7 @@ fn noise_is_refused_or_sound() {
         sound::<Numbers>(&noise);
         sound::<Holds>(&noise);
         sound::<Ping>(&noise);
+        sound::<Order>(&noise);
     }
 }
 
@@ -159,7 +152,8 @@ fn a_message_that_fits_no_frame_is_not_written() {
 fn a_table_of_protobuf_has_its_lines_and_a_version_over_them_and_the_file() {
     assert_eq!((KINDS.name_of(300), KINDS.name_of(2)), (Some("Ping"), None));
     assert_eq!(KINDS.kinds()[1].fields, []);
-    let lines = || Version::NONE.id(1, "Say").id(10, "Numbers").id(11, "Holds").id(300, "Ping");
+    let lines =
+        || Version::NONE.id(1, "Say").id(10, "Numbers").id(11, "Holds").id(300, "Ping").id(301, "Order");
     let text = include_str!("kinds.proto");
     assert_eq!(KINDS.version(), lines().proto(text).number());
     let changed = text.replace("sint32 y = 2;", "sint32 y = 3;");
