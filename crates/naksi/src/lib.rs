@@ -42,6 +42,7 @@ pub mod worker;
 
 pub mod conn;
 pub mod file;
+pub mod record;
 pub mod topic;
 pub mod packets;
 pub mod group;
