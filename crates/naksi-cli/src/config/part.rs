@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::Settings;
 use super::table::Row;
+use crate::picture::line_of;
 use crate::units;
 
 /// What one source says; what it does not mention stays as it was.
@@ -110,11 +111,6 @@ pub(super) fn mentioned(text: &str) -> Vec<(String, usize)> {
     let keys = sections.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (section, key)));
     keys.map(|(section, key)| (format!("{section}.{}", key.get_ref()), line_of(text, key.span().start)))
         .collect()
-}
-
-/// The line of a place in a text, counted from 1.
-pub(super) fn line_of(text: &str, place: usize) -> usize {
-    text.get(..place).unwrap_or(text).matches('\n').count() + 1
 }
 
 /// The backends by the names that the command line and the file share.
