@@ -9,6 +9,7 @@ use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
 
 mod patience;
+mod rates;
 mod ticks;
 
 /// Echoes, and notes what it was told.
