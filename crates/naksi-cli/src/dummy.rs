@@ -15,6 +15,7 @@ pub(crate) mod pattern;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod relay;
+mod roommate;
 pub(crate) mod report;
 mod storm;
 pub(crate) mod threshold;
@@ -186,7 +187,7 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
         return usage("--secs must be 0.1 to 86,400".into());
     }
     let sizes = match options.scenario {
-        Scenario::Relay => relay::HEAD_BYTES..=relay::BODY_BYTES_MAX,
+        Scenario::Relay => roommate::HEAD_BYTES..=relay::BODY_BYTES_MAX,
         Scenario::Chat => chat::TEXT_BYTES_MIN..=chat::TEXT_BYTES_MAX,
         _ => 1..=ECHO_BYTES_MAX,
     };

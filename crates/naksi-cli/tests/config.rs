@@ -55,6 +55,23 @@ fn a_new_file_is_sound_and_is_not_written_over() {
 }
 
 #[test]
+fn a_check_refuses_what_a_server_would_refuse() {
+    for (text, rule) in [
+        ("[io]\nworkers = 0\n", "io.workers must be 1 to 255"),
+        ("[io]\nflush_ms = 500\n", "io.flush_ms must be 1 to 100"),
+        ("[io]\nspin_us = 5000\n", "io.spin_us must be at most 1000"),
+        ("[log]\nfilter = \"naksi=loud\"\n", "log.filter"),
+    ] {
+        let file = scratch("refused.toml");
+        std::fs::write(&file, text).expect("written");
+        let (code, _, said) = run(naksi().args(["config", "check", "--config"]).arg(&file));
+        assert!(code == Some(2) && said.contains(rule), "{text}: {code:?}, {said}");
+        let (code, _, said) = run(naksi().args(["serve", "--addr", "127.0.0.1:0", "--config"]).arg(&file));
+        assert!(code == Some(2) && said.contains(rule), "{text}: {code:?}, {said}");
+    }
+}
+
+#[test]
 fn the_usual_file_is_read_where_no_other_is_named() {
     let folder = scratch("usual");
     std::fs::create_dir_all(&folder).expect("a folder");

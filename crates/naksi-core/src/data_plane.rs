@@ -300,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn places_that_were_left_behind_do_not_pile_up_behind_one_that_stays() {
+        let (mut plane, limits) = (DataPlane::default(), limits(64_000, 1_000));
+        let long = |bytes| Bytes::from(vec![1; bytes]);
+        plane.push(CLASSES[1], 0, long(60_000), Tick::ZERO, &limits);
+        for _ in 0..1_000 {
+            // The second is too long for what is left, and takes the first of its key with it.
+            assert_eq!(plane.push(CLASSES[2], 7, long(1_000), Tick::ZERO, &limits), Placed::Waits);
+            assert_eq!(plane.push(CLASSES[2], 7, long(10_000), Tick::ZERO, &limits), Placed::Instead(1));
+        }
+        assert_eq!((plane.len(), plane.bytes()), (1, 60_000));
+        assert!(plane.entries.len() < 100, "{} places for one message", plane.entries.len());
+    }
+
+    #[test]
     fn it_says_since_when_something_waits() {
         let (mut plane, limits) = (DataPlane::default(), limits(100, 2));
         assert_eq!(plane.since(), None);

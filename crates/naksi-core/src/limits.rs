@@ -69,7 +69,7 @@ pub struct Limits {
     pub send_queue_bytes_max: usize,
     /// Most pieces queued for one session.
     pub send_queue_entries_max: usize,
-    /// At or above this many queued bytes a session stops receiving.
+    /// Over this many queued bytes, or with a full queue, a session stops receiving.
     pub send_queue_high_bytes: usize,
     /// At or below this many queued bytes it receives again.
     pub send_queue_low_bytes: usize,

@@ -278,7 +278,10 @@ impl SendQueue {
     }
 
     fn mark(&mut self, limits: &Limits) {
-        if self.bytes() >= limits.send_queue_high_bytes {
+        // At the mark is not over it: what one receive brings and is sent back as it came pauses nobody. A full queue
+        // is over any mark.
+        let over_bytes = (limits.send_queue_high_bytes + 1).min(limits.send_queue_bytes_max);
+        if self.bytes() >= over_bytes {
             self.congested = true;
         }
         self.crowded = 2 * self.entries() >= limits.send_queue_entries_max;
@@ -339,12 +342,12 @@ mod tests {
     #[test]
     fn congestion_begins_at_the_high_mark_and_ends_at_the_low_one() {
         let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
-        queue.push([&[0; 59], &[]], &limits, &mut spares);
+        queue.push([&[0; 60], &[]], &limits, &mut spares);
         assert!(!queue.is_congested());
         queue.push([&[0; 1], &[]], &limits, &mut spares);
         assert!(queue.is_congested());
         let batch = queue.take().expect("something waits");
-        queue.returned(batch, 39, &limits, &mut spares);
+        queue.returned(batch, 40, &limits, &mut spares);
         assert!(queue.is_congested(), "21 bytes are above the low mark");
         let batch = queue.take().expect("the rest waits");
         queue.returned(batch, 1, &limits, &mut spares);

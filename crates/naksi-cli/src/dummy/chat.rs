@@ -9,9 +9,7 @@ use naksi::packets::decode;
 use naksi::prelude::*;
 
 use super::member::Member;
-use super::meter::Ledger;
-use super::order::Order;
-use super::relay::{HEAD_BYTES, Head, count};
+use super::roommate::{HEAD_BYTES, Head, Roommate};
 use crate::apps::chat::{CHAT, Enter, Entered, Gone, Joined, Move, Moved, Said, Say};
 
 /// Letters of a message's head.
@@ -21,12 +19,8 @@ pub(crate) const TEXT_BYTES_MAX: usize = 8 * 1024;
 
 /// One member of a room.
 pub(crate) struct ChatDummy {
-    member: Member,
-    room: u32,
+    mate: Roommate,
     me: Option<u64>,
-    /// One for each member of the room, by its place there.
-    orders: Vec<Order>,
-    on_their_way: usize,
     tick: u64,
     /// How far everybody was seen to have walked.
     places: HashMap<u64, i32>,
@@ -34,9 +28,7 @@ pub(crate) struct ChatDummy {
 
 impl super::Dummy for ChatDummy {
     fn new(member: Member) -> Self {
-        let room = member.index % member.plan.rooms;
-        let places = HashMap::new();
-        Self { member, room, me: None, orders: Vec::new(), on_their_way: 0, tick: 0, places }
+        Self { mate: Roommate::new(member), me: None, tick: 0, places: HashMap::new() }
     }
 }
 
@@ -44,15 +36,15 @@ impl Session for ChatDummy {
     const FRAMING: Framing = Framing::Packets;
 
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.member.connected();
-        // Crowds with different seeds use different rooms; room 0 is for people.
-        let base = super::pattern::mix(self.member.plan.seed) as u32;
-        let room = base.wrapping_add(self.room).max(1);
-        c.send_message(&Enter { room, name: format!("dummy {}", self.member.index) });
+        let member = &self.mate.member;
+        member.connected();
+        // Room 0 is for people.
+        let room = self.mate.room().max(1);
+        c.send_message(&Enter { room, name: format!("dummy {}", member.index) });
     }
 
     fn on_timer(&mut self, c: &mut Conn<'_>, _tag: u32) {
-        self.member.woken();
+        self.mate.member.woken();
         self.pump(c);
     }
 
@@ -61,20 +53,16 @@ impl Session for ChatDummy {
     }
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
-        let bytes = packet.frame.len() as u64;
-        self.member.plan.meter(self.member.worker).bytes_in += bytes;
+        let member = &self.mate.member;
+        member.plan.meter(member.worker).bytes_in += packet.frame.len() as u64;
         if self.take(c, packet).is_none() {
-            self.member.plan.meter(self.member.worker).corrupt += 1;
-            c.end_now(Reason::Protocol);
+            self.mate.member.protest(c);
         }
         self.pump(c);
     }
 
     fn on_disconnected(&mut self, reason: Reason) {
-        let stayed = self.member.disconnected(reason);
-        let came = self.orders.iter().map(Order::distinct).collect();
-        let (member, sent) = (self.member.index, self.member.sent);
-        self.member.plan.meter(self.member.worker).ledgers.push(Ledger { member, sent, came, stayed });
+        self.mate.disconnected(reason);
     }
 }
 
@@ -93,28 +81,13 @@ impl ChatDummy {
 
     fn entered(&mut self, c: &mut Conn<'_>, entered: &Entered) -> Option<()> {
         self.me = Some(entered.you);
-        self.orders.resize_with(self.members_of_room() as usize, Order::default);
-        self.member.ready(c);
+        self.mate.entered(c);
         (entered.version == CHAT.version()).then_some(())
     }
 
     fn said(&mut self, me: u64, said: &Said) -> Option<()> {
-        let plan = &self.member.plan;
         let head = Head::read(&bytes_of(&said.text)?)?;
-        let mut meter = plan.meter(self.member.worker);
-        if head.run != plan.run {
-            meter.foreign += 1;
-            return Some(());
-        }
-        let order = self.orders.get_mut((head.sender / plan.rooms) as usize)?;
-        let of_this_room = head.sender % plan.rooms == self.room && said.text.len() == plan.size;
-        let mine = head.sender == self.member.index;
-        if !of_this_room || mine != (said.from == me) {
-            return None;
-        }
-        count(order.came(head.number), plan.clock.now().saturating_sub(head.due_at), &mut meter);
-        self.on_their_way -= usize::from(mine && self.on_their_way > 0);
-        Some(())
+        self.mate.came(head, said.text.len(), |mine| mine == (said.from == me)).then_some(())
     }
 
     fn moved(&mut self, moved: &Moved) -> Option<()> {
@@ -129,31 +102,15 @@ impl ChatDummy {
         later.then_some(())
     }
 
-    fn members_of_room(&self) -> u32 {
-        let plan = &self.member.plan;
-        (plan.sessions - self.room).div_ceil(plan.rooms)
-    }
-
     fn pump(&mut self, c: &mut Conn<'_>) {
-        if self.orders.is_empty() {
-            return;
-        }
-        let size = self.member.plan.size;
-        let mut sent = 0;
-        while let Some(due_at) = self.member.due(c, self.on_their_way) {
-            let (run, sender, number) = (self.member.plan.run, self.member.index, self.member.sent - 1);
-            let head = Head { run, sender, number, due_at };
+        let size = self.mate.member.plan.size;
+        let mut messages = 0;
+        while let Some(head) = self.mate.next(c) {
             c.send_message(&Say { text: letters_of(&head.write(size / 2), size) });
-            c.send_message(&Move { x: number as i32, y: sender as i32 });
-            self.on_their_way += 1;
-            sent += 1;
+            c.send_message(&Move { x: head.number as i32, y: head.sender as i32 });
+            messages += 1;
         }
-        if sent > 0 {
-            let mut meter = self.member.plan.meter(self.member.worker);
-            meter.sent += sent;
-            meter.owed += sent * u64::from(self.members_of_room());
-            meter.bytes_out += sent * size as u64;
-        }
+        self.mate.sent(messages, messages * size as u64);
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use naksi::prelude::*;
 
 use super::member::Member;
-use super::meter::Ledger;
 use super::pattern::Message;
 
 /// One dummy that talks to itself through a server.
@@ -44,22 +43,17 @@ impl Session for EchoDummy {
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         if !self.compare(data) {
-            self.member.plan.meter(self.member.worker).corrupt += 1;
-            c.end_now(Reason::Protocol);
+            self.member.protest(c);
         }
         self.pump(c);
         data.len()
     }
 
     fn on_disconnected(&mut self, reason: Reason) {
-        let stayed = self.member.disconnected(reason);
-        let mut meter = self.member.plan.meter(self.member.worker);
-        if !stayed {
+        if !self.member.hand_in(reason, vec![self.came]) {
             // Nobody waits for what a broken connection still owed.
-            meter.owed -= self.on_their_way.len() as u64;
+            self.member.plan.meter(self.member.worker).owed -= self.on_their_way.len() as u64;
         }
-        let (member, sent) = (self.member.index, self.member.sent);
-        meter.ledgers.push(Ledger { member, sent, came: vec![self.came], stayed });
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use naksi::prelude::*;
 
 use super::member::Member;
-use super::meter::Ledger;
 use super::pattern::Message;
 
 /// Bytes of a nonce.
@@ -65,8 +64,7 @@ impl Session for IdleDummy {
         let offset = self.came % NONCE_BYTES;
         let fits = self.came + data.len() <= sent && offset + data.len() <= NONCE_BYTES;
         if !fits || !nonce.matches(offset, data) {
-            plan.meter(self.member.worker).corrupt += 1;
-            c.end_now(Reason::Protocol);
+            self.member.protest(c);
             return data.len();
         }
         self.came += data.len();
@@ -84,14 +82,10 @@ impl Session for IdleDummy {
     }
 
     fn on_disconnected(&mut self, reason: Reason) {
-        let stayed = self.member.disconnected(reason);
-        let mut meter = self.member.plan.meter(self.member.worker);
         let came = (self.came / NONCE_BYTES) as u32;
-        if !stayed {
-            meter.owed -= u64::from(self.member.sent - came);
+        if !self.member.hand_in(reason, vec![came]) {
+            self.member.plan.meter(self.member.worker).owed -= u64::from(self.member.sent - came);
         }
-        let (member, sent) = (self.member.index, self.member.sent);
-        meter.ledgers.push(Ledger { member, sent, came: vec![came], stayed });
     }
 }
 

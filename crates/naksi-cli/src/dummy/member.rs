@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use naksi::prelude::{Arrival, Conn, Reason};
 
+use super::meter::Ledger;
 use super::plan::{Pace, Plan};
 
 /// The tag of the only timer that members use.
@@ -128,6 +129,20 @@ impl Member {
             *meter.surprises.entry(reason.name()).or_default() += 1;
         }
         expected
+    }
+
+    /// The connection ended: says so, and how many messages came of whom. Returns whether it ended as it should.
+    pub(crate) fn hand_in(&self, reason: Reason, came: Vec<u32>) -> bool {
+        let stayed = self.disconnected(reason);
+        let ledger = Ledger { member: self.index, sent: self.sent, came, stayed };
+        self.plan.meter(self.worker).ledgers.push(ledger);
+        stayed
+    }
+
+    /// Something came that must not have come: says so, and ends the connection.
+    pub(crate) fn protest(&self, c: &mut Conn<'_>) {
+        self.plan.meter(self.worker).corrupt += 1;
+        c.end_now(Reason::Protocol);
     }
 
     fn leave_waiting(&mut self, c: &mut Conn<'_>) {

@@ -53,8 +53,8 @@ impl Session for StormDummy {
         meter.bytes_in += data.len() as u64;
         let fits = self.waits && self.came + data.len() <= ECHO_BYTES;
         if !fits || !self.echo.matches(self.came, data) {
-            meter.corrupt += 1;
-            c.end_now(Reason::Protocol);
+            drop(meter);
+            self.member.protest(c);
             return data.len();
         }
         self.came += data.len();

@@ -82,8 +82,7 @@ impl Session for WorldDummy {
         let bytes = packet.frame.len() as u64;
         self.member.plan.meter(self.member.worker).bytes_in += bytes;
         if self.take(c, packet).is_none() {
-            self.member.plan.meter(self.member.worker).corrupt += 1;
-            c.end_now(Reason::Protocol);
+            self.member.protest(c);
         }
     }
 

@@ -250,3 +250,52 @@ fn ticks_that_were_missed_are_left_out_or_caught_up() {
 fn a_room_that_ticks_too_often_is_refused() {
     drop(TestRoom::new(Diary::default(), RoomOptions::new().tick_hz(1001)));
 }
+
+/// Rings for everybody when its timers fire.
+struct Bell;
+
+impl Room for Bell {
+    type Member = Spiteful;
+
+    fn on_timer(&mut self, cx: &mut Cx<'_, Self>, tag: u32) {
+        cx.broadcast_packet(SAY, &tag.to_le_bytes());
+    }
+}
+
+/// Panics when it is dropped, if it is in the mood.
+struct Spiteful(bool);
+
+impl Drop for Spiteful {
+    fn drop(&mut self) {
+        assert!(!self.0, "on purpose");
+    }
+}
+
+#[test]
+fn a_budget_ends_between_timers_that_are_due_together() {
+    let mut room = TestRoom::new(Bell, RoomOptions::new().budget(Duration::from_secs(1), 10));
+    let member = room.join(Spiteful(false));
+    room.call(|_, cx| {
+        for tag in 0..100 {
+            cx.after(Duration::from_millis(5), tag);
+        }
+    });
+    let before = room.stats().parcels_total;
+    room.advance(Duration::from_millis(20));
+    let heard: Vec<_> = room.received(member).into_iter().map(|(_, body)| body[0]).collect();
+    assert_eq!(heard, (0..100).collect::<Vec<_>>(), "all of them, once, in order");
+    let runs = room.stats().parcels_total - before;
+    assert!(runs >= 10, "{runs} runs for a hundred timers, ten to a run");
+}
+
+#[test]
+fn what_a_refused_member_does_when_it_is_dropped_harms_nobody() {
+    let mut room = TestRoom::new(Bell, RoomOptions::new().members_max(1));
+    let first = room.join(Spiteful(false));
+    let second = room.join(Spiteful(true));
+    assert_eq!((room.put_out(first), room.put_out(second)), (None, Some(RoomEnd::Full)));
+    assert_eq!((room.stats().panics_total, room.is_closed()), (1, false));
+    room.leave(first);
+    let third = room.join(Spiteful(false));
+    assert_eq!(room.put_out(third), None, "the room goes on");
+}
