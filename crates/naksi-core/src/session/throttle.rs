@@ -93,7 +93,7 @@ impl Voice {
 impl Session {
     /// Whoever was not read because of its rate is read again, if it is time.
     pub(super) fn read_again(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.voice.throttle.paused_until.is_some_and(|until| until <= cx.now) {
+        if self.voice.throttle.paused_until().is_some_and(|until| until <= cx.now) {
             self.voice.throttle.paused_until = None;
             self.resume(cx, content);
         }
