@@ -11,6 +11,7 @@ use crate::send_queue::LENT_BYTES_MIN;
 
 mod lent;
 mod patience;
+mod rates;
 mod ticks;
 
 /// Echoes, and notes what it was told.
