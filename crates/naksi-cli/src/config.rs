@@ -5,7 +5,6 @@
 //! what a setting does.
 
 mod part;
-mod picture;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
@@ -17,6 +16,7 @@ use naksi::prelude::{Backend, Limits};
 
 use crate::logging;
 use crate::outcome::Problem;
+use crate::picture::{self, Place};
 pub(crate) use part::BackendName;
 use part::Part;
 
@@ -147,7 +147,7 @@ impl Settings {
     }
 
     fn read_file(&mut self, name: &str, text: &str) -> Result<(), Problem> {
-        let part = Part::read(text).map_err(|wrong| picture::of(name, text, &wrong))?;
+        let part = Part::read(text).map_err(|wrong| pictured(name, text, &wrong))?;
         self.take_part(part, text, |line| Origin::File(name.to_owned(), line));
         Ok(())
     }
@@ -219,6 +219,19 @@ impl Settings {
         }
         self.limits.check().map_err(|rule| Problem::usage(format!("limits make no sense: {rule}")))
     }
+}
+
+fn pictured(name: &str, text: &str, wrong: &part::Wrong) -> Problem {
+    let label = match &wrong.meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "here".to_owned(),
+    };
+    let help = "`naksi config init` writes a file with every key; `naksi config print --effective` says who set what";
+    picture::of(
+        &wrong.message,
+        &wrong.line(),
+        Place { name, text, span: wrong.span.clone(), label: &label, help },
+    )
 }
 
 /// An error of the system without the number that Rust appends to it.

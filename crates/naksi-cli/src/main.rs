@@ -7,6 +7,7 @@
 mod apps;
 mod attack;
 mod client;
+mod codegen;
 mod config;
 mod configure;
 mod conform;
@@ -15,6 +16,7 @@ mod dummy;
 mod ladder;
 mod logging;
 mod outcome;
+mod picture;
 mod platform;
 mod reload;
 mod serve;
@@ -51,6 +53,8 @@ enum Command {
     Attack(attack::Options),
     /// Run the engine on simulated kernels full of faults, and assert every law.
     Sim(sim::Options),
+    /// Write a client in another language from a table of packets, or the Rust types of a .proto file.
+    Gen(codegen::Options),
     /// Talk to an echo server line by line, as in the lectures.
     Client(client::Options),
     /// A server, a crowd and a live view in one process, for ten seconds.
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Dummy(options) => dummy::run(options),
         Command::Attack(options) => attack::run(options),
         Command::Sim(options) => sim::run(options),
+        Command::Gen(options) => codegen::run(options),
         Command::Client(options) => client::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Conform(options) => conform::run(options),

@@ -2,7 +2,7 @@
 //!
 //! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
 //! out first. Small messages are copied together, large shared ones travel by reference (gathering many
-//! small references costs more than the copy). Data that the receiver may miss joins a batch only as far as the low mark,
+//! small references costs more than the copy), and so does much that goes out as it came in. Data that the receiver may miss joins a batch only as far as the low mark,
 //! and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
 use bytes::Bytes;
@@ -17,6 +17,9 @@ use crate::tick::Tick;
 
 /// Shared bytes up to this length are copied instead of referenced.
 const COPY_BYTES_MAX: usize = 1024;
+
+/// What is sent from the lease that it came in goes out from there, from this length on.
+pub(crate) const LENT_BYTES_MIN: usize = 4 * 1024;
 
 /// What became of bytes that somebody wanted to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +103,8 @@ impl SendQueue {
         self.crowded
     }
 
-    /// Queues a copy of `parts`, one behind the other, whole or not at all.
+    /// Queues a copy of `parts`, one behind the other, whole or not at all. A long part of the lease that is being
+    /// read is not copied.
     ///
     /// Returns whether they fit.
     pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, spares: &mut Spares) -> bool {
@@ -113,6 +117,15 @@ impl SendQueue {
         }
         if self.waiting.pieces() == 0 {
             self.open_batch(spares);
+        }
+        if length >= LENT_BYTES_MIN
+            && parts[1].is_empty()
+            && self.entries() < limits.send_queue_entries_max
+            && let Some(part) = spares.part(parts[0])
+        {
+            self.waiting.push(Piece::Lent(part));
+            self.mark(limits);
+            return true;
         }
         // A message is appended whole or begins a piece of its own, so that a full queue never cuts one.
         let joined = self.waiting.room() >= length;
@@ -278,7 +291,10 @@ impl SendQueue {
     }
 
     fn mark(&mut self, limits: &Limits) {
-        if self.bytes() >= limits.send_queue_high_bytes {
+        // At the mark is not over it: what one receive brings and is sent back as it came pauses nobody. A full queue
+        // is over any mark.
+        let over_bytes = (limits.send_queue_high_bytes + 1).min(limits.send_queue_bytes_max);
+        if self.bytes() >= over_bytes {
             self.congested = true;
         }
         self.crowded = 2 * self.entries() >= limits.send_queue_entries_max;
@@ -339,12 +355,12 @@ mod tests {
     #[test]
     fn congestion_begins_at_the_high_mark_and_ends_at_the_low_one() {
         let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
-        queue.push([&[0; 59], &[]], &limits, &mut spares);
+        queue.push([&[0; 60], &[]], &limits, &mut spares);
         assert!(!queue.is_congested());
         queue.push([&[0; 1], &[]], &limits, &mut spares);
         assert!(queue.is_congested());
         let batch = queue.take().expect("something waits");
-        queue.returned(batch, 39, &limits, &mut spares);
+        queue.returned(batch, 40, &limits, &mut spares);
         assert!(queue.is_congested(), "21 bytes are above the low mark");
         let batch = queue.take().expect("the rest waits");
         queue.returned(batch, 1, &limits, &mut spares);

@@ -26,6 +26,7 @@ pub(crate) const KIND_MAILBOX: u8 = 18;
 pub(crate) const KIND_FILE: u8 = 19;
 pub(crate) const KIND_CLOSE: u8 = 20;
 pub(crate) const KIND_TURN_AWAY: u8 = 21;
+pub(crate) const KIND_RECORD: u8 = 22;
 
 /// Messages taken from the mailbox in one turn; the rest rings again.
 const MESSAGES_A_TURN: usize = 1024;
@@ -40,6 +41,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             KIND_FILE => self.process_file(token, done),
             KIND_CLOSE => self.process_closed(token),
             KIND_TURN_AWAY => self.turning_away -= 1,
+            KIND_RECORD => self.process_record(done),
             _ => self.process_session(token, done, more),
         }
     }

@@ -144,6 +144,8 @@ counters! {
     given_up_total,
     /// Bytes that were received and that nobody has taken yet.
     recv_backlog_bytes,
+    /// How often a session brought more than its rate allows, and was not read for a while or ended.
+    over_rate_total,
     /// Bytes shown to handlers.
     recv_bytes,
     /// Bytes taken by the kernel.
@@ -164,6 +166,10 @@ counters! {
     log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
+    /// Entries that were recorded.
+    recorded_total,
+    /// Entries that were not recorded, because the disk did not keep up.
+    record_lost_total,
     /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
     timers,
     /// Turns of the worker's loop.

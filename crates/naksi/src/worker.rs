@@ -117,6 +117,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             counters: Arc::clone(&hub.counters[index]),
             scratch: bytes::BytesMut::new(),
             murmur: Murmur::new(hub.limits.log_lines_per_second_max),
+            recorder: None,
         };
         Self {
             index,
@@ -182,6 +183,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.release_held();
         self.ask_touched();
+        self.write_record();
         self.desk.counters.turns.add(1);
         self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
         self.desk.counters.timers.set(self.desk.wheel.len() as u64);

@@ -35,6 +35,9 @@ const DOUBTS_MAX: usize = 1024;
 const WAITS_IN_DOUBT_MAX: u32 = 64;
 /// Parcels that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
+/// Leases that receives which were parked may fill between two waits: so few that what they bring is still in the
+/// processor's cache when it is answered, and that a crowd of floods lets everybody else in between.
+const LEASES_ASKED_MAX: usize = 16;
 /// How long the end of a port waits for the kernel (law 10).
 const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
 
@@ -57,7 +60,7 @@ impl Port {
         let Some(buffers) = self.buffers.as_mut() else { return };
         buffers.refill(&mut self.pool);
         // As many as there are buffers: the others would find the pool empty and lose their turn.
-        let mut buffers = buffers.with_kernel();
+        let mut buffers = buffers.with_kernel().min(LEASES_ASKED_MAX);
         while buffers > 0 {
             let Some((key, arm)) = self.next_parked() else { break };
             buffers = buffers.saturating_sub(if matches!(arm, Arm::Once) { 1 } else { RECV_LEASES_MAX as usize });

@@ -38,7 +38,7 @@ fn the_time_in_which_we_do_not_listen_is_not_held_against_the_peer() {
         }
         hand.bytes(&frame_of(2, b"cut")[..5]);
         // What others queue for it takes long to leave, and until then nothing is received.
-        let much = Bytes::from(vec![7; limits.send_queue_high_bytes]);
+        let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
         hand.with(|session, cx, notes| {
             session.with_outlet(cx, notes, |_, mut outlet| outlet.send_shared(&much));
         });

@@ -81,7 +81,7 @@ fn who_ends_or_whose_peer_ends_does_not_wait() {
 
 #[test]
 fn a_queue_over_its_high_mark_does_not_wait() {
-    let limits = Limits { send_queue_high_bytes: 10, send_queue_low_bytes: 5, ..Limits::default() };
+    let limits = Limits { send_queue_high_bytes: 9, send_queue_low_bytes: 5, ..Limits::default() };
     let mut hand = ticking(limits);
     hand.bytes(b"12345");
     assert!(hand.send.is_none());
