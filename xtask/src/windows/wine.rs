@@ -76,8 +76,8 @@ impl Wine {
         Ok(())
     }
 
-    /// Descriptors of the server, which has one for each socket of each program.
-    pub(super) fn descriptors(&self) -> Result<usize> {
+    /// Sockets of the server, which has each of each program.
+    pub(super) fn sockets(&self) -> Result<usize> {
         let place = [b"WINEPREFIX=", self.prefix.as_os_str().as_encoded_bytes()].concat();
         for entry in fs::read_dir("/proc")? {
             let process = entry?.path();
@@ -86,7 +86,10 @@ impl Wine {
             let Ok(environment) = fs::read(process.join("environ")) else { continue };
             if name.starts_with("wineserver") && environment.split(|byte| *byte == 0).any(|one| one == place)
             {
-                return Ok(fs::read_dir(process.join("fd"))?.count());
+                let targets = fs::read_dir(process.join("fd"))?.map(|entry| fs::read_link(entry?.path()));
+                // One that is closed between the two looks is none.
+                let is_socket = |target: &PathBuf| target.to_string_lossy().starts_with("socket:");
+                return Ok(targets.flatten().filter(is_socket).count());
             }
         }
         bail!("Wine's server does not run")
