@@ -119,7 +119,7 @@ fn the_longest_frame_fits_and_what_is_longer_is_not_written() {
     let before = file.clone();
     assert!(!Entry::Received { at_us: 0, session: 0, bytes: &bytes }.append(&mut file));
     assert_eq!(file, before);
-    assert_eq!(read(&file, &[longest]).0, false);
+    assert!(!read(&file, &[longest]).0);
 }
 
 /// Says packets back.
