@@ -28,6 +28,8 @@ pub trait Content {
     fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
     /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
     fn on_draining(&mut self, _outlet: Outlet<'_>) {}
+    /// More came than its rate allows: it is not read for a while, or ends, as the limits say.
+    fn on_over_rate(&mut self) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
     fn on_disconnected(&mut self, reason: Reason);
 }

@@ -28,6 +28,15 @@ pub enum Overflow {
     DropNew,
 }
 
+/// What happens to a session that brings more in a second than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverRate {
+    /// It is not read for a while, so that TCP holds its peer back; nothing is lost. Counted as `over_rate_total`.
+    Pause,
+    /// The session ends with [`Reason::RateExceeded`](crate::reason::Reason::RateExceeded).
+    EndSession,
+}
+
 /// An empty packet that both sides send when they have nothing else to say, and that no handler sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -77,6 +86,14 @@ pub struct Limits {
     /// Most bytes that are kept unread for all sessions of one worker. Over it, whoever wants to have more
     /// than one frame kept ends; a cut frame always has room.
     pub recv_backlog_total_bytes_max: usize,
+    /// Most messages (whole frames) that an accepted session may bring in a second, in a burst of as many; 0 is no
+    /// limit. Raw bytes have no messages: only the next limit holds for them.
+    pub messages_per_second_max: u32,
+    /// Most bytes that an accepted session may bring in a second, in a burst of as many; 0 is no limit. At least one
+    /// frame.
+    pub recv_bytes_per_second_max: usize,
+    /// What happens to a session that is over one of the two.
+    pub over_rate: OverRate,
     /// A session that is ending in order may flush its queue for this long.
     pub drain_within: Duration,
     /// After flushing, the peer's own end is awaited for this long before the socket is closed.
@@ -112,6 +129,9 @@ impl Default for Limits {
             overflow: Overflow::EndSession,
             recv_backlog_bytes_max: 8 * 1024 * 1024,
             recv_backlog_total_bytes_max: 128 * 1024 * 1024,
+            messages_per_second_max: 0,
+            recv_bytes_per_second_max: 0,
+            over_rate: OverRate::Pause,
             drain_within: Duration::from_secs(3),
             linger_within: Duration::from_secs(1),
             sessions_max: 1_000_000,
@@ -159,6 +179,10 @@ impl Limits {
                 "recv_backlog_total_bytes_max must hold at least one backlog (recv_backlog_bytes_max)",
             ),
             (
+                self.recv_bytes_per_second_max == 0 || self.recv_bytes_per_second_max >= self.frame_bytes_max,
+                "recv_bytes_per_second_max must be 0 or let at least one frame through (frame_bytes_max)",
+            ),
+            (
                 self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
                 "a heartbeat must not come every 0 seconds",
             ),
@@ -185,6 +209,8 @@ mod tests {
         assert!(crossed.check().unwrap_err().contains("send_queue_low_bytes"));
         let short = Limits { frame_bytes_max: 3, ..Limits::default() };
         assert!(short.check().unwrap_err().contains("frame_bytes_max"));
+        let choked = Limits { recv_bytes_per_second_max: 1000, ..Limits::default() };
+        assert!(choked.check().unwrap_err().contains("recv_bytes_per_second_max"));
         let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });
         let restless = Limits { heartbeat, ..Limits::default() };
         assert!(restless.check().unwrap_err().contains("heartbeat"));

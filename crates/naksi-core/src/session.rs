@@ -34,6 +34,7 @@ mod flushing;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 /// How a session reads its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,7 @@ struct Voice {
     wish: Option<(Reason, Ending)>,
     dropped: u64,
     slow: Option<Box<Slow>>,
+    throttle: throttle::Throttle,
 }
 
 impl Voice {
@@ -129,7 +131,7 @@ impl Voice {
 
     /// Whether the user should be shown nothing more for now.
     fn holds_back(&self) -> bool {
-        self.queue.is_congested() || self.wish.is_some()
+        self.queue.is_congested() || self.wish.is_some() || self.throttle.is_paused()
     }
 }
 
@@ -245,13 +247,15 @@ impl Session {
         }
     }
 
-    /// The peer is no stranger: the limits that end with the first whole frame do not hold.
+    /// The peer is no stranger: the limits that end with the first whole frame do not hold, nor do those of its rate.
     pub fn trust(&mut self) {
         self.greeted = true;
+        self.voice.throttle.exempt();
     }
 
     /// A deadline may have passed: ends what is late.
     pub fn check_deadline(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        self.read_again(cx, content);
         match self.late(cx.now, cx.limits) {
             Some(reason) => {
                 if reason == Reason::SendStalled {
@@ -379,7 +383,7 @@ impl Session {
             Ok(lease) => {
                 self.received_at = cx.now;
                 if self.state == State::Connected {
-                    self.take_in(&lease, cx, content);
+                    self.take_lease(lease, cx, content);
                 }
             }
             Err(Ended::Closed) => self.peer_finished = true,

@@ -60,6 +60,7 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
         println!("{what}: {count}");
         assert!(count > 0, "nothing was ever {what}");
     }
+    assert!(sum.reasons.contains_key("rate_exceeded"), "nobody ended because of its rate");
     assert!(sum.reasons.len() >= 15, "only these endings were reached: {:?}", sum.reasons);
 }
 

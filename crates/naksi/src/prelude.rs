@@ -23,7 +23,7 @@ pub use naksi_core::data_plane::{Behind, DataClass};
 pub use naksi_core::flush::Flush;
 pub use naksi_core::frame::Packet;
 pub use naksi_core::id::SessionId;
-pub use naksi_core::limits::{Heartbeat, Limits, Overflow};
+pub use naksi_core::limits::{Heartbeat, Limits, OverRate, Overflow};
 pub use naksi_core::reason::Reason;
 pub use naksi_core::send_queue::{Pending, Sent};
 pub use naksi_core::session::Framing;

@@ -113,6 +113,10 @@ impl<S: Session> Content for Stage<'_, S> {
         }
     }
 
+    fn on_over_rate(&mut self) {
+        self.desk.counters.over_rate_total.add(1);
+    }
+
     fn on_disconnected(&mut self, reason: Reason) {
         for key in self.timers.drain(..) {
             self.desk.wheel.cancel(key);

@@ -144,6 +144,8 @@ counters! {
     given_up_total,
     /// Bytes that were received and that nobody has taken yet.
     recv_backlog_bytes,
+    /// How often a session brought more than its rate allows, and was not read for a while or ended.
+    over_rate_total,
     /// Bytes shown to handlers.
     recv_bytes,
     /// Bytes taken by the kernel.

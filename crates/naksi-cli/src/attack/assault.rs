@@ -98,12 +98,11 @@ impl Assault {
             Assault::Sizes => Some(Duration::ZERO),
             Assault::Huge => Some(limits.first_frame_within.max(limits.frame_within)),
             Assault::Dribble | Assault::Garbage => Some(limits.first_frame_within),
-            Assault::Squatters => match script::squatter(limits, field.served).due {
+            Assault::Squatters | Assault::Flood | Assault::Stalled => match self.script(0, field).due {
                 Due::AfterConnect(within) | Due::AfterStall(within) => Some(within),
                 Due::Never => None,
             },
-            Assault::Stalled => Some(limits.send_stall_within),
-            Assault::Flood | Assault::Connects | Assault::Resets => None,
+            Assault::Connects | Assault::Resets => None,
         }
     }
 
@@ -141,7 +140,7 @@ impl Assault {
             Assault::Huge => script::huge_then_silent(index, field.limits),
             Assault::Dribble => script::dribble(field.limits),
             Assault::Garbage => script::garbage(index, field.limits),
-            Assault::Flood => script::flood(index, field.served),
+            Assault::Flood => script::flood(index, field.limits, field.served),
             Assault::Stalled => script::stalled(index, field.limits, field.served),
             Assault::Squatters | Assault::Connects | Assault::Resets => {
                 script::squatter(field.limits, field.served)

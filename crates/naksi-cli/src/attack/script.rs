@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi::prelude::Limits;
+use naksi::prelude::{Limits, OverRate};
 
 use super::Served;
 use crate::apps::relay::{JOIN, MSG};
@@ -116,15 +116,27 @@ pub(super) fn squatter(limits: &Limits, served: Served) -> Script {
 }
 
 /// Messages as fast as they are taken, all answers read.
-pub(super) fn flood(index: u32, served: Served) -> Script {
+pub(super) fn flood(index: u32, limits: &Limits, served: Served) -> Script {
     let (opening, refrain) = talk(index, served);
-    Script::again_and_again(opening, refrain, true, Due::Never)
+    Script::again_and_again(opening, refrain, true, due_by_rate(limits, served).unwrap_or(Due::Never))
 }
 
 /// Messages as fast as they are taken, and not one answer read.
 pub(super) fn stalled(index: u32, limits: &Limits, served: Served) -> Script {
     let (opening, refrain) = talk(index, served);
-    Script::again_and_again(opening, refrain, false, Due::AfterStall(limits.send_stall_within))
+    // Whoever is not read is sent nothing, and stalls late or never.
+    let due = due_by_rate(limits, served).unwrap_or(Due::AfterStall(limits.send_stall_within));
+    Script::again_and_again(opening, refrain, false, due)
+}
+
+/// By when somebody who says too much must end, if there is a limit to how much a session may bring in a second.
+fn due_by_rate(limits: &Limits, served: Served) -> Option<Due> {
+    let messages = served == Served::Relay && limits.messages_per_second_max > 0;
+    let limited = messages || limits.recv_bytes_per_second_max > 0;
+    limited.then_some(match limits.over_rate {
+        OverRate::Pause => Due::Never,
+        OverRate::EndSession => Due::AfterConnect(Duration::from_secs(1)),
+    })
 }
 
 /// The greeting of an application, and many messages in one run of bytes.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use naksi::prelude::{Backend, Heartbeat, Limits, Overflow};
+use naksi::prelude::{Backend, Heartbeat, Limits, OverRate, Overflow};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -234,6 +234,22 @@ impl From<OverflowName> for Overflow {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OverRateName {
+    Pause,
+    EndSession,
+}
+
+impl From<OverRateName> for OverRate {
+    fn from(name: OverRateName) -> OverRate {
+        match name {
+            OverRateName::Pause => OverRate::Pause,
+            OverRateName::EndSession => OverRate::EndSession,
+        }
+    }
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeartbeatPart {
     packet_id: u16,
@@ -295,6 +311,18 @@ impl Literal for OverflowName {
         let name = match overflow {
             Overflow::EndSession => "end_session",
             Overflow::DropNew => "drop_new",
+        };
+        Some(format!("\"{name}\""))
+    }
+}
+
+impl Literal for OverRateName {
+    type Of = OverRate;
+
+    fn literal(over_rate: &OverRate) -> Option<String> {
+        let name = match over_rate {
+            OverRate::Pause => "pause",
+            OverRate::EndSession => "end_session",
         };
         Some(format!("\"{name}\""))
     }
@@ -368,6 +396,12 @@ limits_part! {
     recv_backlog_bytes_max: Size,
     /// Most bytes that are kept unread for all sessions of one worker.
     recv_backlog_total_bytes_max: Size,
+    /// Most messages that a session may bring in a second; 0 is no limit.
+    messages_per_second_max: u32,
+    /// Most bytes that a session may bring in a second; 0 is no limit.
+    recv_bytes_per_second_max: Size,
+    /// What happens to a session that brings more: pause or end_session.
+    over_rate: OverRateName,
     /// A session that is ending in order may flush its queue for this long.
     drain_within: Span,
     /// After flushing, the peer's own end is awaited for this long.

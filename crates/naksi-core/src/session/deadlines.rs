@@ -14,7 +14,8 @@ impl Session {
     ///
     /// Asked after every completion, so no list is made of them.
     pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
-        let mut nearest = self.beat_at(limits);
+        let again = self.voice.throttle.paused_until().filter(|_| self.state == State::Connected);
+        let mut nearest = self.beat_at(limits).into_iter().chain(again).min();
         self.each_deadline(limits, |tick, _| {
             nearest = Some(nearest.map_or(tick, |nearest| nearest.min(tick)))
         });
@@ -27,7 +28,7 @@ impl Session {
         match self.state {
             State::Connected => {
                 // While we do not listen, nobody can be late with what they say.
-                let listening = !self.voice.queue.is_congested();
+                let listening = !self.voice.queue.is_congested() && !self.voice.throttle.is_paused();
                 if listening && self.framing == Framing::Packets && !self.greeted {
                     visit(self.since + limits.first_frame_within, Reason::FirstFrameLate);
                 }

@@ -4,15 +4,19 @@
 //! nothing else is. Nothing here asks a kernel for anything.
 
 use super::{Framing, Session, State, Voice};
+use std::rc::Rc;
+
 use crate::content::Content;
 use crate::frame::{self, Packet};
+use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::reason::Reason;
+use crate::send_queue::LENT_BYTES_MIN;
 use crate::session::Context;
 use crate::tick::Tick;
 
 impl Session {
-    /// The queue has drained to the low mark: what was kept back is shown now.
+    /// The queue has drained to the low mark, or a pause is over: what was kept back is shown now.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         self.received_at = cx.now;
         if self.state == State::Connected {
@@ -21,6 +25,17 @@ impl Session {
             self.cut_since = self.cut_since.map(|_| cx.now);
             self.take_in(&[], cx, content);
         }
+    }
+
+    /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
+    pub(super) fn take_lease(&mut self, lease: Lease, cx: &mut Context<'_>, content: &mut impl Content) {
+        if lease.len() < LENT_BYTES_MIN {
+            return self.take_in(&lease, cx, content);
+        }
+        let lease = Rc::new(lease);
+        cx.spares.reads(Some(&lease));
+        self.take_in(&lease, cx, content);
+        cx.spares.reads(None);
     }
 
     pub(super) fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
@@ -68,6 +83,9 @@ impl Session {
                 Ok(Some(packet)) => packet,
             };
             let length = packet.frame.len();
+            if !self.voice.admits(cx, content) {
+                break;
+            }
             deliver(&mut self.voice, packet, cx, content);
             (self.greeted, delivered) = (true, true);
             if kept {
@@ -119,11 +137,12 @@ impl Session {
 fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut impl Content) -> usize {
     let mut taken = 0;
     let mut window = window_bytes(voice, cx.limits);
-    while taken < data.len() && !voice.holds_back() {
+    while taken < data.len() && !voice.holds_back() && voice.admits(cx, content) {
         let offered = &data[taken..data.len().min(taken + window)];
         let consumed = content.on_recv(voice.outlet(true, cx), offered);
         assert!(consumed <= offered.len(), "on_recv consumed {consumed} of {} bytes", offered.len());
         taken += consumed;
+        voice.spend_bytes(consumed, cx);
         if consumed > 0 {
             window = window_bytes(voice, cx.limits);
         } else if offered.len() == data.len() - taken {
@@ -142,6 +161,7 @@ fn window_bytes(voice: &Voice, limits: &Limits) -> usize {
 }
 
 fn deliver(voice: &mut Voice, packet: Packet<'_>, cx: &mut Context<'_>, content: &mut impl Content) {
+    voice.spend_message(packet.frame.len(), cx);
     let heartbeat = cx.limits.heartbeat.is_some_and(|beat| beat.packet_id == packet.id);
     if !(heartbeat && packet.body.is_empty()) {
         content.on_packet(voice.outlet(true, cx), packet);

@@ -36,20 +36,43 @@ pub(super) enum Caller {
 /// What will happen.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
-    Segment { to: SocketId, bytes: u32 },
-    Fin { to: SocketId },
-    Reset { to: SocketId },
-    Space { to: SocketId },
-    Syn { caller: Caller, tries: u8 },
-    Established { socket: SocketId },
-    ConnectFailed { caller: Caller, failure: Failure },
-    Datagram { slot: u32 },
+    Segment {
+        to: SocketId,
+        bytes: u32,
+    },
+    Fin {
+        to: SocketId,
+    },
+    Reset {
+        to: SocketId,
+    },
+    Space {
+        to: SocketId,
+    },
+    Syn {
+        caller: Caller,
+        tries: u8,
+    },
+    Established {
+        socket: SocketId,
+    },
+    ConnectFailed {
+        caller: Caller,
+        failure: Failure,
+    },
+    Datagram {
+        slot: u32,
+    },
     Poke(OpId),
     CancelAgain(OpId),
     CancelAtLast(OpId),
     PeerStart(PeerId),
     PeerTimer(PeerId, u32),
-    PostsReleased { port: u32 },
+    PostsReleased {
+        port: u32,
+    },
+    /// Somebody who is no port and no peer wants to be looked at.
+    Outside,
 }
 
 impl Event {
@@ -70,6 +93,7 @@ impl Event {
             Event::PeerStart(_) => 12,
             Event::PeerTimer(_, number) => 13 | u64::from(number) << 8,
             Event::PostsReleased { .. } => 14,
+            Event::Outside => 15,
         }
     }
 }

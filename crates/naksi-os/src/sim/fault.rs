@@ -95,7 +95,7 @@ kinds! {
     /// A datagram is overtaken by later ones.
     DatagramReordered = 8192,
     /// The disk takes half of a write, or none of it.
-    StorageFull = 4096,
+    StorageFull = 16_384,
     /// A receive fails with any of the system's numbers.
     RecvFailed = 256,
     /// An accept fails for a reason that will pass: a protocol error, the network down, no memory.

@@ -113,6 +113,7 @@ impl Kernel {
                     self.incoming(to, PeerEvent::Closed);
                 }
             }
+            Event::Outside => {}
             Event::Reset { to } => self.reset_arrived(to),
             Event::Space { to } => self.space(to),
             Event::Syn { caller, tries } => self.syn(caller, tries),

@@ -105,6 +105,11 @@ impl World {
         self.0.borrow_mut().advance()
     }
 
+    /// Time stops at `at` on its way: something that is no port and no peer is due then.
+    pub fn wake_at(&self, at: Tick) {
+        self.0.borrow_mut().calendar.at(at, Event::Outside);
+    }
+
     /// Advances until [`World::runnable`]. `false` if nothing is left to happen.
     pub fn advance_until_runnable(&self) -> bool {
         let mut kernel = self.0.borrow_mut();

@@ -12,6 +12,7 @@ use naksi::remote::Remote;
 
 use super::hall::Hall;
 use super::hazard::{Hazard, Hits};
+use super::stages::Ledger;
 
 /// Names of sessions that are kept to be misused later.
 const NAMES_MAX: usize = 64;
@@ -31,6 +32,8 @@ pub struct Books {
     pub abrupt: AtomicBool,
     /// Sessions may fail and end on purpose.
     pub stormy: AtomicBool,
+    /// What the database's stage was asked and did.
+    pub jobs: Ledger,
     pages: Mutex<Pages>,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::client::Retry;
+use naksi::group::Group;
 use naksi::hub::Hub;
 use naksi::prelude::*;
 use naksi::session::Factory;
@@ -94,6 +95,9 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
         send_queue_bytes_max: QUEUE_BYTES_MAX,
         send_queue_high_bytes: if setting.seed.is_multiple_of(3) { 300 } else { 2000 },
         send_queue_low_bytes: 100,
+        messages_per_second_max: setting.rates().0,
+        recv_bytes_per_second_max: setting.rates().1,
+        over_rate: if setting.rate_ends { OverRate::EndSession } else { OverRate::Pause },
         ..Limits::default()
     }
 }
@@ -105,6 +109,7 @@ pub fn crew<F: Factory>(
     address: Option<SocketAddr>,
     dial: Option<SocketAddr>,
     limits: Limits,
+    groups: Vec<Group>,
     factory: F,
 ) -> Crew {
     let options = PortOptions {
@@ -119,7 +124,7 @@ pub fn crew<F: Factory>(
         0 => Flush::AtOnce,
         milliseconds => Flush::Every(Duration::from_millis(milliseconds)),
     };
-    let hub = Arc::new(Hub::new(setting.workers, limits).with_flush(flush));
+    let hub = Arc::new(Hub::new(setting.workers, limits).with_flush(flush).with_groups(groups));
     let factory = Arc::new(factory);
     let mut workers: Vec<Box<dyn Stepped>> = Vec::new();
     for index in 0..setting.workers {

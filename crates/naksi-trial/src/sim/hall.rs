@@ -16,6 +16,8 @@ use super::users::NUMBERED;
 pub struct Hall {
     books: Arc<Books>,
     said: u32,
+    /// Answers that stages brought.
+    answers: u64,
     /// Timers set and not yet due.
     timers: u32,
 }
@@ -25,12 +27,20 @@ impl Hall {
     pub fn find(books: &Arc<Books>, c: &mut Conn<'_>) -> RoomRef<Hall> {
         let mut pages = books.pages();
         let open = || {
-            let hall = Hall { books: Arc::clone(books), said: 0, timers: 0 };
+            let hall = Hall { books: Arc::clone(books), said: 0, answers: 0, timers: 0 };
             // A budget of two events is always spent: what is left waits for the next turn.
             let options = RoomOptions::new().budget(Duration::from_secs(1), 2);
             c.open_room(hall, options).expect("options that make sense")
         };
         pages.hall.get_or_insert_with(open).clone()
+    }
+
+    /// A stage has an answer for the room.
+    pub fn answered(&mut self) {
+        self.answers += 1;
+        if self.answers > self.books.jobs.played.load(Ordering::Relaxed) {
+            self.books.break_law("a room heard more answers than were given");
+        }
     }
 }
 

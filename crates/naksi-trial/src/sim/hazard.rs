@@ -65,8 +65,15 @@ hazards! {
     L9 = "A database answers late, never, or to nobody.", [];
     L10 = "The clock jumps; timers are taken back.", [ClockJump];
     L11 = "A session cannot be made.", [];
+    G1 = "A stage is slow.", [];
+    G2 = "A stage's queue is full.", [];
+    G3 = "A job panics.", [];
+    G4 = "A stage answers somebody who has gone.", [];
+    G5 = "A stage answers a room.", [];
+    G6 = "A room goes on in a group.", [];
     O3 = "Too many connections from one address.", [];
     O4 = "A peer floods.", [];
+    O4r = "A session brings more than its rate, and is held back or ended.", [];
     O5 = "A room is told something, from inside and outside.", [];
     W1 = "A packet says that its operation failed.", [StrangeEnding];
     W2 = "An immediate success brings no packet.", [PacketSkipped];

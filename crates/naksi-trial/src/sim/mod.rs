@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod peers;
 pub mod run;
 pub mod setting;
+pub mod stages;
 pub mod sweep;
 pub mod users;
 

@@ -23,6 +23,7 @@ use super::hazard::Hazard;
 use super::outcome::Outcome;
 use super::peers::{Guest, Manner, NONCE, Tally};
 use super::setting::{Setting, Stop, Weather};
+use super::stages::Stages;
 use super::users::{Caller, FrameEcho, Host, RawEcho};
 
 /// A storm that lasts longer holds a session that never ends.
@@ -69,6 +70,7 @@ struct Run<'a> {
     books: Arc<Books>,
     tally: Rc<RefCell<Tally>>,
     errands: Errands,
+    stages: Option<Stages>,
     stayers: Vec<PeerId>,
     /// Peers that are expected to be through.
     expected: u64,
@@ -97,19 +99,21 @@ impl<'a> Run<'a> {
         let books = Arc::new(Books::default());
         let stormy = setting.weather == Weather::Storm;
         books.stormy.store(stormy, Ordering::Relaxed);
-        let host = Host { books: Arc::clone(&books) };
+        let stages = Stages::open(setting, stormy);
+        let groups = stages.as_ref().map(Stages::groups).unwrap_or_default();
+        let host = Host { books: Arc::clone(&books), rate: setting.rates().0 };
         let bounds = limits(setting, setting.address_max);
         let server = if setting.framed {
             let make = move |arrival: &Arrival| FrameEcho::new(&host, arrival);
-            crew(&world, setting, Some(address), None, bounds, make)
+            crew(&world, setting, Some(address), None, bounds, groups, make)
         } else {
             let make = move |arrival: &Arrival| RawEcho::new(&host, arrival);
-            crew(&world, setting, Some(address), None, bounds, make)
+            crew(&world, setting, Some(address), None, bounds, groups, make)
         };
         let callers = Arc::clone(&books);
         let talk = setting.talk;
         let make = move |arrival: &Arrival| Caller::new(arrival, talk, &callers);
-        let client = crew(&world, setting, None, Some(address), limits(setting, u32::MAX), make);
+        let client = crew(&world, setting, None, Some(address), limits(setting, u32::MAX), Vec::new(), make);
         let errands = Errands::new(&books, stormy, setting.framed);
         let mut run = Self {
             setting,
@@ -119,6 +123,7 @@ impl<'a> Run<'a> {
             books,
             tally: Rc::default(),
             errands,
+            stages,
             stayers: Vec::new(),
             expected: 0,
             dialled: 0,
@@ -165,6 +170,7 @@ impl<'a> Run<'a> {
                 (at, turns) = (now, 0);
             }
             let stepped: u64 = self.crews.iter_mut().map(|crew| crew.step(now)).sum();
+            let stepped = stepped + self.stages.as_mut().map_or(0, |stages| stages.step(&self.world));
             turns += stepped;
             assert!(turns < TURNS_AT_ONCE_MAX, "a worker spins: {turns} turns at {now:?}");
             rounds += 1;
@@ -227,6 +233,7 @@ impl<'a> Run<'a> {
         self.world.set_descriptors_max(1 << 20);
         self.stormy = false;
         self.errands.calm_down();
+        self.stages.iter_mut().for_each(Stages::calm_down);
         self.books.stormy.store(false, Ordering::Relaxed);
         self.crews[0].stalled = None;
         let settled = self.world.now() + SETTLE_WITHIN;
@@ -293,7 +300,9 @@ impl<'a> Run<'a> {
         2 * self.setting.workers
     }
 
-    fn settle_accounts(self, ports: usize) -> Outcome {
+    fn settle_accounts(mut self, ports: usize) -> Outcome {
+        let handed_over = self.crews[0].hub.stats().rooms.handed_over_total;
+        let staged = self.stages.as_mut().map(|stages| stages.settle(&self.books, handed_over));
         let tally = self.tally.borrow();
         let fired = FaultKind::ALL.iter().map(|kind| (*kind, self.world.fired(*kind))).collect();
         let mut outcome = Outcome {
@@ -317,6 +326,7 @@ impl<'a> Run<'a> {
         }
         for crew in &self.crews {
             let stats = crew.hub.stats();
+            assert_eq!(crew.hub.in_mailboxes(), 0, "law 9: kept for workers that are gone");
             if ports > 0 {
                 assert_eq!((stats.live, stats.connected_total), (0, stats.disconnected_total), "law 8");
                 assert_eq!(stats.recv_backlog_bytes, 0, "law 9");
@@ -328,6 +338,7 @@ impl<'a> Run<'a> {
             outcome.panics += stats.handler_panics;
             outcome.stale += stats.stale_total;
             outcome.hits.add(Hazard::O3, stats.refused_address_total);
+            outcome.hits.add(Hazard::O4r, stats.over_rate_total);
             for (reason, count) in &stats.ended {
                 *outcome.reasons.entry(reason).or_default() += count;
             }
@@ -335,6 +346,7 @@ impl<'a> Run<'a> {
         if self.setting.dialect == Dialect::Iocp {
             outcome.hits.add(Hazard::W6, self.world.fired(FaultKind::CancelNotFound));
         }
+        outcome.hits.merge(&staged.unwrap_or_default());
         let pages = self.books.pages();
         outcome.hits.merge(&pages.hits);
         assert!(pages.broken.is_none(), "{}", pages.broken.as_deref().unwrap_or_default());

@@ -8,6 +8,8 @@ use std::fmt;
 use naksi_core::prng::Prng;
 use naksi_os::sim::fault::{Dialect, FaultKind, FaultPlan};
 
+use super::users;
+
 /// What a world holds in store for its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
@@ -73,6 +75,14 @@ pub struct Setting {
     pub socket_bytes: usize,
     /// Descriptors of the whole world.
     pub descriptors_max: usize,
+    /// Messages that a session may bring in a second; 0 is no limit. See [`Setting::rates`].
+    pub rate: u32,
+    /// Whoever brings more ends, instead of being held back; only floods do then.
+    pub rate_ends: bool,
+    /// Threads of each of the server's groups; 0 is no groups.
+    pub threads: usize,
+    /// Jobs that wait in a group at most.
+    pub jobs_max: usize,
 }
 
 /// Kinds that a port hides wholly: nobody above it is worse off.
@@ -122,6 +132,11 @@ impl Setting {
             catch_max: size(&[32, 256], &[1, 1, 3]),
             socket_bytes: size(&[500, 4096, 16_384], &[32, 100]),
             descriptors_max: size(&[60, 200, 1 << 20, 1 << 20], &[20, 100]),
+            // What was thought of later stands behind, so that the rest of an old seed is what it was.
+            rate: size(&[0, 0, 0, 6, 20], &[0, 1, 3]) as u32,
+            rate_ends: size(&[0, 0, 1], &[0, 1]) == 1 && weather == Weather::Storm,
+            threads: size(&[0, 1, 2, 3], &[1, 8]),
+            jobs_max: size(&[4, 64], &[1, 2]),
         };
         // A jump of the clock is longer than what a worker grants its sessions at the end.
         if setting.stop == Stop::DrainInStorm {
@@ -136,6 +151,17 @@ impl Setting {
             }
         }
         setting
+    }
+
+    /// Messages and bytes that a session may bring in a second; 0 is no limit. Where whoever brings more ends, all
+    /// but floods keep to it.
+    pub fn rates(&self) -> (u32, usize) {
+        let talk = self.talk as u32;
+        match self.rate {
+            0 => (0, 0),
+            _ if self.rate_ends => (12 * talk, users::FRAME_BYTES_MAX.max(1400 * talk as usize)),
+            rate => (rate, users::FRAME_BYTES_MAX),
+        }
     }
 
     /// The kinds of fault that may happen.
@@ -165,6 +191,8 @@ impl Setting {
                 ("talk", Some(setting)) => setting.talk = number()?,
                 ("tick_ms", Some(setting)) => setting.tick_ms = number()?,
                 ("stayers", Some(setting)) => setting.stayers = number()?,
+                ("rate", Some(setting)) => setting.rate = number()? as u32,
+                ("threads", Some(setting)) => setting.threads = number()? as usize,
                 ("own_clients", Some(setting)) => setting.own_clients = number()? as u32,
                 ("without", Some(setting)) => {
                     let named = |kind: &&FaultKind| format!("{kind:?}") == value;
@@ -189,6 +217,8 @@ impl fmt::Display for Setting {
             ("talk", self.talk, usual.talk),
             ("tick_ms", self.tick_ms, usual.tick_ms),
             ("stayers", self.stayers, usual.stayers),
+            ("rate", self.rate.into(), usual.rate.into()),
+            ("threads", self.threads as u64, usual.threads as u64),
             ("own_clients", u64::from(self.own_clients), u64::from(usual.own_clients)),
         ] {
             if mine != theirs {
@@ -214,6 +244,7 @@ mod tests {
             setting.workers = 1;
             setting.talk = 3;
             setting.tick_ms = seed % 3;
+            (setting.rate, setting.threads) = (seed as u32 % 4, seed as usize % 5);
             let first = setting.kinds().next();
             if let Some(kind) = first {
                 setting.faults = setting.faults.clone().with(kind, 0);

@@ -159,6 +159,8 @@ fn candidates(setting: &Setting) -> Vec<Setting> {
     offer(&|one| one.own_clients /= 4);
     offer(&|one| one.talk = 1);
     offer(&|one| one.workers = 1);
+    offer(&|one| one.rate = 0);
+    offer(&|one| one.threads = 0);
     offer(&|one| one.stayers /= 2);
     offer(&|one| one.peers = one.peers * 3 / 4);
     for kind in setting.kinds() {

@@ -13,6 +13,7 @@ use naksi_core::send_queue::Sent;
 use super::books::{Booked, Books};
 use super::hall::Hall;
 use super::hazard::Hazard;
+use super::stages;
 
 /// The frame that makes the handler panic.
 pub const BOMB: u16 = 0xB0B;
@@ -60,6 +61,8 @@ const TAKEN_BACK: u32 = 8;
 pub struct Host {
     /// Where they write.
     pub books: Arc<Books>,
+    /// Frames that each of them may be shown in a second; 0 is no limit.
+    pub rate: u32,
 }
 
 impl Host {
@@ -136,12 +139,41 @@ pub struct FrameEcho {
     /// What it told the room.
     said: u32,
     file: Option<FileId>,
+    /// Beats as long as this value lives.
+    heart: Arc<()>,
+    rate: u32,
+    /// Frames that were shown, and when the first one was.
+    shown: (u64, Tick),
 }
 
 impl FrameEcho {
     /// A session for this arrival.
     pub fn new(host: &Host, arrival: &Arrival) -> Self {
-        Self { booked: host.book(arrival), moody: host.moody(arrival), said: 0, file: None }
+        let (heart, shown, rate) = (Arc::default(), (0, Tick::ZERO), host.rate);
+        Self {
+            booked: host.book(arrival),
+            moody: host.moody(arrival),
+            said: 0,
+            file: None,
+            heart,
+            rate,
+            shown,
+        }
+    }
+
+    fn check_rate(&mut self, c: &Conn<'_>) {
+        let (count, since) = &mut self.shown;
+        if *count == 0 {
+            *since = c.now();
+        }
+        *count += 1;
+        let span = c.now().since(*since) + Duration::from_secs(1);
+        let most = u128::from(self.rate) * span.as_nanos() / 1_000_000_000 + 1;
+        if self.rate > 0 && u128::from(*count) > most {
+            self.booked
+                .books
+                .break_law(format!("law 9: {count} frames in {span:?} at {} a second", self.rate));
+        }
     }
 
     fn obey(&mut self, c: &mut Conn<'_>, id: u16) {
@@ -160,7 +192,10 @@ impl FrameEcho {
                 c.leave(&room);
             }
             FILE => c.open_file(&path_of(c), FileAccess::Create, 0),
-            ERRAND => self.booked.books.pages().asked.push_back(c.id()),
+            ERRAND => match c.group(stages::DB) {
+                Some(db) => stages::ask(&db, c, &self.booked.books, &self.heart),
+                None => self.booked.books.pages().asked.push_back(c.id()),
+            },
             TIMER => {
                 let key = c.after(Duration::from_millis(5), TAKEN_BACK);
                 c.after(Duration::from_millis(10), FIRED);
@@ -220,6 +255,7 @@ impl Session for FrameEcho {
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         self.booked.alive();
+        self.check_rate(c);
         assert!(packet.id != BOMB, "a bomb, on purpose");
         if self.moody {
             self.booked.books.hit(Hazard::L3);
@@ -257,7 +293,9 @@ impl Session for FrameEcho {
                     self.booked.books.break_law("a fresh file is not empty");
                 }
                 self.file = Some(file);
-                c.write_at(file, 0, b"herring".to_vec(), 1);
+                // Half of one byte is none: a disk that is full takes nothing of it.
+                let text = if c.id().slot().is_multiple_of(3) { &b"h"[..] } else { &b"herring"[..] };
+                c.write_at(file, 0, text.to_vec(), 1);
             }
             FileDone::Written { bytes, .. } => {
                 self.file.inspect(|file| c.read_at(*file, 0, bytes as usize, 2));

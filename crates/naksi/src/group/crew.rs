@@ -5,23 +5,25 @@
 //! accepted behind the quit packets, so nothing that was accepted is lost.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use naksi_core::planted;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_os::queue::{Queue, Taken};
 
+use super::steps::Steps;
 use super::times::{Durations, Times};
 use super::{GroupOptions, GroupStats, Refused, WhenFull};
 use crate::config::{Error, Result};
 
 /// Something that is run again and again and is in a queue at most once at a time.
 pub(crate) trait Runnable: Send + Sync {
-    fn run(self: Arc<Self>);
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick);
 }
 
 enum Job {
@@ -29,7 +31,8 @@ enum Job {
     Run(Arc<dyn Runnable>),
 }
 
-struct Posted {
+/// A job, and when it was put in.
+pub(super) struct Posted {
     job: Job,
     at: Tick,
 }
@@ -50,10 +53,16 @@ struct Counts {
     depth_max: AtomicUsize,
 }
 
+/// Where the numbers of jobs stand until somebody takes them.
+enum Line {
+    Threads(Queue),
+    Steps(Steps),
+}
+
 /// What the threads of a group share.
 pub(crate) struct Core {
     pub(super) options: GroupOptions,
-    queue: Queue,
+    line: Line,
     waiting: Mutex<Waiting>,
     counts: Counts,
     times: Box<[Mutex<Times>]>,
@@ -75,7 +84,10 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     let here = HERE.with_borrow(|here| here.as_ref().and_then(|(core, _)| core.upgrade()));
     match here {
-        Some(core) => core.queue.blocking(work),
+        Some(core) => match &core.line {
+            Line::Threads(queue) => queue.blocking(work),
+            Line::Steps(_) => work(),
+        },
         None => work(),
     }
 }
@@ -88,14 +100,8 @@ pub fn thread_index() -> Option<usize> {
 
 impl Core {
     pub(super) fn start(options: GroupOptions) -> Result<Arc<Self>> {
-        let core = Arc::new(Self {
-            queue: Queue::open(options.concurrency)?,
-            waiting: Mutex::new(Waiting { jobs: Table::new(1 << 24), closed: false }),
-            counts: Counts::default(),
-            times: (0..options.threads).map(|_| Mutex::default()).collect(),
-            threads: Mutex::default(),
-            options,
-        });
+        let line = Line::Threads(Queue::open(options.concurrency)?);
+        let core = Arc::new(Self::with_line(options, line));
         for index in 0..core.options.threads {
             let of_thread = Arc::clone(&core);
             let builder = thread::Builder::new().name(format!("naksi-{}-{index}", core.options.name));
@@ -110,12 +116,42 @@ impl Core {
         Ok(core)
     }
 
+    /// A group without threads; see [`Stepper`](super::Stepper).
+    pub(super) fn stepped(options: GroupOptions) -> Arc<Self> {
+        Arc::new(Self::with_line(options, Line::Steps(Steps::default())))
+    }
+
+    fn with_line(options: GroupOptions, line: Line) -> Self {
+        Self {
+            line,
+            waiting: Mutex::new(Waiting { jobs: Table::new(1 << 24), closed: false }),
+            counts: Counts::default(),
+            times: (0..options.threads).map(|_| Mutex::default()).collect(),
+            threads: Mutex::default(),
+            options,
+        }
+    }
+
+    pub(super) fn steps(&self) -> &Steps {
+        match &self.line {
+            Line::Steps(steps) => steps,
+            Line::Threads(_) => unreachable!("only a group without threads has a stepper"),
+        }
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        match &self.line {
+            Line::Threads(_) => naksi_os::now(),
+            Line::Steps(steps) => steps.now(),
+        }
+    }
+
     pub(super) fn post(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), Refused> {
         let mut waiting = unpoisoned(&self.waiting);
         if waiting.closed {
             return Err(Refused::Closed);
         }
-        if waiting.jobs.len() < self.options.jobs_max {
+        if waiting.jobs.len() < self.options.jobs_max || planted!("47") {
             return self.accept(&mut waiting, Job::Call(job));
         }
         drop(waiting);
@@ -141,12 +177,20 @@ impl Core {
     }
 
     fn accept(&self, waiting: &mut Waiting, job: Job) -> Result<(), Refused> {
-        let posted = Posted { job, at: naksi_os::now() };
+        let posted = Posted { job, at: self.now() };
         let Ok((slot, generation)) = waiting.jobs.insert(posted) else { return Err(Refused::Full) };
         let depth = waiting.jobs.len();
         self.counts.depth.store(depth, Ordering::Relaxed);
         self.counts.depth_max.fetch_max(depth, Ordering::Relaxed);
-        if !self.queue.post(u64::from(slot) << 32 | u64::from(generation)) {
+        let number = u64::from(slot) << 32 | u64::from(generation);
+        let queued = match &self.line {
+            Line::Threads(queue) => queue.post(number),
+            Line::Steps(steps) => {
+                steps.post(number);
+                true
+            }
+        };
+        if !queued {
             // Only a kernel without memory says so here, because the queue is not closed.
             waiting.jobs.remove(slot, generation);
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -157,11 +201,15 @@ impl Core {
     }
 
     fn live(self: &Arc<Self>, index: usize) {
+        let Line::Threads(queue) = &self.line else { return };
         HERE.set(Some((Arc::downgrade(self), index)));
         crate::watch::enlist();
         loop {
-            match self.queue.take(None) {
-                Ok(Taken::Work(number)) => self.carry_out(number, index),
+            match queue.take(None) {
+                Ok(Taken::Work(number)) => {
+                    let posted = self.claim(number);
+                    self.run(posted, self.now(), index);
+                }
                 Ok(Taken::Nothing) => {}
                 Ok(Taken::Quit) => return,
                 Err(error) => {
@@ -172,28 +220,33 @@ impl Core {
         }
     }
 
-    fn carry_out(&self, number: u64, index: usize) {
-        let posted = {
-            let mut waiting = unpoisoned(&self.waiting);
-            let posted = waiting.jobs.remove((number >> 32) as u32, number as u32);
-            self.counts.depth.store(waiting.jobs.len(), Ordering::Relaxed);
-            posted
-        };
-        let Posted { job, at } = posted.expect("a number in the queue is the place of a job");
-        let began = naksi_os::now();
+    /// The job of a number that was taken out of the queue; it waits no more.
+    pub(super) fn claim(&self, number: u64) -> Posted {
+        let mut waiting = unpoisoned(&self.waiting);
+        let posted = waiting.jobs.remove((number >> 32) as u32, number as u32);
+        self.counts.depth.store(waiting.jobs.len(), Ordering::Relaxed);
+        posted.expect("a number in the queue is the place of a job")
+    }
+
+    /// Carries out what was claimed, in the name of one of the threads.
+    pub(super) fn run(&self, posted: Posted, began: Tick, index: usize) {
+        let Posted { job, at } = posted;
         match job {
             Job::Call(call) => self.play(call),
-            Job::Run(runnable) => self.play(|| runnable.run()),
+            Job::Run(runnable) => self.play(|| runnable.run(&|| self.now())),
         }
         let mut times = unpoisoned(&self.times[index]);
         times.wait.record(began.since(at));
-        times.service.record(naksi_os::now().since(began));
+        times.service.record(self.now().since(began));
         self.counts.done.fetch_add(1, Ordering::Relaxed);
     }
 
     fn play(&self, job: impl FnOnce()) {
         // A job owns what it captured; whatever a panic leaves half done is gone with it.
-        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+            if planted!("46") {
+                resume_unwind(panic);
+            }
             self.counts.panics.fetch_add(1, Ordering::Relaxed);
             tracing::error!(group = self.options.name, "a job panicked; its thread goes on");
         }
@@ -204,8 +257,9 @@ impl Core {
         if std::mem::replace(&mut waiting.closed, true) {
             return;
         }
+        let Line::Threads(queue) = &self.line else { return };
         let mut left = self.options.threads;
-        while let Err(untold) = self.queue.close(left) {
+        while let Err(untold) = queue.close(left) {
             // The kernel has no memory for a packet; it will, and the threads must be told.
             left = untold;
             thread::sleep(Duration::from_millis(1));

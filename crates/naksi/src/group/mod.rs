@@ -17,6 +17,7 @@
 
 mod crew;
 mod options;
+mod steps;
 mod times;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crew::Core;
 pub(crate) use crew::Runnable;
 pub use crew::{blocking, thread_index};
 pub use options::{GroupOptions, WhenFull};
+pub use steps::{Begun, Stepper};
 pub(crate) use times::Durations;
 pub use times::{GroupStats, Spread};
 

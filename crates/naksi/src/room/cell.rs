@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
+use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::event::Quay;
@@ -283,10 +284,10 @@ impl<R: Room> RoomDoor for RoomCell<R> {
 
 impl<R: Room> Runnable for RoomCell<R> {
     /// On a thread of its group: one budget after the other, so that other rooms have their turn between.
-    fn run(self: Arc<Self>) {
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick) {
         let Some(door) = self.door() else { return self.release() };
-        while RoomDoor::run(Arc::clone(&self), &naksi_os::now, &door) {
-            if Arc::clone(&self).hand_over() {
+        while RoomDoor::run(Arc::clone(&self), clock, &door) {
+            if planted!("48") || Arc::clone(&self).hand_over() {
                 return;
             }
         }

@@ -1,0 +1,127 @@
+//! What a session may bring in a second: a burst, then no more than the rate, and nothing lost by a pause.
+
+use super::*;
+use crate::limits::OverRate;
+
+fn limits(messages: u32, bytes: usize, over_rate: OverRate) -> Limits {
+    Limits {
+        frame_bytes_max: 1024,
+        messages_per_second_max: messages,
+        recv_bytes_per_second_max: bytes,
+        over_rate,
+        ..Limits::default()
+    }
+}
+
+fn packets(hand: &Hand) -> usize {
+    hand.notes.events.iter().filter(|event| event.starts_with("packet")).count()
+}
+
+/// What the kernel does with a receive that was cancelled: it comes home.
+fn come_home(hand: &mut Hand) {
+    if hand.cancelled.pop().is_some() {
+        hand.recv_ends(Ended::Aborted);
+    }
+}
+
+#[test]
+fn a_flood_is_read_at_its_rate_and_nothing_of_it_is_lost() {
+    let mut hand = Hand::new(Framing::Packets, limits(10, 0, OverRate::Pause));
+    hand.notes.mute = true;
+    let flood: Vec<u8> = (0..55).flat_map(|number| frame_of(number, b"now")).collect();
+    hand.bytes(&flood);
+    assert_eq!(packets(&hand), 10, "a burst of one second");
+    assert_eq!(hand.cancelled, [Verb::Recv], "it is not read on");
+    come_home(&mut hand);
+    let mut seen = Vec::new();
+    for _ in 0..18 {
+        hand.late_by(Duration::from_millis(250));
+        assert!(!hand.recv || packets(&hand) == 55, "nothing new is read before the rest was shown");
+        seen.push(packets(&hand));
+    }
+    // Ten a second on average, a quarter of a second at a time.
+    assert_eq!(seen[..8], [13, 15, 18, 20, 23, 25, 28, 30]);
+    assert_eq!(*seen.last().expect("some"), 55);
+    assert!(hand.recv, "it is read again");
+    for (index, event) in hand.notes.events[1..].iter().enumerate() {
+        assert_eq!(*event, format!("packet {index} 3"), "in order, once");
+    }
+    hand.late_by(Duration::from_secs(5));
+    hand.bytes(&flood);
+    assert_eq!(packets(&hand), 65, "whoever was silent has a burst again, and no more than one");
+}
+
+#[test]
+fn bytes_have_a_rate_of_their_own_with_frames_and_without() {
+    for framing in [Framing::Packets, Framing::Raw] {
+        let mut hand = Hand::new(framing, limits(0, 2048, OverRate::Pause));
+        hand.notes.mute = true;
+        let piece = frame_of(1, &[7; 508]);
+        for _ in 0..4 {
+            hand.bytes(&piece);
+        }
+        assert!(hand.cancelled.is_empty(), "{framing:?}: a burst is no flood");
+        hand.bytes(&piece);
+        assert_eq!(hand.cancelled, [Verb::Recv], "{framing:?}");
+        let shown = |hand: &Hand| packets(hand) * 512 + hand.notes.received.len();
+        assert_eq!(shown(&hand), 2048, "{framing:?}");
+        come_home(&mut hand);
+        hand.late_by(Duration::from_millis(249));
+        assert!(!hand.recv && shown(&hand) == 2048, "{framing:?}");
+        hand.late_by(Duration::from_millis(1));
+        assert!(hand.recv && shown(&hand) == 2560, "{framing:?}");
+    }
+}
+
+#[test]
+fn whoever_keeps_to_the_rate_is_never_held_back() {
+    for over_rate in [OverRate::Pause, OverRate::EndSession] {
+        let mut hand = Hand::new(Framing::Packets, limits(10, 2048, over_rate));
+        hand.notes.mute = true;
+        for number in 0..100 {
+            hand.bytes(&frame_of(number, &[0; 100]));
+            hand.late_by(Duration::from_millis(100));
+        }
+        assert!(hand.cancelled.is_empty() && hand.session.is_open(), "{over_rate:?}");
+        assert_eq!(packets(&hand), 100);
+    }
+}
+
+#[test]
+fn a_flood_ends_with_its_reason_where_the_limits_say_so() {
+    let mut hand = Hand::new(Framing::Packets, limits(10, 0, OverRate::EndSession));
+    hand.notes.mute = true;
+    (0..10).for_each(|number| hand.bytes(&frame_of(number, b"")));
+    assert!(hand.session.is_open());
+    hand.bytes(&frame_of(10, b""));
+    hand.shuts_down();
+    hand.recv_ends(Ended::Aborted);
+    assert_eq!((hand.closes(), packets(&hand)), (Reason::RateExceeded, 10));
+}
+
+#[test]
+fn nobody_is_late_or_gone_while_it_is_not_read() {
+    let limits = Limits { idle_within: Duration::from_millis(100), ..limits(10, 0, OverRate::Pause) };
+    let mut hand = Hand::new(Framing::Packets, limits);
+    hand.notes.mute = true;
+    hand.bytes(&(0..14).flat_map(|number| frame_of(number, b"")).collect::<Vec<_>>());
+    hand.cancelled.clear();
+    // The peer's end was on its way when its receive was taken back.
+    hand.recv_ends(Ended::Closed);
+    hand.late_by(Duration::from_millis(200));
+    assert!(hand.session.is_open() && hand.shutdown.is_none(), "not idle: we did not listen");
+    hand.late_by(Duration::from_millis(50));
+    assert_eq!(packets(&hand), 13);
+    hand.late_by(Duration::from_millis(250));
+    assert_eq!(packets(&hand), 14, "all of it is shown before its end counts");
+    assert_eq!(hand.closes(), Reason::PeerClosed);
+}
+
+#[test]
+fn whoever_was_connected_to_on_purpose_has_no_rate() {
+    let mut hand = Hand::new(Framing::Packets, limits(10, 0, OverRate::EndSession));
+    hand.notes.mute = true;
+    hand.session.trust();
+    (0..100).for_each(|number| hand.bytes(&frame_of(number, b"")));
+    assert_eq!(packets(&hand), 100);
+}

@@ -1,0 +1,229 @@
+//! The groups of a run: threads that are none, stepped between the turns of the workers, in the order that a seed says.
+//!
+//! Two stages: `logic`, to which rooms go on when their budget is spent, and `db`, which answers sessions and the room
+//! late, never, or not at all. A job begins at one moment of the world and happens at a later one. Nothing here knows a
+//! port or a peer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use naksi::group::{Begun, Group, GroupOptions, GroupStats, Refused, Stepper};
+use naksi::prelude::*;
+use naksi_core::frame;
+use naksi_core::prng::Prng;
+use naksi_os::sim::world::World;
+
+use super::books::Books;
+use super::hazard::{Hazard, Hits};
+use super::setting::Setting;
+use super::users;
+
+/// The stage that rooms go on in.
+pub const LOGIC: &str = "logic";
+/// The stage that answers questions.
+pub const DB: &str = "db";
+
+/// What the jobs of the database's stage write down.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Questions that were put to it, those that were refused included.
+    pub asked: AtomicU64,
+    /// Questions that found it full, or closed.
+    pub refused: AtomicU64,
+    /// Jobs that came to their end.
+    pub played: AtomicU64,
+    /// Jobs that panicked.
+    pub panicked: AtomicU64,
+}
+
+/// Puts a session's question to the database. `heart` beats as long as the session's value lives.
+pub fn ask(db: &Group, c: &Conn<'_>, books: &Arc<Books>, heart: &Arc<()>) {
+    let number = books.jobs.asked.fetch_add(1, Ordering::Relaxed);
+    let (id, remote) = (c.id(), c.remote());
+    let (books_of_job, heart) = (Arc::clone(books), Arc::downgrade(heart));
+    let job = move || answer(number, id, &remote, &books_of_job, &heart);
+    if let Err(Refused::Full | Refused::Closed) = db.post(job) {
+        books.jobs.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn answer(number: u64, id: SessionId, remote: &Remote, books: &Arc<Books>, heart: &Weak<()>) {
+    if books.stormy.load(Ordering::Relaxed) && number % 16 == 3 {
+        books.jobs.panicked.fetch_add(1, Ordering::Relaxed);
+        panic!("a job fails, on purpose");
+    }
+    books.jobs.played.fetch_add(1, Ordering::Relaxed);
+    let hall = books.pages().hall.clone();
+    if let Some(hall) = hall.filter(|_| number % 4 == 1) {
+        books.hit(Hazard::G5);
+        // A room that has ended hears nothing.
+        hall.call(|hall, _| hall.answered()).ok();
+    }
+    let late = heart.strong_count() == 0;
+    if late {
+        books.hit(Hazard::G4);
+    }
+    if number % 8 != 5 {
+        let words = if late { users::STALE } else { users::ANSWER };
+        let header = frame::header(words, 0).expect("a short body");
+        // Nobody waits for it: a full mailbox is an answer that never comes.
+        remote.send(id, header.to_vec()).ok();
+    }
+}
+
+/// One group, and what its threads are at.
+#[derive(Debug)]
+struct Stage {
+    group: Group,
+    stepper: Stepper,
+    seats: Vec<Option<(Begun, Tick)>>,
+    idle: usize,
+}
+
+impl Stage {
+    fn open(name: &str, threads: usize, jobs_max: usize) -> Self {
+        let options = GroupOptions::new(name).threads(threads).jobs_max(jobs_max);
+        let (group, stepper) = Group::stepped(options).expect("options that make sense");
+        Self { group, stepper, seats: (0..threads).map(|_| None).collect(), idle: threads }
+    }
+
+    /// One thread does one thing, if any can: whichever the number says.
+    fn step(
+        &mut self,
+        now: Tick,
+        random: &mut Prng,
+        service: impl FnOnce(&mut Prng) -> Duration,
+    ) -> Option<Tick> {
+        self.stepper.set_now(now);
+        let count = self.seats.len();
+        let first = if count > 1 { random.below(count as u64) as usize } else { 0 };
+        let order = (first..count).chain(0..first);
+        if self.idle < count {
+            let mut due = order
+                .clone()
+                .filter(|seat| self.seats[*seat].as_ref().is_some_and(|(_, until)| *until <= now));
+            if let Some((begun, _)) = due.next().and_then(|seat| self.seats[seat].take()) {
+                self.idle += 1;
+                self.stepper.finish(begun);
+                return Some(now);
+            }
+        }
+        if self.idle == 0 {
+            return None;
+        }
+        let free = order.into_iter().find(|seat| self.seats[*seat].is_none())?;
+        let begun = self.stepper.begin(free)?;
+        let until = now + service(random);
+        self.seats[free] = Some((begun, until));
+        self.idle -= 1;
+        Some(until)
+    }
+
+    /// Everything that was posted happens, and nothing is taken any more.
+    fn close(&mut self) -> GroupStats {
+        let group = self.group.clone();
+        // What is closed takes nothing new, but what a job hands over before that is carried out as well.
+        for closed in [false, true] {
+            if closed {
+                group.close(Duration::ZERO);
+            }
+            for (begun, _) in self.seats.iter_mut().filter_map(Option::take) {
+                self.stepper.finish(begun);
+            }
+            while let Some(begun) = self.stepper.begin(0) {
+                self.stepper.finish(begun);
+            }
+        }
+        group.stats()
+    }
+}
+
+/// All groups of a run.
+#[derive(Debug)]
+pub struct Stages {
+    logic: Stage,
+    db: Stage,
+    random: Prng,
+    stormy: bool,
+    slow: u64,
+    jobs_max: usize,
+}
+
+impl Stages {
+    /// The groups that a setting asks for, if it does.
+    pub fn open(setting: &Setting, stormy: bool) -> Option<Self> {
+        (setting.threads > 0).then(|| {
+            let jobs_max = setting.jobs_max.max(1);
+            Self {
+                logic: Stage::open(LOGIC, setting.threads, jobs_max),
+                db: Stage::open(DB, setting.threads, jobs_max),
+                random: Prng::new(setting.seed ^ 0x57A6_E500_57A6_E500),
+                stormy,
+                slow: 0,
+                jobs_max,
+            }
+        })
+    }
+
+    /// Handles for a service.
+    pub fn groups(&self) -> Vec<Group> {
+        vec![self.logic.group.clone(), self.db.group.clone()]
+    }
+
+    /// Nothing is slow any more.
+    pub fn calm_down(&mut self) {
+        self.stormy = false;
+    }
+
+    /// Each group does one thing. Returns how many did.
+    pub fn step(&mut self, world: &World) -> u64 {
+        let (now, stormy) = (world.now(), self.stormy);
+        let mut slow = 0;
+        let logic = self.logic.step(now, &mut self.random, |random| match random.below(4) {
+            0 => Duration::from_micros(random.below(2_000)),
+            _ => Duration::ZERO,
+        });
+        let db = self.db.step(now, &mut self.random, |random| match random.below(8) {
+            0 if stormy => {
+                slow += 1;
+                Duration::from_micros(random.below(4_000_000))
+            }
+            _ => Duration::from_micros(random.below(5_000)),
+        });
+        self.slow += slow;
+        let mut stepped = 0;
+        for until in [logic, db].into_iter().flatten() {
+            stepped += 1;
+            if until > now {
+                world.wake_at(until);
+            }
+        }
+        stepped
+    }
+
+    /// Ends the groups, and checks that every job that was posted has happened, once.
+    ///
+    /// # Panics
+    /// A job is lost, or there was one too many.
+    pub fn settle(&mut self, books: &Books, handed_over: u64) -> Hits {
+        let (logic, db) = (self.logic.close(), self.db.close());
+        for stats in [&logic, &db] {
+            assert_eq!((stats.done_total, stats.depth), (stats.posted_total, 0), "a job is lost: {stats}");
+        }
+        let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let jobs = &books.jobs;
+        assert_eq!(logic.posted_total, handed_over, "a room was handed over and did not arrive: {logic}");
+        assert_eq!(db.posted_total + count(&jobs.refused), count(&jobs.asked), "a question is lost: {db}");
+        assert_eq!(count(&jobs.played) + count(&jobs.panicked), db.done_total, "a job ran not once: {db}");
+        assert_eq!(db.panics_total, count(&jobs.panicked), "a panic is not counted: {db}");
+        assert_eq!(logic.panics_total, 0, "a room's panic got out: {logic}");
+        assert!(db.depth_max <= self.jobs_max, "law 9: a group's queue has an end: {db}");
+        let mut hits = Hits::default();
+        hits.add(Hazard::G1, self.slow);
+        hits.add(Hazard::G2, db.refused_total);
+        hits.add(Hazard::G3, db.panics_total);
+        hits.add(Hazard::G6, logic.posted_total);
+        hits
+    }
+}
