@@ -156,7 +156,8 @@ fn test(compiler: &Compiler, wine: &Wine, scale_down: &str, arguments: &[&str]) 
     // Cargo starts each program with us, and we start it under Wine.
     let (runner, prefix) = (std::env::current_exe()?, wine.prefix());
     cargo.args(["--config", &format!("target.{GNU}.runner = [{runner:?}, \"wine\", {prefix:?}]")]);
-    cargo.arg("--").args(theirs);
+    // What a test says is shown: its figures, and what it skips under Wine and why.
+    cargo.args(["--", "--show-output"]).args(theirs);
     for (name, reason) in SKIPPED {
         println!("windows: skipped under Wine: {name}: {reason}");
         cargo.args(["--skip", name]);

@@ -5,7 +5,6 @@
 //! what a setting does.
 
 mod part;
-mod picture;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
@@ -17,6 +16,7 @@ use naksi::prelude::{Backend, Limits};
 
 use crate::logging;
 use crate::outcome::Problem;
+use crate::picture::{self, Place};
 pub(crate) use part::BackendName;
 use part::Part;
 
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) flush_ms: Option<u32>,
     /// Microseconds for which a worker looks before it sleeps.
     pub(crate) spin_us: Option<u32>,
+    /// A folder to record what is received in.
+    pub(crate) record: Option<String>,
     /// Which log lines are written.
     pub(crate) log_filter: Option<String>,
     pub(crate) limits: Limits,
@@ -50,6 +52,7 @@ impl Default for Settings {
             direct: None,
             flush_ms: None,
             spin_us: None,
+            record: None,
             log_filter: None,
             limits: Limits::default(),
             origins: BTreeMap::new(),
@@ -105,6 +108,9 @@ pub(crate) struct Flags {
     /// Most sessions at a time; more are refused at accept.
     #[arg(long, value_name = "N", value_parser = crate::units::parse_count)]
     max_sessions: Option<u32>,
+    /// Record what every session receives, with its times, in this folder; `naksi replay` sends it again.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<String>,
     /// Settings from a TOML file (naksi.toml if it is there); NAKSI_SECTION__KEY variables and flags override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -147,7 +153,7 @@ impl Settings {
     }
 
     fn read_file(&mut self, name: &str, text: &str) -> Result<(), Problem> {
-        let part = Part::read(text).map_err(|wrong| picture::of(name, text, &wrong))?;
+        let part = Part::read(text).map_err(|wrong| pictured(name, text, &wrong))?;
         self.take_part(part, text, |line| Origin::File(name.to_owned(), line));
         Ok(())
     }
@@ -192,6 +198,10 @@ impl Settings {
                 said.push(names);
             }
         }
+        if flags.record.is_some() {
+            self.record.clone_from(&flags.record);
+            said.push(("record.directory", "--record"));
+        }
         if let Some(sessions) = flags.max_sessions {
             self.limits.sessions_max = sessions as usize;
             said.push(("limits.sessions_max", "--max-sessions"));
@@ -219,6 +229,19 @@ impl Settings {
         }
         self.limits.check().map_err(|rule| Problem::usage(format!("limits make no sense: {rule}")))
     }
+}
+
+fn pictured(name: &str, text: &str, wrong: &part::Wrong) -> Problem {
+    let label = match &wrong.meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "here".to_owned(),
+    };
+    let help = "`naksi config init` writes a file with every key; `naksi config print --effective` says who set what";
+    picture::of(
+        &wrong.message,
+        &wrong.line(),
+        Place { name, text, span: wrong.span.clone(), label: &label, help },
+    )
 }
 
 /// An error of the system without the number that Rust appends to it.

@@ -99,6 +99,25 @@ fn a_signal_saves_everybody_and_the_next_server_has_them_where_they_were() {
     server.stop();
 }
 
+#[test]
+fn a_world_that_does_not_start_or_is_stopped_leaves_no_folder() {
+    let folder = scratch("temporary");
+    std::fs::create_dir_all(&folder).expect("a scratch folder");
+    let mut command = naksi();
+    command.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2", "--app", "world"]);
+    command.env("TMPDIR", &folder);
+    let left = || std::fs::read_dir(&folder).expect("the scratch folder").count();
+    let server = Server::from(command);
+    assert_eq!(left(), 1);
+    let address = server.address.to_string();
+    let mut second = naksi();
+    second.args(["serve", "--addr", &address, "--app", "world"]).env("TMPDIR", &folder);
+    assert_eq!(second.output().expect("it runs").status.code(), Some(1), "the address is taken");
+    assert_eq!(left(), 1, "only that of the first");
+    server.stop();
+    assert_eq!(left(), 0);
+}
+
 /// Reads packets up to one of this id.
 fn wait_for(stream: &mut TcpStream, id: u16) {
     let mut seen = None;

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use std::collections::VecDeque;
 
+use crate::lease::LeasePart;
+
 /// One run of bytes.
 #[derive(Clone, Debug)]
 pub enum Piece {
@@ -13,6 +15,8 @@ pub enum Piece {
     Owned(Vec<u8>),
     /// Bytes that several sessions share: encoded once, counted by reference.
     Shared(Bytes),
+    /// Bytes that go out from where they came in.
+    Lent(LeasePart),
 }
 
 impl Piece {
@@ -21,6 +25,7 @@ impl Piece {
         match self {
             Piece::Owned(bytes) => bytes,
             Piece::Shared(bytes) => bytes,
+            Piece::Lent(part) => part,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Receive buffers that go out and come home.
 //!
 //! A port owns a fixed pool. A buffer is home, with the kernel, or out as a [`Lease`] in somebody's hands;
-//! the three always add up to the pool's size (law 5). Dropping a lease sends it home. Nothing here knows
-//! how a kernel is given a buffer, or what the bytes mean.
+//! the three always add up to the pool's size (law 5). Dropping a lease sends it home; of a bounded share of the
+//! pool, somebody can keep parts for a while, to send them on without a copy. Nothing here knows how a kernel is
+//! given a buffer, or what the bytes mean.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -15,7 +16,47 @@ pub struct Lease {
     /// `None` only while `drop` runs.
     buffer: Option<Buffer>,
     length: NonZeroU32,
+    /// Counted among those of which parts are kept.
+    kept: Cell<bool>,
     home: Rc<Home>,
+}
+
+/// A run of a lease's bytes; the lease stays out for as long as there is a part of it.
+#[derive(Clone)]
+pub struct LeasePart {
+    lease: Rc<Lease>,
+    start: u32,
+    length: u32,
+}
+
+impl LeasePart {
+    /// One in so many leases of a pool may be kept by parts of it, or a few peers that do not read could keep
+    /// everybody else from receiving.
+    pub const KEPT_ONE_IN: usize = 4;
+
+    /// The part of a lease that `bytes` are. `None` if they lie elsewhere, or too many leases are kept already.
+    pub fn of(lease: &Rc<Lease>, bytes: &[u8]) -> Option<Self> {
+        let start = bytes.as_ptr().addr().checked_sub(lease.as_ptr().addr())?;
+        if start + bytes.len() > lease.len() || !lease.keep() {
+            return None;
+        }
+        // Both fit: the length of a lease is 32 bits wide.
+        Some(Self { lease: Rc::clone(lease), start: start as u32, length: bytes.len() as u32 })
+    }
+}
+
+impl Deref for LeasePart {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.lease[self.start as usize..][..self.length as usize]
+    }
+}
+
+impl fmt::Debug for LeasePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeasePart({} B of {:?})", self.length, self.lease)
+    }
 }
 
 /// A pool buffer with its number; the number is what a kernel knows it by.
@@ -36,6 +77,20 @@ impl fmt::Debug for Buffer {
 struct Home {
     returned: RefCell<Vec<Buffer>>,
     out: Cell<usize>,
+    /// Leases of which parts are kept, and how many there may be.
+    kept: Cell<usize>,
+    kept_max: usize,
+}
+
+impl Lease {
+    /// Counts it among those of which parts are kept, once. Returns whether it may be one of them.
+    fn keep(&self) -> bool {
+        if !self.kept.get() && self.home.kept.get() < self.home.kept_max {
+            self.kept.set(true);
+            self.home.kept.set(self.home.kept.get() + 1);
+        }
+        self.kept.get()
+    }
 }
 
 impl Deref for Lease {
@@ -57,6 +112,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             self.home.out.set(self.home.out.get() - 1);
+            self.home.kept.set(self.home.kept.get() - usize::from(self.kept.get()));
             self.home.returned.borrow_mut().push(buffer);
         }
     }
@@ -76,7 +132,9 @@ impl LeasePool {
         let returned = (0..size)
             .map(|number| Buffer { number, bytes: vec![0; buffer_bytes].into_boxed_slice() })
             .collect();
-        let home = Rc::new(Home { returned: RefCell::new(returned), out: Cell::new(0) });
+        let kept_max = usize::from(size) / LeasePart::KEPT_ONE_IN;
+        let home = Home { returned: RefCell::new(returned), out: Cell::new(0), kept: Cell::new(0), kept_max };
+        let home = Rc::new(home);
         Self { home, size: usize::from(size), buffer_bytes }
     }
 
@@ -94,7 +152,7 @@ impl LeasePool {
     pub fn lend(&mut self, buffer: Buffer, length: NonZeroU32) -> Lease {
         assert!(length.get() as usize <= buffer.bytes.len(), "the kernel wrote past the buffer");
         self.home.out.set(self.home.out.get() + 1);
-        Lease { buffer: Some(buffer), length, home: Rc::clone(&self.home) }
+        Lease { buffer: Some(buffer), length, kept: Cell::new(false), home: Rc::clone(&self.home) }
     }
 
     /// Buffers at home now.
@@ -137,6 +195,34 @@ mod tests {
         assert_eq!((&lease[..], pool.at_home(), pool.out()), (&b"cod"[..], 1, 1));
         drop(lease);
         assert_eq!((pool.at_home(), pool.out(), pool.size()), (2, 0, 2));
+    }
+
+    #[test]
+    fn a_lease_stays_out_for_as_long_as_there_is_a_part_of_it_and_few_may() {
+        let mut pool = LeasePool::new(8, 16);
+        let mut leases: Vec<_> = (0..3)
+            .map(|_| {
+                let mut buffer = pool.take().expect("a buffer is home");
+                buffer.bytes[..4].copy_from_slice(b"tuna");
+                Rc::new(pool.lend(buffer, NonZeroU32::new(4).expect("not zero")))
+            })
+            .collect();
+        assert!(LeasePart::of(&leases[0], b"tuna").is_none(), "the same bytes, elsewhere");
+        let parts = [&leases[0][1..3], &leases[0][3..], &leases[1][..]].map(|bytes| {
+            [0, 1].iter().find_map(|lease| LeasePart::of(&leases[*lease], bytes)).expect("a part")
+        });
+        assert_eq!((&parts[0][..], &parts[1][..], &parts[2][..]), (&b"un"[..], &b"a"[..], &b"tuna"[..]));
+        assert!(LeasePart::of(&leases[2], &leases[2]).is_none(), "two of eight are kept already");
+        let third = leases.pop();
+        leases.clear();
+        assert_eq!(pool.out(), 3);
+        drop(parts);
+        assert_eq!(pool.out(), 1, "the third");
+        assert!(
+            third.is_some_and(|third| LeasePart::of(&third, &third[..1]).is_some()),
+            "there is room again"
+        );
+        assert_eq!((pool.out(), pool.at_home()), (0, 8));
     }
 
     #[test]

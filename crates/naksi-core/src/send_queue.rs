@@ -2,7 +2,7 @@
 //!
 //! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
 //! out first. Small messages are copied together, large shared ones travel by reference (gathering many
-//! small references costs more than the copy). Data that the receiver may miss joins a batch only as far as the low mark,
+//! small references costs more than the copy), and so does much that goes out as it came in. Data that the receiver may miss joins a batch only as far as the low mark,
 //! and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
 use bytes::Bytes;
@@ -17,6 +17,9 @@ use crate::tick::Tick;
 
 /// Shared bytes up to this length are copied instead of referenced.
 const COPY_BYTES_MAX: usize = 1024;
+
+/// What is sent from the lease that it came in goes out from there, from this length on.
+pub(crate) const LENT_BYTES_MIN: usize = 4 * 1024;
 
 /// What became of bytes that somebody wanted to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +103,8 @@ impl SendQueue {
         self.crowded
     }
 
-    /// Queues a copy of `parts`, one behind the other, whole or not at all.
+    /// Queues a copy of `parts`, one behind the other, whole or not at all. A long part of the lease that is being
+    /// read is not copied.
     ///
     /// Returns whether they fit.
     pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, spares: &mut Spares) -> bool {
@@ -113,6 +117,15 @@ impl SendQueue {
         }
         if self.waiting.pieces() == 0 {
             self.open_batch(spares);
+        }
+        if length >= LENT_BYTES_MIN
+            && parts[1].is_empty()
+            && self.entries() < limits.send_queue_entries_max
+            && let Some(part) = spares.part(parts[0])
+        {
+            self.waiting.push(Piece::Lent(part));
+            self.mark(limits);
+            return true;
         }
         // A message is appended whole or begins a piece of its own, so that a full queue never cuts one.
         let joined = self.waiting.room() >= length;

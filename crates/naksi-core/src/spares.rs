@@ -1,9 +1,12 @@
 //! Buffers that sessions of one worker lend each other, so that an idle session holds none and a busy one
-//! allocates none.
+//! allocates none; and the lease that one of them is reading, of which parts can be sent without a copy.
 //!
 //! Bounded: what does not fit is freed. Nothing here knows what the bytes were.
 
+use std::rc::Rc;
+
 use crate::batch::{Piece, SendBatch};
+use crate::lease::{Lease, LeasePart};
 
 /// Spare buffers of one worker.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub struct Spares {
     batches: Vec<SendBatch>,
     /// Received bytes that the worker's sessions keep because nobody has taken them.
     kept_bytes: usize,
+    /// The lease that is being read, if it is long.
+    read: Option<Rc<Lease>>,
 }
 
 impl Spares {
@@ -69,6 +74,16 @@ impl Spares {
 
     pub(crate) fn let_go(&mut self, bytes: usize) {
         self.kept_bytes -= bytes;
+    }
+
+    /// The lease that a session reads from now on; `None` when it has been read.
+    pub(crate) fn reads(&mut self, lease: Option<&Rc<Lease>>) {
+        self.read = lease.cloned();
+    }
+
+    /// The part of the lease that is being read that these bytes are, if it may be kept.
+    pub(crate) fn part(&self, bytes: &[u8]) -> Option<LeasePart> {
+        LeasePart::of(self.read.as_ref()?, bytes)
     }
 
     /// Takes a sent piece back.

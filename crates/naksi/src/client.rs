@@ -65,7 +65,7 @@ impl Client {
                 SocketAddr::from(([127, 0, 0, 1], 0))
             }
         };
-        let dial = Dial { remote: found, connections: 1, rate: None, retry: Retry::START };
+        let dial = Dial { remote: found, connections: 1, rate: None, retry: Retry::START, schedule: None };
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
     }
 
@@ -80,6 +80,14 @@ impl Client {
     #[must_use]
     pub fn connect_rate(mut self, per_second: u32) -> Self {
         self.dial.rate = Some(per_second);
+        self
+    }
+
+    /// One connection for each of these times, made so long after the start, and in the order of their numbers.
+    #[must_use]
+    pub fn connect_at(mut self, times: Vec<Duration>) -> Self {
+        self.dial.connections = times.len().try_into().unwrap_or(u32::MAX);
+        self.dial.schedule = Some(times.into());
         self
     }
 

@@ -107,6 +107,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
         "milliseconds between the ticks at which sends leave, 1 to 100; at once by default",
     ),
     ("NAKSI_IO__SPIN_US", "microseconds for which a worker looks before it sleeps, at most 1000"),
+    ("NAKSI_RECORD__DIRECTORY", "a folder to record what is received in; nothing is recorded by default"),
     ("NAKSI_IO__DIRECT", "sockets that each worker keeps outside the process's descriptors (io_uring)"),
 ];
 

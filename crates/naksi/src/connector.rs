@@ -5,6 +5,7 @@
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::completion::Done;
@@ -49,6 +50,8 @@ pub(crate) struct Dialer {
     woken_for: Option<Tick>,
     chance: Prng,
     stopped: bool,
+    /// When each connection is made for the first time, from the beginning on; at once without.
+    schedule: Option<Arc<[Duration]>>,
 }
 
 impl Dialer {
@@ -77,6 +80,7 @@ impl Dialer {
             woken_for: None,
             chance: Prng::new(0x6361_7374 ^ first as u64),
             stopped: false,
+            schedule: None,
         }
     }
 
@@ -117,6 +121,16 @@ impl Dialer {
         true
     }
 
+    /// From now on each connection waits for its time.
+    fn begin(&mut self, now: Tick) {
+        let Some(schedule) = self.schedule.take() else { return };
+        for connection in std::mem::take(&mut self.waiting) {
+            let span = schedule.get(connection as usize).copied().unwrap_or_default();
+            self.pausing.set(now + span, connection);
+            self.paused += 1;
+        }
+    }
+
     fn wake_pausing(&mut self, now: Tick) {
         let (waiting, paused) = (&mut self.waiting, &mut self.paused);
         self.pausing.expire(now, |connection| {
@@ -148,10 +162,18 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.mirror_dialer();
     }
 
+    /// Has each of the connections wait for its time, counted from the beginning on.
+    pub(crate) fn dial_at(&mut self, schedule: Arc<[Duration]>) {
+        if let Some(dialer) = &mut self.dialer {
+            dialer.schedule = Some(schedule);
+        }
+    }
+
     /// Submits every connect that may be made now.
     pub(crate) fn register_connects(&mut self) {
         let Some(dialer) = &mut self.dialer else { return };
         let now = self.desk.now;
+        dialer.begin(now);
         dialer.wake_pausing(now);
         while let Some(token) = dialer.next(now) {
             if let Err(refused) = self.port.submit(token, Op::Connect { remote: dialer.remote }) {

@@ -11,6 +11,7 @@ use naksi_core::timer::TimerWheel;
 
 use crate::file::Files;
 use crate::murmur::{Murmur, Subject};
+use crate::record::Recorder;
 use crate::remote::Door;
 use crate::room::quay::LocalRooms;
 use crate::stats::Counters;
@@ -43,6 +44,7 @@ pub(crate) struct Desk {
     /// Where messages are written before they are queued.
     pub(crate) scratch: BytesMut,
     pub(crate) murmur: Murmur,
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl Desk {

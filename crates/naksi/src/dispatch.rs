@@ -12,6 +12,7 @@ use naksi_core::planted;
 use naksi_core::send_queue::Pending;
 use naksi_core::session::{Session, Verb};
 use naksi_os::port::{Port, Poster};
+use thin_vec::ThinVec;
 
 use crate::mailbox::Message;
 use crate::murmur::Subject;
@@ -26,6 +27,7 @@ pub(crate) const KIND_MAILBOX: u8 = 18;
 pub(crate) const KIND_FILE: u8 = 19;
 pub(crate) const KIND_CLOSE: u8 = 20;
 pub(crate) const KIND_TURN_AWAY: u8 = 21;
+pub(crate) const KIND_RECORD: u8 = 22;
 
 /// Messages taken from the mailbox in one turn; the rest rings again.
 const MESSAGES_A_TURN: usize = 1024;
@@ -40,6 +42,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             KIND_FILE => self.process_file(token, done),
             KIND_CLOSE => self.process_closed(token),
             KIND_TURN_AWAY => self.turning_away -= 1,
+            KIND_RECORD => self.process_record(done),
             _ => self.process_session(token, done, more),
         }
     }
@@ -141,9 +144,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             session,
             user,
             peer,
-            memberships: Vec::new(),
-            seats: Vec::new(),
-            timers: Vec::new(),
+            memberships: ThinVec::new(),
+            seats: ThinVec::new(),
+            timers: ThinVec::new(),
             broken: false,
             timer: None,
             dialled,

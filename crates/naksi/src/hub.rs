@@ -118,6 +118,11 @@ impl<P: Port> Hub<P> {
         stats
     }
 
+    /// Messages on their way to workers; none, once all of them are gone.
+    pub fn in_mailboxes(&self) -> usize {
+        self.mailboxes.iter().map(Mailbox::len).sum()
+    }
+
     /// The worker with the fewest sessions, `own` if it is one of them; the session is counted to it.
     pub(crate) fn place(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);

@@ -5,6 +5,7 @@
 
 use core::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -19,6 +20,7 @@ use crate::client::Retry;
 use crate::config::{Backend, Error, Result};
 use crate::group::{Group, GroupOptions};
 use crate::hub::Hub;
+use crate::record::RecordOptions;
 use crate::remote::Door;
 use crate::service::{Event, Service};
 use crate::session::Factory;
@@ -41,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
     pub(crate) groups: Vec<GroupOptions>,
+    /// With what the names of the recordings begin, once the folder has been made.
+    pub(crate) record: Option<(RecordOptions, PathBuf)>,
 }
 
 impl Plan {
@@ -62,12 +66,14 @@ impl Plan {
 }
 
 /// What a client shall connect to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Dial {
     pub(crate) remote: SocketAddr,
     pub(crate) connections: u32,
     pub(crate) rate: Option<u32>,
     pub(crate) retry: Retry,
+    /// When each is made for the first time; as the rate says without.
+    pub(crate) schedule: Option<Arc<[Duration]>>,
 }
 
 impl Default for Plan {
@@ -84,6 +90,7 @@ impl Default for Plan {
             dial: None,
             drain_within: Duration::from_secs(4),
             groups: Vec::new(),
+            record: None,
         }
     }
 }
@@ -118,6 +125,9 @@ impl Standing {
 pub(crate) fn launch<F: Factory>(mut plan: Plan, factory: F) -> Result<Service> {
     check(&plan)?;
     plan.port.lease_bytes = lease_bytes(&plan);
+    if let Some((options, run)) = &mut plan.record {
+        *run = options.prepare()?;
+    }
     launch_on(plan, factory, open_system_port)
 }
 
@@ -281,9 +291,14 @@ fn stand<P: Port + 'static, F: Factory>(
         worker.keep_accepted();
     }
     listeners.into_iter().for_each(|listener| worker.add_listener(listener));
-    if let Some(dial) = plan.dial {
-        let Dial { remote, connections, rate, retry } = dial;
-        worker.dial(remote, retry, connections, rate, plan.workers);
+    if let Some((options, run)) = &plan.record {
+        worker.record(options, run)?;
+    }
+    if let Some(Dial { remote, connections, rate, retry, schedule }) = &plan.dial {
+        worker.dial(*remote, *retry, *connections, *rate, plan.workers);
+        if let Some(schedule) = schedule {
+            worker.dial_at(Arc::clone(schedule));
+        }
     }
     Ok((worker, stood))
 }

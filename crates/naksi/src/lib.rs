@@ -42,6 +42,7 @@ pub mod worker;
 
 pub mod conn;
 pub mod file;
+pub mod record;
 pub mod topic;
 pub mod packets;
 pub mod group;
@@ -61,6 +62,9 @@ pub mod prelude;
 
 #[doc(hidden)]
 pub use serde;
+
+#[cfg(feature = "prost")]
+pub use prost;
 
 pub use naksi_core::frame;
 

@@ -118,6 +118,11 @@ impl<P: Port> Mailbox<P> {
         self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes.load(Ordering::Relaxed) < BYTES_MAX
     }
 
+    /// How many messages are inside.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
     /// Whether the worker is gone: what is put in is dropped.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)

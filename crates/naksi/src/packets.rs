@@ -23,23 +23,39 @@
 //! naksi::packets! { pub TWICE { 1 => This {} 1 => That {} } }
 //! ```
 //!
-//! Bodies are [postcard](https://postcard.jamesmunns.com/wire-format): fields in their order, no names. Peers whose
-//! tables have one [`Table::version`] understand each other. Nothing here knows a session or a socket.
+//! Bodies are [postcard](https://postcard.jamesmunns.com/wire-format): fields in their order, no names. A table for
+//! clients in other languages carries Protobuf instead (feature `prost`): its types are those of a `.proto` file, which
+//! the table names, so that its version is another one as soon as the file says something else:
+//!
+//! ```ignore
+//! use wire::{Say, Said}; // written by `naksi gen --lang rust`, or by prost-build
+//! naksi::packets! { pub LOBBY: prost("lobby.proto") { 1 => Say 2 => Said } }
+//! ```
+//!
+//! Peers whose tables have one [`Table::version`] understand each other. Nothing here knows a session or a socket.
+
+mod encoding;
+mod version;
 
 use bytes::{BufMut, BytesMut};
 use std::fmt;
 
 use naksi_core::frame::{HEADER_BYTES, Packet, header};
 use naksi_core::id::SessionId;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+
+#[cfg(feature = "prost")]
+pub use encoding::Prost;
+pub use encoding::{Encoding, Postcard};
+pub use version::Version;
 
 /// A packet's type, as a table of [`packets!`](crate::packets!) says.
-pub trait Message: Serialize + DeserializeOwned + 'static {
+pub trait Message: Sized + 'static {
     /// Its id on the wire.
     const ID: u16;
     /// Its name, for people.
     const NAME: &'static str;
+    /// How its body is written.
+    type Encoding: Encoding<Self>;
 }
 
 /// One line of a table.
@@ -49,7 +65,8 @@ pub struct Kind {
     pub id: u16,
     /// The type's name.
     pub name: &'static str,
-    /// Its fields, in the order in which they are sent: name and type, as they are written in the table.
+    /// Its fields, in the order in which they are sent: name and type, as they are written in the table; none if the
+    /// type stands in a `.proto` file.
     pub fields: &'static [(&'static str, &'static str)],
 }
 
@@ -63,7 +80,23 @@ pub struct Table {
 impl Table {
     /// A table of these lines.
     pub const fn new(kinds: &'static [Kind]) -> Self {
-        Self { kinds, version: version(kinds) }
+        Self::with_protos(kinds, &[])
+    }
+
+    /// A table of these lines, whose types stand in the `.proto` files with these texts.
+    pub const fn with_protos(kinds: &'static [Kind], protos: &[&str]) -> Self {
+        let mut version = Version::NONE;
+        let mut line = 0;
+        while line < kinds.len() {
+            version = version.line(&kinds[line]);
+            line += 1;
+        }
+        let mut proto = 0;
+        while proto < protos.len() {
+            version = version.proto(protos[proto]);
+            proto += 1;
+        }
+        Self { kinds, version: version.number() }
     }
 
     /// Whether no id stands for two types.
@@ -87,7 +120,7 @@ impl Table {
         self.kinds
     }
 
-    /// A number that is another one as soon as an id, a name, a field or a field's type is.
+    /// A number that is another one as soon as an id, a name, a field or a field's type is, or what a `.proto` file says.
     pub const fn version(&self) -> u64 {
         self.version
     }
@@ -101,36 +134,6 @@ impl Table {
     pub fn unknown(&self, session: SessionId, packet: Packet<'_>) -> UnknownPacket {
         UnknownPacket::new(self.kinds.iter().map(|kind| (kind.id, kind.name)), session, packet)
     }
-}
-
-/// FNV-1a over all that the wire depends on; blanks do not count.
-const fn version(kinds: &[Kind]) -> u64 {
-    let mut hash = 0xCBF2_9CE4_8422_2325;
-    let mut line = 0;
-    while line < kinds.len() {
-        let Kind { id, name, fields } = kinds[line];
-        hash = mix(mix(hash, &id.to_le_bytes()), name.as_bytes());
-        let mut field = 0;
-        while field < fields.len() {
-            hash =
-                mix(mix(mix(mix(hash, b","), fields[field].0.as_bytes()), b":"), fields[field].1.as_bytes());
-            field += 1;
-        }
-        hash = mix(hash, b";");
-        line += 1;
-    }
-    hash
-}
-
-const fn mix(mut hash: u64, bytes: &[u8]) -> u64 {
-    let mut index = 0;
-    while index < bytes.len() {
-        if !bytes[index].is_ascii_whitespace() {
-            hash = (hash ^ bytes[index] as u64).wrapping_mul(0x0100_0000_01B3);
-        }
-        index += 1;
-    }
-    hash
 }
 
 /// A packet came whose id nobody knows.
@@ -182,15 +185,12 @@ pub struct Malformed {
     pub bytes: usize,
 }
 
-/// Reads a body. Bytes too many are as wrong as bytes too few.
+/// Reads a body. Bytes too many are as wrong as bytes too few; fields that a `.proto` file does not know are passed over.
 ///
 /// # Errors
 /// The body is not one of this type.
 pub fn decode<M: Message>(body: &[u8]) -> Result<M, Malformed> {
-    match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok(message),
-        _ => Err(Malformed { id: M::ID, name: M::NAME, bytes: body.len() }),
-    }
+    M::Encoding::read(body).ok_or(Malformed { id: M::ID, name: M::NAME, bytes: body.len() })
 }
 
 /// Writes a message as a frame. `None`: it fits no frame, whose body is 65,531 bytes at most.
@@ -203,39 +203,20 @@ pub fn encode<M: Message>(message: &M) -> Option<BytesMut> {
 pub(crate) fn append<M: Message>(message: &M, buffer: &mut BytesMut) -> bool {
     let start = buffer.len();
     buffer.put_bytes(0, HEADER_BYTES);
-    let written = postcard::serialize_with_flavor::<M, _, ()>(message, Tail(&mut *buffer));
+    let written = M::Encoding::write(message, buffer);
     let body_bytes = buffer.len() - start - HEADER_BYTES;
-    match header(M::ID, body_bytes).filter(|_| written.is_ok()) {
+    match header(M::ID, body_bytes).filter(|_| written) {
         Some(header) => buffer[start..start + HEADER_BYTES].copy_from_slice(&header),
         None => buffer.truncate(start),
     }
     buffer.len() > start
 }
 
-/// Where postcard writes to: the end of a buffer, in pieces as long as they come.
-struct Tail<'a>(&'a mut BytesMut);
-
-impl postcard::ser_flavors::Flavor for Tail<'_> {
-    type Output = ();
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.put_u8(byte);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
 /// Makes a table of packets, and the types in it: `id => Name { field: Type, … }`, one behind the other.
 ///
-/// Fields may be of any type that [serde](https://serde.rs) can write and read. See [the module](mod@crate::packets).
+/// Fields may be of any type that [serde](https://serde.rs) can write and read. With `NAME: prost("file.proto", …)` the
+/// lines are `id => Name`, of types in scope that [prost](https://docs.rs/prost) can write and read; the files are looked
+/// for beside the source file, as by `include_str!`. See [the module](mod@crate::packets).
 #[macro_export]
 macro_rules! packets {
     ($(#[$table_doc:meta])* $vis:vis $table:ident {
@@ -252,6 +233,7 @@ macro_rules! packets {
             impl $crate::packets::Message for $name {
                 const ID: u16 = $id;
                 const NAME: &'static str = stringify!($name);
+                type Encoding = $crate::packets::Postcard;
             }
         )*
 
@@ -263,6 +245,25 @@ macro_rules! packets {
                 fields: &[$((stringify!($field), stringify!($type))),*],
             }),*
         ]);
+
+        const _: () = assert!($table.is_unique(), "two packets have one id");
+    };
+    ($(#[$table_doc:meta])* $vis:vis $table:ident : prost($($proto:literal),+ $(,)?) {
+        $($(#[$doc:meta])* $id:literal => $name:ident)*
+    }) => {
+        $(
+            impl $crate::packets::Message for $name {
+                const ID: u16 = $id;
+                const NAME: &'static str = stringify!($name);
+                type Encoding = $crate::packets::Prost;
+            }
+        )*
+
+        $(#[$table_doc])*
+        $vis const $table: $crate::packets::Table = $crate::packets::Table::with_protos(
+            &[$($crate::packets::Kind { id: $id, name: stringify!($name), fields: &[] }),*],
+            &[$(include_str!($proto)),+],
+        );
 
         const _: () = assert!($table.is_unique(), "two packets have one id");
     };

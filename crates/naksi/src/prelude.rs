@@ -7,6 +7,7 @@ pub use crate::file::{FileDone, FileId};
 pub use crate::group::{Group, GroupOptions, blocking};
 pub use crate::packets;
 pub use crate::packets::Message;
+pub use crate::record::RecordOptions;
 pub use crate::remote::Remote;
 pub use crate::room::{
     Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, Routes, TestRoom,

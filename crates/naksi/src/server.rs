@@ -14,6 +14,7 @@ use naksi_os::port::{ListenOptions, PortOptions};
 use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
 use crate::group::GroupOptions;
 use crate::launch::{Plan, launch};
+use crate::record::RecordOptions;
 use crate::room::{Guest, Lobby, Room, RoomOptions};
 use crate::service::{Service, Signals};
 use crate::session::{Arrival, Factory, Session};
@@ -65,6 +66,7 @@ impl Server {
                     let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of sockets"));
                     server = server.direct_descriptors(entries.map_err(wrong)?);
                 }
+                "NAKSI_RECORD__DIRECTORY" => server = server.record(RecordOptions::new(value)),
                 "NAKSI_IO__FLUSH_MS" => {
                     let milliseconds = value.parse();
                     let wrong =
@@ -167,6 +169,13 @@ impl Server {
     #[must_use]
     pub fn listen_options(mut self, options: ListenOptions) -> Self {
         self.plan.listener = options;
+        self
+    }
+
+    /// Records what every session receives, with its times; see [`crate::record`].
+    #[must_use]
+    pub fn record(mut self, options: RecordOptions) -> Self {
+        self.plan.record = Some((options, std::path::PathBuf::new()));
         self
     }
 

@@ -94,6 +94,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     && self.listeners.iter().all(|listener| listener.closed)
                     && self.dialer.as_ref().is_none_or(|dialer| dialer.is_idle())
                     && self.desk.files.is_empty()
+                    && self.desk.recorder.as_ref().is_none_or(|recorder| recorder.is_closed())
                     && self.turning_away == 0
             }
         }

@@ -11,10 +11,12 @@ use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::timer::TimerKey;
+use thin_vec::ThinVec;
 
 use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::murmur::Subject;
+use crate::record::Entry;
 use crate::room::Left;
 use crate::room::quay::Seat;
 use crate::session::Session;
@@ -25,9 +27,9 @@ use crate::watch::{Who, about, seen};
 pub(crate) struct Stage<'a, S> {
     pub(crate) user: &'a mut S,
     pub(crate) desk: &'a mut Desk,
-    pub(crate) memberships: &'a mut Vec<Membership>,
-    pub(crate) seats: &'a mut Vec<Seat>,
-    pub(crate) timers: &'a mut Vec<TimerKey>,
+    pub(crate) memberships: &'a mut ThinVec<Membership>,
+    pub(crate) seats: &'a mut ThinVec<Seat>,
+    pub(crate) timers: &'a mut ThinVec<TimerKey>,
     /// A callback has panicked.
     pub(crate) broken: &'a mut bool,
     pub(crate) id: SessionId,
@@ -74,22 +76,29 @@ impl<S: Session> Stage<'_, S> {
 
 impl<S: Session> Content for Stage<'_, S> {
     fn on_connected(&mut self, outlet: Outlet<'_>) {
+        let (session, peer) = (self.id.to_u64(), self.peer);
+        self.desk.record(|at_us| Entry::Opened { at_us, session, peer });
         self.play(outlet, (), |user, conn| user.on_connected(conn));
     }
 
     fn on_recv(&mut self, outlet: Outlet<'_>, data: &[u8]) -> usize {
         self.desk.counters.recv_bytes.add(data.len() as u64);
-        self.play(outlet, data.len(), |user, conn| {
+        let consumed = self.play(outlet, data.len(), |user, conn| {
             let consumed = user.on_recv(conn, data);
             assert!(consumed <= data.len(), "on_recv consumed {consumed} of {} bytes", data.len());
             consumed
-        })
+        });
+        // What was not taken is offered again.
+        self.desk.record_stream(self.id.to_u64(), &data[..consumed]);
+        consumed
     }
 
     fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>) {
         self.desk.counters.recv_bytes.add(packet.frame.len() as u64);
         self.desk.counters.packets.add(1);
         about(packet.id);
+        let session = self.id.to_u64();
+        self.desk.record(|at_us| Entry::Received { at_us, session, bytes: packet.frame });
         self.play(outlet, (), |user, conn| user.on_packet(conn, packet));
     }
 
@@ -118,6 +127,8 @@ impl<S: Session> Content for Stage<'_, S> {
             self.desk.rooms.leave(seat, self.id, Left::Over(reason));
         }
         self.desk.counters.ended(reason);
+        let session = self.id.to_u64();
+        self.desk.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
         if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
             self.desk.counters.handler_panics.add(1);
             self.desk.say(Subject::GoodbyePanicked, |suppressed| {

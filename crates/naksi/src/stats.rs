@@ -166,6 +166,10 @@ counters! {
     log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
+    /// Entries that were recorded.
+    recorded_total,
+    /// Entries that were not recorded, because the disk did not keep up.
+    record_lost_total,
     /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
     timers,
     /// Turns of the worker's loop.

@@ -18,6 +18,7 @@ use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::{TimerKey, TimerWheel};
 use naksi_os::port::{Port, PortError, Tide};
+use thin_vec::ThinVec;
 
 use crate::connector::Dialer;
 use crate::desk::{Desk, Due};
@@ -55,11 +56,11 @@ pub(crate) struct Entry<S> {
     pub(crate) session: session::Session,
     pub(crate) user: S,
     pub(crate) peer: core::net::SocketAddr,
-    pub(crate) memberships: Vec<Membership>,
+    pub(crate) memberships: ThinVec<Membership>,
     /// Rooms that it has joined.
-    pub(crate) seats: Vec<Seat>,
+    pub(crate) seats: ThinVec<Seat>,
     /// Timers that its user set; some of them may have fired.
-    pub(crate) timers: Vec<TimerKey>,
+    pub(crate) timers: ThinVec<TimerKey>,
     /// A callback has panicked: none but the goodbye is played any more.
     pub(crate) broken: bool,
     /// The deadline timer that is set, and for when.
@@ -117,6 +118,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             counters: Arc::clone(&hub.counters[index]),
             scratch: bytes::BytesMut::new(),
             murmur: Murmur::new(hub.limits.log_lines_per_second_max),
+            recorder: None,
         };
         Self {
             index,
@@ -182,6 +184,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.release_held();
         self.ask_touched();
+        self.write_record();
         self.desk.counters.turns.add(1);
         self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
         self.desk.counters.timers.set(self.desk.wheel.len() as u64);

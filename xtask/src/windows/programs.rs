@@ -5,11 +5,11 @@
 //! to come home by itself. Nothing here measures: a speed under Wine means nothing.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 use std::{sync::mpsc, thread};
 
 use super::compiler::{Compiler, GNU, home, run};
@@ -43,6 +43,12 @@ const CASES: &[(Side, Side, &[&str])] = &[
     (Side::Linux, Side::Windows, &["--scenario", "relay", "--sessions", "200", "--rate", "2", "--secs", "3"]),
 ];
 
+/// Connections that come, exchange a message and go, as fast as they can; and how many of them at least.
+const STORM: &[&str] = &["--scenario", "storm", "--sessions", "50", "--secs", "3"];
+const VISITS_MIN: u64 = 10_000;
+/// Descriptors that libraries open when they are first needed, and keep.
+const KEPT_BY_THE_SYSTEM: usize = 16;
+
 /// Tests of the command line that say nothing of a program under Wine, and why.
 const SKIPPED: &[(&str, &str)] = &[
     (
@@ -51,15 +57,20 @@ const SKIPPED: &[(&str, &str)] = &[
     ),
     ("a_hang_up_reloads_what_can_be", "Windows has no hang-up: settings are read when the program starts"),
     ("a_hang_up_ends_the_server_in_order", "as above"),
+    (
+        "a_world_that_does_not_start_or_is_stopped_leaves_no_folder",
+        "Wine's own server moves to where this system shall put temporary files, and Windows' programs do not",
+    ),
 ];
 
 /// Tests that are io_uring's own, and those that are Windows programs themselves.
 const NOT_HERE: &[&str] = &["many", "liars"];
 
-/// What `naksi.exe` does by itself, and what it must say.
+/// What `naksi.exe` does by itself, and what it must say: those lines are shown.
 const ALONE: &[(&[&str], &str)] = &[
     (&["conform", "--backend", "iocp"], " 0 differ"),
-    (&["demo", "--sessions", "100", "--secs", "3"], ""),
+    (&["conform", "--list"], "permitted: iocp"),
+    (&["demo", "--sessions", "100", "--secs", "3"], "0 live: empty again"),
     (&["ladder", "--conns", "1,64", "--secs", "1"], "Figures under Wine"),
 ];
 
@@ -70,9 +81,10 @@ pub(super) fn check(compiler: &Compiler, wine: &Wine) -> Result<()> {
     for (server, crowd, arguments) in CASES {
         let begun = Instant::now();
         let case = format!("{crowd:?} crowd, {server:?} server, {}", arguments.join(" "));
-        programs.case(*server, *crowd, arguments).with_context(|| case.clone())?;
-        println!("windows: {case}: nothing lost, {:.0} s", begun.elapsed().as_secs_f64());
+        let figures = programs.case(*server, *crowd, arguments).with_context(|| case.clone())?;
+        println!("windows: {case}: {figures}, {:.0} s", begun.elapsed().as_secs_f64());
     }
+    programs.storm().context("a storm of connections upon naksi.exe")?;
     for (arguments, expected) in ALONE {
         programs.alone(arguments, expected)?;
     }
@@ -137,51 +149,124 @@ impl<'a> Programs<'a> {
         let mut program = self.command(Side::Windows)?;
         program.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = program.spawn()?;
-        let mut output = child.stdout.take().context("its output is piped")?;
-        let reader = thread::spawn(move || {
-            let mut text = String::new();
-            output.read_to_string(&mut text).map(|_| text)
-        });
+        let reader = read(child.stdout.take());
         let status = bounded(child).with_context(|| name.clone())?;
         let text = reader.join().expect("a reader does not panic")?;
         ensure!(status.success(), "{name} ended with {status}:\n{text}");
-        let line = text.lines().find(|line| line.contains(expected));
+        ensure!(text.contains(expected), "{name} says no `{expected}`:\n{text}");
+        for line in text.lines().filter(|line| line.contains(expected)) {
+            println!("windows: {name}: {line}");
+        }
+        Ok(())
+    }
+
+    fn case(&self, server: Side, crowd: Side, arguments: &[&str]) -> Result<Figures> {
+        let app = if arguments.contains(&"relay") { "relay" } else { "echo" };
+        let server = self.serve(server, app)?;
+        let figures = self.crowd(crowd, &server.address, arguments)?;
+        server.end()?;
+        Ok(figures)
+    }
+
+    /// Connections come, say something and go until enough have; nothing of them may be left in the server.
+    fn storm(&self) -> Result<()> {
+        let server = self.serve(Side::Windows, "echo")?;
+        let before = self.wine.descriptors()?;
+        let mut visits = 0;
+        while visits < VISITS_MIN {
+            visits += self.crowd(Side::Linux, &server.address, STORM)?.visits;
+        }
+        let until = Instant::now() + PATIENCE;
+        let mut after = self.wine.descriptors()?;
+        while after > before + KEPT_BY_THE_SYSTEM {
+            ensure!(Instant::now() < until, "{before} descriptors of Wine's server before, {after} after");
+            thread::sleep(Duration::from_millis(10));
+            after = self.wine.descriptors()?;
+        }
         println!(
-            "windows: {name}: {}",
-            line.with_context(|| format!("{name} says no `{expected}`:\n{text}"))?
+            "windows: {visits} connections came to naksi.exe, said something and went: \
+             {before} descriptors of Wine's server before, {after} after; {}",
+            server.end()?
         );
         Ok(())
     }
 
-    fn case(&self, server: Side, crowd: Side, arguments: &[&str]) -> Result<()> {
-        let mut serve = self.command(server)?;
-        let app = if arguments.contains(&"relay") { "relay" } else { "echo" };
+    fn serve(&self, side: Side, app: &str) -> Result<Server> {
+        let mut serve = self.command(side)?;
         serve.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2", "--app", app]);
-        serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut server = Server(serve.spawn().context("the server does not start")?);
-        let address = server.address()?;
-        let mut dummy = self.command(crowd)?;
-        dummy.arg("dummy").arg(address).args(arguments).stdin(Stdio::null());
-        dummy.stdout(Stdio::null()).stderr(Stdio::null());
-        let status = bounded(dummy.spawn().context("the crowd does not start")?)?;
+        serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::new(serve.spawn().context("the server does not start")?)
+    }
+
+    fn crowd(&self, side: Side, address: &str, arguments: &[&str]) -> Result<Figures> {
+        let mut dummy = self.command(side)?;
+        dummy.args(["dummy", address, "--json", "-"]).args(arguments).stdin(Stdio::null());
+        let mut dummy = dummy.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let output = read(dummy.stdout.take());
+        let status = bounded(dummy)?;
         ensure!(status.success(), "the crowd ended with {status}: something was lost or changed");
-        let status = server.end()?;
-        ensure!(status.success(), "the server ended with {status}");
-        Ok(())
+        Figures::of(&serde_json::from_str(&output.join().expect("a reader does not panic")?)?)
     }
 }
 
+/// What a crowd has counted.
+struct Figures {
+    connected: u64,
+    sent: u64,
+    owed: u64,
+    received: u64,
+    visits: u64,
+}
+
+impl Figures {
+    fn of(summary: &serde_json::Value) -> Result<Self> {
+        let count =
+            |name: &str| summary[name].as_u64().with_context(|| format!("no `{name}` in the summary"));
+        for wrong in ["lost", "duplicated", "out_of_order", "corrupt"] {
+            ensure!(count(wrong)? == 0, "{} {wrong}", count(wrong)?);
+        }
+        Ok(Self {
+            connected: count("connected")?,
+            sent: count("sent")?,
+            owed: count("owed")?,
+            received: count("received")?,
+            visits: summary["visits"].as_u64().unwrap_or(0),
+        })
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connected, sent, owed, received, .. } = self;
+        write!(f, "{connected} connected, {sent} sent, {received} of {owed} received, 0 lost")
+    }
+}
+
+/// Reads a program's output in a thread of its own, up to its end.
+fn read(output: Option<impl io::Read + Send + 'static>) -> thread::JoinHandle<io::Result<String>> {
+    let mut output = output.expect("its output is piped");
+    thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    })
+}
+
 /// A server that never outlives its case.
-struct Server(Child);
+struct Server {
+    child: Child,
+    address: String,
+    farewell: Option<thread::JoinHandle<io::Result<String>>>,
+}
 
 impl Server {
-    /// Where it listens: the last word but two of the first line that it says.
-    fn address(&mut self) -> Result<String> {
-        let stdout = self.0.stdout.take().context("its output is piped")?;
+    /// Waits for the line that says where it listens.
+    fn new(mut child: Child) -> Result<Self> {
+        let (stdout, farewell) = (child.stdout.take(), Some(read(child.stderr.take())));
+        let mut server = Self { child, address: String::new(), farewell };
         let (tell, told) = mpsc::channel();
         // The reader ends with the program's output, and nobody waits for it.
         thread::spawn(move || {
-            let mut lines = BufReader::new(stdout).lines();
+            let mut lines = BufReader::new(stdout.expect("its output is piped")).lines();
             if let Some(Ok(line)) = lines.next() {
                 tell.send(line).ok(); // Whoever asked may have lost patience.
             }
@@ -190,21 +275,26 @@ impl Server {
         let line = told.recv_timeout(PATIENCE).context("the server says nothing")?;
         let address =
             line.trim().strip_prefix("naksi: listening on ").and_then(|rest| rest.split(' ').next());
-        Ok(address.with_context(|| format!("the server says `{line}`"))?.to_owned())
+        server.address = address.with_context(|| format!("the server says `{line}`"))?.to_owned();
+        Ok(server)
     }
 
-    /// Asks it to end, as Ctrl-C would, and waits for it.
-    fn end(mut self) -> Result<ExitStatus> {
-        run(Command::new("kill").args(["-INT", &self.0.id().to_string()]))?;
-        wait(&mut self.0)
+    /// Asks it to end, as Ctrl-C would, waits for it, and returns its farewell: it must have been empty.
+    fn end(mut self) -> Result<String> {
+        run(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
+        let status = wait(&mut self.child)?;
+        ensure!(status.success(), "the server ended with {status}");
+        let said = self.farewell.take().context("it ends once")?.join().expect("a reader does not panic")?;
+        let line = said.lines().find(|line| line.contains(" 0 left ("));
+        Ok(line.with_context(|| format!("the server was not empty at its end:\n{said}"))?.trim().to_owned())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // A server that has ended cannot be killed, and need not be.
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

@@ -75,6 +75,22 @@ impl Wine {
         environment(command, &self.prefix);
         Ok(())
     }
+
+    /// Descriptors of the server, which has one for each socket of each program.
+    pub(super) fn descriptors(&self) -> Result<usize> {
+        let place = [b"WINEPREFIX=", self.prefix.as_os_str().as_encoded_bytes()].concat();
+        for entry in fs::read_dir("/proc")? {
+            let process = entry?.path();
+            // Processes come and go meanwhile, and some are not ours to look at.
+            let Ok(name) = fs::read_to_string(process.join("comm")) else { continue };
+            let Ok(environment) = fs::read(process.join("environ")) else { continue };
+            if name.starts_with("wineserver") && environment.split(|byte| *byte == 0).any(|one| one == place)
+            {
+                return Ok(fs::read_dir(process.join("fd"))?.count());
+            }
+        }
+        bail!("Wine's server does not run")
+    }
 }
 
 /// Cargo's runner: one program under Wine, bounded in time, with its own exit code.

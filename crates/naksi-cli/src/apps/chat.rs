@@ -28,7 +28,7 @@ packets! {
         11 => Said { from: u64, text: String }
         /// A member walks to a place.
         12 => Move { x: i32, y: i32 }
-        /// Where everybody is who has moved since the last tick that told of somebody.
+        /// Where everybody is who has moved since the last tick that told of somebody; of a large crowd in several.
         13 => Moved { tick: u64, places: Vec<(u64, i32, i32)> }
     }
 }
@@ -43,6 +43,8 @@ const LINE_BYTES_MAX: usize = 1024;
 const FRAME_BYTES_MAX: usize = 16 * 1024;
 /// The room that people with lines come to.
 const ROOM_OF_LINES: u32 = 0;
+/// So many places of 20 bytes at most fit a frame that a client takes.
+const PLACES_MAX: usize = 800;
 /// So many of those who are here are named to whoever comes.
 const NAMED_MAX: usize = 100;
 
@@ -98,8 +100,9 @@ impl Room for Hall {
             person.moved = false;
             places.push((id.to_u64(), person.place.0, person.place.1));
         }
-        if !places.is_empty() {
-            self.tell(cx, None, &Moved { tick, places }, "");
+        // Where all of a large crowd are fits no frame that a client takes.
+        for places in places.chunks(PLACES_MAX) {
+            self.tell(cx, None, &Moved { tick, places: places.to_vec() }, "");
         }
     }
 }
@@ -294,6 +297,23 @@ mod tests {
 
     fn person(name: &str, lines: bool) -> Person {
         Person { name: name.into(), lines, place: (0, 0), moved: false }
+    }
+
+    #[test]
+    fn a_crowd_that_walks_at_once_is_told_in_frames_that_fit_and_each_once() {
+        let mut hall = TestRoom::new(Hall::default(), Hall::options());
+        let people: Vec<_> = (0..1200).map(|_| hall.join(person("walker", false))).collect();
+        for who in &people {
+            hall.send(*who, &Move { x: i32::MAX, y: i32::MIN });
+        }
+        hall.received(people[0]);
+        hall.advance(Duration::from_millis(50));
+        let frames = hall.received(people[0]);
+        assert!(frames.iter().all(|(_, body)| body.len() <= FRAME_BYTES_MAX - frame::HEADER_BYTES));
+        let moved = frames.iter().map(|(_, body)| decode::<Moved>(body).expect("where who has moved is"));
+        let mut told: Vec<_> = moved.flat_map(|moved| moved.places).map(|(who, ..)| who).collect();
+        told.sort_unstable();
+        assert!(told.into_iter().eq(people.iter().map(|who| who.to_u64())), "each once");
     }
 
     #[test]

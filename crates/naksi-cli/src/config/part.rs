@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::Settings;
 use super::table::Row;
+use crate::picture::line_of;
 use crate::units;
 
 /// What one source says; what it does not mention stays as it was.
@@ -20,6 +21,7 @@ use crate::units;
 pub(super) struct Part {
     listen: ListenPart,
     io: IoPart,
+    record: RecordPart,
     log: LogPart,
     limits: LimitsPart,
 }
@@ -38,6 +40,12 @@ struct IoPart {
     direct: Option<u32>,
     flush_ms: Option<u32>,
     spin_us: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RecordPart {
+    directory: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -86,6 +94,7 @@ impl Part {
         settings.direct = self.io.direct.or(settings.direct);
         settings.flush_ms = self.io.flush_ms.or(settings.flush_ms);
         settings.spin_us = self.io.spin_us.or(settings.spin_us);
+        settings.record = self.record.directory.or(settings.record.take());
         settings.log_filter = self.log.filter.or(settings.log_filter.take());
         self.limits.apply(&mut settings.limits);
     }
@@ -110,11 +119,6 @@ pub(super) fn mentioned(text: &str) -> Vec<(String, usize)> {
     let keys = sections.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (section, key)));
     keys.map(|(section, key)| (format!("{section}.{}", key.get_ref()), line_of(text, key.span().start)))
         .collect()
-}
-
-/// The line of a place in a text, counted from 1.
-pub(super) fn line_of(text: &str, place: usize) -> usize {
-    text.get(..place).unwrap_or(text).matches('\n').count() + 1
 }
 
 /// The backends by the names that the command line and the file share.

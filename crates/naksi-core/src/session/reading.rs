@@ -4,10 +4,14 @@
 //! nothing else is. Nothing here asks a kernel for anything.
 
 use super::{Framing, Session, State, Voice};
+use std::rc::Rc;
+
 use crate::content::Content;
 use crate::frame::{self, Packet};
+use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::reason::Reason;
+use crate::send_queue::LENT_BYTES_MIN;
 use crate::session::Context;
 use crate::tick::Tick;
 
@@ -21,6 +25,17 @@ impl Session {
             self.cut_since = self.cut_since.map(|_| cx.now);
             self.take_in(&[], cx, content);
         }
+    }
+
+    /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
+    pub(super) fn take_lease(&mut self, lease: Lease, cx: &mut Context<'_>, content: &mut impl Content) {
+        if lease.len() < LENT_BYTES_MIN {
+            return self.take_in(&lease, cx, content);
+        }
+        let lease = Rc::new(lease);
+        cx.spares.reads(Some(&lease));
+        self.take_in(&lease, cx, content);
+        cx.spares.reads(None);
     }
 
     pub(super) fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {

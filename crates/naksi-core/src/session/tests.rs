@@ -7,7 +7,9 @@ use super::*;
 use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
+use crate::send_queue::LENT_BYTES_MIN;
 
+mod lent;
 mod patience;
 mod rates;
 mod ticks;

@@ -199,16 +199,18 @@ pub(crate) fn descriptors() -> usize {
 }
 
 #[cfg(windows)]
-fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     naksi_os::windows::census::handles_open().expect("the system counts handles") as usize
 }
 
 /// Windows' own libraries open a few handles when they are first needed, and keep them.
 const KEPT_BY_THE_SYSTEM: usize = if cfg!(windows) { 16 } else { 0 };
 
-fn assert_nothing_left(before: usize) {
+/// Returns how many descriptors there are now.
+pub(crate) fn assert_nothing_left(before: usize) -> usize {
     let after = descriptors();
     assert!(after <= before + KEPT_BY_THE_SYSTEM, "{before} descriptors before, {after} after");
+    after
 }
 
 pub(crate) fn a_cancelled_accept_leaks_no_connection<W: Waters>() {

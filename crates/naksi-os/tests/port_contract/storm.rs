@@ -11,7 +11,8 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, Port};
 
-use crate::angler::{Angler, Waters, loopback, small, together};
+use crate::angler::{Angler, Waters, alone, loopback, small};
+use crate::real::{assert_nothing_left, descriptors};
 use crate::scale::scaled;
 
 /// More than two small kernel buffers hold.
@@ -29,12 +30,14 @@ enum Stroke {
 }
 
 pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>() {
-    let _turn = together();
+    let _turn = alone();
+    let before = descriptors();
     let mut port = Angler::<W>::new(&small());
     let options = ListenOptions { kernel_send_bytes: Some(4096), ..ListenOptions::default() };
     let (listener, address) = port.port.listen(loopback(), &options).expect("loopback can be listened on");
     let mut accept = port.cast(Op::Accept { listener });
-    for round in 0..scaled(10_000) {
+    let rounds = scaled(10_000);
+    for round in 0..rounds {
         let (ours, theirs) = meet(&mut port, address, accept);
         let recv = port.cast(Op::Recv { socket: theirs });
         let mut batch = SendBatch::new();
@@ -67,6 +70,8 @@ pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>()
         assert_eq!((ledger.handles, ledger.in_flight), (1, 1), "round {round}");
     }
     port.finish_busy(accept);
+    let after = assert_nothing_left(before);
+    println!("{rounds} closes with everything in flight: {before} descriptors before, {after} after");
 }
 
 /// Both ends of one connection; strangers are turned away.

@@ -326,6 +326,7 @@ impl<'a> Run<'a> {
         }
         for crew in &self.crews {
             let stats = crew.hub.stats();
+            assert_eq!(crew.hub.in_mailboxes(), 0, "law 9: kept for workers that are gone");
             if ports > 0 {
                 assert_eq!((stats.live, stats.connected_total), (0, stats.disconnected_total), "law 8");
                 assert_eq!(stats.recv_backlog_bytes, 0, "law 9");

@@ -18,8 +18,8 @@ const PARCEL_FULL_BYTES: usize = 32 * 1024;
 /// One thing that a room does to sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Bytes for every member.
-    All(Range<u32>),
+    /// Bytes for every member, and how many messages they are.
+    All(Range<u32>, u32),
     /// Bytes for every member but one.
     Others(SessionId, Range<u32>),
     /// Bytes for one member.
@@ -54,7 +54,7 @@ impl Parcel {
     /// The same without what was said: what a worker that does not keep up must still know.
     pub(crate) fn without_bytes(&self) -> Self {
         let said =
-            |part: &&Part| !matches!(part, Part::All(_) | Part::Others(..) | Part::One(..) | Part::Data(..));
+            |part: &&Part| !matches!(part, Part::All(..) | Part::Others(..) | Part::One(..) | Part::Data(..));
         let parts = self.parts.iter().filter(said).cloned().collect();
         Self { room: self.room, bytes: Bytes::new(), parts, workers: self.workers }
     }
@@ -90,8 +90,11 @@ impl Outbox {
         self.mark_all();
         match (but, self.parts.last_mut()) {
             // Messages for everybody, one behind the other, are one piece for each member.
-            (None, Some(Part::All(before))) if before.end == range.start => before.end = range.end,
-            (None, _) => self.parts.push(Part::All(range)),
+            (None, Some(Part::All(before, messages))) if before.end == range.start => {
+                before.end = range.end;
+                *messages += 1;
+            }
+            (None, _) => self.parts.push(Part::All(range, 1)),
             (Some(but), _) => self.parts.push(Part::Others(but, range)),
         }
     }

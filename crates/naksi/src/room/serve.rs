@@ -1,6 +1,7 @@
 //! What a worker does for rooms in a turn: brings them what came, runs those it claimed, carries out what they say.
 
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,10 +54,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
                     self.tell_data(room, *to, (*class, *key), &bytes);
                 }
-                Part::All(range) => self.tell_all(parcel, range.start as usize..range.end as usize, None),
-                Part::Others(but, range) => {
-                    self.tell_all(parcel, range.start as usize..range.end as usize, Some(*but));
-                }
+                Part::All(range, messages) => self.tell_all(parcel, range, None, *messages),
+                Part::Others(but, range) => self.tell_all(parcel, range, Some(*but), 1),
                 Part::Admit(id, ticket) => {
                     if self.holds_seat(*id, room, *ticket) {
                         self.desk.rooms.admit(room, *id);
@@ -82,14 +81,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    fn tell_all(&mut self, parcel: &Parcel, range: std::ops::Range<usize>, but: Option<SessionId>) {
-        let bytes = parcel.bytes.slice(range);
+    fn tell_all(&mut self, parcel: &Parcel, range: &Range<u32>, but: Option<SessionId>, messages: u32) {
+        let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
         let mut members = std::mem::take(&mut self.members);
         self.desk.rooms.members_into(parcel.room, &mut members);
-        self.desk.counters.deliveries.add(members.len() as u64);
+        let mut told = 0;
         for member in members.iter().filter(|member| Some(**member) != but) {
             self.tell_one(*member, &bytes);
+            told += 1;
         }
+        self.desk.counters.deliveries.add(told * u64::from(messages));
         self.members = members;
     }
 

@@ -246,11 +246,11 @@ impl Quay for Harbour {
         let mut fakes = self.fakes();
         for part in &parcel.parts {
             match part {
-                Part::All(_) | Part::Others(..) | Part::One(..) | Part::Data(..) => {
+                Part::All(..) | Part::Others(..) | Part::One(..) | Part::Data(..) => {
                     let members = fakes.iter_mut().filter(|(_, fake)| fake.member);
                     for (id, fake) in members {
                         match part {
-                            Part::All(range) => fake.bytes.extend_from_slice(bytes(range)),
+                            Part::All(range, _) => fake.bytes.extend_from_slice(bytes(range)),
                             Part::Others(but, range) if but != id => {
                                 fake.bytes.extend_from_slice(bytes(range))
                             }

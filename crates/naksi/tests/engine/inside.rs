@@ -26,6 +26,13 @@ struct Told {
     dropped: AtomicU64,
 }
 
+impl Told {
+    /// How many have ended inside of a callback.
+    fn inside(&self) -> u64 {
+        self.ended_in.iter().map(|count| count.load(Ordering::SeqCst)).sum()
+    }
+}
+
 /// Ends itself in one of its callbacks.
 struct Inside<const FRAMED: bool> {
     number: usize,
@@ -101,9 +108,14 @@ impl<const FRAMED: bool> Drop for Inside<FRAMED> {
     }
 }
 
-/// One client's connections: some read to the end, some go at once, some in the middle.
-fn come_and_go(address: SocketAddr, rounds: u64) {
-    for round in 0..rounds {
+/// One client's connections, until enough have ended inside: some read to the end, some go at once, some in the
+/// middle. Returns how many there were.
+fn come_and_go(address: SocketAddr, told: &Told, wanted: u64) -> u64 {
+    let mut rounds = 0;
+    while told.inside() < wanted {
+        let round = rounds;
+        rounds += 1;
+        assert!(rounds < 10 * wanted, "hardly anybody ends inside");
         let mut client = connect(address);
         // Whoever was ended in `on_connected` may be gone by now.
         let wrote = client.write_all(&frame(1, b"hello"));
@@ -115,11 +127,13 @@ fn come_and_go(address: SocketAddr, rounds: u64) {
             _ => drop((client.read(&mut [0; 60_000]), client.shutdown(std::net::Shutdown::Both))),
         }
     }
+    rounds
 }
 
 fn ends_leave_nothing_behind<const FRAMED: bool>() {
     const CLIENTS: u64 = 10;
-    let rounds = scaled(5_000) / CLIENTS;
+    // There are two kinds of framing.
+    let wanted = scaled(10_000) / 2;
     let told = Arc::new(Told::default());
     let (tell, numbers) = (Arc::clone(&told), AtomicU64::new(0));
     let service = server()
@@ -132,19 +146,24 @@ fn ends_leave_nothing_behind<const FRAMED: bool>() {
         .start()
         .expect("a server");
     let address = service.addresses()[0];
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|_| std::thread::spawn(move || come_and_go(address, rounds))).collect();
-    clients.into_iter().for_each(|client| client.join().expect("a client comes to its end"));
-    let all = rounds * CLIENTS;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| (Arc::clone(&told), address))
+        .map(|(told, address)| std::thread::spawn(move || come_and_go(address, &told, wanted)))
+        .collect();
+    let all = clients.into_iter().map(|client| client.join().expect("a client comes to its end")).sum();
     until("everybody came and is gone", || told.dropped.load(Ordering::SeqCst) == all);
     let stats = service.stop(Duration::from_secs(5));
     assert_eq!((stats.connected_total, stats.disconnected_total, stats.live), (all, all, 0));
     assert_eq!(told.disconnected.load(Ordering::SeqCst), all);
     assert_eq!((stats.handler_panics, stats.given_up_total), (0, 0));
     assert_eq!((stats.handles, stats.in_flight, stats.leases_out), (0, 0, 0));
-    for (callback, count) in CALLBACKS.iter().zip(&told.ended_in).take(CALLBACKS.len() - 1) {
-        assert!(count.load(Ordering::SeqCst) > 0, "nobody ended in {callback}");
-    }
+    let counts = told.ended_in.each_ref().map(|count| count.load(Ordering::SeqCst));
+    let counts: Vec<_> = CALLBACKS.into_iter().zip(counts).take(CALLBACKS.len() - 1).collect();
+    let inside = told.inside();
+    println!(
+        "{all} came and went, {inside} of them ended from inside: {counts:?}; 0 handles, 0 in flight, 0 leases out"
+    );
+    assert!(counts.iter().all(|(_, count)| *count > 0), "{counts:?}");
 }
 
 #[test]

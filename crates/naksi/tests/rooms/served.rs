@@ -13,6 +13,8 @@ const SAY: u16 = 10;
 const PANIC: u16 = 13;
 const WAIT: u16 = 17;
 const HELLO: u16 = 20;
+const SAY_TWICE: u16 = 21;
+const SAY_TO_OTHERS: u16 = 22;
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -97,6 +99,13 @@ impl Room for Hall {
                 body.extend_from_slice(packet.body);
                 cx.broadcast_packet(SAY, &body);
             }),
+            SAY_TWICE => {
+                cx.broadcast_packet(SAY, b"one");
+                cx.broadcast_packet(SAY, b"two");
+            }
+            SAY_TO_OTHERS => {
+                cx.broadcast_packet_others(from, SAY, packet.body);
+            }
             PANIC => panic!("on purpose"),
             WAIT => drop(self.hold.as_ref().map(mpsc::Receiver::recv)),
             _ => {
@@ -178,6 +187,23 @@ fn everybody_hears_one_order_when_workers_take_turns_with_a_group() {
 fn everybody_hears_one_order_when_the_rest_waits_for_the_next_turn() {
     let stats = everybody_hears_one_order(server(), RoomOptions::new().budget(PATIENCE, 1));
     assert_eq!(stats.rooms.dropped_total, 0);
+}
+
+#[test]
+fn each_message_counts_as_delivered_once_for_each_member_who_hears_it() {
+    let service = hall(server(), RoomOptions::new(), &Arc::default());
+    let mut streams: Vec<_> = (0..4).map(|_| join(service.addresses()[0])).collect();
+    for id in [SAY_TWICE, SAY_TO_OTHERS, SAY_TWICE] {
+        streams[0].write_all(&frame(id, b"others")).expect("the server reads");
+    }
+    for (member, stream) in streams.iter_mut().enumerate() {
+        let heard = [&b"one"[..], b"two", b"others", b"one", b"two"];
+        for said in heard.into_iter().filter(|said| member > 0 || *said != b"others") {
+            assert_eq!(read(stream), (SAY, said.to_vec()));
+        }
+    }
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!(stats.deliveries, 4 * 2 + 3 + 4 * 2);
 }
 
 #[test]

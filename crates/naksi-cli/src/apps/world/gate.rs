@@ -2,13 +2,12 @@
 //!
 //! Nothing here knows what happens in the world.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use naksi::packets::decode;
 use naksi::prelude::*;
 
-use super::room::{Person, World};
+use super::room::{Person, Way, World};
 use super::store::Store;
 use super::{Login, NAME_BYTES_MAX};
 
@@ -38,17 +37,17 @@ impl Gate {
 pub(crate) struct Player {
     gate: Arc<Gate>,
     world: Option<RoomRef<World>>,
-    /// Bytes that its socket has taken; the world compares them with what it has said.
-    taken: Arc<AtomicU64>,
+    /// How far what the world says to it has come.
+    way: Arc<Way>,
 }
 
 impl Player {
     pub(crate) fn new(gate: &Arc<Gate>) -> Self {
-        Self { gate: Arc::clone(gate), world: None, taken: Arc::default() }
+        Self { gate: Arc::clone(gate), world: None, way: Arc::default() }
     }
 
     fn log_in(&mut self, c: &mut Conn<'_>, name: &str) {
-        let person = Person::new(name, Arc::clone(&self.taken));
+        let person = Person::new(name, Arc::clone(&self.way));
         match Arc::clone(&self.gate).world(c) {
             Ok(world) if c.join_room(&world, person) => self.world = Some(world),
             _ => c.end(Reason::RoomClosed),
@@ -72,8 +71,8 @@ impl Session for Player {
         }
     }
 
-    fn on_sent(&mut self, _c: &mut Conn<'_>, bytes: usize) {
-        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn on_sent(&mut self, c: &mut Conn<'_>, bytes: usize) {
+        self.way.went_on(bytes, c.pending_bytes());
     }
 
     fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {

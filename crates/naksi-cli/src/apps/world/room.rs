@@ -1,7 +1,7 @@
 //! The world itself: who is in it, who sees whom, and what a tick tells.
 //!
 //! Everything that is said of others is said by the tick, so that nobody hears of somebody before its `Enter` or after its
-//! `Leave`. Nothing here knows a socket; how far one is behind shows in two counters.
+//! `Leave`. Nothing here knows a socket; how far one is behind shows in a few counters.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,20 +25,40 @@ const BYTES_PER_TICK: u32 = 512;
 const BYTES_PER_PLACE: u32 = 6;
 /// Who has more than so many bytes on their way is told of no places and no talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
+/// What was told and has not come to a player's session after so many ticks, ten seconds, never will: its worker did not
+/// keep up and lost it.
+const LOST_TICKS: u32 = 10 * TICK_HZ;
 /// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
 const MAILBOX: (usize, usize) = (65_536, 4 << 20);
+
+/// How far what the world says to a player has come, in bytes since it connected: its session writes it down.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    /// What has come to its session, to be sent.
+    pub(super) reached: AtomicU64,
+    /// What its socket has taken of that.
+    pub(super) taken: AtomicU64,
+}
+
+impl Way {
+    /// Its socket has taken some bytes, and others are waiting for that.
+    pub(super) fn went_on(&self, bytes: usize, pending_bytes: usize) {
+        let taken = self.taken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        self.reached.store(taken + pending_bytes as u64, Ordering::Relaxed);
+    }
+}
 
 /// What the room knows of a member.
 pub(crate) struct Person {
     name: Arc<str>,
-    taken: Arc<AtomicU64>,
+    way: Arc<Way>,
     /// Nothing before its place is known, and nothing after it has left.
     entity: Option<EntityId>,
 }
 
 impl Person {
-    pub(crate) fn new(name: &str, taken: Arc<AtomicU64>) -> Self {
-        Self { name: name.into(), taken, entity: None }
+    pub(crate) fn new(name: &str, way: Arc<Way>) -> Self {
+        Self { name: name.into(), way, entity: None }
     }
 }
 
@@ -46,9 +66,12 @@ impl Person {
 struct Body {
     session: SessionId,
     name: Arc<str>,
-    /// Bytes that it was told, and bytes that its socket has taken.
+    /// Bytes that it was told, and how far they have come.
     told: u64,
-    taken: Arc<AtomicU64>,
+    way: Arc<Way>,
+    /// So much was told when everything had last come to its session, as far as is known, and so many ticks ago.
+    due: u64,
+    due_ticks: u32,
     /// What it wants to do in the next tick.
     step: Option<Point>,
     line: Option<String>,
@@ -56,7 +79,16 @@ struct Body {
 
 impl Body {
     fn is_behind(&self) -> bool {
-        self.told.saturating_sub(self.taken.load(Ordering::Relaxed)) > BEHIND_BYTES
+        self.told.saturating_sub(self.way.taken.load(Ordering::Relaxed)) > BEHIND_BYTES
+    }
+
+    /// Whether something that it was told is lost. Asked once a tick.
+    fn has_missed(&mut self) -> bool {
+        if self.way.reached.load(Ordering::Relaxed) >= self.due {
+            (self.due, self.due_ticks) = (self.told, 0);
+        }
+        self.due_ticks += 1;
+        self.due_ticks > LOST_TICKS
     }
 
     fn tell<M: Message>(&mut self, cx: &mut Cx<'_, World>, message: &M) {
@@ -131,7 +163,7 @@ impl World {
         answer: naksi_db::Result<Option<(i32, i32)>>,
     ) {
         let Some(person) = cx.member(member) else { return };
-        let (name, taken) = (Arc::clone(&person.name), Arc::clone(&person.taken));
+        let (name, way) = (Arc::clone(&person.name), Arc::clone(&person.way));
         let at = match answer {
             Ok(Some((x, y))) => Point::new(x, y),
             Ok(None) => birthplace(&name),
@@ -147,7 +179,8 @@ impl World {
         if self.bodies.len() <= slot {
             self.bodies.resize_with(slot + 1, || None);
         }
-        let mut body = Body { session: member, name, told: 0, taken, step: None, line: None };
+        let mut body =
+            Body { session: member, name, told: 0, way, due: 0, due_ticks: 0, step: None, line: None };
         body.tell(cx, &Welcome { you: entity.slot(), version: WORLD.version(), x: at.x(), y: at.y() });
         self.bodies[slot] = Some(body);
         if let Some(person) = cx.member_mut(member) {
@@ -198,6 +231,16 @@ impl World {
                 if !hearer.is_behind() {
                     hearer.tell_frame(cx, &said);
                 }
+            }
+        }
+    }
+
+    /// Whoever has not heard of an `Enter` or a `Leave` sees what is not there: it shall come again.
+    fn end_those_who_missed(&mut self, cx: &mut Cx<'_, Self>) {
+        for body in self.bodies.iter_mut().flatten() {
+            if body.has_missed() && cx.end(body.session, Reason::SendStalled) {
+                let name = &body.name;
+                tracing::warn!(%name, "what a player was told is lost, its worker does not keep up: its session ends");
             }
         }
     }
@@ -259,6 +302,7 @@ impl Room for World {
         self.tell_changes(cx);
         self.tell_talk(cx);
         self.tell_places(cx, tick);
+        self.end_those_who_missed(cx);
         // What they leave behind in the grid is told before their numbers can be anybody else's.
         let gone = std::mem::take(&mut self.gone);
         for entity in &gone {

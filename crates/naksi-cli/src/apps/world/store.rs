@@ -24,22 +24,40 @@ pub(crate) struct Store(Database);
 
 /// The players of one world, and the folder that goes when they need not be kept.
 pub(crate) struct Kept {
+    // Dropped in this order: a system may refuse to take away what is open.
     store: Store,
-    folder: Option<PathBuf>,
+    _folder: Option<Folder>,
+}
+
+/// A folder that goes when it is dropped, with all that is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one of this process.
+    fn make() -> Self {
+        let path = env::temp_dir().join(format!("naksi-world-{}", process::id()));
+        // What an older process of this number left behind; if it stays, the database says what is wrong.
+        fs::remove_dir_all(&path).ok();
+        fs::create_dir_all(&path).ok();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok(); // The system empties its folder for such things as well.
+    }
 }
 
 impl Kept {
     /// Opens the database at this address; without one, players are kept as long as the server runs.
     pub(crate) fn open(address: Option<&str>) -> Result<Self, OpenError> {
         if let Some(address) = address {
-            return Ok(Self { store: Store::open(address)?, folder: None });
+            return Ok(Self { store: Store::open(address)?, _folder: None });
         }
-        let folder = env::temp_dir().join(format!("naksi-world-{}", process::id()));
-        // What an older process of this number left behind; if it stays, the database says what is wrong.
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).ok();
-        let store = Store::open(&format!("sqlite:{}", folder.join("world.db").display()))?;
-        Ok(Self { store, folder: Some(folder) })
+        let folder = Folder::make();
+        let store = Store::open(&format!("sqlite:{}", folder.0.join("world.db").display()))?;
+        Ok(Self { store, _folder: Some(folder) })
     }
 
     pub(crate) fn store(&self) -> Store {
@@ -50,9 +68,6 @@ impl Kept {
     /// what could not be.
     pub(crate) fn close(self) -> (u64, Closed) {
         let closed = self.store.0.close(CLOSE_WITHIN);
-        if let Some(folder) = &self.folder {
-            fs::remove_dir_all(folder).ok(); // The system empties its folder for such things as well.
-        }
         (self.store.0.stats().counts.saves_done_total, closed)
     }
 }

@@ -2,18 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
+use naksi::packets::encode;
 use naksi::prelude::*;
 
-use super::room::{Person, World};
+use super::room::{Person, Way, World};
 use super::store::Store;
 use super::{EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step, WORLD, Welcome};
 
 /// Longer than a tick.
 const A_TICK: Duration = Duration::from_millis(51);
+
+/// A line on which everything comes at once, and nothing or everything is taken.
+fn way(takes: bool) -> Arc<Way> {
+    Arc::new(Way { reached: u64::MAX.into(), taken: if takes { u64::MAX } else { 0 }.into() })
+}
 
 /// A world, and the folder of its players, which goes with it.
 struct Scene {
@@ -37,9 +43,9 @@ impl Scene {
         Self { world: TestRoom::new(World::new(store.expect("a database")), World::options()), folder }
     }
 
-    /// Lets somebody in; `taken` counts what its socket takes.
-    fn enter(&mut self, name: &str, taken: &Arc<AtomicU64>) -> (SessionId, Welcome) {
-        let id = self.world.join(Person::new(name, Arc::clone(taken)));
+    /// Lets somebody in, with the line that it has.
+    fn enter(&mut self, name: &str, way: &Arc<Way>) -> (SessionId, Welcome) {
+        let id = self.world.join(Person::new(name, Arc::clone(way)));
         (id, self.welcome(id))
     }
 
@@ -58,7 +64,7 @@ impl Scene {
 
     /// Lets somebody in who always takes everything, and has it stand there.
     fn place(&mut self, name: &str, x: i32, y: i32) -> (SessionId, u32) {
-        let (id, welcome) = self.enter(name, &Arc::new(AtomicU64::new(u64::MAX)));
+        let (id, welcome) = self.enter(name, &way(true));
         self.world.send(id, &Step { x, y });
         self.world.advance(A_TICK);
         (id, welcome.you)
@@ -119,14 +125,14 @@ fn who_comes_back_is_where_it_was_and_a_second_one_of_a_name_ends_the_first() {
     let (watcher, _) = scene.place("watcher", 0, 0);
     scene.world.send(anna, &Step { x: 8, y: -9 });
     scene.world.leave(anna);
-    let (anna, welcome) = scene.enter("anna", &Arc::default());
+    let (anna, welcome) = scene.enter("anna", &way(false));
     assert_eq!(
         (welcome.version, welcome.x, welcome.y),
         (WORLD.version(), 8, -9),
         "even what no tick has seen"
     );
     scene.step(anna, 20, 30);
-    let (second, welcome) = scene.enter("anna", &Arc::default());
+    let (second, welcome) = scene.enter("anna", &way(false));
     assert_eq!((welcome.x, welcome.y), (20, 30));
     assert_eq!((scene.world.ended(anna), scene.world.ended(second)), (Some(Reason::Kicked), None));
     scene.world.advance(A_TICK);
@@ -139,8 +145,8 @@ fn who_comes_back_is_where_it_was_and_a_second_one_of_a_name_ends_the_first() {
 #[test]
 fn who_is_behind_is_told_of_no_places_and_then_of_the_latest_of_each() {
     let mut scene = Scene::new();
-    let taken = Arc::new(AtomicU64::new(0));
-    let (slow, welcome) = scene.enter("slow", &taken);
+    let way = way(false);
+    let (slow, welcome) = scene.enter("slow", &way);
     let (mut walkers, mut numbers) = (Vec::new(), Vec::new());
     for index in 0..40 {
         let (walker, number) = scene.place(&format!("walker {index}"), welcome.x, welcome.y);
@@ -156,12 +162,35 @@ fn who_is_behind_is_told_of_no_places_and_then_of_the_latest_of_each() {
         told += scene.world.received_bytes(slow).len();
     }
     assert!((8_000..9_000).contains(&told), "{told} bytes are on their way to somebody who takes none");
-    taken.store(told as u64, Ordering::Relaxed);
+    way.taken.store(told as u64, Ordering::Relaxed);
     scene.world.advance(A_TICK);
     let mut places = scene.places(slow);
     places.sort_unstable();
     numbers.sort_unstable();
     let latest: Vec<_> = numbers.iter().map(|number| (*number, welcome.x + 199 % 50, welcome.y)).collect();
     assert_eq!(places, latest, "of each the latest, once");
+    assert_eq!(scene.world.ended(slow), None);
+}
+
+#[test]
+fn who_was_told_what_never_came_is_ended_in_ten_seconds_and_who_is_only_slow_is_not() {
+    let mut scene = Scene::new();
+    // One whose frames are lost from the first, and one on which they come a second late.
+    let (lost, late) = (Arc::new(Way::default()), Arc::new(Way::default()));
+    let (unlucky, _) = scene.enter("unlucky", &lost);
+    let (slow, welcome) = scene.enter("slow", &late);
+    let (walker, _) = scene.place("walker", 0, 0);
+    let mut told = encode(&welcome).expect("it fits a frame").len();
+    for second in 0..20 {
+        late.went_on(0, told);
+        told += scene.world.received_bytes(slow).len();
+        assert_eq!(scene.world.ended(unlucky).is_some(), second >= 10, "after {second} s");
+        for step in 0..20 {
+            // It comes and goes, so that there is something to tell all the time.
+            let (x, y) = [(EDGE, EDGE), (welcome.x, welcome.y)][(step % 2) as usize];
+            scene.step(walker, x, y);
+        }
+    }
+    assert_eq!(scene.world.ended(unlucky), Some(Reason::SendStalled));
     assert_eq!(scene.world.ended(slow), None);
 }

@@ -1,0 +1,122 @@
+//! `naksi gen`: a `packets!` table and its `.proto` files as a client's source file, or as Rust types for a server.
+//!
+//! What is written needs nothing beside it: messages, ids, the table's version, frames, named errors. Nothing here knows
+//! a socket.
+
+mod csharp;
+mod model;
+mod names;
+mod rust;
+mod schema;
+mod table;
+mod typescript;
+
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::config;
+use crate::outcome::{Outcome, Problem};
+use crate::picture::{self, Place};
+use model::Model;
+use schema::Schema;
+use table::Table;
+
+/// Options of `naksi gen`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to write: a client for one of the languages, or Rust types for the server's own table.
+    #[arg(long, value_enum)]
+    lang: Language,
+    /// The source file with the `packets!` table; its `prost("…")` names the .proto files.
+    #[arg(long, value_name = "FILE", required_unless_present = "protos")]
+    packets: Option<PathBuf>,
+    /// Which table, if there are several in the file.
+    #[arg(long, value_name = "NAME", requires = "packets")]
+    table: Option<String>,
+    /// A .proto file, in place of those that the table names. May be given several times.
+    #[arg(long = "proto", value_name = "FILE")]
+    protos: Vec<PathBuf>,
+    /// Where to write it; standard output by default.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Language {
+    /// Types for prost.
+    Rust,
+    /// A client for Unity, Godot and .NET.
+    Csharp,
+    /// A client for browsers, Node, Deno and Bun.
+    Typescript,
+}
+
+/// Writes the file.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let table = match &options.packets {
+        Some(path) => Some(table::read(path, options.table.as_deref())?),
+        None => None,
+    };
+    let protos = match (&table, options.protos.is_empty()) {
+        (Some(table), true) => table.proto_paths(),
+        _ => options.protos.clone(),
+    };
+    let schema = Schema::compile(&protos)?;
+    let text = match options.lang {
+        Language::Rust => rust::write(&schema)?,
+        Language::Csharp => csharp::write(&model(table, &schema, csharp::RESERVED)?),
+        Language::Typescript => typescript::write(&model(table, &schema, typescript::RESERVED)?),
+    };
+    put(options.out.as_deref(), &text)
+}
+
+fn model(table: Option<Table>, schema: &Schema, reserved: &[&str]) -> Result<Model, Problem> {
+    match table {
+        Some(table) => Model::build(&table, schema, reserved),
+        None => {
+            Err(Problem::usage("a client needs ids: name the file of the `packets!` table with --packets"))
+        }
+    }
+}
+
+fn put(out: Option<&Path>, text: &str) -> Result<Outcome, Problem> {
+    match out {
+        Some(path) => fs::write(path, text).map_err(|error| {
+            Problem::failed(format!("cannot write {}: {}", path.display(), config::plain(&error)))
+        })?,
+        None => std::io::stdout().lock().write_all(text.as_bytes()).map_err(Problem::output)?,
+    }
+    Ok(Outcome::Fine)
+}
+
+/// A file that was read.
+struct Source {
+    name: String,
+    text: String,
+}
+
+impl Source {
+    fn read(path: &Path) -> Result<Self, Problem> {
+        let name = path.display().to_string();
+        let refused = |error: &std::io::Error| format!("cannot read {name}: {}", config::plain(error));
+        let text = fs::read_to_string(path).map_err(|error| Problem::usage(refused(&error)))?;
+        Ok(Self { name, text })
+    }
+
+    /// A refusal that points at a place.
+    fn wrong(&self, message: &str, span: Range<usize>, help: &str) -> Problem {
+        picture::of(message, message, Place { name: &self.name, text: &self.text, span, label: "here", help })
+    }
+
+    /// The bytes from this line and column, both from 0, to the end of the line or of the declaration.
+    fn token_at(&self, line: usize, column: usize) -> Range<usize> {
+        let before: usize = self.text.split_inclusive('\n').take(line).map(str::len).sum();
+        let rest = self.text[before..].lines().next().unwrap_or("");
+        let start = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+        let length = rest[start..].find([';', '{']).unwrap_or(rest.len() - start);
+        before + start..before + start + length
+    }
+}

@@ -1,0 +1,90 @@
+//! How things are called: in Protobuf, in Rust, and in between. Nothing here knows where they stand.
+
+use prost_types::field_descriptor_proto::Type;
+
+/// `.kinds.Outer.Inner` as `OuterInner`; what is of another package without its package.
+pub(super) fn flat(full: &str, package: &str) -> String {
+    let own = format!(".{package}.");
+    let rest = match full.strip_prefix(&own) {
+        Some(rest) => rest,
+        // Packages are written small, types with a capital.
+        None => {
+            let mut starts = full.match_indices('.').map(|(at, _)| at + 1);
+            starts.find(|at| full[*at..].starts_with(char::is_uppercase)).map_or(&full[1..], |at| &full[at..])
+        }
+    };
+    rest.split('.').map(upper_camel).collect()
+}
+
+/// `my_word` and `MyWord` as `MyWord`, and `PBThing` as `PbThing`, as prost does.
+pub(super) fn upper_camel(name: &str) -> String {
+    let mut camel = String::new();
+    for word in words(name) {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.extend(letters.map(|letter| letter.to_ascii_lowercase()));
+    }
+    camel
+}
+
+/// `MyWord` as `MY_WORD`.
+pub(super) fn upper_snake(name: &str) -> String {
+    words(name).iter().map(|word| word.to_ascii_uppercase()).collect::<Vec<_>>().join("_")
+}
+
+/// A name's words: between underscores, before capitals, and before the last of several capitals.
+fn words(name: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for part in name.split('_').filter(|part| !part.is_empty()) {
+        let bytes = part.as_bytes();
+        let mut start = 0;
+        for at in 1..bytes.len() {
+            let after_small = !bytes[at - 1].is_ascii_uppercase();
+            let before_small = bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+            if bytes[at].is_ascii_uppercase() && (after_small || before_small) {
+                found.push(&part[start..at]);
+                start = at;
+            }
+        }
+        found.push(&part[start..]);
+    }
+    found
+}
+
+/// A scalar type by its name in Protobuf.
+pub(super) fn scalar(of: Type) -> &'static str {
+    match of {
+        Type::Double => "double",
+        Type::Float => "float",
+        Type::Int64 => "int64",
+        Type::Uint64 => "uint64",
+        Type::Int32 => "int32",
+        Type::Fixed64 => "fixed64",
+        Type::Fixed32 => "fixed32",
+        Type::Bool => "bool",
+        Type::Uint32 => "uint32",
+        Type::Sfixed32 => "sfixed32",
+        Type::Sfixed64 => "sfixed64",
+        Type::Sint32 => "sint32",
+        Type::Sint64 => "sint64",
+        Type::Bytes => "bytes",
+        // A text; what is none of these has been asked for before.
+        Type::String | Type::Group | Type::Message | Type::Enum => "string",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_into_words() {
+        let camel =
+            ["place", "my_word", "MyWord", "PBThing", "x", "HTTP2Server", "lower_CASE"].map(upper_camel);
+        assert_eq!(camel, ["Place", "MyWord", "MyWord", "PbThing", "X", "Http2Server", "LowerCase"]);
+        assert_eq!(["Mood", "MoodOfDay", "PBKind"].map(upper_snake), ["MOOD", "MOOD_OF_DAY", "PB_KIND"]);
+        assert_eq!(flat(".kinds.Outer.Inner", "kinds"), "OuterInner");
+        assert_eq!(flat(".google.protobuf.Timestamp", "kinds"), "Timestamp");
+        assert_eq!(flat(".Place", ""), "Place");
+    }
+}

@@ -1,0 +1,35 @@
+//! The types of a `.proto` file in Rust, as prost writes them: for a server that carries them in a `packets!` table.
+
+use prost_build::{Config, Module};
+
+use super::schema::Schema;
+use crate::outcome::Problem;
+
+/// What stands at the head of the file, below its first line.
+const HEAD: &str = "\
+//!
+//! Put `mod` before it as any other module; `packets!` gives its types their ids. Nothing here knows them.
+";
+
+/// All types of the files that were named.
+pub(super) fn write(schema: &Schema) -> Result<String, Problem> {
+    let files: Vec<_> = schema.named().collect();
+    let package = files.first().map_or("", |file| file.package());
+    if let Some(other) = files.iter().find(|file| file.package() != package) {
+        let line =
+            format!("one file of Rust holds one package: `{package}` and `{}` are two", other.package());
+        return Err(Problem::usage(line));
+    }
+    let module = Module::from_protobuf_package_name(package);
+    let requests = files.iter().map(|file| (module.clone(), (*file).clone())).collect();
+    // Whoever uses naksi has the right prost with it.
+    let written = Config::new().prost_path("::naksi::prost").generate(requests);
+    let mut written = written.map_err(|error| Problem::failed(error.to_string()))?;
+    let body = written.remove(&module).unwrap_or_default();
+    // The first line is that of prost-build, which says only that it was generated.
+    let body = body.split_once('\n').map_or("", |(_, rest)| rest);
+    Ok(format!(
+        "//! {}.\n{HEAD}\n#![allow(missing_docs, unreachable_pub, reason = \"written by a program\")]\n\n{body}",
+        schema.provenance()
+    ))
+}

@@ -1,0 +1,174 @@
+//! A `packets!` table as it stands in a source file: which id is which type, and where its types are described.
+//!
+//! It is read as Rust reads it, so what compiles is understood and everything has its place. Nothing here knows a
+//! message's fields.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::TokenStream;
+use syn::parse::{Parse, ParseStream};
+use syn::visit::Visit;
+use syn::{Attribute, Ident, LitInt, LitStr, Token, Visibility};
+
+use super::Source;
+use crate::outcome::Problem;
+
+/// A table whose types stand in `.proto` files.
+pub(super) struct Table {
+    pub(super) source: Source,
+    pub(super) name: String,
+    /// The files as the table names them, from the folder of its own file.
+    pub(super) protos: Vec<String>,
+    pub(super) lines: Vec<Line>,
+}
+
+impl Table {
+    /// Where its `.proto` files are.
+    pub(super) fn proto_paths(&self) -> Vec<PathBuf> {
+        let folder = Path::new(&self.source.name).parent().unwrap_or(Path::new(""));
+        self.protos.iter().map(|proto| folder.join(proto)).collect()
+    }
+}
+
+/// One packet.
+pub(super) struct Line {
+    pub(super) id: u16,
+    pub(super) name: String,
+    /// Where its name stands.
+    pub(super) span: Range<usize>,
+}
+
+/// Reads the table of a file; the one of this name, if there are several.
+pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Problem> {
+    let source = Source::read(path)?;
+    let file = match syn::parse_file(&source.text) {
+        Ok(file) => file,
+        Err(error) => return Err(wrong(&source, &error, "this file is no Rust")),
+    };
+    let mut found = Found::default();
+    found.visit_file(&file);
+    let mut tables = Vec::new();
+    for tokens in found.0 {
+        let parsed = syn::parse2::<Parsed>(tokens);
+        tables.push(parsed.map_err(|error| wrong(&source, &error, "this is no table of packets"))?);
+    }
+    let parsed = choose(&source, tables, name)?;
+    check(&source, &parsed)?;
+    Ok(Table { source, name: parsed.name.to_string(), protos: parsed.protos, lines: parsed.lines })
+}
+
+fn choose(source: &Source, mut tables: Vec<Parsed>, name: Option<&str>) -> Result<Parsed, Problem> {
+    let names: Vec<String> = tables.iter().map(|table| format!("`{}`", table.name)).collect();
+    match name {
+        _ if tables.is_empty() => {
+            Err(Problem::usage(format!("{}: there is no `packets!` table in this file", source.name)))
+        }
+        Some(name) => match tables.iter().position(|table| table.name == name) {
+            Some(place) => Ok(tables.swap_remove(place)),
+            None => Err(Problem::usage(format!(
+                "{}: there is no table `{name}`; there is {}",
+                source.name,
+                names.join(", ")
+            ))),
+        },
+        None if tables.len() == 1 => Ok(tables.swap_remove(0)),
+        None => Err(Problem::usage(format!(
+            "{}: there are several tables: say which with --table: {}",
+            source.name,
+            names.join(", ")
+        ))),
+    }
+}
+
+/// What would not compile, or can have no client in another language.
+fn check(source: &Source, table: &Parsed) -> Result<(), Problem> {
+    if table.protos.is_empty() {
+        let help = "Rust peers need no generated code for it; for other languages name the types' file: \
+                    `packets! { NAME: prost(\"file.proto\") { 1 => Type } }`";
+        let span = table.name.span().byte_range();
+        return Err(source.wrong(
+            "the bodies of this table are postcard, which only Rust speaks",
+            span,
+            help,
+        ));
+    }
+    for (place, line) in table.lines.iter().enumerate() {
+        if let Some(before) = table.lines[..place].iter().find(|other| other.id == line.id) {
+            let message = format!("packet id {} is taken by `{}`", line.id, before.name);
+            return Err(source.wrong(&message, line.span.clone(), "give each packet an id of its own"));
+        }
+        if table.lines[..place].iter().any(|other| other.name == line.name) {
+            let message = format!("`{}` has an id already", line.name);
+            return Err(source.wrong(&message, line.span.clone(), "a type is one packet"));
+        }
+    }
+    Ok(())
+}
+
+fn wrong(source: &Source, error: &syn::Error, what: &str) -> Problem {
+    source.wrong(
+        &format!("{what}: {error}"),
+        error.span().byte_range(),
+        "what does not compile has no client",
+    )
+}
+
+/// The tokens of every `packets!` in a file, wherever it stands.
+#[derive(Default)]
+struct Found(Vec<TokenStream>);
+
+impl<'a> Visit<'a> for Found {
+    fn visit_macro(&mut self, called: &'a syn::Macro) {
+        if called.path.segments.last().is_some_and(|last| last.ident == "packets") {
+            self.0.push(called.tokens.clone());
+        }
+    }
+}
+
+/// The inside of a `packets!`.
+struct Parsed {
+    name: Ident,
+    protos: Vec<String>,
+    lines: Vec<Line>,
+}
+
+impl Parse for Parsed {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        let name = input.parse::<Ident>()?;
+        let mut protos = Vec::new();
+        if input.parse::<Option<Token![:]>>()?.is_some() {
+            let encoding = input.parse::<Ident>()?;
+            if encoding != "prost" {
+                return Err(syn::Error::new(encoding.span(), "`prost` is the only encoding that is named"));
+            }
+            let inside;
+            syn::parenthesized!(inside in input);
+            let named = inside.parse_terminated(<LitStr as Parse>::parse, Token![,])?;
+            protos.extend(named.iter().map(LitStr::value));
+        }
+        let inside;
+        syn::braced!(inside in input);
+        let mut lines = Vec::new();
+        while !inside.is_empty() {
+            lines.push(line(&inside)?);
+        }
+        Ok(Self { name, protos, lines })
+    }
+}
+
+fn line(input: ParseStream<'_>) -> syn::Result<Line> {
+    input.call(Attribute::parse_outer)?;
+    let id = input.parse::<LitInt>()?.base10_parse::<u16>()?;
+    input.parse::<Token![=>]>()?;
+    let name = input.parse::<Ident>()?;
+    if input.peek(syn::token::Brace) {
+        let fields;
+        syn::braced!(fields in input);
+        // The fields of a table whose bodies are postcard; it is refused as a whole.
+        fields.parse::<TokenStream>()?;
+    }
+    Ok(Line { id, name: name.to_string(), span: name.span().byte_range() })
+}

@@ -1,0 +1,249 @@
+//! What `naksi gen` writes: it is what is committed, it talks with a server of Naksi, and what no client can have is
+//! refused with its place. With `GOLDEN=write` the committed files are written anew.
+
+mod support;
+
+#[path = "../../naksi/tests/prost/chance.rs"]
+mod chance;
+#[path = "../../naksi/tests/prost/table.rs"]
+mod table;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use naksi::packets::{decode, encode};
+use naksi::prelude::*;
+
+use chance::Chance;
+use support::{naksi, scratch};
+use table::KINDS;
+use table::kinds::{Holds, Numbers, Order, Ping, Say};
+
+/// A file of the workspace's crates.
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Runs `naksi gen` to its end: its exit code, and what it said.
+fn generate(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = naksi().arg("gen").args(arguments).output().expect("the program runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    (output.status.code(), said)
+}
+
+fn plain(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Expects what is written to be what is committed.
+fn golden(language: &str, committed: &str) {
+    let (table, proto) = (file("naksi/tests/prost/table.rs"), file("naksi/tests/prost/kinds.proto"));
+    let input = if language == "rust" { ["--proto", plain(&proto)] } else { ["--packets", plain(&table)] };
+    let written = scratch(committed.rsplit('/').next().unwrap_or(committed));
+    let output = ["--lang", language, "--out", plain(&written)];
+    assert_eq!(generate(&[&output[..], &input].concat()), (Some(0), String::new()));
+    let committed = file(committed);
+    if std::env::var_os("GOLDEN").is_some_and(|wish| wish == "write") {
+        fs::copy(&written, &committed).expect("the committed file can be written");
+    }
+    let (new, old) = (fs::read_to_string(&written), fs::read_to_string(&committed));
+    let (new, old) = (new.expect("it was written"), old.expect("it is committed"));
+    if let Some(line) = (0..).zip(new.lines().zip(old.lines())).find(|(_, (new, old))| new != old) {
+        panic!("{language}: line {} is `{}` and was `{}`", line.0 + 1, line.1.0, line.1.1);
+    }
+    assert_eq!(new, old, "{language}");
+}
+
+#[test]
+fn what_is_written_is_what_is_committed() {
+    golden("rust", "naksi/tests/prost/kinds.rs");
+    golden("typescript", "naksi-cli/tests/codegen/kinds.ts");
+    golden("csharp", "naksi-cli/tests/codegen/kinds.cs");
+}
+
+/// Says back what it is told, read and written anew, three things that are wrong, and things by chance, which it wants to
+/// hear again as it said them.
+#[derive(Default)]
+struct Mirror {
+    expected: VecDeque<Vec<u8>>,
+}
+
+impl Session for Mirror {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        if let Some(expected) = self.expected.pop_front() {
+            if packet.frame != expected {
+                c.end(Reason::Protocol);
+            }
+            return;
+        }
+        match packet.id {
+            Say::ID => match decode::<Say>(packet.body).map(|say| say.text).as_deref() {
+                Ok("the version, please") => {
+                    c.send_message(&Say { text: KINDS.version().to_string(), to: None });
+                }
+                Ok("a stranger, please") => drop(c.send_packet(13, b"??")),
+                Ok("something broken, please") => drop(c.send_packet(Say::ID, b"\x0A\x05ab")),
+                Ok("a frame that is none, please") => drop(c.send(&[3, 0, 1, 0])),
+                Ok("things by chance, please") => self.say_by_chance(c),
+                _ => mirror::<Say>(c, packet),
+            },
+            Numbers::ID => mirror::<Numbers>(c, packet),
+            Holds::ID => mirror::<Holds>(c, packet),
+            Ping::ID => mirror::<Ping>(c, packet),
+            Order::ID => mirror::<Order>(c, packet),
+            _ => c.end(Reason::UnknownPacket),
+        }
+    }
+}
+
+impl Mirror {
+    fn say_by_chance(&mut self, c: &mut Conn<'_>) {
+        let mut chance = Chance(3);
+        for _ in 0..100 {
+            let (say, numbers, holds, order) =
+                (chance.say(), chance.numbers(), chance.holds(), chance.order());
+            let frames = [encode(&say), encode(&numbers), encode(&holds), encode(&order)];
+            for frame in frames.into_iter().flatten() {
+                c.send(&frame);
+                self.expected.push_back(frame.to_vec());
+            }
+        }
+    }
+}
+
+fn mirror<M: Message>(c: &mut Conn<'_>, packet: Packet<'_>) {
+    match decode::<M>(packet.body) {
+        // Both sides write what is the same as the same bytes.
+        Ok(message) if encode(&message).is_some_and(|frame| *frame == *packet.frame) => {
+            c.send_message(&message);
+        }
+        _ => c.end(Reason::Protocol),
+    }
+}
+
+/// Runs a client against the mirror, and expects its last line.
+fn talks(mut client: Command, last: &str) {
+    let server =
+        Server::new().listen("127.0.0.1:0").workers(1).session(Mirror::default).start().expect("it starts");
+    client.arg(server.addresses()[0].to_string()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = client.output().expect("it starts");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.ends_with(last), "{said}");
+    let ended = server.stop(Duration::from_secs(1)).ended;
+    assert_eq!(ended.get(Reason::Protocol.name()).copied().unwrap_or(0), 0, "{ended:?}");
+}
+
+/// Runs a tool to its end. `false`: it is not here.
+fn tool(command: &mut Command) -> bool {
+    match command.output() {
+        Ok(output) => {
+            let said = [&output.stdout[..], &output.stderr].concat();
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+            true
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: {:?} is not installed", command.get_program());
+            false
+        }
+        Err(error) => panic!("{command:?}: {error}"),
+    }
+}
+
+/// A folder that is this test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    fs::create_dir_all(&folder).expect("a scratch folder");
+    folder
+}
+
+#[test]
+fn a_client_in_typescript_talks_with_a_server_of_naksi() {
+    let (folder, source) = (folder("typescript"), file("naksi-cli/tests/codegen/kinds.ts"));
+    fs::write(folder.join("package.json"), "{\"type\": \"module\"}").expect("a scratch file");
+    let strict = "--strict --noUncheckedIndexedAccess --exactOptionalPropertyTypes --noUnusedLocals --noUnusedParameters \
+                  --target es2020 --module es2020 --lib es2020,dom --outDir";
+    if !tool(Command::new("node").arg("--version")) {
+        return;
+    }
+    let mut compiler = Command::new("tsc");
+    if !tool(compiler.args(strict.split_whitespace()).arg(&folder).arg(&source)) {
+        return;
+    }
+    let mut client = Command::new("node");
+    client.arg(file("naksi-cli/tests/codegen/client.mjs"));
+    client.env("CLIENT", folder.join("kinds.js"));
+    talks(client, "talked 14\n");
+}
+
+#[test]
+fn a_client_in_csharp_talks_with_a_server_of_naksi() {
+    let program = folder("csharp").join("client.exe");
+    let sources = ["kinds.cs", "Client.cs"].map(|name| file("naksi-cli/tests/codegen").join(name));
+    let mut compiler = Command::new("mcs");
+    compiler.arg("-warnaserror").arg(format!("-out:{}", plain(&program))).args(sources);
+    if !tool(&mut compiler) || !tool(Command::new("mono").arg("--version")) {
+        return;
+    }
+    let mut client = Command::new("mono");
+    client.arg(program);
+    talks(client, "talked 13\n");
+}
+
+/// Expects a refusal that says this, and points at a place of a text.
+fn refused(table: &str, proto: &str, says: &str, caret: &str) {
+    let folder = folder("refused");
+    let packets = folder.join("table.rs");
+    fs::write(&packets, table).expect("a scratch file");
+    fs::write(folder.join("wire.proto"), proto).expect("a scratch file");
+    let (code, said) = generate(&["--lang", "typescript", "--packets", plain(&packets)]);
+    assert_eq!(code, Some(2), "{said}");
+    let mut lines = said.lines();
+    assert!(lines.next().is_some_and(|first| first.starts_with("naksi: ") && first.contains(says)), "{said}");
+    let shows = |line: &str| line.contains(" | ") && line.contains(caret);
+    let below: Vec<&str> = lines.skip_while(|line| !shows(line)).collect();
+    // One character has a stroke below it, several have carets.
+    assert!(below.len() > 1 && below[1].contains(['^', '|']), "no caret below `{caret}`: {said}");
+}
+
+#[test]
+fn what_no_client_can_have_is_refused_with_its_place() {
+    let proto =
+        |inside: &str| format!("syntax = \"proto3\";\npackage wire;\nmessage Say {{\n  {inside}\n}}\n");
+    let table =
+        |lines: &str| format!("packets! {{\n  LOBBY: prost(\"wire.proto\") {{\n    {lines}\n  }}\n}}\n");
+    let (sound, one) = (proto("string text = 1;"), table("1 => Say"));
+    refused(&table("1 => Says"), &sound, "table.rs:3: packet 1 has no message `Says`", "1 => Says");
+    refused(&table("1 => Say 1 => Told"), &sound, "packet id 1 is taken by `Say`", "1 => Told");
+    refused(&table("1 => Say 2 => Say"), &sound, "`Say` has an id already", "2 => Say");
+    refused(&table("70000 => Say"), &sound, "this is no table of packets", "70000");
+    refused(&table("1 -> Say"), &sound, "this is no table of packets", "1 -> Say");
+    refused("packets! { LOBBY { 1 => Say { text: String } } }", &sound, "postcard", "LOBBY");
+    refused("fn broken(", &sound, "this file is no Rust", "fn broken(");
+    refused(
+        &one,
+        &proto("map<string, int32> scores = 1;"),
+        "wire.proto:4: field `scores` of `Say` is a map",
+        "scores",
+    );
+    refused(&one, &proto("strin text = 1;"), "strin", "strin text");
+    let old = "syntax = \"proto2\";\nmessage Say {\n  required string text = 1;\n}\n";
+    refused(&one, old, "another syntax than proto3", "required string text");
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let missing = generate(&["--lang", "csharp", "--packets", "nowhere.rs"]);
+    assert!(missing.0 == Some(2) && missing.1.starts_with("naksi: cannot read nowhere.rs: "), "{missing:?}");
+    let packets = file("naksi/tests/packets.rs");
+    let several = generate(&["--lang", "csharp", "--packets", plain(&packets), "--table", "NOTHING"]);
+    assert!(several.1.contains("there is no table `NOTHING`; there is `WORLD`"), "{several:?}");
+    let proto = file("naksi/tests/prost/kinds.proto");
+    let idless = generate(&["--lang", "csharp", "--proto", plain(&proto)]);
+    assert!(idless.0 == Some(2) && idless.1.contains("--packets"), "{idless:?}");
+}

@@ -1,0 +1,136 @@
+//! One number over all that the wire of a table depends on, made by the compiler and by `naksi gen` alike.
+//!
+//! Nothing here knows what the lines mean.
+
+use super::Kind;
+
+/// A table's version in the making: FNV-1a over its lines and, if its types stand in `.proto` files, over these without
+/// their comments and blanks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(u64);
+
+impl Version {
+    /// That of a table without lines.
+    pub const NONE: Version = Version(0xCBF2_9CE4_8422_2325);
+
+    /// With one more line, all of it.
+    pub(super) const fn line(self, kind: &Kind) -> Self {
+        let mut version = self.packet(kind.id, kind.name);
+        let mut field = 0;
+        while field < kind.fields.len() {
+            let (name, of_type) = kind.fields[field];
+            version = version.mix(b",").mix(name.as_bytes()).mix(b":").mix(of_type.as_bytes());
+            field += 1;
+        }
+        version.mix(b";")
+    }
+
+    /// With one more line whose fields stand in a `.proto` file.
+    pub const fn id(self, id: u16, name: &str) -> Self {
+        self.packet(id, name).mix(b";")
+    }
+
+    /// With what a `.proto` file says.
+    pub const fn proto(self, text: &str) -> Self {
+        let (bytes, mut version, mut at) = (text.as_bytes(), self, 0);
+        // The quotation mark of the string that `at` is in, if it is in one: there a comment is none.
+        let mut quote = None;
+        while at < bytes.len() {
+            let byte = bytes[at];
+            let next = if at + 1 < bytes.len() { bytes[at + 1] } else { 0 };
+            match (quote, byte, next) {
+                (None, b'/', b'/' | b'*') => {
+                    at = behind_comment(bytes, at);
+                    continue;
+                }
+                (None, b'"' | b'\'', _) => quote = Some(byte),
+                (Some(_), b'\\', _) => {
+                    version = version.byte(byte).byte(next);
+                    at += 2;
+                    continue;
+                }
+                (Some(mark), _, _) if mark == byte => quote = None,
+                _ => {}
+            }
+            version = version.byte(byte);
+            at += 1;
+        }
+        version.mix(b";")
+    }
+
+    /// The number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    const fn packet(self, id: u16, name: &str) -> Self {
+        let [low, high] = id.to_le_bytes();
+        // An id's bytes count whatever they are, also those that would be blanks in a text.
+        self.fold(low).fold(high).mix(name.as_bytes())
+    }
+
+    const fn mix(self, bytes: &[u8]) -> Self {
+        let (mut version, mut at) = (self, 0);
+        while at < bytes.len() {
+            version = version.byte(bytes[at]);
+            at += 1;
+        }
+        version
+    }
+
+    /// Blanks do not count: how a compiler spells a type is no matter.
+    const fn byte(self, byte: u8) -> Self {
+        if byte.is_ascii_whitespace() { self } else { self.fold(byte) }
+    }
+
+    const fn fold(self, byte: u8) -> Self {
+        Self((self.0 ^ byte as u64).wrapping_mul(0x0100_0000_01B3))
+    }
+}
+
+/// The place behind the comment that begins here.
+const fn behind_comment(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 2;
+    let of_a_line = bytes[start + 1] == b'/';
+    while at < bytes.len() {
+        if of_a_line && bytes[at] == b'\n' {
+            return at;
+        }
+        if !of_a_line && bytes[at] == b'/' && bytes[at - 1] == b'*' && at > start + 2 {
+            return at + 1;
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> u64 {
+        Version::NONE.proto(text).number()
+    }
+
+    #[test]
+    fn comments_and_blanks_do_not_count_and_everything_else_does() {
+        let plain = of("message A { string b = 1; }");
+        assert_eq!(plain, of("// a\nmessage A {\n\tstring b = 1; /* b // * */\n}\n// the end"));
+        assert_eq!(plain, of("/**/message A { string b = 1; } /* never closed"));
+        for other in
+            ["message A { string b = 2; }", "message A { bytes b = 1; }", "message B { string b = 1; }"]
+        {
+            assert_ne!(plain, of(other), "{other}");
+        }
+        assert_ne!(of("option a = \"x//y\";"), of("option a = \"x//z\";"), "in a string there is no comment");
+        assert_ne!(of(r#"a = "\"//y";"#), of(r#"a = "\"//z";"#), "nor behind an escaped quotation mark");
+        assert_eq!(of(r#"a = 'x"'; // y"#), of(r#"a = 'x"'; // z"#));
+    }
+
+    #[test]
+    fn an_id_counts_whatever_its_bytes_are() {
+        let ids: Vec<_> = (0..u16::MAX).map(|id| Version::NONE.id(id, "A").number()).collect();
+        let different: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len());
+    }
+}

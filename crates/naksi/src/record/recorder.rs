@@ -1,0 +1,266 @@
+//! One worker's recorder: a buffer that fills while another one is written, and no more than these two.
+//!
+//! Entries are appended where they happen; the worker hands what has gathered to its port once a turn, one write at a time,
+//! each behind the one before. Nothing here waits, and nothing here knows what is recorded.
+
+use naksi_core::completion::Done;
+use naksi_core::ended::Ended;
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::Op;
+use naksi_os::port::{FileAccess, Port};
+
+use super::{Entry, Header, RecordOptions, unix_us};
+use crate::config::{Error, Result};
+use crate::dispatch::KIND_RECORD;
+use crate::session::{Factory, Session};
+use crate::worker::Worker;
+
+use naksi_core::session::Framing;
+
+/// Longest piece of a stream in one entry.
+const PIECE_BYTES_MAX: usize = 32 << 10;
+
+/// What the file is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Nothing,
+    Writing,
+    Closing,
+    Closed,
+}
+
+/// One worker's recorder.
+pub(crate) struct Recorder {
+    file: Handle,
+    doing: Doing,
+    /// Where the next write goes.
+    offset: u64,
+    /// Entries that wait for the file.
+    filling: Vec<u8>,
+    /// What is left of a write of which the disk took a part.
+    rest: Vec<u8>,
+    bytes_max: usize,
+    /// Entries and their bytes that were dropped and are not told of yet.
+    lost: (u64, u64),
+    /// The disk has refused: nothing more is written.
+    broken: bool,
+}
+
+impl Recorder {
+    fn new(file: Handle, header: &Header, bytes_max: usize) -> Self {
+        let (filling, rest) = (header.to_bytes().to_vec(), Vec::new());
+        Self { file, doing: Doing::Nothing, offset: 0, filling, rest, bytes_max, lost: (0, 0), broken: false }
+    }
+
+    /// Appends an entry. Returns whether there was room for it.
+    pub(crate) fn note(&mut self, entry: &Entry<'_>) -> bool {
+        let bytes = match entry {
+            Entry::Received { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        // An entry that tells of a loss, and what stands before each entry and in it beside the bytes.
+        let room = bytes + 256;
+        let is_open = matches!(self.doing, Doing::Nothing | Doing::Writing) && !self.broken;
+        if is_open && self.filling.len() + room <= self.bytes_max {
+            self.tell_of_losses(entry.at_us());
+            if entry.append(&mut self.filling) {
+                return true;
+            }
+        }
+        self.lost = (self.lost.0 + 1, self.lost.1 + bytes as u64);
+        false
+    }
+
+    fn tell_of_losses(&mut self, at_us: u64) {
+        let (entries, bytes) = std::mem::take(&mut self.lost);
+        if entries > 0 {
+            Entry::Lost { at_us, entries, bytes }.append(&mut self.filling);
+        }
+    }
+
+    /// What to ask of the port now, if anything. `last`: no more entries will come.
+    fn register(&mut self, last: bool, at_us: u64) -> Option<Op> {
+        if self.doing != Doing::Nothing {
+            return None;
+        }
+        if last && !self.broken {
+            self.tell_of_losses(at_us);
+        }
+        let bytes = match self.rest.is_empty() {
+            true => std::mem::take(&mut self.filling),
+            false => std::mem::take(&mut self.rest),
+        };
+        if !bytes.is_empty() && !self.broken {
+            self.doing = Doing::Writing;
+            return Some(Op::WriteAt { file: self.file, offset: self.offset, bytes });
+        }
+        last.then(|| {
+            self.doing = Doing::Closing;
+            Op::Close { handle: self.file }
+        })
+    }
+
+    /// Takes a write's answer. Returns why the disk refused, if it did.
+    fn written(&mut self, mut bytes: Vec<u8>, result: std::result::Result<u32, Ended>) -> Option<String> {
+        self.doing = Doing::Nothing;
+        match result {
+            Ok(written) if written > 0 => {
+                self.offset += u64::from(written);
+                bytes.drain(..(written as usize).min(bytes.len()));
+                if !bytes.is_empty() {
+                    self.rest = bytes;
+                } else if self.filling.is_empty() {
+                    // Its memory is good for what comes next.
+                    self.filling = bytes;
+                }
+                None
+            }
+            refused => {
+                (self.broken, self.filling) = (true, Vec::new());
+                Some(refused.err().map_or_else(|| "the disk is full".to_owned(), |ended| ended.to_string()))
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.doing == Doing::Closed
+    }
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Records what this worker's sessions receive, in a file whose name begins so.
+    pub(crate) fn record(&mut self, options: &RecordOptions, run: &std::path::Path) -> Result<()> {
+        let path = format!("{}-{:03}.{}", run.display(), self.index, super::EXTENSION);
+        let file = self.port.open_file(path.as_ref(), FileAccess::Create);
+        let file = file.map_err(|error| Error::System(format!("cannot record in {path}: {error}")))?;
+        let header = Header {
+            worker: self.index as u16,
+            framed: <F::Session as Session>::FRAMING == Framing::Packets,
+            table_version: options.table_version,
+            epoch_unix_us: unix_us().saturating_sub(self.port.now().nanos() / 1000),
+        };
+        self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max));
+        Ok(())
+    }
+
+    /// Hands what has gathered to the port, if it is through with what it had.
+    pub(crate) fn write_record(&mut self) {
+        let last = self.stopping.is_some() && self.sessions.is_empty();
+        let at_us = self.desk.now.nanos() / 1000;
+        let Some(op) = self.desk.recorder.as_mut().and_then(|recorder| recorder.register(last, at_us)) else {
+            return;
+        };
+        if let Err(refused) = self.port.submit(Token::new(KIND_RECORD, 0, 0), op) {
+            unreachable!("one operation at a time on an open file: {}", refused.why);
+        }
+    }
+
+    pub(crate) fn process_record(&mut self, done: Done) {
+        let recorder = self.desk.recorder.as_mut().expect("only a recorder writes");
+        match done {
+            Done::WriteAt(bytes, result) => {
+                if let Some(why) = recorder.written(bytes, result) {
+                    tracing::error!(worker = self.index, why, "the recording ends here");
+                }
+            }
+            Done::Close => recorder.doing = Doing::Closed,
+            other => unreachable!("a recorder did not ask for {other:?}"),
+        }
+    }
+}
+
+impl crate::desk::Desk {
+    /// Records something, if there is a recorder.
+    pub(crate) fn record<'a>(&mut self, entry: impl FnOnce(u64) -> Entry<'a>) {
+        if let Some(recorder) = &mut self.recorder {
+            match recorder.note(&entry(self.now.nanos() / 1000)) {
+                true => self.counters.recorded_total.add(1),
+                false => self.counters.record_lost_total.add(1),
+            }
+        }
+    }
+
+    /// Records a piece of a stream, in as many entries as it needs.
+    pub(crate) fn record_stream(&mut self, session: u64, data: &[u8]) {
+        if self.recorder.is_some() {
+            for bytes in data.chunks(PIECE_BYTES_MAX) {
+                self.record(|at_us| Entry::Received { at_us, session, bytes });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{ENTRY_BYTES_MAX, Reader};
+    use naksi_core::ended::{Failure, OsError};
+
+    const HEADER: Header = Header { worker: 3, framed: true, table_version: 7, epoch_unix_us: 1 };
+
+    fn recorder(bytes_max: usize) -> Recorder {
+        Recorder::new(Handle::new(0, 1), &HEADER, bytes_max)
+    }
+
+    /// A disk that takes so many bytes of every write.
+    fn write(recorder: &mut Recorder, disk: &mut Vec<u8>, last: bool, at_most: usize) -> bool {
+        match recorder.register(last, 9) {
+            Some(Op::WriteAt { offset, bytes, .. }) => {
+                assert_eq!(offset, disk.len() as u64, "each write stands behind the one before");
+                let taken = bytes.len().min(at_most);
+                disk.extend(&bytes[..taken]);
+                assert_eq!(recorder.written(bytes, Ok(taken as u32)), None);
+                true
+            }
+            Some(Op::Close { .. }) => {
+                recorder.doing = Doing::Closed;
+                false
+            }
+            Some(other) => panic!("not asked of a file: {other:?}"),
+            None => false,
+        }
+    }
+
+    fn received(at_us: u64, bytes: &[u8]) -> Entry<'_> {
+        Entry::Received { at_us, session: 5, bytes }
+    }
+
+    #[test]
+    fn what_does_not_fit_beside_a_slow_disk_is_dropped_and_told_of() {
+        let (mut recorder, mut disk) = (recorder(2 * ENTRY_BYTES_MAX), Vec::new());
+        let frame = [7; 1000];
+        assert!(recorder.note(&received(0, &frame)));
+        let Some(Op::WriteAt { bytes, .. }) = recorder.register(false, 0) else {
+            panic!("there is something")
+        };
+        let noted = (1..=1000).filter(|at_us| recorder.note(&received(*at_us, &frame))).count();
+        assert!(recorder.filling.len() <= 2 * ENTRY_BYTES_MAX, "{} bytes wait", recorder.filling.len());
+        assert!(noted > 100 && recorder.lost == (1000 - noted as u64, 1000 * (1000 - noted as u64)));
+        assert!(recorder.register(false, 0).is_none(), "one write at a time");
+        disk.extend(&bytes);
+        recorder.written(bytes, Ok(disk.len() as u32));
+        while write(&mut recorder, &mut disk, true, 999) {}
+        assert!(recorder.is_closed() && !recorder.note(&received(0, &frame)));
+        let mut reader = Reader::new(&disk[..]).expect("a recording");
+        for at_us in 0..=noted as u64 {
+            assert_eq!(reader.next_entry().expect("readable"), Some(received(at_us, &frame)));
+        }
+        let lost = 1000 - noted as u64;
+        let told = Entry::Lost { at_us: 9, entries: lost, bytes: 1000 * lost };
+        assert_eq!(reader.next_entry().expect("readable"), Some(told));
+        assert!(reader.next_entry().expect("readable").is_none() && !reader.is_torn());
+    }
+
+    #[test]
+    fn a_disk_that_refuses_ends_the_recording_and_nothing_else() {
+        for refusal in [Ok(0), Err(Ended::Failed(OsError::new(Failure::Other, 28)))] {
+            let mut recorder = recorder(1 << 20);
+            assert!(recorder.note(&received(0, b"a")));
+            let Some(Op::WriteAt { bytes, .. }) = recorder.register(false, 0) else { panic!("a write") };
+            assert!(recorder.note(&received(1, b"b")));
+            assert!(recorder.written(bytes, refusal).is_some());
+            assert!(!recorder.note(&received(2, b"c")) && recorder.register(false, 0).is_none());
+            assert!(matches!(recorder.register(true, 0), Some(Op::Close { .. })));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! A table with something of everything, for the tests of every language.
+
+use naksi::prelude::*;
+
+#[rustfmt::skip]
+#[path = "kinds.rs"]
+pub(crate) mod kinds;
+
+use kinds::{Holds, Numbers, Order, Ping, Say};
+
+packets! {
+    /// Something of everything, for clients in any language.
+    pub(crate) KINDS: prost("kinds.proto") {
+        /// Somebody says something.
+        1 => Say
+        10 => Numbers
+        11 => Holds
+        300 => Ping
+        301 => Order
+    }
+}
