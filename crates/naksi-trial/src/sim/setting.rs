@@ -164,7 +164,7 @@ impl Setting {
         match self.rate {
             0 => (0, 0),
             _ if self.rate_ends => (12 * talk, users::FRAME_BYTES_MAX.max(1400 * talk as usize)),
-            rate => (rate, users::FRAME_BYTES_MAX),
+            rate => (rate * talk, users::FRAME_BYTES_MAX),
         }
     }
 
