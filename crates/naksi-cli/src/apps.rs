@@ -8,6 +8,17 @@ pub(crate) mod echo;
 pub(crate) mod relay;
 pub(crate) mod world;
 
+impl App {
+    /// The version of what it speaks; 0 if it has no table of packets.
+    pub(crate) fn table_version(self) -> u64 {
+        match self {
+            App::Echo | App::Relay => 0,
+            App::Chat => chat::CHAT.version(),
+            App::World => world::WORLD.version(),
+        }
+    }
+}
+
 /// The applications by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum App {

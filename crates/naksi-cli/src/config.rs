@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) flush_ms: Option<u32>,
     /// Microseconds for which a worker looks before it sleeps.
     pub(crate) spin_us: Option<u32>,
+    /// A folder to record what is received in.
+    pub(crate) record: Option<String>,
     /// Which log lines are written.
     pub(crate) log_filter: Option<String>,
     pub(crate) limits: Limits,
@@ -50,6 +52,7 @@ impl Default for Settings {
             direct: None,
             flush_ms: None,
             spin_us: None,
+            record: None,
             log_filter: None,
             limits: Limits::default(),
             origins: BTreeMap::new(),
@@ -105,6 +108,9 @@ pub(crate) struct Flags {
     /// Most sessions at a time; more are refused at accept.
     #[arg(long, value_name = "N", value_parser = crate::units::parse_count)]
     max_sessions: Option<u32>,
+    /// Record what every session receives, with its times, in this folder; `naksi replay` sends it again.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<String>,
     /// Settings from a TOML file (naksi.toml if it is there); NAKSI_SECTION__KEY variables and flags override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -191,6 +197,10 @@ impl Settings {
                 *setting = flag;
                 said.push(names);
             }
+        }
+        if flags.record.is_some() {
+            self.record.clone_from(&flags.record);
+            said.push(("record.directory", "--record"));
         }
         if let Some(sessions) = flags.max_sessions {
             self.limits.sessions_max = sessions as usize;

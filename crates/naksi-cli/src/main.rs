@@ -19,6 +19,7 @@ mod outcome;
 mod picture;
 mod platform;
 mod reload;
+mod replay;
 mod serve;
 mod sim;
 mod units;
@@ -45,6 +46,10 @@ struct Arguments {
 enum Command {
     /// Run a server: echo, relay, chat or world.
     Serve(serve::Options),
+    /// Run a server that records what it receives: `naksi serve --record DIR` in other words.
+    Record(serve::RecordOptions),
+    /// Send what a server has recorded to a server, session by session, and say what is answered.
+    Replay(replay::Options),
     /// Check settings, write a file of them, or see where each came from.
     Config(configure::Options),
     /// Send a crowd of dummy clients to a server, check every byte and measure the latency.
@@ -70,7 +75,12 @@ fn main() -> ExitCode {
         // Clap's own answer to "no subcommand" is an error; a person who types the bare name wants the help.
         return ended(Arguments::command().print_help().map_err(Problem::output).map(|()| Outcome::Fine));
     };
-    if matches!(&command, Command::Serve(options) if options.reloads()) {
+    let reloads = match &command {
+        Command::Serve(options) => options.reloads(),
+        Command::Record(options) => options.reloads(),
+        _ => false,
+    };
+    if reloads {
         // Before there is another thread: each inherits it.
         platform::hold_hangups();
     }
@@ -78,6 +88,8 @@ fn main() -> ExitCode {
     let log = (!matches!(command, Command::Sim(_))).then(logging::start);
     let result = match command {
         Command::Serve(options) => serve::run(options),
+        Command::Record(options) => serve::run(options.into_serve()),
+        Command::Replay(options) => replay::run(options),
         Command::Config(options) => configure::run(options),
         Command::Dummy(options) => dummy::run(options),
         Command::Attack(options) => attack::run(options),

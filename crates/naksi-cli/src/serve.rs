@@ -42,6 +42,34 @@ impl Options {
     pub(crate) fn reloads(&self) -> bool {
         self.flags.file().is_some()
     }
+
+    /// The same options for a server that records in this folder.
+    fn recording(mut self, directory: String) -> Self {
+        self.flags.record = Some(directory);
+        self
+    }
+}
+
+/// Options of `naksi record`.
+#[derive(clap::Args)]
+pub(crate) struct RecordOptions {
+    /// The folder to record in; it is made if it is not there.
+    #[arg(value_name = "DIR")]
+    directory: String,
+    #[command(flatten)]
+    serve: Options,
+}
+
+impl RecordOptions {
+    /// As `naksi serve --record DIR` has them.
+    pub(crate) fn into_serve(self) -> Options {
+        self.serve.recording(self.directory)
+    }
+
+    /// As for a server.
+    pub(crate) fn reloads(&self) -> bool {
+        self.serve.reloads()
+    }
 }
 
 /// Runs the server until a signal comes.
@@ -131,6 +159,10 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
     if let Some(microseconds) = settings.spin_us {
         server = server.spin(Duration::from_micros(microseconds.into()));
     }
+    if let Some(directory) = &settings.record {
+        let record = naksi::record::RecordOptions::new(directory);
+        server = server.record(record.table_version(app.table_version()));
+    }
     for address in &settings.addresses {
         server = server.listen(resolve(address)?);
     }
@@ -186,6 +218,7 @@ fn counted(stats: &Stats) -> String {
         ("accept_pauses", stats.accept_pauses_total),
         ("handler_panics", stats.handler_panics),
         ("dropped", stats.dropped),
+        ("record_lost", stats.record_lost_total),
         ("starved", stats.starved_total),
     ];
     let ended = stats.ended.iter().map(|(reason, count)| (*reason, *count));
@@ -231,6 +264,11 @@ fn say_farewell(stats: &Stats) {
     );
     if stats.rooms.ticks_total > 0 {
         eprintln!("naksi: {}", ticked(stats));
+    }
+    if stats.recorded_total + stats.record_lost_total > 0 {
+        let (recorded, lost) =
+            (units::grouped(stats.recorded_total), units::grouped(stats.record_lost_total));
+        eprintln!("naksi: recorded {recorded} entries, {lost} lost");
     }
 }
 

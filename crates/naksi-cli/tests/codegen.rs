@@ -3,9 +3,12 @@
 
 mod support;
 
+#[path = "../../naksi/tests/prost/chance.rs"]
+mod chance;
 #[path = "../../naksi/tests/prost/table.rs"]
 mod table;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +17,7 @@ use std::time::Duration;
 use naksi::packets::{decode, encode};
 use naksi::prelude::*;
 
+use chance::Chance;
 use support::{naksi, scratch};
 use table::KINDS;
 use table::kinds::{Holds, Numbers, Order, Ping, Say};
@@ -60,13 +64,23 @@ fn what_is_written_is_what_is_committed() {
     golden("csharp", "naksi-cli/tests/codegen/kinds.cs");
 }
 
-/// Says back what it is told, read and written anew, and three things that are wrong.
-struct Mirror;
+/// Says back what it is told, read and written anew, three things that are wrong, and things by chance, which it wants to
+/// hear again as it said them.
+#[derive(Default)]
+struct Mirror {
+    expected: VecDeque<Vec<u8>>,
+}
 
 impl Session for Mirror {
     const FRAMING: Framing = Framing::Packets;
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        if let Some(expected) = self.expected.pop_front() {
+            if packet.frame != expected {
+                c.end(Reason::Protocol);
+            }
+            return;
+        }
         match packet.id {
             Say::ID => match decode::<Say>(packet.body).map(|say| say.text).as_deref() {
                 Ok("the version, please") => {
@@ -75,6 +89,7 @@ impl Session for Mirror {
                 Ok("a stranger, please") => drop(c.send_packet(13, b"??")),
                 Ok("something broken, please") => drop(c.send_packet(Say::ID, b"\x0A\x05ab")),
                 Ok("a frame that is none, please") => drop(c.send(&[3, 0, 1, 0])),
+                Ok("things by chance, please") => self.say_by_chance(c),
                 _ => mirror::<Say>(c, packet),
             },
             Numbers::ID => mirror::<Numbers>(c, packet),
@@ -82,6 +97,21 @@ impl Session for Mirror {
             Ping::ID => mirror::<Ping>(c, packet),
             Order::ID => mirror::<Order>(c, packet),
             _ => c.end(Reason::UnknownPacket),
+        }
+    }
+}
+
+impl Mirror {
+    fn say_by_chance(&mut self, c: &mut Conn<'_>) {
+        let mut chance = Chance(3);
+        for _ in 0..100 {
+            let (say, numbers, holds, order) =
+                (chance.say(), chance.numbers(), chance.holds(), chance.order());
+            let frames = [encode(&say), encode(&numbers), encode(&holds), encode(&order)];
+            for frame in frames.into_iter().flatten() {
+                c.send(&frame);
+                self.expected.push_back(frame.to_vec());
+            }
         }
     }
 }
@@ -99,7 +129,7 @@ fn mirror<M: Message>(c: &mut Conn<'_>, packet: Packet<'_>) {
 /// Runs a client against the mirror, and expects its last line.
 fn talks(mut client: Command, last: &str) {
     let server =
-        Server::new().listen("127.0.0.1:0").workers(1).session(|| Mirror).start().expect("it starts");
+        Server::new().listen("127.0.0.1:0").workers(1).session(Mirror::default).start().expect("it starts");
     client.arg(server.addresses()[0].to_string()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = client.output().expect("it starts");
     let said =

@@ -112,6 +112,8 @@ struct Voice {
     dropped: u64,
     slow: Option<Box<Slow>>,
     throttle: throttle::Throttle,
+    /// No rate holds for it.
+    exempt: bool,
 }
 
 impl Voice {
@@ -250,7 +252,7 @@ impl Session {
     /// The peer is no stranger: the limits that end with the first whole frame do not hold, nor do those of its rate.
     pub fn trust(&mut self) {
         self.greeted = true;
-        self.voice.throttle.exempt();
+        self.voice.exempt = true;
     }
 
     /// A deadline may have passed: ends what is late.

@@ -19,6 +19,7 @@ use naksi_core::send_queue::{Pending, Sent};
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 use naksi_os::port::FileAccess;
+use thin_vec::ThinVec;
 
 use crate::config::Result;
 use crate::desk::{Desk, Due};
@@ -34,9 +35,9 @@ use crate::topic::{Membership, Topic};
 pub struct Conn<'a> {
     pub(crate) outlet: Outlet<'a>,
     pub(crate) desk: &'a mut Desk,
-    pub(crate) memberships: &'a mut Vec<Membership>,
-    pub(crate) seats: &'a mut Vec<Seat>,
-    pub(crate) timers: &'a mut Vec<TimerKey>,
+    pub(crate) memberships: &'a mut ThinVec<Membership>,
+    pub(crate) seats: &'a mut ThinVec<Seat>,
+    pub(crate) timers: &'a mut ThinVec<TimerKey>,
     pub(crate) id: SessionId,
     pub(crate) peer: SocketAddr,
 }

@@ -12,6 +12,7 @@ use naksi_core::planted;
 use naksi_core::send_queue::Pending;
 use naksi_core::session::{Session, Verb};
 use naksi_os::port::{Port, Poster};
+use thin_vec::ThinVec;
 
 use crate::mailbox::Message;
 use crate::murmur::Subject;
@@ -143,9 +144,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             session,
             user,
             peer,
-            memberships: Vec::new(),
-            seats: Vec::new(),
-            timers: Vec::new(),
+            memberships: ThinVec::new(),
+            seats: ThinVec::new(),
+            timers: ThinVec::new(),
             broken: false,
             timer: None,
             dialled,

@@ -11,6 +11,7 @@ use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::timer::TimerKey;
+use thin_vec::ThinVec;
 
 use crate::conn::Conn;
 use crate::desk::Desk;
@@ -26,9 +27,9 @@ use crate::watch::{Who, about, seen};
 pub(crate) struct Stage<'a, S> {
     pub(crate) user: &'a mut S,
     pub(crate) desk: &'a mut Desk,
-    pub(crate) memberships: &'a mut Vec<Membership>,
-    pub(crate) seats: &'a mut Vec<Seat>,
-    pub(crate) timers: &'a mut Vec<TimerKey>,
+    pub(crate) memberships: &'a mut ThinVec<Membership>,
+    pub(crate) seats: &'a mut ThinVec<Seat>,
+    pub(crate) timers: &'a mut ThinVec<TimerKey>,
     /// A callback has panicked.
     pub(crate) broken: &'a mut bool,
     pub(crate) id: SessionId,

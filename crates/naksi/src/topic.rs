@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use naksi_core::content::Outlet;
 use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::send_queue::Sent;
+use thin_vec::ThinVec;
 
 /// A batch of this many bytes leaves before the turn is over, so that it always fits a send queue.
 const BATCH_FULL_BYTES: usize = 32 * 1024;
@@ -118,7 +119,7 @@ impl LocalTopics {
         self.full
     }
 
-    pub(crate) fn join(&mut self, topic: &Topic, id: SessionId, memberships: &mut Vec<Membership>) {
+    pub(crate) fn join(&mut self, topic: &Topic, id: SessionId, memberships: &mut ThinVec<Membership>) {
         if memberships.iter().any(|membership| membership.number == topic.number()) {
             return;
         }
@@ -132,7 +133,7 @@ impl LocalTopics {
         topic.0.members_on[worker].fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn leave(&mut self, topic: &Topic, id: SessionId, memberships: &mut Vec<Membership>) {
+    pub(crate) fn leave(&mut self, topic: &Topic, id: SessionId, memberships: &mut ThinVec<Membership>) {
         let Some(place) = memberships.iter().position(|membership| membership.number == topic.number())
         else {
             return;
@@ -142,7 +143,7 @@ impl LocalTopics {
     }
 
     /// The session is over: it leaves everything.
-    pub(crate) fn leave_all(&mut self, id: SessionId, memberships: &mut Vec<Membership>) {
+    pub(crate) fn leave_all(&mut self, id: SessionId, memberships: &mut ThinVec<Membership>) {
         for membership in std::mem::take(memberships) {
             self.remove(membership.number, id);
         }

@@ -18,6 +18,7 @@ use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::{TimerKey, TimerWheel};
 use naksi_os::port::{Port, PortError, Tide};
+use thin_vec::ThinVec;
 
 use crate::connector::Dialer;
 use crate::desk::{Desk, Due};
@@ -55,11 +56,11 @@ pub(crate) struct Entry<S> {
     pub(crate) session: session::Session,
     pub(crate) user: S,
     pub(crate) peer: core::net::SocketAddr,
-    pub(crate) memberships: Vec<Membership>,
+    pub(crate) memberships: ThinVec<Membership>,
     /// Rooms that it has joined.
-    pub(crate) seats: Vec<Seat>,
+    pub(crate) seats: ThinVec<Seat>,
     /// Timers that its user set; some of them may have fired.
-    pub(crate) timers: Vec<TimerKey>,
+    pub(crate) timers: ThinVec<TimerKey>,
     /// A callback has panicked: none but the goodbye is played any more.
     pub(crate) broken: bool,
     /// The deadline timer that is set, and for when.

@@ -21,6 +21,7 @@ use crate::units;
 pub(super) struct Part {
     listen: ListenPart,
     io: IoPart,
+    record: RecordPart,
     log: LogPart,
     limits: LimitsPart,
 }
@@ -39,6 +40,12 @@ struct IoPart {
     direct: Option<u32>,
     flush_ms: Option<u32>,
     spin_us: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RecordPart {
+    directory: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,6 +94,7 @@ impl Part {
         settings.direct = self.io.direct.or(settings.direct);
         settings.flush_ms = self.io.flush_ms.or(settings.flush_ms);
         settings.spin_us = self.io.spin_us.or(settings.spin_us);
+        settings.record = self.record.directory.or(settings.record.take());
         settings.log_filter = self.log.filter.or(settings.log_filter.take());
         self.limits.apply(&mut settings.limits);
     }

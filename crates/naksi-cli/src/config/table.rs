@@ -87,6 +87,12 @@ pub(crate) fn rows(settings: &Settings) -> Vec<Row> {
             "A worker looks for so many microseconds (at most 1000) before it sleeps.",
         ),
         row(
+            ("record", "directory"),
+            settings.record.as_deref().map(quoted),
+            "\"recordings\"",
+            "A folder to record in what sessions receive; nothing is recorded if it is not set.",
+        ),
+        row(
             ("log", "filter"),
             settings.log_filter.as_deref().map(quoted),
             "\"info\"",

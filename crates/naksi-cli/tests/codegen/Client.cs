@@ -75,6 +75,9 @@ static class Client
         Check(back.Place.X == -7 && back.Mood == Mood.Grim && back.Note == null && back.Sure == null, "the fields");
         Send(new Say { Text = "the version, please" });
         Check(((Say)Receive()).Text == Packets.Version.ToString(), "the version");
+        // What the server makes by chance is the same when it has been read and written here.
+        Send(new Say { Text = "things by chance, please" });
+        for (int count = 0; count < 400; count++) Send(Receive());
         foreach (var packet in told)
         {
             var body = Packets.Encode(packet);

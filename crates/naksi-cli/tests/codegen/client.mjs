@@ -59,6 +59,13 @@ socket.write(k.Say.frame({ text: "the version, please" }));
 const answer = await receive();
 assert.equal(answer.body.text, k.VERSION.toString());
 
+// What the server makes by chance is the same when it has been read and written here.
+socket.write(k.Say.frame({ text: "things by chance, please" }));
+for (let count = 0; count < 400; count++) {
+  const { name, body } = await receive();
+  socket.write(k[name].frame(body));
+}
+
 // What is cut anywhere is refused by name, or it is another message.
 for (const frame of told) {
   const [id, bytes] = [frame[2] | (frame[3] << 8), frame.subarray(4)];

@@ -20,33 +20,37 @@ const BURST: Duration = Duration::from_secs(1);
 /// ask for with every message.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 
-/// What a session has brought of what it may bring.
+/// What a session has brought of what it may bring. Nothing, and without memory, where there is no limit.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub(super) struct Throttle(Option<Box<Buckets>>);
+
+#[derive(Debug, Default)]
+struct Buckets {
     messages_paid_until: Tick,
     bytes_paid_until: Tick,
     paused_until: Option<Tick>,
-    exempt: bool,
 }
 
 impl Throttle {
     pub(super) fn is_paused(&self) -> bool {
-        self.paused_until.is_some()
+        self.0.as_ref().is_some_and(|buckets| buckets.paused_until.is_some())
     }
 
     /// When the session should be read again, if it is not now.
     pub(super) fn paused_until(&self) -> Option<Tick> {
-        self.paused_until.filter(|_| !planted!("44"))
+        self.0.as_ref()?.paused_until.filter(|_| !planted!("44"))
     }
 
-    /// No limit holds from now on.
-    pub(super) fn exempt(&mut self) {
-        self.exempt = true;
+    fn pause(&mut self, until: Option<Tick>) {
+        if let Some(buckets) = &mut self.0 {
+            buckets.paused_until = until;
+        }
     }
 
     /// When there is room for another message, if there is none now. A bucket without a limit never fills.
     fn full_until(&self, now: Tick) -> Option<Tick> {
-        let ahead = self.messages_paid_until.max(self.bytes_paid_until);
+        let buckets = self.0.as_ref()?;
+        let ahead = buckets.messages_paid_until.max(buckets.bytes_paid_until);
         let full = ahead >= now + BURST;
         full.then(|| (Tick::ZERO + ahead.since(Tick::ZERO + BURST)).max(now + PAUSE_MIN))
     }
@@ -55,15 +59,16 @@ impl Throttle {
     /// larger than a burst is shown at all.
     fn spend(&mut self, messages: u32, bytes: usize, now: Tick, limits: &Limits) {
         let (messages_max, bytes_max) = (limits.messages_per_second_max, limits.recv_bytes_per_second_max);
-        if (messages_max == 0 && bytes_max == 0) || self.exempt || planted!("45") {
+        if (messages_max == 0 && bytes_max == 0) || planted!("45") {
             return;
         }
         let paid = |until: Tick, units: u64, rate: u64| match rate {
             0 => until,
             _ => until.max(now) + Duration::from_nanos((units * 1_000_000_000).div_ceil(rate)),
         };
-        self.messages_paid_until = paid(self.messages_paid_until, messages.into(), messages_max.into());
-        self.bytes_paid_until = paid(self.bytes_paid_until, bytes as u64, bytes_max as u64);
+        let buckets = self.0.get_or_insert_default();
+        buckets.messages_paid_until = paid(buckets.messages_paid_until, messages.into(), messages_max.into());
+        buckets.bytes_paid_until = paid(buckets.bytes_paid_until, bytes as u64, bytes_max as u64);
     }
 }
 
@@ -73,7 +78,7 @@ impl Voice {
         let Some(until) = self.throttle.full_until(cx.now) else { return true };
         content.on_over_rate();
         match cx.limits.over_rate {
-            OverRate::Pause => self.throttle.paused_until = Some(until),
+            OverRate::Pause => self.throttle.pause(Some(until)),
             OverRate::EndSession => self.wish = Some((Reason::RateExceeded, Ending::Now)),
         }
         false
@@ -81,12 +86,16 @@ impl Voice {
 
     /// One message of so many bytes was shown.
     pub(super) fn spend_message(&mut self, bytes: usize, cx: &Context<'_>) {
-        self.throttle.spend(1, bytes, cx.now, cx.limits);
+        if !self.exempt {
+            self.throttle.spend(1, bytes, cx.now, cx.limits);
+        }
     }
 
     /// Bytes without frames were shown: there is no telling how many messages they are.
     pub(super) fn spend_bytes(&mut self, bytes: usize, cx: &Context<'_>) {
-        self.throttle.spend(0, bytes, cx.now, cx.limits);
+        if !self.exempt {
+            self.throttle.spend(0, bytes, cx.now, cx.limits);
+        }
     }
 }
 
@@ -94,7 +103,7 @@ impl Session {
     /// Whoever was not read because of its rate is read again, if it is time.
     pub(super) fn read_again(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         if self.voice.throttle.paused_until().is_some_and(|until| until <= cx.now) {
-            self.voice.throttle.paused_until = None;
+            self.voice.throttle.pause(None);
             self.resume(cx, content);
         }
     }

@@ -1,83 +1,15 @@
 //! Packet tables whose types stand in a `.proto` file: what is written is read back, what is broken is refused or sound,
 //! and strangers are named as with postcard.
 
+mod chance;
 mod table;
 
 use naksi::packets::{Postcard, Version, decode, encode};
 use naksi::prelude::*;
 
+use chance::Chance;
 use table::KINDS;
-use table::kinds::order::What;
-use table::kinds::{Holds, Mood, Numbers, Order, Ping, Place, Say};
-
-/// Chance from a seed.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    /// Small numbers, large ones, and those between.
-    fn bits(&mut self) -> u64 {
-        let number = self.next(1 << 31) << 33 | self.next(1 << 31) << 8 | self.next(256);
-        number >> self.next(64)
-    }
-
-    fn text(&mut self) -> String {
-        (0..self.next(40)).map(|_| char::from_u32(self.next(0xD000) as u32).unwrap_or('?')).collect()
-    }
-
-    fn place(&mut self) -> Place {
-        Place { x: self.bits() as i32, y: -(self.next(1000) as i32) }
-    }
-
-    fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
-        (0..self.next(6)).map(|_| one(self)).collect()
-    }
-
-    fn maybe<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        (self.next(2) == 0).then(|| one(self))
-    }
-
-    fn numbers(&mut self) -> Numbers {
-        let signed = self.bits() as i64;
-        Numbers {
-            double_one: f64::from_bits(self.bits() >> 2),
-            float_one: f32::from_bits(self.bits() as u32 >> 2),
-            int32_one: -(self.bits() as u32 as i32 / 2),
-            int64_one: signed.wrapping_neg(),
-            uint32_one: self.bits() as u32,
-            uint64_one: self.bits(),
-            sint32_one: self.bits() as i32,
-            sint64_one: signed,
-            fixed32_one: self.bits() as u32,
-            fixed64_one: self.bits(),
-            sfixed32_one: self.bits() as i32,
-            sfixed64_one: signed.wrapping_neg(),
-            bool_one: self.next(2) == 1,
-        }
-    }
-
-    fn holds(&mut self) -> Holds {
-        let mood = |chance: &mut Self| [0, 1, -3, 99][chance.next(4) as usize];
-        Holds {
-            blob: self.many(|chance| chance.next(256) as u8),
-            mood: mood(self),
-            place: self.maybe(Self::place),
-            path: self.many(Self::place),
-            names: self.many(Self::text),
-            deltas: self.many(|chance| chance.bits() as i64),
-            weights: self.many(|chance| chance.next(1000) as f64 / 7.0),
-            moods: self.many(mood),
-            loose: self.many(|chance| chance.bits() as u32),
-            note: self.maybe(Self::text),
-            sure: self.maybe(|chance| chance.next(2) == 1),
-            wish: self.maybe(mood),
-        }
-    }
-}
+use table::kinds::{Holds, Mood, Numbers, Order, Ping, Say};
 
 /// What every message must hold, whatever is in it.
 fn holds<M: Message + PartialEq + std::fmt::Debug>(message: &M, chance: &mut Chance) {
@@ -116,14 +48,14 @@ fn sound<M: Message>(body: &[u8]) {
 fn what_is_written_is_read_back_and_what_is_cut_or_changed_is_refused_or_sound() {
     let mut chance = Chance(1);
     for _ in 0..500 {
-        let say = Say { text: chance.text(), to: chance.maybe(|chance| chance.bits() as u32) };
+        let say = chance.say();
         holds(&say, &mut chance);
         let (numbers, many) = (chance.numbers(), chance.holds());
         holds(&numbers, &mut chance);
         holds(&many, &mut chance);
         holds(&Ping {}, &mut chance);
-        let what = [What::Go(chance.place()), What::Shout(chance.text()), What::Wait(chance.bits() as u32)];
-        what.into_iter().for_each(|what| holds(&Order { what: Some(what) }, &mut chance));
+        let order = chance.order();
+        holds(&order, &mut chance);
     }
 }
 

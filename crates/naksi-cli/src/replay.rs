@@ -1,0 +1,124 @@
+//! `naksi replay`: the sessions that a server has recorded, played again against a server, at their times or as fast as
+//! possible, and what that one answers. It knows nothing of what the packets mean.
+
+mod player;
+mod script;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use naksi::prelude::*;
+use naksi::service::Signals;
+
+use crate::outcome::{Outcome, Problem};
+use crate::serve::{failed, resolve};
+use crate::units;
+use player::{Manner, Player, Tally};
+use script::Play;
+
+/// How often it is looked whether all is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A session that hears nothing for so long is still one.
+const IDLE_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Options of `naksi replay`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A recording, or a folder or the beginning of the names of the recordings of one run.
+    #[arg(value_name = "FILE")]
+    recording: PathBuf,
+    /// The server; without one it is only said what was recorded.
+    #[arg(value_name = "ADDR")]
+    address: Option<String>,
+    /// As fast as possible instead of at the recorded times.
+    #[arg(long)]
+    fast: bool,
+    /// Waits so many milliseconds for each further answer after a session's last packet, unless it was the client that left.
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    wait_ms: u32,
+}
+
+/// Plays it, and says what was answered.
+pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let play = Play::load(&options.recording)?;
+    introduce(&play);
+    let Some(address) = &options.address else { return Ok(Outcome::Fine) };
+    let remote = resolve(address)?;
+    let manner = Manner {
+        fast: options.fast,
+        framed: play.framed,
+        wait: Duration::from_millis(options.wait_ms.into()),
+    };
+    let signals = Signals::watch().map_err(failed)?;
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let began = Instant::now();
+    let begins = if options.fast { vec![Duration::ZERO; play.begins.len()] } else { play.begins.clone() };
+    let limits = Limits { idle_within: IDLE_WITHIN, ..Limits::default() };
+    let client = Client::new(remote).retry(Retry::NEVER).limits(limits).connect_at(begins);
+    let (scripts, players) = (play.scripts.clone(), Arc::clone(&tally));
+    let make = move |arrival: &Arrival| {
+        let script = Arc::clone(&scripts[arrival.index as usize]);
+        Player::new(script, manner, Arc::clone(&players))
+    };
+    let service = client.session_with(make).start().map_err(failed)?;
+    let sessions = play.scripts.len() as u64;
+    let look = || tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    while look().over + service.stats().given_up_total < sessions && !signals.wait(LOOK_EVERY) {}
+    service.stop(Duration::ZERO);
+    Ok(conclude(&look(), sessions, began.elapsed(), manner))
+}
+
+/// Says what was recorded.
+fn introduce(play: &Play) {
+    let pieces: usize = play.scripts.iter().map(|script| script.sends.len()).sum();
+    let all = play.scripts.iter().flat_map(|script| &script.sends);
+    let bytes: usize = all.map(|(_, bytes)| bytes.len()).sum();
+    let what = if play.framed { "packets" } else { "pieces" };
+    let (sessions, pieces) = (units::grouped(play.scripts.len() as u64), units::grouped(pieces as u64));
+    println!(
+        "recorded   {sessions} sessions, {pieces} {what}, {} in {:.3} s; {} files, table version {:016x}",
+        units::bytes(bytes as u64),
+        play.span().as_secs_f64(),
+        play.files,
+        play.table_version,
+    );
+    if play.lost > 0 {
+        eprintln!("naksi: {} entries are missing: the disk did not keep up", units::grouped(play.lost));
+    }
+    for (path, bytes) in &play.torn {
+        eprintln!("naksi: {}: read up to byte {bytes}, the last whole entry", path.display());
+    }
+}
+
+/// Says what became of it.
+fn conclude(tally: &Tally, sessions: u64, took: Duration, manner: Manner) -> Outcome {
+    let late = if manner.fast {
+        String::new()
+    } else {
+        format!(", late by {:.1} ms at most", tally.late_max.as_secs_f64() * 1e3)
+    };
+    println!(
+        "replayed   {} of {} sessions, {} sent, {} in {:.3} s{late}",
+        units::grouped(tally.connected),
+        units::grouped(sessions),
+        units::grouped(tally.sent),
+        units::bytes(tally.sent_bytes),
+        took.as_secs_f64(),
+    );
+    let packets: u64 = tally.answers.values().sum();
+    let ids: Vec<String> =
+        tally.answers.iter().map(|(id, count)| format!("{} of id {id}", units::grouped(*count))).collect();
+    let ids = if ids.is_empty() {
+        String::new()
+    } else {
+        format!(", {} packets: {}", units::grouped(packets), ids.join(", "))
+    };
+    println!("answered   {}{ids}", units::bytes(tally.answer_bytes));
+    let cut_short = tally.cut_short;
+    println!(
+        "ended      {} by the server, {cut_short} of them before all was sent",
+        tally.ended_by_server + cut_short
+    );
+    if tally.connected < sessions || cut_short > 0 { Outcome::Errors } else { Outcome::Fine }
+}

@@ -1,0 +1,166 @@
+//! What a server records is what `naksi replay` sends: a second server that is played to records the same sessions.
+
+#![cfg(unix)] // The tests stop their servers with signals.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use naksi::record::{Entry, Reader};
+use support::{Process, Server, naksi, scratch, until};
+
+/// A folder that is not there yet.
+fn folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    fs::remove_dir_all(&folder).ok(); // It is there only if an earlier process had this number.
+    folder
+}
+
+fn plain(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Everything that each session of a folder's recordings received, sorted: the order of sessions is not part of it.
+fn recorded(folder: &Path) -> Vec<Vec<Vec<u8>>> {
+    let mut sessions: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
+    for file in fs::read_dir(folder).expect("the folder was made") {
+        let file = fs::File::open(file.expect("readable").path()).expect("readable");
+        let mut reader = Reader::new(file).expect("a recording");
+        while let Some(entry) = reader.next_entry().expect("readable") {
+            match entry {
+                Entry::Opened { session, .. } => drop(sessions.insert(session, Vec::new())),
+                Entry::Received { session, bytes, .. } => {
+                    sessions.get_mut(&session).expect("it has begun").push(bytes.to_vec());
+                }
+                Entry::Ended { .. } => {}
+                Entry::Lost { .. } => panic!("a disk that is not busy keeps up"),
+            }
+        }
+    }
+    let mut sessions: Vec<_> = sessions.into_values().collect();
+    sessions.sort();
+    sessions
+}
+
+/// Runs the program to its end: its exit code, and what it printed.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = naksi().args(arguments).output().expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A crowd in front of a recording server.
+fn record_a_crowd(app: &str, folder: &Path) -> usize {
+    let server = Server::start(&["--app", app, "--record", plain(folder)]);
+    let address = server.address.to_string();
+    let crowd = ["--sessions", "12", "--rate", "20", "--secs", "1"];
+    let (code, printed, said) = run(&[&["dummy", &address, "--scenario", app][..], &crowd].concat());
+    assert_eq!(code, Some(0), "{printed}{said}");
+    let said = server.stop();
+    let recorded = recorded(folder);
+    // Each session begins and ends, and what it sends lies between.
+    let entries = recorded.iter().map(|session| 2 + session.len()).sum::<usize>();
+    assert!(said.contains("entries, 0 lost") && entries > 12 * 10, "{entries}: {said}");
+    recorded.len()
+}
+
+/// Plays a recording to a server that records, and expects it to have received the same.
+fn plays_the_same(app: &str, manner: &[&str]) {
+    let (first, second) = (folder(&format!("first-{app}")), folder(&format!("second-{app}")));
+    let sessions = record_a_crowd(app, &first);
+    let server = Server::start(&["--app", app, "--record", plain(&second)]);
+    let address = server.address.to_string();
+    let (code, printed, said) =
+        run(&[&["replay", plain(&first), &address, "--wait-ms", "100"], manner].concat());
+    assert_eq!(code, Some(0), "{printed}{said}");
+    assert!(printed.contains(&format!("replayed   {sessions} of {sessions} sessions")), "{printed}");
+    assert!(printed.contains("answered   "), "{printed}");
+    server.stop();
+    // How a stream is cut is the network's matter.
+    let joined = |folder: &Path| -> Vec<Vec<u8>> {
+        let mut sessions: Vec<_> = recorded(folder).into_iter().map(|pieces| pieces.concat()).collect();
+        sessions.sort();
+        sessions
+    };
+    assert!(joined(&first) == joined(&second), "what is played is what was recorded");
+    fs::remove_dir_all(first).expect("it can be removed");
+    fs::remove_dir_all(second).expect("it can be removed");
+}
+
+#[test]
+fn what_was_recorded_is_played_at_its_times() {
+    plays_the_same("relay", &[]);
+}
+
+#[test]
+fn what_was_recorded_is_played_as_fast_as_possible() {
+    plays_the_same("chat", &["--fast"]);
+    plays_the_same("echo", &["--fast"]);
+}
+
+#[test]
+fn a_recording_of_a_server_that_was_killed_is_read_up_to_its_last_whole_entry() {
+    let folder = folder("killed");
+    let mut command = naksi();
+    command.args(["record", plain(&folder), "--app", "relay", "--addr", "127.0.0.1:0", "--workers", "1"]);
+    let server = Server::with_workers(command, 1);
+    let mut client = server.connect();
+    let join = [8, 0, 1, 0, 7, 0, 0, 0];
+    client.write_all(&join).expect("the server reads");
+    client.read_exact(&mut [0; 8]).expect("the server answers");
+    let mut file = PathBuf::new();
+    until("the entries are in the file", || {
+        let mut files = fs::read_dir(&folder).expect("the folder was made");
+        file = files.next().expect("a file for the worker").expect("readable").path();
+        fs::metadata(&file).expect("readable").len() > 60
+    });
+    let Server { process, .. } = server;
+    kill(process);
+    assert_eq!(recorded(&folder), [[join.to_vec()]]);
+    // A disk that was interrupted leaves half of an entry.
+    let mut bytes = fs::read(&file).expect("readable");
+    let whole = bytes.len();
+    bytes.extend([30, 0, 0, 0, 1, 2, 3]);
+    fs::write(&file, bytes).expect("a scratch file");
+    let (code, printed, said) = run(&["replay", plain(&file)]);
+    assert!(code == Some(0) && printed.starts_with("recorded   1 sessions, 1 packets, 8 B in "), "{printed}");
+    assert!(said.contains(&format!("read up to byte {whole}, the last whole entry")), "{said}");
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
+
+fn kill(mut process: Process) {
+    process.signal("KILL");
+    assert_eq!(process.wait().code(), None, "it ends by the signal");
+}
+
+#[test]
+fn what_cannot_be_played_is_named() {
+    let refused = |arguments: &[&str], says: &str| {
+        let (code, _, said) = run(&[&["replay"], arguments].concat());
+        assert!(code == Some(2) && said.starts_with("naksi: ") && said.contains(says), "{said}");
+    };
+    let folder = folder("runs");
+    refused(&[plain(&folder)], "there is no recording at ");
+    fs::create_dir_all(&folder).expect("a scratch folder");
+    for name in ["1-2-000.nrec", "1-2-001.nrec", "3-4-000.nrec"] {
+        fs::write(folder.join(name), "something else").expect("a scratch file");
+    }
+    refused(&[plain(&folder)], "there are several runs, name one: ");
+    refused(&[plain(&folder.join("3-4"))], "this is no recording of a server");
+    refused(&[plain(&folder.join("3-4-000.nrec")), "127.0.0.1:1"], "3-4-000.nrec: this is no recording");
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_and_not_an_answer() {
+    let folder = folder("nobody");
+    record_a_crowd("echo", &folder);
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
+    let (code, printed, _) = run(&["replay", plain(&folder), &free.to_string(), "--fast"]);
+    assert!(code == Some(1) && printed.contains("replayed   0 of "), "{printed}");
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
