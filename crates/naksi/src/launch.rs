@@ -124,10 +124,23 @@ impl Standing {
 /// Starts a service on the system's own port.
 pub(crate) fn launch<F: Factory>(mut plan: Plan, factory: F) -> Result<Service> {
     check(&plan)?;
+    plan.port.lease_bytes = lease_bytes(&plan);
     if let Some((options, run)) = &mut plan.record {
         *run = options.prepare()?;
     }
     launch_on(plan, factory, open_system_port)
+}
+
+/// What a receive buffer holds. Bytes that come beyond a session's rate are copied aside and wait there, so whoever may
+/// bring little is read in small portions: a sixteenth of a second's, and no less than a page.
+fn lease_bytes(plan: &Plan) -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let portion = match plan.limits.recv_bytes_per_second_max {
+        _ if plan.dial.is_some() => usize::MAX,
+        0 => usize::MAX,
+        most => (most / 16).clamp(PAGE_BYTES, 1 << 20).next_power_of_two(),
+    };
+    plan.port.lease_bytes.min(portion)
 }
 
 fn check(plan: &Plan) -> Result<()> {

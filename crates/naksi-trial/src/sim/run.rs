@@ -301,7 +301,8 @@ impl<'a> Run<'a> {
     }
 
     fn settle_accounts(mut self, ports: usize) -> Outcome {
-        let handed_over = self.crews[0].hub.stats().rooms.handed_over_total;
+        let hub = &self.crews[0].hub;
+        let handed_over = || hub.stats().rooms.handed_over_total;
         let staged = self.stages.as_mut().map(|stages| stages.settle(&self.books, handed_over));
         let tally = self.tally.borrow();
         let fired = FaultKind::ALL.iter().map(|kind| (*kind, self.world.fired(*kind))).collect();

@@ -206,8 +206,10 @@ impl Stages {
     ///
     /// # Panics
     /// A job is lost, or there was one too many.
-    pub fn settle(&mut self, books: &Books, handed_over: u64) -> Hits {
+    pub fn settle(&mut self, books: &Books, handed_over: impl FnOnce() -> u64) -> Hits {
         let (logic, db) = (self.logic.close(), self.db.close());
+        // Rooms may have been handed over until now.
+        let handed_over = handed_over();
         for stats in [&logic, &db] {
             assert_eq!((stats.done_total, stats.depth), (stats.posted_total, 0), "a job is lost: {stats}");
         }
