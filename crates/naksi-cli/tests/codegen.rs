@@ -155,6 +155,10 @@ fn tool(command: &mut Command) -> bool {
     }
 }
 
+/// How a careful project compiles TypeScript, into a folder.
+const STRICT: &str = "--strict --noUncheckedIndexedAccess --exactOptionalPropertyTypes --noUnusedLocals --noUnusedParameters \
+                      --target es2020 --module es2020 --lib es2020,dom --outDir";
+
 /// A folder that is this test's own.
 fn folder(name: &str) -> PathBuf {
     let folder = scratch(name);
@@ -166,13 +170,11 @@ fn folder(name: &str) -> PathBuf {
 fn a_client_in_typescript_talks_with_a_server_of_naksi() {
     let (folder, source) = (folder("typescript"), file("naksi-cli/tests/codegen/kinds.ts"));
     fs::write(folder.join("package.json"), "{\"type\": \"module\"}").expect("a scratch file");
-    let strict = "--strict --noUncheckedIndexedAccess --exactOptionalPropertyTypes --noUnusedLocals --noUnusedParameters \
-                  --target es2020 --module es2020 --lib es2020,dom --outDir";
     if !tool(Command::new("node").arg("--version")) {
         return;
     }
     let mut compiler = Command::new("tsc");
-    if !tool(compiler.args(strict.split_whitespace()).arg(&folder).arg(&source)) {
+    if !tool(compiler.args(STRICT.split_whitespace()).arg(&folder).arg(&source)) {
         return;
     }
     let mut client = Command::new("node");
@@ -234,6 +236,38 @@ fn what_no_client_can_have_is_refused_with_its_place() {
     refused(&one, &proto("strin text = 1;"), "strin", "strin text");
     let old = "syntax = \"proto2\";\nmessage Say {\n  required string text = 1;\n}\n";
     refused(&one, old, "another syntax than proto3", "required string text");
+}
+
+#[test]
+fn what_is_imported_counts_in_the_version_or_is_refused() {
+    let folder = folder("imports");
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("a scratch file");
+    let head = "syntax = \"proto3\";\n";
+    write(
+        "far.proto",
+        &format!("{head}package far;\nmessage Point {{ message Axis {{ int32 out = 1; }} Axis x = 1; }}\n"),
+    );
+    let fields = "far.Point message = 1; optional google.protobuf.Timestamp out = 2; repeated Way ways = 3;";
+    let imports = "import \"far.proto\";\nimport \"google/protobuf/timestamp.proto\";\n";
+    write("near.proto", &format!("{head}package near;\n{imports}message Way {{ {fields} }}\n"));
+    let packets = folder.join("table.rs");
+    let generate = |language: &str, out: &str| {
+        generate(&["--lang", language, "--packets", plain(&packets), "--out", plain(&folder.join(out))])
+    };
+    write("table.rs", "packets! { NEAR: prost(\"near.proto\") { 1 => Way } }");
+    let (code, said) = generate("typescript", "near.ts");
+    assert!(code == Some(2) && said.contains("table.rs:1: far.proto is imported"), "{said}");
+    write("table.rs", "packets! { NEAR: prost(\"near.proto\", \"far.proto\") { 1 => Way } }");
+    let (code, said) = generate("rust", "near.rs");
+    assert!(code == Some(2) && said.contains("one file of Rust holds one package, and "), "{said}");
+    for (language, out) in [("typescript", "near.ts"), ("csharp", "near.cs")] {
+        assert_eq!(generate(language, out), (Some(0), String::new()));
+    }
+    // Fields may be called as the written code calls its own things.
+    let mut compiler = Command::new("tsc");
+    tool(compiler.args(STRICT.split_whitespace()).arg(&folder).arg(folder.join("near.ts")));
+    let mut compiler = Command::new("mcs");
+    tool(compiler.args(["-warnaserror", "-target:library"]).arg(folder.join("near.cs")));
 }
 
 #[test]

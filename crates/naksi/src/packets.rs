@@ -27,7 +27,7 @@
 //! clients in other languages carries Protobuf instead (feature `prost`): its types are those of a `.proto` file, which
 //! the table names, so that its version is another one as soon as the file says something else:
 //!
-//! ```ignore
+//! ```text
 //! use wire::{Say, Said}; // written by `naksi gen --lang rust`, or by prost-build
 //! naksi::packets! { pub LOBBY: prost("lobby.proto") { 1 => Say 2 => Said } }
 //! ```

@@ -124,6 +124,11 @@ pub(super) struct Value {
 impl Model {
     /// What a table and its files say, if a client can have it.
     pub(super) fn build(table: &Table, schema: &Schema, reserved: &[&str]) -> Result<Self, Problem> {
+        if let Some(name) = schema.unnamed() {
+            let message = format!("{name} is imported, and its changes would not change the table's version");
+            let help = "name it in `prost(…)` too, behind the others";
+            return Err(table.source.wrong(&message, table.span.clone(), help));
+        }
         let index = Index::new(schema);
         let mut reached = VecDeque::new();
         for line in &table.lines {

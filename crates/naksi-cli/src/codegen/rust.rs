@@ -11,17 +11,20 @@ const HEAD: &str = "\
 //! Put `mod` before it as any other module; `packets!` gives its types their ids. Nothing here knows them.
 ";
 
-/// All types of the files that were named.
+/// All types of the files that were named, and of those that they import.
 pub(super) fn write(schema: &Schema) -> Result<String, Problem> {
-    let files: Vec<_> = schema.named().collect();
-    let package = files.first().map_or("", |file| file.package());
+    let files = schema.files();
+    let package = schema.named().next().map_or("", |file| file.package());
     if let Some(other) = files.iter().find(|file| file.package() != package) {
-        let line =
-            format!("one file of Rust holds one package: `{package}` and `{}` are two", other.package());
+        let line = format!(
+            "one file of Rust holds one package, and {} is of `{}`, not of `{package}`: have prost-build write several",
+            other.name(),
+            other.package()
+        );
         return Err(Problem::usage(line));
     }
     let module = Module::from_protobuf_package_name(package);
-    let requests = files.iter().map(|file| (module.clone(), (*file).clone())).collect();
+    let requests = files.iter().map(|file| (module.clone(), file.clone())).collect();
     // Whoever uses naksi has the right prost with it.
     let written = Config::new().prost_path("::naksi::prost").generate(requests);
     let mut written = written.map_err(|error| Problem::failed(error.to_string()))?;

@@ -44,6 +44,13 @@ impl Schema {
         &self.set.file
     }
 
+    /// A file that is imported and was not named. What Protobuf itself brings never changes.
+    pub(super) fn unnamed(&self) -> Option<&str> {
+        let names = self.set.file.iter().map(|file| file.name());
+        let mut unnamed = names.filter(|name| !self.named.iter().any(|named| named == name));
+        unnamed.find(|name| !name.starts_with("google/protobuf/"))
+    }
+
     fn file(&self, name: &str) -> Option<&FileDescriptorProto> {
         self.set.file.iter().find(|file| file.name() == name)
     }

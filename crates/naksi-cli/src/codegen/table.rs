@@ -18,6 +18,8 @@ use crate::outcome::Problem;
 pub(super) struct Table {
     pub(super) source: Source,
     pub(super) name: String,
+    /// Where its name stands.
+    pub(super) span: Range<usize>,
     /// The files as the table names them, from the folder of its own file.
     pub(super) protos: Vec<String>,
     pub(super) lines: Vec<Line>,
@@ -55,7 +57,8 @@ pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Problem> {
     }
     let parsed = choose(&source, tables, name)?;
     check(&source, &parsed)?;
-    Ok(Table { source, name: parsed.name.to_string(), protos: parsed.protos, lines: parsed.lines })
+    let (name, span) = (parsed.name.to_string(), parsed.name.span().byte_range());
+    Ok(Table { source, name, span, protos: parsed.protos, lines: parsed.lines })
 }
 
 fn choose(source: &Source, mut tables: Vec<Parsed>, name: Option<&str>) -> Result<Parsed, Problem> {

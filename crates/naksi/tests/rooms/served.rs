@@ -48,7 +48,6 @@ fn read(stream: &mut TcpStream) -> (u16, Vec<u8>) {
 /// What a room tells a test.
 #[derive(Default)]
 struct Books {
-    inside: AtomicBool,
     joins: AtomicU64,
     leaves: AtomicU64,
     closes: AtomicU64,
@@ -58,20 +57,22 @@ struct Books {
 /// Numbers what is said, tells everybody, and notices if two threads are in it.
 struct Hall {
     books: Arc<Books>,
+    /// Its own: rooms that share a book run at the same time.
+    inside: Arc<AtomicBool>,
     said: u32,
     hold: Option<mpsc::Receiver<()>>,
 }
 
 impl Hall {
     fn new(books: &Arc<Books>) -> Self {
-        Self { books: Arc::clone(books), said: 0, hold: None }
+        Self { books: Arc::clone(books), inside: Arc::default(), said: 0, hold: None }
     }
 
     fn alone(&mut self, run: impl FnOnce(&mut Self)) {
-        let books = Arc::clone(&self.books);
-        assert!(!books.inside.swap(true, Ordering::SeqCst), "two threads are in one room");
+        let inside = Arc::clone(&self.inside);
+        assert!(!inside.swap(true, Ordering::SeqCst), "two threads are in one room");
         run(self);
-        books.inside.store(false, Ordering::SeqCst);
+        inside.store(false, Ordering::SeqCst);
     }
 }
 
