@@ -136,16 +136,14 @@ fn a_recording_of_a_server_that_was_killed_is_read_up_to_its_last_whole_entry() 
 }
 
 /// A recording of a stream, with one session.
-fn make_recording<'a>(name: &str, received: impl Iterator<Item = (u64, &'a [u8])>) -> PathBuf {
+fn make_recording<'a>(name: &str, entries: impl Iterator<Item = Entry<'a>>) -> PathBuf {
     let folder = folder(name);
     fs::create_dir_all(&folder).expect("a scratch folder");
     let header = naksi::record::Header { worker: 0, framed: false, table_version: 0, epoch_unix_us: 0 };
     let mut file = header.to_bytes().to_vec();
     let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     assert!(Entry::Opened { at_us: 0, session: 1, peer }.append(&mut file));
-    for (at_us, bytes) in received {
-        assert!(Entry::Received { at_us, session: 1, bytes }.append(&mut file));
-    }
+    entries.for_each(|entry| assert!(entry.append(&mut file)));
     fs::write(folder.join("1-2-0-000.nrec"), file).expect("a scratch file");
     folder
 }
@@ -154,7 +152,8 @@ fn make_recording<'a>(name: &str, received: impl Iterator<Item = (u64, &'a [u8])
 fn whoever_plays_much_reads_what_is_said_to_it() {
     // More than two systems keep between two programs that do not read.
     let piece = [7; 32 << 10];
-    let folder = make_recording("much", (0..1280).map(|at_us| (at_us, &piece[..])));
+    let folder =
+        make_recording("much", (0..1280).map(|at_us| Entry::Received { at_us, session: 1, bytes: &piece }));
     let server = Server::start(&["--app", "echo"]);
     let (code, printed, said) = run(&["replay", plain(&folder), &server.address.to_string(), "--fast"]);
     assert_eq!(code, Some(0), "{printed}{said}");
@@ -167,9 +166,26 @@ fn whoever_plays_much_reads_what_is_said_to_it() {
 }
 
 #[test]
+fn whom_the_recorded_server_did_not_send_away_leaves_when_it_ended_and_not_later() {
+    let (session, server) = (1, Server::start(&["--app", "echo"]));
+    for reason in ["peer_closed", "peer_reset", "shutdown"] {
+        let received = Entry::Received { at_us: 1, session, bytes: b"a" };
+        let ended = Entry::Ended { at_us: 50_000, session, reason };
+        let folder = make_recording(reason, [received, ended].into_iter());
+        let mut command = naksi();
+        // Who waits for answers waits longer than anybody here.
+        command.args(["replay", plain(&folder), &server.address.to_string(), "--wait-ms", "600000"]);
+        assert_eq!(Process::spawn(&mut command).wait().code(), Some(0), "{reason}");
+        fs::remove_dir_all(folder).expect("it can be removed");
+    }
+    server.stop();
+}
+
+#[test]
 fn whoever_stops_playing_does_not_blame_the_server() {
-    let later = [(1, &b"soon"[..]), (3_600_000_000, b"in an hour")];
-    let folder = make_recording("stopped", later.into_iter());
+    let late = [(1, &b"soon"[..]), (3_600_000_000, b"in an hour")];
+    let late = late.into_iter().map(|(at_us, bytes)| Entry::Received { at_us, session: 1, bytes });
+    let folder = make_recording("stopped", late);
     let server = Server::start(&["--app", "echo"]);
     let alone = server.descriptors();
     let mut command = naksi();

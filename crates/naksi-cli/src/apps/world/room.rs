@@ -25,8 +25,8 @@ const BYTES_PER_TICK: u32 = 512;
 const BYTES_PER_PLACE: u32 = 6;
 /// Who has more than so many bytes on their way is told of no places and no talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
-/// What was told and has not come to a player's session after so many ticks, ten seconds, never will: its worker did not
-/// keep up and lost it.
+/// What was told and has not come to a player's session after so many ticks, ten seconds, is not waited for: its worker lost it,
+/// or its socket takes nothing and does not say how far it is.
 const LOST_TICKS: u32 = 10 * TICK_HZ;
 /// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
 const MAILBOX: (usize, usize) = (65_536, 4 << 20);
@@ -240,7 +240,7 @@ impl World {
         for body in self.bodies.iter_mut().flatten() {
             if body.has_missed() && cx.end(body.session, Reason::SendStalled) {
                 let name = &body.name;
-                tracing::warn!(%name, "what a player was told is lost, its worker does not keep up: its session ends");
+                tracing::warn!(%name, "what a player was told does not come to it, lost or stalled: its session ends");
             }
         }
     }
