@@ -21,7 +21,7 @@ pub mod error;
 pub mod event;
 mod ext;
 pub mod extra;
-mod file;
+pub(crate) mod file;
 mod flight;
 mod kernel;
 pub mod message;
