@@ -38,7 +38,7 @@ const SKIPPED: &[(&str, &str)] = &[
 const SCALE_DOWN: &str = "10";
 
 /// What only a Windows program can show, and the gate runs: the port's contract, every scenario, the engine,
-/// the models, the facts of the lectures, and dummies that are lied to. (`programs` tries the command line.)
+/// its recordings, the models, the facts of the lectures, and dummies that are lied to. (`programs` tries the command line.)
 const IN_THE_GATE: &[&str] = &[
     "--workspace",
     "--exclude",
@@ -56,6 +56,8 @@ const IN_THE_GATE: &[&str] = &[
     "groups",
     "--test",
     "rooms",
+    "--test",
+    "record",
     "--test",
     "contract",
     "--test",

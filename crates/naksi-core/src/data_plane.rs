@@ -95,6 +95,13 @@ impl DataPlane {
             return Placed::Waits;
         }
         let key = (class.behind == Behind::Latest).then_some(key);
+        if bytes.len() > limits.data_bytes_max && class.behind != Behind::End {
+            // What can never wait here takes nobody's place; what stands there under its own key is out of date.
+            if let Some(number) = key.and_then(|key| self.latest.get(&(class.number, key))).copied() {
+                self.drop_at((number - self.first) as usize);
+            }
+            return Placed::Dropped;
+        }
         let mut dropped = 0;
         if let Some(key) = key
             && let Some(number) = self.latest.get(&(class.number, key)).copied()
@@ -229,6 +236,10 @@ mod tests {
                 .0
                 .iter()
                 .position(|(mine, old, _)| key.is_some() && *mine == class.number && *old == key);
+            if bytes.len() > limits.data_bytes_max && class.behind != Behind::End {
+                same.map(|place| self.0.remove(place));
+                return true;
+            }
             if let Some(place) = same {
                 self.0[place].2 = bytes.clone();
                 while self.bytes() > limits.data_bytes_max && self.drop_oldest(class.number, key) {}
@@ -297,6 +308,19 @@ mod tests {
         }
         let left: Vec<_> = std::iter::from_fn(|| plane.pop()).collect();
         assert_eq!(left, (0..100).map(|key| vec![key, 49]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_message_that_can_never_wait_takes_nobodys_place() {
+        let (mut plane, limits) = (DataPlane::default(), limits(100, 10));
+        let mut push =
+            |class, key, bytes| plane.push(class, key, Bytes::from(vec![1; bytes]), Tick::ZERO, &limits);
+        for class in [CLASSES[0], CLASSES[1], CLASSES[2]] {
+            assert_eq!(push(class, 1, 30), Placed::Waits);
+            assert_eq!(push(class, 2, 101), Placed::Dropped);
+        }
+        assert_eq!(push(CLASSES[2], 1, 101), Placed::Dropped, "what is known under its key is out of date");
+        assert_eq!((plane.len(), plane.bytes()), (2, 60));
     }
 
     #[test]

@@ -93,7 +93,12 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
         connections_per_address_max: address_max,
         accepts_per_second_max: u32::MAX,
         send_queue_bytes_max: QUEUE_BYTES_MAX,
-        send_queue_high_bytes: if setting.seed.is_multiple_of(3) { 300 } else { 2000 },
+        send_queue_high_bytes: match setting.seed % 3 {
+            // Half of it is long enough to go out from where it came in.
+            _ if setting.lease_bytes >= QUEUE_BYTES_MAX => QUEUE_BYTES_MAX,
+            0 => 300,
+            _ => 2000,
+        },
         send_queue_low_bytes: 100,
         messages_per_second_max: setting.rates().0,
         recv_bytes_per_second_max: setting.rates().1,

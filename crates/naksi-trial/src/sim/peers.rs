@@ -147,7 +147,8 @@ fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) -> Vec<u8> {
     let mut script = Vec::new();
     let (frames, body_max) = match manner {
         Manner::Dribbler => (1 + random % 2, 12),
-        Manner::Flooder => ((12 + random % 12) * talk, 200),
+        // Without frames a flood is long enough to come in long leases.
+        Manner::Flooder => ((12 + random % 12) * talk, if framed { 200 } else { 800 }),
         Manner::Deaf => (12 + random % 12, 200),
         Manner::Stayer => (1, 40),
         _ => ((1 + random % 10) * talk, 120),

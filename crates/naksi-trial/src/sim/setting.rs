@@ -138,6 +138,10 @@ impl Setting {
             threads: size(&[0, 1, 2, 3], &[1, 8]),
             jobs_max: size(&[4, 64], &[1, 2]),
         };
+        // So long that what is echoed goes out from where it came in.
+        if size(&[0, 0, 1], &[0]) == 1 {
+            setting.lease_bytes = 8 * 1024;
+        }
         // A jump of the clock is longer than what a worker grants its sessions at the end.
         if setting.stop == Stop::DrainInStorm {
             setting.faults = setting.faults.with(FaultKind::ClockJump, 0);
