@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     let log = (!matches!(command, Command::Sim(_))).then(logging::start);
     let result = match command {
         Command::Serve(options) => serve::run(options),
-        Command::Record(options) => serve::run(options.into_serve()),
+        Command::Record(options) => options.into_serve().and_then(serve::run),
         Command::Replay(options) => replay::run(options),
         Command::Config(options) => configure::run(options),
         Command::Dummy(options) => dummy::run(options),

@@ -4,6 +4,7 @@
 mod player;
 mod script;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use naksi::prelude::*;
 use naksi::service::Signals;
 
+use crate::dummy::enough_descriptors;
 use crate::outcome::{Outcome, Problem};
 use crate::serve::{failed, resolve};
 use crate::units;
@@ -42,9 +44,10 @@ pub(crate) struct Options {
 /// Plays it, and says what was answered.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let play = Play::load(&options.recording)?;
-    introduce(&play);
+    introduce(&play).map_err(Problem::output)?;
     let Some(address) = &options.address else { return Ok(Outcome::Fine) };
     let remote = resolve(address)?;
+    enough_descriptors(play.scripts.len().try_into().unwrap_or(u32::MAX))?;
     let manner = Manner {
         fast: options.fast,
         framed: play.framed,
@@ -54,7 +57,11 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let tally = Arc::new(Mutex::new(Tally::default()));
     let began = Instant::now();
     let begins = if options.fast { vec![Duration::ZERO; play.begins.len()] } else { play.begins.clone() };
-    let limits = Limits { idle_within: IDLE_WITHIN, ..Limits::default() };
+    let limits = Limits {
+        idle_within: IDLE_WITHIN,
+        send_queue_high_bytes: player::QUEUE_HIGH_BYTES,
+        ..Limits::default()
+    };
     let client = Client::new(remote).retry(Retry::NEVER).limits(limits).connect_at(begins);
     let (scripts, players) = (play.scripts.clone(), Arc::clone(&tally));
     let make = move |arrival: &Arrival| {
@@ -66,46 +73,51 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let look = || tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     while look().over + service.stats().given_up_total < sessions && !signals.wait(LOOK_EVERY) {}
     service.stop(Duration::ZERO);
-    Ok(conclude(&look(), sessions, began.elapsed(), manner))
+    conclude(&look(), sessions, began.elapsed(), manner).map_err(Problem::output)
 }
 
 /// Says what was recorded.
-fn introduce(play: &Play) {
+fn introduce(play: &Play) -> io::Result<()> {
     let pieces: usize = play.scripts.iter().map(|script| script.sends.len()).sum();
     let all = play.scripts.iter().flat_map(|script| &script.sends);
     let bytes: usize = all.map(|(_, bytes)| bytes.len()).sum();
     let what = if play.framed { "packets" } else { "pieces" };
     let (sessions, pieces) = (units::grouped(play.scripts.len() as u64), units::grouped(pieces as u64));
-    println!(
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
         "recorded   {sessions} sessions, {pieces} {what}, {} in {:.3} s; {} files, table version {:016x}",
         units::bytes(bytes as u64),
         play.span().as_secs_f64(),
         play.files,
         play.table_version,
-    );
+    )?;
     if play.lost > 0 {
         eprintln!("naksi: {} entries are missing: the disk did not keep up", units::grouped(play.lost));
     }
     for (path, bytes) in &play.torn {
         eprintln!("naksi: {}: read up to byte {bytes}, the last whole entry", path.display());
     }
+    Ok(())
 }
 
 /// Says what became of it.
-fn conclude(tally: &Tally, sessions: u64, took: Duration, manner: Manner) -> Outcome {
+fn conclude(tally: &Tally, sessions: u64, took: Duration, manner: Manner) -> io::Result<Outcome> {
+    let mut out = io::stdout().lock();
     let late = if manner.fast {
         String::new()
     } else {
         format!(", late by {:.1} ms at most", tally.late_max.as_secs_f64() * 1e3)
     };
-    println!(
+    writeln!(
+        out,
         "replayed   {} of {} sessions, {} sent, {} in {:.3} s{late}",
         units::grouped(tally.connected),
         units::grouped(sessions),
         units::grouped(tally.sent),
         units::bytes(tally.sent_bytes),
         took.as_secs_f64(),
-    );
+    )?;
     let packets: u64 = tally.answers.values().sum();
     let ids: Vec<String> =
         tally.answers.iter().map(|(id, count)| format!("{} of id {id}", units::grouped(*count))).collect();
@@ -114,11 +126,16 @@ fn conclude(tally: &Tally, sessions: u64, took: Duration, manner: Manner) -> Out
     } else {
         format!(", {} packets: {}", units::grouped(packets), ids.join(", "))
     };
-    println!("answered   {}{ids}", units::bytes(tally.answer_bytes));
+    writeln!(out, "answered   {}{ids}", units::bytes(tally.answer_bytes))?;
     let cut_short = tally.cut_short;
-    println!(
+    writeln!(
+        out,
         "ended      {} by the server, {cut_short} of them before all was sent",
         tally.ended_by_server + cut_short
-    );
-    if tally.connected < sessions || cut_short > 0 { Outcome::Errors } else { Outcome::Fine }
+    )?;
+    if tally.stopped > 0 {
+        writeln!(out, "stopped    {} before all was sent", tally.stopped)?;
+    }
+    let whole = tally.connected == sessions && cut_short + tally.stopped == 0;
+    Ok(if whole { Outcome::Fine } else { Outcome::Errors })
 }

@@ -44,9 +44,11 @@ impl Options {
     }
 
     /// The same options for a server that records in this folder.
-    fn recording(mut self, directory: String) -> Self {
-        self.flags.record = Some(directory);
-        self
+    fn recording(mut self, directory: String) -> Result<Self, Problem> {
+        match self.flags.record.replace(directory) {
+            None => Ok(self),
+            Some(_) => Err(Problem::usage("`naksi record DIR` says where to record: leave --record out")),
+        }
     }
 }
 
@@ -61,8 +63,8 @@ pub(crate) struct RecordOptions {
 }
 
 impl RecordOptions {
-    /// As `naksi serve --record DIR` has them.
-    pub(crate) fn into_serve(self) -> Options {
+    /// As `naksi serve --record DIR` has them; a problem if it was said twice.
+    pub(crate) fn into_serve(self) -> Result<Options, Problem> {
         self.serve.recording(self.directory)
     }
 

@@ -135,6 +135,61 @@ fn a_recording_of_a_server_that_was_killed_is_read_up_to_its_last_whole_entry() 
     fs::remove_dir_all(folder).expect("it can be removed");
 }
 
+#[test]
+fn whoever_plays_much_reads_what_is_said_to_it() {
+    let (folder, megabytes) = (folder("much"), vec![7; 4 << 20]);
+    let server = Server::start(&["--app", "echo", "--record", plain(&folder)]);
+    let mut client = server.connect();
+    let mut other = client.try_clone().expect("a second handle");
+    let sent = megabytes.clone();
+    let sender = std::thread::spawn(move || other.write_all(&sent).expect("the server reads"));
+    client.read_exact(&mut vec![0; megabytes.len()]).expect("the server answers");
+    sender.join().expect("it was sent");
+    drop(client);
+    server.stop();
+    let server = Server::start(&["--app", "echo"]);
+    let (code, printed, said) = run(&["replay", plain(&folder), &server.address.to_string(), "--fast"]);
+    assert_eq!(code, Some(0), "{printed}{said}");
+    assert!(
+        printed.contains("answered   4.0 MiB") && printed.contains("ended      0 by the server"),
+        "{printed}"
+    );
+    server.stop();
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
+
+#[test]
+fn whoever_stops_playing_does_not_blame_the_server() {
+    let folder = folder("stopped");
+    fs::create_dir_all(&folder).expect("a scratch folder");
+    let header = naksi::record::Header { worker: 0, framed: false, table_version: 0, epoch_unix_us: 0 };
+    let mut file = header.to_bytes().to_vec();
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    for entry in [
+        Entry::Opened { at_us: 0, session: 1, peer },
+        Entry::Received { at_us: 1, session: 1, bytes: b"soon" },
+        Entry::Received { at_us: 3_600_000_000, session: 1, bytes: b"in an hour" },
+    ] {
+        assert!(entry.append(&mut file));
+    }
+    fs::write(folder.join("1-2-0-000.nrec"), file).expect("a scratch file");
+    let server = Server::start(&["--app", "echo"]);
+    let alone = server.descriptors();
+    let mut command = naksi();
+    command.args(["replay", plain(&folder), &server.address.to_string()]);
+    let mut player = Process::spawn(command.stdout(std::process::Stdio::piped()));
+    until("it plays", || alone.is_none() || server.descriptors() > alone);
+    player.signal("INT");
+    let (code, printed) = (player.wait().code(), player.stdout());
+    assert!(
+        printed.contains("ended      0 by the server") && printed.contains("stopped    1 before"),
+        "{printed}"
+    );
+    assert_eq!(code, Some(1));
+    server.stop();
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
+
 fn kill(mut process: Process) {
     process.signal("KILL");
     assert_eq!(process.wait().code(), None, "it ends by the signal");
@@ -154,6 +209,11 @@ fn what_cannot_be_played_is_named() {
     }
     refused(&[plain(&folder)], "there are several runs, name one: ");
     refused(&[plain(&folder.join("3-4"))], "this is no recording of a server");
+    fs::write(folder.join("3-40-000.nrec"), "something else").expect("a scratch file");
+    refused(&[plain(&folder.join("3-4"))], "3-4-000.nrec: this is no recording of a server");
+    refused(&[plain(&folder.join("3-"))], "there are several runs, name one: ");
+    let (code, _, said) = run(&["record", plain(&folder), "--record", plain(&folder)]);
+    assert!(code == Some(2) && said.contains("leave --record out"), "{said}");
     refused(&[plain(&folder.join("3-4-000.nrec")), "127.0.0.1:1"], "3-4-000.nrec: this is no recording");
     fs::remove_dir_all(folder).expect("it can be removed");
 }

@@ -21,6 +21,7 @@ std::cfg_select! {
         /// The port of the system that this was built for.
         pub type OsPort = linux::choice::Port;
         pub use linux::clock::ThreadClock;
+        pub use linux::file::make_new;
         pub use linux::port::now;
         pub use linux::{completion_port, event, message, overlapped, queue, routine, select};
     }
@@ -29,6 +30,7 @@ std::cfg_select! {
         /// The port of the system that this was built for.
         pub type OsPort = windows::port::Port;
         pub use windows::clock::ThreadClock;
+        pub use windows::file::make_new;
         pub use windows::port::now;
         pub use windows::{completion_port, event, message, overlapped, queue, routine, select};
     }

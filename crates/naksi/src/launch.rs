@@ -5,7 +5,6 @@
 
 use core::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -20,7 +19,7 @@ use crate::client::Retry;
 use crate::config::{Backend, Error, Result};
 use crate::group::{Group, GroupOptions};
 use crate::hub::Hub;
-use crate::record::RecordOptions;
+use crate::record::{RecordOptions, Run};
 use crate::remote::Door;
 use crate::service::{Event, Service};
 use crate::session::Factory;
@@ -43,8 +42,8 @@ pub(crate) struct Plan {
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
     pub(crate) groups: Vec<GroupOptions>,
-    /// With what the names of the recordings begin, once the folder has been made.
-    pub(crate) record: Option<(RecordOptions, PathBuf)>,
+    /// What is recorded, and into which files, once these have been made.
+    pub(crate) record: Option<(RecordOptions, Run)>,
 }
 
 impl Plan {
@@ -126,9 +125,13 @@ pub(crate) fn launch<F: Factory>(mut plan: Plan, factory: F) -> Result<Service> 
     check(&plan)?;
     plan.port.lease_bytes = lease_bytes(&plan);
     if let Some((options, run)) = &mut plan.record {
-        *run = options.prepare()?;
+        *run = options.prepare(plan.workers)?;
     }
-    launch_on(plan, factory, open_system_port)
+    let (record, workers) = (plan.record.clone(), plan.workers);
+    launch_on(plan, factory, open_system_port).inspect_err(|_| {
+        // Nobody was served, so nobody shall take these for a run.
+        record.iter().for_each(|(_, run)| run.remove(workers));
+    })
 }
 
 /// What a receive buffer holds. Bytes that come beyond a session's rate are copied aside and wait there, so whoever may

@@ -28,4 +28,5 @@ pub use naksi_core::reason::Reason;
 pub use naksi_core::send_queue::{Pending, Sent};
 pub use naksi_core::session::Framing;
 pub use naksi_core::tick::Tick;
+pub use naksi_core::timer::TimerKey;
 pub use naksi_os::port::FileAccess;

@@ -18,7 +18,8 @@
 mod format;
 mod recorder;
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use format::{ENTRY_BYTES_MAX, Entry, HEADER_BYTES, Header, MAGIC, Reader, Unreadable, VERSION};
@@ -38,8 +39,8 @@ pub struct RecordOptions {
 }
 
 impl RecordOptions {
-    /// Into this folder, which is made if it is not there: a file for each worker, `SECONDS-PROCESS-WORKER.nrec`, never one
-    /// that was there before.
+    /// Into this folder, which is made if it is not there: a file for each worker, `SECONDS-PROCESS-RUN-WORKER.nrec`,
+    /// never one that was there before. Where the system knows such a thing, only its owner may read it.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into(), buffer_bytes_max: 4 << 20, table_version: 0 }
     }
@@ -56,17 +57,58 @@ impl RecordOptions {
         Self { table_version: version, ..self }
     }
 
-    /// The folder made, and what the names of this run's files begin with.
-    pub(crate) fn prepare(&self) -> Result<PathBuf> {
-        std::fs::create_dir_all(&self.directory).map_err(|error| {
-            Error::System(format!("cannot record in {}: {error}", self.directory.display()))
-        })?;
-        let seconds = unix_us() / 1_000_000;
-        Ok(self.directory.join(format!("{seconds}-{}", std::process::id())))
+    /// The folder and the empty files made, one for each worker, all of a name that nobody had.
+    pub(crate) fn prepare(&self, workers: usize) -> Result<Run> {
+        let refused = |what: &Path, error: &std::io::Error| {
+            Error::System(format!("cannot record in {}: {error}", what.display()))
+        };
+        std::fs::create_dir_all(&self.directory).map_err(|error| refused(&self.directory, &error))?;
+        let unix_us = unix_us();
+        let epoch_unix_us = unix_us.saturating_sub(naksi_os::now().nanos() / 1000);
+        let name = format!("{}-{}", unix_us / 1_000_000, std::process::id());
+        // Another service of this process may have begun in this second, or a process of this number in another container.
+        for number in 0_u32.. {
+            let run = Run { stem: self.directory.join(format!("{name}-{number}")), epoch_unix_us };
+            let mut made = Vec::new();
+            let taken = (0..workers).map(|worker| run.file(worker)).find_map(|path| {
+                let error = naksi_os::make_new(&path).err();
+                made.extend(error.is_none().then(|| path.clone()));
+                error.map(|error| (path, error))
+            });
+            let Some((path, error)) = taken else { return Ok(run) };
+            // They are empty, and nobody else's; one that stays does no harm.
+            made.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            if error.kind() != ErrorKind::AlreadyExists {
+                return Err(refused(&path, &error));
+            }
+        }
+        Err(Error::System(format!("cannot record in {}: every name is taken", self.directory.display())))
+    }
+}
+
+/// What the recordings of one run have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Run {
+    /// With what their names begin.
+    stem: PathBuf,
+    /// Microseconds from 1970 to the time 0 of their entries.
+    epoch_unix_us: u64,
+}
+
+impl Run {
+    /// Takes its files away: nothing was recorded.
+    pub(crate) fn remove(&self, workers: usize) {
+        // One that stays is read as a run in which nothing came.
+        (0..workers).for_each(|worker| drop(std::fs::remove_file(self.file(worker))));
+    }
+
+    /// The recording of one worker.
+    fn file(&self, worker: usize) -> PathBuf {
+        PathBuf::from(format!("{}-{worker:03}.{EXTENSION}", self.stem.display()))
     }
 }
 
 /// Microseconds since 1970, by the system's calendar.
-pub(crate) fn unix_us() -> u64 {
+fn unix_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }

@@ -175,7 +175,7 @@ impl Server {
     /// Records what every session receives, with its times; see [`crate::record`].
     #[must_use]
     pub fn record(mut self, options: RecordOptions) -> Self {
-        self.plan.record = Some((options, std::path::PathBuf::new()));
+        self.plan.record = Some((options, crate::record::Run::default()));
         self
     }
 

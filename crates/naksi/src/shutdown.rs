@@ -83,6 +83,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.with_session(slot, generation, |session, cx, stage| session.give_up(reason, cx, stage));
             self.retire(slot, generation);
         }
+        self.abandon_record();
     }
 
     pub(crate) fn is_finished(&self) -> bool {

@@ -166,9 +166,9 @@ counters! {
     log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
-    /// Entries that were recorded.
+    /// Entries that were taken to be recorded.
     recorded_total,
-    /// Entries that were not recorded, because the disk did not keep up.
+    /// Entries that no recording has: the disk did not keep up or refused, or the worker ended before it had them.
     record_lost_total,
     /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
     timers,

@@ -252,6 +252,44 @@ fn a_server_records_of_a_stream_what_was_taken_of_it() {
 }
 
 #[test]
+fn services_that_record_into_one_folder_at_one_time_keep_apart() {
+    let folder = folder("together");
+    let frame = [6, 0, 1, 0, b'a', b'b'];
+    let start = |_| server(&folder, Backend::Auto).session(|| Mirror).start().expect("it starts");
+    // They begin in less than a second; one of them records, and then the others begin.
+    let first = start(0);
+    talk(first.addresses()[0], &[&frame], &frame);
+    let others: Vec<Service> = (1..4).map(start).collect();
+    others.iter().for_each(|service| talk(service.addresses()[0], &[&frame], &frame));
+    std::iter::once(first).chain(others).for_each(|service| drop(stop(service)));
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder is made").count(), 4 * 2);
+    // Sessions of different runs may have one name, so each run is read for itself.
+    for run in 0..4 {
+        let end = format!("-{}-{run}", std::process::id());
+        let alone = folder.with_extension(run.to_string());
+        std::fs::create_dir_all(&alone).expect("a scratch folder");
+        for file in std::fs::read_dir(&folder).expect("readable").map(|file| file.expect("readable").path()) {
+            let name = file.file_name().and_then(|name| name.to_str()).expect("a plain name");
+            if name.rsplit_once('-').is_some_and(|(begins, _)| begins.ends_with(&end)) {
+                std::fs::rename(&file, alone.join(name)).expect("it can be moved");
+            }
+        }
+        assert_eq!(recorded(&alone, true), [(frame.to_vec(), Reason::PeerClosed.name().to_owned())]);
+    }
+}
+
+#[test]
+fn a_service_that_does_not_start_leaves_no_recording() {
+    let folder = folder("unserved");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let record = RecordOptions::new(&folder);
+    let address = taken.local_addr().expect("its address").to_string();
+    let refused = Server::new().listen(address).workers(2).record(record).session(|| Mirror).start();
+    assert!(refused.is_err());
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder is made").count(), 0);
+}
+
+#[test]
 fn a_folder_that_cannot_be_is_named_before_anybody_is_served() {
     let folder = folder("taken");
     std::fs::write(&folder, "a file").expect("a scratch file");

@@ -302,6 +302,9 @@ impl<'a> Index<'a> {
         if place.file.syntax() != "proto3" {
             return refuse("of another syntax than proto3", "begin the file with `syntax = \"proto3\";`");
         }
+        if !field.name().starts_with(|first: char| first.is_ascii_alphabetic()) {
+            return refuse("called by no word", "begin its name with a letter");
+        }
         let kind = match field.r#type() {
             Type::Group => return refuse("a group", "make it a message of its own"),
             Type::Message => match self.messages.get(field.type_name()) {
@@ -318,7 +321,7 @@ impl<'a> Index<'a> {
             scalar => Kind::Scalar(names::scalar(scalar)),
         };
         let is_alone = field.oneof_index.is_some() || matches!(kind, Kind::Message(_));
-        let (name, doc) = (field.json_name().to_owned(), self.schema.doc(place.file, &path));
+        let (name, doc) = (names::field(field.name()), self.schema.doc(place.file, &path));
         let number = field.number();
         let mut made = Field { name, number, kind, label: Many::One, doc, rivals: rivals(place.of, field) };
         made.label = match field.label() {
@@ -356,5 +359,5 @@ fn rivals(of: &DescriptorProto, field: &FieldDescriptorProto) -> Vec<String> {
             && other.oneof_index == field.oneof_index
             && other.number() != field.number()
     });
-    others.map(|other| other.json_name().to_owned()).collect()
+    others.map(|other| names::field(other.name())).collect()
 }

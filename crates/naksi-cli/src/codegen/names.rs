@@ -1,5 +1,6 @@
 //! How things are called: in Protobuf, in Rust, and in between. Nothing here knows where they stand.
 
+use heck::{ToShoutySnakeCase as _, ToUpperCamelCase as _};
 use prost_types::field_descriptor_proto::Type;
 
 /// `.kinds.Outer.Inner` as `OuterInner`; what is of another package without its package.
@@ -16,39 +17,26 @@ pub(super) fn flat(full: &str, package: &str) -> String {
     rest.split('.').map(upper_camel).collect()
 }
 
-/// `my_word` and `MyWord` as `MyWord`, and `PBThing` as `PbThing`, as prost does.
+/// `my_word` and `MyWord` as `MyWord`, `PBThing` as `PbThing` and `C2S_Login` as `C2sLogin`: what prost takes for words.
 pub(super) fn upper_camel(name: &str) -> String {
-    let mut camel = String::new();
-    for word in words(name) {
-        let mut letters = word.chars();
-        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-        camel.extend(letters.map(|letter| letter.to_ascii_lowercase()));
-    }
-    camel
+    name.to_upper_camel_case()
 }
 
 /// `MyWord` as `MY_WORD`.
 pub(super) fn upper_snake(name: &str) -> String {
-    words(name).iter().map(|word| word.to_ascii_uppercase()).collect::<Vec<_>>().join("_")
+    name.to_shouty_snake_case()
 }
 
-/// A name's words: between underscores, before capitals, and before the last of several capitals.
-fn words(name: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    for part in name.split('_').filter(|part| !part.is_empty()) {
-        let bytes = part.as_bytes();
-        let mut start = 0;
-        for at in 1..bytes.len() {
-            let after_small = !bytes[at - 1].is_ascii_uppercase();
-            let before_small = bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
-            if bytes[at].is_ascii_uppercase() && (after_small || before_small) {
-                found.push(&part[start..at]);
-                start = at;
-            }
-        }
-        found.push(&part[start..]);
+/// `my_word` as `myWord`: a field as Protobuf calls it in JSON, if its file says nothing else.
+pub(super) fn field(name: &str) -> String {
+    let mut parts = name.split('_').filter(|part| !part.is_empty());
+    let mut camel = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut letters = part.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.extend(letters);
     }
-    found
+    camel
 }
 
 /// A scalar type by its name in Protobuf.
@@ -82,6 +70,9 @@ mod tests {
         let camel =
             ["place", "my_word", "MyWord", "PBThing", "x", "HTTP2Server", "lower_CASE"].map(upper_camel);
         assert_eq!(camel, ["Place", "MyWord", "MyWord", "PbThing", "X", "Http2Server", "LowerCase"]);
+        // A digit does not end a word.
+        assert_eq!(["C2S_Login", "S2CLogin", "A1B"].map(upper_camel), ["C2sLogin", "S2cLogin", "A1b"]);
+        assert_eq!(["text", "my_word", "x2_y", "Big"].map(field), ["text", "myWord", "x2Y", "Big"]);
         assert_eq!(["Mood", "MoodOfDay", "PBKind"].map(upper_snake), ["MOOD", "MOOD_OF_DAY", "PB_KIND"]);
         assert_eq!(flat(".kinds.Outer.Inner", "kinds"), "OuterInner");
         assert_eq!(flat(".google.protobuf.Timestamp", "kinds"), "Timestamp");

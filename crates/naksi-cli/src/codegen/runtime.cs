@@ -16,18 +16,18 @@
     public static partial class Packets
     {
         /// <summary>The whole packet, ready to be sent.</summary>
-        /// <exception cref="ArgumentException">It fits no frame: its body has more than 65,531 bytes.</exception>
+        /// <exception cref="global::System.ArgumentException">It fits no frame: its body has more than 65,531 bytes.</exception>
         public static byte[] Frame(IPacket packet)
         {
             var body = Encode(packet);
             int bytes = FrameReader.HeaderBytes + body.Length;
             if (bytes > FrameReader.FrameBytesMax)
-                throw new ArgumentException("a body of " + body.Length + " bytes fits no frame");
+                throw new global::System.ArgumentException("a body of " + body.Length + " bytes fits no frame");
             var frame = new byte[bytes];
-            frame[0] = (byte)bytes;
-            frame[1] = (byte)(bytes >> 8);
-            frame[2] = (byte)packet.Id;
-            frame[3] = (byte)(packet.Id >> 8);
+            frame[0] = unchecked((byte)bytes);
+            frame[1] = unchecked((byte)(bytes >> 8));
+            frame[2] = unchecked((byte)packet.Id);
+            frame[3] = unchecked((byte)(packet.Id >> 8));
             body.CopyTo(frame, FrameReader.HeaderBytes);
             return frame;
         }
@@ -67,20 +67,20 @@
 
         private static string Nearest(ushort id)
         {
-            var near = new List<KeyValuePair<ushort, string>>(Known);
+            var near = new global::System.Collections.Generic.List<global::System.Collections.Generic.KeyValuePair<ushort, string>>(Known);
             near.Sort((a, b) =>
             {
-                int nearer = Math.Abs(a.Key - id).CompareTo(Math.Abs(b.Key - id));
+                int nearer = global::System.Math.Abs(a.Key - id).CompareTo(global::System.Math.Abs(b.Key - id));
                 return nearer != 0 ? nearer : a.Key.CompareTo(b.Key);
             });
-            var names = new List<string>();
+            var names = new global::System.Collections.Generic.List<string>();
             foreach (var known in near) if (names.Count < 3) names.Add(known.Key + " " + known.Value);
             return string.Join(", ", names.ToArray());
         }
     }
 
     /// <summary>Anything that is wrong with what a peer sent.</summary>
-    public class NaksiException : Exception
+    public class NaksiException : global::System.Exception
     {
         public NaksiException(string message) : base(message) { }
     }
@@ -159,12 +159,12 @@
             if (end + count > kept.Length)
             {
                 var target = end - start + count > kept.Length ? new byte[2 * (end - start + count)] : kept;
-                Buffer.BlockCopy(kept, start, target, 0, end - start);
+                global::System.Buffer.BlockCopy(kept, start, target, 0, end - start);
                 kept = target;
                 end -= start;
                 start = 0;
             }
-            Buffer.BlockCopy(buffer, offset, kept, end, count);
+            global::System.Buffer.BlockCopy(buffer, offset, kept, end, count);
             end += count;
         }
 
@@ -180,9 +180,9 @@
             if (bytes < HeaderBytes) throw new FrameTooShortException(bytes);
             if (bytes > bytesMax) throw new FrameTooLongException(bytes, bytesMax);
             if (end - start < bytes) return false;
-            id = (ushort)(kept[start + 2] | kept[start + 3] << 8);
+            id = unchecked((ushort)(kept[start + 2] | kept[start + 3] << 8));
             body = new byte[bytes - HeaderBytes];
-            Buffer.BlockCopy(kept, start + HeaderBytes, body, 0, body.Length);
+            global::System.Buffer.BlockCopy(kept, start + HeaderBytes, body, 0, body.Length);
             start += bytes;
             return true;
         }
@@ -226,44 +226,44 @@
         public byte[] Finish()
         {
             var whole = new byte[length];
-            Array.Copy(bytes, whole, length);
+            global::System.Array.Copy(bytes, whole, length);
             return whole;
         }
 
         public WireWriter Key(uint key) { return Uint64(key); }
-        public WireWriter Int32(int value) { return Uint64((ulong)(long)value); }
-        public WireWriter Int64(long value) { return Uint64((ulong)value); }
+        public WireWriter Int32(int value) { return Uint64(unchecked((ulong)(long)value)); }
+        public WireWriter Int64(long value) { return Uint64(unchecked((ulong)value)); }
         public WireWriter Uint32(uint value) { return Uint64(value); }
-        public WireWriter Sint32(int value) { return Uint64((uint)(value << 1 ^ value >> 31)); }
-        public WireWriter Sint64(long value) { return Uint64((ulong)(value << 1 ^ value >> 63)); }
+        public WireWriter Sint32(int value) { return Uint64(unchecked((uint)(value << 1 ^ value >> 31))); }
+        public WireWriter Sint64(long value) { return Uint64(unchecked((ulong)(value << 1 ^ value >> 63))); }
         public WireWriter Bool(bool value) { return Uint64(value ? 1UL : 0UL); }
         public WireWriter Fixed32(uint value) { return Little(value, 4); }
-        public WireWriter Sfixed32(int value) { return Little((uint)value, 4); }
+        public WireWriter Sfixed32(int value) { return Little(unchecked((uint)value), 4); }
         public WireWriter Fixed64(ulong value) { return Little(value, 8); }
-        public WireWriter Sfixed64(long value) { return Little((ulong)value, 8); }
-        public WireWriter Double(double value) { return Little((ulong)BitConverter.DoubleToInt64Bits(value), 8); }
-        public WireWriter Float(float value) { return Little(BitConverter.ToUInt32(BitConverter.GetBytes(value), 0), 4); }
-        public WireWriter String(string value) { return Bytes(Encoding.UTF8.GetBytes(value)); }
+        public WireWriter Sfixed64(long value) { return Little(unchecked((ulong)value), 8); }
+        public WireWriter Double(double value) { return Little(unchecked((ulong)global::System.BitConverter.DoubleToInt64Bits(value)), 8); }
+        public WireWriter Float(float value) { return Little(global::System.BitConverter.ToUInt32(global::System.BitConverter.GetBytes(value), 0), 4); }
+        public WireWriter String(string value) { return Bytes(global::System.Text.Encoding.UTF8.GetBytes(value)); }
         public WireWriter Sub(IMessage value) { return Bytes(Packets.Encode(value)); }
 
         public WireWriter Uint64(ulong value)
         {
-            for (; value > 127; value >>= 7) Put((byte)(value | 128));
-            return Put((byte)value);
+            for (; value > 127; value >>= 7) Put(unchecked((byte)(value | 128)));
+            return Put(unchecked((byte)value));
         }
 
         public WireWriter Bytes(byte[] value)
         {
             Uint64((ulong)value.Length);
             Room(value.Length);
-            Array.Copy(value, 0, bytes, length, value.Length);
+            global::System.Array.Copy(value, 0, bytes, length, value.Length);
             length += value.Length;
             return this;
         }
 
         private WireWriter Little(ulong value, int count)
         {
-            for (int place = 0; place < count; place++) Put((byte)(value >> 8 * place));
+            for (int place = 0; place < count; place++) Put(unchecked((byte)(value >> 8 * place)));
             return this;
         }
 
@@ -276,7 +276,7 @@
 
         private void Room(int more)
         {
-            if (length + more > bytes.Length) Array.Resize(ref bytes, Math.Max(length + more, 2 * bytes.Length));
+            if (length + more > bytes.Length) global::System.Array.Resize(ref bytes, global::System.Math.Max(length + more, 2 * bytes.Length));
         }
     }
 
@@ -285,7 +285,7 @@
     {
         /// <summary>Messages in messages, at most: a peer cannot take the stack.</summary>
         private const int DepthMax = 100;
-        private static readonly Encoding Strict = new UTF8Encoding(false, true);
+        private static readonly global::System.Text.Encoding Strict = new global::System.Text.UTF8Encoding(false, true);
 
         private readonly byte[] bytes;
         private readonly int end, depth;
@@ -330,18 +330,18 @@
             }
         }
 
-        public int Int32() { return (int)(uint)Uint64(); }
-        public long Int64() { return (long)Uint64(); }
-        public uint Uint32() { return (uint)Uint64(); }
-        public int Sint32() { uint value = (uint)Uint64(); return (int)(value >> 1) ^ -(int)(value & 1); }
-        public long Sint64() { ulong value = Uint64(); return (long)(value >> 1) ^ -(long)(value & 1); }
+        public int Int32() { return unchecked((int)(uint)Uint64()); }
+        public long Int64() { return unchecked((long)Uint64()); }
+        public uint Uint32() { return unchecked((uint)Uint64()); }
+        public int Sint32() { uint value = Uint32(); return unchecked((int)(value >> 1) ^ -(int)(value & 1)); }
+        public long Sint64() { ulong value = Uint64(); return unchecked((long)(value >> 1) ^ -(long)(value & 1)); }
         public bool Bool() { return Uint64() != 0; }
-        public uint Fixed32() { return (uint)Little(4); }
-        public int Sfixed32() { return (int)(uint)Little(4); }
+        public uint Fixed32() { return unchecked((uint)Little(4)); }
+        public int Sfixed32() { return unchecked((int)(uint)Little(4)); }
         public ulong Fixed64() { return Little(8); }
-        public long Sfixed64() { return (long)Little(8); }
-        public double Double() { return BitConverter.Int64BitsToDouble((long)Little(8)); }
-        public float Float() { return BitConverter.ToSingle(BitConverter.GetBytes((uint)Little(4)), 0); }
+        public long Sfixed64() { return unchecked((long)Little(8)); }
+        public double Double() { return global::System.BitConverter.Int64BitsToDouble(unchecked((long)Little(8))); }
+        public float Float() { return global::System.BitConverter.ToSingle(global::System.BitConverter.GetBytes(unchecked((uint)Little(4))), 0); }
 
         public ulong Uint64()
         {
@@ -366,7 +366,7 @@
             {
                 return Strict.GetString(bytes, Take(count), count);
             }
-            catch (ArgumentException)
+            catch (global::System.ArgumentException)
             {
                 throw new MalformedException("a text that is no UTF-8");
             }
@@ -375,7 +375,7 @@
         public byte[] Bytes()
         {
             var value = new byte[Size()];
-            Array.Copy(bytes, Take(value.Length), value, 0, value.Length);
+            global::System.Array.Copy(bytes, Take(value.Length), value, 0, value.Length);
             return value;
         }
 

@@ -1,6 +1,7 @@
 //! The types of a `.proto` file in Rust, as prost writes them: for a server that carries them in a `packets!` table.
 
 use prost_build::{Config, Module};
+use prost_types::FileDescriptorProto;
 
 use super::schema::Schema;
 use crate::outcome::Problem;
@@ -15,11 +16,20 @@ const HEAD: &str = "\
 pub(super) fn write(schema: &Schema) -> Result<String, Problem> {
     let files = schema.files();
     let package = schema.named().next().map_or("", |file| file.package());
-    if let Some(other) = files.iter().find(|file| file.package() != package) {
+    let is_brought = |file: &&FileDescriptorProto| file.name().starts_with("google/protobuf/");
+    if let Some(other) = files.iter().find(|file| file.package() != package && !is_brought(file)) {
         let line = format!(
             "one file of Rust holds one package, and {} is of `{}`, not of `{package}`: have prost-build write several",
             other.name(),
             other.package()
+        );
+        return Err(Problem::usage(line));
+    }
+    if let Some(brought) = files.iter().find(is_brought) {
+        let line = format!(
+            "{} is brought by Protobuf itself, and its types in Rust stand in the crate prost-types, which naksi does not \
+             bring: write a message of your own for it, or have prost-build write the types",
+            brought.name(),
         );
         return Err(Problem::usage(line));
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use proc_macro2::TokenStream;
-use syn::parse::{Parse, ParseStream};
+use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::visit::Visit;
 use syn::{Attribute, Ident, LitInt, LitStr, Token, Visibility};
 
@@ -52,8 +52,13 @@ pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Problem> {
     found.visit_file(&file);
     let mut tables = Vec::new();
     for tokens in found.0 {
-        let parsed = syn::parse2::<Parsed>(tokens);
-        tables.push(parsed.map_err(|error| wrong(&source, &error, "this is no table of packets"))?);
+        let refused = |error| wrong(&source, &error, "this is no table of packets");
+        match syn::parse2::<Parsed>(tokens.clone()) {
+            Ok(table) => tables.push(table),
+            // Whatever is wrong with a table that is not meant is not this one's matter.
+            Err(_) if name.is_some_and(|name| name_of(tokens).is_none_or(|found| found != name)) => {}
+            Err(error) => return Err(refused(error)),
+        }
     }
     let parsed = choose(&source, tables, name)?;
     check(&source, &parsed)?;
@@ -127,6 +132,18 @@ impl<'a> Visit<'a> for Found {
             self.0.push(called.tokens.clone());
         }
     }
+}
+
+/// What a table is called, whatever else is wrong with it.
+fn name_of(tokens: TokenStream) -> Option<Ident> {
+    let named = |input: ParseStream<'_>| {
+        input.call(Attribute::parse_outer)?;
+        input.parse::<Visibility>()?;
+        let name = input.parse::<Ident>()?;
+        input.parse::<TokenStream>()?;
+        Ok(name)
+    };
+    named.parse2(tokens).ok()
 }
 
 /// The inside of a `packets!`.

@@ -12,8 +12,14 @@ use super::script::Script;
 
 /// More than this in a queue waits until the server has taken some of it.
 const QUEUED_BYTES_MAX: usize = 64 << 10;
+/// With so many bytes queued a client would no longer read: more than there ever are, because two that wait for each other
+/// to read wait for ever.
+pub(super) const QUEUE_HIGH_BYTES: usize = QUEUED_BYTES_MAX + (96 << 10);
 /// A frame can have so many bytes.
 const FRAME_BYTES_MAX: usize = 65_535;
+
+/// What ends a session though its server has nothing against it: its client went, or the whole server did.
+const ENDS: [Reason; 3] = [Reason::PeerClosed, Reason::PeerReset, Reason::Shutdown];
 
 /// The next piece is due.
 const SEND: u32 = 1;
@@ -48,6 +54,8 @@ pub(super) struct Tally {
     pub(super) cut_short: u64,
     /// Sessions that the server ended behind that.
     pub(super) ended_by_server: u64,
+    /// Sessions that we ended before all was sent, because we were asked to stop.
+    pub(super) stopped: u64,
     pub(super) over: u64,
 }
 
@@ -63,16 +71,34 @@ pub(super) struct Player {
     answered: bool,
     /// Whether it is we who end.
     leaving: bool,
+    /// What it waits for: one thing at a time.
+    timer: Option<TimerKey>,
 }
 
 impl Player {
     pub(super) fn new(script: Arc<Script>, manner: Manner, tally: Arc<Mutex<Tally>>) -> Self {
-        let began = Tick::ZERO;
-        Self { script, manner, tally, began, next: 0, garbled: false, answered: false, leaving: false }
+        Self {
+            script,
+            manner,
+            tally,
+            began: Tick::ZERO,
+            next: 0,
+            garbled: false,
+            answered: false,
+            leaving: false,
+            timer: None,
+        }
     }
 
     fn count(&self, count: impl FnOnce(&mut Tally)) {
         count(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits for this and for nothing else.
+    fn wake(&mut self, c: &mut Conn<'_>, span: Duration, tag: u32) {
+        if let Some(before) = self.timer.replace(c.after(span, tag)) {
+            c.cancel_timer(before);
+        }
     }
 
     /// Sends what is due and fits, and sets a timer for what comes next.
@@ -81,7 +107,7 @@ impl Player {
         let since = c.now().since(self.began);
         while let Some((at, bytes)) = script.sends.get(self.next) {
             if !self.manner.fast && *at > since {
-                c.after(*at - since, SEND);
+                self.wake(c, *at - since, SEND);
                 return;
             }
             if c.pending_bytes() > QUEUED_BYTES_MAX {
@@ -98,11 +124,11 @@ impl Player {
             });
         }
         match &script.ended {
-            // It was the client that went, and so it does.
-            Some((at, reason)) if !self.manner.fast && reason == Reason::PeerClosed.name() => {
-                c.after(at.saturating_sub(since), END);
+            // It was not this server that ended it, and so it stays until then.
+            Some((at, reason)) if !self.manner.fast && ENDS.iter().any(|end| end.name() == reason) => {
+                self.wake(c, at.saturating_sub(since), END);
             }
-            _ => drop(c.after(self.manner.wait, QUIET)),
+            _ => self.wake(c, self.manner.wait, QUIET),
         }
     }
 
@@ -158,17 +184,19 @@ impl Session for Player {
     fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {
         match tag {
             SEND => self.send_due(c),
-            QUIET if std::mem::take(&mut self.answered) => drop(c.after(self.manner.wait, QUIET)),
+            QUIET if std::mem::take(&mut self.answered) => self.wake(c, self.manner.wait, QUIET),
             _ => self.leave(c),
         }
     }
 
-    fn on_disconnected(&mut self, _reason: Reason) {
-        let (is_through, leaving) = (self.is_through(), self.leaving);
+    fn on_disconnected(&mut self, reason: Reason) {
+        // Whoever was asked to stop stops all of its own.
+        let (is_through, is_ours) = (self.is_through(), self.leaving || reason == Reason::Shutdown);
         self.count(|tally| {
             tally.over += 1;
-            tally.cut_short += u64::from(!is_through);
-            tally.ended_by_server += u64::from(is_through && !leaving);
+            tally.stopped += u64::from(!is_through && is_ours);
+            tally.cut_short += u64::from(!is_through && !is_ours);
+            tally.ended_by_server += u64::from(is_through && !is_ours);
         });
     }
 }

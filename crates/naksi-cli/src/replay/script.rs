@@ -125,6 +125,10 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Problem> {
             runs.entry(run).or_default().push(file);
         }
     }
+    // `1-2-1` is a run, though `1-2-10` begins so too.
+    if let Some(exact) = runs.remove(&prefix) {
+        runs = BTreeMap::from([(prefix, exact)]);
+    }
     let several: Vec<String> = runs.keys().map(|run| folder.join(run).display().to_string()).collect();
     match (runs.len(), runs.pop_last()) {
         (1, Some((_, mut files))) => {

@@ -39,6 +39,14 @@ static class Client
         if (!holds) throw new Exception(what);
     }
 
+    static Tree Trees(int depth)
+    {
+        var tree = new Tree { Growth = TreeGrowth.Wild };
+        tree.Fruits.Add(new TreeFruit { Name = "apple", Growth = TreeGrowth.Wild });
+        for (; depth > 0; depth--) tree = new Tree { Trunk = tree };
+        return tree;
+    }
+
     static int Main(string[] arguments)
     {
         var address = arguments[0].Split(':');
@@ -63,6 +71,7 @@ static class Client
             new Numbers { Fixed64One = ulong.MaxValue, Sfixed32One = int.MinValue, Sfixed64One = -long.MaxValue },
             holds, many, new Ping(),
             new Order { Go = new Place { X = 1, Y = 2 } }, new Order { Shout = "" }, new Order { Wait = 0 },
+            new Kinds.Buffer { Bytes = new byte[] { 7 } }, new C2sLogin { Name = "낚시", Buffer = new Kinds.Buffer() }, Trees(50),
         };
         foreach (var packet in told)
         {
@@ -89,6 +98,13 @@ static class Client
                 try { Packets.Decode(packet.Id, part); } catch (MalformedPacketException) { }
             }
         }
+        Check(Packets.Decode(302, Packets.Encode(Trees(99))) is Tree, "a hundred in one another");
+        try
+        {
+            Packets.Decode(302, Packets.Encode(Trees(1000)));
+            throw new Exception("nothing ends it");
+        }
+        catch (MalformedPacketException) { }
         Send(new Say { Text = "a stranger, please" });
         var unknown = (UnknownPacketException)Failure();
         Check(unknown.Message == "unknown packet id 13 (6 bytes); the nearest known are 11 Holds, 10 Numbers, 1 Say", unknown.Message);

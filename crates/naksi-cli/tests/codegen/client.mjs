@@ -29,6 +29,13 @@ async function failure() {
   throw new Error("it was read");
 }
 
+function trees(depth) {
+  const fruits = [{ name: "apple", growth: k.TreeGrowth.WILD }];
+  let tree = k.Tree.create({ fruits, growth: k.TreeGrowth.WILD });
+  for (; depth > 0; depth--) tree = k.Tree.create({ trunk: tree });
+  return tree;
+}
+
 const big = 2n ** 63n - 1n;
 const told = [
   k.Say.frame(),
@@ -45,6 +52,9 @@ const told = [
   k.Order.frame({ go: { x: 1, y: 2 } }),
   k.Order.frame({ shout: "" }),
   k.Order.frame({ wait: 0 }),
+  k.Buffer.frame({ bytes: Uint8Array.of(7) }),
+  k.C2sLogin.frame({ name: "낚시", buffer: { bytes: new Uint8Array(0) }, jsonIsOther: "x" }),
+  k.Tree.frame(trees(50)),
 ];
 for (const frame of told) {
   socket.write(frame);
@@ -80,6 +90,8 @@ for (const frame of told) {
 const nested = (depth) => (depth === 0 ? Uint8Array.of() : Uint8Array.of(0x0b, ...nested(depth - 1), 0x0c));
 const both = Uint8Array.of(...k.Order.encode({ shout: "no" }), ...k.Order.encode({ wait: 7 }));
 assert.deepEqual(k.Order.decode(both), k.Order.create({ wait: 7 }), "of several the last one counts");
+assert.deepEqual(k.Tree.decode(k.Tree.encode(trees(99))), trees(99));
+assert.throws(() => k.Tree.decode(k.Tree.encode(trees(1000))), k.Malformed);
 assert.throws(() => k.Ping.decode(nested(1000)), k.Malformed);
 assert.deepEqual(k.Ping.decode(nested(50)), {});
 assert.throws(() => k.Numbers.frame({ uint32One: -1 }), RangeError);

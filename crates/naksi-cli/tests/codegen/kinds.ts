@@ -4,7 +4,15 @@
 // Receive: reader.push(chunk); for (let p = reader.next(); p; p = reader.next()) switch (p.name) { … }
 
 /** The version of the table `KINDS`: peers with one number understand each other. */
-export const VERSION = 0x8accc3692b0d2d72n;
+export const VERSION = 0x911d03c5aa522995n;
+
+/** How it grows. */
+export type TreeGrowth = number;
+/** The values of `TreeGrowth` that have a name; a newer peer may send others. */
+export const TreeGrowth = {
+  NONE: 0,
+  WILD: 1,
+} as const;
 
 /** What somebody does. */
 export type Mood = number;
@@ -72,6 +80,32 @@ export interface Order {
   go?: Place | undefined;
   shout?: string | undefined;
   wait?: number | undefined;
+}
+
+/** What hangs in it. */
+export interface TreeFruit {
+  name: string;
+  growth: TreeGrowth;
+}
+
+/** What holds itself, and what is only its own. */
+export interface Tree {
+  trunk?: Tree | undefined;
+  branches: Tree[];
+  fruits: TreeFruit[];
+  growth: TreeGrowth;
+}
+
+/** Called as something of the system that a client is written for. */
+export interface Buffer {
+  bytes: Uint8Array;
+}
+
+/** Called as no language calls its types. */
+export interface C2sLogin {
+  name: string;
+  buffer?: Buffer | undefined;
+  jsonIsOther: string;
 }
 
 export const Place = {
@@ -493,13 +527,213 @@ export const Order = {
   },
 };
 
+export const TreeFruit = {
+  create(some: Partial<TreeFruit> = {}): TreeFruit {
+    return {
+      name: "",
+      growth: 0,
+      ...some,
+    };
+  },
+
+  encode(some: Partial<TreeFruit>): Uint8Array {
+    const out = new WireWriter();
+    TreeFruit.write(TreeFruit.create(some), out);
+    return out.finish();
+  },
+
+  decode(bytes: Uint8Array): TreeFruit {
+    return TreeFruit.merge(TreeFruit.create(), new WireReader(bytes));
+  },
+
+  write(message: TreeFruit, out: WireWriter): void {
+    if (message.name !== "") out.key(10).string(message.name);
+    if (message.growth !== 0) out.key(16).int32(message.growth);
+  },
+
+  merge(message: TreeFruit, from: WireReader): TreeFruit {
+    for (let key = from.key(); key !== 0; key = from.key()) {
+      switch (key) {
+        case 10: // 1
+          message.name = from.string();
+          break;
+        case 16: // 2
+          message.growth = from.int32();
+          break;
+        default:
+          from.skip(key);
+      }
+    }
+    return message;
+  },
+};
+
+export const Tree = {
+  id: 302,
+
+  create(some: Partial<Tree> = {}): Tree {
+    return {
+      trunk: undefined,
+      branches: [],
+      fruits: [],
+      growth: 0,
+      ...some,
+    };
+  },
+
+  encode(some: Partial<Tree>): Uint8Array {
+    const out = new WireWriter();
+    Tree.write(Tree.create(some), out);
+    return out.finish();
+  },
+
+  /** The whole packet, ready to be sent. */
+  frame(some: Partial<Tree> = {}): Uint8Array {
+    return frame(Tree.id, Tree.encode(some));
+  },
+
+  decode(bytes: Uint8Array): Tree {
+    return Tree.merge(Tree.create(), new WireReader(bytes));
+  },
+
+  write(message: Tree, out: WireWriter): void {
+    const trunk_ = message.trunk;
+    if (trunk_ !== undefined) out.key(10).sub((out) => Tree.write(trunk_, out));
+    for (const one of message.branches) out.key(18).sub((out) => Tree.write(one, out));
+    for (const one of message.fruits) out.key(26).sub((out) => TreeFruit.write(one, out));
+    if (message.growth !== 0) out.key(32).int32(message.growth);
+  },
+
+  merge(message: Tree, from: WireReader): Tree {
+    for (let key = from.key(); key !== 0; key = from.key()) {
+      switch (key) {
+        case 10: // 1
+          message.trunk = Tree.merge(message.trunk ?? Tree.create(), from.sub());
+          break;
+        case 18: // 2
+          message.branches.push(Tree.merge(Tree.create(), from.sub()));
+          break;
+        case 26: // 3
+          message.fruits.push(TreeFruit.merge(TreeFruit.create(), from.sub()));
+          break;
+        case 32: // 4
+          message.growth = from.int32();
+          break;
+        default:
+          from.skip(key);
+      }
+    }
+    return message;
+  },
+};
+
+export const Buffer = {
+  id: 303,
+
+  create(some: Partial<Buffer> = {}): Buffer {
+    return {
+      bytes: new Uint8Array(0),
+      ...some,
+    };
+  },
+
+  encode(some: Partial<Buffer>): Uint8Array {
+    const out = new WireWriter();
+    Buffer.write(Buffer.create(some), out);
+    return out.finish();
+  },
+
+  /** The whole packet, ready to be sent. */
+  frame(some: Partial<Buffer> = {}): Uint8Array {
+    return frame(Buffer.id, Buffer.encode(some));
+  },
+
+  decode(bytes: Uint8Array): Buffer {
+    return Buffer.merge(Buffer.create(), new WireReader(bytes));
+  },
+
+  write(message: Buffer, out: WireWriter): void {
+    if (message.bytes.length > 0) out.key(10).blob(message.bytes);
+  },
+
+  merge(message: Buffer, from: WireReader): Buffer {
+    for (let key = from.key(); key !== 0; key = from.key()) {
+      switch (key) {
+        case 10: // 1
+          message.bytes = from.blob();
+          break;
+        default:
+          from.skip(key);
+      }
+    }
+    return message;
+  },
+};
+
+export const C2sLogin = {
+  id: 304,
+
+  create(some: Partial<C2sLogin> = {}): C2sLogin {
+    return {
+      name: "",
+      buffer: undefined,
+      jsonIsOther: "",
+      ...some,
+    };
+  },
+
+  encode(some: Partial<C2sLogin>): Uint8Array {
+    const out = new WireWriter();
+    C2sLogin.write(C2sLogin.create(some), out);
+    return out.finish();
+  },
+
+  /** The whole packet, ready to be sent. */
+  frame(some: Partial<C2sLogin> = {}): Uint8Array {
+    return frame(C2sLogin.id, C2sLogin.encode(some));
+  },
+
+  decode(bytes: Uint8Array): C2sLogin {
+    return C2sLogin.merge(C2sLogin.create(), new WireReader(bytes));
+  },
+
+  write(message: C2sLogin, out: WireWriter): void {
+    if (message.name !== "") out.key(10).string(message.name);
+    const buffer_ = message.buffer;
+    if (buffer_ !== undefined) out.key(18).sub((out) => Buffer.write(buffer_, out));
+    if (message.jsonIsOther !== "") out.key(26).string(message.jsonIsOther);
+  },
+
+  merge(message: C2sLogin, from: WireReader): C2sLogin {
+    for (let key = from.key(); key !== 0; key = from.key()) {
+      switch (key) {
+        case 10: // 1
+          message.name = from.string();
+          break;
+        case 18: // 2
+          message.buffer = Buffer.merge(message.buffer ?? Buffer.create(), from.sub());
+          break;
+        case 26: // 3
+          message.jsonIsOther = from.string();
+          break;
+        default:
+          from.skip(key);
+      }
+    }
+    return message;
+  },
+};
+
 /** A packet that came: switch on its name. */
 export type Packet =
   | { id: 1; name: "Say"; body: Say }
   | { id: 10; name: "Numbers"; body: Numbers }
   | { id: 11; name: "Holds"; body: Holds }
   | { id: 300; name: "Ping"; body: Ping }
-  | { id: 301; name: "Order"; body: Order };
+  | { id: 301; name: "Order"; body: Order }
+  | { id: 302; name: "Tree"; body: Tree }
+  | { id: 303; name: "Buffer"; body: Buffer }
+  | { id: 304; name: "C2sLogin"; body: C2sLogin };
 
 /** Which id is which message. */
 export const PACKETS: readonly { id: number; name: string }[] = [
@@ -508,6 +742,9 @@ export const PACKETS: readonly { id: number; name: string }[] = [
   { id: 11, name: "Holds" },
   { id: 300, name: "Ping" },
   { id: 301, name: "Order" },
+  { id: 302, name: "Tree" },
+  { id: 303, name: "Buffer" },
+  { id: 304, name: "C2sLogin" },
 ];
 
 /** Reads a packet's body. Throws `UnknownPacket` or `MalformedPacket`. */
@@ -523,6 +760,12 @@ export function decodePacket(id: number, body: Uint8Array): Packet {
       return { id, name: "Ping", body: whole(id, "Ping", body, Ping.decode) };
     case 301:
       return { id, name: "Order", body: whole(id, "Order", body, Order.decode) };
+    case 302:
+      return { id, name: "Tree", body: whole(id, "Tree", body, Tree.decode) };
+    case 303:
+      return { id, name: "Buffer", body: whole(id, "Buffer", body, Buffer.decode) };
+    case 304:
+      return { id, name: "C2sLogin", body: whole(id, "C2sLogin", body, C2sLogin.decode) };
     default:
       throw new UnknownPacket(id, HEADER_BYTES + body.length);
   }

@@ -1,7 +1,9 @@
-//! Opens files for reading and writing at offsets. Knows no ring.
+//! Opens files for reading and writing at offsets, and makes new ones that only their owner may read. Knows no ring.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use naksi_core::ended::OsError;
@@ -20,8 +22,35 @@ pub(crate) fn open(path: &Path, access: FileAccess) -> Result<OwnedFd, OsError> 
     options.open(path).map(OwnedFd::from).map_err(|error| error::from_io(&error))
 }
 
+/// Makes an empty file that only its owner may read and write.
+///
+/// # Errors
+/// As the system says: among others that something is there already, whatever it is.
+pub fn make_new(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
+}
+
 /// The size of an open file in bytes (`fstat(2)`).
 pub(crate) fn size_bytes(descriptor: &OwnedFd) -> Result<u64, OsError> {
     let again = descriptor.try_clone().map_err(|error| error::from_io(&error))?;
     File::from(again).metadata().map(|facts| facts.len()).map_err(|error| error::from_io(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_new_was_not_there_and_is_its_owners() {
+        let path = std::env::temp_dir().join(format!("naksi-new-{}", std::process::id()));
+        std::fs::remove_file(&path).ok(); // It is there only if an earlier process had this number.
+        make_new(&path).expect("the folder can be written");
+        let mode = std::fs::metadata(&path).expect("it was made").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(make_new(&path).expect_err("it is there").kind(), ErrorKind::AlreadyExists);
+        std::fs::remove_file(&path).expect("it can be removed");
+    }
 }

@@ -1,6 +1,7 @@
-//! Opens files for overlapped reading and writing at offsets. Knows no port.
+//! Opens files for overlapped reading and writing at offsets, and makes new ones. Knows no port.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -21,6 +22,14 @@ pub(super) fn open(path: &Path, access: FileAccess) -> Result<File, OsError> {
     };
     // Operations on the file may pend, and each carries its own offset.
     options.custom_flags(FILE_FLAG_OVERLAPPED).open(path).map_err(|refusal| error::from_io(&refusal))
+}
+
+/// Makes an empty file. Who may read it is what its folder says of new files.
+///
+/// # Errors
+/// As the system says: among others that something is there already, whatever it is.
+pub fn make_new(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).open(path).map(drop)
 }
 
 /// The size of an open file in bytes.

@@ -7,9 +7,9 @@ use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
-use naksi_os::port::{FileAccess, Port};
+use naksi_os::port::{FileAccess, Port, Refused};
 
-use super::{Entry, Header, RecordOptions, unix_us};
+use super::{Entry, Header, RecordOptions, Run};
 use crate::config::{Error, Result};
 use crate::dispatch::KIND_RECORD;
 use crate::session::{Factory, Session};
@@ -39,6 +39,12 @@ pub(crate) struct Recorder {
     filling: Vec<u8>,
     /// What is left of a write of which the disk took a part.
     rest: Vec<u8>,
+    /// The memory of what was written last, for what comes while the next write is under way.
+    spare: Vec<u8>,
+    /// Entries that wait for the file.
+    waiting: u64,
+    /// Entries of which the file has not got all.
+    leaving: u64,
     bytes_max: usize,
     /// Entries and their bytes that were dropped and are not told of yet.
     lost: (u64, u64),
@@ -49,7 +55,19 @@ pub(crate) struct Recorder {
 impl Recorder {
     fn new(file: Handle, header: &Header, bytes_max: usize) -> Self {
         let (filling, rest) = (header.to_bytes().to_vec(), Vec::new());
-        Self { file, doing: Doing::Nothing, offset: 0, filling, rest, bytes_max, lost: (0, 0), broken: false }
+        Self {
+            file,
+            doing: Doing::Nothing,
+            offset: 0,
+            filling,
+            rest,
+            spare: Vec::new(),
+            waiting: 0,
+            leaving: 0,
+            bytes_max,
+            lost: (0, 0),
+            broken: false,
+        }
     }
 
     /// Appends an entry. Returns whether there was room for it.
@@ -62,13 +80,24 @@ impl Recorder {
         let room = bytes + 256;
         let is_open = matches!(self.doing, Doing::Nothing | Doing::Writing) && !self.broken;
         if is_open && self.filling.len() + room <= self.bytes_max {
+            self.make_room(room);
             self.tell_of_losses(entry.at_us());
             if entry.append(&mut self.filling) {
+                self.waiting += 1;
                 return true;
             }
         }
         self.lost = (self.lost.0 + 1, self.lost.1 + bytes as u64);
         false
+    }
+
+    /// Room for so much more, of which there is some: twice as much as before, and never more than there may be.
+    fn make_room(&mut self, room: usize) {
+        let (filled, had) = (self.filling.len(), self.filling.capacity());
+        if had - filled < room {
+            let wanted = (2 * had).max(filled + room).min(self.bytes_max);
+            self.filling.reserve_exact(wanted - filled);
+        }
     }
 
     fn tell_of_losses(&mut self, at_us: u64) {
@@ -86,11 +115,15 @@ impl Recorder {
         if last && !self.broken {
             self.tell_of_losses(at_us);
         }
-        let bytes = match self.rest.is_empty() {
-            true => std::mem::take(&mut self.filling),
-            false => std::mem::take(&mut self.rest),
-        };
-        if !bytes.is_empty() && !self.broken {
+        let has_more = !self.rest.is_empty() || !self.filling.is_empty();
+        if has_more && !self.broken {
+            let bytes = match self.rest.is_empty() {
+                true => {
+                    self.leaving = std::mem::take(&mut self.waiting);
+                    std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare))
+                }
+                false => std::mem::take(&mut self.rest),
+            };
             self.doing = Doing::Writing;
             return Some(Op::WriteAt { file: self.file, offset: self.offset, bytes });
         }
@@ -107,19 +140,40 @@ impl Recorder {
             Ok(written) if written > 0 => {
                 self.offset += u64::from(written);
                 bytes.drain(..(written as usize).min(bytes.len()));
-                if !bytes.is_empty() {
+                if bytes.is_empty() {
+                    (self.spare, self.leaving) = (bytes, 0);
+                } else {
                     self.rest = bytes;
-                } else if self.filling.is_empty() {
-                    // Its memory is good for what comes next.
-                    self.filling = bytes;
                 }
                 None
             }
             refused => {
-                (self.broken, self.filling) = (true, Vec::new());
+                self.broken = true;
                 Some(refused.err().map_or_else(|| "the disk is full".to_owned(), |ended| ended.to_string()))
             }
         }
+    }
+
+    /// Takes a wish back. A port may be unable to write files here; closing them it always can.
+    fn refused(&mut self, refused: &Refused) {
+        match refused.op {
+            Op::WriteAt { .. } => (self.doing, self.broken) = (Doing::Nothing, true),
+            _ => unreachable!("nothing is in flight on the recording: {}", refused.why),
+        }
+    }
+
+    /// Ends it. Returns how many entries were noted and are not whole in the file.
+    fn give_up(&mut self) -> u64 {
+        self.broken = true;
+        for buffer in [&mut self.filling, &mut self.rest, &mut self.spare] {
+            *buffer = Vec::new();
+        }
+        std::mem::take(&mut self.waiting) + std::mem::take(&mut self.leaving)
+    }
+
+    /// Whether it has something that the file has not got.
+    fn has_more(&self) -> bool {
+        self.waiting + self.leaving > 0
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -128,16 +182,17 @@ impl Recorder {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Records what this worker's sessions receive, in a file whose name begins so.
-    pub(crate) fn record(&mut self, options: &RecordOptions, run: &std::path::Path) -> Result<()> {
-        let path = format!("{}-{:03}.{}", run.display(), self.index, super::EXTENSION);
-        let file = self.port.open_file(path.as_ref(), FileAccess::Create);
-        let file = file.map_err(|error| Error::System(format!("cannot record in {path}: {error}")))?;
+    /// Records what this worker's sessions receive, in its file of this run, which has been made and is empty.
+    pub(crate) fn record(&mut self, options: &RecordOptions, run: &Run) -> Result<()> {
+        let path = run.file(self.index);
+        let file = self.port.open_file(&path, FileAccess::ReadWrite);
+        let file =
+            file.map_err(|error| Error::System(format!("cannot record in {}: {error}", path.display())))?;
         let header = Header {
             worker: self.index as u16,
             framed: <F::Session as Session>::FRAMING == Framing::Packets,
             table_version: options.table_version,
-            epoch_unix_us: unix_us().saturating_sub(self.port.now().nanos() / 1000),
+            epoch_unix_us: run.epoch_unix_us,
         };
         self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max));
         Ok(())
@@ -147,11 +202,27 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn write_record(&mut self) {
         let last = self.stopping.is_some() && self.sessions.is_empty();
         let at_us = self.desk.now.nanos() / 1000;
-        let Some(op) = self.desk.recorder.as_mut().and_then(|recorder| recorder.register(last, at_us)) else {
-            return;
-        };
-        if let Err(refused) = self.port.submit(Token::new(KIND_RECORD, 0, 0), op) {
-            unreachable!("one operation at a time on an open file: {}", refused.why);
+        let next = |recorder: &mut Recorder| recorder.register(last, at_us);
+        while let Some(op) = self.desk.recorder.as_mut().and_then(next) {
+            if let Err(refused) = self.port.submit(Token::new(KIND_RECORD, 0, 0), op) {
+                self.desk.recorder.as_mut().expect("it has just asked").refused(&refused);
+                self.end_record(&refused.why.to_string());
+            }
+        }
+    }
+
+    /// The recording ends before what it was to record: what is not in it is counted as lost, and one line says so.
+    pub(crate) fn end_record(&mut self, why: &str) {
+        let Some(recorder) = self.desk.recorder.as_mut() else { return };
+        let lost = recorder.give_up();
+        self.desk.counters.record_lost_total.add(lost);
+        tracing::error!(worker = self.index, why, lost, "the recording ends here");
+    }
+
+    /// The worker ends before everything came home: what the file has not got is missing in it.
+    pub(crate) fn abandon_record(&mut self) {
+        if self.desk.recorder.as_ref().is_some_and(Recorder::has_more) {
+            self.end_record("the worker gave up");
         }
     }
 
@@ -160,7 +231,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         match done {
             Done::WriteAt(bytes, result) => {
                 if let Some(why) = recorder.written(bytes, result) {
-                    tracing::error!(worker = self.index, why, "the recording ends here");
+                    self.end_record(&why);
                 }
             }
             Done::Close => recorder.doing = Doing::Closed,
@@ -195,6 +266,7 @@ mod tests {
     use super::*;
     use crate::record::{ENTRY_BYTES_MAX, Reader};
     use naksi_core::ended::{Failure, OsError};
+    use naksi_os::port::Refusal;
 
     const HEADER: Header = Header { worker: 3, framed: true, table_version: 7, epoch_unix_us: 1 };
 
@@ -252,6 +324,36 @@ mod tests {
     }
 
     #[test]
+    fn two_buffers_change_places_and_neither_grows_beyond_what_it_may_have() {
+        let (mut recorder, frame) = (recorder(2 * ENTRY_BYTES_MAX), [7; 1000]);
+        for at_us in 0..40 {
+            while recorder.note(&received(at_us, &frame)) {}
+            let Some(Op::WriteAt { bytes, .. }) = recorder.register(false, at_us) else { panic!("a write") };
+            assert!(bytes.capacity() <= 2 * ENTRY_BYTES_MAX, "{} bytes", bytes.capacity());
+            // Something comes while the disk is busy, as it does under load.
+            assert!(recorder.note(&received(at_us, &frame)));
+            let (memory, count) = (bytes.as_ptr(), bytes.len() as u32);
+            recorder.written(bytes, Ok(count));
+            let spare = &recorder.spare;
+            assert!(
+                spare.as_ptr() == memory && spare.capacity() > 1000,
+                "what was written leaves its memory"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_that_can_write_no_files_ends_the_recording_and_lets_it_be_closed() {
+        let mut recorder = recorder(1 << 20);
+        assert!(recorder.note(&received(0, b"a")));
+        let op = recorder.register(true, 0).expect("a write");
+        recorder.refused(&Refused { op, why: Refusal::Unsupported });
+        assert_eq!(recorder.give_up(), 1);
+        assert!(!recorder.note(&received(1, b"b")));
+        assert!(matches!(recorder.register(true, 1), Some(Op::Close { .. })));
+    }
+
+    #[test]
     fn a_disk_that_refuses_ends_the_recording_and_nothing_else() {
         for refusal in [Ok(0), Err(Ended::Failed(OsError::new(Failure::Other, 28)))] {
             let mut recorder = recorder(1 << 20);
@@ -259,6 +361,7 @@ mod tests {
             let Some(Op::WriteAt { bytes, .. }) = recorder.register(false, 0) else { panic!("a write") };
             assert!(recorder.note(&received(1, b"b")));
             assert!(recorder.written(bytes, refusal).is_some());
+            assert_eq!(recorder.give_up(), 2, "neither is in the file");
             assert!(!recorder.note(&received(2, b"c")) && recorder.register(false, 0).is_none());
             assert!(matches!(recorder.register(true, 0), Some(Op::Close { .. })));
         }

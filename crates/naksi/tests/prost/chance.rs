@@ -1,7 +1,8 @@
 //! Messages by chance, from a seed. Nothing here knows what is done with them.
 
 use super::table::kinds::order::What;
-use super::table::kinds::{Holds, Numbers, Order, Place, Say};
+use super::table::kinds::tree::Fruit;
+use super::table::kinds::{Buffer, C2sLogin, Holds, Numbers, Order, Place, Say, Tree};
 
 /// Chance from a seed.
 pub(crate) struct Chance(pub(crate) u64);
@@ -73,6 +74,30 @@ impl Chance {
 
     pub(crate) fn say(&mut self) -> Say {
         Say { text: self.text(), to: self.maybe(|chance| chance.bits() as u32) }
+    }
+
+    /// Numbers with a fraction that are no usual ones; some of them are equal to nothing, or to another one.
+    pub(crate) fn odd_numbers(&mut self) -> (Numbers, Holds) {
+        let odd = [-0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE / 2.0, f64::MAX];
+        let mut one = || odd[self.next(odd.len() as u64) as usize];
+        let numbers = Numbers { double_one: one(), float_one: one() as f32, ..Numbers::default() };
+        (numbers, Holds { weights: vec![one(), one(), one()], ..Holds::default() })
+    }
+
+    /// A tree of at most so many storeys.
+    pub(crate) fn tree(&mut self, storeys: u32) -> Tree {
+        let grows = storeys > 0 && self.next(3) > 0;
+        Tree {
+            trunk: grows.then(|| Box::new(self.tree(storeys - 1))),
+            branches: if grows { self.many(|chance| chance.tree(storeys.min(2) - 1)) } else { Vec::new() },
+            fruits: self.many(|chance| Fruit { name: chance.text(), growth: chance.next(3) as i32 }),
+            growth: self.next(3) as i32,
+        }
+    }
+
+    pub(crate) fn login(&mut self) -> C2sLogin {
+        let buffer = self.maybe(|chance| Buffer { bytes: chance.many(|chance| chance.next(256) as u8) });
+        C2sLogin { name: self.text(), buffer, json_is_other: self.text() }
     }
 
     pub(crate) fn order(&mut self) -> Order {

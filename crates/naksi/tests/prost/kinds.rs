@@ -108,6 +108,87 @@ pub mod order {
         Wait(u32),
     }
 }
+/// What holds itself, and what is only its own.
+#[derive(Clone, PartialEq, ::naksi::prost::Message)]
+#[prost(prost_path = "::naksi::prost")]
+pub struct Tree {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub trunk: ::core::option::Option<::naksi::prost::alloc::boxed::Box<Tree>>,
+    #[prost(message, repeated, tag = "2")]
+    pub branches: ::naksi::prost::alloc::vec::Vec<Tree>,
+    #[prost(message, repeated, tag = "3")]
+    pub fruits: ::naksi::prost::alloc::vec::Vec<tree::Fruit>,
+    #[prost(enumeration = "tree::Growth", tag = "4")]
+    pub growth: i32,
+}
+/// Nested message and enum types in `Tree`.
+pub mod tree {
+    /// What hangs in it.
+    #[derive(Clone, PartialEq, Eq, Hash, ::naksi::prost::Message)]
+    #[prost(prost_path = "::naksi::prost")]
+    pub struct Fruit {
+        #[prost(string, tag = "1")]
+        pub name: ::naksi::prost::alloc::string::String,
+        #[prost(enumeration = "Growth", tag = "2")]
+        pub growth: i32,
+    }
+    /// How it grows.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::naksi::prost::Enumeration
+    )]
+    #[prost(prost_path = "::naksi::prost")]
+    #[repr(i32)]
+    pub enum Growth {
+        None = 0,
+        Wild = 1,
+    }
+    impl Growth {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::None => "GROWTH_NONE",
+                Self::Wild => "GROWTH_WILD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "GROWTH_NONE" => Some(Self::None),
+                "GROWTH_WILD" => Some(Self::Wild),
+                _ => None,
+            }
+        }
+    }
+}
+/// Called as something of the system that a client is written for.
+#[derive(Clone, PartialEq, Eq, Hash, ::naksi::prost::Message)]
+#[prost(prost_path = "::naksi::prost")]
+pub struct Buffer {
+    #[prost(bytes = "vec", tag = "1")]
+    pub bytes: ::naksi::prost::alloc::vec::Vec<u8>,
+}
+/// Called as no language calls its types.
+#[derive(Clone, PartialEq, Eq, Hash, ::naksi::prost::Message)]
+#[prost(prost_path = "::naksi::prost")]
+pub struct C2sLogin {
+    #[prost(string, tag = "1")]
+    pub name: ::naksi::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub buffer: ::core::option::Option<Buffer>,
+    #[prost(string, tag = "3")]
+    pub json_is_other: ::naksi::prost::alloc::string::String,
+}
 /// What somebody does.
 #[derive(
     Clone,

@@ -9,7 +9,7 @@ use naksi::prelude::*;
 
 use chance::Chance;
 use table::KINDS;
-use table::kinds::{Holds, Mood, Numbers, Order, Ping, Say};
+use table::kinds::{Holds, Mood, Numbers, Order, Ping, Say, Tree};
 
 /// What every message must hold, whatever is in it.
 fn holds<M: Message + PartialEq + std::fmt::Debug>(message: &M, chance: &mut Chance) {
@@ -56,6 +56,13 @@ fn what_is_written_is_read_back_and_what_is_cut_or_changed_is_refused_or_sound()
         holds(&Ping {}, &mut chance);
         let order = chance.order();
         holds(&order, &mut chance);
+        let (tree, login) = (chance.tree(1), chance.login());
+        holds(&tree, &mut chance);
+        holds(&login, &mut chance);
+        // What is equal to nothing is the same by its bytes.
+        let (numbers, weights) = chance.odd_numbers();
+        sound::<Numbers>(&encode(&numbers).expect("it fits a frame")[4..]);
+        sound::<Holds>(&encode(&weights).expect("it fits a frame")[4..]);
     }
 }
 
@@ -69,6 +76,7 @@ fn noise_is_refused_or_sound() {
         sound::<Holds>(&noise);
         sound::<Ping>(&noise);
         sound::<Order>(&noise);
+        sound::<Tree>(&noise);
     }
 }
 
@@ -84,8 +92,10 @@ fn a_message_that_fits_no_frame_is_not_written() {
 fn a_table_of_protobuf_has_its_lines_and_a_version_over_them_and_the_file() {
     assert_eq!((KINDS.name_of(300), KINDS.name_of(2)), (Some("Ping"), None));
     assert_eq!(KINDS.kinds()[1].fields, []);
-    let lines =
-        || Version::NONE.id(1, "Say").id(10, "Numbers").id(11, "Holds").id(300, "Ping").id(301, "Order");
+    let lines = || {
+        let small = Version::NONE.id(1, "Say").id(10, "Numbers").id(11, "Holds").id(300, "Ping");
+        small.id(301, "Order").id(302, "Tree").id(303, "Buffer").id(304, "C2sLogin")
+    };
     let text = include_str!("kinds.proto");
     assert_eq!(KINDS.version(), lines().proto(text).number());
     let changed = text.replace("sint32 y = 2;", "sint32 y = 3;");

@@ -6,7 +6,7 @@ use naksi::prelude::*;
 #[path = "kinds.rs"]
 pub(crate) mod kinds;
 
-use kinds::{Holds, Numbers, Order, Ping, Say};
+use kinds::{Buffer, C2sLogin, Holds, Numbers, Order, Ping, Say, Tree};
 
 packets! {
     /// Something of everything, for clients in any language.
@@ -17,5 +17,8 @@ packets! {
         11 => Holds
         300 => Ping
         301 => Order
+        302 => Tree
+        303 => Buffer
+        304 => C2sLogin
     }
 }
