@@ -135,23 +135,31 @@ fn a_recording_of_a_server_that_was_killed_is_read_up_to_its_last_whole_entry() 
     fs::remove_dir_all(folder).expect("it can be removed");
 }
 
+/// A recording of a stream, with one session.
+fn make_recording<'a>(name: &str, received: impl Iterator<Item = (u64, &'a [u8])>) -> PathBuf {
+    let folder = folder(name);
+    fs::create_dir_all(&folder).expect("a scratch folder");
+    let header = naksi::record::Header { worker: 0, framed: false, table_version: 0, epoch_unix_us: 0 };
+    let mut file = header.to_bytes().to_vec();
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    assert!(Entry::Opened { at_us: 0, session: 1, peer }.append(&mut file));
+    for (at_us, bytes) in received {
+        assert!(Entry::Received { at_us, session: 1, bytes }.append(&mut file));
+    }
+    fs::write(folder.join("1-2-0-000.nrec"), file).expect("a scratch file");
+    folder
+}
+
 #[test]
 fn whoever_plays_much_reads_what_is_said_to_it() {
-    let (folder, megabytes) = (folder("much"), vec![7; 4 << 20]);
-    let server = Server::start(&["--app", "echo", "--record", plain(&folder)]);
-    let mut client = server.connect();
-    let mut other = client.try_clone().expect("a second handle");
-    let sent = megabytes.clone();
-    let sender = std::thread::spawn(move || other.write_all(&sent).expect("the server reads"));
-    client.read_exact(&mut vec![0; megabytes.len()]).expect("the server answers");
-    sender.join().expect("it was sent");
-    drop(client);
-    server.stop();
+    // More than two systems keep between two programs that do not read.
+    let piece = [7; 32 << 10];
+    let folder = make_recording("much", (0..1280).map(|at_us| (at_us, &piece[..])));
     let server = Server::start(&["--app", "echo"]);
     let (code, printed, said) = run(&["replay", plain(&folder), &server.address.to_string(), "--fast"]);
     assert_eq!(code, Some(0), "{printed}{said}");
     assert!(
-        printed.contains("answered   4.0 MiB") && printed.contains("ended      0 by the server"),
+        printed.contains("answered   40.0 MiB") && printed.contains("ended      0 by the server"),
         "{printed}"
     );
     server.stop();
@@ -160,19 +168,8 @@ fn whoever_plays_much_reads_what_is_said_to_it() {
 
 #[test]
 fn whoever_stops_playing_does_not_blame_the_server() {
-    let folder = folder("stopped");
-    fs::create_dir_all(&folder).expect("a scratch folder");
-    let header = naksi::record::Header { worker: 0, framed: false, table_version: 0, epoch_unix_us: 0 };
-    let mut file = header.to_bytes().to_vec();
-    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    for entry in [
-        Entry::Opened { at_us: 0, session: 1, peer },
-        Entry::Received { at_us: 1, session: 1, bytes: b"soon" },
-        Entry::Received { at_us: 3_600_000_000, session: 1, bytes: b"in an hour" },
-    ] {
-        assert!(entry.append(&mut file));
-    }
-    fs::write(folder.join("1-2-0-000.nrec"), file).expect("a scratch file");
+    let later = [(1, &b"soon"[..]), (3_600_000_000, b"in an hour")];
+    let folder = make_recording("stopped", later.into_iter());
     let server = Server::start(&["--app", "echo"]);
     let alone = server.descriptors();
     let mut command = naksi();
