@@ -86,6 +86,11 @@ struct Home {
 }
 
 impl Lease {
+    /// Whether parts of it could be kept now.
+    pub fn may_be_kept(&self) -> bool {
+        self.kept.get() || self.home.kept.get() < self.home.kept_max
+    }
+
     /// Counts it among those of which parts are kept, once. Returns whether it may be one of them.
     fn keep(&self) -> bool {
         if !self.kept.get() && self.home.kept.get() < self.home.kept_max {

@@ -31,7 +31,8 @@ pub enum Overflow {
 /// What happens to a session that brings more in a second than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverRate {
-    /// It is not read for a while, so that TCP holds its peer back; nothing is lost. Counted as `over_rate_total`.
+    /// It is not read for a while, so that TCP holds its peer back; nothing is lost, as long as what such sessions had
+    /// brought already fits [`Limits::recv_backlog_total_bytes_max`]. Counted as `over_rate_total`.
     Pause,
     /// The session ends with [`Reason::RateExceeded`](crate::reason::Reason::RateExceeded).
     EndSession,

@@ -1,9 +1,9 @@
 //! Bytes on their way out: bounded in bytes and in pieces, one batch with the kernel at a time.
 //!
 //! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
-//! out first. Small messages are copied together, large shared ones travel by reference (gathering many
-//! small references costs more than the copy), and so does much that goes out as it came in. Data that the receiver may miss joins a batch only as far as the low mark,
-//! and waits beside the queue otherwise. Nothing here knows a socket or a frame.
+//! out first. Small messages are copied together; large ones that are shared, or that go out as they came in, travel
+//! by reference (gathering many small references costs more than the copy). Data that the receiver may miss joins a
+//! batch only as far as the low mark, and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
 use bytes::Bytes;
 use std::time::Duration;
@@ -120,7 +120,7 @@ impl SendQueue {
         }
         if length >= LENT_BYTES_MIN
             && parts[1].is_empty()
-            && self.entries() < limits.send_queue_entries_max
+            && !self.crowded
             && let Some(part) = spares.part(parts[0])
         {
             self.waiting.push(Piece::Lent(part));
@@ -293,7 +293,7 @@ impl SendQueue {
     fn mark(&mut self, limits: &Limits) {
         // At the mark is not over it: what one receive brings and is sent back as it came pauses nobody. A full queue
         // is over any mark.
-        let over_bytes = (limits.send_queue_high_bytes + 1).min(limits.send_queue_bytes_max);
+        let over_bytes = limits.send_queue_high_bytes.saturating_add(1).min(limits.send_queue_bytes_max);
         if self.bytes() >= over_bytes {
             self.congested = true;
         }
@@ -339,6 +339,10 @@ mod tests {
         assert_eq!(queue.bytes(), 90);
         assert!(queue.push([&[4; 10], &[]], &limits, &mut spares));
         assert_eq!(queue.bytes(), 100);
+
+        let boundless =
+            Limits { send_queue_bytes_max: usize::MAX, send_queue_high_bytes: usize::MAX, ..limits };
+        assert!(queue.push([b"more", &[]], &boundless, &mut spares));
     }
 
     #[test]

@@ -20,6 +20,10 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "io_uring takes receive buffers from a ring that we fill; Windows is handed one per receive",
     ),
     ("direct.rs", "only a ring has a table of descriptors that the process is not charged for"),
+    (
+        "parked.rs",
+        "on Windows a receive that has no buffer yet is not with the kernel; a ring's must be asked again",
+    ),
     ("choice.rs", "Linux has two ports and picks one; Windows has one"),
     (
         "sandbox.rs",

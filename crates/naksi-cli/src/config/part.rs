@@ -382,7 +382,7 @@ limits_part! {
     send_queue_bytes_max: Size,
     /// Most pieces queued for one session.
     send_queue_entries_max: usize,
-    /// At or above this many queued bytes a session stops receiving.
+    /// Over this many queued bytes, or with a full queue, a session stops receiving.
     send_queue_high_bytes: Size,
     /// At or below this many queued bytes it receives again.
     send_queue_low_bytes: Size,

@@ -4,6 +4,7 @@
 //! nothing else is. Nothing here asks a kernel for anything.
 
 use super::{Framing, Session, State, Voice};
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use crate::content::Content;
@@ -29,7 +30,7 @@ impl Session {
 
     /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
     pub(super) fn take_lease(&mut self, lease: Lease, cx: &mut Context<'_>, content: &mut impl Content) {
-        if lease.len() < LENT_BYTES_MIN {
+        if lease.len() < LENT_BYTES_MIN || !lease.may_be_kept() {
             return self.take_in(&lease, cx, content);
         }
         let lease = Rc::new(lease);
@@ -154,10 +155,12 @@ fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut 
     taken
 }
 
-/// What may be echoed now: half of the high mark, and never more than the queue has room for.
+/// What may be echoed now: half of the high mark, and never more than the queue has room for, nor than a second's
+/// rate, so that no debt of bytes is longer than that.
 fn window_bytes(voice: &Voice, limits: &Limits) -> usize {
     let room = limits.send_queue_bytes_max.saturating_sub(voice.queue.bytes());
-    (limits.send_queue_high_bytes / 2).min(room).max(1)
+    let rate = NonZeroUsize::new(limits.recv_bytes_per_second_max).map_or(usize::MAX, NonZeroUsize::get);
+    (limits.send_queue_high_bytes / 2).min(room).min(rate).max(1)
 }
 
 fn deliver(voice: &mut Voice, packet: Packet<'_>, cx: &mut Context<'_>, content: &mut impl Content) {

@@ -1,8 +1,8 @@
 //! How much one session may bring in a second: a bucket of messages and a bucket of bytes, refilled by time alone.
 //!
 //! A bucket is one number: the time until which what came is paid for. Whoever is a burst ahead of the clock is not
-//! read for a while, or ends, as the limits say. The clock is the turn's, so a message costs a comparison, and an
-//! addition where there is a limit. Nothing here knows a kernel or a frame.
+//! read for a while, or ends, as the limits say. The clock is the turn's, so a message costs a comparison, and
+//! some arithmetic where there is a limit. Nothing here knows a kernel or a frame.
 
 use std::time::Duration;
 

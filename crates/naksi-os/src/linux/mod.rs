@@ -24,6 +24,7 @@ mod flight;
 pub mod message;
 pub(crate) mod op;
 pub mod overlapped;
+mod parked;
 pub mod port;
 pub(crate) mod poster;
 pub mod queue;

@@ -29,6 +29,7 @@ use naksi_core::tick::Tick;
 use super::buffers::{self, Buffers};
 use super::direct::{AcceptMany, Direct};
 use super::op::{Arm, Flight, Parcel, Wish};
+use super::parked::Parked;
 use super::poster::{Inbox, Poster};
 use super::socket::{self, Aim, Descriptor, Place, Socket};
 use super::{error, ext, file};
@@ -58,7 +59,7 @@ pub struct Port {
     /// `None` only while the port is dropped.
     pub(super) buffers: Option<Buffers>,
     /// Receives to be asked for again by the next wait that has a buffer; who waits longest comes first.
-    pub(super) parked: VecDeque<Key>,
+    pub(super) parked: Parked,
     /// See [`buffers::recv_bytes_max`]; 0 on a kernel that cannot be told (before Linux 6.17).
     pub(super) recv_bytes_max: u32,
     /// Streams whose receive may have missed an end, each of them once (see `settle_doubts`).
@@ -122,7 +123,7 @@ impl Port {
             tokens: TokenMap::default(),
             pool,
             buffers: Some(buffers),
-            parked: VecDeque::new(),
+            parked: Parked::default(),
             recv_bytes_max: buffers::recv_bytes_max(options.lease_bytes),
             doubts: Vec::new(),
             waits_in_doubt: 0,
@@ -342,15 +343,14 @@ impl Port {
         !self.backlog.is_empty() || !self.ring.submission().is_empty() || self.kernel_owes()
     }
 
-    /// Not while a receive that was parked could be served, nor while wishes are left on this side.
-    fn may_sleep(&self) -> bool {
-        let servable = !self.parked.is_empty() && self.buffers.as_ref().is_some_and(|held| held.with_kernel() > 0);
-        !servable && self.backlog.is_empty()
+    /// Whether a receive is parked that could be served: nobody sleeps then.
+    fn has_servable(&self) -> bool {
+        !self.parked.is_empty() && self.buffers.as_ref().is_some_and(|held| held.with_kernel() > 0)
     }
 
     fn tide(&mut self) -> Tide {
         let here = !self.local.is_empty() || self.posts_given < self.posts.len() || self.inbox.is_filled();
-        if here || self.kernel_owes() || !self.ring.completion().is_empty() { Tide::More } else { Tide::Dry }
+        if here || self.has_servable() || self.kernel_owes() || !self.ring.completion().is_empty() { Tide::More } else { Tide::Dry }
     }
 }
 
@@ -461,7 +461,7 @@ impl crate::port::Port for Port {
             if self.must_settle(caught.len() == start && !passed) {
                 self.settle_doubts();
             }
-            if caught.len() == start && !passed && self.may_sleep() {
+            if caught.len() == start && !passed && !self.has_servable() && self.backlog.is_empty() {
                 self.sleep(until)?;
             } else if self.must_enter() {
                 self.enter(0, None)?;

@@ -21,6 +21,7 @@ use naksi_core::lease::Buffer;
 use super::buffers::RECV_LEASES_MAX;
 use super::error;
 use super::op::{Arm, Wish};
+use super::parked::Queue;
 use super::port::{CANCEL, Port, WAKE, now};
 use super::socket::{self, Aim, Descriptor, Place};
 use crate::handles::HandleKind;
@@ -35,9 +36,11 @@ const DOUBTS_MAX: usize = 1024;
 const WAITS_IN_DOUBT_MAX: u32 = 64;
 /// Parcels that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
-/// Leases that receives which were parked may fill between two waits: so few that what they bring is still in the
+/// Leases that receives which brought much may fill between two waits: so few that what they bring is still in the
 /// processor's cache when it is answered, and that a crowd of floods lets everybody else in between.
 const LEASES_ASKED_MAX: usize = 16;
+/// As much as a receive brings from here on is much.
+const LONG_BYTES_MIN: u32 = 4 * 1024;
 /// How long the end of a port waits for the kernel (law 10).
 const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
 
@@ -60,11 +63,17 @@ impl Port {
         let Some(buffers) = self.buffers.as_mut() else { return };
         buffers.refill(&mut self.pool);
         // As many as there are buffers: the others would find the pool empty and lose their turn.
-        let mut buffers = buffers.with_kernel().min(LEASES_ASKED_MAX);
-        while buffers > 0 {
-            let Some((key, arm)) = self.next_parked() else { break };
-            buffers = buffers.saturating_sub(if matches!(arm, Arm::Once) { 1 } else { RECV_LEASES_MAX as usize });
-            self.arm(key, arm);
+        let mut buffers = buffers.with_kernel();
+        let mut portion = LEASES_ASKED_MAX;
+        self.parked.turn();
+        for queue in self.parked.order() {
+            while buffers > 0 && (queue == Queue::Usual || portion > 0) {
+                let Some((key, arm)) = self.next_parked(queue) else { break };
+                let leases = if matches!(arm, Arm::Once) { 1 } else { RECV_LEASES_MAX as usize };
+                buffers = buffers.saturating_sub(leases);
+                portion = portion.saturating_sub(if queue == Queue::Long { leases } else { 0 });
+                self.arm(key, arm);
+            }
         }
     }
 
@@ -78,8 +87,8 @@ impl Port {
     }
 
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
-    fn next_parked(&mut self) -> Option<(Key, Arm)> {
-        while let Some(key) = self.parked.pop_front() {
+    fn next_parked(&mut self, queue: Queue) -> Option<(Key, Arm)> {
+        while let Some(key) = self.parked.pop(queue) {
             let Some((_, flight)) = self.flights.running(key) else { continue };
             let Wish::Recv { socket } = flight.wish else { continue };
             let Some(descriptor) = self.handles.any_mut(socket) else { continue };
@@ -173,7 +182,7 @@ impl Port {
                 let lease = self.pool.lend(buffer, length);
                 self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
                 if !more {
-                    self.go_on_receiving(key, socket, over);
+                    self.go_on_receiving(key, socket, length.get() >= LONG_BYTES_MIN, over);
                 }
             }
             (Some(_), None) => {
@@ -195,7 +204,7 @@ impl Port {
                         self.arm(key, Arm::First);
                     }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
-                    libc::ENOBUFS => self.park(key, socket, true),
+                    libc::ENOBUFS => self.park(key, socket, Queue::Usual, true),
                     // A kernel that knows no limit refuses it, to all that were asked with one, and is asked without.
                     libc::EINVAL if !unlimited && !over => {
                         self.recv_bytes_max = 0;
@@ -317,7 +326,7 @@ impl Port {
     }
 
     /// A receive has brought all that it may before the next wait.
-    fn go_on_receiving(&mut self, key: Key, socket: Handle, over: bool) {
+    fn go_on_receiving(&mut self, key: Key, socket: Handle, long: bool, over: bool) {
         let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
         // A recall that came too late is over with this one: the next looks at the stream anyway.
         descriptor.recalled = false;
@@ -325,16 +334,16 @@ impl Port {
             self.local.push_back((key, -libc::ECANCELED));
         } else {
             self.counters.rearmed_total += 1;
-            self.park(key, socket, false);
+            self.park(key, socket, if long { Queue::Long } else { Queue::Usual }, false);
         }
     }
 
     /// A receive waits in here until the next wait, and, if it is starved, until a lease has come home.
-    fn park(&mut self, key: Key, socket: Handle, starved: bool) {
+    fn park(&mut self, key: Key, socket: Handle, queue: Queue, starved: bool) {
         let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
         descriptor.parked = Some(key);
         descriptor.starved = starved;
-        self.parked.push_back(key);
+        self.parked.push(queue, key);
         if starved {
             self.counters.starved += 1;
             self.counters.starved_total += 1;
