@@ -160,7 +160,7 @@ impl Server {
         self.process.signal("TERM");
         let status = self.process.wait();
         let said = self.process.stderr();
-        assert_eq!(status.code(), Some(0), "{said}");
+        assert_eq!(status.code(), Some(0), "{status}: {said}");
         said
     }
 }
