@@ -146,6 +146,17 @@ fn lease_bytes(plan: &Plan) -> usize {
     plan.port.lease_bytes.min(portion)
 }
 
+/// Options of the listeners: what the kernel keeps for a session is bounded by its limits, unless the options say more.
+fn listen_options(plan: &Plan) -> ListenOptions {
+    let bound = |bytes: usize| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    let (given, limits) = (plan.listener.clone(), &plan.limits);
+    ListenOptions {
+        kernel_send_bytes: given.kernel_send_bytes.or(bound(limits.kernel_send_bytes_max)),
+        kernel_recv_bytes: given.kernel_recv_bytes.or(bound(limits.kernel_recv_bytes_max)),
+        ..given
+    }
+}
+
 fn check(plan: &Plan) -> Result<()> {
     plan.limits.check().map_err(Error::Config)?;
     plan.flush.check().map_err(Error::Config)?;
@@ -282,7 +293,7 @@ fn stand<P: Port + 'static, F: Factory>(
     for (place, address) in plan.listen.iter().enumerate() {
         let Some(share) = plan.share(place, index) else { continue };
         let (handle, bound) = port
-            .listen(*address, &ListenOptions { share, ..plan.listener.clone() })
+            .listen(*address, &ListenOptions { share, ..listen_options(plan) })
             .map_err(|error| Error::Listen { address: *address, error })?;
         listeners.push(handle);
         if share != Share::Join {

@@ -386,6 +386,10 @@ limits_part! {
     send_queue_high_bytes: Size,
     /// At or below this many queued bytes it receives again.
     send_queue_low_bytes: Size,
+    /// What the kernel may keep of what was sent to one session; 0 is the system's choice.
+    kernel_send_bytes_max: Size,
+    /// What the kernel may keep for one session to receive; 0 is the system's choice.
+    kernel_recv_bytes_max: Size,
     /// Most bytes of data that a session may miss and that wait for it.
     data_bytes_max: Size,
     /// Most messages of data that wait for one session.
