@@ -1,7 +1,7 @@
 //! Every setting in a table: its value as a file would have it, and a line about it. What is printed, what a new file
 //! says and what a reload changes are all read from here.
 
-use super::part::{BackendName, rows_of_limits};
+use super::part::{BackendName, rows_of_limits, size};
 use super::{Origin, Settings};
 
 /// One setting.
@@ -91,6 +91,12 @@ pub(crate) fn rows(settings: &Settings) -> Vec<Row> {
             settings.record.as_deref().map(quoted),
             "\"recordings\"",
             "A folder to record in what sessions receive; nothing is recorded if it is not set.",
+        ),
+        row(
+            ("record", "run_bytes_max"),
+            Some(size(settings.record_run_bytes_max)),
+            "\"64GiB\"",
+            "Bytes that the recordings of one run may have together; then recording ends, and the server goes on.",
         ),
         row(
             ("log", "filter"),
