@@ -90,7 +90,10 @@ impl Grid {
             (body.at, body.squares.leave)
         };
         let near = (leave / (16 * 16) + 1) as f32;
-        keys.extend(seen.iter().enumerate().filter_map(|(index, one)| {
+        let waiting = &self.bodies[watcher as usize].waiting;
+        // Who was not introduced has no place yet that could be an old one.
+        let is_known = |one: &Seen| waiting.is_empty() || waiting.binary_search(&one.slot).is_err();
+        keys.extend(seen.iter().enumerate().filter(|(_, one)| is_known(one)).filter_map(|(index, one)| {
             let body = &self.bodies[one.slot as usize];
             // The counter goes round in years: the sign of the difference says which is later.
             let news = body.changed.wrapping_sub(one.told).cast_signed() > 0;
@@ -103,7 +106,7 @@ impl Grid {
 }
 
 /// How many more entities the bytes will do for, judged by those chosen so far.
-fn expected(credit: i64, total: Chosen) -> usize {
+pub(super) fn expected(credit: i64, total: Chosen) -> usize {
     match total.bytes.checked_div(total.entities as u64) {
         Some(each) => (credit.cast_unsigned() / each.max(1)) as usize + 1,
         None => FIRST_SORTED,
@@ -112,7 +115,7 @@ fn expected(credit: i64, total: Chosen) -> usize {
 
 /// Brings this many of the largest keys to the end, in order, and says how many they are: sorting a whole crowd
 /// of which a few are chosen would cost most of the time.
-fn sort_the_most_urgent(ranking: &mut [u64], count: usize) -> usize {
+pub(super) fn sort_the_most_urgent<T: Ord>(ranking: &mut [T], count: usize) -> usize {
     let rest = ranking.len().saturating_sub(count);
     if rest > 0 {
         ranking.select_nth_unstable(rest);

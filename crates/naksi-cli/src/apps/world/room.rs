@@ -23,7 +23,12 @@ const TICK_HZ: u32 = 20;
 const BYTES_PER_TICK: u32 = 512;
 /// About as many bytes as one place takes: three numbers of which each is small.
 const BYTES_PER_PLACE: u32 = 6;
-/// Who has more than so many bytes on their way is told of no places and no talk.
+/// Those who came into view are told to a player in about so many bytes a tick, nearest first; the others follow in later
+/// ticks. So a crowd that leaps to one spot costs each of its players a few ticks, and none its connection.
+const ENTER_BYTES_PER_TICK: u32 = 2048;
+/// What an enter takes about, beside the name.
+const ENTER_BYTES: u32 = 14;
+/// Who has more than so many bytes on their way is told of nobody new, of no places and no talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
 /// What was told and has not come to a player's session after so many ticks, ten seconds, is not waited for: its worker lost it,
 /// or its socket takes nothing and does not say how far it is.
@@ -123,7 +128,7 @@ impl World {
     pub(crate) fn new(store: Store) -> Self {
         Self {
             store,
-            grid: Grid::new(LOST_BEYOND),
+            grid: Grid::introducing(LOST_BEYOND),
             bodies: Vec::new(),
             names: HashMap::new(),
             walkers: Vec::new(),
@@ -198,7 +203,27 @@ impl World {
         self.gone.push(entity);
     }
 
-    /// Tells everybody who came into view and who is gone from it.
+    /// Tells everybody who came into view, as far as its bytes go.
+    fn introduce(&mut self, cx: &mut Cx<'_, Self>) {
+        for slot in 0..self.bodies.len() {
+            let Some(watcher) = self.listener(cx, slot) else { continue };
+            let bodies = &self.bodies;
+            let bytes = |entity: EntityId| {
+                let name = bodies[entity.slot() as usize].as_ref().map_or(0, |body| body.name.len());
+                ENTER_BYTES + name as u32
+            };
+            self.grid.introduce(watcher, ENTER_BYTES_PER_TICK, bytes, &mut self.changes);
+            self.tell_changes(cx);
+        }
+    }
+
+    /// Who stands in a slot, if it is there and not behind.
+    fn listener(&self, cx: &Cx<'_, Self>, slot: usize) -> Option<EntityId> {
+        let body = self.bodies[slot].as_ref().filter(|body| !body.is_behind())?;
+        cx.member(body.session)?.entity
+    }
+
+    /// Tells everybody who is gone from its view, and who has been introduced.
     fn tell_changes(&mut self, cx: &mut Cx<'_, Self>) {
         let watcher = |change: &Change| match change {
             Change::Enter { watcher, .. } | Change::Leave { watcher, .. } => watcher.slot(),
@@ -220,13 +245,13 @@ impl World {
         }
     }
 
-    /// Lets those who see somebody hear what it said. All see equally far, so they are those whom it sees.
+    /// Lets those who see somebody, and know it, hear what it said. All see equally far, so they are among those whom it sees.
     fn tell_talk(&mut self, cx: &mut Cx<'_, Self>) {
         for speaker in self.speakers.drain(..) {
             let Some(text) = body(&mut self.bodies, speaker).line.take() else { continue };
             let said = encode(&Said { from: speaker.slot(), text }).expect("a line fits a frame");
             body(&mut self.bodies, speaker).tell_frame(cx, &said);
-            for hearer in self.grid.seen(speaker) {
+            for hearer in self.grid.seen(speaker).filter(|hearer| self.grid.knows(*hearer, speaker)) {
                 let hearer = body(&mut self.bodies, hearer);
                 if !hearer.is_behind() {
                     hearer.tell_frame(cx, &said);
@@ -248,14 +273,13 @@ impl World {
     /// Tells everybody where those in view are who have moved, as far as its bytes go.
     fn tell_places(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
         for slot in 0..self.bodies.len() {
-            let Some(body) = self.bodies[slot].as_mut().filter(|body| !body.is_behind()) else { continue };
-            let Some(watcher) = cx.member(body.session).and_then(|person| person.entity) else { continue };
+            let Some(watcher) = self.listener(cx, slot) else { continue };
             self.chosen.clear();
             self.grid.choose(watcher, BYTES_PER_TICK, |_| BYTES_PER_PLACE, &mut self.chosen);
             let place = |entity: &EntityId| self.grid.at(*entity).map(|at| (entity.slot(), at.x(), at.y()));
             let places: Vec<_> = self.chosen.iter().filter_map(place).collect();
             if !places.is_empty() {
-                body.tell(cx, &Moved { tick, places });
+                body(&mut self.bodies, watcher).tell(cx, &Moved { tick, places });
             }
         }
     }
@@ -300,6 +324,7 @@ impl Room for World {
             }
         }
         self.tell_changes(cx);
+        self.introduce(cx);
         self.tell_talk(cx);
         self.tell_places(cx, tick);
         self.end_those_who_missed(cx);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
-use naksi::packets::encode;
+use naksi::packets::{decode, encode};
 use naksi::prelude::*;
 
 use super::room::{Person, Way, World};
@@ -170,6 +170,63 @@ fn who_is_behind_is_told_of_no_places_and_then_of_the_latest_of_each() {
     let latest: Vec<_> = numbers.iter().map(|number| (*number, welcome.x + 199 % 50, welcome.y)).collect();
     assert_eq!(places, latest, "of each the latest, once");
     assert_eq!(scene.world.ended(slow), None);
+}
+
+#[test]
+fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick() {
+    let mut scene = Scene::new();
+    let (anna, _) = scene.place("anna", -EDGE, -EDGE);
+    let crowd: Vec<_> =
+        (0..300).map(|index| scene.place(&format!("one of the crowd {index}"), EDGE, EDGE)).collect();
+    scene.world.received(anna);
+    for (index, (one, _)) in (0..).zip(&crowd) {
+        scene.world.send(*one, &Step { x: -EDGE + 60 - index / 5, y: -EDGE });
+    }
+    let (mut near, mut known, mut ticks) = (0, Vec::new(), 0);
+    while known.len() < crowd.len() {
+        scene.world.advance(A_TICK);
+        let bytes = scene.world.received_bytes(anna);
+        ticks += 1;
+        assert!(!bytes.is_empty() && bytes.len() < 4 << 10, "{} bytes in a tick", bytes.len());
+        for Enter { who, x, .. } in messages::<Enter>(&bytes) {
+            assert!(x + EDGE >= near && !known.contains(&who), "{who} at {x}: nearest first, each once");
+            (near, known) = (x + EDGE, [known, vec![who]].concat());
+        }
+        for (who, ..) in messages::<Moved>(&bytes).into_iter().flat_map(|moved| moved.places) {
+            assert!(known.contains(&who), "{who} is not known yet");
+        }
+    }
+    assert!((5..20).contains(&ticks), "300 enters of more than 30 bytes took {ticks} ticks");
+    // They come once more, and most are gone before they were introduced: nobody is told of a leave of those.
+    for far in [EDGE, -EDGE, EDGE] {
+        crowd.iter().for_each(|(one, _)| scene.world.send(*one, &Step { x: far, y: far }));
+        scene.world.advance(A_TICK);
+        let bytes = scene.world.received_bytes(anna);
+        let (came, gone) = (messages::<Enter>(&bytes), messages::<Leave>(&bytes));
+        if far < 0 {
+            assert!(came.len() < 100 && gone.is_empty());
+            known = came.into_iter().map(|enter| enter.who).collect();
+        } else {
+            assert!(came.is_empty() && gone.len() == known.len());
+            assert!(gone.iter().all(|leave| known.contains(&leave.who)));
+        }
+    }
+    assert_eq!(scene.world.ended(anna), None);
+}
+
+/// The messages of one kind among frames.
+fn messages<M: Message>(mut frames: &[u8]) -> Vec<M> {
+    let mut found = Vec::new();
+    while let Some((header, _)) = frames.split_first_chunk::<4>() {
+        let (size, id) =
+            (u16::from_le_bytes([header[0], header[1]]), u16::from_le_bytes([header[2], header[3]]));
+        let (frame, rest) = frames.split_at(size.into());
+        if id == M::ID {
+            found.push(decode(&frame[4..]).expect("as the table says"));
+        }
+        frames = rest;
+    }
+    found
 }
 
 #[test]
