@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use naksi::grid::{Change, Entity, EntityId, Grid, Point, Sight};
 use naksi::packets::encode;
@@ -30,9 +31,9 @@ const ENTER_BYTES_PER_TICK: u32 = 2048;
 const ENTER_BYTES: u32 = 14;
 /// Who has more than so many bytes on their way is told of nobody new, of no places and no talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
-/// What was told and has not come to a player's session after so many ticks, ten seconds, is not waited for: its worker lost it,
-/// or its socket takes nothing and does not say how far it is.
-const LOST_TICKS: u32 = 10 * TICK_HZ;
+/// A session whose socket takes nothing does not say how far it is, and ends by the server's own limit (`send_stall_within`).
+/// What has not come to a player's session so long after that was lost by its worker.
+const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
 const MAILBOX: (usize, usize) = (65_536, 4 << 20);
 
@@ -87,13 +88,13 @@ impl Body {
         self.told.saturating_sub(self.way.taken.load(Ordering::Relaxed)) > BEHIND_BYTES
     }
 
-    /// Whether something that it was told is lost. Asked once a tick.
-    fn has_missed(&mut self) -> bool {
+    /// Whether something that it was told is lost, as nothing is for so many ticks. Asked once a tick.
+    fn has_missed(&mut self, lost_ticks: u32) -> bool {
         if self.way.reached.load(Ordering::Relaxed) >= self.due {
             (self.due, self.due_ticks) = (self.told, 0);
         }
         self.due_ticks += 1;
-        self.due_ticks > LOST_TICKS
+        self.due_ticks > lost_ticks
     }
 
     fn tell<M: Message>(&mut self, cx: &mut Cx<'_, World>, message: &M) {
@@ -111,6 +112,8 @@ impl Body {
 /// The room in which everybody is.
 pub(crate) struct World {
     store: Store,
+    /// After so many ticks what has not come to a player's session is lost.
+    lost_ticks: u32,
     grid: Grid,
     /// By the grid's slots.
     bodies: Vec<Option<Body>>,
@@ -125,9 +128,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(store: Store) -> Self {
+    /// A world whose players are kept there, in a server that ends who takes nothing for so long.
+    pub(crate) fn new(store: Store, send_stall_within: Duration) -> Self {
+        let lost_ticks =
+            u128::from(TICK_HZ) * send_stall_within.saturating_add(LOST_AFTER).as_millis() / 1000;
         Self {
             store,
+            lost_ticks: u32::try_from(lost_ticks).unwrap_or(u32::MAX - 1),
             grid: Grid::introducing(LOST_BEYOND),
             bodies: Vec::new(),
             names: HashMap::new(),
@@ -263,9 +270,9 @@ impl World {
     /// Whoever has not heard of an `Enter` or a `Leave` sees what is not there: it shall come again.
     fn end_those_who_missed(&mut self, cx: &mut Cx<'_, Self>) {
         for body in self.bodies.iter_mut().flatten() {
-            if body.has_missed() && cx.end(body.session, Reason::SendStalled) {
+            if body.has_missed(self.lost_ticks) && cx.end(body.session, Reason::SendStalled) {
                 let name = &body.name;
-                tracing::warn!(%name, "what a player was told does not come to it, lost or stalled: its session ends");
+                tracing::warn!(%name, "what a player was told has not come to its session and is lost: it ends");
             }
         }
     }
