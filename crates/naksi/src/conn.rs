@@ -337,6 +337,11 @@ impl Conn<'_> {
         if sent == Sent::Dropped {
             self.desk.counters.dropped.add(1);
         }
+        // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
+        // queue does not hold it back where it does not hear what it says.
+        if self.desk.topics.is_full() && self.desk.topics.is_crowded(topic) {
+            self.outlet.rest();
+        }
         sent
     }
 

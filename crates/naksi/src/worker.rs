@@ -344,6 +344,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 Due::Connect => self.register_connects(),
                 Due::DrainOver => self.end_drain(),
             }
+            if self.desk.topics.is_full() {
+                self.flush_topics();
+            }
         }
         self.due = due;
     }
