@@ -130,7 +130,8 @@ pub(crate) fn blank() -> String {
         (row.section, format!("#{}{reloaded}\n# {} = {value}", about(row.about), row.key))
     });
     let head = "# The settings of a Naksi server. What begins with `#` is the default, or an example where there is none.\n\
-                # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags.\n\n";
+                # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags. What is not said to be reloaded\n\
+                # takes effect when the server is started again.\n\n";
     format!("{head}{}", in_sections(lines))
 }
 

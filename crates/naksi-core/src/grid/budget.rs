@@ -90,10 +90,14 @@ impl Grid {
             (body.at, body.squares.leave)
         };
         let near = (leave / (16 * 16) + 1) as f32;
-        let waiting = &self.bodies[watcher as usize].waiting;
-        // Who was not introduced has no place yet that could be an old one.
-        let is_known = |one: &Seen| waiting.is_empty() || waiting.binary_search(&one.slot).is_err();
-        keys.extend(seen.iter().enumerate().filter(|(_, one)| is_known(one)).filter_map(|(index, one)| {
+        // Who was not introduced has no place yet that could be an old one. Both lists are in order of slots.
+        let mut unknown = self.bodies[watcher as usize].waiting.iter().peekable();
+        let is_known = move |one: &Seen| unknown.next_if(|slot| **slot == one.slot).is_none();
+        let known = seen
+            .iter()
+            .enumerate()
+            .scan(is_known, |is_known, (index, one)| Some((index, one, is_known(one))));
+        keys.extend(known.filter(|(.., known)| *known).filter_map(|(index, one, _)| {
             let body = &self.bodies[one.slot as usize];
             // The counter goes round in years: the sign of the difference says which is later.
             let news = body.changed.wrapping_sub(one.told).cast_signed() > 0;

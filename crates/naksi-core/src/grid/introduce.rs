@@ -73,7 +73,7 @@ impl Grid {
     pub fn knows(&self, watcher: EntityId, entity: EntityId) -> bool {
         let (Some(slot), Some(other)) = (self.slot(watcher), self.slot(entity)) else { return false };
         let body = &self.bodies[slot as usize];
-        body.seen.binary_search_by_key(&other, |seen| seen.slot).is_ok()
-            && body.waiting.binary_search(&other).is_err()
+        let waits = !body.waiting.is_empty() && body.waiting.binary_search(&other).is_ok();
+        !waits && body.seen.binary_search_by_key(&other, |seen| seen.slot).is_ok()
     }
 }

@@ -26,7 +26,7 @@ const BYTES_PER_TICK: u32 = 512;
 const BYTES_PER_PLACE: u32 = 6;
 /// Those who came into view are told to a player in about so many bytes a tick, nearest first; the others follow in later
 /// ticks. So a crowd that leaps to one spot costs each of its players a few ticks, and none its connection.
-const ENTER_BYTES_PER_TICK: u32 = 2048;
+const ENTER_BYTES_PER_TICK: u32 = 4096;
 /// What an enter takes about, beside the name.
 const ENTER_BYTES: u32 = 14;
 /// Who has more than so many bytes on their way is told of nobody new, of no places and no talk.

@@ -191,7 +191,7 @@ fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick
         scene.world.advance(A_TICK);
         let bytes = scene.world.received_bytes(anna);
         ticks += 1;
-        assert!(!bytes.is_empty() && bytes.len() < 4 << 10, "{} bytes in a tick", bytes.len());
+        assert!(!bytes.is_empty() && bytes.len() < 5 << 10, "{} bytes in a tick", bytes.len());
         for Enter { who, x, .. } in messages::<Enter>(&bytes) {
             assert!(x + EDGE >= near && !known.contains(&who), "{who} at {x}: nearest first, each once");
             (near, known) = (x + EDGE, [known, vec![who]].concat());
@@ -200,7 +200,7 @@ fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick
             assert!(known.contains(&who), "{who} is not known yet");
         }
     }
-    assert!((5..20).contains(&ticks), "300 enters of more than 30 bytes took {ticks} ticks");
+    assert!((3..10).contains(&ticks), "300 enters of more than 30 bytes took {ticks} ticks");
     // They come once more, and most are gone before they were introduced: nobody is told of a leave of those.
     for far in [EDGE, -EDGE, EDGE] {
         crowd.iter().for_each(|(one, _)| scene.world.send(*one, &Step { x: far, y: far }));
@@ -208,7 +208,7 @@ fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick
         let bytes = scene.world.received_bytes(anna);
         let (came, gone) = (messages::<Enter>(&bytes), messages::<Leave>(&bytes));
         if far < 0 {
-            assert!(came.len() < 100 && gone.is_empty());
+            assert!(came.len() < 150 && gone.is_empty());
             known = came.into_iter().map(|enter| enter.who).collect();
         } else {
             assert!(came.is_empty() && gone.len() == known.len());
