@@ -71,6 +71,8 @@ pub(crate) struct Dial {
     pub(crate) connections: u32,
     pub(crate) rate: Option<u32>,
     pub(crate) retry: Retry,
+    /// How long one attempt may take.
+    pub(crate) within: Duration,
     /// When each is made for the first time; as the rate says without.
     pub(crate) schedule: Option<Arc<[Duration]>>,
 }
@@ -308,8 +310,9 @@ fn stand<P: Port + 'static, F: Factory>(
     if let Some((options, run)) = &plan.record {
         worker.record(options, run)?;
     }
-    if let Some(Dial { remote, connections, rate, retry, schedule }) = &plan.dial {
+    if let Some(Dial { remote, connections, rate, retry, within, schedule }) = &plan.dial {
         worker.dial(*remote, *retry, *connections, *rate, plan.workers);
+        worker.dial_within(*within);
         if let Some(schedule) = schedule {
             worker.dial_at(Arc::clone(schedule));
         }
