@@ -104,6 +104,22 @@ impl<P: Port> Hub<P> {
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Begin));
     }
 
+    /// Ends the rooms that are open, on this thread. The workers have ended, and the groups are still there: a room that
+    /// one of them runs is ended by it.
+    pub fn close_rooms(self: &Arc<Self>)
+    where
+        P: 'static,
+        P::Poster: Send + Sync,
+    {
+        let open = std::mem::take(&mut unpoisoned(&self.rooms).open);
+        let door: Arc<dyn Door> = Arc::<Self>::clone(self);
+        for room in open.into_values() {
+            if room.close(RoomEnd::Shutdown) {
+                while Arc::clone(&room).run(&naksi_os::now, &door) {}
+            }
+        }
+    }
+
     /// Takes nobody new in and lets everybody go within this time.
     pub fn drain(&self, within: Duration) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Drain { within }));
@@ -267,14 +283,7 @@ where
     }
 
     fn close_rooms(self: Arc<Self>) {
-        let open = std::mem::take(&mut unpoisoned(&self.rooms).open);
-        let door: Arc<dyn Door> = self;
-        for room in open.into_values() {
-            // One that somebody else runs is ended by them.
-            if room.close(RoomEnd::Shutdown) {
-                while Arc::clone(&room).run(&naksi_os::now, &door) {}
-            }
-        }
+        Hub::close_rooms(&self);
     }
 
     fn admit_by(&self, limits: &Limits) {

@@ -59,7 +59,10 @@ pub fn run_followed(setting: &Setting, tracer: Option<Tracer>) -> Outcome {
         run.heal_and_live();
     }
     let ports = run.stop();
-    run.settle_accounts(ports)
+    let books = Arc::downgrade(&run.books);
+    let outcome = run.settle_accounts(ports);
+    assert_eq!(books.strong_count(), 0, "a service that is gone keeps what was its users'");
+    outcome
 }
 
 struct Run<'a> {
@@ -301,6 +304,8 @@ impl<'a> Run<'a> {
     }
 
     fn settle_accounts(mut self, ports: usize) -> Outcome {
+        // As a service ends: first its workers, then its rooms, then its groups.
+        self.crews.iter().for_each(|crew| crew.hub.close_rooms());
         let hub = &self.crews[0].hub;
         let handed_over = || hub.stats().rooms.handed_over_total;
         let staged = self.stages.as_mut().map(|stages| stages.settle(&self.books, handed_over));
@@ -330,6 +335,7 @@ impl<'a> Run<'a> {
             crew.hub.drain(Duration::ZERO);
             let stats = crew.hub.stats();
             assert_eq!(crew.hub.in_mailboxes(), 0, "law 9: kept for workers that are gone");
+            assert_eq!(stats.rooms.live, 0, "a room outlives its service");
             if ports > 0 {
                 assert_eq!((stats.live, stats.connected_total), (0, stats.disconnected_total), "law 8");
                 assert_eq!(stats.recv_backlog_bytes, 0, "law 9");
