@@ -30,10 +30,14 @@ impl Piece {
     }
 }
 
-/// Pieces in order, the first of them perhaps begun. Invariant: `begun < pieces[0].len()` if there is one.
+/// Pieces in order, the first of them perhaps begun. One word: every idle session has one, and it is empty.
 #[derive(Debug, Default)]
-pub struct SendBatch {
-    pieces: VecDeque<Piece>,
+pub struct SendBatch(Option<Box<Pieces>>);
+
+/// Invariant: `begun < queue[0].len()` if there is one.
+#[derive(Debug, Default)]
+struct Pieces {
+    queue: VecDeque<Piece>,
     /// Bytes of the first piece that the kernel already has.
     begun: usize,
     /// Bytes that it does not have yet.
@@ -48,37 +52,38 @@ impl SendBatch {
 
     /// Bytes not yet taken by the kernel.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |pieces| pieces.bytes)
     }
 
     /// Pieces not yet wholly taken by the kernel.
     pub fn pieces(&self) -> usize {
-        self.pieces.len()
+        self.0.as_ref().map_or(0, |pieces| pieces.queue.len())
     }
 
     /// Whether everything was taken.
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.bytes() == 0
     }
 
     /// Appends a piece; an empty one is dropped.
     pub fn push(&mut self, piece: Piece) {
         let length = piece.as_slice().len();
         if length > 0 {
-            self.bytes += length;
-            self.pieces.push_back(piece);
+            let pieces = self.pieces_mut();
+            pieces.bytes += length;
+            pieces.queue.push_back(piece);
         }
     }
 
     /// Appends an empty owned piece, to be filled by [`SendBatch::append`] right away.
     pub(crate) fn push_empty(&mut self, buffer: Vec<u8>) {
         debug_assert!(buffer.is_empty());
-        self.pieces.push_back(Piece::Owned(buffer));
+        self.pieces_mut().queue.push_back(Piece::Owned(buffer));
     }
 
     /// Bytes that [`SendBatch::append`] would take now.
     pub fn room(&self) -> usize {
-        match self.pieces.back() {
+        match self.0.as_ref().and_then(|pieces| pieces.queue.back()) {
             Some(Piece::Owned(last)) => last.capacity() - last.len(),
             _ => 0,
         }
@@ -86,26 +91,29 @@ impl SendBatch {
 
     /// Moves all pieces of `newer` behind these. Returns `newer` emptied, for its memory.
     pub fn join(&mut self, mut newer: SendBatch) -> SendBatch {
-        assert_eq!(newer.begun, 0, "a batch that was begun goes first, not behind another");
-        self.bytes += newer.bytes;
-        self.pieces.append(&mut newer.pieces);
-        newer.bytes = 0;
+        if let Some(others) = &mut newer.0 {
+            assert_eq!(others.begun, 0, "a batch that was begun goes first, not behind another");
+            let pieces = self.pieces_mut();
+            pieces.bytes += std::mem::take(&mut others.bytes);
+            pieces.queue.append(&mut others.queue);
+        }
         newer
     }
 
     /// Pieces that fit before it allocates.
     pub fn capacity(&self) -> usize {
-        self.pieces.capacity()
+        self.0.as_ref().map_or(0, |pieces| pieces.queue.capacity())
     }
 
     /// Copies bytes behind the last piece, if that is an owned one with room for all of them.
     ///
     /// Never grows an allocation: `false` asks the caller for a fresh piece.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        match self.pieces.back_mut() {
+        let Some(pieces) = &mut self.0 else { return false };
+        match pieces.queue.back_mut() {
             Some(Piece::Owned(last)) if last.capacity() - last.len() >= bytes.len() => {
                 last.extend_from_slice(bytes);
-                self.bytes += bytes.len();
+                pieces.bytes += bytes.len();
                 true
             }
             _ => false,
@@ -114,8 +122,9 @@ impl SendBatch {
 
     /// What is left to send, piece by piece.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let begun = self.begun;
-        self.pieces.iter().enumerate().map(move |(index, piece)| {
+        let begun = self.0.as_ref().map_or(0, |pieces| pieces.begun);
+        let queue = self.0.iter().flat_map(|pieces| &pieces.queue);
+        queue.enumerate().map(move |(index, piece)| {
             let bytes = piece.as_slice();
             if index == 0 { &bytes[begun..] } else { bytes }
         })
@@ -123,22 +132,27 @@ impl SendBatch {
 
     /// The kernel took `sent` bytes more. Pieces that it has wholly go to `finished`, to be used again.
     pub fn advance(&mut self, sent: usize, mut finished: impl FnMut(Piece)) {
-        assert!(sent <= self.bytes, "the kernel took {sent} of {} bytes", self.bytes);
-        self.bytes -= sent;
-        self.begun += sent;
-        while let Some(first) = self.pieces.front() {
+        assert!(sent <= self.bytes(), "the kernel took {sent} of {} bytes", self.bytes());
+        let Some(pieces) = &mut self.0 else { return };
+        pieces.bytes -= sent;
+        pieces.begun += sent;
+        while let Some(first) = pieces.queue.front() {
             let length = first.as_slice().len();
-            if self.begun < length {
+            if pieces.begun < length {
                 return;
             }
-            self.begun -= length;
-            finished(self.pieces.pop_front().expect("the first piece was just seen"));
+            pieces.begun -= length;
+            finished(pieces.queue.pop_front().expect("the first piece was just seen"));
         }
     }
 
     /// Gives every piece that is left to `finished`: nobody will send them any more.
     pub fn abandon(&mut self, finished: impl FnMut(Piece)) {
-        self.advance(self.bytes, finished);
+        self.advance(self.bytes(), finished);
+    }
+
+    fn pieces_mut(&mut self) -> &mut Pieces {
+        self.0.get_or_insert_default()
     }
 }
 

@@ -5,18 +5,27 @@
 
 use crate::spares::Spares;
 
-/// Received bytes that wait, in order.
+/// Received bytes that wait, in order. One word: every idle session has one, and it is empty.
 #[derive(Debug, Default)]
-pub struct RecvBuffer {
+pub struct RecvBuffer(Option<Box<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
     bytes: Vec<u8>,
     /// First byte that nobody has taken.
     read: usize,
 }
 
+impl Kept {
+    fn view(&self) -> &[u8] {
+        &self.bytes[self.read..]
+    }
+}
+
 impl RecvBuffer {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.read
+        self.view().len()
     }
 
     /// Whether nothing waits.
@@ -26,31 +35,34 @@ impl RecvBuffer {
 
     /// All bytes that wait, in one run.
     pub fn view(&self) -> &[u8] {
-        &self.bytes[self.read..]
+        self.0.as_ref().map_or(&[], |kept| kept.view())
     }
 
     /// Copies bytes behind those that wait.
     pub fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
-        let needed = self.len() + bytes.len();
-        if needed > self.bytes.capacity() {
+        let kept = self.0.get_or_insert_default();
+        let needed = kept.view().len() + bytes.len();
+        if needed > kept.bytes.capacity() {
             // A spare one has its memory already; growing in place would ask the system for new pages.
             let mut wider = spares.buffer(needed);
-            wider.extend_from_slice(self.view());
-            spares.put_buffer(std::mem::replace(&mut self.bytes, wider));
-            self.read = 0;
-        } else if self.bytes.len() + bytes.len() > self.bytes.capacity() {
-            self.bytes.drain(..self.read);
-            self.read = 0;
+            wider.extend_from_slice(kept.view());
+            spares.put_buffer(std::mem::replace(&mut kept.bytes, wider));
+            kept.read = 0;
+        } else if kept.bytes.len() + bytes.len() > kept.bytes.capacity() {
+            kept.bytes.drain(..kept.read);
+            kept.read = 0;
         }
-        self.bytes.extend_from_slice(bytes);
+        kept.bytes.extend_from_slice(bytes);
         spares.keep(bytes.len());
     }
 
     /// The first `bytes` bytes were taken. Memory goes back as soon as nothing waits.
     pub fn took(&mut self, bytes: usize, spares: &mut Spares) {
         assert!(bytes <= self.len(), "took {bytes} of {} bytes", self.len());
-        self.read += bytes;
-        spares.let_go(bytes);
+        if let Some(kept) = &mut self.0 {
+            kept.read += bytes;
+            spares.let_go(bytes);
+        }
         if self.is_empty() {
             self.clear(spares);
         }
@@ -58,10 +70,9 @@ impl RecvBuffer {
 
     /// Forgets what waits and gives the memory back.
     pub fn clear(&mut self, spares: &mut Spares) {
-        spares.let_go(self.len());
-        self.read = 0;
-        if self.bytes.capacity() > 0 {
-            spares.put_buffer(std::mem::take(&mut self.bytes));
+        if let Some(kept) = self.0.take() {
+            spares.let_go(kept.view().len());
+            spares.put_buffer(kept.bytes);
         }
     }
 }
@@ -116,7 +127,7 @@ mod tests {
         let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
         buffer.push(b"abc", &mut spares);
         buffer.took(3, &mut spares);
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert!(buffer.0.is_none());
         assert_eq!(spares.kept_bytes(), 0);
     }
 }

@@ -101,7 +101,7 @@ impl Spares {
     /// Takes a batch back, whatever is left in it.
     pub fn put_batch(&mut self, mut batch: SendBatch) {
         batch.abandon(|piece| self.put_piece(piece));
-        if self.batches.len() < Self::BATCHES_MAX {
+        if batch.capacity() > 0 && self.batches.len() < Self::BATCHES_MAX {
             self.batches.push(batch);
         }
     }

@@ -3,32 +3,41 @@
 //! A port is the only clock (law 11): it counts nanoseconds from its own start, and a simulated port
 //! counts whatever it likes. Nothing here asks what time it is.
 
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A point in a port's time: nanoseconds since that port's epoch. 584 years fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tick(u64);
+///
+/// Kept as one more than it is, so that an `Option<Tick>` is no larger than a tick: every idle session has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(NonZeroU64);
+
+impl Default for Tick {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
 
 impl Tick {
     /// The port's epoch.
-    pub const ZERO: Tick = Tick(0);
+    pub const ZERO: Tick = Tick::from_nanos(0);
     /// Later than any other tick.
-    pub const MAX: Tick = Tick(u64::MAX);
+    pub const MAX: Tick = Tick::from_nanos(u64::MAX);
 
-    /// The point `nanos` nanoseconds after the epoch.
+    /// The point `nanos` nanoseconds after the epoch. The last two numbers are the same point: never.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the epoch.
     pub const fn nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// How long from `earlier` until here; zero if `earlier` is later.
     pub fn since(self, earlier: Tick) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos().saturating_sub(earlier.nanos()))
     }
 }
 

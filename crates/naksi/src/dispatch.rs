@@ -4,6 +4,7 @@
 //! everything else the token's generation tells. Nothing here interprets bytes.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use naksi_core::completion::{Completion, Done};
@@ -140,26 +141,21 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             session.trust();
         }
         let entry = Entry {
-            id: SessionId::new(0, 0, 0),
             session,
             user,
-            peer,
+            peer: peer.into(),
             memberships: ThinVec::new(),
             seats: ThinVec::new(),
             timers: ThinVec::new(),
             broken: false,
             timer: None,
-            dialled,
+            dialled: dialled.and_then(|connection| NonZeroU32::MIN.checked_add(connection)),
             touched: false,
             held: false,
         };
         let Ok((slot, generation)) = self.sessions.insert(entry) else {
             unreachable!("the service's maximum is below a worker's 16 million slots");
         };
-        let id = SessionId::new(self.index as u8, slot, generation);
-        if let Some(entry) = self.sessions.get_mut(slot, generation) {
-            entry.id = id;
-        }
         self.desk.counters.live.add(1);
         self.desk.counters.connected_total.add(1);
         self.with_session(slot, generation, |session, cx, stage| session.connected(cx, stage));
@@ -171,6 +167,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The session's socket is closed: its slot is free, its place at the door too.
     pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.remove(slot, generation) else { return };
+        let (id, peer) = (self.name(slot, generation), entry.peer.get());
         if let Some((key, _)) = entry.timer {
             self.desk.wheel.cancel(key);
         }
@@ -180,17 +177,17 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.desk.say(Subject::SlowConsumer, |suppressed| {
                 let Pending { bytes, entries, data_bytes, data_entries, age } = slow.pending;
                 tracing::warn!(
-                    session = %entry.id, peer = %entry.peer, bytes, entries, data_bytes, data_entries, ?age,
+                    session = %id, %peer, bytes, entries, data_bytes, data_entries, ?age,
                     class = slow.class, suppressed, "a session did not take what was queued for it, and has ended"
                 );
             });
         }
-        self.abandon_files_of(entry.id);
-        self.forget(entry.peer, entry.dialled);
+        self.abandon_files_of(id);
+        self.forget(peer, entry.dialled.map(|number| number.get() - 1));
         // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
         if catch_unwind(AssertUnwindSafe(|| drop(entry.user))).is_err() {
             self.desk.counters.handler_panics.add(1);
-            tracing::error!(session = %entry.id, "dropping a session panicked");
+            tracing::error!(session = %id, "dropping a session panicked");
         }
     }
 

@@ -37,6 +37,7 @@ mod dispatch;
 mod held;
 mod listener;
 mod murmur;
+mod peer;
 mod spin;
 pub mod worker;
 

@@ -4,6 +4,7 @@
 //! [`Worker::turn`], so a thread that loops over turns and a simulation that steps them run the same
 //! engine. It names no system and makes no system call but through its port.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::hub::Hub;
 use crate::listener::Listener;
 use crate::mailbox::Mailbox;
 use crate::murmur::Murmur;
+use crate::peer::Peer;
 use crate::remote::Door;
 use crate::room::quay::{LocalRooms, Seat};
 use crate::session::Factory;
@@ -52,10 +54,9 @@ pub enum Turn {
 
 /// One session and what the worker keeps beside it.
 pub(crate) struct Entry<S> {
-    pub(crate) id: SessionId,
     pub(crate) session: session::Session,
     pub(crate) user: S,
-    pub(crate) peer: core::net::SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) memberships: ThinVec<Membership>,
     /// Rooms that it has joined.
     pub(crate) seats: ThinVec<Seat>,
@@ -65,8 +66,8 @@ pub(crate) struct Entry<S> {
     pub(crate) broken: bool,
     /// The deadline timer that is set, and for when.
     pub(crate) timer: Option<(TimerKey, Tick)>,
-    /// Which of a client's connections it is.
-    pub(crate) dialled: Option<u32>,
+    /// Which of a client's connections it is, counted from 1: so it is no larger than a number.
+    pub(crate) dialled: Option<NonZeroU32>,
     /// Whether it stands in the list of those to be asked.
     pub(crate) touched: bool,
     /// Whether it stands among those that wait for a tick.
@@ -250,6 +251,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.sessions.len()
     }
 
+    /// The session in this slot, as all workers call it.
+    pub(crate) fn name(&self, slot: u32, generation: u32) -> SessionId {
+        SessionId::new(self.index as u8, slot, generation)
+    }
+
     /// Runs something on one session, then draws the conclusions. `None`: the name is stale.
     pub(crate) fn with_session<R>(
         &mut self,
@@ -257,6 +263,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         generation: u32,
         run: impl FnOnce(&mut session::Session, &mut Context<'_>, &mut Stage<'_, F::Session>) -> R,
     ) -> Option<R> {
+        let id = self.name(slot, generation);
         let entry = self.sessions.get_mut(slot, generation)?;
         let mut cx = Context { now: self.desk.now, limits: &self.hub.limits, spares: &mut self.spares };
         let mut stage = Stage {
@@ -266,8 +273,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             seats: &mut entry.seats,
             timers: &mut entry.timers,
             broken: &mut entry.broken,
-            id: entry.id,
-            peer: entry.peer,
+            id,
+            peer: entry.peer.get(),
         };
         let result = run(&mut entry.session, &mut cx, &mut stage);
         if !std::mem::replace(&mut entry.touched, true) {
@@ -441,7 +448,8 @@ impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
         // A worker that does not end is asked which of its sessions do not.
         for (slot, generation) in self.sessions.names().into_iter().take(4) {
             if let Some(entry) = self.sessions.get(slot, generation) {
-                write!(f, ", {}: {:?}", entry.id, entry.session)?;
+                let id = SessionId::new(self.index as u8, slot, generation);
+                write!(f, ", {id}: {:?}", entry.session)?;
             }
         }
         write!(f, ")")

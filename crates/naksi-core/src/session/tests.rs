@@ -482,3 +482,12 @@ fn whatever_the_kernel_does_in_whatever_order_the_user_is_told_once() {
     }
     assert!(reasons.len() >= 6, "the havoc reached only {reasons:?}");
 }
+
+#[test]
+fn an_idle_session_is_small() {
+    assert!(
+        size_of::<Session>() <= 152,
+        "{} bytes: every idle connection pays for them",
+        size_of::<Session>()
+    );
+}

@@ -17,7 +17,7 @@ use naksi_core::tick::Tick;
 
 use super::poster::Poster;
 use super::socket::Socket;
-use super::{ext, port as uring};
+use super::{clock, ext, port as uring};
 use crate::epoll::port as epoll;
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
 
@@ -43,11 +43,13 @@ macro_rules! served {
 }
 
 impl Port {
-    /// Opens the best port that this system allows: io_uring, or epoll and a reason.
+    /// Opens the best port that this system allows: io_uring, or epoll and a reason. The calling thread, which will own
+    /// it, is woken without timer slack from then on.
     ///
     /// # Errors
     /// One line that names the cause: a lack that would keep either from being opened, such as descriptors.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
+        clock::be_punctual();
         match uring::Port::open(options) {
             Ok(port) => Ok(Self { served: Served::Uring(Box::new(port)), fallback_reason: None }),
             // A process without descriptors is told so: it would not get far on epoll either.
@@ -66,6 +68,7 @@ impl Port {
     /// # Errors
     /// There is no port of this name here, or it cannot be opened: one line that says which and why.
     pub fn open_backend(options: &PortOptions, backend: &str) -> Result<Self, PortError> {
+        clock::be_punctual();
         let served = match backend {
             "uring" => Served::Uring(Box::new(uring::Port::open(options)?)),
             "epoll" => Served::Epoll(Box::new(epoll::Port::open(options)?)),

@@ -135,7 +135,7 @@ impl Port {
         while self.accepts_go_on(many) && self.many(many).ones.len() < ACCEPTS_MAX && self.table().set_aside() {
             let parcel = self.parcel();
             let (token, flight) = self.flights.running(many).expect("only running accepts are posted");
-            let flight = Flight { aim: flight.aim, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
+            let flight = Flight { mark: flight.mark, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
             let one = self.flights.start(token, flight);
             self.many(many).ones.push(one);
             self.table().accepts += 1;

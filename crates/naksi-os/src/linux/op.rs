@@ -27,7 +27,7 @@ use naksi_core::op::ShutdownHow;
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::direct::AcceptMany;
-use super::socket::{self, Aim, Descriptor, Place};
+use super::socket::{self, Aim, Descriptor, Mark, Place};
 use super::{buffers, error};
 use crate::handles::{HandleKind, HandleTable, Lane};
 use crate::in_flight::Key;
@@ -58,7 +58,7 @@ pub(super) enum Arm {
 #[derive(Debug)]
 pub(super) struct Flight {
     /// The open file it is aimed at; the handle stays open for as long as this flies (law 2).
-    pub(super) aim: Aim,
+    pub(super) mark: Mark,
     /// Somebody wished that it ends.
     pub(super) cancelled: bool,
     pub(super) wish: Wish,
@@ -93,7 +93,7 @@ impl Flight {
     /// most before it has to be asked for again; 0 is no such limit.
     pub(super) fn entry(&mut self, arm: Arm, recv_bytes_max: u32) -> Entry {
         // The crate's two kinds of number differ in a flag alone.
-        let (fd, fixed) = match self.aim {
+        let (fd, fixed) = match self.mark.aim() {
             Aim::Process(raw) => (Fd(raw), Flags::empty()),
             Aim::Ring(index) => (Fd(index as i32), Flags::FIXED_FILE),
         };

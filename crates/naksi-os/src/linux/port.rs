@@ -226,7 +226,7 @@ impl Port {
                 Wish::Timeout { parcel }
             }
         };
-        (Flight { aim, cancelled: false, wish }, early)
+        (Flight { mark: aim.into(), cancelled: false, wish }, early)
     }
 
     fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
@@ -412,7 +412,7 @@ impl crate::port::Port for Port {
                 Ok(descriptor) => descriptor.into_place(),
                 Err(why) => return Err(Refused { op, why }),
             };
-            let flight = Flight { aim: place.aim(), cancelled: false, wish: Wish::Close { place } };
+            let flight = Flight { mark: place.aim().into(), cancelled: false, wish: Wish::Close { place } };
             self.launch(token, flight, None);
             return Ok(());
         }

@@ -43,6 +43,27 @@ pub(crate) enum Aim {
     Ring(u32),
 }
 
+/// An aim in four bytes: every operation in flight keeps one, and most of what flies is an idle receive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(i32);
+
+impl From<Aim> for Mark {
+    fn from(aim: Aim) -> Self {
+        match aim {
+            Aim::Process(raw) => Self(raw),
+            // No table has 2^31 entries; -1 is taken, so they count down from -2.
+            Aim::Ring(index) => Self(-2 - index as i32),
+        }
+    }
+}
+
+impl Mark {
+    /// The aim that it stands for.
+    pub(crate) fn aim(self) -> Aim {
+        if self.0 >= -1 { Aim::Process(self.0) } else { Aim::Ring((-2 - self.0) as u32) }
+    }
+}
+
 /// What the port keeps for an open handle: the descriptor, and how its stream stands.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
