@@ -116,8 +116,8 @@ struct Member {
 }
 
 impl Member {
-    /// Says nothing of use until the kernel takes no more: it keeps megabytes for a reader that stalls, which a game would
-    /// take a minute to say.
+    /// Says nothing of use until the kernel takes no more: what it keeps for a reader that stalls, a game would take long
+    /// to say.
     fn fill(&mut self, c: &mut Conn<'_>) {
         self.fills &= self.books.stalled.load(SeqCst);
         if self.fills && c.pending().bytes == 0 {
