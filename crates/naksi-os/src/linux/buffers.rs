@@ -55,7 +55,7 @@ pub(super) struct Buffers {
     enough: u32,
     /// It was not, since the kernel was last given some.
     dry: bool,
-    /// What receives that filled half a buffer and more have brought since the port was last asked.
+    /// What receives that filled a buffer have brought since the port was last asked.
     brought_bytes: usize,
     buffer_bytes: usize,
 }
@@ -156,8 +156,8 @@ impl Buffers {
     /// does not hold.
     pub(super) fn take_back(&mut self, number: u16, bytes: usize) -> Option<Buffer> {
         let held = self.held.get_mut(usize::from(number))?.take()?;
-        // Only what fills a buffer tells of a flood; many small messages at once are to be answered together.
-        self.brought_bytes += if 2 * bytes >= self.buffer_bytes { bytes } else { 0 };
+        // Only a buffer that is full tells of a flood; many messages at once are to be answered together.
+        self.brought_bytes += if bytes >= self.buffer_bytes { bytes } else { 0 };
         self.held_count -= 1;
         // SAFETY: law 2: the pointer came from `Box::into_raw` in `provide`, the table named it once, and a
         // completion that carries a buffer's number ends the kernel's use of it.
