@@ -1,6 +1,10 @@
 //! The whole gate, in order, up to the first step that fails. `.ci/run` prepares the machine and calls this.
 
 use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::{fuzz, root, tidy, windows};
@@ -13,7 +17,7 @@ const STEPS: &[Step] = &[
     ("tidy", tidy::run),
     ("format", || cargo(&["fmt", "--all", "--check"], &[])),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
-    ("test", || cargo(&["test", "--workspace"], &[])),
+    ("test", || tests(&["test", "--workspace"])),
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
     ("fuzz targets", fuzz::check),
@@ -35,6 +39,9 @@ pub(crate) fn run() -> Result<()> {
         report.push(line);
     }
     println!("\n== ci passed\n{}\n{:>7.1} s  in all", report.join("\n"), start.elapsed().as_secs_f64());
+    for what in SKIPPED.lock().expect("nobody panics with it").iter() {
+        println!("skipped: {what}");
+    }
     Ok(())
 }
 
@@ -43,7 +50,35 @@ fn postgres() -> Result<()> {
     let of_database = ["--package", "naksi-db", "--features", "postgres"];
     let clippy = [&["clippy"], &of_database[..], &["--all-targets", "--", "-Dwarnings"]].concat();
     cargo(&clippy, &[])?;
-    cargo(&[&["test"], &of_database[..], &["--lib", "--test", "postgres"]].concat(), &[])
+    tests(&[&["test"], &of_database[..], &["--lib", "--test", "postgres"]].concat())
+}
+
+/// What tests said that they did not try, for want of something that this machine has not got.
+static SKIPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Runs tests, and keeps what they say on standard error that they skip: the end of the gate says it again.
+fn tests(arguments: &[&str]) -> Result<()> {
+    println!("cargo {}", arguments.join(" "));
+    let mut running = root::cargo().args(arguments).stderr(Stdio::piped()).spawn()?;
+    let said = running.stderr.take().expect("it is piped");
+    let skipped = pass_on(BufReader::new(said), &mut std::io::stderr())?;
+    SKIPPED.lock().expect("nobody panics with it").extend(skipped);
+    let status = running.wait()?;
+    ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
+    Ok(())
+}
+
+/// Passes on what is said as it comes. Returns what of it says that something is skipped, without that word.
+fn pass_on(mut from: impl BufRead, to: &mut impl Write) -> std::io::Result<BTreeSet<String>> {
+    let (mut line, mut skipped) = (Vec::new(), BTreeSet::new());
+    while from.read_until(b'\n', &mut line)? > 0 {
+        to.write_all(&line)?;
+        if let Some(what) = String::from_utf8_lossy(&line).trim_end().strip_prefix("skipped: ") {
+            skipped.insert(what.to_owned());
+        }
+        line.clear();
+    }
+    Ok(skipped)
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
@@ -51,4 +86,18 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let status = root::cargo().args(arguments).envs(environment.iter().copied()).status()?;
     ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_passed_on_and_what_is_skipped_is_kept_once() {
+        let said = b"   Compiling\nskipped: \"tsc\" is not installed\r\nnothing is skipped: here\nskipped: \"tsc\" is not installed\n\xFF";
+        let mut passed = Vec::new();
+        let skipped = pass_on(&said[..], &mut passed).expect("memory takes all");
+        assert_eq!(passed, said);
+        assert_eq!(skipped.into_iter().collect::<Vec<_>>(), ["\"tsc\" is not installed"]);
+    }
 }

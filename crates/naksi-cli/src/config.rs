@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) spin_us: Option<u32>,
     /// A folder to record what is received in.
     pub(crate) record: Option<String>,
+    /// Bytes that the files of a run may have together.
+    pub(crate) record_run_bytes_max: u64,
     /// Which log lines are written.
     pub(crate) log_filter: Option<String>,
     pub(crate) limits: Limits,
@@ -53,6 +55,7 @@ impl Default for Settings {
             flush_ms: None,
             spin_us: None,
             record: None,
+            record_run_bytes_max: naksi::record::RUN_BYTES_MAX_DEFAULT,
             log_filter: None,
             limits: Limits::default(),
             origins: BTreeMap::new(),

@@ -163,6 +163,7 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
     }
     if let Some(directory) = &settings.record {
         let record = naksi::record::RecordOptions::new(directory);
+        let record = record.run_bytes_max(settings.record_run_bytes_max);
         server = server.record(record.table_version(app.table_version()));
     }
     for address in &settings.addresses {
@@ -178,7 +179,7 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
         }
         App::World => {
             let players = players.expect("a world was opened with its players");
-            let gate = Arc::new(Gate::new(players.store()));
+            let gate = Arc::new(Gate::new(players.store(), settings.limits.send_stall_within));
             let server = server.group(GroupOptions::new("logic"));
             server.session(move || Player::new(&gate)).start()
         }

@@ -10,6 +10,7 @@ mod table;
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -154,8 +155,8 @@ fn tool(command: &mut Command) -> bool {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // Behind the harness, which shows nothing of what passes.
-            let line = format!("skipped: {:?} is not installed\n", command.get_program());
-            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("stderr takes a line");
+            let line = format!("skipped: {:?} is not installed", command.get_program());
+            writeln!(std::io::stderr(), "{line}").expect("stderr takes a line");
             false
         }
         Err(error) => panic!("{command:?}: {error}"),

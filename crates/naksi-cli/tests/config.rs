@@ -141,9 +141,12 @@ fn a_hang_up_reloads_what_can_be_and_names_what_needs_a_restart() {
     let _first = server.lets_in().expect("the first");
     assert!(server.lets_in().is_none(), "one is the most");
 
-    write("[io]\nworkers = 2\n[limits]\nsessions_max = 3\n[log]\nfilter = \"info\"\n");
+    write(
+        "[io]\nworkers = 2\n[limits]\nsessions_max = 3\nmessages_per_second_max = 5\n[log]\nfilter = \"info\"\n",
+    );
     let line = server.reload();
-    let said = "reloaded: log.filter not set -> \"info\", limits.sessions_max 1 -> 3; needs a restart: io.workers 1 -> 2";
+    let said = "reloaded: log.filter not set -> \"info\", limits.sessions_max 1 -> 3; needs a restart: io.workers 1 -> 2, \
+                limits.messages_per_second_max 0 -> 5";
     assert!(line.contains(said), "{line}");
     let _second = server.lets_in().expect("there is room");
 

@@ -13,6 +13,7 @@ use crate::limits::{Limits, Overflow};
 use crate::planted;
 use crate::reason::Reason;
 use crate::send_queue::{Pending, SendQueue, Sent};
+use crate::session::Throttle;
 use crate::spares::Spares;
 use crate::tick::Tick;
 
@@ -60,6 +61,7 @@ pub struct Outlet<'a> {
     pub(crate) wish: &'a mut Option<(Reason, Ending)>,
     pub(crate) dropped: &'a mut u64,
     pub(crate) slow: &'a mut Option<Box<Slow>>,
+    pub(crate) throttle: &'a mut Throttle,
     pub(crate) open: bool,
     /// The bounds of the service.
     pub limits: &'a Limits,
@@ -129,6 +131,11 @@ impl Outlet<'_> {
         }
     }
 
+    /// The session is shown nothing more in this turn: what it makes others wait for has to leave first.
+    pub fn rest(&mut self) {
+        self.throttle.rest(self.now);
+    }
+
     /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
     pub fn end(&mut self, reason: Reason, ending: Ending) {
         let overtakes = matches!((&self.wish, ending), (Some((_, Ending::Flush)), Ending::Now));
@@ -145,6 +152,7 @@ impl Outlet<'_> {
             wish: self.wish,
             dropped: self.dropped,
             slow: self.slow,
+            throttle: self.throttle,
             open: self.open,
             limits: self.limits,
             spares: self.spares,

@@ -7,6 +7,7 @@
 
 mod budget;
 mod cells;
+mod introduce;
 #[cfg(test)]
 mod tests;
 
@@ -154,6 +155,8 @@ struct Body {
     visible: bool,
     /// Whom it sees, in order of slots.
     seen: Vec<Seen>,
+    /// Slots of those whom it sees and was not introduced to, in order; always empty where nobody is introduced.
+    waiting: Vec<u32>,
     /// Bytes that it may still be told in this round; below zero, what it was told too much.
     credit_bytes: i64,
     /// The round for which it was last given its bytes.
@@ -170,8 +173,11 @@ pub struct Grid {
     round: u32,
     /// Whether somebody has been told something in this round.
     told: bool,
+    /// Whether an enter waits until its watcher is introduced.
+    introduces: bool,
     /// Kept between calls so that they allocate nothing.
     ranking: Vec<u64>,
+    nearest: Vec<(i64, u32)>,
 }
 
 impl Grid {
@@ -185,7 +191,9 @@ impl Grid {
             sight_max,
             round: 1,
             told: false,
+            introduces: false,
             ranking: Vec::new(),
+            nearest: Vec::new(),
         }
     }
 
@@ -204,7 +212,7 @@ impl Grid {
         self.slot(id).map(|slot| self.bodies[slot as usize].at)
     }
 
-    /// Whom a watcher sees, in order of their slots; nobody for a stale name.
+    /// Whom a watcher sees, introduced or not, in order of their slots; nobody for a stale name.
     pub fn seen(&self, watcher: EntityId) -> impl Iterator<Item = EntityId> {
         let seen = self.slot(watcher).map(|slot| self.bodies[slot as usize].seen.as_slice());
         seen.unwrap_or_default().iter().map(|seen| name(&self.bodies, seen.slot))
@@ -223,7 +231,8 @@ impl Grid {
         (body.at, body.squares, body.visible, body.changed) = (entity.at, squares, entity.visible, changed);
         (body.credit_bytes, body.credited) = (0, self.round.wrapping_sub(1));
         for cell in self.around(entity.at).cells() {
-            judge(&mut self.bodies, &self.cells, cell, &Step::appears(occupant, self.round), changes);
+            let step = Step { occupant, from: None, to: Some(entity.at), telling: self.telling() };
+            judge(&mut self.bodies, &self.cells, cell, &step, changes);
         }
         name(&self.bodies, slot)
     }
@@ -239,7 +248,7 @@ impl Grid {
         }
         (body.at, body.changed) = (to, changed);
         let occupant = Occupant { at: to, slot, visible, squares };
-        let step = Step { occupant, from: Some(from), to: Some(to), round: self.round };
+        let step = Step { occupant, from: Some(from), to: Some(to), telling: self.telling() };
         let (here, there) = (self.around(from), self.around(to));
         for cell in here.cells().chain(there.cells().filter(|cell| !here.has(*cell))) {
             judge(&mut self.bodies, &self.cells, cell, &step, changes);
@@ -278,15 +287,16 @@ impl Grid {
         seen.retain(|seen| {
             let keeps = self.bodies[seen.slot as usize].at.distance_squared(at) <= squares.leave;
             if !keeps {
-                changes.push(Change::Leave { watcher: id, entity: name(&self.bodies, seen.slot) });
+                forget(&mut self.bodies, slot, seen.slot, changes);
             }
             keeps
         });
         self.bodies[slot as usize].seen = seen;
+        let telling = self.telling();
         for cell in self.around(at).cells() {
             for other in self.cells.list(cell).iter().filter(|other| other.visible && other.slot != slot) {
                 if other.at.distance_squared(at) <= squares.enter {
-                    see(&mut self.bodies, slot, other.slot, self.round, changes);
+                    see(&mut self.bodies, slot, other.slot, telling, changes);
                 }
             }
         }
@@ -300,7 +310,7 @@ impl Grid {
         let body = &self.bodies[slot as usize];
         let at = body.at;
         let occupant = Occupant { at, slot, visible: body.visible, squares: body.squares };
-        let step = Step { occupant, from: Some(at), to: None, round: self.round };
+        let step = Step { occupant, from: Some(at), to: None, telling: self.telling() };
         for cell in self.around(at).cells() {
             judge(&mut self.bodies, &self.cells, cell, &step, changes);
         }
@@ -329,10 +339,15 @@ impl Grid {
             place: None,
             visible: false,
             seen: Vec::new(),
+            waiting: Vec::new(),
             credit_bytes: 0,
             credited: 0,
         });
         slot
+    }
+
+    fn telling(&self) -> Telling {
+        Telling { round: self.round, introduces: self.introduces }
     }
 
     fn leave_cell(&mut self, cell: Cell, place: u32) {
@@ -370,13 +385,14 @@ struct Step {
     occupant: Occupant,
     from: Option<Point>,
     to: Option<Point>,
-    round: u32,
+    telling: Telling,
 }
 
-impl Step {
-    fn appears(occupant: Occupant, round: u32) -> Self {
-        Self { occupant, from: None, to: Some(occupant.at), round }
-    }
+/// How an enter is told: in which round, and whether only once its watcher is introduced.
+#[derive(Clone, Copy)]
+struct Telling {
+    round: u32,
+    introduces: bool,
 }
 
 /// What a step changes between an entity and everybody in one cell, in both directions.
@@ -390,7 +406,7 @@ fn judge(bodies: &mut [Body], cells: &Cells, cell: Cell, step: &Step, changes: &
             let Squares { enter, leave } = watcher.squares;
             // Between the two radii what was stays, so that only a crossing has to be looked up.
             if after <= enter && before > enter && entity.visible {
-                see(bodies, watcher.slot, entity.slot, step.round, changes);
+                see(bodies, watcher.slot, entity.slot, step.telling, changes);
             } else if after > leave && before <= leave {
                 lose(bodies, watcher.slot, entity.slot, changes);
             }
@@ -398,12 +414,17 @@ fn judge(bodies: &mut [Body], cells: &Cells, cell: Cell, step: &Step, changes: &
     }
 }
 
-fn see(bodies: &mut [Body], watcher: u32, entity: u32, round: u32, changes: &mut Vec<Change>) {
-    let seen = &mut bodies[watcher as usize].seen;
-    if let Err(place) = seen.binary_search_by_key(&entity, |seen| seen.slot) {
+fn see(bodies: &mut [Body], watcher: u32, entity: u32, telling: Telling, changes: &mut Vec<Change>) {
+    let body = &mut bodies[watcher as usize];
+    if let Err(place) = body.seen.binary_search_by_key(&entity, |seen| seen.slot) {
         // The round before: a change of this round may have come after the enter was told.
-        seen.insert(place, Seen { slot: entity, told: round.wrapping_sub(1) });
-        changes.push(Change::Enter { watcher: name(bodies, watcher), entity: name(bodies, entity) });
+        body.seen.insert(place, Seen { slot: entity, told: telling.round.wrapping_sub(1) });
+        if telling.introduces {
+            let place = body.waiting.partition_point(|other| *other < entity);
+            body.waiting.insert(place, entity);
+        } else {
+            changes.push(Change::Enter { watcher: name(bodies, watcher), entity: name(bodies, entity) });
+        }
     }
 }
 
@@ -411,7 +432,18 @@ fn lose(bodies: &mut [Body], watcher: u32, entity: u32, changes: &mut Vec<Change
     let seen = &mut bodies[watcher as usize].seen;
     if let Ok(place) = seen.binary_search_by_key(&entity, |seen| seen.slot) {
         seen.remove(place);
-        changes.push(Change::Leave { watcher: name(bodies, watcher), entity: name(bodies, entity) });
+        forget(bodies, watcher, entity, changes);
+    }
+}
+
+/// A watcher sees somebody no more: it is told so, unless it was never told that it did.
+fn forget(bodies: &mut [Body], watcher: u32, entity: u32, changes: &mut Vec<Change>) {
+    let waiting = &mut bodies[watcher as usize].waiting;
+    match waiting.binary_search(&entity) {
+        Ok(place) => drop(waiting.remove(place)),
+        Err(_) => {
+            changes.push(Change::Leave { watcher: name(bodies, watcher), entity: name(bodies, entity) })
+        }
     }
 }
 

@@ -74,6 +74,14 @@ pub struct Limits {
     pub send_queue_high_bytes: usize,
     /// At or below this many queued bytes it receives again.
     pub send_queue_low_bytes: usize,
+    /// What the kernel may keep of what was sent to one accepted session and its peer has not acknowledged, in bytes; 0 is
+    /// the system's choice. Linux alone would let it grow to 4 MiB for a peer that does not read, beside and not within
+    /// `send_queue_bytes_max`.
+    pub kernel_send_bytes_max: usize,
+    /// What the kernel may keep of what one accepted session was sent and has not received, in bytes; 0 is the system's
+    /// choice. It is the most that a peer can have on its way: with 128 KiB and a tenth of a second there and back,
+    /// 10 Mbit/s.
+    pub kernel_recv_bytes_max: usize,
     /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
     /// [`data_plane`](crate::data_plane).
     pub data_bytes_max: usize,
@@ -125,6 +133,8 @@ impl Default for Limits {
             send_queue_entries_max: 1024,
             send_queue_high_bytes: 64 * 1024,
             send_queue_low_bytes: 32 * 1024,
+            kernel_send_bytes_max: 256 * 1024,
+            kernel_recv_bytes_max: 128 * 1024,
             data_bytes_max: 64 * 1024,
             data_entries_max: 1024,
             overflow: Overflow::EndSession,
@@ -164,6 +174,12 @@ impl Limits {
             (
                 self.send_queue_bytes_max >= self.frame_bytes_max,
                 "send_queue_bytes_max must hold at least one frame (frame_bytes_max)",
+            ),
+            (
+                [self.kernel_send_bytes_max, self.kernel_recv_bytes_max]
+                    .iter()
+                    .all(|bytes| *bytes == 0 || (4096..=1 << 30).contains(bytes)),
+                "kernel_send_bytes_max and kernel_recv_bytes_max must be 0 or 4 KiB to 1 GiB",
             ),
             (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
             (
@@ -210,6 +226,8 @@ mod tests {
         assert!(crossed.check().unwrap_err().contains("send_queue_low_bytes"));
         let short = Limits { frame_bytes_max: 3, ..Limits::default() };
         assert!(short.check().unwrap_err().contains("frame_bytes_max"));
+        let narrow = Limits { kernel_send_bytes_max: 1, ..Limits::default() };
+        assert!(narrow.check().unwrap_err().contains("kernel_send_bytes_max"));
         let choked = Limits { recv_bytes_per_second_max: 1000, ..Limits::default() };
         assert!(choked.check().unwrap_err().contains("recv_bytes_per_second_max"));
         let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });

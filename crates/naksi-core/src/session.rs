@@ -36,6 +36,8 @@ mod reading;
 mod tests;
 mod throttle;
 
+pub(crate) use throttle::Throttle;
+
 /// How a session reads its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -111,7 +113,7 @@ struct Voice {
     wish: Option<(Reason, Ending)>,
     dropped: u64,
     slow: Option<Box<Slow>>,
-    throttle: throttle::Throttle,
+    throttle: Throttle,
     /// No rate holds for it.
     exempt: bool,
 }
@@ -124,6 +126,7 @@ impl Voice {
             wish: &mut self.wish,
             dropped: &mut self.dropped,
             slow: &mut self.slow,
+            throttle: &mut self.throttle,
             open,
             limits: cx.limits,
             spares: cx.spares,

@@ -13,6 +13,8 @@ const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 const TICK_BITS: u32 = 20;
 const NONE: u32 = u32::MAX;
+/// The level of a timer that is due and was not fired: it stands in no list.
+const DUE: u8 = u8::MAX;
 
 /// Names one timer that was set; stale once it has fired or was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +128,25 @@ impl<T> TimerWheel<T> {
     /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks, those of
     /// one wheel tick in the order in which they were set.
     pub fn expire(&mut self, now: Tick, mut fired: impl FnMut(T)) {
+        self.reach(now, |wheel, index| fired(wheel.release(index)));
+    }
+
+    /// Appends the keys of all timers that are due at `now`, in the order of [`TimerWheel::expire`]. They do not count as
+    /// fired before [`TimerWheel::fire`] takes them, so that what one of them does may still cancel another one.
+    pub fn due(&mut self, now: Tick, keys: &mut Vec<TimerKey>) {
+        self.reach(now, |wheel, index| {
+            wheel.entries[index as usize].place.0 = DUE;
+            keys.push(TimerKey { index, generation: wheel.entries[index as usize].generation });
+        });
+    }
+
+    /// Takes a timer that was said to be due; `None` if it was cancelled since.
+    pub fn fire(&mut self, key: TimerKey) -> Option<T> {
+        self.cancel(key)
+    }
+
+    /// Takes every timer that is due at `now` out of its list, in order.
+    fn reach(&mut self, now: Tick, mut reached: impl FnMut(&mut Self, u32)) {
         let until = now.nanos() >> TICK_BITS;
         while let Some(next) = self.next() {
             let tick = next.nanos() >> TICK_BITS;
@@ -138,7 +159,7 @@ impl<T> TimerWheel<T> {
             while self.heads[0][slot] != NONE {
                 let index = self.heads[0][slot];
                 self.unlink(index);
-                fired(self.release(index));
+                reached(self, index);
             }
         }
         self.now = self.now.max(until);
@@ -185,6 +206,9 @@ impl<T> TimerWheel<T> {
 
     fn unlink(&mut self, index: u32) {
         let Entry { before, after, place: (level, slot), .. } = self.entries[index as usize];
+        if level == DUE {
+            return;
+        }
         let (level, slot) = (usize::from(level), usize::from(slot));
         if before == NONE {
             self.heads[level][slot] = after;
@@ -254,6 +278,27 @@ mod tests {
             }
             assert!(fired.iter().all(|fired| *fired));
         }
+    }
+
+    #[test]
+    fn of_timers_that_are_due_together_one_may_cancel_another() {
+        let mut wheel = TimerWheel::default();
+        let keys: Vec<TimerKey> = (0..4).map(|index| wheel.set(at(5), index)).collect();
+        let later = wheel.set(at(90), 9);
+        let mut due = Vec::new();
+        wheel.due(at(7), &mut due);
+        assert_eq!((due.as_slice(), wheel.len()), (keys.as_slice(), 5), "none of them has fired");
+        assert!(due.iter().all(|key| wheel.is_set(*key)));
+        assert_eq!(wheel.fire(due[0]), Some(0));
+        assert_eq!((wheel.cancel(keys[2]), wheel.cancel(keys[0])), (Some(2), None));
+        // What is set now takes the places of those that are gone, and not their names.
+        let new: Vec<TimerKey> = (10..12).map(|index| wheel.set(at(8), index)).collect();
+        assert_eq!([wheel.fire(due[1]), wheel.fire(due[2]), wheel.fire(due[3])], [Some(1), None, Some(3)]);
+        due.clear();
+        wheel.due(at(100), &mut due);
+        assert_eq!(due, [new[0], new[1], later]);
+        assert_eq!(due.iter().filter_map(|key| wheel.fire(*key)).collect::<Vec<_>>(), [10, 11, 9]);
+        assert!(wheel.is_empty() && wheel.next().is_none());
     }
 
     #[test]

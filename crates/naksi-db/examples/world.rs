@@ -230,7 +230,8 @@ impl Session for Walker {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// A test calls it too (`tests/database/example.rs`).
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::temp_dir().join("naksi-example-world.db");
     let db = Database::open(&format!("sqlite:{}", file.display()), SCHEMA, Settings::default())?;
     let (world, players) = (Arc::new(OnceLock::new()), db.clone());

@@ -14,6 +14,9 @@ use crate::launch::{Dial, Plan, launch};
 use crate::service::Service;
 use crate::session::{Arrival, Factory, Session};
 
+/// How long one attempt to connect may take where nobody says otherwise.
+pub const CONNECT_WITHIN_DEFAULT: Duration = Duration::from_secs(30);
+
 /// How often, and after which pauses, a connection is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
@@ -33,7 +36,8 @@ impl Retry {
     pub const START: Retry =
         Retry { attempts_max: 10, pause_min: Duration::from_millis(50), pause_max: Duration::from_secs(2) };
 
-    /// For ever, also after a session has ended.
+    /// For ever, also after a session has ended. A session that stood for less than the longest pause counts as a failed
+    /// attempt: a server that lets everybody in and sends them away again is asked less and less often, too.
     pub const ALWAYS: Retry = Retry { attempts_max: u32::MAX, ..Retry::START };
 
     /// Whether a session that ended is connected again.
@@ -65,7 +69,8 @@ impl Client {
                 SocketAddr::from(([127, 0, 0, 1], 0))
             }
         };
-        let dial = Dial { remote: found, connections: 1, rate: None, retry: Retry::START, schedule: None };
+        let (rate, retry, within, schedule) = (None, Retry::START, CONNECT_WITHIN_DEFAULT, None);
+        let dial = Dial { remote: found, connections: 1, rate, retry, within, schedule };
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
     }
 
@@ -88,6 +93,14 @@ impl Client {
     pub fn connect_at(mut self, times: Vec<Duration>) -> Self {
         self.dial.connections = times.len().try_into().unwrap_or(u32::MAX);
         self.dial.schedule = Some(times.into());
+        self
+    }
+
+    /// How long one attempt to connect may take, at least a millisecond; 30 seconds by default. Then it has failed, also if
+    /// the system would wait longer.
+    #[must_use]
+    pub fn connect_within(mut self, span: Duration) -> Self {
+        self.dial.within = span.max(Duration::from_millis(1));
         self
     }
 

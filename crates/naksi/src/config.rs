@@ -108,6 +108,10 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     ("NAKSI_IO__SPIN_US", "microseconds for which a worker looks before it sleeps, at most 1000"),
     ("NAKSI_RECORD__DIRECTORY", "a folder to record what is received in; nothing is recorded by default"),
+    (
+        "NAKSI_RECORD__RUN_BYTES_MAX",
+        "bytes that the recordings of a run may have together; 64 GiB by default",
+    ),
     ("NAKSI_IO__DIRECT", "sockets that each worker keeps outside the process's descriptors (io_uring)"),
 ];
 

@@ -297,7 +297,8 @@ impl Conn<'_> {
         self.desk.files.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
     }
 
-    /// Reads up to `bytes` bytes at `offset`.
+    /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::file::READ_BYTES_MAX) are refused
+    /// ([`FileDone::Failed`](crate::file::FileDone::Failed), invalid request).
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
         self.desk.files.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
     }
@@ -335,6 +336,11 @@ impl Conn<'_> {
         let sent = self.desk.topics.append(topic, parts);
         if sent == Sent::Dropped {
             self.desk.counters.dropped.add(1);
+        }
+        // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
+        // queue does not hold it back where it does not hear what it says.
+        if self.desk.topics.is_full() && self.desk.topics.is_crowded(topic) {
+            self.outlet.rest();
         }
         sent
     }

@@ -16,7 +16,7 @@ use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;
 use naksi_os::port::Port;
 
-use crate::client::Retry;
+use crate::client::{CONNECT_WITHIN_DEFAULT, Retry};
 use crate::desk::Due;
 use crate::dispatch::KIND_CONNECT;
 use crate::murmur::Subject;
@@ -29,6 +29,15 @@ const CONNECTING_MAX: usize = 256;
 /// How far behind its rate a dialer may be and still make up for it.
 const CATCH_UP: Duration = Duration::from_millis(20);
 
+/// A connection that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt {
+    token: Token,
+    began: Tick,
+    /// It took too long, and comes home soon.
+    called_off: bool,
+}
+
 /// One worker's share of a client's connections.
 #[derive(Debug)]
 pub(crate) struct Dialer {
@@ -38,12 +47,17 @@ pub(crate) struct Dialer {
     waiting: VecDeque<u32>,
     /// Attempts that each connection has behind it, by place; the number is `place * stride + first`.
     attempts: Vec<u32>,
+    /// Since when each of them stood last.
+    made_at: Vec<Tick>,
     /// Connections to be made again later.
     pausing: TimerWheel<u32>,
     paused: usize,
     first: u32,
     stride: u32,
-    connecting: Vec<Token>,
+    /// In the order in which they began.
+    connecting: Vec<Attempt>,
+    /// How long an attempt may take.
+    within: Duration,
     /// Time between two attempts; zero for as fast as possible.
     gap: Duration,
     next_at: Tick,
@@ -69,12 +83,14 @@ impl Dialer {
             remote,
             retry,
             attempts: vec![0; waiting.len()],
+            made_at: vec![Tick::ZERO; waiting.len()],
             waiting,
             pausing: TimerWheel::default(),
             paused: 0,
             first: first as u32,
             stride: stride as u32,
             connecting: Vec::new(),
+            within: CONNECT_WITHIN_DEFAULT,
             gap,
             next_at: Tick::ZERO,
             woken_for: None,
@@ -88,8 +104,40 @@ impl Dialer {
         self.connecting.is_empty()
     }
 
+    fn place(&self, connection: u32) -> usize {
+        ((connection - self.first) / self.stride) as usize
+    }
+
     fn attempts(&mut self, connection: u32) -> &mut u32 {
-        &mut self.attempts[((connection - self.first) / self.stride) as usize]
+        let place = self.place(connection);
+        &mut self.attempts[place]
+    }
+
+    /// A connection stands.
+    fn made(&mut self, connection: u32, now: Tick) {
+        let place = self.place(connection);
+        self.made_at[place] = now;
+    }
+
+    /// A connection that stood has ended: it is made again, after a longer pause if it did not stand for long.
+    fn ended(&mut self, connection: u32, now: Tick) {
+        if self.stopped || !self.retry.reconnects() {
+            return;
+        }
+        if now.since(self.made_at[self.place(connection)]) >= self.retry.pause_max {
+            *self.attempts(connection) = 1;
+        }
+        self.again(connection, now);
+    }
+
+    /// Calls off, once each, what takes too long by now.
+    fn call_off_overdue(&mut self, now: Tick, mut call_off: impl FnMut(Token)) {
+        let overdue =
+            self.connecting.iter_mut().take_while(|attempt| now.since(attempt.began) >= self.within);
+        for attempt in overdue.filter(|attempt| !attempt.called_off) {
+            attempt.called_off = true;
+            call_off(attempt.token);
+        }
     }
 
     /// The next attempt to make now, if there is one and it may be made.
@@ -101,9 +149,9 @@ impl Dialer {
         // Timers are coarser than a fast rate's gaps: what a late turn missed is made up, but not hours of it.
         let missed_since = Tick::from_nanos(now.nanos().saturating_sub(CATCH_UP.as_nanos() as u64));
         self.next_at = self.next_at.max(missed_since) + self.gap;
-        let attempt = Token::new(KIND_CONNECT, connection, *self.attempts(connection));
-        self.connecting.push(attempt);
-        Some(attempt)
+        let token = Token::new(KIND_CONNECT, connection, *self.attempts(connection));
+        self.connecting.push(Attempt { token, began: now, called_off: false });
+        Some(token)
     }
 
     /// Puts a connection back, to be made after a jittered pause. Returns whether it will be.
@@ -143,7 +191,9 @@ impl Dialer {
     fn wake_at(&self) -> Option<Tick> {
         let paced =
             (!self.waiting.is_empty() && self.connecting.len() < CONNECTING_MAX).then_some(self.next_at);
-        paced.into_iter().chain(self.pausing.next()).min().filter(|_| !self.stopped)
+        let overdue = self.connecting.iter().find(|attempt| !attempt.called_off);
+        let overdue = overdue.map(|attempt| attempt.began + self.within);
+        paced.into_iter().chain(self.pausing.next()).chain(overdue).min().filter(|_| !self.stopped)
     }
 }
 
@@ -169,12 +219,20 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Submits every connect that may be made now.
+    /// Has an attempt fail that takes longer than this.
+    pub(crate) fn dial_within(&mut self, span: Duration) {
+        if let Some(dialer) = &mut self.dialer {
+            dialer.within = span;
+        }
+    }
+
+    /// Submits every connect that may be made now, and calls off those that take too long.
     pub(crate) fn register_connects(&mut self) {
         let Some(dialer) = &mut self.dialer else { return };
         let now = self.desk.now;
         dialer.begin(now);
         dialer.wake_pausing(now);
+        dialer.call_off_overdue(now, |attempt| self.port.cancel(attempt));
         while let Some(token) = dialer.next(now) {
             if let Err(refused) = self.port.submit(token, Op::Connect { remote: dialer.remote }) {
                 unreachable!("a fresh connect is accepted: {}", refused.why);
@@ -193,11 +251,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Done::Connect(result) = done else { unreachable!("a connector asked for {done:?}") };
         let dialer = self.dialer.as_mut().expect("only a dialer connects");
         let connection = token.slot();
-        dialer.connecting.retain(|attempt| *attempt != token);
-        *dialer.attempts(connection) += 1;
+        dialer.connecting.retain(|attempt| attempt.token != token);
+        let attempts = dialer.attempts(connection);
+        *attempts = attempts.saturating_add(1);
         let remote = dialer.remote;
         match result {
             Ok(connected) => {
+                dialer.made(connection, self.desk.now);
                 self.hub.settle(self.index);
                 self.open_session(connected.socket, remote, Some(connection));
             }
@@ -219,10 +279,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// A connection that once stood has ended: it is made again if the client wants that.
     pub(crate) fn connection_ended(&mut self, connection: u32) {
         let Some(dialer) = &mut self.dialer else { return };
-        if dialer.retry.reconnects() && !dialer.stopped {
-            *dialer.attempts(connection) = 1;
-            dialer.again(connection, self.desk.now);
-        }
+        dialer.ended(connection, self.desk.now);
         self.register_connects();
     }
 
@@ -231,13 +288,77 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Some(dialer) = &mut self.dialer else { return };
         dialer.stopped = true;
         dialer.waiting.clear();
-        dialer.connecting.iter().for_each(|attempt| self.port.cancel(*attempt));
+        dialer.connecting.iter().for_each(|attempt| self.port.cancel(attempt.token));
     }
 
     fn mirror_dialer(&self) {
         if let Some(dialer) = &self.dialer {
             self.desk.counters.connecting.set(dialer.connecting.len() as u64);
             self.desk.counters.waiting.set((dialer.waiting.len() + dialer.paused) as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(span: Duration) -> u128 {
+        span.as_millis()
+    }
+
+    /// When the one connection is tried next; it is made then.
+    fn connected(dialer: &mut Dialer, now: Tick) -> Tick {
+        let mut at = now;
+        let token = loop {
+            at = dialer.wake_at().expect("it is tried again").max(at);
+            dialer.wake_pausing(at);
+            if let Some(token) = dialer.next(at) {
+                break token;
+            }
+        };
+        dialer.connecting.clear();
+        *dialer.attempts(token.slot()) += 1;
+        dialer.made(token.slot(), at);
+        at
+    }
+
+    #[test]
+    fn sessions_that_end_at_once_are_made_again_after_longer_and_longer_pauses() {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut dialer = Dialer::new(remote, Retry::ALWAYS, 1, None, 0, 1);
+        let mut now = connected(&mut dialer, Tick::from_nanos(1));
+        // 50 ms, doubled each time up to two seconds, and jittered by up to a half.
+        for wanted in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
+            dialer.ended(0, now);
+            let next = connected(&mut dialer, now);
+            let pause = millis(next.since(now));
+            assert!((wanted / 2 - 2..=wanted + 2).contains(&pause), "{pause} ms of {wanted}");
+            now = next;
+        }
+        now = now + Retry::ALWAYS.pause_max;
+        dialer.ended(0, now);
+        let pause = millis(connected(&mut dialer, now).since(now));
+        assert!(pause <= 52, "one that stood is made again at once, and not after {pause} ms");
+    }
+
+    #[test]
+    fn attempts_that_take_too_long_are_called_off_once_each_and_woken_for() {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut dialer = Dialer::new(remote, Retry::NEVER, 3, None, 0, 1);
+        dialer.within = Duration::from_secs(5);
+        let at = |secs| Tick::ZERO + Duration::from_secs(secs);
+        let tokens: Vec<Token> = (1..=3).map(|secs| dialer.next(at(secs)).expect("it is tried")).collect();
+        for (now, overdue, next) in
+            [(5, 0..0, Some(6)), (6, 0..1, Some(7)), (20, 1..3, None), (21, 0..0, None)]
+        {
+            let mut called_off = Vec::new();
+            dialer.call_off_overdue(at(now), |token| called_off.push(token));
+            assert_eq!(
+                (called_off.as_slice(), dialer.wake_at()),
+                (&tokens[overdue], next.map(at)),
+                "after {now} s"
+            );
         }
     }
 }

@@ -24,6 +24,9 @@ const OPERATIONS_MAX: usize = 65_536;
 /// Operations that a token can name.
 const SLOTS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
+/// Most bytes of one read, 1 GiB: a number that a peer sent and nobody looked at shall not cost all memory there is.
+pub const READ_BYTES_MAX: usize = 1 << 30;
+
 /// Names an open file of a session; stale once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
@@ -134,6 +137,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             let Some(wish) = self.desk.files.wishes.pop_front() else { return };
             match wish {
                 Wish::Open { owner, tag, path, access } => self.open_file(owner, tag, path, access),
+                Wish::Read { owner, tag, bytes, .. } if bytes > READ_BYTES_MAX => {
+                    let error = OsError::new(Failure::Invalid, 0);
+                    tracing::debug!(session = %owner, bytes, "a read of more than {READ_BYTES_MAX} bytes is refused");
+                    self.tell(owner, FileDone::Failed { tag, error });
+                }
                 Wish::Read { owner, tag, file, offset, bytes } => {
                     let buffer = vec![0; bytes];
                     self.start(owner, tag, file, offset, |file| Op::ReadAt { file, offset, buffer });

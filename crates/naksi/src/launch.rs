@@ -71,6 +71,8 @@ pub(crate) struct Dial {
     pub(crate) connections: u32,
     pub(crate) rate: Option<u32>,
     pub(crate) retry: Retry,
+    /// How long one attempt may take.
+    pub(crate) within: Duration,
     /// When each is made for the first time; as the rate says without.
     pub(crate) schedule: Option<Arc<[Duration]>>,
 }
@@ -144,6 +146,17 @@ fn lease_bytes(plan: &Plan) -> usize {
         most => (most / 16).clamp(PAGE_BYTES, 1 << 20).next_power_of_two(),
     };
     plan.port.lease_bytes.min(portion)
+}
+
+/// Options of the listeners: what the kernel keeps for a session is bounded by its limits, unless the options say more.
+fn listen_options(plan: &Plan) -> ListenOptions {
+    let bound = |bytes: usize| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    let (given, limits) = (plan.listener.clone(), &plan.limits);
+    ListenOptions {
+        kernel_send_bytes: given.kernel_send_bytes.or(bound(limits.kernel_send_bytes_max)),
+        kernel_recv_bytes: given.kernel_recv_bytes.or(bound(limits.kernel_recv_bytes_max)),
+        ..given
+    }
 }
 
 fn check(plan: &Plan) -> Result<()> {
@@ -282,7 +295,7 @@ fn stand<P: Port + 'static, F: Factory>(
     for (place, address) in plan.listen.iter().enumerate() {
         let Some(share) = plan.share(place, index) else { continue };
         let (handle, bound) = port
-            .listen(*address, &ListenOptions { share, ..plan.listener.clone() })
+            .listen(*address, &ListenOptions { share, ..listen_options(plan) })
             .map_err(|error| Error::Listen { address: *address, error })?;
         listeners.push(handle);
         if share != Share::Join {
@@ -297,8 +310,9 @@ fn stand<P: Port + 'static, F: Factory>(
     if let Some((options, run)) = &plan.record {
         worker.record(options, run)?;
     }
-    if let Some(Dial { remote, connections, rate, retry, schedule }) = &plan.dial {
+    if let Some(Dial { remote, connections, rate, retry, within, schedule }) = &plan.dial {
         worker.dial(*remote, *retry, *connections, *rate, plan.workers);
+        worker.dial_within(*within);
         if let Some(schedule) = schedule {
             worker.dial_at(Arc::clone(schedule));
         }

@@ -20,6 +20,8 @@ mod recorder;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use format::{ENTRY_BYTES_MAX, Entry, HEADER_BYTES, Header, MAGIC, Reader, Unreadable, VERSION};
@@ -30,11 +32,15 @@ use crate::config::{Error, Result};
 /// How the names of recordings end.
 pub const EXTENSION: &str = "nrec";
 
+/// What the recordings of one run may have together where nobody says otherwise, in bytes: 64 GiB.
+pub const RUN_BYTES_MAX_DEFAULT: u64 = 64 << 30;
+
 /// Where and how a server records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOptions {
     pub(crate) directory: PathBuf,
     pub(crate) buffer_bytes_max: usize,
+    pub(crate) run_bytes_max: u64,
     pub(crate) table_version: u64,
 }
 
@@ -42,7 +48,15 @@ impl RecordOptions {
     /// Into this folder, which is made if it is not there: a file for each worker, `SECONDS-PROCESS-RUN-WORKER.nrec`,
     /// never one that was there before. Where the system knows such a thing, only its owner may read it.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), buffer_bytes_max: 4 << 20, table_version: 0 }
+        let (buffer_bytes_max, run_bytes_max) = (4 << 20, RUN_BYTES_MAX_DEFAULT);
+        Self { directory: directory.into(), buffer_bytes_max, run_bytes_max, table_version: 0 }
+    }
+
+    /// Bytes that the files of a run may have together; [`RUN_BYTES_MAX_DEFAULT`] by default. When the next write would
+    /// be beyond, recording ends with one line in the log, what comes is counted as lost, and the service goes on.
+    #[must_use]
+    pub fn run_bytes_max(self, bytes: u64) -> Self {
+        Self { run_bytes_max: bytes, ..self }
     }
 
     /// Bytes that each worker gathers while its disk is busy with as many, 128 KiB at least; 4 MiB by default.
@@ -68,7 +82,8 @@ impl RecordOptions {
         let name = format!("{}-{}", unix_us / 1_000_000, std::process::id());
         // Another service of this process may have begun in this second, or a process of this number in another container.
         for number in 0_u32.. {
-            let run = Run { stem: self.directory.join(format!("{name}-{number}")), epoch_unix_us };
+            let stem = self.directory.join(format!("{name}-{number}"));
+            let run = Run { stem, epoch_unix_us, space: Arc::new(Space::new(self.run_bytes_max)) };
             let mut made = Vec::new();
             let taken = (0..workers).map(|worker| run.file(worker)).find_map(|path| {
                 let error = naksi_os::make_new(&path).err();
@@ -93,6 +108,38 @@ pub(crate) struct Run {
     stem: PathBuf,
     /// Microseconds from 1970 to the time 0 of their entries.
     epoch_unix_us: u64,
+    /// What they may still write.
+    space: Arc<Space>,
+}
+
+/// How many bytes the recordings of one run may have together, and how many they may still write.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    bytes_max: u64,
+    left: AtomicU64,
+    has_ended: AtomicBool,
+}
+
+impl Space {
+    fn new(bytes_max: u64) -> Self {
+        Self { bytes_max, left: AtomicU64::new(bytes_max), has_ended: AtomicBool::new(false) }
+    }
+
+    /// Takes so many bytes of it. Where that is more than is left nothing is, so that all recordings end at one time.
+    fn claim(&self, bytes: u64) -> bool {
+        let after = |left: u64| Some(left.saturating_sub(bytes));
+        let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+        before.is_ok_and(|left| left >= bytes)
+    }
+
+    /// Whether nobody has asked this before.
+    fn is_first_to_end(&self) -> bool {
+        !self.has_ended.swap(true, Ordering::Relaxed)
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
 }
 
 impl Run {

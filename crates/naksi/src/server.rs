@@ -47,6 +47,7 @@ impl Server {
     /// A variable that begins with `NAKSI_` and is unknown, or a value that makes no sense.
     pub fn from_env() -> Result<Self> {
         let mut server = Self::new();
+        let mut run_bytes_max = None;
         for (name, value) in std::env::vars_os() {
             // Others may say what they like in whatever letters.
             let Some(name) = name.to_str().filter(|name| name.starts_with("NAKSI_")) else { continue };
@@ -67,6 +68,10 @@ impl Server {
                     server = server.direct_descriptors(entries.map_err(wrong)?);
                 }
                 "NAKSI_RECORD__DIRECTORY" => server = server.record(RecordOptions::new(value)),
+                "NAKSI_RECORD__RUN_BYTES_MAX" => {
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of bytes"));
+                    run_bytes_max = Some(value.parse().map_err(wrong)?);
+                }
                 "NAKSI_IO__FLUSH_MS" => {
                     let milliseconds = value.parse();
                     let wrong =
@@ -84,6 +89,10 @@ impl Server {
                 _ if name.contains("__") => return Err(unknown(name)),
                 _ => {}
             }
+        }
+        // Variables come in no order, and this one says nothing where nothing is recorded.
+        if let (Some((record, _)), Some(bytes)) = (&mut server.plan.record, run_bytes_max) {
+            record.run_bytes_max = bytes;
         }
         match server.wrong {
             Some(wrong) => Err(wrong),

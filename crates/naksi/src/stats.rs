@@ -168,7 +168,8 @@ counters! {
     stale_total,
     /// Entries that were taken to be recorded.
     recorded_total,
-    /// Entries that no recording has: the disk did not keep up or refused, or the worker ended before it had them.
+    /// Entries that no recording has: the disk did not keep up or refused, the recordings have as many bytes as they may, or
+    /// the worker ended before it had them.
     record_lost_total,
     /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
     timers,

@@ -119,6 +119,11 @@ impl LocalTopics {
         self.full
     }
 
+    /// Whether a topic's batch is so long that whoever fills it should say no more before it has left.
+    pub(crate) fn is_crowded(&self, topic: &Topic) -> bool {
+        self.locals.get(&topic.number()).is_some_and(|local| local.batch.len() >= self.batch_bytes_max / 2)
+    }
+
     pub(crate) fn join(&mut self, topic: &Topic, id: SessionId, memberships: &mut ThinVec<Membership>) {
         if memberships.iter().any(|membership| membership.number == topic.number()) {
             return;

@@ -100,7 +100,7 @@ pub struct Worker<P: Port, F: Factory> {
     caught: Vec<Completion>,
     since_flush: usize,
     tide: Tide,
-    due: Vec<Due>,
+    due: Vec<TimerKey>,
     pub(crate) members: Vec<SessionId>,
 }
 
@@ -333,8 +333,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
-        self.desk.wheel.expire(self.desk.now, |fired| due.push(fired));
-        for fired in due.drain(..) {
+        self.desk.wheel.due(self.desk.now, &mut due);
+        for key in due.drain(..) {
+            // What was due beside it may have taken it back.
+            let Some(fired) = self.desk.wheel.fire(key) else { continue };
             match fired {
                 Due::Deadline { slot, generation } => {
                     if let Some(entry) = self.sessions.get_mut(slot, generation) {
@@ -348,6 +350,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 Due::Accept { listener } => self.resume_accept(listener as usize),
                 Due::Connect => self.register_connects(),
                 Due::DrainOver => self.end_drain(),
+            }
+            if self.desk.topics.is_full() {
+                self.flush_topics();
             }
         }
         self.due = due;

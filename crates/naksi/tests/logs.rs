@@ -84,6 +84,39 @@ fn connect(service: &Service) -> TcpStream {
     stream
 }
 
+struct Pupil;
+
+impl Session for Pupil {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        c.send(packet.frame);
+    }
+}
+
+#[test]
+fn recordings_without_space_are_named_once_for_all_workers() {
+    keep_lines();
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("space-{}", std::process::id()));
+    // As much as no header takes, so that every worker finds too little.
+    let record = RecordOptions::new(&folder).run_bytes_max(17);
+    let service = Server::new().listen("127.0.0.1:0").workers(3).record(record).session(|| Pupil).start();
+    let service = service.expect("it starts");
+    let frame = [5, 0, 71, 0, 0];
+    for _ in 0..6 {
+        let mut stream = connect(&service);
+        stream.write_all(&frame).expect("the server reads");
+        stream.read_exact(&mut [0; 5]).expect("the server answers");
+    }
+    let stats = service.stop(Duration::from_secs(5));
+    // Each session began, said something and ended.
+    assert_eq!(stats.record_lost_total, 18);
+    let told: Vec<_> =
+        lines().into_iter().filter(|line| line.contains("as many bytes as they may")).collect();
+    assert!(told.len() == 1 && told[0].contains("bytes_max=17"), "{told:?}");
+}
+
 struct Dawdler;
 
 impl Session for Dawdler {

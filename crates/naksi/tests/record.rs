@@ -283,6 +283,34 @@ fn services_that_record_into_one_folder_at_one_time_keep_apart() {
 }
 
 #[test]
+fn recordings_that_have_as_many_bytes_as_they_may_end_and_the_service_goes_on() {
+    let folder = folder("space");
+    let record = RecordOptions::new(&folder).run_bytes_max(10_000);
+    let server = Server::new().listen("127.0.0.1:0").workers(2).record(record);
+    let service = server.session(|| Mirror).start().expect("it starts");
+    let frame = [&[0xF8, 3, 1, 0][..], &[7; 1012]].concat();
+    for _ in 0..10 {
+        // What is said back has been noted, and is written before the next is.
+        talk(service.addresses()[0], &[&frame, &frame], &[&frame[..], &frame].concat());
+    }
+    let stats = stop(service);
+    let (mut bytes, mut entries) = (0, 0);
+    for file in std::fs::read_dir(&folder).expect("the folder is made") {
+        let file = std::fs::read(file.expect("readable").path()).expect("readable");
+        bytes += file.len();
+        let mut reader = Reader::new(&file[..]).expect("a recording");
+        while let Some(entry) = reader.next_entry().expect("readable") {
+            entries += u64::from(!matches!(entry, Entry::Lost { .. }));
+        }
+        assert!(!reader.is_torn());
+    }
+    assert!(bytes > 0 && bytes <= 10_000, "{bytes} bytes");
+    // Each of ten sessions began, said something twice, and ended: that is in a file, or counted.
+    assert_eq!(entries + stats.record_lost_total, 40);
+    assert_eq!((stats.handles, stats.in_flight), (0, 0));
+}
+
+#[test]
 fn a_service_that_does_not_start_leaves_no_recording() {
     let folder = folder("unserved");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -14,6 +14,13 @@ use super::script::{Due, Script};
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// The receive buffer of an attacker that does not read: small, so that the server feels it at once.
 const DEAF_RECV_BYTES: usize = 4096;
+/// The send buffer of an attacker. What it cannot get rid of is its own machine's trouble, and this machine is the
+/// server's as well: a thousand of them would fill the kernel's memory for connections from their side alone.
+const SEND_BYTES: usize = 64 * 1024;
+
+/// How long somebody who does not listen and whose bytes are not taken leaves it at that: a thousand of them that try
+/// again at once would be a load of the tool's own making, on the processors of the server and the good ones.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How an attacker's connection is opened.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +44,7 @@ impl Opening {
         if self.deaf {
             socket.set_recv_buffer_size(DEAF_RECV_BYTES)?;
         }
+        socket.set_send_buffer_size(SEND_BYTES)?;
         if self.resets {
             socket.set_linger(Some(Duration::ZERO))?;
         }
@@ -74,6 +82,9 @@ impl Attacker {
 
     /// Says and hears what is next.
     pub(super) fn turn(&mut self, now: Instant, scratch: &mut [u8]) -> Turn {
+        if !self.script.reads && now < self.turn_at {
+            return Turn::Going;
+        }
         let ended = (self.script.reads && self.hear(scratch)) || self.say(now) || self.has_failed();
         if ended { Turn::Ended(now.duration_since(self.clock_began())) } else { Turn::Going }
     }
@@ -131,7 +142,10 @@ impl Attacker {
                     self.taken = now;
                     left -= count;
                 }
-                Err(error) => return is_over(error.kind()),
+                Err(error) => {
+                    self.turn_at = self.turn_at.max(if self.script.reads { now } else { now + PATIENCE });
+                    return is_over(error.kind());
+                }
             }
         }
         false

@@ -46,6 +46,7 @@ struct IoPart {
 #[serde(default, deny_unknown_fields)]
 struct RecordPart {
     directory: Option<String>,
+    run_bytes_max: Option<Size>,
 }
 
 #[derive(Default, Deserialize)]
@@ -95,6 +96,9 @@ impl Part {
         settings.flush_ms = self.io.flush_ms.or(settings.flush_ms);
         settings.spin_us = self.io.spin_us.or(settings.spin_us);
         settings.record = self.record.directory.or(settings.record.take());
+        if let Some(bytes) = self.record.run_bytes_max {
+            settings.record_run_bytes_max = bytes.0 as u64;
+        }
         settings.log_filter = self.log.filter.or(settings.log_filter.take());
         self.limits.apply(&mut settings.limits);
     }
@@ -199,6 +203,13 @@ impl From<Size> for usize {
     }
 }
 
+/// A number of bytes as a file has it.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let whole = units.iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    whole.map_or_else(|| bytes.to_string(), |(unit, name)| format!("\"{}{name}\"", bytes / unit))
+}
+
 /// A duration: `"30s"`.
 struct Span(Duration);
 
@@ -272,9 +283,7 @@ impl Literal for Size {
     type Of = usize;
 
     fn literal(bytes: &usize) -> Option<String> {
-        let units = [(1 << 20, "MiB"), (1 << 10, "KiB")];
-        let whole = units.iter().find(|(unit, _)| *bytes > 0 && bytes.is_multiple_of(*unit));
-        Some(whole.map_or_else(|| bytes.to_string(), |(unit, name)| format!("\"{}{name}\"", bytes / unit)))
+        Some(size(*bytes as u64))
     }
 }
 
@@ -386,6 +395,10 @@ limits_part! {
     send_queue_high_bytes: Size,
     /// At or below this many queued bytes it receives again.
     send_queue_low_bytes: Size,
+    /// What the kernel may keep of what was sent to one session; 0 is the system's choice.
+    kernel_send_bytes_max: Size,
+    /// What the kernel may keep for one session to receive; 0 is the system's choice.
+    kernel_recv_bytes_max: Size,
     /// Most bytes of data that a session may miss and that wait for it.
     data_bytes_max: Size,
     /// Most messages of data that wait for one session.

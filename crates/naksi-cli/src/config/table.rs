@@ -1,7 +1,7 @@
 //! Every setting in a table: its value as a file would have it, and a line about it. What is printed, what a new file
 //! says and what a reload changes are all read from here.
 
-use super::part::{BackendName, rows_of_limits};
+use super::part::{BackendName, rows_of_limits, size};
 use super::{Origin, Settings};
 
 /// One setting.
@@ -93,6 +93,12 @@ pub(crate) fn rows(settings: &Settings) -> Vec<Row> {
             "A folder to record in what sessions receive; nothing is recorded if it is not set.",
         ),
         row(
+            ("record", "run_bytes_max"),
+            Some(size(settings.record_run_bytes_max)),
+            "\"64GiB\"",
+            "Bytes that the recordings of one run may have together; then recording ends, and the server goes on.",
+        ),
+        row(
             ("log", "filter"),
             settings.log_filter.as_deref().map(quoted),
             "\"info\"",
@@ -124,7 +130,8 @@ pub(crate) fn blank() -> String {
         (row.section, format!("#{}{reloaded}\n# {} = {value}", about(row.about), row.key))
     });
     let head = "# The settings of a Naksi server. What begins with `#` is the default, or an example where there is none.\n\
-                # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags.\n\n";
+                # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags. What is not said to be reloaded\n\
+                # takes effect when the server is started again.\n\n";
     format!("{head}{}", in_sections(lines))
 }
 

@@ -90,7 +90,14 @@ impl Grid {
             (body.at, body.squares.leave)
         };
         let near = (leave / (16 * 16) + 1) as f32;
-        keys.extend(seen.iter().enumerate().filter_map(|(index, one)| {
+        // Who was not introduced has no place yet that could be an old one. Both lists are in order of slots.
+        let mut unknown = self.bodies[watcher as usize].waiting.iter().peekable();
+        let is_known = move |one: &Seen| unknown.next_if(|slot| **slot == one.slot).is_none();
+        let known = seen
+            .iter()
+            .enumerate()
+            .scan(is_known, |is_known, (index, one)| Some((index, one, is_known(one))));
+        keys.extend(known.filter(|(.., known)| *known).filter_map(|(index, one, _)| {
             let body = &self.bodies[one.slot as usize];
             // The counter goes round in years: the sign of the difference says which is later.
             let news = body.changed.wrapping_sub(one.told).cast_signed() > 0;
@@ -103,7 +110,7 @@ impl Grid {
 }
 
 /// How many more entities the bytes will do for, judged by those chosen so far.
-fn expected(credit: i64, total: Chosen) -> usize {
+pub(super) fn expected(credit: i64, total: Chosen) -> usize {
     match total.bytes.checked_div(total.entities as u64) {
         Some(each) => (credit.cast_unsigned() / each.max(1)) as usize + 1,
         None => FIRST_SORTED,
@@ -112,7 +119,7 @@ fn expected(credit: i64, total: Chosen) -> usize {
 
 /// Brings this many of the largest keys to the end, in order, and says how many they are: sorting a whole crowd
 /// of which a few are chosen would cost most of the time.
-fn sort_the_most_urgent(ranking: &mut [u64], count: usize) -> usize {
+pub(super) fn sort_the_most_urgent<T: Ord>(ranking: &mut [T], count: usize) -> usize {
     let rest = ranking.len().saturating_sub(count);
     if rest > 0 {
         ranking.select_nth_unstable(rest);

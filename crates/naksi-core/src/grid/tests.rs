@@ -59,6 +59,49 @@ fn random_point(chance: &mut Prng) -> Point {
     Point::new(x, y)
 }
 
+/// Somebody comes, goes, sees farther or less far, leaps or walks.
+fn random_step(
+    chance: &mut Prng,
+    grid: &mut Grid,
+    truth: &mut BruteForce,
+    changes: &mut Vec<Change>,
+    stale: &mut Vec<EntityId>,
+) {
+    let live: Vec<EntityId> = truth.entities.keys().copied().collect();
+    let one = (!live.is_empty()).then(|| live[chance.below(live.len() as u64) as usize]);
+    match (chance.below(10), one) {
+        (0..=1, _) | (_, None) if live.len() < 60 => {
+            let (at, sight) = (random_point(chance), random_sight(chance));
+            let entity = Entity { at, sight, visible: chance.chance(58_000) };
+            let id = grid.insert(entity, changes);
+            assert!(truth.entities.insert(id, entity).is_none(), "{id:?} was given twice");
+        }
+        (2, Some(id)) => {
+            assert!(grid.remove(id, changes));
+            truth.entities.remove(&id);
+            stale.push(id);
+        }
+        (3, Some(id)) => {
+            let sight = random_sight(chance);
+            assert!(grid.set_sight(id, sight, changes));
+            truth.entities.get_mut(&id).expect("live").sight = sight;
+        }
+        (4, Some(id)) => {
+            let to = random_point(chance);
+            assert!(grid.move_to(id, to, changes));
+            truth.entities.get_mut(&id).expect("live").at = to;
+        }
+        (_, Some(id)) => {
+            let at = grid.at(id).expect("live");
+            let by = |chance: &mut Prng| chance.below(41) as i32 - 20;
+            let to = Point::new(at.x() + by(chance), at.y() + by(chance));
+            assert!(grid.move_to(id, to, changes));
+            truth.entities.get_mut(&id).expect("live").at = to;
+        }
+        (_, None) => {}
+    }
+}
+
 #[test]
 fn every_enter_and_leave_is_the_one_that_comparing_everybody_gives() {
     for seed in 0..40 {
@@ -67,39 +110,7 @@ fn every_enter_and_leave_is_the_one_that_comparing_everybody_gives() {
         let (mut changes, mut stale) = (Vec::new(), Vec::new());
         for step in 0..600 {
             changes.clear();
-            let live: Vec<EntityId> = truth.entities.keys().copied().collect();
-            let one = (!live.is_empty()).then(|| live[chance.below(live.len() as u64) as usize]);
-            match (chance.below(10), one) {
-                (0..=1, _) | (_, None) if live.len() < 60 => {
-                    let (at, sight) = (random_point(&mut chance), random_sight(&mut chance));
-                    let entity = Entity { at, sight, visible: chance.chance(58_000) };
-                    let id = grid.insert(entity, &mut changes);
-                    assert!(truth.entities.insert(id, entity).is_none(), "{id:?} was given twice");
-                }
-                (2, Some(id)) => {
-                    assert!(grid.remove(id, &mut changes));
-                    truth.entities.remove(&id);
-                    stale.push(id);
-                }
-                (3, Some(id)) => {
-                    let sight = random_sight(&mut chance);
-                    assert!(grid.set_sight(id, sight, &mut changes));
-                    truth.entities.get_mut(&id).expect("live").sight = sight;
-                }
-                (4, Some(id)) => {
-                    let to = random_point(&mut chance);
-                    assert!(grid.move_to(id, to, &mut changes));
-                    truth.entities.get_mut(&id).expect("live").at = to;
-                }
-                (_, Some(id)) => {
-                    let at = grid.at(id).expect("live");
-                    let by = |chance: &mut Prng| chance.below(41) as i32 - 20;
-                    let to = Point::new(at.x() + by(&mut chance), at.y() + by(&mut chance));
-                    assert!(grid.move_to(id, to, &mut changes));
-                    truth.entities.get_mut(&id).expect("live").at = to;
-                }
-                (_, None) => {}
-            }
+            random_step(&mut chance, &mut grid, &mut truth, &mut changes, &mut stale);
             let told: BTreeSet<Change> = changes.iter().copied().collect();
             assert_eq!(told.len(), changes.len(), "seed {seed} step {step}: a change was told twice");
             assert_eq!(told, truth.settle(), "seed {seed} step {step}");
@@ -117,6 +128,85 @@ fn every_enter_and_leave_is_the_one_that_comparing_everybody_gives() {
             found.sort_unstable();
             assert_eq!(found, wanted, "seed {seed}");
         }
+    }
+}
+
+/// Introduces a watcher within a budget, and expects the nearest of those whom it sees and does not know.
+fn introduce(
+    grid: &mut Grid,
+    watcher: EntityId,
+    budget_bytes: u32,
+    truth: &BruteForce,
+    known: &mut BTreeSet<(EntityId, EntityId)>,
+) {
+    let mut changes = Vec::new();
+    let told = grid.introduce(watcher, budget_bytes, |entity| 5 + entity.slot() % 10, &mut changes);
+    let last = changes.last().map_or(0, |change| match change {
+        Change::Enter { entity, .. } => 5 + u64::from(entity.slot() % 10),
+        Change::Leave { .. } => panic!("nobody is introduced by a leave"),
+    });
+    assert!(told.bytes < u64::from(budget_bytes) + last.max(1), "{told:?} for {budget_bytes}");
+    let here = truth.entities[&watcher].at;
+    let far = |entity: &EntityId| here.distance_squared(truth.entities[entity].at);
+    let mut distances = Vec::new();
+    for change in &changes {
+        let Change::Enter { watcher: who, entity } = change else { panic!("{change:?}") };
+        assert!(*who == watcher && truth.seen.contains(&(watcher, *entity)));
+        assert!(known.insert((watcher, *entity)), "{entity:?} is told of twice");
+        distances.push(far(entity));
+    }
+    assert!(distances.is_sorted() && told.entities == distances.len());
+    let waits = truth.seen.difference(known).filter(|pair| pair.0 == watcher).map(|pair| far(&pair.1));
+    let waits: Vec<i64> = waits.collect();
+    assert_eq!(told.waiting, waits.len());
+    // Either all were told, or all bytes were used, and nobody waits who is nearer.
+    assert!(waits.is_empty() || told.bytes >= u64::from(budget_bytes));
+    assert!(distances.last().is_none_or(|last| waits.iter().all(|far| far >= last)));
+}
+
+#[test]
+fn introductions_within_a_budget_pair_with_leaves_and_come_to_what_comparing_everybody_gives() {
+    for seed in 0..40 {
+        let mut chance = Prng::new(seed);
+        let (mut grid, mut truth) = (Grid::introducing(100), BruteForce::default());
+        let (mut changes, mut stale, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for step in 0..400 {
+            changes.clear();
+            if chance.below(5) == 0 {
+                grid.begin_round();
+            }
+            random_step(&mut chance, &mut grid, &mut truth, &mut changes, &mut stale);
+            truth.settle();
+            for change in &changes {
+                let Change::Leave { watcher, entity } = change else {
+                    panic!("{change:?} was not asked for")
+                };
+                assert!(known.remove(&(*watcher, *entity)), "seed {seed} step {step}: {change:?} of nobody");
+            }
+            assert!(known.is_subset(&truth.seen), "seed {seed} step {step}: a leave was not told");
+            let live: Vec<EntityId> = truth.entities.keys().copied().collect();
+            let Some(one) = live.get(chance.below(live.len().max(1) as u64) as usize).copied() else {
+                continue;
+            };
+            if chance.below(2) == 0 {
+                introduce(&mut grid, one, chance.below(60) as u32, &truth, &mut known);
+            }
+            for other in &live {
+                assert_eq!(
+                    grid.knows(one, *other),
+                    known.contains(&(one, *other)),
+                    "seed {seed} step {step}"
+                );
+            }
+            let mut chosen = Vec::new();
+            grid.choose(one, 1_000, |_| 1, &mut chosen);
+            assert!(chosen.iter().all(|entity| known.contains(&(one, *entity))), "nobody unknown is told of");
+        }
+        for watcher in truth.entities.keys().copied().collect::<Vec<_>>() {
+            introduce(&mut grid, watcher, u32::MAX, &truth, &mut known);
+        }
+        assert_eq!(known, truth.seen, "seed {seed}");
+        assert!(stale.iter().all(|id| grid.introduce(*id, 9, |_| 1, &mut changes) == Chosen::default()));
     }
 }
 

@@ -4,7 +4,6 @@
 //! nothing else is. Nothing here asks a kernel for anything.
 
 use super::{Framing, Session, State, Voice};
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use crate::content::Content;
@@ -159,7 +158,10 @@ fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut 
 /// rate, so that no debt of bytes is longer than that.
 fn window_bytes(voice: &Voice, limits: &Limits) -> usize {
     let room = limits.send_queue_bytes_max.saturating_sub(voice.queue.bytes());
-    let rate = NonZeroUsize::new(limits.recv_bytes_per_second_max).map_or(usize::MAX, NonZeroUsize::get);
+    let rate = match limits.recv_bytes_per_second_max {
+        0 => usize::MAX,
+        most => most,
+    };
     (limits.send_queue_high_bytes / 2).min(room).min(rate).max(1)
 }
 

@@ -22,7 +22,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// What a session has brought of what it may bring. Nothing, and without memory, where there is no limit.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Option<Box<Buckets>>);
+pub(crate) struct Throttle(Option<Box<Buckets>>);
 
 #[derive(Debug, Default)]
 struct Buckets {
@@ -39,6 +39,12 @@ impl Throttle {
     /// When the session should be read again, if it is not now.
     pub(super) fn paused_until(&self) -> Option<Tick> {
         self.0.as_ref()?.paused_until.filter(|_| !planted!("44"))
+    }
+
+    /// Its user cannot take more now: it is read again in a later turn.
+    pub(crate) fn rest(&mut self, now: Tick) {
+        let buckets = self.0.get_or_insert_default();
+        buckets.paused_until = buckets.paused_until.max(Some(now));
     }
 
     fn pause(&mut self, until: Option<Tick>) {

@@ -2,6 +2,8 @@
 //! to happen is waited for, and what must not is made possible first.
 
 mod closing;
+#[cfg(unix)] // By a signal.
+mod example;
 mod order;
 mod outage;
 mod relog;

@@ -45,7 +45,8 @@ fn child() {
     println!("waited {waiting} lost {}", closed.saves_lost);
 }
 
-struct Ended(Child);
+/// A child that does not outlive its test.
+pub(crate) struct Ended(pub(crate) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {

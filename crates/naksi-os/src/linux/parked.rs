@@ -2,11 +2,25 @@
 //!
 //! Those that brought much wait in a queue of their own, so that few of them are asked again at a time and nobody who
 //! brings little waits behind them. Which of the two goes first changes with every turn: where buffers are so few that
-//! one takes all, neither can keep the other waiting for ever. Knows no operation.
+//! one takes all, neither can keep the other waiting for ever. Of the long ones as many are asked in a turn as its length
+//! allows. Knows no operation.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use naksi_core::tick::Tick;
+
+use super::buffers::RECV_LEASES_MAX;
 use crate::in_flight::Key;
+
+
+/// Leases that receives which brought much may fill between two waits: so few that what they bring is still in the
+/// processor's cache when it is answered, and that a crowd of floods lets everybody else in between.
+const LEASES_ASKED_MAX: usize = 16;
+/// So few are always asked, however long what they bring takes.
+const LEASES_ASKED_MIN: usize = RECV_LEASES_MAX as usize;
+/// A turn in which long ones are answered should not take longer: everybody else waits for its end.
+const TURN_SPAN_MAX: Duration = Duration::from_micros(500);
 
 /// Where a receive waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +32,27 @@ pub(super) enum Queue {
 }
 
 /// The two queues, each in the order of coming.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Parked {
     usual: VecDeque<Key>,
     long: VecDeque<Key>,
     long_first: bool,
+    /// Leases for which long ones are asked in this turn.
+    portion: usize,
+    /// When the turn before began, if it left long ones behind: then nobody has slept since.
+    turned_at: Option<Tick>,
+}
+
+impl Default for Parked {
+    fn default() -> Self {
+        Self {
+            usual: VecDeque::new(),
+            long: VecDeque::new(),
+            long_first: false,
+            portion: LEASES_ASKED_MAX,
+            turned_at: None,
+        }
+    }
 }
 
 impl Parked {
@@ -39,10 +69,30 @@ impl Parked {
         self.queue(queue).pop_front()
     }
 
-    /// A new turn begins: the other queue goes first, if both have something.
-    pub(super) fn turn(&mut self) {
+    /// A new turn begins: the other queue goes first, if both have something. Returns for how many leases long ones may
+    /// be asked: half as many after a turn that took too long, one more after any other.
+    pub(super) fn turn(&mut self, clock: impl FnOnce() -> Tick) -> usize {
         if !self.usual.is_empty() && !self.long.is_empty() {
             self.long_first = !self.long_first;
+        }
+        if self.long.is_empty() {
+            self.turned_at = None;
+            return self.portion;
+        }
+        let now = clock();
+        if let Some(before) = self.turned_at.replace(now) {
+            self.portion = match now.since(before) > TURN_SPAN_MAX {
+                true => (self.portion / 2).max(LEASES_ASKED_MIN),
+                false => (self.portion + 1).min(LEASES_ASKED_MAX),
+            };
+        }
+        self.portion
+    }
+
+    /// The turn has asked all that it may: whether long ones are left decides if the next one's length tells anything.
+    pub(super) fn turned(&mut self) {
+        if self.long.is_empty() {
+            self.turned_at = None;
         }
     }
 
@@ -73,7 +123,7 @@ mod tests {
             parked.push(Queue::Long, key(number));
         }
         for _ in 0..6 {
-            parked.turn();
+            parked.turn(|| Tick::ZERO);
             let first = parked.order()[0];
             let key = parked.pop(first).expect("both have something");
             served[usize::from(first == Queue::Long)] += 1;
@@ -83,5 +133,31 @@ mod tests {
         assert_eq!(served, [3, 3]);
         let keys: Vec<_> = std::iter::from_fn(|| parked.pop(Queue::Long)).collect();
         assert_eq!(keys, [3, 0, 1, 2].map(key), "in the order of coming");
+    }
+
+    #[test]
+    fn long_turns_ask_for_less_and_short_ones_for_more_again() {
+        let mut parked = Parked::default();
+        for number in 0..64 {
+            parked.push(Queue::Long, Key::from_u64(1_u64 << 32 | number));
+        }
+        let mut at = Tick::ZERO;
+        let mut turns = |parked: &mut Parked, count: u32, micros: u64| {
+            (0..count).map(|_| {
+                at = at + Duration::from_micros(micros);
+                let portion = parked.turn(|| at);
+                parked.turned();
+                portion
+            }).last()
+        };
+        assert_eq!(turns(&mut parked, 1, 0), Some(LEASES_ASKED_MAX), "nothing is known yet");
+        assert_eq!(turns(&mut parked, 1, 501), Some(LEASES_ASKED_MAX / 2));
+        assert_eq!(turns(&mut parked, 9, 90_000), Some(LEASES_ASKED_MIN), "some are always asked");
+        assert_eq!(turns(&mut parked, 3, 100), Some(LEASES_ASKED_MIN + 3));
+        assert_eq!(turns(&mut parked, 99, 500), Some(LEASES_ASKED_MAX));
+        while parked.pop(Queue::Long).is_some() {}
+        parked.turned();
+        parked.push(Queue::Long, Key::from_u64(1));
+        assert_eq!(turns(&mut parked, 1, 9_000_000), Some(LEASES_ASKED_MAX), "it slept in between");
     }
 }

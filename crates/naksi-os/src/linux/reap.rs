@@ -36,9 +36,6 @@ const DOUBTS_MAX: usize = 1024;
 const WAITS_IN_DOUBT_MAX: u32 = 64;
 /// Parcels that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
-/// Leases that receives which brought much may fill between two waits: so few that what they bring is still in the
-/// processor's cache when it is answered, and that a crowd of floods lets everybody else in between.
-const LEASES_ASKED_MAX: usize = 16;
 /// As much as a receive brings from here on is much.
 const LONG_BYTES_MIN: u32 = 4 * 1024;
 /// How long the end of a port waits for the kernel (law 10).
@@ -68,8 +65,7 @@ impl Port {
         buffers.refill(&mut self.pool);
         // As many as there are buffers: the others would find the pool empty and lose their turn.
         let mut buffers = buffers.with_kernel();
-        let mut portion = LEASES_ASKED_MAX;
-        self.parked.turn();
+        let mut portion = self.parked.turn(now);
         for queue in self.parked.order() {
             while buffers > 0 && (queue == Queue::Usual || portion > 0) {
                 let Some((key, arm)) = self.next_parked(queue) else { break };
@@ -79,6 +75,7 @@ impl Port {
                 self.arm(key, arm);
             }
         }
+        self.parked.turned();
     }
 
     /// Whether a receive is parked that could be served: nobody sleeps then.

@@ -9,7 +9,9 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_os::port::{FileAccess, Port, Refused};
 
-use super::{Entry, Header, RecordOptions, Run};
+use std::sync::Arc;
+
+use super::{Entry, Header, RecordOptions, Run, Space};
 use crate::config::{Error, Result};
 use crate::dispatch::KIND_RECORD;
 use crate::session::{Factory, Session};
@@ -48,12 +50,16 @@ pub(crate) struct Recorder {
     bytes_max: usize,
     /// Entries and their bytes that were dropped and are not told of yet.
     lost: (u64, u64),
-    /// The disk has refused: nothing more is written.
+    /// The disk has refused, or there is no space left: nothing more is written.
     broken: bool,
+    /// What all recordings of the run may still write.
+    space: Arc<Space>,
+    /// There was no space left for what came now.
+    out_of_space: bool,
 }
 
 impl Recorder {
-    fn new(file: Handle, header: &Header, bytes_max: usize) -> Self {
+    fn new(file: Handle, header: &Header, bytes_max: usize, space: Arc<Space>) -> Self {
         let (filling, rest) = (header.to_bytes().to_vec(), Vec::new());
         Self {
             file,
@@ -67,6 +73,8 @@ impl Recorder {
             bytes_max,
             lost: (0, 0),
             broken: false,
+            space,
+            out_of_space: false,
         }
     }
 
@@ -116,7 +124,7 @@ impl Recorder {
             self.tell_of_losses(at_us);
         }
         let has_more = !self.rest.is_empty() || !self.filling.is_empty();
-        if has_more && !self.broken {
+        if has_more && !self.broken && self.has_space() {
             let bytes = match self.rest.is_empty() {
                 true => {
                     self.leaving = std::mem::take(&mut self.waiting);
@@ -131,6 +139,13 @@ impl Recorder {
             self.doing = Doing::Closing;
             Op::Close { handle: self.file }
         })
+    }
+
+    /// Whether what would be written now fits the space that the run has. What is left of a write has its own already.
+    fn has_space(&mut self) -> bool {
+        let fits = !self.rest.is_empty() || self.space.claim(self.filling.len() as u64);
+        (self.broken, self.out_of_space) = (!fits, !fits);
+        fits
     }
 
     /// Takes a write's answer. Returns why the disk refused, if it did.
@@ -194,7 +209,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             table_version: options.table_version,
             epoch_unix_us: run.epoch_unix_us,
         };
-        self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max));
+        let space = Arc::clone(&run.space);
+        self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max, space));
         Ok(())
     }
 
@@ -209,14 +225,39 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.end_record(&refused.why.to_string());
             }
         }
+        if self.desk.recorder.as_mut().is_some_and(|recorder| std::mem::take(&mut recorder.out_of_space)) {
+            self.end_record_without_space();
+        }
     }
 
     /// The recording ends before what it was to record: what is not in it is counted as lost, and one line says so.
     pub(crate) fn end_record(&mut self, why: &str) {
-        let Some(recorder) = self.desk.recorder.as_mut() else { return };
+        if let Some((lost, _)) = self.give_up_record() {
+            tracing::error!(worker = self.index, why, lost, "the recording ends here");
+        }
+    }
+
+    /// As [`Worker::end_record`], at the latest with the next write of every worker; the first one says it for all.
+    fn end_record_without_space(&mut self) {
+        let worker = self.index;
+        if let Some((lost, space)) = self.give_up_record()
+            && space.is_first_to_end()
+        {
+            let bytes_max = space.bytes_max();
+            tracing::error!(
+                worker,
+                bytes_max,
+                lost,
+                "the recordings have as many bytes as they may, and end here"
+            );
+        }
+    }
+
+    fn give_up_record(&mut self) -> Option<(u64, &Space)> {
+        let recorder = self.desk.recorder.as_mut()?;
         let lost = recorder.give_up();
         self.desk.counters.record_lost_total.add(lost);
-        tracing::error!(worker = self.index, why, lost, "the recording ends here");
+        Some((lost, &recorder.space))
     }
 
     /// The worker ends before everything came home: what the file has not got is missing in it.
@@ -271,7 +312,7 @@ mod tests {
     const HEADER: Header = Header { worker: 3, framed: true, table_version: 7, epoch_unix_us: 1 };
 
     fn recorder(bytes_max: usize) -> Recorder {
-        Recorder::new(Handle::new(0, 1), &HEADER, bytes_max)
+        Recorder::new(Handle::new(0, 1), &HEADER, bytes_max, Arc::new(Space::new(u64::MAX)))
     }
 
     /// A disk that takes so many bytes of every write.
@@ -339,6 +380,47 @@ mod tests {
                 spare.as_ptr() == memory && spare.capacity() > 1000,
                 "what was written leaves its memory"
             );
+        }
+    }
+
+    #[test]
+    fn all_recordings_of_a_run_end_when_one_finds_no_space_left_and_none_is_beyond_it() {
+        for bytes_max in (0..6000).step_by(37) {
+            let space = Arc::new(Space::new(bytes_max));
+            let recorder = || Recorder::new(Handle::new(0, 1), &HEADER, 1 << 20, Arc::clone(&space));
+            let (mut both, mut disks) = ([recorder(), recorder()], [Vec::new(), Vec::new()]);
+            let (mut noted, mut lost) = (0, 0);
+            for at_us in 0..60 {
+                // One has much to say, the other one little.
+                let frames = [&[7; 200][..], &[7]];
+                for ((recorder, disk), frame) in both.iter_mut().zip(&mut disks).zip(frames) {
+                    match recorder.note(&received(at_us, frame)) {
+                        true => noted += 1,
+                        false => lost += 1,
+                    }
+                    while write(recorder, disk, false, 150) {}
+                    if std::mem::take(&mut recorder.out_of_space) {
+                        let dropped = recorder.give_up();
+                        (noted, lost) = (noted - dropped, lost + dropped);
+                    }
+                }
+            }
+            let bytes: usize = disks.iter().map(Vec::len).sum();
+            assert!(bytes as u64 <= bytes_max, "{bytes} of {bytes_max}");
+            assert!(both.iter().all(|recorder| recorder.broken), "neither goes on without the other");
+            assert_eq!(noted + lost, 120);
+            let mut found = 0;
+            for disk in disks.iter().filter(|disk| !disk.is_empty()) {
+                let mut reader = Reader::new(&disk[..]).expect("a recording");
+                while reader.next_entry().expect("readable").is_some() {
+                    found += 1;
+                }
+                assert!(!reader.is_torn());
+            }
+            assert_eq!(found, noted);
+            let ends =
+                both.iter_mut().all(|recorder| matches!(recorder.register(true, 99), Some(Op::Close { .. })));
+            assert!(ends, "their files can be closed");
         }
     }
 

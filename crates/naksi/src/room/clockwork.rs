@@ -87,11 +87,16 @@ impl Clockwork {
         self.ticker.as_mut().and_then(|ticker| ticker.due(now))
     }
 
-    /// The tags of timers that are due.
-    pub(super) fn timers(&mut self, now: Tick, due: &mut Vec<u32>) {
+    /// The timers that are due, to be fired one by one: what one of them does may cancel another one.
+    pub(super) fn timers(&mut self, now: Tick, due: &mut Vec<TimerKey>) {
         if let Some(wheel) = &mut self.wheel {
-            wheel.expire(now, |tag| due.push(tag));
+            wheel.due(now, due);
         }
+    }
+
+    /// The tag of a timer that is due; nothing if it was cancelled since.
+    pub(super) fn fire(&mut self, key: TimerKey) -> Option<u32> {
+        self.wheel.as_mut().and_then(|wheel| wheel.fire(key))
     }
 }
 

@@ -10,6 +10,7 @@ use naksi_core::frame::{self, Packet};
 use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
+use naksi_core::timer::TimerKey;
 
 use super::clockwork::Clockwork;
 use super::parcel::Outbox;
@@ -49,7 +50,8 @@ pub(super) struct Body<R: Room> {
     over: Option<RoomEnd>,
     opened: bool,
     pub(super) scene: Scene<R>,
-    due: Vec<u32>,
+    /// Timers that were due and have not been played, the next one last.
+    due: Vec<TimerKey>,
     /// Always there, but for the moment in which one of them is played.
     routes: Option<Box<Routes<R>>>,
     /// Callbacks played since somebody asked.
@@ -118,7 +120,9 @@ impl<R: Room> Body<R> {
             self.scene.clockwork.timers(now, &mut self.due);
             self.due.reverse();
         }
-        if let Some(tag) = self.due.pop() {
+        let clockwork = &mut self.scene.clockwork;
+        let due = std::iter::from_fn(|| self.due.pop()).find_map(|key| clockwork.fire(key));
+        if let Some(tag) = due {
             self.play(|room, cx| room.on_timer(cx, tag));
         } else if let Some(tick) = self.scene.clockwork.tick(now) {
             books.ticked(tick.late, tick.skipped);

@@ -77,6 +77,36 @@ fn a_client_that_may_not_try_again_gives_up() {
     assert_eq!(client.stop(Duration::from_secs(5)).connected_total, 0);
 }
 
+/// A listener that nobody accepts from, and so many connections that its queue takes no more.
+fn full_listener() -> (std::net::TcpListener, Vec<TcpStream>) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    socket.listen(1).expect("it listens");
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().expect("an address");
+    let short = Duration::from_millis(200);
+    let filling = std::iter::from_fn(|| TcpStream::connect_timeout(&address, short).ok());
+    let filling = filling.take(100).collect();
+    (listener, filling)
+}
+
+#[test]
+fn an_attempt_that_is_never_answered_fails_in_its_time() {
+    let (listener, _filling) = full_listener();
+    let client = Client::new(listener.local_addr().expect("an address"))
+        .backend(backend())
+        .connections(3)
+        .retry(Retry { attempts_max: 2, ..Retry::START })
+        .connect_within(Duration::from_millis(50))
+        .session(|| Echo)
+        .start()
+        .expect("a client");
+    // The system itself would try for two minutes.
+    until("it has given up", || client.stats().given_up_total == 3);
+    let stats = client.stop(Duration::from_secs(5));
+    assert_eq!((stats.connected_total, stats.connect_failures_total, stats.in_flight), (0, 6, 0));
+}
+
 #[test]
 fn several_addresses_are_listened_on_at_once() {
     let service = Server::new()

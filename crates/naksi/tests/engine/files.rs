@@ -100,6 +100,44 @@ fn a_file_that_is_not_there_is_said_to_be() {
     assert!(String::from_utf8_lossy(&said).starts_with("no such file"), "{said:?}");
 }
 
+/// Asks for more than any memory holds, and then for what is there.
+struct Greedy(PathBuf);
+
+impl Session for Greedy {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.open_file(&self.0, FileAccess::Read, 0);
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        match done {
+            FileDone::Opened { file, .. } => {
+                for (tag, bytes) in [(1, usize::MAX), (2, usize::MAX / 2), (3, (1 << 30) + 1), (4, 3)] {
+                    c.read_at(file, 0, bytes, tag);
+                }
+            }
+            FileDone::Failed { tag, error } => drop(c.send(format!("{tag}: {error}\n").as_bytes())),
+            FileDone::Read { tag: 4, data, .. } => {
+                c.send(data);
+                c.close();
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_read_of_more_than_any_memory_is_refused_and_the_next_one_is_not() {
+    let path = std::env::temp_dir().join(format!("naksi-greedy-test-{}", std::process::id()));
+    std::fs::write(&path, b"fish").expect("a scratch file");
+    let there = path.clone();
+    let service = server().workers(1).session(move || Greedy(there.clone())).start().expect("a server");
+    let said = read_to_end(&mut connect(service.addresses()[0]));
+    let refused: String = (1..=3).map(|tag| format!("{tag}: invalid request\n")).collect();
+    assert_eq!(String::from_utf8_lossy(&said), refused + "fis");
+    service.stop(Duration::from_secs(5));
+    std::fs::remove_file(path).expect("the file can be removed");
+}
+
 /// Asks again and again for a file that is not there.
 struct Stubborn;
 

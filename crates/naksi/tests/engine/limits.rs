@@ -209,3 +209,38 @@ fn more_than_may_come_in_a_second_are_refused_at_the_door_and_counted() {
     write(&mut first, b"still here");
     assert_eq!(read(&mut first, 10), b"still here");
 }
+
+/// Bytes come back as they came.
+struct BytesEcho;
+
+impl Session for BytesEcho {
+    fn on_recv(&mut self, c: &mut Conn<'_>, bytes: &[u8]) -> usize {
+        c.send(bytes);
+        bytes.len()
+    }
+}
+
+#[test]
+fn what_the_kernel_keeps_for_a_peer_that_does_not_read_has_an_end() {
+    let limits =
+        Limits { kernel_send_bytes_max: 16 * 1024, kernel_recv_bytes_max: 16 * 1024, ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(|| BytesEcho).start().expect("a server");
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.set_send_buffer_size(16 * 1024).expect("a small buffer");
+    socket.connect(&service.addresses()[0].into()).expect("a server");
+    socket.set_nonblocking(true).expect("a socket that does not block");
+    let (mut taken_bytes, mut refused) = (0, 0);
+    // Refused for half a second on end: nothing moves any more.
+    while refused < 50 && taken_bytes < 64 << 20 {
+        match socket.send(&[7; 8192]) {
+            Ok(count) => (taken_bytes, refused) = (taken_bytes + count, 0),
+            Err(_) => {
+                refused += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+    // Both ends' buffers, each counted twice by the system, and the server's own queue up to its mark.
+    assert!((64 * 1024..512 * 1024).contains(&taken_bytes), "{taken_bytes} bytes were taken");
+}

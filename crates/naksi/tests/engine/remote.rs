@@ -75,6 +75,31 @@ fn timers_fire_in_order_and_a_cancelled_one_never() {
     assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"1.2.3.");
 }
 
+/// Has two timers that are due together, of which the first one takes the other one back.
+#[derive(Default)]
+struct Duel(Vec<TimerKey>);
+
+impl Session for Duel {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        self.0 = (0..2).map(|tag| c.after(Duration::from_millis(5), tag)).collect();
+        c.after(Duration::from_millis(50), 2);
+    }
+
+    fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {
+        let other = self.0.iter().rev().any(|key| c.cancel_timer(*key));
+        c.send(format!("{tag} {other}.").as_bytes());
+        if tag == 2 {
+            c.close();
+        }
+    }
+}
+
+#[test]
+fn of_timers_that_are_due_together_the_first_may_take_the_other_back() {
+    let service = server().workers(1).session(Duel::default).start().expect("a server");
+    assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"0 true.2 false.");
+}
+
 /// Sets a timer for much later.
 struct Patient;
 

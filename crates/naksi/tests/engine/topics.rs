@@ -157,6 +157,12 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_it_broadcast() {
 
 #[test]
 fn a_small_send_queue_loses_nothing_that_is_broadcast() {
+    for kind in [SAY, SAY_OTHERS] {
+        nothing_is_lost(kind);
+    }
+}
+
+fn nothing_is_lost(kind: u16) {
     let limits = Limits {
         frame_bytes_max: 2048,
         send_queue_bytes_max: 16 * 1024,
@@ -165,9 +171,13 @@ fn a_small_send_queue_loses_nothing_that_is_broadcast() {
         ..Limits::default()
     };
     let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
-    let mut sender = join(service.addresses()[0], 1);
-    let said: Vec<u8> = (0..30).flat_map(|number| frame(SAY, &[number; 1000])).collect();
+    let address = service.addresses()[0];
+    let (mut sender, mut other) = (join(address, 1), join(address, 1));
+    let said: Vec<u8> = (0..30).flat_map(|number| frame(kind, &[number; 1000])).collect();
     write(&mut sender, &said);
-    assert_eq!(read(&mut sender, said.len()), said);
+    assert_eq!(read(&mut other, said.len()), said);
+    if kind == SAY {
+        assert_eq!(read(&mut sender, said.len()), said);
+    }
     assert_eq!(service.stats().dropped, 0);
 }

@@ -205,6 +205,36 @@ fn timers_fire_once_and_in_order_and_not_when_taken_back() {
     assert_eq!(fired, ["timer 1", "timer 2"]);
 }
 
+/// Has timers of which each takes back the one behind it.
+#[derive(Default)]
+struct Chain {
+    timers: Vec<RoomTimer>,
+    fired: Vec<u32>,
+}
+
+impl Room for Chain {
+    type Member = ();
+
+    fn on_timer(&mut self, cx: &mut Cx<'_, Self>, tag: u32) {
+        self.fired.push(tag);
+        if let Some(next) = self.timers.get(tag as usize + 1) {
+            assert!(cx.cancel(*next) && !cx.cancel(*next), "what is due and has not fired can be taken back");
+        }
+    }
+}
+
+#[test]
+fn of_timers_that_are_due_together_one_may_take_back_another() {
+    let mut room = TestRoom::new(Chain::default(), RoomOptions::new());
+    // Three at one time, and three at times of their own that come late, all at once.
+    let spans = [10, 10, 10, 20, 30, 40].map(Duration::from_millis);
+    room.call(move |chain, cx| {
+        chain.timers = (0..).zip(spans).map(|(tag, span)| cx.after(span, tag)).collect();
+    });
+    room.stall(Duration::from_millis(100));
+    assert_eq!(room.look(|chain| chain.fired.clone()), [0, 2, 4]);
+}
+
 #[test]
 fn a_million_timers_set_and_cancelled_leave_nothing_behind() {
     let mut room = diary();

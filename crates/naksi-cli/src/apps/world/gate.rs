@@ -3,6 +3,7 @@
 //! Nothing here knows what happens in the world.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use naksi::packets::decode;
 use naksi::prelude::*;
@@ -14,12 +15,14 @@ use super::{Login, NAME_BYTES_MAX};
 /// The one world of a server; it is opened by whoever comes first.
 pub(crate) struct Gate {
     store: Store,
+    send_stall_within: Duration,
     world: Mutex<Option<RoomRef<World>>>,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, world: Mutex::default() }
+    /// Into a world of these players, in a server that ends who takes nothing for so long.
+    pub(crate) fn new(store: Store, send_stall_within: Duration) -> Self {
+        Self { store, send_stall_within, world: Mutex::default() }
     }
 
     fn world(&self, c: &mut Conn<'_>) -> naksi::Result<RoomRef<World>> {
@@ -27,7 +30,8 @@ impl Gate {
         if let Some(world) = open.as_ref().filter(|world| !world.is_closed()) {
             return Ok(world.clone());
         }
-        let world = c.open_room(World::new(self.store.clone()), World::options())?;
+        let world = World::new(self.store.clone(), self.send_stall_within);
+        let world = c.open_room(world, World::options())?;
         *open = Some(world.clone());
         Ok(world)
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use naksi::grid::{Change, Entity, EntityId, Grid, Point, Sight};
 use naksi::packets::encode;
@@ -23,11 +24,16 @@ const TICK_HZ: u32 = 20;
 const BYTES_PER_TICK: u32 = 512;
 /// About as many bytes as one place takes: three numbers of which each is small.
 const BYTES_PER_PLACE: u32 = 6;
-/// Who has more than so many bytes on their way is told of no places and no talk.
+/// Those who came into view are told to a player in about so many bytes a tick, nearest first; the others follow in later
+/// ticks. So a crowd that leaps to one spot costs each of its players a few ticks, and none its connection.
+const ENTER_BYTES_PER_TICK: u32 = 4096;
+/// What an enter takes about, beside the name.
+const ENTER_BYTES: u32 = 14;
+/// Who has more than so many bytes on their way is told of nobody new, of no places and no talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
-/// What was told and has not come to a player's session after so many ticks, ten seconds, is not waited for: its worker lost it,
-/// or its socket takes nothing and does not say how far it is.
-const LOST_TICKS: u32 = 10 * TICK_HZ;
+/// A session whose socket takes nothing does not say how far it is, and ends by the server's own limit (`send_stall_within`).
+/// What has not come to a player's session so long after that was lost by its worker.
+const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
 const MAILBOX: (usize, usize) = (65_536, 4 << 20);
 
@@ -82,13 +88,13 @@ impl Body {
         self.told.saturating_sub(self.way.taken.load(Ordering::Relaxed)) > BEHIND_BYTES
     }
 
-    /// Whether something that it was told is lost. Asked once a tick.
-    fn has_missed(&mut self) -> bool {
+    /// Whether something that it was told is lost, as nothing is for so many ticks. Asked once a tick.
+    fn has_missed(&mut self, lost_ticks: u32) -> bool {
         if self.way.reached.load(Ordering::Relaxed) >= self.due {
             (self.due, self.due_ticks) = (self.told, 0);
         }
         self.due_ticks += 1;
-        self.due_ticks > LOST_TICKS
+        self.due_ticks > lost_ticks
     }
 
     fn tell<M: Message>(&mut self, cx: &mut Cx<'_, World>, message: &M) {
@@ -106,6 +112,8 @@ impl Body {
 /// The room in which everybody is.
 pub(crate) struct World {
     store: Store,
+    /// After so many ticks what has not come to a player's session is lost.
+    lost_ticks: u32,
     grid: Grid,
     /// By the grid's slots.
     bodies: Vec<Option<Body>>,
@@ -120,10 +128,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(store: Store) -> Self {
+    /// A world whose players are kept there, in a server that ends who takes nothing for so long.
+    pub(crate) fn new(store: Store, send_stall_within: Duration) -> Self {
+        let lost_ticks =
+            u128::from(TICK_HZ) * send_stall_within.saturating_add(LOST_AFTER).as_millis() / 1000;
         Self {
             store,
-            grid: Grid::new(LOST_BEYOND),
+            lost_ticks: u32::try_from(lost_ticks).unwrap_or(u32::MAX - 1),
+            grid: Grid::introducing(LOST_BEYOND),
             bodies: Vec::new(),
             names: HashMap::new(),
             walkers: Vec::new(),
@@ -198,7 +210,27 @@ impl World {
         self.gone.push(entity);
     }
 
-    /// Tells everybody who came into view and who is gone from it.
+    /// Tells everybody who came into view, as far as its bytes go.
+    fn introduce(&mut self, cx: &mut Cx<'_, Self>) {
+        for slot in 0..self.bodies.len() {
+            let Some(watcher) = self.listener(cx, slot) else { continue };
+            let bodies = &self.bodies;
+            let bytes = |entity: EntityId| {
+                let name = bodies[entity.slot() as usize].as_ref().map_or(0, |body| body.name.len());
+                ENTER_BYTES + name as u32
+            };
+            self.grid.introduce(watcher, ENTER_BYTES_PER_TICK, bytes, &mut self.changes);
+            self.tell_changes(cx);
+        }
+    }
+
+    /// Who stands in a slot, if it is there and not behind.
+    fn listener(&self, cx: &Cx<'_, Self>, slot: usize) -> Option<EntityId> {
+        let body = self.bodies[slot].as_ref().filter(|body| !body.is_behind())?;
+        cx.member(body.session)?.entity
+    }
+
+    /// Tells everybody who is gone from its view, and who has been introduced.
     fn tell_changes(&mut self, cx: &mut Cx<'_, Self>) {
         let watcher = |change: &Change| match change {
             Change::Enter { watcher, .. } | Change::Leave { watcher, .. } => watcher.slot(),
@@ -220,13 +252,13 @@ impl World {
         }
     }
 
-    /// Lets those who see somebody hear what it said. All see equally far, so they are those whom it sees.
+    /// Lets those who see somebody, and know it, hear what it said. All see equally far, so they are among those whom it sees.
     fn tell_talk(&mut self, cx: &mut Cx<'_, Self>) {
         for speaker in self.speakers.drain(..) {
             let Some(text) = body(&mut self.bodies, speaker).line.take() else { continue };
             let said = encode(&Said { from: speaker.slot(), text }).expect("a line fits a frame");
             body(&mut self.bodies, speaker).tell_frame(cx, &said);
-            for hearer in self.grid.seen(speaker) {
+            for hearer in self.grid.seen(speaker).filter(|hearer| self.grid.knows(*hearer, speaker)) {
                 let hearer = body(&mut self.bodies, hearer);
                 if !hearer.is_behind() {
                     hearer.tell_frame(cx, &said);
@@ -238,9 +270,9 @@ impl World {
     /// Whoever has not heard of an `Enter` or a `Leave` sees what is not there: it shall come again.
     fn end_those_who_missed(&mut self, cx: &mut Cx<'_, Self>) {
         for body in self.bodies.iter_mut().flatten() {
-            if body.has_missed() && cx.end(body.session, Reason::SendStalled) {
+            if body.has_missed(self.lost_ticks) && cx.end(body.session, Reason::SendStalled) {
                 let name = &body.name;
-                tracing::warn!(%name, "what a player was told does not come to it, lost or stalled: its session ends");
+                tracing::warn!(%name, "what a player was told has not come to its session and is lost: it ends");
             }
         }
     }
@@ -248,14 +280,13 @@ impl World {
     /// Tells everybody where those in view are who have moved, as far as its bytes go.
     fn tell_places(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
         for slot in 0..self.bodies.len() {
-            let Some(body) = self.bodies[slot].as_mut().filter(|body| !body.is_behind()) else { continue };
-            let Some(watcher) = cx.member(body.session).and_then(|person| person.entity) else { continue };
+            let Some(watcher) = self.listener(cx, slot) else { continue };
             self.chosen.clear();
             self.grid.choose(watcher, BYTES_PER_TICK, |_| BYTES_PER_PLACE, &mut self.chosen);
             let place = |entity: &EntityId| self.grid.at(*entity).map(|at| (entity.slot(), at.x(), at.y()));
             let places: Vec<_> = self.chosen.iter().filter_map(place).collect();
             if !places.is_empty() {
-                body.tell(cx, &Moved { tick, places });
+                body(&mut self.bodies, watcher).tell(cx, &Moved { tick, places });
             }
         }
     }
@@ -300,6 +331,7 @@ impl Room for World {
             }
         }
         self.tell_changes(cx);
+        self.introduce(cx);
         self.tell_talk(cx);
         self.tell_places(cx, tick);
         self.end_those_who_missed(cx);

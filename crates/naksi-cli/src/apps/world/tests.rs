@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
-use naksi::packets::encode;
+use naksi::packets::{decode, encode};
 use naksi::prelude::*;
 
 use super::room::{Person, Way, World};
@@ -15,6 +15,9 @@ use super::{EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step
 
 /// Longer than a tick.
 const A_TICK: Duration = Duration::from_millis(51);
+
+/// How long the server has patience with a socket that takes nothing.
+const SEND_STALL_WITHIN: Duration = Duration::from_secs(12);
 
 /// A line on which everything comes at once, and nothing or everything is taken.
 fn way(takes: bool) -> Arc<Way> {
@@ -40,7 +43,8 @@ impl Scene {
         let folder = env::temp_dir().join(format!("naksi-world-test-{}-{number}", process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let store = Store::open(&format!("sqlite:{}", folder.join("world.db").display()));
-        Self { world: TestRoom::new(World::new(store.expect("a database")), World::options()), folder }
+        let world = World::new(store.expect("a database"), SEND_STALL_WITHIN);
+        Self { world: TestRoom::new(world, World::options()), folder }
     }
 
     /// Lets somebody in, with the line that it has.
@@ -173,7 +177,64 @@ fn who_is_behind_is_told_of_no_places_and_then_of_the_latest_of_each() {
 }
 
 #[test]
-fn who_was_told_what_never_came_is_ended_in_ten_seconds_and_who_is_only_slow_is_not() {
+fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick() {
+    let mut scene = Scene::new();
+    let (anna, _) = scene.place("anna", -EDGE, -EDGE);
+    let crowd: Vec<_> =
+        (0..300).map(|index| scene.place(&format!("one of the crowd {index}"), EDGE, EDGE)).collect();
+    scene.world.received(anna);
+    for (index, (one, _)) in (0..).zip(&crowd) {
+        scene.world.send(*one, &Step { x: -EDGE + 60 - index / 5, y: -EDGE });
+    }
+    let (mut near, mut known, mut ticks) = (0, Vec::new(), 0);
+    while known.len() < crowd.len() {
+        scene.world.advance(A_TICK);
+        let bytes = scene.world.received_bytes(anna);
+        ticks += 1;
+        assert!(!bytes.is_empty() && bytes.len() < 5 << 10, "{} bytes in a tick", bytes.len());
+        for Enter { who, x, .. } in messages::<Enter>(&bytes) {
+            assert!(x + EDGE >= near && !known.contains(&who), "{who} at {x}: nearest first, each once");
+            (near, known) = (x + EDGE, [known, vec![who]].concat());
+        }
+        for (who, ..) in messages::<Moved>(&bytes).into_iter().flat_map(|moved| moved.places) {
+            assert!(known.contains(&who), "{who} is not known yet");
+        }
+    }
+    assert!((3..10).contains(&ticks), "300 enters of more than 30 bytes took {ticks} ticks");
+    // They come once more, and most are gone before they were introduced: nobody is told of a leave of those.
+    for far in [EDGE, -EDGE, EDGE] {
+        crowd.iter().for_each(|(one, _)| scene.world.send(*one, &Step { x: far, y: far }));
+        scene.world.advance(A_TICK);
+        let bytes = scene.world.received_bytes(anna);
+        let (came, gone) = (messages::<Enter>(&bytes), messages::<Leave>(&bytes));
+        if far < 0 {
+            assert!(came.len() < 150 && gone.is_empty());
+            known = came.into_iter().map(|enter| enter.who).collect();
+        } else {
+            assert!(came.is_empty() && gone.len() == known.len());
+            assert!(gone.iter().all(|leave| known.contains(&leave.who)));
+        }
+    }
+    assert_eq!(scene.world.ended(anna), None);
+}
+
+/// The messages of one kind among frames.
+fn messages<M: Message>(mut frames: &[u8]) -> Vec<M> {
+    let mut found = Vec::new();
+    while let Some((header, _)) = frames.split_first_chunk::<4>() {
+        let (size, id) =
+            (u16::from_le_bytes([header[0], header[1]]), u16::from_le_bytes([header[2], header[3]]));
+        let (frame, rest) = frames.split_at(size.into());
+        if id == M::ID {
+            found.push(decode(&frame[4..]).expect("as the table says"));
+        }
+        frames = rest;
+    }
+    found
+}
+
+#[test]
+fn who_was_told_what_never_came_is_ended_after_any_stall_and_who_is_only_slow_is_not() {
     let mut scene = Scene::new();
     // One whose frames are lost from the first, and one on which they come a second late.
     let (lost, late) = (Arc::new(Way::default()), Arc::new(Way::default()));
@@ -181,10 +242,12 @@ fn who_was_told_what_never_came_is_ended_in_ten_seconds_and_who_is_only_slow_is_
     let (slow, welcome) = scene.enter("slow", &late);
     let (walker, _) = scene.place("walker", 0, 0);
     let mut told = encode(&welcome).expect("it fits a frame").len();
-    for second in 0..20 {
+    // Whoever only stalls is the server's business, and has ended ten seconds before.
+    let patience = SEND_STALL_WITHIN.as_secs() + 10;
+    for second in 0..patience + 5 {
         late.went_on(0, told);
         told += scene.world.received_bytes(slow).len();
-        assert_eq!(scene.world.ended(unlucky).is_some(), second >= 10, "after {second} s");
+        assert_eq!(scene.world.ended(unlucky).is_some(), second >= patience, "after {second} s");
         for step in 0..20 {
             // It comes and goes, so that there is something to tell all the time.
             let (x, y) = [(EDGE, EDGE), (welcome.x, welcome.y)][(step % 2) as usize];
