@@ -53,6 +53,7 @@ macro_rules! contract {
             $waters,
             a_pool_of_one_serves_eight_sockets,
             a_starved_receive_can_be_cancelled_and_shut_down,
+            a_burst_of_messages_starves_nobody_while_there_are_leases,
             leases_balance,
             posts_arrive_in_order_and_a_dropped_port_takes_none,
             a_timeout_fires_or_is_cancelled,
