@@ -50,29 +50,6 @@ pub(crate) fn a_pool_of_one_serves_eight_sockets<W: Waters>() {
     port.finish();
 }
 
-/// A kernel may be given few buffers ahead, but who finds none is served as long as there are some.
-pub(crate) fn a_burst_of_messages_starves_nobody_while_there_are_leases<W: Waters>() {
-    let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { lease_count: 64, ..small() });
-    let pairs: Vec<_> = (0..40).map(|_| port.pair()).collect();
-    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
-    port.look(5);
-    for _ in 0..3 {
-        for (ours, _) in &pairs {
-            port.send(*ours, b"bait");
-        }
-        for recv in &recvs {
-            assert_eq!(port.read(*recv, 4), b"bait");
-        }
-    }
-    assert_eq!(port.port.ledger().starved_total, 0);
-    for recv in recvs {
-        port.port.cancel(recv);
-        assert_eq!(port.recv_ended(recv), Ended::Aborted);
-    }
-    port.finish();
-}
-
 pub(crate) fn a_starved_receive_can_be_cancelled_and_shut_down<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&PortOptions { lease_count: 1, ..small() });
