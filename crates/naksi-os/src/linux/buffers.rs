@@ -21,6 +21,17 @@ pub(super) const GROUP: u16 = 0;
 /// Leases that one receive may fill between two waits.
 pub(super) const RECV_LEASES_MAX: u32 = 2;
 
+/// Buffers that the kernel is given ahead, at least. It fills them in the order in which it was given them, so that as
+/// many are used in turn as it has: so few stay in a processor's cache, and a whole pool does not. Many small messages
+/// at once take more; then it is given more.
+const AHEAD_MIN: usize = 8;
+/// When receives have brought as much as this many leases hold between two waits, the kernel is given no more until the
+/// next one, so that what they brought is still in the processor's cache when it is answered. Whoever finds no buffer
+/// then asks again with the next wait, in its turn.
+const PORTION_LEASES: usize = 4;
+/// After so many times that it was given enough, the kernel is given half as many ahead.
+const ENOUGH_TIMES: u32 = 4096;
+
 /// What one receive may bring between two waits, in bytes. Without a limit the kernel fills 32 buffers in a
 /// row from a peer that floods, before anybody can tell it to stop, and others find the pool empty.
 pub(super) fn recv_bytes_max(lease_bytes: usize) -> u32 {
@@ -38,10 +49,19 @@ pub(super) struct Buffers {
     /// By number: the buffers that are with the kernel.
     held: Vec<Option<NonNull<[u8]>>>,
     held_count: usize,
+    /// How many the kernel is given ahead.
+    ahead: usize,
+    /// How often that was enough since it was last changed.
+    enough: u32,
+    /// It was not, since the kernel was last given some.
+    dry: bool,
+    /// What receives that filled a buffer have brought since the port was last asked.
+    brought_bytes: usize,
+    buffer_bytes: usize,
 }
 
 impl Buffers {
-    /// Maps the ring, tells the kernel about it and fills it with every buffer of the pool.
+    /// Maps the ring, tells the kernel about it and gives it the first buffers of the pool.
     ///
     /// The pool's memory is written once here, so that it is all there when the first byte arrives and what
     /// a session costs later can be told from what the pool costs.
@@ -61,9 +81,20 @@ impl Buffers {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(mapped.cast::<BufRingEntry>()).expect("a mapping is not at zero");
-        let held = vec![None; pool.size()];
-        let mut buffers =
-            Self { ring: base, ring_bytes, mask: entries - 1, tail: 0, published: 0, held, held_count: 0 };
+        let mut buffers = Self {
+            ring: base,
+            ring_bytes,
+            mask: entries - 1,
+            tail: 0,
+            published: 0,
+            held: vec![None; pool.size()],
+            held_count: 0,
+            ahead: AHEAD_MIN,
+            enough: 0,
+            dry: false,
+            brought_bytes: 0,
+            buffer_bytes: pool.buffer_bytes(),
+        };
         // SAFETY: law 10: the mapping stays until the port has unregistered it, or for ever.
         let registered =
             unsafe { ring.submitter().register_buf_ring_with_flags(mapped as u64, entries, GROUP, 0) };
@@ -71,29 +102,62 @@ impl Buffers {
             buffers.unmap();
             return Err(error);
         }
-        while let Some(mut buffer) = pool.take() {
+        let all: Vec<Buffer> = std::iter::from_fn(|| pool.take()).collect();
+        for mut buffer in all {
             buffer.bytes.fill(0);
-            buffers.provide(buffer);
+            pool.put(buffer);
         }
-        buffers.publish();
+        buffers.refill(pool);
         Ok(buffers)
     }
 
-    /// Gives every buffer that came home to the kernel again. Returns whether there was one.
-    pub(super) fn refill(&mut self, pool: &mut LeasePool) -> bool {
-        while let Some(buffer) = pool.take() {
-            self.provide(buffer);
-        }
-        let some = self.tail != self.published;
-        if some {
-            self.publish();
-        }
-        some
+    /// The port is asked: a new portion begins.
+    pub(super) fn refill(&mut self, pool: &mut LeasePool) {
+        self.brought_bytes = 0;
+        self.top_up(pool);
     }
 
-    /// Takes back the buffer that a completion names. `None` for a number that the kernel does not hold.
-    pub(super) fn take_back(&mut self, number: u16) -> Option<Buffer> {
+    /// Gives the kernel as many ahead as it should have, those first that came home last; none, if what has been
+    /// brought already should be answered first, while it is in the cache.
+    pub(super) fn top_up(&mut self, pool: &mut LeasePool) {
+        if self.has_had_its_portion() {
+            return;
+        }
+        while self.held_count < self.ahead
+            && let Some(buffer) = pool.take()
+        {
+            self.provide(buffer);
+        }
+        if self.tail == self.published {
+            return;
+        }
+        self.publish();
+        self.dry = false;
+        self.enough += 1;
+        if self.enough >= ENOUGH_TIMES {
+            (self.ahead, self.enough) = ((self.ahead / 2).max(AHEAD_MIN), 0);
+        }
+    }
+
+    /// The kernel has found no buffer although some were home: it is given more ahead from now on, unless it had had
+    /// its portion.
+    pub(super) fn widen(&mut self) {
+        // Many receives may find none in one turn: that is one finding.
+        if !self.has_had_its_portion() && !std::mem::replace(&mut self.dry, true) {
+            (self.ahead, self.enough) = ((self.ahead * 2).min(self.held.len().max(AHEAD_MIN)), 0);
+        }
+    }
+
+    fn has_had_its_portion(&self) -> bool {
+        self.brought_bytes >= PORTION_LEASES * self.buffer_bytes
+    }
+
+    /// Takes back the buffer that a completion names, with so many bytes in it. `None` for a number that the kernel
+    /// does not hold.
+    pub(super) fn take_back(&mut self, number: u16, bytes: usize) -> Option<Buffer> {
         let held = self.held.get_mut(usize::from(number))?.take()?;
+        // Only a buffer that is full tells of a flood; many messages at once are to be answered together.
+        self.brought_bytes += if bytes >= self.buffer_bytes { bytes } else { 0 };
         self.held_count -= 1;
         // SAFETY: law 2: the pointer came from `Box::into_raw` in `provide`, the table named it once, and a
         // completion that carries a buffer's number ends the kernel's use of it.
@@ -110,7 +174,7 @@ impl Buffers {
     pub(super) fn close(mut self, submitter: &Submitter<'_>, pool: &mut LeasePool) -> io::Result<()> {
         submitter.unregister_buf_ring(GROUP)?;
         for number in 0..self.held.len() {
-            if let Some(buffer) = self.take_back(number as u16) {
+            if let Some(buffer) = self.take_back(number as u16, 0) {
                 pool.put(buffer);
             }
         }

@@ -343,11 +343,6 @@ impl Port {
         !self.backlog.is_empty() || !self.ring.submission().is_empty() || self.kernel_owes()
     }
 
-    /// Whether a receive is parked that could be served: nobody sleeps then.
-    fn has_servable(&self) -> bool {
-        !self.parked.is_empty() && self.buffers.as_ref().is_some_and(|held| held.with_kernel() > 0)
-    }
-
     fn tide(&mut self) -> Tide {
         let here = !self.local.is_empty() || self.posts_given < self.posts.len() || self.inbox.is_filled();
         if here || self.has_servable() || self.kernel_owes() || !self.ring.completion().is_empty() { Tide::More } else { Tide::Dry }

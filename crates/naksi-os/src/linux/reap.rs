@@ -18,7 +18,7 @@ use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Buffer;
 
-use super::buffers::RECV_LEASES_MAX;
+use super::buffers::{Buffers, RECV_LEASES_MAX};
 use super::error;
 use super::op::{Arm, Wish};
 use super::parked::Queue;
@@ -53,6 +53,10 @@ impl Port {
         self.hand_out_posts(caught, half);
         self.reap(caught, full);
         self.hand_out_posts(caught, full);
+        if let Some(buffers) = self.buffers.as_mut() {
+            // The next system call may come before anything has been done with these, and shall find some.
+            buffers.top_up(&mut self.pool);
+        }
     }
 
     /// Gives the kernel the buffers that came home, and asks again for receives that can be served.
@@ -72,6 +76,12 @@ impl Port {
             }
         }
         self.parked.turned();
+    }
+
+    /// Whether a receive is parked that could be served: nobody sleeps then.
+    pub(super) fn has_servable(&self) -> bool {
+        let ahead = self.buffers.as_ref().map_or(0, Buffers::with_kernel);
+        !self.parked.is_empty() && ahead + self.pool.at_home() > 0
     }
 
     /// Ends the parked receive of a socket, if there is one. It completes as aborted with the next wait.
@@ -142,7 +152,7 @@ impl Port {
 
     /// One result of one operation; appends at most one completion.
     fn complete(&mut self, key: Key, result: i32, flags: u32, caught: &mut Vec<Completion>) {
-        let buffer = cqueue::buffer_select(flags).and_then(|number| self.take_back(number));
+        let buffer = cqueue::buffer_select(flags).and_then(|number| self.take_back(number, result.max(0) as usize));
         let Some((token, flight)) = self.flights.running(key) else {
             debug_assert!(false, "a completion of nothing that is in flight: {key:?}, result {result}");
             tracing::error!(?key, result, "the kernel completed something that is not in flight");
@@ -201,7 +211,7 @@ impl Port {
                         self.arm(key, Arm::First);
                     }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
-                    libc::ENOBUFS => self.park(key, socket, Queue::Usual, true),
+                    libc::ENOBUFS => self.run_dry(key, socket),
                     // A kernel that knows no limit refuses it, to all that were asked with one, and is asked without.
                     libc::EINVAL if !unlimited && !over => {
                         self.recv_bytes_max = 0;
@@ -335,6 +345,16 @@ impl Port {
         }
     }
 
+    /// A receive has found no buffer: they have run out, or the kernel had been given too few of them ahead.
+    fn run_dry(&mut self, key: Key, socket: Handle) {
+        let starved = self.pool.at_home() == 0;
+        self.counters.rearmed_total += u64::from(!starved);
+        if let Some(buffers) = self.buffers.as_mut().filter(|_| !starved) {
+            buffers.widen();
+        }
+        self.park(key, socket, Queue::Usual, starved);
+    }
+
     /// A receive waits in here until the next wait, and, if it is starved, until a lease has come home.
     fn park(&mut self, key: Key, socket: Handle, queue: Queue, starved: bool) {
         let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
@@ -371,8 +391,8 @@ impl Port {
         caught.push(Completion { token, done, more });
     }
 
-    fn take_back(&mut self, number: u16) -> Option<Buffer> {
-        let buffer = self.buffers.as_mut()?.take_back(number);
+    fn take_back(&mut self, number: u16, bytes: usize) -> Option<Buffer> {
+        let buffer = self.buffers.as_mut()?.take_back(number, bytes);
         debug_assert!(buffer.is_some(), "the kernel names buffer {number}, which it does not hold");
         buffer
     }

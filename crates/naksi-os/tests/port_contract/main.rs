@@ -80,6 +80,7 @@ macro_rules! contract_of_real_kernels {
             real,
             $waters,
             a_reset_by_the_peer_is_told_from_an_end,
+            a_burst_of_messages_starves_nobody_while_there_are_leases,
             a_reset_right_behind_bytes_is_heard,
             a_reset_right_behind_bytes_is_heard_by_a_port_without_rest,
             a_foreign_peer_is_served,

@@ -43,6 +43,38 @@ pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
     port.finish();
 }
 
+/// A kernel may be given few buffers ahead, but who finds none is served as long as there are some.
+pub(crate) fn a_burst_of_messages_starves_nobody_while_there_are_leases<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&PortOptions { lease_count: 64, ..small() });
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    let mut peers = Vec::new();
+    for _ in 0..40 {
+        let peer = TcpStream::connect(address).expect("the port listens");
+        let socket = port.accepted(accept);
+        peers.push((peer, socket, port.cast(Op::Recv { socket })));
+    }
+    port.look(5);
+    for _ in 0..3 {
+        for (peer, _, _) in &mut peers {
+            peer.write_all(b"bait").expect("the port reads");
+        }
+        for (_, _, recv) in &peers {
+            assert_eq!(port.read(*recv, 4), b"bait");
+        }
+    }
+    assert_eq!(port.port.ledger().starved_total, 0);
+    for (peer, socket, recv) in peers {
+        drop(peer);
+        assert_eq!(port.recv_ended(recv), Ended::Closed);
+        port.close(socket);
+    }
+    port.port.cancel(accept);
+    assert!(matches!(port.last(accept), Done::Accept(Err(Ended::Aborted))));
+    port.finish();
+}
+
 /// The bytes and the reset behind them are there before the port looks: one answer must not hide the other.
 pub(crate) fn a_reset_right_behind_bytes_is_heard<W: Waters>() {
     let _turn = together();
