@@ -79,8 +79,8 @@ pub struct Limits {
     /// `send_queue_bytes_max`.
     pub kernel_send_bytes_max: usize,
     /// What the kernel may keep of what one accepted session was sent and has not received, in bytes; 0 is the system's
-    /// choice. It is the most that a peer can have on its way: with 128 KiB and a tenth of a second there and back,
-    /// 10 Mbit/s.
+    /// choice. It is the most that a peer can have on its way: with 256 KiB and a tenth of a second there and back,
+    /// 20 Mbit/s.
     pub kernel_recv_bytes_max: usize,
     /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
     /// [`data_plane`](crate::data_plane).
@@ -134,7 +134,7 @@ impl Default for Limits {
             send_queue_high_bytes: 64 * 1024,
             send_queue_low_bytes: 32 * 1024,
             kernel_send_bytes_max: 256 * 1024,
-            kernel_recv_bytes_max: 128 * 1024,
+            kernel_recv_bytes_max: 256 * 1024,
             data_bytes_max: 64 * 1024,
             data_entries_max: 1024,
             overflow: Overflow::EndSession,
