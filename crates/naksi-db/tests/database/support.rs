@@ -1,6 +1,6 @@
 //! A folder, a database in it, and answers that can be waited for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ impl Folder {
         Self(path)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    #[cfg(unix)] // For a program that is ended by a signal.
+    pub(crate) fn path(&self) -> &std::path::Path {
         &self.0
     }
 
