@@ -10,7 +10,7 @@ use std::process::Output;
 use support::{Server, naksi, scratch};
 
 fn run(arguments: &[&str]) -> Output {
-    naksi().args(arguments).output().expect("the program runs")
+    support::output(naksi().args(arguments))
 }
 
 /// Expects an exit code and one line on stderr that says all of this.

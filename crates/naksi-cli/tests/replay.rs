@@ -47,7 +47,7 @@ fn recorded(folder: &Path) -> Vec<Vec<Vec<u8>>> {
 
 /// Runs the program to its end: its exit code, and what it printed.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = naksi().args(arguments).output().expect("the program runs");
+    let output = support::output(naksi().args(arguments));
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
