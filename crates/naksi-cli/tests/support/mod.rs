@@ -179,15 +179,26 @@ impl Server {
     }
 }
 
-/// Connections that stand at this address of IPv4, as the network of this system sees them.
+/// Connections at this address of IPv4 that have been accepted, as the network of this system sees them: those that stand,
+/// without those that still wait in the listener's queue (proc(5): its `rx_queue`).
 fn connections(local: SocketAddr) -> Option<usize> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let end = format!(":{:04X}", local.port());
-    let stands = |line: &&str| {
+    let here = table.lines().filter_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
-        fields.next().is_some_and(|field| field.ends_with(&end)) && fields.nth(1) == Some("01")
-    };
-    Some(table.lines().filter(stands).count())
+        let is_here = fields.next()?.ends_with(&end);
+        let (state, queues) = (fields.nth(1)?, fields.next()?);
+        is_here.then_some((state, usize::from_str_radix(queues.split_once(':')?.1, 16).ok()?))
+    });
+    let (mut standing, mut waiting) = (0, 0);
+    for (state, queued) in here {
+        match state {
+            "01" => standing += 1,
+            "0A" => waiting += queued,
+            _ => {}
+        }
+    }
+    Some(standing - waiting.min(standing))
 }
 
 /// A place for a test's file.
