@@ -1,13 +1,13 @@
 //! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is over.
 //!
 //! Threads that run callbacks say in two words what they are at, which costs them no clock; one thread of the process
-//! looks at these words now and then, and seldom while nothing happens. Nothing here knows a session or a room but its
-//! number.
+//! looks at these words now and then. While nothing happens it dozes, and the first callback after that wakes it. Nothing
+//! here knows a session or a room but its number.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use naksi_core::id::SessionId;
@@ -17,8 +17,8 @@ use naksi_os::ThreadClock;
 const HELD: Duration = Duration::from_millis(100);
 /// How often the watch looks while callbacks are run.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// How often it looks when nothing has happened for a while.
-const LOOK_SELDOM: Duration = Duration::from_secs(1);
+/// It dozes when nothing has happened for so long, and for so long at most.
+const DOZE: Duration = Duration::from_secs(1);
 /// No packet is at hand.
 const NO_PACKET: u64 = u64::MAX;
 
@@ -54,13 +54,16 @@ impl Slot {
     }
 }
 
-/// Every thread that is watched, and whether somebody watches.
+/// Every thread that is watched, and the one that watches.
 struct Roll {
     slots: Vec<Weak<Slot>>,
-    watched: bool,
+    watch: Option<Thread>,
 }
 
-static ROLL: Mutex<Roll> = Mutex::new(Roll { slots: Vec::new(), watched: false });
+static ROLL: Mutex<Roll> = Mutex::new(Roll { slots: Vec::new(), watch: None });
+
+/// The watch dozes. Every callback reads this and next to none writes it, so that its line stays in all caches.
+static DOZES: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static MINE: RefCell<Option<Arc<Slot>>> = const { RefCell::new(None) };
@@ -83,9 +86,10 @@ pub(crate) fn enlist() {
     });
     let mut roll = roll();
     roll.slots.push(Arc::downgrade(&slot));
-    if !roll.watched {
+    if roll.watch.is_none() {
         // Without a thread to watch, nobody is named; all else goes on.
-        roll.watched = thread::Builder::new().name("naksi-watch".into()).spawn(watch).is_ok();
+        let watching = thread::Builder::new().name("naksi-watch".into()).spawn(watch);
+        roll.watch = watching.ok().map(|watching| watching.thread().clone());
     }
     MINE.set(Some(slot));
 }
@@ -110,10 +114,23 @@ pub(crate) fn seen<T>(who: Who, run: impl FnOnce() -> T) -> T {
             slot.is_room.store(is_room, Ordering::Relaxed);
             slot.number.store(number, Ordering::Relaxed);
             slot.bump();
+            if DOZES.load(Ordering::Relaxed) {
+                wake();
+            }
         }
     });
     let _over = Over;
     run()
+}
+
+/// Ends the doze of the watch: one call to the system for the first callback after a quiet second.
+#[cold]
+fn wake() {
+    if DOZES.swap(false, Ordering::Relaxed)
+        && let Some(watch) = &roll().watch
+    {
+        watch.unpark();
+    }
 }
 
 /// The callback is over, also if it panicked.
@@ -144,13 +161,13 @@ struct Memory {
 /// The life of the watch: it ends when nobody is left to be watched.
 fn watch() {
     let mut memories: Vec<Memory> = Vec::new();
-    let (mut pause, mut moved_at) = (LOOK_EVERY, Instant::now());
+    let mut moved_at = Instant::now();
     loop {
         {
             let mut roll = roll();
             roll.slots.retain(|slot| slot.strong_count() > 0);
             if roll.slots.is_empty() {
-                roll.watched = false;
+                roll.watch = None;
                 return;
             }
             memories.retain(|memory| memory.slot.strong_count() > 0);
@@ -170,13 +187,20 @@ fn watch() {
         let now = Instant::now();
         for memory in &mut memories {
             if memory.look(now) {
-                (pause, moved_at) = (LOOK_EVERY, now);
+                moved_at = now;
             }
         }
-        if moved_at.elapsed() > LOOK_SELDOM {
-            pause = LOOK_SELDOM;
+        if moved_at.elapsed() <= DOZE {
+            thread::sleep(LOOK_EVERY);
+            continue;
         }
-        thread::sleep(pause);
+        // A callback that begins in the very moment in which this is written may not see it. It is the next that wakes,
+        // or the doze's own end: nobody is missed for longer than that.
+        DOZES.store(true, Ordering::Relaxed);
+        thread::park_timeout(DOZE);
+        if !DOZES.swap(false, Ordering::Relaxed) {
+            moved_at = Instant::now();
+        }
     }
 }
 

@@ -75,6 +75,7 @@ packets! {
     SLOW {
         71 => Dawdle { millis: u64 }
         72 => Value { key: u64, value: u32, filling: Vec<u8> }
+        73 => Nap { millis: u64 }
     }
 }
 
@@ -141,6 +142,22 @@ impl Dawdler {
     fn dawdle(&mut self, _cx: &mut Cx<'_, Self>, _from: SessionId, dawdle: Dawdle) {
         std::thread::sleep(Duration::from_millis(dawdle.millis));
     }
+}
+
+#[test]
+fn a_callback_after_a_long_quiet_is_named_as_well() {
+    keep_lines();
+    let service = Server::new().listen("127.0.0.1:0").workers(1).session(|| Dawdler).start();
+    let service = service.expect("a server");
+    let mut stream = connect(&service);
+    for nap in 1..=3 {
+        // By now whoever looks for such callbacks dozes.
+        std::thread::sleep(Duration::from_millis(1_700));
+        stream.write_all(&encode(&Nap { millis: 250 }).expect("it fits")).expect("the server reads");
+        let is_it = |line: &&String| line.contains("packet=73") && line.contains("holds its thread");
+        until("it is named", || lines().iter().filter(is_it).count() >= nap);
+    }
+    service.stop(Duration::from_secs(5));
 }
 
 #[test]
