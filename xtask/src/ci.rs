@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ const STEPS: &[Step] = &[
     ("tidy", tidy::run),
     ("format", || cargo(&["fmt", "--all", "--check"], &[])),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
-    ("test", || tests(&["test", "--workspace"])),
+    ("test", || tests(root::cargo().args(["test", "--workspace"]))),
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
     ("fuzz targets", fuzz::check),
@@ -50,21 +50,23 @@ fn postgres() -> Result<()> {
     let of_database = ["--package", "naksi-db", "--features", "postgres"];
     let clippy = [&["clippy"], &of_database[..], &["--all-targets", "--", "-Dwarnings"]].concat();
     cargo(&clippy, &[])?;
-    tests(&[&["test"], &of_database[..], &["--lib", "--test", "postgres"]].concat())
+    tests(root::cargo().arg("test").args(of_database).args(["--lib", "--test", "postgres"]))
 }
 
 /// What tests said that they did not try, for want of something that this machine has not got.
 static SKIPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Runs tests, and keeps what they say on standard error that they skip: the end of the gate says it again.
-fn tests(arguments: &[&str]) -> Result<()> {
-    println!("cargo {}", arguments.join(" "));
-    let mut running = root::cargo().args(arguments).stderr(Stdio::piped()).spawn()?;
+pub(crate) fn tests(cargo: &mut Command) -> Result<()> {
+    let arguments: Vec<_> = cargo.get_args().map(|argument| argument.to_string_lossy()).collect();
+    let arguments = arguments.join(" ");
+    println!("cargo {arguments}");
+    let mut running = cargo.stderr(Stdio::piped()).spawn()?;
     let said = running.stderr.take().expect("it is piped");
     let skipped = pass_on(BufReader::new(said), &mut std::io::stderr())?;
     SKIPPED.lock().expect("nobody panics with it").extend(skipped);
     let status = running.wait()?;
-    ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
+    ensure!(status.success(), "cargo {arguments} ended with {status}");
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use compiler::{Compiler, GNU, MSVC, run};
 use wine::Wine;
 pub(crate) use wine::run_program;
 
-use crate::root;
+use crate::{ci, root};
 
 /// Tests that Wine cannot pass honestly: their names in full, and why.
 const SKIPPED: &[(&str, &str)] = &[
@@ -164,7 +164,7 @@ fn test(compiler: &Compiler, wine: &Wine, scale_down: &str, arguments: &[&str]) 
         println!("windows: skipped under Wine: {name}: {reason}");
         cargo.args(["--skip", name]);
     }
-    run(&mut cargo)
+    ci::tests(&mut cargo)
 }
 
 fn link_with_mingw(cargo: &mut Command) {

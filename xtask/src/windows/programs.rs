@@ -14,7 +14,7 @@ use std::{sync::mpsc, thread};
 
 use super::compiler::{Compiler, GNU, home, run};
 use super::wine::Wine;
-use crate::root;
+use crate::{ci, root};
 
 /// Longer than any of these programs takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -133,7 +133,7 @@ impl<'a> Programs<'a> {
             println!("windows: skipped under Wine: {name}: {reason}");
             cargo.args(["--skip", name]);
         }
-        run(&mut cargo)
+        ci::tests(&mut cargo)
     }
 
     fn command(&self, side: Side) -> Result<Command> {
