@@ -15,7 +15,7 @@ type Step = (&'static str, fn() -> Result<()>);
 /// Cheap steps first: what is wrong is told as early as it can be known.
 const STEPS: &[Step] = &[
     ("tidy", tidy::run),
-    ("format", || cargo(&["fmt", "--all", "--check"], &[])),
+    ("format", format),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
     ("test", || tests(root::cargo().args(["test", "--workspace"]))),
     ("postgres", postgres),
@@ -41,6 +41,14 @@ pub(crate) fn run() -> Result<()> {
     println!("\n== ci passed\n{}\n{:>7.1} s  in all", report.join("\n"), start.elapsed().as_secs_f64());
     for what in SKIPPED.lock().expect("nobody panics with it").iter() {
         println!("skipped: {what}");
+    }
+    Ok(())
+}
+
+/// The workspace, and the two that stand beside it.
+fn format() -> Result<()> {
+    for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml"] {
+        cargo(&["fmt", "--manifest-path", manifest, "--all", "--check"], &[])?;
     }
     Ok(())
 }

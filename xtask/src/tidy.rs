@@ -50,6 +50,7 @@ const RULES: &[Rule] = &[
     shape::documentation_is_made_of_sentences,
     rooms::systems_are_told_apart_in_one_place,
     rooms::twin_rooms_have_the_same_doors,
+    rooms::the_formatter_finds_every_module,
     rooms::unsafe_stays_in_its_rooms,
     rooms::crates_depend_downwards,
     rooms::the_map_names_every_room,

@@ -5,19 +5,24 @@
 //! operations and says how each one ended.
 
 pub mod connection;
+#[cfg(target_os = "linux")]
+pub mod epoll;
 pub mod handles;
 pub mod in_flight;
+#[cfg(target_os = "linux")]
+pub mod linux;
 pub mod network_events;
 pub mod port;
 pub mod seats;
 pub mod sim;
 pub mod taken;
 pub mod tally;
+#[cfg(windows)]
+pub mod windows;
 
+// Modules stand outside: `cargo fmt` does not look for any in here.
 std::cfg_select! {
     target_os = "linux" => {
-        pub mod epoll;
-        pub mod linux;
         /// The port of the system that this was built for.
         pub type OsPort = linux::choice::Port;
         pub use linux::clock::ThreadClock;
@@ -26,7 +31,6 @@ std::cfg_select! {
         pub use linux::{completion_port, event, message, overlapped, queue, routine, select};
     }
     windows => {
-        pub mod windows;
         /// The port of the system that this was built for.
         pub type OsPort = windows::port::Port;
         pub use windows::clock::ThreadClock;

@@ -39,7 +39,6 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "accept.rs",
         "Windows accepts one client for each AcceptEx, so a chain of them is kept; a ring accepts on",
     ),
-    ("parcel.rs", "an OVERLAPPED begins what a kernel is pointed at; a ring needs that for messages alone"),
     ("extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
     ("census.rs", "tests count handles; on Linux the file system tells their number"),
 ];
@@ -99,6 +98,21 @@ pub(super) fn systems_are_told_apart_in_one_place(tree: &Tree) -> Vec<Finding> {
 
 fn is_crate_source(file: &File) -> bool {
     file.path.starts_with("crates/") && file.path.contains("/src/")
+}
+
+/// `cargo fmt` follows no module that a macro declares, and says nothing of it.
+pub(super) fn the_formatter_finds_every_module(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, source) in tree.rust() {
+        for (number, line) in source.code.lines().enumerate() {
+            let declares = line.contains("mod ") && line.trim_end().ends_with(';');
+            if declares && line.starts_with(' ') {
+                let text = "a module that is declared in here is never formatted: declare it outside";
+                findings.push(Finding::new(&file.path, number + 1, text));
+            }
+        }
+    }
+    findings
 }
 
 /// The twin rooms hold the same file names: who knows one finds the way in the other.
@@ -237,6 +251,17 @@ mod tests {
                 ("crates/naksi-os/src/port.rs", 2)
             ]
         );
+    }
+
+    #[test]
+    fn a_module_out_of_the_formatters_sight_is_red() {
+        let hidden =
+            "//! x\npub mod seen;\nstd::cfg_select! {\n    windows => {\n        pub mod hidden;\n    }\n}\n";
+        let quiet = "//! x\n// A word: mod it;\nmod a;\nmod b {\n    fn c() {}\n}\n";
+        let tree = Tree::sample(&[("crates/a/src/lib.rs", hidden), ("crates/b/src/lib.rs", quiet)]);
+        let found = the_formatter_finds_every_module(&tree);
+        let places: Vec<_> = found.iter().map(|finding| (finding.path.as_str(), finding.line)).collect();
+        assert_eq!(places, [("crates/a/src/lib.rs", 5)]);
     }
 
     #[test]

@@ -83,12 +83,16 @@ impl Port {
     /// Keeps an accepted operation, and puts it where it will be found.
     pub(super) fn board(&mut self, token: Token, op: Op) {
         match op {
-            Op::Accept { listener: socket } => self.board_incoming(token, socket, Wish::Accept { listener: socket }),
+            Op::Accept { listener: socket } => {
+                self.board_incoming(token, socket, Wish::Accept { listener: socket })
+            }
             Op::Recv { socket } => self.board_incoming(token, socket, Wish::Recv { socket }),
             Op::RecvFrom { socket, buffer } => {
                 self.board_incoming(token, socket, Wish::RecvFrom { socket, buffer, datagram: None });
             }
-            Op::Send { socket, batch } => self.board_outgoing(token, socket, Wish::Send { socket, batch, sent: 0 }),
+            Op::Send { socket, batch } => {
+                self.board_outgoing(token, socket, Wish::Send { socket, batch, sent: 0 })
+            }
             Op::SendTo { socket, remote, bytes } => {
                 self.board_outgoing(token, socket, Wish::SendTo { socket, remote, bytes });
             }
@@ -108,8 +112,12 @@ impl Port {
                 self.enqueue(key);
             }
             Op::Close { .. } => unreachable!("a close is boarded by `submit`"),
-            Op::ReadAt { file, offset, buffer } => self.board_work(token, file, Work::Read { offset, buffer }),
-            Op::WriteAt { file, offset, bytes } => self.board_work(token, file, Work::Write { offset, bytes }),
+            Op::ReadAt { file, offset, buffer } => {
+                self.board_work(token, file, Work::Read { offset, buffer })
+            }
+            Op::WriteAt { file, offset, bytes } => {
+                self.board_work(token, file, Work::Write { offset, bytes })
+            }
             Op::Sync { file } => self.board_work(token, file, Work::Sync),
             Op::Timeout { at } => {
                 let key = self.launch(token, Wish::Timeout);

@@ -142,7 +142,9 @@ impl Port {
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
-            let Some((_, Flight { wish: Wish::Recv { socket }, .. })) = self.flights.running(key) else { continue };
+            let Some((_, Flight { wish: Wish::Recv { socket }, .. })) = self.flights.running(key) else {
+                continue;
+            };
             let descriptor = &mut pier(&mut self.handles, *socket).descriptor;
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;

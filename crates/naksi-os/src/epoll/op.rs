@@ -34,19 +34,46 @@ pub(super) struct Flight {
 /// What was asked for, with everything it owns.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Accept { listener: Handle },
+    Accept {
+        listener: Handle,
+    },
     /// The socket is made when the port comes to it.
-    Connect { remote: SocketAddr, socket: Option<Handle> },
-    Recv { socket: Handle },
+    Connect {
+        remote: SocketAddr,
+        socket: Option<Handle>,
+    },
+    Recv {
+        socket: Handle,
+    },
     /// `sent` bytes of the batch are with the kernel.
-    Send { socket: Handle, batch: SendBatch, sent: usize },
-    Shutdown { socket: Handle, how: ShutdownHow },
-    Close { resource: Resource },
+    Send {
+        socket: Handle,
+        batch: SendBatch,
+        sent: usize,
+    },
+    Shutdown {
+        socket: Handle,
+        how: ShutdownHow,
+    },
+    Close {
+        resource: Resource,
+    },
     /// `None` while the work is on the desk.
-    File { file: Handle, work: Option<Work> },
+    File {
+        file: Handle,
+        work: Option<Work>,
+    },
     /// The datagram that came, if one did.
-    RecvFrom { socket: Handle, buffer: Vec<u8>, datagram: Option<Datagram> },
-    SendTo { socket: Handle, remote: SocketAddr, bytes: Bytes },
+    RecvFrom {
+        socket: Handle,
+        buffer: Vec<u8>,
+        datagram: Option<Datagram>,
+    },
+    SendTo {
+        socket: Handle,
+        remote: SocketAddr,
+        bytes: Bytes,
+    },
     Timeout,
 }
 
@@ -103,9 +130,10 @@ impl Flight {
                 drop(resource); // this is the close
                 Done::Close
             }
-            Wish::File { work: Some(Work::Read { buffer, .. }), .. } => {
-                Done::ReadAt(buffer, count.and_then(|count| if count == 0 { Err(Ended::Closed) } else { Ok(count) }))
-            }
+            Wish::File { work: Some(Work::Read { buffer, .. }), .. } => Done::ReadAt(
+                buffer,
+                count.and_then(|count| if count == 0 { Err(Ended::Closed) } else { Ok(count) }),
+            ),
             Wish::File { work: Some(Work::Write { bytes, .. }), .. } => Done::WriteAt(bytes, count),
             Wish::File { work: Some(Work::Sync), .. } => Done::Sync(count.map(|_| ())),
             Wish::File { work: None, .. } => unreachable!("work that is on the desk has no result"),
@@ -141,7 +169,8 @@ fn connected(
 /// A connected socket waits like any other socket of this system, so that a port of the other kind can
 /// adopt it; ours asks for every call that it shall not wait.
 fn settled(socket: Handle, handles: &HandleTable<Resource>) -> Result<Connected, Ended> {
-    let pier = handles.any(socket).and_then(Resource::pier).expect("a socket that is being connected is open");
+    let pier =
+        handles.any(socket).and_then(Resource::pier).expect("a socket that is being connected is open");
     let owned = pier.descriptor.owned();
     let local = SockRef::from(&owned.as_fd()).set_nonblocking(false).and_then(|()| socket::local(owned));
     local.map(|local| Connected { socket, local }).map_err(|error| Ended::Failed(error::from_io(&error)))

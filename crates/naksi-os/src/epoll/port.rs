@@ -70,7 +70,10 @@ pub struct Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("backend", &"epoll").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Port")
+            .field("backend", &"epoll")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,9 +91,12 @@ impl Port {
         let catch_max = options.catch_max.max(1);
         let epoll = Epoll::open(catch_max.clamp(16, 1024))
             .map_err(|error| ext::refusal("epoll cannot be set up", &error))?;
-        let inbox = Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
+        let inbox =
+            Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
         // Every write to the event is an edge, so the event's count is never read.
-        epoll.watch(inbox.event(), WAKE, Watch::In).map_err(|error| ext::refusal("epoll refuses an event", &error))?;
+        epoll
+            .watch(inbox.event(), WAKE, Watch::In)
+            .map_err(|error| ext::refusal("epoll refuses an event", &error))?;
         Ok(Self {
             epoll,
             catch_max,
@@ -131,7 +137,9 @@ impl Port {
         for index in 0..self.epoll.filled() {
             let (word, ready) = self.epoll.event(index);
             // An event of a socket that was closed meanwhile, or the event that woke the port, is nobody's.
-            let Some(pier) = self.handles.any_mut(handle(word)).and_then(Resource::pier_mut) else { continue };
+            let Some(pier) = self.handles.any_mut(handle(word)).and_then(Resource::pier_mut) else {
+                continue;
+            };
             let parked = pier.descriptor.parked;
             for key in pier.told(ready).into_iter().flatten().filter(|key| Some(*key) != parked) {
                 self.enqueue(key);

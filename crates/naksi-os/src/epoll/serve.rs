@@ -26,7 +26,7 @@ use super::port::Port;
 use crate::handles::{HandleKind, Lane};
 use crate::in_flight::Key;
 use crate::linux::socket::{self, Descriptor};
-use crate::linux::{error, op::PIECES_MAX};
+use crate::linux::{error, parcel::PIECES_MAX};
 
 /// Connections taken from one listener at a visit.
 const ACCEPTS_MAX: usize = 32;
@@ -87,13 +87,7 @@ impl Port {
         self.later.push(key);
     }
 
-    fn accept(
-        &mut self,
-        token: Token,
-        listener: Handle,
-        caught: &mut Vec<Completion>,
-        full: usize,
-    ) -> Visit {
+    fn accept(&mut self, token: Token, listener: Handle, caught: &mut Vec<Completion>, full: usize) -> Visit {
         for _ in 0..ACCEPTS_MAX {
             if caught.len() >= full {
                 return Visit::Again;
@@ -138,7 +132,8 @@ impl Port {
         };
         self.counters.enters_total += 1;
         let flags = libc::MSG_DONTWAIT;
-        let received = SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
+        let received =
+            SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
         let length = received.as_ref().ok().and_then(|length| NonZeroU32::new(*length as u32));
         if let Some(length) = length {
             if (length.get() as usize) < buffer.bytes.len() {
@@ -268,8 +263,8 @@ impl Port {
         }
         self.counters.enters_total += 1;
         let mut pieces = [MaybeUninitSlice::new(as_uninit(buffer))];
-        let received =
-            SockRef::from(pier.descriptor.owned()).recv_from_vectored_with_flags(&mut pieces, libc::MSG_DONTWAIT);
+        let received = SockRef::from(pier.descriptor.owned())
+            .recv_from_vectored_with_flags(&mut pieces, libc::MSG_DONTWAIT);
         match received {
             Ok((length, flags, from)) => match from.as_socket() {
                 Some(from) => {
@@ -298,7 +293,8 @@ impl Port {
         }
         self.counters.enters_total += 1;
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let sent = SockRef::from(pier.descriptor.owned()).send_to_with_flags(bytes, &SockAddr::from(*remote), flags);
+        let sent =
+            SockRef::from(pier.descriptor.owned()).send_to_with_flags(bytes, &SockAddr::from(*remote), flags);
         match sent {
             Ok(length) => Visit::Over(count(length)),
             Err(error) => match error.kind() {

@@ -104,7 +104,9 @@ impl<S: Send + 'static> CompletionPort<S> {
         let nudge = move || {
             if let Some(ring) = ring.upgrade() {
                 // A ring that refuses an entry refuses the watcher's wait too, and that is told there.
-                ring.note(&opcode::Nop::new().build().user_data(NOBODY)).and_then(|()| ring.enter(0, None)).ok();
+                ring.note(&opcode::Nop::new().build().user_data(NOBODY))
+                    .and_then(|()| ring.enter(0, None))
+                    .ok();
             }
         };
         Ok(Self { seats: Seats::new(concurrency, nudge), flights })
@@ -139,7 +141,9 @@ impl<S: Send + 'static> CompletionPort<S> {
     pub fn accept(&self, listener: &Arc<TcpListener>) -> io::Result<()> {
         let raw = Fd(listener.as_raw_fd());
         let entry = |_: &mut Held<S>| {
-            opcode::Accept::new(raw, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
+            opcode::Accept::new(raw, std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(libc::SOCK_CLOEXEC)
+                .build()
         };
         self.flights.launch(Held::Accept { _listener: Arc::clone(listener) }, entry, None)?;
         self.hand_over()

@@ -132,10 +132,12 @@ impl Port {
     }
 
     fn post_accepts(&mut self, many: Key) {
-        while self.accepts_go_on(many) && self.many(many).ones.len() < ACCEPTS_MAX && self.table().set_aside() {
-            let parcel = self.parcel();
+        while self.accepts_go_on(many) && self.many(many).ones.len() < ACCEPTS_MAX && self.table().set_aside()
+        {
+            let parcel = self.spent.take();
             let (token, flight) = self.flights.running(many).expect("only running accepts are posted");
-            let flight = Flight { mark: flight.mark, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
+            let flight =
+                Flight { mark: flight.mark, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
             let one = self.flights.start(token, flight);
             self.many(many).ones.push(one);
             self.table().accepts += 1;
@@ -160,11 +162,12 @@ impl Port {
 
     /// A single accept is over; the last one ends the accept as well.
     fn retire(&mut self, one: Key, many: Key) {
-        let Finished::Wanted(_, Flight { wish: Wish::AcceptOne { parcel, .. }, .. }) = self.flights.finish(one)
+        let Finished::Wanted(_, Flight { wish: Wish::AcceptOne { parcel, .. }, .. }) =
+            self.flights.finish(one)
         else {
             unreachable!("a single accept that was just seen running");
         };
-        self.spent.push(parcel);
+        self.spent.give_back(parcel);
         self.table().accepts -= 1;
         let state = self.many(many);
         state.ones.retain(|key| *key != one);

@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn no_number_of_this_system_is_an_orderly_end() {
         for errno in 1..=133 {
-            for ended in [connect(errno, false), recv(errno, false), send(errno, false), other(errno, false)] {
+            for ended in [connect(errno, false), recv(errno, false), send(errno, false), other(errno, false)]
+            {
                 assert_ne!(ended, Ended::Closed);
             }
         }

@@ -127,8 +127,8 @@ impl Event {
 /// No descriptor is left, or the event object is in use for something else.
 pub fn event_select(socket: &impl AsFd, event: &Event, interest: NetworkEvents) -> io::Result<()> {
     // SAFETY: epoll_create1(2) takes one number and touches no memory of ours.
-    let object =
-        event.object(|| descriptor(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Object::OfSocket))?;
+    let object = event
+        .object(|| descriptor(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Object::OfSocket))?;
     let Object::OfSocket(epoll) = object else {
         let text = "this event object is set by hand or by an operation: a socket needs one of its own";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -142,7 +142,13 @@ pub fn event_select(socket: &impl AsFd, event: &Event, interest: NetworkEvents) 
     }
     event.tally.calls(2);
     nonblocking(socket)?;
-    control(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_fd().as_raw_fd(), events.cast_unsigned(), interest.accept.into())
+    control(
+        epoll.as_raw_fd(),
+        libc::EPOLL_CTL_ADD,
+        socket.as_fd().as_raw_fd(),
+        events.cast_unsigned(),
+        interest.accept.into(),
+    )
 }
 
 /// What happened to the socket of an event since the last time, and resets the event (WSAEnumNetworkEvents).

@@ -68,9 +68,9 @@ enum Style {
 pub(super) fn open(options: &PortOptions) -> Result<(IoUring, Features), PortError> {
     let ring = set_up(options)?;
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|error| {
-        refusal("io_uring cannot be asked what it supports (needs Linux 5.6)", &error)
-    })?;
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| refusal("io_uring cannot be asked what it supports (needs Linux 5.6)", &error))?;
     let features = features(|code| probe.is_supported(code))?;
     if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
         let text = format!("io_uring of kernel {} is too old: Naksi needs Linux 6.0", kernel_release());
@@ -192,10 +192,9 @@ fn explain(error: &io::Error, disabled: Option<&str>) -> PortError {
         (libc::EPERM, None) => {
             "io_uring is refused, by kernel.io_uring_disabled or by a seccomp profile (EPERM)".to_owned()
         }
-        (libc::ENOSYS, _) => format!(
-            "kernel {} has no io_uring, or a seccomp profile hides it (ENOSYS)",
-            kernel_release()
-        ),
+        (libc::ENOSYS, _) => {
+            format!("kernel {} has no io_uring, or a seccomp profile hides it (ENOSYS)", kernel_release())
+        }
         (libc::ENOMEM, _) => format!(
             "no memory for a ring of {SUBMISSION_ENTRIES_MIN} entries: memory is short, or the limit of locked \
              memory (ulimit -l) is"
@@ -241,7 +240,8 @@ pub(super) fn io_uring_disabled() -> Option<String> {
 }
 
 fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map_or("of unknown age".to_owned(), |text| text.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or("of unknown age".to_owned(), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -281,7 +281,8 @@ mod tests {
     #[test]
     fn a_ring_takes_numbers_of_its_own_table_only_if_it_was_asked_for_one() {
         for (direct, expected) in [(None, -libc::EACCES), (Some(4), -libc::EBADF)] {
-            let sizes = PortOptions { submission_entries: 8, completion_entries: 16, ..PortOptions::default() };
+            let sizes =
+                PortOptions { submission_entries: 8, completion_entries: 16, ..PortOptions::default() };
             let options = PortOptions { direct_descriptors: direct, ..sizes };
             let (mut ring, _) = open(&options).expect("a ring");
             enable(&ring).expect("the ring starts");

@@ -68,13 +68,21 @@ impl<H> Flights<H> {
             builder.setup_single_issuer().setup_defer_taskrun();
         }
         let ring = builder.build(SUBMISSION_ENTRIES).map_err(|error| {
-            io::Error::new(error.kind(), format!("io_uring is needed for this model and was refused: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("io_uring is needed for this model and was refused: {error}"),
+            )
         })?;
         Ok(Self { ring, table: Mutex::default(), reading: Mutex::default(), tally: tally.clone() })
     }
 
     /// Takes what an operation holds, and writes its entry. The entry is handed over by the next `enter`.
-    pub(super) fn launch(&self, held: H, entry: impl FnOnce(&mut H) -> Entry, event: Option<i32>) -> io::Result<Key> {
+    pub(super) fn launch(
+        &self,
+        held: H,
+        entry: impl FnOnce(&mut H) -> Entry,
+        event: Option<i32>,
+    ) -> io::Result<Key> {
         let mut table = self.table();
         self.make_room(1 + usize::from(event.is_some()))?;
         let key = table.start(Token::new(0, 0, 0), held);
@@ -129,7 +137,9 @@ impl<H> Flights<H> {
         match result {
             Ok(_) => Ok(()),
             // io_uring_enter(2): the time is up; a signal; completions that have to be read first.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -139,7 +149,8 @@ impl<H> Flights<H> {
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the lock above is the right to use the completion queue, and it is held.
         let mut queue = unsafe { self.ring.completion_shared() };
-        let landed: Vec<(u64, i32)> = queue.by_ref().map(|entry| (entry.user_data(), entry.result())).collect();
+        let landed: Vec<(u64, i32)> =
+            queue.by_ref().map(|entry| (entry.user_data(), entry.result())).collect();
         drop(queue);
         drop(reading);
         for (word, result) in landed {

@@ -5,37 +5,29 @@
 //! flight does: batches, vectors, and [`Parcel`]s for the structures that messages need. Nothing here
 //! submits, waits or re-arms.
 
-// UNSAFETY: message headers hold addresses, and a kernel reads and writes through them.
-#![expect(unsafe_code, reason = "structures are shared with the kernel here")]
+// UNSAFETY: an entry has a field that no opcode of the ring's crate sets.
+#![expect(unsafe_code, reason = "one field of an entry is written where it lies")]
 
 use std::mem;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::ptr::{self, NonNull};
-use std::time::Duration;
+use std::ptr;
 
-use bytes::Bytes;
-use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{DestinationSlot, Fd, Fixed, FsyncFlags, Timespec};
 use io_uring::opcode;
-use naksi_core::batch::SendBatch;
-use naksi_core::completion::{Connected, Datagram, Done};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{DestinationSlot, Fd, Fixed, FsyncFlags};
+use naksi_core::completion::{Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
-use socket2::{SockAddr, SockAddrStorage};
 
 use super::direct::AcceptMany;
+use super::parcel::{Parcel, Parcels};
 use super::socket::{self, Aim, Descriptor, Mark, Place};
 use super::{buffers, error};
 use crate::handles::{HandleKind, HandleTable, Lane};
 use crate::in_flight::Key;
 
-/// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
-pub(crate) const PIECES_MAX: usize = 64;
-/// Linux moves at most this many bytes a call (`read(2)`, NOTES: 0x7ffff000).
-const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
 /// `io_uring_enter(2)`: bits of `ioprio` for receives.
 const RECV_POLL_FIRST: u16 = 1 << 0;
 const RECV_MULTISHOT: u16 = 1 << 1;
@@ -70,22 +62,56 @@ pub(super) struct Flight {
 /// large as the largest operation.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Accept { listener: Handle },
+    Accept {
+        listener: Handle,
+    },
     /// An accept into the ring's own table: it is with the kernel as several of the next kind.
     AcceptMany(Box<AcceptMany>),
     /// One socket for the accept with this key; its slot in the table is set aside.
-    AcceptOne { many: Key, parcel: Parcel },
-    Connect { socket: Option<OwnedFd>, parcel: Parcel },
-    Recv { socket: Handle },
-    Send { socket: Handle, parcel: Parcel },
-    Shutdown { socket: Handle, how: ShutdownHow },
-    Close { place: Place },
-    ReadAt { file: Handle, parcel: Parcel },
-    WriteAt { file: Handle, parcel: Parcel },
-    Sync { file: Handle },
-    RecvFrom { socket: Handle, parcel: Parcel },
-    SendTo { socket: Handle, parcel: Parcel },
-    Timeout { parcel: Parcel },
+    AcceptOne {
+        many: Key,
+        parcel: Parcel,
+    },
+    Connect {
+        socket: Option<OwnedFd>,
+        parcel: Parcel,
+    },
+    Recv {
+        socket: Handle,
+    },
+    Send {
+        socket: Handle,
+        parcel: Parcel,
+    },
+    Shutdown {
+        socket: Handle,
+        how: ShutdownHow,
+    },
+    Close {
+        place: Place,
+    },
+    ReadAt {
+        file: Handle,
+        parcel: Parcel,
+    },
+    WriteAt {
+        file: Handle,
+        parcel: Parcel,
+    },
+    Sync {
+        file: Handle,
+    },
+    RecvFrom {
+        socket: Handle,
+        parcel: Parcel,
+    },
+    SendTo {
+        socket: Handle,
+        parcel: Parcel,
+    },
+    Timeout {
+        parcel: Parcel,
+    },
 }
 
 impl Flight {
@@ -112,7 +138,7 @@ impl Flight {
             }
             Wish::Recv { .. } => recv_entry(fd, arm, recv_bytes_max),
             Wish::Send { parcel, .. } => match parcel.only_piece() {
-                Some(piece) => opcode::Send::new(fd, piece.as_ptr(), clamp(piece.len())).flags(send_flags).build(),
+                Some((bytes, length)) => opcode::Send::new(fd, bytes, length).flags(send_flags).build(),
                 None => opcode::SendMsg::new(fd, parcel.gather()).flags(send_flags as u32).build(),
             },
             Wish::Shutdown { how, .. } => {
@@ -158,29 +184,31 @@ impl Flight {
         }
     }
 
-    /// The last answer, from the kernel's result. Spent parcels go to `spent`, to be used again.
+    /// The last answer, from the kernel's result. Parcels that are empty now go to `spent`, to be used again.
     pub(super) fn conclude(
         self,
         result: i32,
         handles: &mut HandleTable<Descriptor>,
-        spent: &mut Vec<Parcel>,
+        spent: &mut Parcels,
     ) -> Done {
         let ours = self.cancelled;
         let count = u32::try_from(result).ok();
         match self.wish {
             Wish::AcceptOne { .. } => unreachable!("one socket of many is no answer"),
-            Wish::Accept { .. } | Wish::AcceptMany(_) => Done::Accept(Err(match error::accept(-result, ours) {
-                error::AcceptEnded::Over(ended) => ended,
-                error::AcceptEnded::NextPeer => Ended::Aborted,
-            })),
+            Wish::Accept { .. } | Wish::AcceptMany(_) => {
+                Done::Accept(Err(match error::accept(-result, ours) {
+                    error::AcceptEnded::Over(ended) => ended,
+                    error::AcceptEnded::NextPeer => Ended::Aborted,
+                }))
+            }
             Wish::Connect { socket, parcel } => {
-                spent.push(parcel);
+                spent.give_back(parcel);
                 Done::Connect(connected(socket, result, ours, handles))
             }
             Wish::Recv { socket } => Done::Recv(Err(recv_ended(handles.any(socket), result, ours))),
             Wish::Send { socket, mut parcel } => {
-                let batch = mem::take(&mut parcel.contents().batch);
-                spent.push(parcel);
+                let batch = parcel.take_batch();
+                spent.give_back(parcel);
                 let sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), result, ours)))
             }
@@ -202,7 +230,9 @@ impl Flight {
             Wish::WriteAt { parcel, .. } => {
                 Done::WriteAt(parcel.emptied(spent), count.ok_or_else(|| error::other(-result, ours)))
             }
-            Wish::Sync { .. } => Done::Sync(if result == 0 { Ok(()) } else { Err(error::other(-result, ours)) }),
+            Wish::Sync { .. } => {
+                Done::Sync(if result == 0 { Ok(()) } else { Err(error::other(-result, ours)) })
+            }
             Wish::RecvFrom { mut parcel, .. } => {
                 let letter = match count {
                     Some(bytes) => parcel.sender(bytes),
@@ -211,12 +241,12 @@ impl Flight {
                 Done::RecvFrom(parcel.emptied(spent), letter)
             }
             Wish::SendTo { mut parcel, .. } => {
-                let bytes = mem::take(&mut parcel.contents().shared);
-                spent.push(parcel);
+                let bytes = parcel.take_shared();
+                spent.give_back(parcel);
                 Done::SendTo(bytes, count.ok_or_else(|| error::other(-result, ours)))
             }
             Wish::Timeout { parcel } => {
-                spent.push(parcel);
+                spent.give_back(parcel);
                 Done::Timeout(error::timeout(-result, ours))
             }
         }
@@ -299,199 +329,4 @@ fn closed(place: Place, result: i32) {
     }
     // `close(2)`: "Linux always releases the file descriptor early in the close operation", also on error.
     mem::forget(descriptor);
-}
-
-fn clamp(length: usize) -> u32 {
-    length.min(TRANSFER_BYTES_MAX) as u32
-}
-
-/// Everything of one operation that a kernel may read or write while its flight lasts, on the heap.
-#[derive(Debug)]
-pub(super) struct Parcel(NonNull<Contents>);
-
-struct Contents {
-    header: libc::msghdr,
-    storage: SockAddrStorage,
-    storage_bytes: libc::socklen_t,
-    pieces: Vec<libc::iovec>,
-    span: Timespec,
-    /// What a stream's send carries.
-    batch: SendBatch,
-    /// What a file operation or a datagram's receive carries, and where in the file.
-    buffer: Vec<u8>,
-    offset: u64,
-    /// What a datagram's send carries.
-    shared: Bytes,
-}
-
-impl Parcel {
-    /// An empty parcel.
-    pub(super) fn new() -> Self {
-        // SAFETY: msghdr(3type) is numbers and pointers; all zero is "no name, no pieces, no control data".
-        let header = unsafe { mem::zeroed() };
-        let contents = Contents {
-            header,
-            storage: SockAddrStorage::zeroed(),
-            storage_bytes: 0,
-            pieces: Vec::new(),
-            span: Timespec::new(),
-            batch: SendBatch::new(),
-            buffer: Vec::new(),
-            offset: 0,
-            shared: Bytes::new(),
-        };
-        Self(NonNull::from(Box::leak(Box::new(contents))))
-    }
-
-    /// Writes the address of a peer into it.
-    pub(super) fn set_remote(&mut self, remote: SocketAddr) {
-        let address = SockAddr::from(remote);
-        let contents = self.contents();
-        contents.storage_bytes = address.len();
-        contents.storage = address.as_storage();
-    }
-
-    /// Puts a stream's bytes into it.
-    pub(super) fn set_batch(&mut self, batch: SendBatch) {
-        self.contents().batch = batch;
-    }
-
-    /// Puts a buffer into it, for this place in a file.
-    pub(super) fn set_buffer(&mut self, buffer: Vec<u8>, offset: u64) {
-        let contents = self.contents();
-        contents.buffer = buffer;
-        contents.offset = offset;
-    }
-
-    /// Puts a datagram's bytes into it.
-    pub(super) fn set_shared(&mut self, bytes: Bytes) {
-        self.contents().shared = bytes;
-    }
-
-    /// Takes the buffer out, and leaves the parcel to be used again.
-    fn emptied(mut self, spent: &mut Vec<Parcel>) -> Vec<u8> {
-        let buffer = mem::take(&mut self.contents().buffer);
-        spent.push(self);
-        buffer
-    }
-
-    /// The buffer, and its place in the file.
-    fn stretch(&mut self) -> (*mut u8, u32, u64) {
-        let contents = self.contents();
-        (contents.buffer.as_mut_ptr(), clamp(contents.buffer.len()), contents.offset)
-    }
-
-    /// The bytes of a batch of one piece.
-    fn only_piece(&mut self) -> Option<&[u8]> {
-        let batch = &self.contents().batch;
-        batch.slices().next().filter(|_| batch.pieces() == 1)
-    }
-
-    /// Writes a span of time into it.
-    pub(super) fn set_span(&mut self, span: Duration) {
-        self.contents().span = Timespec::from(span);
-    }
-
-    /// Where the kernel writes the address of whoever comes in.
-    fn guest(&mut self) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
-        let contents = self.contents();
-        contents.storage = SockAddrStorage::zeroed();
-        contents.storage_bytes = contents.storage.size_of();
-        ((&raw mut contents.storage).cast(), &raw mut contents.storage_bytes)
-    }
-
-    /// What the kernel wrote there.
-    pub(super) fn came_from(&mut self) -> Option<SocketAddr> {
-        let contents = self.contents();
-        let storage = mem::replace(&mut contents.storage, SockAddrStorage::zeroed());
-        let length = contents.storage_bytes.min(storage.size_of());
-        // SAFETY: accept(2) wrote an address of that length there: addrlen "on return it will contain the
-        // actual size of the peer address".
-        unsafe { SockAddr::new(storage, length) }.as_socket()
-    }
-
-    fn address(&mut self) -> (*const libc::sockaddr, libc::socklen_t) {
-        let contents = self.contents();
-        ((&raw const contents.storage).cast(), contents.storage_bytes)
-    }
-
-    fn span(&mut self) -> *const Timespec {
-        &raw const self.contents().span
-    }
-
-    /// A header that gathers the first pieces of the batch.
-    fn gather(&mut self) -> *const libc::msghdr {
-        let contents = self.contents();
-        contents.pieces.clear();
-        contents.pieces.extend(contents.batch.slices().take(PIECES_MAX).map(|piece| libc::iovec {
-            // sendmsg(2) takes an iovec that could be written to, and only reads it.
-            iov_base: piece.as_ptr().cast_mut().cast(),
-            iov_len: piece.len(),
-        }));
-        contents.header.msg_name = ptr::null_mut();
-        contents.header.msg_namelen = 0;
-        contents.address_pieces()
-    }
-
-    /// A header that receives one datagram and its sender.
-    fn letter_in(&mut self) -> *mut libc::msghdr {
-        let contents = self.contents();
-        contents.storage = SockAddrStorage::zeroed();
-        contents.storage_bytes = contents.storage.size_of();
-        let (bytes, length) = (contents.buffer.as_mut_ptr(), clamp(contents.buffer.len()));
-        contents.letter(bytes, length)
-    }
-
-    /// A header that sends one datagram to the remote that was set.
-    fn letter_out(&mut self) -> *const libc::msghdr {
-        let contents = self.contents();
-        let (bytes, length) = (contents.shared.as_ptr().cast_mut(), clamp(contents.shared.len()));
-        contents.letter(bytes, length)
-    }
-
-    /// What the kernel wrote about a datagram of so many bytes.
-    fn sender(&mut self, bytes: u32) -> Result<Datagram, Ended> {
-        let contents = self.contents();
-        let storage = mem::replace(&mut contents.storage, SockAddrStorage::zeroed());
-        let length = contents.header.msg_namelen.min(storage.size_of());
-        // SAFETY: recvmsg(2) wrote an address of that length there: "upon return it contains the length of
-        // the returned address".
-        let address = unsafe { SockAddr::new(storage, length) };
-        let cut = contents.header.msg_flags & libc::MSG_TRUNC != 0;
-        match address.as_socket() {
-            Some(from) => Ok(Datagram { bytes, from, cut }),
-            None => Err(Ended::Failed(error::os_error(libc::EAFNOSUPPORT))),
-        }
-    }
-
-    fn contents(&mut self) -> &mut Contents {
-        // SAFETY: law 2: called before the kernel sees the parcel or after the last completion only, so that
-        // nobody else touches it; the memory is ours until `drop`.
-        unsafe { self.0.as_mut() }
-    }
-}
-
-impl Contents {
-    fn letter(&mut self, bytes: *mut u8, length: u32) -> *mut libc::msghdr {
-        self.pieces.clear();
-        self.pieces.push(libc::iovec { iov_base: bytes.cast(), iov_len: length as usize });
-        self.header.msg_name = (&raw mut self.storage).cast();
-        self.header.msg_namelen = self.storage_bytes;
-        self.address_pieces()
-    }
-
-    fn address_pieces(&mut self) -> *mut libc::msghdr {
-        self.header.msg_iov = self.pieces.as_mut_ptr();
-        self.header.msg_iovlen = self.pieces.len();
-        self.header.msg_flags = 0;
-        &raw mut self.header
-    }
-}
-
-impl Drop for Parcel {
-    fn drop(&mut self) {
-        // SAFETY: law 2: the pointer came from a box in `new`, and a parcel is dropped only with or after
-        // its flight, when no kernel uses it.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-    }
 }

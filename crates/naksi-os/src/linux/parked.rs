@@ -13,7 +13,6 @@ use naksi_core::tick::Tick;
 use super::buffers::RECV_LEASES_MAX;
 use crate::in_flight::Key;
 
-
 /// Leases that receives which brought much may fill between two waits: so few that what they bring is still in the
 /// processor's cache when it is answered, and that a crowd of floods lets everybody else in between.
 const LEASES_ASKED_MAX: usize = 16;
@@ -143,12 +142,14 @@ mod tests {
         }
         let mut at = Tick::ZERO;
         let mut turns = |parked: &mut Parked, count: u32, micros: u64| {
-            (0..count).map(|_| {
-                at = at + Duration::from_micros(micros);
-                let portion = parked.turn(|| at);
-                parked.turned();
-                portion
-            }).last()
+            (0..count)
+                .map(|_| {
+                    at = at + Duration::from_micros(micros);
+                    let portion = parked.turn(|| at);
+                    parked.turned();
+                    portion
+                })
+                .last()
         };
         assert_eq!(turns(&mut parked, 1, 0), Some(LEASES_ASKED_MAX), "nothing is known yet");
         assert_eq!(turns(&mut parked, 1, 501), Some(LEASES_ASKED_MAX / 2));

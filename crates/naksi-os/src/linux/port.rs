@@ -28,7 +28,8 @@ use naksi_core::tick::Tick;
 
 use super::buffers::{self, Buffers};
 use super::direct::{AcceptMany, Direct};
-use super::op::{Arm, Flight, Parcel, Wish};
+use super::op::{Arm, Flight, Wish};
+use super::parcel::Parcels;
 use super::parked::Parked;
 use super::poster::{Inbox, Poster};
 use super::socket::{self, Aim, Descriptor, Place, Socket};
@@ -70,7 +71,7 @@ pub struct Port {
     pub(super) local: VecDeque<(Key, i32)>,
     /// Entries for which the ring had no room even after it was handed over.
     pub(super) backlog: VecDeque<Entry>,
-    pub(super) spent: Vec<Parcel>,
+    pub(super) spent: Parcels,
     /// The ring's own table of sockets, if it has one.
     pub(super) direct: Option<Direct>,
     pub(super) inbox: Arc<Inbox>,
@@ -87,7 +88,10 @@ pub struct Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("backend", &"uring").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Port")
+            .field("backend", &"uring")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +114,8 @@ impl Port {
         }
         now();
         let (ring, features) = ext::open(options)?;
-        let inbox = Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
+        let inbox =
+            Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
         let mut pool = LeasePool::new(options.lease_count, options.lease_bytes);
         let buffers = Buffers::open(&ring, &mut pool).map_err(|error| ext::no_buffer_ring(&error))?;
         ext::enable(&ring)?;
@@ -129,7 +134,7 @@ impl Port {
             waits_in_doubt: 0,
             local: VecDeque::new(),
             backlog: VecDeque::new(),
-            spent: Vec::new(),
+            spent: Parcels::default(),
             direct: options.direct_descriptors.map(Direct::new),
             inbox,
             posts: Vec::new(),
@@ -177,10 +182,12 @@ impl Port {
         let mut early = None;
         let mut aim = aim;
         let wish = match op {
-            Op::Accept { listener } if self.direct.is_some() => Wish::AcceptMany(Box::new(AcceptMany::new(listener))),
+            Op::Accept { listener } if self.direct.is_some() => {
+                Wish::AcceptMany(Box::new(AcceptMany::new(listener)))
+            }
             Op::Accept { listener } => Wish::Accept { listener },
             Op::Connect { remote } => {
-                let mut parcel = self.parcel();
+                let mut parcel = self.spent.take();
                 parcel.set_remote(remote);
                 let socket = socket::stream(remote).map_err(|errno| early = Some(-errno)).ok();
                 aim = socket.as_ref().map_or(NOTHING, |socket| Aim::Process(socket.as_raw_fd()));
@@ -188,7 +195,7 @@ impl Port {
             }
             Op::Recv { socket } => Wish::Recv { socket },
             Op::Send { socket, batch } => {
-                let mut parcel = self.parcel();
+                let mut parcel = self.spent.take();
                 parcel.set_batch(batch);
                 Wish::Send { socket, parcel }
             }
@@ -204,22 +211,24 @@ impl Port {
             }
             Op::Close { .. } => unreachable!("a close is boarded by `close`"),
             Op::ReadAt { file, offset, buffer } => {
-                Wish::ReadAt { file, parcel: self.parcel_of(buffer, offset) }
+                Wish::ReadAt { file, parcel: self.spent.with_buffer(buffer, offset) }
             }
             Op::WriteAt { file, offset, bytes } => {
-                Wish::WriteAt { file, parcel: self.parcel_of(bytes, offset) }
+                Wish::WriteAt { file, parcel: self.spent.with_buffer(bytes, offset) }
             }
             Op::Sync { file } => Wish::Sync { file },
-            Op::RecvFrom { socket, buffer } => Wish::RecvFrom { socket, parcel: self.parcel_of(buffer, 0) },
+            Op::RecvFrom { socket, buffer } => {
+                Wish::RecvFrom { socket, parcel: self.spent.with_buffer(buffer, 0) }
+            }
             Op::SendTo { socket, remote, bytes } => {
-                let mut parcel = self.parcel();
+                let mut parcel = self.spent.take();
                 parcel.set_remote(remote);
                 parcel.set_shared(bytes);
                 Wish::SendTo { socket, parcel }
             }
             Op::Timeout { at } => {
                 let span = at.since(now());
-                let mut parcel = self.parcel();
+                let mut parcel = self.spent.take();
                 parcel.set_span(span);
                 // A point that has passed needs no timer.
                 early = span.is_zero().then_some(-libc::ETIME);
@@ -249,16 +258,6 @@ impl Port {
     /// Wishes that the kernel ends a flight early.
     pub(super) fn recall(&mut self, key: Key) {
         self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
-    }
-
-    pub(super) fn parcel(&mut self) -> Parcel {
-        self.spent.pop().unwrap_or_else(Parcel::new)
-    }
-
-    fn parcel_of(&mut self, buffer: Vec<u8>, offset: u64) -> Parcel {
-        let mut parcel = self.parcel();
-        parcel.set_buffer(buffer, offset);
-        parcel
     }
 }
 
@@ -345,7 +344,11 @@ impl Port {
 
     fn tide(&mut self) -> Tide {
         let here = !self.local.is_empty() || self.posts_given < self.posts.len() || self.inbox.is_filled();
-        if here || self.has_servable() || self.kernel_owes() || !self.ring.completion().is_empty() { Tide::More } else { Tide::Dry }
+        if here || self.has_servable() || self.kernel_owes() || !self.ring.completion().is_empty() {
+            Tide::More
+        } else {
+            Tide::Dry
+        }
     }
 }
 

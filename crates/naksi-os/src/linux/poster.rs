@@ -165,7 +165,8 @@ mod event {
         pub(super) fn ring(&self) {
             let one = 1_u64;
             // SAFETY: write(2) reads eight bytes of `one`, which lives until it returns.
-            let written = unsafe { libc::write(self.descriptor(), (&raw const one).cast(), size_of::<u64>()) };
+            let written =
+                unsafe { libc::write(self.descriptor(), (&raw const one).cast(), size_of::<u64>()) };
             // EAGAIN alone is possible, after 2^64 - 2 writes: the event is set then, which is all that is
             // wanted.
             debug_assert!(written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock);

@@ -34,8 +34,6 @@ const REAP_ENTRIES: usize = 32;
 const DOUBTS_MAX: usize = 1024;
 /// So often a port without rest is asked before it looks at those in doubt, however few: some milliseconds.
 const WAITS_IN_DOUBT_MAX: u32 = 64;
-/// Parcels that are kept for the next operation.
-const SPENT_PARCELS_MAX: usize = 1024;
 /// As much as a receive brings from here on is much.
 const LONG_BYTES_MIN: u32 = 4 * 1024;
 /// How long the end of a port waits for the kernel (law 10).
@@ -152,7 +150,8 @@ impl Port {
 
     /// One result of one operation; appends at most one completion.
     fn complete(&mut self, key: Key, result: i32, flags: u32, caught: &mut Vec<Completion>) {
-        let buffer = cqueue::buffer_select(flags).and_then(|number| self.take_back(number, result.max(0) as usize));
+        let buffer =
+            cqueue::buffer_select(flags).and_then(|number| self.take_back(number, result.max(0) as usize));
         let Some((token, flight)) = self.flights.running(key) else {
             debug_assert!(false, "a completion of nothing that is in flight: {key:?}, result {result}");
             tracing::error!(?key, result, "the kernel completed something that is not in flight");
@@ -199,7 +198,8 @@ impl Port {
             (None, buffer) => {
                 // An ending may name a buffer that it did not fill.
                 self.put_home(buffer);
-                let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+                let descriptor =
+                    self.handles.any_mut(socket).expect("a handle outlives the operations on it");
                 let ended_both = descriptor.ended_both;
                 let recalled = mem::take(&mut descriptor.recalled);
                 let unlimited = descriptor.unlimited;
@@ -301,7 +301,9 @@ impl Port {
                     polls.push(libc::pollfd { fd, events: 0, revents: 0 });
                 }
                 // What is in the ring's own table cannot be looked at from outside: it is asked again anyway.
-                (Some((_, flight)), Aim::Ring(_)) if !flight.cancelled && !idle => self.ask_afresh(socket, key),
+                (Some((_, flight)), Aim::Ring(_)) if !flight.cancelled && !idle => {
+                    self.ask_afresh(socket, key)
+                }
                 _ => {}
             }
         }
@@ -373,7 +375,9 @@ impl Port {
         let Finished::Wanted(token, flight) = self.flights.finish(key) else {
             unreachable!("a flight that was just seen running");
         };
-        if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) = (&flight.wish, result, &mut self.direct) {
+        if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) =
+            (&flight.wish, result, &mut self.direct)
+        {
             direct.give_back();
         }
         let lane = flight.lane();
@@ -381,7 +385,6 @@ impl Port {
         if let Some((handle, lane)) = lane {
             self.handles.end(handle, lane);
         }
-        self.spent.truncate(SPENT_PARCELS_MAX);
         self.tokens.remove(&token);
         self.hand_out(caught, token, done, false);
     }

@@ -139,7 +139,9 @@ impl<S: 'static> Routines<S> {
                 break;
             }
         }
-        if woken.event && let Some(watched) = self.watched.borrow_mut().as_mut() {
+        if woken.event
+            && let Some(watched) = self.watched.borrow_mut().as_mut()
+        {
             watched.armed = false;
         }
         Ok(woken)

@@ -133,10 +133,7 @@ impl Descriptor {
 }
 
 /// A listener, and its address.
-pub(crate) fn listen(
-    address: SocketAddr,
-    options: &ListenOptions,
-) -> Result<(OwnedFd, SocketAddr), OsError> {
+pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(OwnedFd, SocketAddr), OsError> {
     let open = || -> io::Result<(OwnedFd, SocketAddr)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Without it a restart is refused for as long as old connections linger in TIME_WAIT (socket(7)).

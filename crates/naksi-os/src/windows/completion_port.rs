@@ -191,7 +191,8 @@ impl<S: Send + 'static> CompletionPort<S> {
         let extensions = self.0.extensions(listener)?;
         let missing = || io::Error::new(io::ErrorKind::Unsupported, "this system has no AcceptEx");
         let accept = extensions.accept.ok_or_else(missing)?;
-        let client = socket::stream(Domain::for_address(listener.local_addr()?)).map_err(io::Error::from_raw_os_error)?;
+        let client = socket::stream(Domain::for_address(listener.local_addr()?))
+            .map_err(io::Error::from_raw_os_error)?;
         let accepting = raw_socket(&client);
         let mut addresses = Box::new([0; 2 * ADDRESS_BYTES]);
         let area = addresses.as_mut_ptr();

@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::HANDLE;
-use windows_sys::Win32::Networking::WinSock::{WSAEVENT, FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, WSA_MAXIMUM_WAIT_EVENTS, WSA_WAIT_EVENT_0, WSA_WAIT_FAILED,
-    WSACloseEvent, WSACreateEvent, WSAEnumNetworkEvents, WSAEventSelect, WSANETWORKEVENTS, WSAResetEvent,
-    WSASetEvent, WSAWaitForMultipleEvents};
+use windows_sys::Win32::Networking::WinSock::{
+    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, WSA_MAXIMUM_WAIT_EVENTS, WSA_WAIT_EVENT_0, WSA_WAIT_FAILED,
+    WSACloseEvent, WSACreateEvent, WSAEVENT, WSAEnumNetworkEvents, WSAEventSelect, WSANETWORKEVENTS,
+    WSAResetEvent, WSASetEvent, WSAWaitForMultipleEvents,
+};
 
 use super::flight::{last_error, milliseconds, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
@@ -203,7 +205,9 @@ impl WaitSet {
             if result == WSA_WAIT_FAILED {
                 return Err(last_error());
             }
-            let Some(place) = result.checked_sub(WSA_WAIT_EVENT_0.cast_unsigned()).filter(|place| (*place as usize) < rest.len())
+            let Some(place) = result
+                .checked_sub(WSA_WAIT_EVENT_0.cast_unsigned())
+                .filter(|place| (*place as usize) < rest.len())
             else {
                 return Ok(());
             };

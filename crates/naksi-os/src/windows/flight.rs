@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock::{
-    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, LPWSAOVERLAPPED_COMPLETION_ROUTINE, SOCKET, WSA_IO_PENDING, WSABUF,
-    WSAGetLastError, WSARecv, WSASend,
+    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, LPWSAOVERLAPPED_COMPLETION_ROUTINE, SOCKET, WSA_IO_PENDING,
+    WSABUF, WSAGetLastError, WSARecv, WSASend,
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use windows_sys::Win32::System::Threading::INFINITE;

@@ -12,7 +12,9 @@ use std::os::windows::io::AsSocket;
 use std::ptr;
 
 use windows_sys::Win32::Foundation::HWND;
-use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET, WSAAsyncSelect};
+use windows_sys::Win32::Networking::WinSock::{
+    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET, WSAAsyncSelect,
+};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
     CreateWindowExW, DestroyWindow, DispatchMessageW, GetMessageW, HWND_MESSAGE, MSG, WM_USER,
 };

@@ -66,7 +66,8 @@ impl<S: 'static> Requests<S> {
         let overlapped = Flight::launch(Flight::new(held, event.raw()));
         self.tally.call();
         // SAFETY: the flight has just been launched and holds a `Held<S>`.
-        let started = unsafe { flight::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, None) };
+        let started =
+            unsafe { flight::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, None) };
         if let Err(error) = started {
             // SAFETY: launched above, and the kernel has refused it.
             drop(unsafe { Flight::<Held<S>>::land(overlapped) });
@@ -88,9 +89,8 @@ impl<S: 'static> Requests<S> {
         let (mut count, mut flags) = (0, 0);
         self.tally.call();
         // SAFETY: the flight is launched and the two numbers live until the call returns.
-        let done = unsafe {
-            WSAGetOverlappedResult(socket, pending.0, &raw mut count, wait.into(), &raw mut flags)
-        };
+        let done =
+            unsafe { WSAGetOverlappedResult(socket, pending.0, &raw mut count, wait.into(), &raw mut flags) };
         let result = match last_error() {
             error if done == 0 && error.raw_os_error() == Some(WSA_IO_INCOMPLETE) => {
                 return Overlapped::Incomplete(pending);

@@ -156,7 +156,12 @@ impl<S: 'static> Routines<S> {
 
 /// What the kernel calls, inside an alertable wait of the thread that asked.
 //= lecture 001: void CALLBACK RecvCallback, Session* session = (Session*)overlapped
-unsafe extern "system" fn landed<S: 'static>(error: u32, count: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
+unsafe extern "system" fn landed<S: 'static>(
+    error: u32,
+    count: u32,
+    overlapped: *mut OVERLAPPED,
+    _flags: u32,
+) {
     // SAFETY: the kernel hands back, once, the address that `start` launched with this very routine.
     let held = unsafe { Flight::<Held<S>>::land(overlapped) }.held;
     let Held { connection, verb, routine, shared } = held;

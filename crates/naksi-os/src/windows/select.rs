@@ -11,7 +11,9 @@ use std::os::windows::io::AsSocket;
 use std::ptr;
 use std::time::Duration;
 
-use windows_sys::Win32::Networking::WinSock::{FD_SET, FD_SETSIZE, SOCKET, TIMEVAL, select as winsock_select};
+use windows_sys::Win32::Networking::WinSock::{
+    FD_SET, FD_SETSIZE, SOCKET, TIMEVAL, select as winsock_select,
+};
 
 use super::flight::{last_error, raw_socket};
 use crate::tally::Tally;

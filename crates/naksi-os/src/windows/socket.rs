@@ -18,9 +18,10 @@ use std::ptr;
 use naksi_core::ended::OsError;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use windows_sys::Win32::Foundation::HANDLE;
-use windows_sys::Win32::Networking::WinSock::{WSAECONNREFUSED, 
+use windows_sys::Win32::Networking::WinSock::{
     SIO_UDP_CONNRESET, SO_EXCLUSIVEADDRUSE, SO_REUSE_UNICASTPORT, SO_UPDATE_ACCEPT_CONTEXT,
-    SO_UPDATE_CONNECT_CONTEXT, SOCKET, SOL_SOCKET, WSAEAFNOSUPPORT, WSAEINVAL, WSAIoctl, setsockopt,
+    SO_UPDATE_CONNECT_CONTEXT, SOCKET, SOL_SOCKET, WSAEAFNOSUPPORT, WSAECONNREFUSED, WSAEINVAL, WSAIoctl,
+    setsockopt,
 };
 
 use super::error;
