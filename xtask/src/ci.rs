@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
     ("fuzz targets", fuzz::check),
+    ("bench", bench),
     ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
     ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),
@@ -59,6 +60,12 @@ fn postgres() -> Result<()> {
     let clippy = [&["clippy"], &of_database[..], &["--all-targets", "--", "-Dwarnings"]].concat();
     cargo(&clippy, &[])?;
     tests(root::cargo().arg("test").args(of_database).args(["--lib", "--test", "postgres"]))
+}
+
+/// Naksi's peers and whoever runs them: compiled, and timed only on request.
+fn bench() -> Result<()> {
+    let of_bench = ["--manifest-path", "bench/Cargo.toml", "--workspace", "--all-targets"];
+    cargo(&[&["clippy"], &of_bench[..], &["--", "-Dwarnings"]].concat(), &[])
 }
 
 /// What tests said that they did not try, for want of something that this machine has not got.
