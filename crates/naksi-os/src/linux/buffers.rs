@@ -217,3 +217,73 @@ impl Buffers {
         debug_assert_eq!(result, 0, "the mapping was ours");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::Duration;
+
+    use naksi_core::completion::{Completion, Done};
+    use naksi_core::ended::Ended;
+    use naksi_core::id::{Handle, Token};
+    use naksi_core::op::Op;
+
+    use crate::linux::port::Port;
+    use crate::port::{Port as _, PortOptions};
+
+    fn next(port: &mut Port) -> Completion {
+        let (mut caught, deadline) = (Vec::new(), port.now() + Duration::from_secs(20));
+        while caught.is_empty() && port.now() < deadline {
+            port.wait(&mut caught, Some(deadline)).expect("the port works");
+        }
+        assert_eq!(caught.len(), 1, "{caught:?}");
+        caught.remove(0)
+    }
+
+    /// Receives, and the kernel refuses that at first, as one does that is older than the limit (before Linux 6.17).
+    fn recv_refused(port: &mut Port, token: Token, socket: Handle) {
+        let op = Op::Recv { socket };
+        let aim = port.reserve(&op).expect("nobody else receives there");
+        let (flight, _) = port.board(op, aim);
+        port.launch(token, flight, Some(-libc::EINVAL));
+    }
+
+    #[test]
+    fn a_kernel_that_knows_no_limit_is_asked_without_it_and_no_socket_notices() {
+        let options = PortOptions { lease_count: 32, lease_bytes: 4096, ..PortOptions::default() };
+        let Ok(mut port) = Port::open(&options) else {
+            let line = "skipped: a kernel without a limit on receives, for want of io_uring";
+            return writeln!(std::io::stderr(), "{line}").expect("stderr takes a line");
+        };
+        assert_ne!(port.recv_bytes_max, 0);
+        let (listener, address) =
+            port.listen(SocketAddr::from(([127, 0, 0, 1], 0)), &Default::default()).expect("a listener");
+        let tokens = [1, 2, 3].map(|number| Token::new(1, number, number));
+        port.submit(tokens[0], Op::Accept { listener }).expect("it accepts");
+        let mut pairs = [1, 2].map(|_| {
+            let stream = TcpStream::connect(address).expect("the system's queue takes it");
+            let Done::Accept(Ok(accepted)) = next(&mut port).done else { panic!("it is accepted") };
+            (stream, accepted.socket)
+        });
+        // Both were asked with the limit before the first refusal came.
+        for ((_, socket), token) in pairs.iter().zip(&tokens[1..]) {
+            recv_refused(&mut port, *token, *socket);
+        }
+        for ((stream, _), token) in pairs.iter_mut().zip(&tokens[1..]) {
+            stream.write_all(b"hello").expect("there is room");
+            let Completion { token: of, done: Done::Recv(Ok(lease)), more: true } = next(&mut port) else {
+                panic!("five bytes and more to come")
+            };
+            assert_eq!((of, &lease[..]), (*token, &b"hello"[..]));
+            assert_eq!(port.recv_bytes_max, 0, "it is not asked with a limit again");
+        }
+        // What is refused without a limit is no question of limits: nobody asks for ever.
+        port.cancel(tokens[1]);
+        assert!(matches!(next(&mut port).done, Done::Recv(Err(Ended::Aborted))));
+        recv_refused(&mut port, tokens[1], pairs[0].1);
+        let done = next(&mut port).done;
+        assert!(matches!(done, Done::Recv(Err(Ended::Failed(_)))), "{done:?}");
+        assert_eq!(port.end().leaked_total, 0);
+    }
+}

@@ -149,7 +149,7 @@ impl Port {
     }
 
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    fn reserve(&mut self, op: &Op) -> Result<Aim, Refusal> {
+    pub(super) fn reserve(&mut self, op: &Op) -> Result<Aim, Refusal> {
         let (handle, kind, lane) = match op {
             Op::Connect { .. } | Op::Close { .. } => return Ok(NOTHING),
             Op::Timeout { .. } if self.features.timeouts => return Ok(NOTHING),
@@ -178,7 +178,7 @@ impl Port {
     }
 
     /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
-    fn board(&mut self, op: Op, aim: Aim) -> (Flight, Option<i32>) {
+    pub(super) fn board(&mut self, op: Op, aim: Aim) -> (Flight, Option<i32>) {
         let mut early = None;
         let mut aim = aim;
         let wish = match op {
@@ -238,7 +238,7 @@ impl Port {
         (Flight { mark: aim.into(), cancelled: false, wish }, early)
     }
 
-    fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
+    pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
         let key = self.flights.start(token, flight);
         self.tokens.insert(token, key);
         match early {
