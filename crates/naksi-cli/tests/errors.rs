@@ -4,8 +4,9 @@
 
 mod support;
 
+use std::fs::File;
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use support::{Server, naksi, scratch};
 
@@ -15,7 +16,13 @@ fn run(arguments: &[&str]) -> Output {
 
 /// Expects an exit code and one line on stderr that says all of this.
 fn refused(arguments: &[&str], code: i32, says: &[&str]) {
-    let output = run(arguments);
+    refused_as(naksi().args(arguments), code, says);
+}
+
+/// The same of a command whose environment or input is not the usual one.
+fn refused_as(command: &mut Command, code: i32, says: &[&str]) {
+    let output = support::output(command);
+    let arguments: Vec<_> = command.get_args().collect();
     let said = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
@@ -99,10 +106,23 @@ fn nobody_listening_is_said_once_and_not_a_hundred_times() {
     refused(&["client", &address], 1, &["nobody listens on", &address]);
 }
 
+#[test]
+fn what_an_encoding_has_no_letter_for_is_said_under_the_name_that_was_typed() {
+    // Its connects wait in the queue: nobody has to accept them.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let file = scratch("emoji.txt");
+    std::fs::write(&file, "😀\n").expect("a scratch file");
+    let mut command = naksi();
+    command.args(["client", &address, "--encoding", "cp949"]);
+    command.stdin(File::open(&file).expect("it was written"));
+    refused_as(&mut command, 2, &["`😀` cannot be written in CP949"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_crowd_too_large_for_the_descriptors_is_told_the_command() {
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 100 && exec \"$0\" dummy 127.0.0.1:1 --sessions 1k"]);
     let output = shell.arg(env!("CARGO_BIN_EXE_naksi")).output().expect("a shell");
     let said = String::from_utf8(output.stderr).expect("text");
