@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long = "model", value_name = "NAME", value_delimiter = ',', value_parser = parse_model)]
     models: Vec<&'static Model>,
     /// How many clients are connected at once.
-    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_count,
+    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_connections,
         default_value = "1,64,200,1000")]
     connections: Vec<u32>,
     /// How long each load is measured, like 3 or 3s.
@@ -48,8 +48,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     active: Option<u32>,
     /// Workers of the completion port; as many as there are processors if not given.
-    #[arg(long, value_name = "COUNT")]
-    workers: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=255))]
+    workers: Option<u16>,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -71,6 +71,14 @@ fn parse_model(name: &str) -> Result<&'static Model, String> {
     })
 }
 
+/// A count of clients, of whom there must be one.
+fn parse_connections(text: &str) -> Result<u32, String> {
+    match parse_count(text)? {
+        0 => Err("at least 1".to_owned()),
+        count => Ok(count),
+    }
+}
+
 /// A span in seconds, with or without a unit.
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
@@ -83,13 +91,14 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 /// Climbs the ladder.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     platform::raise_descriptor_limit();
+    let workers = options.workers.map(usize::from);
     if let Some(model) = options.serve {
-        return stage::serve(model, options.workers);
+        return stage::serve(model, workers);
     }
     if let Some(lab) = options.lab {
         return lab::play(lab);
     }
-    let conditions = Conditions { span: options.span, workers: options.workers, active: options.active };
+    let conditions = Conditions { span: options.span, workers, active: options.active };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
     let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;

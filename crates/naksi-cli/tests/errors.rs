@@ -5,8 +5,9 @@
 mod support;
 
 use std::fs::File;
+use std::io;
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use support::{Server, naksi, scratch};
 
@@ -117,6 +118,25 @@ fn what_an_encoding_has_no_letter_for_is_said_under_the_name_that_was_typed() {
     command.args(["client", &address, "--encoding", "cp949"]);
     command.stdin(File::open(&file).expect("it was written"));
     refused_as(&mut command, 2, &["`😀` cannot be written in CP949"]);
+}
+
+#[test]
+fn a_count_of_nothing_is_refused() {
+    let cases = [["sim", "--sessions"], ["sim", "--threads"], ["ladder", "--conns"], ["ladder", "--workers"]];
+    for [command, option] in cases {
+        let output = run(&[command, option, "0"]);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.code() == Some(2) && said.contains(option), "{command} {option} 0: {said}");
+    }
+}
+
+#[test]
+fn a_trace_that_nobody_reads_any_more_ends_in_one_line() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = naksi();
+    command.args(["sim", "--seed", "0", "--trace"]).stdout(writer).stderr(Stdio::piped());
+    refused_as(&mut command, 1, &["cannot write to standard output"]);
 }
 
 #[cfg(unix)]
