@@ -139,6 +139,13 @@ fn a_trace_that_nobody_reads_any_more_ends_in_one_line() {
     refused_as(&mut command, 1, &["cannot write to standard output"]);
 }
 
+#[test]
+fn the_folder_of_a_recording_is_offered_once() {
+    let said = String::from_utf8(run(&["record", "--help"]).stdout).expect("text");
+    assert!(said.contains("<DIR>") && !said.contains("--record <DIR>"), "{said}");
+    refused(&["record", "a", "--record", "b"], 2, &["leave --record out"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_crowd_too_large_for_the_descriptors_is_told_the_command() {
