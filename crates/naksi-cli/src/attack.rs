@@ -96,7 +96,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         span: Duration::from_secs_f64(options.secs),
         grace: options.grace,
     };
-    let suite: Vec<Assault> = suite.into_iter().filter(|assault| assault.applies_to(served)).collect();
+    let suite = applicable(suite, served)?;
     let most = suite.iter().map(|assault| assault.descriptors(options.scale)).max().unwrap_or(0);
     enough_descriptors(options.good + most)?;
     let mut view = View::new(Elsewhere::Nothing);
@@ -137,6 +137,21 @@ fn check(options: &Options, target: SocketAddr) -> Result<Vec<Assault>, Problem>
         })
     };
     options.suite.split(',').map(named).collect()
+}
+
+/// The attacks of a suite that an application can be attacked with; says which were left out, and why.
+fn applicable(suite: Vec<Assault>, served: Served) -> Result<Vec<Assault>, Problem> {
+    let (suite, left_out): (Vec<_>, Vec<_>) =
+        suite.into_iter().partition(|assault| assault.applies_to(served));
+    let why = "an echo server: it has no frames";
+    if suite.is_empty() {
+        return Err(Problem::usage(format!("none of these attacks applies to {why} (try a relay server)")));
+    }
+    if !left_out.is_empty() {
+        let names: Vec<String> = left_out.into_iter().map(Assault::name).collect();
+        eprintln!("naksi: left out {}, which do not apply to {why}", names.join(", "));
+    }
+    Ok(suite)
 }
 
 /// Asks the server what it is: a relay answers JOIN with JOINED, an echo with JOIN.

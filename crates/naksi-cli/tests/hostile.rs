@@ -54,6 +54,12 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_str(&text).expect("a report");
     assert_eq!(report["attacks"].as_array().map(Vec::len), Some(3), "an echo has no sizes: {text}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("left out sizes, ") && said.contains("an echo server: it has no frames"), "{said}");
+    let output = attack(&server, STRICT, "hostile-none.toml", &["--suite", "sizes,huge"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("none of these attacks applies"), "{said}");
+    assert!(output.stdout.is_empty(), "nothing was attacked, and nothing is judged");
     let said = server.stop();
     assert!(said.contains("naksi: live ") && said.contains("idle"), "{said}");
 }
