@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use naksi::prelude::*;
+use naksi::service::Signals;
 
 use crate::client::cannot_connect;
 use crate::config::{Settings, plain};
@@ -27,7 +28,7 @@ use crate::dummy::progress::{Elsewhere, View};
 use crate::dummy::report::Summary;
 use crate::dummy::{Scenario, enough_descriptors};
 use crate::outcome::{Outcome, Problem};
-use crate::serve::resolve;
+use crate::serve::{failed, resolve};
 use crate::{platform, units};
 use assault::{Assault, Field, Tally};
 use report::{Ceiling, Report, Weather};
@@ -87,9 +88,11 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let target = resolve(&options.address)?;
     let suite = check(&options, target)?;
     let limits = Settings::load(options.config.as_deref())?.limits;
+    let signals = Signals::watch().map_err(failed)?;
     let served = ask(target)?;
     let field = Field {
         target,
+        signals,
         served,
         limits: &limits,
         scale: options.scale,
@@ -191,6 +194,10 @@ fn weather(
     let plan = Arc::new(plan);
     let server = platform::listening_process(field.target);
     let (aftermath, tally, server_rss) = beside(&plan, scenario, field, assault, server, view)?;
+    if field.signals.seen() {
+        // Half of an attack says nothing of the server, and half of a calm nothing of the attacks.
+        return Err(Problem::failed("stopped by Ctrl-C: nothing is judged"));
+    }
     let deadline = assault.and_then(|assault| assault.deadline(field));
     let summary = Summary::new(&plan, scenario, aftermath, &[]);
     Ok(Weather::new(name, &summary, tally, deadline, server_rss))

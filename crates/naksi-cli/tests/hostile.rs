@@ -6,9 +6,9 @@
 
 mod support;
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
-use support::{Server, naksi, scratch};
+use support::{Process, Server, naksi, scratch, until};
 
 /// Deadlines short enough for a test; loopback counts, so that the door has something to do.
 const STRICT: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"5s\"\n\
@@ -62,6 +62,25 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
     assert!(output.stdout.is_empty(), "nothing was attacked, and nothing is judged");
     let said = server.stop();
     assert!(said.contains("naksi: live ") && said.contains("idle"), "{said}");
+}
+
+#[test]
+fn an_attack_that_is_cut_short_judges_nothing() {
+    let server = Server::start(&["--app", "echo"]);
+    let alone = server.descriptors();
+    let mut command = naksi();
+    command.arg("attack").arg(server.address.to_string());
+    command.args(["--good", "10", "--secs", "600", "--suite", "flood"]);
+    let mut attack = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    match alone {
+        Some(alone) => until("the good ones are there", || server.descriptors() >= Some(alone + 10)),
+        None => std::thread::sleep(std::time::Duration::from_secs(2)),
+    }
+    attack.signal("INT");
+    let (status, judged, said) = (attack.wait(), attack.stdout(), attack.stderr());
+    assert!(status.code() == Some(1) && judged.is_empty(), "{status}: {judged}{said}");
+    assert!(said.contains("stopped by Ctrl-C: nothing is judged"), "{said}");
+    server.stop();
 }
 
 #[test]
