@@ -167,12 +167,26 @@ fn ask(target: SocketAddr) -> Result<Served, Problem> {
         .set_read_timeout(Some(ANSWER_WITHIN))
         .and_then(|()| stream.write_all(&question))
         .and_then(|()| stream.read_exact(&mut answer))
-        .map_err(|error| Problem::failed(format!("{target} does not answer: {}", plain(&error))))?;
+        .map_err(|error| no_answer(target, &error))?;
     match answer[2] {
         _ if answer[..] == question[..] => Ok(Served::Echo),
         2 => Ok(Served::Relay),
         _ => Err(Problem::failed(format!("{target} is neither the echo app nor the relay app"))),
     }
+}
+
+/// The line for a server that did not answer as an echo or a relay does.
+fn no_answer(target: SocketAddr, error: &io::Error) -> Problem {
+    let why = match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "it ended the connection".to_owned()
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("it says nothing for {} s", ANSWER_WITHIN.as_secs())
+        }
+        _ => plain(error),
+    };
+    Problem::failed(format!("{target} is neither the echo app nor the relay app: {why}"))
 }
 
 /// One run of the good crowd, in calm weather or under an attack.

@@ -6,7 +6,10 @@
 
 mod support;
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::process::{Output, Stdio};
+use std::thread;
 
 use support::{Process, Server, naksi, scratch, until};
 
@@ -65,6 +68,22 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
 }
 
 #[test]
+fn a_server_that_is_no_target_is_told_what_it_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    // One that reads the question and hangs up, as an app with other frames does.
+    let hangs_up = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("somebody asks");
+        stream.read_exact(&mut [0; 8]).expect("the question");
+    });
+    let output = support::output(naksi().args(["attack", &address]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && !said.contains("buffer"), "{said}");
+    assert!(said.contains(&format!("{address} is neither the echo app nor the relay app")), "{said}");
+    hangs_up.join().expect("it was asked");
+}
+
+#[test]
 fn an_attack_that_is_cut_short_judges_nothing() {
     let server = Server::start(&["--app", "echo"]);
     let alone = server.descriptors();
@@ -74,7 +93,7 @@ fn an_attack_that_is_cut_short_judges_nothing() {
     let mut attack = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     match alone {
         Some(alone) => until("the good ones are there", || server.descriptors() >= Some(alone + 10)),
-        None => std::thread::sleep(std::time::Duration::from_secs(2)),
+        None => thread::sleep(std::time::Duration::from_secs(2)),
     }
     attack.signal("INT");
     let (status, judged, said) = (attack.wait(), attack.stdout(), attack.stderr());
