@@ -139,8 +139,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let target = resolve(&options.address)?;
     check(&options, target)?;
     enough_descriptors(options.sessions)?;
-    // One connection by hand first: it fails with one line where a crowd would fail a thousand times.
-    TcpStream::connect_timeout(&target, CONNECT_WITHIN).map_err(|error| cannot_connect(target, &error))?;
+    somebody_listens(target)?;
     let plan = Arc::new(plan(&options, target));
     let mut view = View::new(Elsewhere::Nothing);
     let result = conductor::conduct(&plan, options.scenario, options.backend.into(), &mut view);
@@ -165,11 +164,7 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
             "the {name} scenario is not built yet: use echo, relay, chat, world, idle or storm"
         ));
     }
-    if !target.ip().to_canonical().is_loopback() && !options.i_own_this_target {
-        return usage(format!(
-            "{target} is not on this machine: add --i-own-this-target if it is yours to load"
-        ));
-    }
+    may_load(target, options.i_own_this_target)?;
     if options.sessions == 0
         || options.connect_rate == 0
         || options.window == Some(0)
@@ -196,6 +191,22 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
         return usage(format!("--size must be {least} to {most} bytes in this scenario"));
     }
     Ok(())
+}
+
+/// Refuses a server on another machine, unless its owner asks.
+pub(crate) fn may_load(target: SocketAddr, is_own: bool) -> Result<(), Problem> {
+    if target.ip().to_canonical().is_loopback() || is_own {
+        return Ok(());
+    }
+    Err(Problem::usage(format!(
+        "{target} is not on this machine: add --i-own-this-target if it is yours to load"
+    )))
+}
+
+/// One connection by hand: it fails with one line where a crowd would fail a thousand times.
+pub(crate) fn somebody_listens(target: SocketAddr) -> Result<(), Problem> {
+    let connected = TcpStream::connect_timeout(&target, CONNECT_WITHIN);
+    connected.map(drop).map_err(|error| cannot_connect(target, &error))
 }
 
 /// Refuses a crowd that could not have a descriptor each, and says how it could.
