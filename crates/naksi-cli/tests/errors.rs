@@ -90,6 +90,30 @@ fn what_is_not_built_says_so() {
 }
 
 #[test]
+fn an_option_that_a_scenario_has_no_use_for_is_refused() {
+    let cases: [(&str, &[&str]); 6] = [
+        ("--rate", &["idle", "storm"]),
+        ("--window", &["idle", "storm"]),
+        ("--size", &["idle", "storm", "world"]),
+        ("--rooms", &["echo", "idle", "storm", "world"]),
+        ("--spread", &["echo", "relay", "idle", "storm", "chat"]),
+        ("--connect-rate", &["storm"]),
+    ];
+    for (option, scenarios) in cases {
+        let value = if option == "--spread" { "one" } else { "50" };
+        for scenario in scenarios {
+            let arguments = ["dummy", "127.0.0.1:1", "--scenario", scenario, option, value];
+            refused(
+                &arguments,
+                2,
+                &[&format!("the {scenario} scenario has no use for {option}: it is for ")],
+            );
+        }
+    }
+    refused(&["dummy", "127.0.0.1:1", "--scenario", "world", "--window", "2"], 2, &["use --rate instead"]);
+}
+
+#[test]
 fn somebody_elses_server_is_not_loaded() {
     refused(
         &["dummy", "192.0.2.1:7777"],
