@@ -8,7 +8,6 @@ mod attacker;
 mod report;
 mod script;
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -28,6 +27,7 @@ use crate::dummy::progress::{Elsewhere, View};
 use crate::dummy::report::Summary;
 use crate::dummy::{Scenario, enough_descriptors};
 use crate::outcome::{Outcome, Problem};
+use crate::results::Json;
 use crate::serve::{failed, resolve};
 use crate::{platform, units};
 use assault::{Assault, Field, Tally};
@@ -88,6 +88,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let target = resolve(&options.address)?;
     let suite = check(&options, target)?;
     let limits = Settings::load(options.config.as_deref())?.limits;
+    let json = Json::open(options.json.as_deref())?;
     let signals = Signals::watch().map_err(failed)?;
     let served = ask(target)?;
     let field = Field {
@@ -110,7 +111,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     view.done();
     let report = Report::new(&field, options.good, calm, storms, &options.fail_if);
-    publish(&report, &options)?;
+    json.publish(&report, || report.text())?;
     Ok(report.outcome())
 }
 
@@ -255,24 +256,4 @@ fn beside(
         let highest = memory.join().map_err(failed)?;
         Ok((aftermath?, tally, highest))
     })
-}
-
-fn publish(report: &Report, options: &Options) -> Result<(), Problem> {
-    let as_json = || {
-        let text =
-            serde_json::to_string_pretty(report).map_err(|error| Problem::failed(error.to_string()))?;
-        Ok(text + "\n")
-    };
-    let text = match options.json.as_deref() {
-        Some(path) if path.as_os_str() == "-" => as_json()?,
-        Some(path) => {
-            fs::write(path, as_json()?).map_err(|error| {
-                Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error)))
-            })?;
-            report.text()
-        }
-        None => report.text(),
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
 }

@@ -21,18 +21,17 @@ mod storm;
 pub(crate) mod threshold;
 mod world;
 
-use std::fs;
-use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::prelude::*;
 
 use crate::client::cannot_connect;
-use crate::config::{BackendName, plain};
+use crate::config::BackendName;
 use crate::outcome::{Outcome, Problem};
+use crate::results::{Json, ResultFile};
 use crate::serve::resolve;
 use crate::{platform, units};
 use member::Member;
@@ -144,12 +143,15 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     check(&options, target)?;
     enough_descriptors(options.sessions)?;
     somebody_listens(target)?;
+    let json = Json::open(options.json.as_deref())?;
+    let html = options.html.as_deref().map(ResultFile::open).transpose()?;
     let plan = Arc::new(plan(&options, target));
     let mut view = View::new(Elsewhere::Nothing);
     let result = conductor::conduct(&plan, options.scenario, options.backend.into(), &mut view);
     view.done();
     let summary = Summary::new(&plan, options.scenario, result?, &options.fail_if);
-    publish(&summary, options.json.as_deref(), options.html.as_deref())?;
+    let published = json.publish(&summary, || summary.text());
+    published.and(html.map_or(Ok(()), |file| file.write(&html::page(&summary))))?;
     Ok(summary.outcome())
 }
 
@@ -274,27 +276,4 @@ fn plan(options: &Options, target: SocketAddr) -> Plan {
         plan.seed = seed;
     }
     plan
-}
-
-fn publish(summary: &Summary, json: Option<&Path>, html: Option<&Path>) -> Result<(), Problem> {
-    let as_json =
-        || serde_json::to_string_pretty(summary).map_err(|error| Problem::failed(error.to_string()));
-    let text = match json {
-        Some(path) if path == Path::new("-") => as_json()? + "\n",
-        Some(path) => {
-            write(path, &(as_json()? + "\n"))?;
-            summary.text()
-        }
-        None => summary.text(),
-    };
-    if let Some(path) = html {
-        write(path, &html::page(summary))?;
-    }
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Problem> {
-    fs::write(path, text)
-        .map_err(|error| Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error))))
 }

@@ -8,7 +8,6 @@ mod lab;
 mod report;
 mod stage;
 
-use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use naksi_models::{MODELS, Model};
 use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
 use crate::platform;
+use crate::results::ResultFile;
 use crate::units::{parse_count, parse_duration};
 use report::{Measured, Report};
 use stage::Stage;
@@ -100,6 +100,8 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     let conditions = Conditions { span: options.span, workers, active: options.active };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
+    let json = options.json.as_deref().map(ResultFile::open).transpose()?;
+    let html = options.html.as_deref().map(ResultFile::open).transpose()?;
     let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;
     for model in models {
@@ -111,12 +113,12 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         }
     }
     report.print_foot()?;
-    if let Some(path) = &options.json {
+    if let Some(file) = json {
         let text = serde_json::to_string_pretty(&report).expect("plain figures can be written");
-        write(path, text + "\n")?;
+        file.write(&(text + "\n"))?;
     }
-    if let Some(path) = &options.html {
-        write(path, html::page(&report))?;
+    if let Some(file) = html {
+        file.write(&html::page(&report))?;
     }
     Ok(if report.is_clean() { Outcome::Fine } else { Outcome::Errors })
 }
@@ -176,11 +178,6 @@ fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64) -> Result<u64,
         }
     }
     Ok(refused)
-}
-
-fn write(path: &PathBuf, text: String) -> Result<(), Problem> {
-    fs::write(path, text)
-        .map_err(|error| Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error))))
 }
 
 /// A line that is written over; only for a person who looks.

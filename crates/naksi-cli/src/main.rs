@@ -20,6 +20,7 @@ mod picture;
 mod platform;
 mod reload;
 mod replay;
+mod results;
 mod serve;
 mod sim;
 mod units;

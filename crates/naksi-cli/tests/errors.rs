@@ -114,6 +114,26 @@ fn an_option_that_a_scenario_has_no_use_for_is_refused() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_said_before_the_run_and_no_empty_one_is_left() {
+    let server = Server::start(&["--app", "echo"]);
+    let address = server.address.to_string();
+    let nowhere = scratch("no-such-folder").join("x");
+    let nowhere = nowhere.to_str().expect("a plain path");
+    // Long runs: a test that waited for one of them would be a red one.
+    for (command, file) in [("dummy", "--json"), ("dummy", "--html"), ("attack", "--json")] {
+        let arguments = [command, &address, "--secs", "3600", file, nowhere];
+        refused(&arguments, 1, &["cannot write ", "no-such-folder"]);
+    }
+    refused(&["ladder", "--secs", "1000", "--html", nowhere], 1, &["cannot write ", "no-such-folder"]);
+    let picture = scratch("no-picture.html");
+    let picture = picture.to_str().expect("a plain path");
+    refused(&["dummy", &address, "--html", picture, "--json", nowhere], 1, &["cannot write "]);
+    refused(&["dummy", &address, "--scenario", "world", "--html", picture], 1, &["let nobody into a world"]);
+    assert!(!std::path::Path::new(picture).exists(), "an empty file looks like a result");
+    server.stop();
+}
+
+#[test]
 fn somebody_elses_server_is_not_loaded() {
     refused(
         &["dummy", "192.0.2.1:7777"],
