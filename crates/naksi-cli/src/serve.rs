@@ -53,8 +53,9 @@ impl Options {
     }
 }
 
-/// Options of `naksi record`.
+/// Options of `naksi record`; the folder has its own place there.
 #[derive(clap::Args)]
+#[command(mut_arg("record", |argument| argument.hide(true)))]
 pub(crate) struct RecordOptions {
     /// The folder to record in; it is made if it is not there.
     #[arg(value_name = "DIR")]
