@@ -62,7 +62,8 @@ pub struct Limits {
     pub frame_within: Duration,
     /// A session that receives nothing for this long ends.
     pub idle_within: Duration,
-    /// A session that has bytes to send and gets none of them out for this long ends.
+    /// A session that has bytes to send and gets none of them out for this long ends. Windows says of a batch only
+    /// that it is out whole.
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
     pub heartbeat: Option<Heartbeat>,
