@@ -107,13 +107,19 @@ impl Buffers {
             buffer.bytes.fill(0);
             pool.put(buffer);
         }
-        buffers.refill(pool);
+        buffers.refill(pool, 0);
         Ok(buffers)
     }
 
-    /// The port is asked: a new portion begins.
-    pub(super) fn refill(&mut self, pool: &mut LeasePool) {
+    /// The port is asked: a new portion begins. There are as many as all of those who `wait` and bring little may fill, as
+    /// far as so many are at home: what is given ahead is for those who are not in here.
+    pub(super) fn refill(&mut self, pool: &mut LeasePool, wait: usize) {
         self.brought_bytes = 0;
+        while self.held_count < wait.saturating_mul(RECV_LEASES_MAX as usize)
+            && let Some(buffer) = pool.take()
+        {
+            self.provide(buffer);
+        }
         self.top_up(pool);
     }
 

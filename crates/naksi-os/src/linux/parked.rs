@@ -59,6 +59,11 @@ impl Parked {
         self.usual.is_empty() && self.long.is_empty()
     }
 
+    /// Those who found no buffer or brought little; some of them may have ended meanwhile.
+    pub(super) fn usual(&self) -> usize {
+        self.usual.len()
+    }
+
     pub(super) fn push(&mut self, queue: Queue, key: Key) {
         self.queue(queue).push_back(key);
     }

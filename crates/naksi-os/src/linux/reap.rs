@@ -60,7 +60,7 @@ impl Port {
     /// Gives the kernel the buffers that came home, and asks again for receives that can be served.
     pub(super) fn refill(&mut self) {
         let Some(buffers) = self.buffers.as_mut() else { return };
-        buffers.refill(&mut self.pool);
+        buffers.refill(&mut self.pool, self.parked.usual());
         // As many as there are buffers: the others would find the pool empty and lose their turn.
         let mut buffers = buffers.with_kernel();
         let mut portion = self.parked.turn(now);

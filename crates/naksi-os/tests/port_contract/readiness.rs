@@ -190,3 +190,61 @@ fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
+
+/// Whoever has a word to say waits for a turn or two of those who never stop, however many have one.
+#[test]
+fn many_short_messages_are_received_in_a_few_turns_beside_floods() {
+    const FLOODS: usize = 4;
+    const MESSAGES: usize = 64;
+    let _turn = together();
+    let mut port = Angler::<Ring>::new(&PortOptions { lease_count: 256, catch_max: 256, ..small() });
+    let (listener, address) = port.listen();
+    let accept = port.cast(Op::Accept { listener });
+    let mut streams: Vec<TcpStream> = Vec::new();
+    let mut recvs = Vec::new();
+    for _ in 0..FLOODS + MESSAGES {
+        streams.push(TcpStream::connect(address).expect("the port listens"));
+        let socket = port.accepted(accept);
+        recvs.push((port.cast(Op::Recv { socket }), socket));
+    }
+    let mut quiet = streams.split_off(FLOODS);
+    let floods: Vec<_> = streams
+        .into_iter()
+        // It ends when the socket does.
+        .map(|mut stream| std::thread::spawn(move || while stream.write_all(&[1; 65_536]).is_ok() {}))
+        .collect();
+    let mut flooded_bytes = 0;
+    while flooded_bytes < 4 << 20 {
+        port.turn();
+        flooded_bytes += port.seen.drain(..).map(|caught| received(&caught.done)).sum::<usize>();
+    }
+    for stream in &mut quiet {
+        stream.write_all(&[2; 64]).expect("a live socket");
+    }
+    let (mut heard, mut turns) = (0, 0);
+    while heard < MESSAGES {
+        port.turn();
+        turns += 1;
+        heard += port.seen.drain(..).filter(|caught| received(&caught.done) == 64).count();
+    }
+    println!("{turns} turns until {MESSAGES} messages were received");
+    assert!(turns <= 16, "{turns} turns until {MESSAGES} messages were received");
+    for (recv, socket) in recvs {
+        port.port.cancel(recv);
+        port.seen.retain(|caught| caught.token != recv || !caught.more);
+        while !matches!(port.pull(recv).done, Done::Recv(Err(_))) {}
+        port.close(socket);
+    }
+    floods.into_iter().for_each(|flood| flood.join().expect("it does not panic"));
+    port.port.cancel(accept);
+    assert!(matches!(port.last(accept), Done::Accept(Err(Ended::Aborted))));
+    port.close(listener);
+    port.finish();
+}
+
+fn received(done: &Done) -> usize {
+    match done {
+        Done::Recv(Ok(lease)) => lease.len(),
+        other => panic!("{other:?}"),
+    }
+}
