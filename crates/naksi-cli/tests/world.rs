@@ -166,7 +166,7 @@ fn wait_for(stream: &mut TcpStream, id: u16) {
 fn a_database_is_for_the_world_and_must_be_one() {
     for (arguments, code, says) in [
         (["--app", "echo", "--database", "sqlite:players.db"], 2, "only `--app world`"),
-        (["--app", "world", "--database", "players.db"], 1, "sqlite:PATH"),
+        (["--app", "world", "--database", "players.db"], 2, "sqlite:PATH"),
     ] {
         let output = naksi().args(["serve", "--addr", "127.0.0.1:0"]).args(arguments).output();
         let output = output.expect("it runs");

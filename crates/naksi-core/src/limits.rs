@@ -80,7 +80,8 @@ pub struct Limits {
     pub kernel_send_bytes_max: usize,
     /// What the kernel may keep of what one accepted session was sent and has not received, in bytes; 0 is the system's
     /// choice. It is the most that a peer can have on its way: with 256 KiB and a tenth of a second there and back,
-    /// 20 Mbit/s.
+    /// 20 Mbit/s. Linux gives at most `net.core.rmem_max` (and `wmem_max` to send), 208 KiB on many systems, and
+    /// says so in the log where that is far less than was asked for; 0 may then give more.
     pub kernel_recv_bytes_max: usize,
     /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
     /// [`data_plane`](crate::data_plane).
@@ -203,6 +204,13 @@ impl Limits {
                 self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
                 "a heartbeat must not come every 0 seconds",
             ),
+            (
+                [self.idle_within, self.first_frame_within, self.frame_within, self.send_stall_within]
+                    .iter()
+                    .all(|span| !span.is_zero()),
+                "idle_within, first_frame_within, frame_within and send_stall_within must not be 0: every session would \
+                 end at once (a long time, like \"8760h\", is as good as none)",
+            ),
             (self.sessions_max > 0, "sessions_max must not be 0"),
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
             (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
@@ -230,6 +238,8 @@ mod tests {
         assert!(narrow.check().unwrap_err().contains("kernel_send_bytes_max"));
         let choked = Limits { recv_bytes_per_second_max: 1000, ..Limits::default() };
         assert!(choked.check().unwrap_err().contains("recv_bytes_per_second_max"));
+        let hasty = Limits { idle_within: Duration::ZERO, ..Limits::default() };
+        assert!(hasty.check().unwrap_err().contains("idle_within"));
         let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });
         let restless = Limits { heartbeat, ..Limits::default() };
         assert!(restless.check().unwrap_err().contains("heartbeat"));

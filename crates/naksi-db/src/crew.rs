@@ -5,6 +5,9 @@ mod closing;
 mod clock;
 mod turns;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::conn::Conn;
-use crate::error::{OpenError, Result};
+use crate::error::{Error, OpenError, Result, caught};
 use crate::lanes::Kind;
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
@@ -22,7 +22,14 @@ pub(crate) enum Place {
     },
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Config>),
+    /// Whatever a test makes of it.
+    #[cfg(test)]
+    Planted(Planted),
 }
+
+/// Makes connections for a test.
+#[cfg(test)]
+pub(crate) type Planted = Arc<dyn Fn(&Settings) -> Result<Link> + Send + Sync>;
 
 impl Place {
     /// Reads `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`.
@@ -53,16 +60,27 @@ impl Place {
             Self::Sqlite { .. } => 2,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => 4,
+            #[cfg(test)]
+            Self::Planted(_) => 1,
         }
     }
 
+    /// Makes a connection, or says why there is none.
     pub(crate) fn connect(&self, settings: &Settings) -> Result<Link> {
+        // A client that finds no descriptor for its own needs may panic, and that passes as other outages do.
+        caught(|| self.open(settings))
+            .unwrap_or_else(|text| Err(Error::Down(format!("connecting panicked: {text}"))))
+    }
+
+    fn open(&self, settings: &Settings) -> Result<Link> {
         match self {
             Self::Sqlite { path, writer } => {
                 Sqlite::open(path, Arc::clone(writer), settings).map(Link::Sqlite)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => crate::postgres::Postgres::open(config, settings).map(Link::Postgres),
+            #[cfg(test)]
+            Self::Planted(connect) => connect(settings),
         }
     }
 }
@@ -72,6 +90,27 @@ pub(crate) enum Link {
     Sqlite(Sqlite),
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::Postgres),
+    /// Is down as soon as it is asked for anything, and does this when it is dropped.
+    #[cfg(test)]
+    Broken(Broken),
+}
+
+/// What a broken connection of a test does when it is dropped.
+#[cfg(test)]
+pub(crate) struct Broken(pub(crate) fn());
+
+#[cfg(test)]
+impl Broken {
+    fn attempt(&mut self) -> Result<()> {
+        Err(Error::Down("the connection is broken".to_owned()))
+    }
+}
+
+#[cfg(test)]
+impl Drop for Broken {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 impl Link {
@@ -81,6 +120,8 @@ impl Link {
             Self::Sqlite(sqlite) => sqlite.attempt(kind, job),
             #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.attempt(job),
+            #[cfg(test)]
+            Self::Broken(broken) => broken.attempt(),
         }
     }
 }

@@ -9,7 +9,7 @@ use naksi::group::{blocking, thread_index};
 
 use super::{Crew, State, unpoisoned};
 use crate::breaker::BreakerState;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use crate::lanes::{Kind, Ticket};
 use crate::task::Job;
 
@@ -80,14 +80,12 @@ impl Crew {
         }
         let open = link.as_mut().expect("it was just made");
         let attempt = || open.attempt(kind, &mut |conn| job.task.attempt(conn));
-        let outcome = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Error::Panicked(text.unwrap_or_else(|| "without a text".to_owned())))
-        });
-        if matches!(outcome, Err(Error::Down(_) | Error::Panicked(_))) {
+        let outcome = caught(attempt).unwrap_or_else(|text| Err(Error::Panicked(text)));
+        if matches!(outcome, Err(Error::Down(_) | Error::Panicked(_)))
             // Nobody knows what is still on its way in it.
-            *link = None;
+            && let Err(panic) = caught(|| *link = None)
+        {
+            tracing::error!(panic, "a broken connection of the database panicked when it was dropped");
         }
         outcome
     }

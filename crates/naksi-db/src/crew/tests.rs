@@ -1,0 +1,118 @@
+//! Connections that panic instead of saying that they are down. Nothing here meets a real database but SQLite.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use super::Crew;
+use crate::breaker::{BreakerSettings, BreakerState};
+use crate::error::{Error, Result};
+use crate::lanes::Kind;
+use crate::link::{Broken, Link, Place};
+use crate::settings::{Durability, Settings};
+use crate::task::Asked;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn settings() -> Settings {
+    let breaker = BreakerSettings {
+        failures: 3,
+        first_pause: Duration::from_millis(1),
+        pause_max: Duration::from_millis(5),
+    };
+    Settings {
+        threads: Some(2),
+        first_pause: Duration::from_millis(1),
+        pause_max: Duration::from_millis(5),
+        attempts_max: 1_000,
+        durability: Durability::ProcessEnd,
+        breaker,
+        ..Settings::default()
+    }
+}
+
+/// A crew whose first connection is broken, and whose next ones come from `connect`.
+fn crew(
+    settings: Settings,
+    dropped: fn(),
+    connect: impl Fn(&Settings) -> Result<Link> + Send + Sync + 'static,
+) -> Arc<Crew> {
+    let place = Place::Planted(Arc::new(connect));
+    Crew::start(place, Link::Broken(Broken(dropped)), settings).expect("a crew")
+}
+
+/// Every one of these saves is written, and its key is free again for another one.
+fn all_saves_are_written(crew: &Arc<Crew>) {
+    let (answers, answer) = channel();
+    for round in 0..2 {
+        for key in 0..4_u32 {
+            let job = |_: &mut crate::conn::Conn<'_>| Ok(());
+            let answers = answers.clone();
+            Asked { crew, keys: vec![key.into()], kind: Kind::Save, job }
+                .then(move |outcome| answers.send((round, outcome)).expect("the test waits"))
+                .expect("a save is taken");
+        }
+        for _ in 0..4 {
+            let told = answer.recv_timeout(PATIENCE).expect("every save that was taken has an answer");
+            assert_eq!(told, (round, Ok(())));
+        }
+    }
+    let closed = crew.close(PATIENCE);
+    let stats = crew.stats();
+    assert_eq!((stats.waiting, stats.running, stats.breaker), (0, 0, BreakerState::Closed), "{stats:?}");
+    assert_eq!((closed.saves_lost, closed.still_running), (0, 0));
+}
+
+/// SQLite in a file that is gone when its test is over.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> (Self, Place) {
+        let path = std::env::temp_dir().join(format!("naksi-db-{}-{name}.db", std::process::id()));
+        let place = Place::read(&format!("sqlite:{}", path.display())).expect("an address");
+        (Self(path), place)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for end in ["", "-wal", "-shm"] {
+            // Windows keeps a file that is still open; it is a temporary one.
+            std::fs::remove_file(format!("{}{end}", self.0.display())).ok();
+        }
+    }
+}
+
+#[test]
+fn a_connect_that_panics_is_an_outage_and_its_job_is_tried_again() {
+    let (_file, sqlite) = File::new("connect");
+    // More panics than there are threads, and enough that probes panic too.
+    let connects = AtomicU32::new(0);
+    let crew = crew(
+        settings(),
+        || (),
+        move |settings| {
+            assert!(connects.fetch_add(1, Ordering::SeqCst) >= 8, "no descriptor is left");
+            sqlite.connect(settings)
+        },
+    );
+    all_saves_are_written(&crew);
+    assert_eq!(crew.stats().breaker_opened_total, 1, "panics in a row open the breaker");
+}
+
+#[test]
+fn a_broken_connection_that_panics_when_it_is_dropped_costs_no_job() {
+    let (_file, sqlite) = File::new("drop");
+    let one = Settings { threads: Some(1), ..settings() };
+    let crew = crew(one, || panic!("it cannot be closed"), move |settings| sqlite.connect(settings));
+    all_saves_are_written(&crew);
+}
+
+#[test]
+fn a_connect_that_panics_says_what_it_panicked_of() {
+    let place = Place::Planted(Arc::new(|_| panic!("no descriptor is left")));
+    let error = place.connect(&settings()).err().expect("there is no connection");
+    assert_eq!(error, Error::Down("connecting panicked: no descriptor is left".to_owned()));
+}
