@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     active: Option<u32>,
     /// Workers of the completion port; as many as there are processors if not given.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=255))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]

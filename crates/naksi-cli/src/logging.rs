@@ -3,12 +3,20 @@
 //! `NAKSI_LOG`, or else `RUST_LOG`, says which lines; then the settings; without them, warnings and errors. Nothing
 //! here knows what is logged.
 
+use std::env;
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{Builder, LevelFilter};
+
+use crate::outcome::Problem;
+
+/// Names the lines of this program.
+const OURS: &str = "NAKSI_LOG";
+/// Names those of every program that asks it.
+const EVERYBODYS: &str = "RUST_LOG";
 
 type Set = dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync;
 
@@ -16,11 +24,15 @@ type Set = dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync;
 static SET: OnceLock<Box<Set>> = OnceLock::new();
 
 /// Starts the log. Its lines are flushed when the guard is dropped.
-pub(crate) fn start() -> WorkerGuard {
+pub(crate) fn start() -> Result<WorkerGuard, Problem> {
+    let filter = match env::var(OURS) {
+        Ok(filter) => parse(&filter).map_err(|error| Problem::usage(format!("{OURS}: {error}")))?,
+        // It speaks to other programs as well: what it says of them is no mistake.
+        Err(_) => builder().parse_lossy(env::var(EVERYBODYS).unwrap_or_default()),
+    };
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
-    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
     let log = tracing_subscriber::fmt()
-        .with_env_filter(builder.parse_lossy(of_environment().unwrap_or_default()))
+        .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .with_filter_reloading();
@@ -28,13 +40,14 @@ pub(crate) fn start() -> WorkerGuard {
     let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     SET.set(Box::new(set)).ok(); // A program has one log; a second one would not be asked.
     log.init();
-    guard
+    Ok(guard)
 }
 
 /// Which lines are written from now on; empty for warnings and errors. The environment has the last word.
 pub(crate) fn set(filter: &str) -> Result<(), String> {
     let parsed = parse(filter)?;
-    match SET.get().filter(|_| of_environment().is_none()) {
+    let is_overruled = [OURS, EVERYBODYS].iter().any(|name| env::var(name).is_ok());
+    match SET.get().filter(|_| !is_overruled) {
         Some(set) => set(parsed),
         None => Ok(()),
     }
@@ -42,10 +55,39 @@ pub(crate) fn set(filter: &str) -> Result<(), String> {
 
 /// Reads a filter, or says what is wrong with it.
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, String> {
-    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
-    builder.parse(filter).map_err(|error| format!("`{filter}` is no filter: {error}"))
+    if let Some(word) = mistyped(filter) {
+        return Err(format!("`{word}` is no level: off, error, warn, info, debug or trace"));
+    }
+    builder().parse(filter).map_err(|error| format!("`{filter}` is no filter: {error}"))
 }
 
-fn of_environment() -> Option<String> {
-    std::env::var("NAKSI_LOG").or_else(|_| std::env::var("RUST_LOG")).ok()
+fn builder() -> Builder {
+    EnvFilter::builder().with_default_directive(LevelFilter::WARN.into())
+}
+
+/// A word that would be read as the name of a module of somebody else, and silence all warnings of ours.
+fn mistyped(filter: &str) -> Option<&str> {
+    filter.split(',').map(str::trim).find(|word| {
+        let is_bare = word.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'));
+        is_bare && !word.is_empty() && !word.starts_with("naksi") && word.parse::<LevelFilter>().is_err()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_whatever_else_may_be_meant_is_not() {
+        for filter in ["wran", "warning", "info,debugg", "naksi_io=trace, inf", "loud"] {
+            let refused = parse(filter).expect_err(filter);
+            assert!(refused.ends_with("is no level: off, error, warn, info, debug or trace"), "{refused}");
+        }
+        let sound =
+            ["", "off", "WARN", "warn,naksi_io=trace", "naksi", "naksi_core", "sqlx=info", "info,", "3"];
+        for filter in sound.into_iter().chain(["hyper::client", "[step{who}]=debug"]) {
+            assert!(parse(filter).is_ok(), "{filter}");
+        }
+        assert!(parse("naksi=loud").expect_err("no level").contains("is no filter"));
+    }
 }

@@ -86,7 +86,10 @@ fn main() -> ExitCode {
         platform::hold_hangups();
     }
     // Simulated services fail all the time, on purpose: their logs say nothing to a person.
-    let log = (!matches!(command, Command::Sim(_))).then(logging::start);
+    let log = match (!matches!(command, Command::Sim(_))).then(logging::start).transpose() {
+        Ok(log) => log,
+        Err(problem) => return ended(Err(problem)),
+    };
     let result = match command {
         Command::Serve(options) => serve::run(options),
         Command::Record(options) => options.into_serve().and_then(serve::run),

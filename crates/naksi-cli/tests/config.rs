@@ -64,6 +64,7 @@ fn a_check_refuses_what_a_server_would_refuse() {
         ("[io]\nflush_ms = 500\n", "io.flush_ms must be 1 to 100"),
         ("[io]\nspin_us = 5000\n", "io.spin_us must be at most 1000"),
         ("[log]\nfilter = \"naksi=loud\"\n", "log.filter"),
+        ("[log]\nfilter = \"wran\"\n", "`wran` is no level: off, error, warn, info, debug or trace"),
     ] {
         let file = scratch("refused.toml");
         std::fs::write(&file, text).expect("written");

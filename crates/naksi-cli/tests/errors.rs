@@ -83,6 +83,14 @@ fn a_wrong_setting_is_named_with_its_line_and_the_right_one() {
 }
 
 #[test]
+fn a_mistyped_level_is_named_and_does_not_silence_the_log() {
+    let mut command = naksi();
+    command.args(["dummy", "127.0.0.1:1"]).env("NAKSI_LOG", "wran");
+    let says = "NAKSI_LOG: `wran` is no level: off, error, warn, info, debug or trace";
+    refused_as(&mut command, 2, &[says]);
+}
+
+#[test]
 fn what_is_not_built_says_so() {
     for scenario in ["slow", "garbage"] {
         refused(&["dummy", "127.0.0.1:1", "--scenario", scenario], 2, &[scenario, "not built yet"]);
