@@ -298,7 +298,8 @@ impl Conn<'_> {
     }
 
     /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::file::READ_BYTES_MAX) are refused
-    /// ([`FileDone::Failed`](crate::file::FileDone::Failed), invalid request).
+    /// ([`FileDone::Failed`](crate::file::FileDone::Failed), invalid request), and so is what there is no memory for.
+    /// Room is made for what the file holds now; where the system does not know that (a device), 64 KiB come at most.
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
         self.desk.files.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
     }
