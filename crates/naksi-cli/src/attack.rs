@@ -8,7 +8,6 @@ mod attacker;
 mod report;
 mod script;
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -18,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use naksi::prelude::*;
+use naksi::service::Signals;
 
 use crate::client::cannot_connect;
 use crate::config::{Settings, plain};
@@ -27,7 +27,8 @@ use crate::dummy::progress::{Elsewhere, View};
 use crate::dummy::report::Summary;
 use crate::dummy::{Scenario, enough_descriptors};
 use crate::outcome::{Outcome, Problem};
-use crate::serve::resolve;
+use crate::results::Json;
+use crate::serve::{failed, resolve};
 use crate::{platform, units};
 use assault::{Assault, Field, Tally};
 use report::{Ceiling, Report, Weather};
@@ -87,16 +88,19 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let target = resolve(&options.address)?;
     let suite = check(&options, target)?;
     let limits = Settings::load(options.config.as_deref())?.limits;
+    let json = Json::open(options.json.as_deref())?;
+    let signals = Signals::watch().map_err(failed)?;
     let served = ask(target)?;
     let field = Field {
         target,
+        signals,
         served,
         limits: &limits,
         scale: options.scale,
         span: Duration::from_secs_f64(options.secs),
         grace: options.grace,
     };
-    let suite: Vec<Assault> = suite.into_iter().filter(|assault| assault.applies_to(served)).collect();
+    let suite = applicable(suite, served)?;
     let most = suite.iter().map(|assault| assault.descriptors(options.scale)).max().unwrap_or(0);
     enough_descriptors(options.good + most)?;
     let mut view = View::new(Elsewhere::Nothing);
@@ -107,7 +111,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     view.done();
     let report = Report::new(&field, options.good, calm, storms, &options.fail_if);
-    publish(&report, &options)?;
+    json.publish(&report, || report.text())?;
     Ok(report.outcome())
 }
 
@@ -139,6 +143,21 @@ fn check(options: &Options, target: SocketAddr) -> Result<Vec<Assault>, Problem>
     options.suite.split(',').map(named).collect()
 }
 
+/// The attacks of a suite that an application can be attacked with; says which were left out, and why.
+fn applicable(suite: Vec<Assault>, served: Served) -> Result<Vec<Assault>, Problem> {
+    let (suite, left_out): (Vec<_>, Vec<_>) =
+        suite.into_iter().partition(|assault| assault.applies_to(served));
+    let why = "an echo server: it has no frames";
+    if suite.is_empty() {
+        return Err(Problem::usage(format!("none of these attacks applies to {why} (try a relay server)")));
+    }
+    if !left_out.is_empty() {
+        let names: Vec<String> = left_out.into_iter().map(Assault::name).collect();
+        eprintln!("naksi: left out {}, which do not apply to {why}", names.join(", "));
+    }
+    Ok(suite)
+}
+
 /// Asks the server what it is: a relay answers JOIN with JOINED, an echo with JOIN.
 fn ask(target: SocketAddr) -> Result<Served, Problem> {
     let mut stream =
@@ -149,12 +168,26 @@ fn ask(target: SocketAddr) -> Result<Served, Problem> {
         .set_read_timeout(Some(ANSWER_WITHIN))
         .and_then(|()| stream.write_all(&question))
         .and_then(|()| stream.read_exact(&mut answer))
-        .map_err(|error| Problem::failed(format!("{target} does not answer: {}", plain(&error))))?;
+        .map_err(|error| no_answer(target, &error))?;
     match answer[2] {
         _ if answer[..] == question[..] => Ok(Served::Echo),
         2 => Ok(Served::Relay),
         _ => Err(Problem::failed(format!("{target} is neither the echo app nor the relay app"))),
     }
+}
+
+/// The line for a server that did not answer as an echo or a relay does.
+fn no_answer(target: SocketAddr, error: &io::Error) -> Problem {
+    let why = match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "it ended the connection".to_owned()
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("it says nothing for {} s", ANSWER_WITHIN.as_secs())
+        }
+        _ => plain(error),
+    };
+    Problem::failed(format!("{target} is neither the echo app nor the relay app: {why}"))
 }
 
 /// One run of the good crowd, in calm weather or under an attack.
@@ -176,6 +209,10 @@ fn weather(
     let plan = Arc::new(plan);
     let server = platform::listening_process(field.target);
     let (aftermath, tally, server_rss) = beside(&plan, scenario, field, assault, server, view)?;
+    if field.signals.seen() {
+        // Half of an attack says nothing of the server, and half of a calm nothing of the attacks.
+        return Err(Problem::failed("stopped by Ctrl-C: nothing is judged"));
+    }
     let deadline = assault.and_then(|assault| assault.deadline(field));
     let summary = Summary::new(&plan, scenario, aftermath, &[]);
     Ok(Weather::new(name, &summary, tally, deadline, server_rss))
@@ -219,24 +256,4 @@ fn beside(
         let highest = memory.join().map_err(failed)?;
         Ok((aftermath?, tally, highest))
     })
-}
-
-fn publish(report: &Report, options: &Options) -> Result<(), Problem> {
-    let as_json = || {
-        let text =
-            serde_json::to_string_pretty(report).map_err(|error| Problem::failed(error.to_string()))?;
-        Ok(text + "\n")
-    };
-    let text = match options.json.as_deref() {
-        Some(path) if path.as_os_str() == "-" => as_json()?,
-        Some(path) => {
-            fs::write(path, as_json()?).map_err(|error| {
-                Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error)))
-            })?;
-            report.text()
-        }
-        None => report.text(),
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
 }

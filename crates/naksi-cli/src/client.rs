@@ -42,6 +42,14 @@ impl Text {
             Text::Cp949 => encoding_rs::EUC_KR,
         }
     }
+
+    /// What people call it.
+    fn name(self) -> &'static str {
+        match self {
+            Text::Utf8 => "UTF-8",
+            Text::Cp949 => "CP949",
+        }
+    }
 }
 
 /// Talks until an empty line, the end of the input, or the end of the connection.
@@ -49,7 +57,6 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let address = resolve(&options.address)?;
     let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN)
         .map_err(|error| cannot_connect(address, &error))?;
-    let encoding = options.encoding.encoding();
     let prompt = io::stdin().is_terminal();
     let mut lines = io::stdin().lock();
     loop {
@@ -64,7 +71,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         if read == 0 || line.is_empty() {
             break;
         }
-        if !exchange(&stream, line, encoding)? {
+        if !exchange(&stream, line, options.encoding)? {
             return Ok(Outcome::Errors);
         }
     }
@@ -90,10 +97,11 @@ fn say(text: std::fmt::Arguments<'_>) -> Result<(), Problem> {
 }
 
 /// One line there and back; `false` if the server ended the connection instead.
-fn exchange(mut stream: &TcpStream, line: &str, encoding: &'static Encoding) -> Result<bool, Problem> {
+fn exchange(mut stream: &TcpStream, line: &str, text: Text) -> Result<bool, Problem> {
+    let encoding = text.encoding();
     let (bytes, _, unmappable) = encoding.encode(line);
     if unmappable {
-        return Err(Problem::usage(format!("`{line}` cannot be written in {}", encoding.name())));
+        return Err(Problem::usage(format!("`{line}` cannot be written in {}", text.name())));
     }
     let lost = |error: io::Error| Problem::failed(format!("the connection failed: {}", plain(&error)));
     stream.write_all(&bytes).map_err(lost)?;

@@ -94,7 +94,7 @@ pub(crate) struct Flags {
     #[arg(long = "addr", value_name = "ADDR")]
     addresses: Vec<String>,
     /// I/O worker threads; one for each processor by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
     /// Which of the kernel's interfaces to use; auto by default.
     #[arg(long, value_enum)]
@@ -220,7 +220,11 @@ impl Settings {
     /// Refuses what a server would refuse: values out of range, and limits that contradict each other.
     pub(crate) fn check(&self) -> Result<(), Problem> {
         let rules = [
-            (self.workers.is_none_or(|workers| (1..=255).contains(&workers)), "io.workers must be 1 to 255"),
+            (!self.addresses.is_empty(), "listen.addresses must not be empty"),
+            (self.workers.is_none_or(|workers| (1..=256).contains(&workers)), "io.workers must be 1 to 256"),
+            (self.direct != Some(0), "io.direct must be at least 1"),
+            // An unset variable in a script would otherwise record whatever comes, in the folder where it runs.
+            (self.record.as_deref() != Some(""), "record.directory must not be empty"),
             (self.flush_ms.is_none_or(|span| (1..=100).contains(&span)), "io.flush_ms must be 1 to 100"),
             (self.spin_us.is_none_or(|span| span <= 1000), "io.spin_us must be at most 1000"),
         ];

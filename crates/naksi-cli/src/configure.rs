@@ -49,6 +49,13 @@ fn check(flags: &Flags) -> Result<Outcome, Problem> {
     for address in &settings.addresses {
         resolve(address)?;
     }
+    // Only here: a file may be looked at on another system than the one that it is for.
+    if !settings.backend.is_of_this_system() {
+        return Err(Problem::usage(format!(
+            "there is no io.backend \"{}\" on this system",
+            settings.backend
+        )));
+    }
     let rows = table::rows(&settings);
     let said = rows.iter().filter(|row| settings.origin(&row.name()) != Origin::Default).count();
     let of = flags.file().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());

@@ -21,18 +21,17 @@ mod storm;
 pub(crate) mod threshold;
 mod world;
 
-use std::fs;
-use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::prelude::*;
 
 use crate::client::cannot_connect;
-use crate::config::{BackendName, plain};
+use crate::config::BackendName;
 use crate::outcome::{Outcome, Problem};
+use crate::results::{Json, ResultFile};
 use crate::serve::resolve;
 use crate::{platform, units};
 use member::Member;
@@ -48,6 +47,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const OTHER_DESCRIPTORS: u64 = 64;
 /// Messages a second of each dummy, unless asked otherwise.
 const RATE: f64 = 10.0;
+/// Bytes of a message, unless asked otherwise.
+const SIZE: usize = 64;
+/// New connections a second, unless asked otherwise.
+const CONNECT_RATE: u32 = 5_000;
 /// Largest message of an echo.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -90,15 +93,15 @@ pub(crate) struct Options {
     /// How many dummies; 10k is 10,000.
     #[arg(long, value_name = "N", default_value = "100", value_parser = units::parse_count)]
     sessions: u32,
-    /// Messages a second of each dummy, on a fixed schedule; 10 by default.
+    /// Messages a second of each dummy, on a fixed schedule; 10 by default (not idle, not storm).
     #[arg(long, value_name = "HZ", conflicts_with = "window")]
     rate: Option<f64>,
-    /// Closed loop instead: so many messages on their way at a time, the next when one is back.
+    /// Closed loop instead: so many messages on their way at a time, the next when one is back (echo, relay, chat).
     #[arg(long, value_name = "W", value_parser = units::parse_count)]
     window: Option<u32>,
-    /// Bytes of a message; 4KiB is 4,096.
-    #[arg(long, value_name = "B", default_value = "64", value_parser = units::parse_bytes)]
-    size: usize,
+    /// Bytes of a message, 64 by default; 4KiB is 4,096 (echo, relay, chat).
+    #[arg(long, value_name = "B", value_parser = units::parse_bytes)]
+    size: Option<usize>,
     /// How long to send (or to be silent).
     #[arg(long, value_name = "S", default_value = "10")]
     secs: f64,
@@ -108,12 +111,12 @@ pub(crate) struct Options {
     /// Rooms of the relay and chat scenarios; one for every ten dummies by default.
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     rooms: Option<u32>,
-    /// How the dummies of a world stand.
-    #[arg(long, value_enum, default_value = "wide")]
-    spread: Spread,
-    /// New connections a second.
-    #[arg(long, value_name = "N", default_value = "5000", value_parser = units::parse_count)]
-    connect_rate: u32,
+    /// How the dummies of a world stand; wide by default.
+    #[arg(long, value_enum)]
+    spread: Option<Spread>,
+    /// New connections a second; 5,000 by default (not storm, which is as fast as it goes).
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    connect_rate: Option<u32>,
     /// Which of the kernel's interfaces the dummies use.
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendName,
@@ -139,14 +142,16 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let target = resolve(&options.address)?;
     check(&options, target)?;
     enough_descriptors(options.sessions)?;
-    // One connection by hand first: it fails with one line where a crowd would fail a thousand times.
-    TcpStream::connect_timeout(&target, CONNECT_WITHIN).map_err(|error| cannot_connect(target, &error))?;
+    somebody_listens(target)?;
+    let json = Json::open(options.json.as_deref())?;
+    let html = options.html.as_deref().map(ResultFile::open).transpose()?;
     let plan = Arc::new(plan(&options, target));
     let mut view = View::new(Elsewhere::Nothing);
     let result = conductor::conduct(&plan, options.scenario, options.backend.into(), &mut view);
     view.done();
     let summary = Summary::new(&plan, options.scenario, result?, &options.fail_if);
-    publish(&summary, options.json.as_deref(), options.html.as_deref())?;
+    let published = json.publish(&summary, || summary.text());
+    published.and(html.map_or(Ok(()), |file| file.write(&html::page(&summary))))?;
     Ok(summary.outcome())
 }
 
@@ -165,13 +170,9 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
             "the {name} scenario is not built yet: use echo, relay, chat, world, idle or storm"
         ));
     }
-    if !target.ip().to_canonical().is_loopback() && !options.i_own_this_target {
-        return usage(format!(
-            "{target} is not on this machine: add --i-own-this-target if it is yours to load"
-        ));
-    }
+    may_load(target, options.i_own_this_target)?;
     if options.sessions == 0
-        || options.connect_rate == 0
+        || options.connect_rate == Some(0)
         || options.window == Some(0)
         || options.rooms == Some(0)
     {
@@ -183,6 +184,7 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
     if options.scenario == Scenario::World && options.window.is_some() {
         return usage("a world has no answers to wait for: use --rate instead of --window".into());
     }
+    nothing_unused(options)?;
     if !(0.1..=86_400.0).contains(&options.secs) {
         return usage("--secs must be 0.1 to 86,400".into());
     }
@@ -191,11 +193,49 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
         Scenario::Chat => chat::TEXT_BYTES_MIN..=chat::TEXT_BYTES_MAX,
         _ => 1..=ECHO_BYTES_MAX,
     };
-    if !sizes.contains(&options.size) {
+    if !sizes.contains(&options.size.unwrap_or(SIZE)) {
         let (least, most) = (sizes.start(), units::grouped(*sizes.end() as u64));
         return usage(format!("--size must be {least} to {most} bytes in this scenario"));
     }
     Ok(())
+}
+
+/// Refuses an option that the scenario has no use for: whoever gave it believes that it changes the figures.
+fn nothing_unused(options: &Options) -> Result<(), Problem> {
+    use Scenario::{Chat, Echo, Idle, Relay, World};
+    let given: [(&str, bool, &[Scenario]); 6] = [
+        ("--rate", options.rate.is_some(), &[Echo, Relay, Chat, World]),
+        ("--window", options.window.is_some(), &[Echo, Relay, Chat]),
+        ("--size", options.size.is_some(), &[Echo, Relay, Chat]),
+        ("--rooms", options.rooms.is_some(), &[Relay, Chat]),
+        ("--spread", options.spread.is_some(), &[World]),
+        ("--connect-rate", options.connect_rate.is_some(), &[Echo, Relay, Chat, World, Idle]),
+    ];
+    let name = |scenario: &Scenario| format!("{scenario:?}").to_lowercase();
+    match given.iter().find(|(_, is_given, users)| *is_given && !users.contains(&options.scenario)) {
+        None => Ok(()),
+        Some((option, _, users)) => Err(Problem::usage(format!(
+            "the {} scenario has no use for {option}: it is for {}",
+            name(&options.scenario),
+            users.iter().map(name).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+/// Refuses a server on another machine, unless its owner asks.
+pub(crate) fn may_load(target: SocketAddr, is_own: bool) -> Result<(), Problem> {
+    if target.ip().to_canonical().is_loopback() || is_own {
+        return Ok(());
+    }
+    Err(Problem::usage(format!(
+        "{target} is not on this machine: add --i-own-this-target if it is yours to load"
+    )))
+}
+
+/// One connection by hand: it fails with one line where a crowd would fail a thousand times.
+pub(crate) fn somebody_listens(target: SocketAddr) -> Result<(), Problem> {
+    let connected = TcpStream::connect_timeout(&target, CONNECT_WITHIN);
+    connected.map(drop).map_err(|error| cannot_connect(target, &error))
 }
 
 /// Refuses a crowd that could not have a descriptor each, and says how it could.
@@ -221,11 +261,14 @@ fn plan(options: &Options, target: SocketAddr) -> Plan {
         None => Pace::every(options.rate.unwrap_or(RATE)),
     };
     let mut plan = Plan::new(target, options.sessions, rooms, pace, Duration::from_secs_f64(options.secs));
-    plan.size = options.size;
+    plan.size = options.size.unwrap_or(SIZE);
     if options.scenario == Scenario::World {
-        plan.field = Field::new(options.spread, options.sessions);
+        plan.field = Field::new(options.spread.unwrap_or_default(), options.sessions);
     }
-    plan.connect_rate = if options.scenario == Scenario::Storm { u32::MAX } else { options.connect_rate };
+    plan.connect_rate = match options.scenario {
+        Scenario::Storm => u32::MAX,
+        _ => options.connect_rate.unwrap_or(CONNECT_RATE),
+    };
     if let Some(workers) = options.workers {
         plan.set_workers(usize::from(workers));
     }
@@ -233,27 +276,4 @@ fn plan(options: &Options, target: SocketAddr) -> Plan {
         plan.seed = seed;
     }
     plan
-}
-
-fn publish(summary: &Summary, json: Option<&Path>, html: Option<&Path>) -> Result<(), Problem> {
-    let as_json =
-        || serde_json::to_string_pretty(summary).map_err(|error| Problem::failed(error.to_string()));
-    let text = match json {
-        Some(path) if path == Path::new("-") => as_json()? + "\n",
-        Some(path) => {
-            write(path, &(as_json()? + "\n"))?;
-            summary.text()
-        }
-        None => summary.text(),
-    };
-    if let Some(path) = html {
-        write(path, &html::page(summary))?;
-    }
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Problem> {
-    fs::write(path, text)
-        .map_err(|error| Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error))))
 }

@@ -8,7 +8,6 @@ mod lab;
 mod report;
 mod stage;
 
-use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use naksi_models::{MODELS, Model};
 use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
 use crate::platform;
+use crate::results::ResultFile;
 use crate::units::{parse_count, parse_duration};
 use report::{Measured, Report};
 use stage::Stage;
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long = "model", value_name = "NAME", value_delimiter = ',', value_parser = parse_model)]
     models: Vec<&'static Model>,
     /// How many clients are connected at once.
-    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_count,
+    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_connections,
         default_value = "1,64,200,1000")]
     connections: Vec<u32>,
     /// How long each load is measured, like 3 or 3s.
@@ -48,8 +48,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     active: Option<u32>,
     /// Workers of the completion port; as many as there are processors if not given.
-    #[arg(long, value_name = "COUNT")]
-    workers: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=255))]
+    workers: Option<u16>,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -71,6 +71,14 @@ fn parse_model(name: &str) -> Result<&'static Model, String> {
     })
 }
 
+/// A count of clients, of whom there must be one.
+fn parse_connections(text: &str) -> Result<u32, String> {
+    match parse_count(text)? {
+        0 => Err("at least 1".to_owned()),
+        count => Ok(count),
+    }
+}
+
 /// A span in seconds, with or without a unit.
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
@@ -83,14 +91,17 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 /// Climbs the ladder.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     platform::raise_descriptor_limit();
+    let workers = options.workers.map(usize::from);
     if let Some(model) = options.serve {
-        return stage::serve(model, options.workers);
+        return stage::serve(model, workers);
     }
     if let Some(lab) = options.lab {
         return lab::play(lab);
     }
-    let conditions = Conditions { span: options.span, workers: options.workers, active: options.active };
+    let conditions = Conditions { span: options.span, workers, active: options.active };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
+    let json = options.json.as_deref().map(ResultFile::open).transpose()?;
+    let html = options.html.as_deref().map(ResultFile::open).transpose()?;
     let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;
     for model in models {
@@ -102,12 +113,12 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         }
     }
     report.print_foot()?;
-    if let Some(path) = &options.json {
+    if let Some(file) = json {
         let text = serde_json::to_string_pretty(&report).expect("plain figures can be written");
-        write(path, text + "\n")?;
+        file.write(&(text + "\n"))?;
     }
-    if let Some(path) = &options.html {
-        write(path, html::page(&report))?;
+    if let Some(file) = html {
+        file.write(&html::page(&report))?;
     }
     Ok(if report.is_clean() { Outcome::Fine } else { Outcome::Errors })
 }
@@ -167,11 +178,6 @@ fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64) -> Result<u64,
         }
     }
     Ok(refused)
-}
-
-fn write(path: &PathBuf, text: String) -> Result<(), Problem> {
-    fs::write(path, text)
-        .map_err(|error| Problem::failed(format!("cannot write {}: {}", path.display(), plain(&error))))
 }
 
 /// A line that is written over; only for a person who looks.

@@ -20,6 +20,7 @@ mod picture;
 mod platform;
 mod reload;
 mod replay;
+mod results;
 mod serve;
 mod sim;
 mod units;
@@ -60,7 +61,7 @@ enum Command {
     Sim(sim::Options),
     /// Write a client in another language from a table of packets, or the Rust types of a .proto file.
     Gen(codegen::Options),
-    /// Talk to an echo server line by line, as in the lectures.
+    /// Talk to an echo server line by line, as in the lectures; an empty line ends it.
     Client(client::Options),
     /// A server, a crowd and a live view in one process, for ten seconds.
     Demo(demo::Options),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use naksi::prelude::*;
 use naksi::service::Signals;
 
-use crate::dummy::enough_descriptors;
+use crate::dummy::{enough_descriptors, may_load, somebody_listens};
 use crate::outcome::{Outcome, Problem};
 use crate::serve::{failed, resolve};
 use crate::units;
@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Waits so many milliseconds for each further answer after a session's last packet, unless it was the client that left.
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=600_000))]
     wait_ms: u32,
+    /// Plays to a server that is not on this machine. Do that to nobody else's.
+    #[arg(long)]
+    i_own_this_target: bool,
 }
 
 /// Plays it, and says what was answered.
@@ -47,6 +50,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     introduce(&play).map_err(Problem::output)?;
     let Some(address) = &options.address else { return Ok(Outcome::Fine) };
     let remote = resolve(address)?;
+    may_load(remote, options.i_own_this_target)?;
     enough_descriptors(play.scripts.len().try_into().unwrap_or(u32::MAX))?;
     let manner = Manner {
         fast: options.fast,
@@ -54,6 +58,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         wait: Duration::from_millis(options.wait_ms.into()),
     };
     let signals = Signals::watch().map_err(failed)?;
+    somebody_listens(remote)?;
     let tally = Arc::new(Mutex::new(Tally::default()));
     let began = Instant::now();
     let begins = if options.fast { vec![Duration::ZERO; play.begins.len()] } else { play.begins.clone() };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use naksi::prelude::*;
 use naksi::service::Signals;
+use naksi_db::OpenError;
 
 use crate::apps::chat::{Chat, Halls};
 use crate::apps::world::{Gate, Kept, Player};
@@ -52,8 +53,9 @@ impl Options {
     }
 }
 
-/// Options of `naksi record`.
+/// Options of `naksi record`; the folder has its own place there.
 #[derive(clap::Args)]
+#[command(mut_arg("record", |argument| argument.hide(true)))]
 pub(crate) struct RecordOptions {
     /// The folder to record in; it is made if it is not there.
     #[arg(value_name = "DIR")]
@@ -109,8 +111,11 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
 fn open_players(app: App, database: Option<&str>) -> Result<Option<Kept>, Problem> {
     match app {
         App::World => {
-            let kept = Kept::open(database).map_err(|error| Problem::failed(error.to_string()))?;
-            Ok(Some(kept))
+            let refused = |error: OpenError| match error {
+                OpenError::Address { .. } => Problem::usage(error.to_string()),
+                _ => Problem::failed(error.to_string()),
+            };
+            Kept::open(database).map(Some).map_err(refused)
         }
         _ if database.is_some() => Err(Problem::usage("only `--app world` has a use for --database")),
         _ => Ok(None),

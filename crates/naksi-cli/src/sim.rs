@@ -3,9 +3,11 @@
 //! A world that breaks a law is named by its seed, shrunk, and written to `seeds/`, from where the tests
 //! play it first. Nothing here knows what a law is.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread;
 use std::time::Instant;
 
@@ -26,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value = "0", value_parser = parse_seed)]
     seed: u64,
     /// Run worlds until this many sessions have lived; without it and with --seed, one world.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sessions: Option<u64>,
     /// Only this kernel's manners: uring or iocp; both in turn by default.
     #[arg(long, value_name = "D", value_parser = parse_dialect)]
@@ -41,8 +43,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sessions", "seed"])]
     replay: Option<PathBuf>,
     /// Threads; as many as there are processors by default.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Where failing worlds are written.
     #[arg(long, value_name = "DIR", default_value = "seeds")]
     seeds: PathBuf,
@@ -75,11 +77,11 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
             .then(|| Setting { talk: options.talk, ..Setting::random(options.seed, dialect) }),
     };
     if options.trace {
-        trace(&one.unwrap_or_else(|| {
+        let setting = one.unwrap_or_else(|| {
             let setting = Setting::random(options.seed, dialect);
             Setting { talk: options.talk, ..setting }
-        }));
-        return Ok(Outcome::Fine);
+        });
+        return trace(&setting).map(|()| Outcome::Fine);
     }
     let begun = Instant::now();
     let result = match one {
@@ -91,7 +93,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
                 sessions: options.sessions.unwrap_or_default(),
                 dialect: options.dialect,
                 talk: options.talk,
-                threads: options.threads.unwrap_or(processors),
+                threads: options.threads.map_or(processors, usize::from),
             })
         }
     };
@@ -118,9 +120,18 @@ fn play(order: &Order) -> Result<Sum, Box<Failure>> {
 }
 
 /// Prints one world, event by event. A law that it breaks ends the program where it breaks.
-fn trace(setting: &Setting) {
-    let tracer = |now, what: std::fmt::Arguments<'_>| println!("{now:?} {what}");
+fn trace(setting: &Setting) -> Result<(), Problem> {
+    let refused = Rc::new(RefCell::new(None));
+    let seen = Rc::clone(&refused);
+    let mut out = io::stdout().lock();
+    let tracer = move |now, what: std::fmt::Arguments<'_>| {
+        // Whoever has stopped reading, like `head`, is told no more.
+        if seen.borrow().is_none() {
+            seen.replace(writeln!(out, "{now:?} {what}").err());
+        }
+    };
     run_followed(setting, Some(Box::new(tracer)));
+    refused.take().map_or(Ok(()), |error| Err(Problem::output(error)))
 }
 
 fn report(sum: &Sum, seconds: f64) -> Result<(), Problem> {

@@ -57,7 +57,10 @@ fn a_new_file_is_sound_and_is_not_written_over() {
 #[test]
 fn a_check_refuses_what_a_server_would_refuse() {
     for (text, rule) in [
-        ("[io]\nworkers = 0\n", "io.workers must be 1 to 255"),
+        ("[io]\nworkers = 0\n", "io.workers must be 1 to 256"),
+        ("[io]\ndirect = 0\n", "io.direct must be at least 1"),
+        ("[limits]\nidle_within = \"0s\"\n", "idle_within"),
+        ("[record]\ndirectory = \"\"\n", "record.directory must not be empty"),
         ("[io]\nflush_ms = 500\n", "io.flush_ms must be 1 to 100"),
         ("[io]\nspin_us = 5000\n", "io.spin_us must be at most 1000"),
         ("[log]\nfilter = \"naksi=loud\"\n", "log.filter"),
@@ -69,6 +72,23 @@ fn a_check_refuses_what_a_server_would_refuse() {
         let (code, _, said) = run(naksi().args(["serve", "--addr", "127.0.0.1:0", "--config"]).arg(&file));
         assert!(code == Some(2) && said.contains(rule), "{text}: {code:?}, {said}");
     }
+}
+
+#[test]
+fn a_server_without_an_address_is_refused() {
+    let file = scratch("nowhere.toml");
+    std::fs::write(&file, "[listen]\naddresses = []\n").expect("written");
+    for command in [&["config", "check", "--config"][..], &["serve", "--config"]] {
+        let (code, _, said) = run(naksi().args(command).arg(&file));
+        assert!(code == Some(2) && said.contains("listen.addresses must not be empty"), "{code:?}, {said}");
+    }
+}
+
+#[test]
+fn a_check_refuses_the_port_of_another_system() {
+    let other = if support::is_under_wine() { "uring" } else { "iocp" };
+    let (code, _, said) = run(naksi().args(["config", "check", "--backend", other]));
+    assert!(code == Some(2) && said.contains(&format!("no io.backend \"{other}\"")), "{code:?}, {said}");
 }
 
 #[test]

@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::fs::File;
+use std::io;
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use support::{Server, naksi, scratch};
 
@@ -15,7 +17,13 @@ fn run(arguments: &[&str]) -> Output {
 
 /// Expects an exit code and one line on stderr that says all of this.
 fn refused(arguments: &[&str], code: i32, says: &[&str]) {
-    let output = run(arguments);
+    refused_as(naksi().args(arguments), code, says);
+}
+
+/// The same of a command whose environment or input is not the usual one.
+fn refused_as(command: &mut Command, code: i32, says: &[&str]) {
+    let output = support::output(command);
+    let arguments: Vec<_> = command.get_args().collect();
     let said = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
@@ -82,6 +90,50 @@ fn what_is_not_built_says_so() {
 }
 
 #[test]
+fn an_option_that_a_scenario_has_no_use_for_is_refused() {
+    let cases: [(&str, &[&str]); 6] = [
+        ("--rate", &["idle", "storm"]),
+        ("--window", &["idle", "storm"]),
+        ("--size", &["idle", "storm", "world"]),
+        ("--rooms", &["echo", "idle", "storm", "world"]),
+        ("--spread", &["echo", "relay", "idle", "storm", "chat"]),
+        ("--connect-rate", &["storm"]),
+    ];
+    for (option, scenarios) in cases {
+        let value = if option == "--spread" { "one" } else { "50" };
+        for scenario in scenarios {
+            let arguments = ["dummy", "127.0.0.1:1", "--scenario", scenario, option, value];
+            refused(
+                &arguments,
+                2,
+                &[&format!("the {scenario} scenario has no use for {option}: it is for ")],
+            );
+        }
+    }
+    refused(&["dummy", "127.0.0.1:1", "--scenario", "world", "--window", "2"], 2, &["use --rate instead"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_said_before_the_run_and_no_empty_one_is_left() {
+    let server = Server::start(&["--app", "echo"]);
+    let address = server.address.to_string();
+    let nowhere = scratch("no-such-folder").join("x");
+    let nowhere = nowhere.to_str().expect("a plain path");
+    // Long runs: a test that waited for one of them would be a red one.
+    for (command, file) in [("dummy", "--json"), ("dummy", "--html"), ("attack", "--json")] {
+        let arguments = [command, &address, "--secs", "3600", file, nowhere];
+        refused(&arguments, 1, &["cannot write ", "no-such-folder"]);
+    }
+    refused(&["ladder", "--secs", "1000", "--html", nowhere], 1, &["cannot write ", "no-such-folder"]);
+    let picture = scratch("no-picture.html");
+    let picture = picture.to_str().expect("a plain path");
+    refused(&["dummy", &address, "--html", picture, "--json", nowhere], 1, &["cannot write "]);
+    refused(&["dummy", &address, "--scenario", "world", "--html", picture], 1, &["let nobody into a world"]);
+    assert!(!std::path::Path::new(picture).exists(), "an empty file looks like a result");
+    server.stop();
+}
+
+#[test]
 fn somebody_elses_server_is_not_loaded() {
     refused(
         &["dummy", "192.0.2.1:7777"],
@@ -99,10 +151,49 @@ fn nobody_listening_is_said_once_and_not_a_hundred_times() {
     refused(&["client", &address], 1, &["nobody listens on", &address]);
 }
 
+#[test]
+fn what_an_encoding_has_no_letter_for_is_said_under_the_name_that_was_typed() {
+    // Its connects wait in the queue: nobody has to accept them.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let file = scratch("emoji.txt");
+    std::fs::write(&file, "😀\n").expect("a scratch file");
+    let mut command = naksi();
+    command.args(["client", &address, "--encoding", "cp949"]);
+    command.stdin(File::open(&file).expect("it was written"));
+    refused_as(&mut command, 2, &["`😀` cannot be written in CP949"]);
+}
+
+#[test]
+fn a_count_of_nothing_is_refused() {
+    let cases = [["sim", "--sessions"], ["sim", "--threads"], ["ladder", "--conns"], ["ladder", "--workers"]];
+    for [command, option] in cases {
+        let output = run(&[command, option, "0"]);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.code() == Some(2) && said.contains(option), "{command} {option} 0: {said}");
+    }
+}
+
+#[test]
+fn a_trace_that_nobody_reads_any_more_ends_in_one_line() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = naksi();
+    command.args(["sim", "--seed", "0", "--trace"]).stdout(writer).stderr(Stdio::piped());
+    refused_as(&mut command, 1, &["cannot write to standard output"]);
+}
+
+#[test]
+fn the_folder_of_a_recording_is_offered_once() {
+    let said = String::from_utf8(run(&["record", "--help"]).stdout).expect("text");
+    assert!(said.contains("<DIR>") && !said.contains("--record <DIR>"), "{said}");
+    refused(&["record", "a", "--record", "b"], 2, &["leave --record out"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_crowd_too_large_for_the_descriptors_is_told_the_command() {
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 100 && exec \"$0\" dummy 127.0.0.1:1 --sessions 1k"]);
     let output = shell.arg(env!("CARGO_BIN_EXE_naksi")).output().expect("a shell");
     let said = String::from_utf8(output.stderr).expect("text");

@@ -6,9 +6,12 @@
 
 mod support;
 
-use std::process::Output;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::{Output, Stdio};
+use std::thread;
 
-use support::{Server, naksi, scratch};
+use support::{Process, Server, naksi, scratch, until};
 
 /// Deadlines short enough for a test; loopback counts, so that the door has something to do.
 const STRICT: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"5s\"\n\
@@ -54,8 +57,49 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_str(&text).expect("a report");
     assert_eq!(report["attacks"].as_array().map(Vec::len), Some(3), "an echo has no sizes: {text}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("left out sizes, ") && said.contains("an echo server: it has no frames"), "{said}");
+    let output = attack(&server, STRICT, "hostile-none.toml", &["--suite", "sizes,huge"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("none of these attacks applies"), "{said}");
+    assert!(output.stdout.is_empty(), "nothing was attacked, and nothing is judged");
     let said = server.stop();
     assert!(said.contains("naksi: live ") && said.contains("idle"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_no_target_is_told_what_it_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    // One that reads the question and hangs up, as an app with other frames does.
+    let hangs_up = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("somebody asks");
+        stream.read_exact(&mut [0; 8]).expect("the question");
+    });
+    let output = support::output(naksi().args(["attack", &address]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && !said.contains("buffer"), "{said}");
+    assert!(said.contains(&format!("{address} is neither the echo app nor the relay app")), "{said}");
+    hangs_up.join().expect("it was asked");
+}
+
+#[test]
+fn an_attack_that_is_cut_short_judges_nothing() {
+    let server = Server::start(&["--app", "echo"]);
+    let alone = server.descriptors();
+    let mut command = naksi();
+    command.arg("attack").arg(server.address.to_string());
+    command.args(["--good", "10", "--secs", "600", "--suite", "flood"]);
+    let mut attack = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    match alone {
+        Some(alone) => until("the good ones are there", || server.descriptors() >= Some(alone + 10)),
+        None => thread::sleep(std::time::Duration::from_secs(2)),
+    }
+    attack.signal("INT");
+    let (status, judged, said) = (attack.wait(), attack.stdout(), attack.stderr());
+    assert!(status.code() == Some(1) && judged.is_empty(), "{status}: {judged}{said}");
+    assert!(said.contains("stopped by Ctrl-C: nothing is judged"), "{said}");
+    server.stop();
 }
 
 #[test]

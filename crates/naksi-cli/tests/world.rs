@@ -8,7 +8,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use support::{Process, Server, frame, naksi, scratch};
+use support::{Process, Server, frame, naksi, scratch, until};
+
+/// A small crowd for a world.
+const WORLD: [&str; 5] = ["dummy", "--scenario", "world", "--sessions", "20"];
 
 /// Runs a crowd that must find nothing wrong, and returns its summary.
 fn crowd(server: &Server, spread: &str) -> serde_json::Value {
@@ -36,6 +39,35 @@ fn a_crowd_on_one_spot_and_one_spread_out_see_exactly_whom_they_should() {
     }
     let said = server.stop();
     assert!(said.contains("late p50") && said.contains(" 0 lost"), "{said}");
+}
+
+#[test]
+fn what_is_no_world_is_named_and_not_waited_for() {
+    let server = Server::start(&["--app", "echo"]);
+    let output = support::output(naksi().args(WORLD).arg(server.address.to_string()));
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{} let nobody into a world", server.address)), "{said}");
+    assert!(output.stdout.is_empty(), "there is nothing to sum up");
+    server.stop();
+}
+
+#[test]
+fn a_crowd_that_is_cut_short_does_not_settle_and_that_is_no_error() {
+    let server = Server::start(&["--app", "world"]);
+    let alone = server.descriptors();
+    let mut command = naksi();
+    command.args(WORLD).args([&server.address.to_string(), "--secs", "600"]);
+    let mut crowd = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    match alone {
+        Some(alone) => until("all have come", || server.descriptors() >= Some(alone + 20)),
+        None => std::thread::sleep(std::time::Duration::from_secs(2)),
+    }
+    crowd.signal("INT");
+    let (status, said) = (crowd.wait(), crowd.stdout());
+    assert_eq!(status.code(), Some(0), "{said}\n{}", crowd.stderr());
+    assert!(said.contains("cut short by Ctrl-C") && said.contains("Errors    none"), "{said}");
+    server.stop();
 }
 
 /// Logs in and returns the connection and where it is told to be.
@@ -134,7 +166,7 @@ fn wait_for(stream: &mut TcpStream, id: u16) {
 fn a_database_is_for_the_world_and_must_be_one() {
     for (arguments, code, says) in [
         (["--app", "echo", "--database", "sqlite:players.db"], 2, "only `--app world`"),
-        (["--app", "world", "--database", "players.db"], 1, "sqlite:PATH"),
+        (["--app", "world", "--database", "players.db"], 2, "sqlite:PATH"),
     ] {
         let output = naksi().args(["serve", "--addr", "127.0.0.1:0"]).args(arguments).output();
         let output = output.expect("it runs");

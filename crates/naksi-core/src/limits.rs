@@ -203,6 +203,13 @@ impl Limits {
                 self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
                 "a heartbeat must not come every 0 seconds",
             ),
+            (
+                [self.idle_within, self.first_frame_within, self.frame_within, self.send_stall_within]
+                    .iter()
+                    .all(|span| !span.is_zero()),
+                "idle_within, first_frame_within, frame_within and send_stall_within must not be 0: every session would \
+                 end at once (a long time, like \"8760h\", is as good as none)",
+            ),
             (self.sessions_max > 0, "sessions_max must not be 0"),
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
             (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
@@ -230,6 +237,8 @@ mod tests {
         assert!(narrow.check().unwrap_err().contains("kernel_send_bytes_max"));
         let choked = Limits { recv_bytes_per_second_max: 1000, ..Limits::default() };
         assert!(choked.check().unwrap_err().contains("recv_bytes_per_second_max"));
+        let hasty = Limits { idle_within: Duration::ZERO, ..Limits::default() };
+        assert!(hasty.check().unwrap_err().contains("idle_within"));
         let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });
         let restless = Limits { heartbeat, ..Limits::default() };
         assert!(restless.check().unwrap_err().contains("heartbeat"));

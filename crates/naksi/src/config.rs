@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use naksi_core::ended::OsError;
+use naksi_os::OsPort;
 use naksi_os::port::PortError;
 
 /// The result of what a service can be asked.
@@ -70,6 +71,13 @@ pub enum Backend {
     Epoll,
     /// Windows I/O completion ports.
     Iocp,
+}
+
+impl Backend {
+    /// Whether this system has such a port at all; its kernel may refuse it all the same.
+    pub fn is_of_this_system(self) -> bool {
+        self == Backend::Auto || OsPort::BACKENDS.contains(&self.to_string().as_str())
+    }
 }
 
 impl FromStr for Backend {

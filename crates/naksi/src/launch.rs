@@ -174,6 +174,12 @@ fn check(plan: &Plan) -> Result<()> {
             "lease_count must be a power of two, lease_bytes and catch_max not 0".into(),
         ));
     }
+    if port.direct_descriptors == Some(0) {
+        return Err(Error::Config("direct_descriptors must be at least 1".into()));
+    }
+    if plan.record.as_ref().is_some_and(|(record, _)| record.directory.as_os_str().is_empty()) {
+        return Err(Error::Config("the folder to record in must have a name".into()));
+    }
     for (place, group) in plan.groups.iter().enumerate() {
         if plan.groups[..place].iter().any(|other| other.name() == group.name()) {
             return Err(Error::Config(format!("two groups are named `{}`", group.name())));

@@ -40,6 +40,8 @@ use crate::topic::{LocalTopics, Membership};
 
 /// A room's batch leaves at the latest after this many completions, however busy the port is.
 const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
+/// And after this long: while somebody floods, a turn may bring no more than a few completions.
+const BATCH_SPAN_MAX: Duration = Duration::from_millis(2);
 /// A batch that another worker had no room for is offered again after this long.
 const POSTPONED_AGAIN: Duration = Duration::from_millis(1);
 
@@ -216,17 +218,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// room's batch waits until the port is dry, or for its tick, so that it carries as much as it can.
     fn topics_are_due(&mut self) -> bool {
         if !self.desk.topics.is_dirty() {
-            self.topics_due = None;
+            (self.topics_due, self.since_flush) = (None, 0);
+            return false;
         }
-        match self.hub.flush {
-            Flush::AtOnce => self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH,
-            Flush::Every(_) if !self.desk.topics.is_dirty() => false,
-            flush => {
-                let due = *self.topics_due.get_or_insert_with(|| flush.next(self.desk.now));
-                self.topics_due = (due > self.desk.now).then_some(due);
-                self.topics_due.is_none()
-            }
-        }
+        let (flush, now) = (self.hub.flush, self.desk.now);
+        let end = || if flush == Flush::AtOnce { now + BATCH_SPAN_MAX } else { flush.next(now) };
+        let due = *self.topics_due.get_or_insert_with(end);
+        let is_enough = self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH;
+        let leave = due <= now || (flush == Flush::AtOnce && is_enough);
+        self.topics_due = (!leave).then_some(due);
+        leave
     }
 
     /// Asks those again whose tick has come.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use naksi::prelude::Limits;
+use naksi::service::Signals;
 use serde::Serialize;
 
 use super::Served;
@@ -70,6 +71,8 @@ pub(crate) struct Tally {
 pub(super) struct Field<'a> {
     pub(super) target: SocketAddr,
     pub(super) served: Served,
+    /// Whoever runs the suite may have enough of it.
+    pub(super) signals: &'a Signals,
     pub(super) limits: &'a Limits,
     /// How many times the default number of attackers.
     pub(super) scale: f64,
@@ -165,7 +168,7 @@ impl Assault {
         let began = Instant::now();
         let mut tally = Tally::default();
         for index in 0..self.count(field.scale) {
-            if began.elapsed() > field.span {
+            if began.elapsed() > field.span || field.signals.seen() {
                 break;
             }
             let Ok(stream) = opening.open() else {
@@ -201,7 +204,7 @@ impl Assault {
             }
             made = until;
             attackers.retain_mut(|attacker| tally.goes_on(attacker, field.grace, &mut scratch));
-            if made == count && attackers.is_empty() {
+            if (made == count && attackers.is_empty()) || field.signals.seen() {
                 break;
             }
             let deadline = self.deadline(field);

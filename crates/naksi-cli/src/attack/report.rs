@@ -129,7 +129,7 @@ impl Report {
         writeln!(out, "Attack    {served} at {}, {} good clients", self.target, grouped(self.good.into()))?;
         writeln!(
             out,
-            "{:<10}{:>9}{:>9}{:>7}{:>6}{:>11}{:>8}{:>8}{:>8}{:>9}{:>17}{:>11}",
+            "{:<10}{:>9}{:>9}{:>7}{:>6}{:>11}{:>10}{:>8}{:>8}{:>10}{:>18}{:>11}",
             "",
             "p50 ms",
             "p99 ms",
@@ -171,7 +171,7 @@ fn write_line(out: &mut String, weather: &Weather) -> fmt::Result {
     write!(out, "{name:<10}{p50:>9}{p99:>9}{ratio:>6.1}x{:>6}", grouped(*lost))?;
     let memory = if *server_rss_bytes > 0 { bytes(*server_rss_bytes) } else { "?".to_owned() };
     let Some(tally) = attack else {
-        return writeln!(out, "{memory:>72}");
+        return writeln!(out, "{memory:>76}");
     };
     let Tally { attackers, kept_out, ended, left, outlived, ended_after_ms, .. } = tally;
     let seconds = |ms: u64| ms as f64 / 1e3;
@@ -179,9 +179,9 @@ fn write_line(out: &mut String, weather: &Weather) -> fmt::Result {
         Some(deadline) => format!("{:.1}/{:.1}", seconds(*ended_after_ms), seconds(*deadline)),
         None => "-".to_owned(),
     };
-    write!(out, "{:>11}{:>8}", grouped(*attackers), grouped(*kept_out))?;
-    write!(out, "{:>8}{:>8}{:>9}", grouped(*ended), grouped(*left), grouped(*outlived))?;
-    writeln!(out, "{ends:>17}{memory:>11}")
+    write!(out, "{:>11}{:>10}", grouped(*attackers), grouped(*kept_out))?;
+    write!(out, "{:>8}{:>8}{:>10}", grouped(*ended), grouped(*left), grouped(*outlived))?;
+    writeln!(out, "{ends:>18}{memory:>11}")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +216,35 @@ impl FromStr for Ceiling {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_columns_stand_apart_and_under_their_headings() {
+        let weather = |name: &str, attack| Weather {
+            name: name.to_owned(),
+            p50: 1_000_000,
+            p99: 2_000_000,
+            ratio: 1.0,
+            sent: 9,
+            received: 9,
+            lost: 0,
+            errors: BTreeMap::new(),
+            deadline_ms: Some(60_000),
+            attack,
+            server_rss_bytes: 512 << 20,
+        };
+        let tally = Tally { attackers: 4_000, kept_out: 1_200, ended: 2_800, ..Tally::default() };
+        let (target, calm) = ("127.0.0.1:7777".to_owned(), weather("calm", None));
+        let attacks = vec![weather("squatters", Some(tally))];
+        let report = Report { target, served: Served::Echo, good: 10, calm, attacks, ceilings: Vec::new() };
+        let text = report.text();
+        let lines: Vec<&str> = text.lines().skip(1).take(3).collect();
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
+        let headings: Vec<&str> =
+            lines[0].split("  ").map(str::trim).filter(|part| !part.is_empty()).collect();
+        let names =
+            ["p50 ms", "p99 ms", "ratio", "lost", "attackers", "kept out", "ended", "left", "outlived"];
+        assert_eq!(headings, [&names[..], &["ended/deadline s", "server"]].concat());
+    }
 
     #[test]
     fn ceilings_are_read_and_nonsense_is_named() {

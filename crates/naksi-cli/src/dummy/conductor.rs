@@ -81,7 +81,12 @@ pub(crate) fn conduct(
     let began = Instant::now();
     let mut cut_short = false;
     if scenario != Scenario::Storm {
-        cut_short = gather(plan, &service, signals, view);
+        cut_short = gather(plan, scenario, &service, signals, view);
+    }
+    if scenario == Scenario::World && !cut_short && !plan.field.has_been_entered() {
+        plan.signals.finish();
+        service.stop(Duration::ZERO);
+        return Err(nobody_let_in(plan));
     }
     let gathered = began.elapsed();
     (server.start, dummy.start) = look();
@@ -93,8 +98,8 @@ pub(crate) fn conduct(
     if scenario == Scenario::Idle && !cut_short {
         thread::sleep(idle::SECOND_WITHIN);
     }
-    if scenario == Scenario::World {
-        world::settle(plan);
+    if scenario == Scenario::World && !cut_short {
+        cut_short = world::settle(plan, signals);
     }
     wait_for_stragglers(plan);
     plan.signals.finish();
@@ -137,24 +142,38 @@ fn crowd<D: Dummy>(plan: &Arc<Plan>, backend: Backend, retry: Retry) -> naksi::R
 }
 
 /// Waits until everybody is ready, or nobody comes any more. Returns whether Ctrl-C came instead.
-fn gather(plan: &Plan, service: &Service, signals: &Signals, view: &mut View) -> bool {
+fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals, view: &mut View) -> bool {
     let mut seen = 0;
     let mut moved_at = Instant::now();
     loop {
         let glance = meter::glance(plan);
         view.gathering(&glance, plan.sessions);
         let settled = glance.ready + glance.surprises + service.stats().given_up_total;
-        if settled >= u64::from(plan.sessions) || moved_at.elapsed() > GATHER_PATIENCE {
+        // Who was sent away from a world comes again: as long as nobody is in, that says nothing of the others.
+        let is_outside = scenario == Scenario::World && !plan.field.has_been_entered();
+        let is_over = if is_outside { glance.wrong } else { settled } >= u64::from(plan.sessions);
+        if is_over || moved_at.elapsed() > GATHER_PATIENCE {
             return false;
         }
-        if settled + glance.connected > seen {
-            seen = settled + glance.connected;
+        let arrived = if is_outside { 0 } else { settled + glance.connected };
+        if arrived > seen {
+            seen = arrived;
             moved_at = Instant::now();
         }
         if signals.wait(LOOK_EVERY) {
             return true;
         }
     }
+}
+
+/// A world that lets nobody in is none, or a broken one.
+fn nobody_let_in(plan: &Plan) -> Problem {
+    let (target, glance) = (plan.target, meter::glance(plan));
+    let what = match glance.wrong {
+        0 => "it ended the connections or said nothing",
+        _ => "what it answers is no welcome",
+    };
+    Problem::failed(format!("{target} let nobody into a world: {what} (is it `naksi serve --app world`?)"))
 }
 
 /// Starts the crowd and watches it until its time is over. Returns whether Ctrl-C came first.

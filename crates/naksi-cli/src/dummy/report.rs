@@ -375,7 +375,9 @@ fn errors(after: &Aftermath, scenario: Scenario, lost: u64) -> BTreeMap<String, 
         ("corrupt", total.corrupt),
     ];
     let stayed = total.connected.saturating_sub(total.surprises.values().sum());
-    let sights = total.sights.errors(if scenario == Scenario::World { stayed } else { 0 });
+    // Nobody is asked to compare in a run that was cut short.
+    let settles = scenario == Scenario::World && !after.cut_short;
+    let sights = total.sights.errors(if settles { stayed } else { 0 });
     errors.extend(
         counted
             .into_iter()

@@ -63,6 +63,9 @@ impl Port {
         }
     }
 
+    /// The names of the ports that there are on this system.
+    pub const BACKENDS: &'static [&'static str] = &["uring", "epoll"];
+
     /// Opens the port of this name, `uring` or `epoll`, and no other.
     ///
     /// # Errors

@@ -320,6 +320,9 @@ const WAIT_FOREVER: u32 = u32::MAX;
 
 /// The choice of a port, which other systems have.
 impl Port {
+    /// The names of the ports that there are on this system.
+    pub const BACKENDS: &'static [&'static str] = &["iocp"];
+
     /// Opens the port of this name: `iocp`, and no other.
     ///
     /// # Errors

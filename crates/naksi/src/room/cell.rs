@@ -2,11 +2,14 @@
 //!
 //! Whoever puts something into a mailbox that nobody empties has claimed the room, and must run it or hand it on. A run
 //! ends when the mailbox is empty or the budget is spent. What the room said is posted before the claim is given up:
-//! otherwise the next run, on another thread, could be heard before this one. Nothing here knows a worker.
+//! otherwise the next run, on another thread, could be heard before this one. What is due goes before the mailbox, and the
+//! mailbox is given as much time as that took if it took long: a tick that lasts longer than its period costs ticks, and
+//! never keeps a room from hearing who leaves. Nothing here knows a worker.
 
 use crossbeam_queue::SegQueue;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use naksi_core::planted;
@@ -40,10 +43,33 @@ struct Current {
     frames: Bytes,
 }
 
+/// How ticks and timers share a room with its mailbox.
+#[derive(Default)]
+struct Shares {
+    /// What ticks and timers have taken since the mailbox had its turn.
+    clockwork: Duration,
+    /// What the mailbox is given before they go first again.
+    owed: Duration,
+}
+
+impl Shares {
+    fn took(&mut self, by_clockwork: bool, span: Duration, budget: Duration) {
+        if !by_clockwork {
+            *self = Self { clockwork: Duration::ZERO, owed: self.owed.saturating_sub(span) };
+            return;
+        }
+        self.clockwork += span;
+        if self.clockwork > budget {
+            self.owed = std::mem::take(&mut self.clockwork);
+        }
+    }
+}
+
 /// The room itself; only whoever has claimed it locks this.
 pub(super) struct Inside<R: Room> {
     pub(super) body: Body<R>,
     current: Current,
+    shares: Shares,
 }
 
 /// A room and its mailbox.
@@ -62,6 +88,8 @@ pub(crate) struct RoomCell<R: Room> {
     /// Somebody runs it, or has to.
     claimed: AtomicBool,
     closed: AtomicBool,
+    /// Nothing is due any more: the room is to end, and only what it has been brought is still played.
+    is_still: AtomicBool,
     heavy: AtomicBool,
     alarm_at: AtomicU64,
     pub(super) members: AtomicUsize,
@@ -95,12 +123,14 @@ impl<R: Room> RoomCell<R> {
             calls: AtomicUsize::new(0),
             claimed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            is_still: AtomicBool::new(false),
             heavy: AtomicBool::new(false),
             alarm_at: AtomicU64::new(NEVER),
             members: AtomicUsize::new(0),
             inside: Mutex::new(Inside {
                 body: Body::new(room, number, me.clone()),
                 current: Current::default(),
+                shares: Shares::default(),
             }),
         })
     }
@@ -108,8 +138,10 @@ impl<R: Room> RoomCell<R> {
     /// Puts a job in. Returns whether the room is the caller's to run now.
     #[must_use]
     pub(super) fn put(&self, job: Job<R>) -> bool {
-        if matches!(job, Job::Call(_)) {
-            self.calls.fetch_add(1, Ordering::Relaxed);
+        match job {
+            Job::Call(_) => drop(self.calls.fetch_add(1, Ordering::Relaxed)),
+            Job::Close(_) => self.stop_clockwork(),
+            Job::Batch(_) | Job::Wake => {}
         }
         self.inbox.push(job);
         !self.claimed.swap(true, Ordering::AcqRel)
@@ -121,7 +153,7 @@ impl<R: Room> RoomCell<R> {
 
     /// The next event of the batch at hand, or of the next one; other jobs are done here.
     fn step(&self, inside: &mut Inside<R>) -> bool {
-        let Inside { body, current } = inside;
+        let Inside { body, current, .. } = inside;
         loop {
             if let Some(event) = current.events.next() {
                 let frame = match &event {
@@ -150,6 +182,23 @@ impl<R: Room> RoomCell<R> {
         }
     }
 
+    /// Plays what comes next. Returns whether it was due rather than brought, or nothing if there is nothing.
+    fn play_next(&self, inside: &mut Inside<R>) -> Option<bool> {
+        let clockwork_is_first = inside.shares.owed.is_zero();
+        if clockwork_is_first && self.play_clockwork(inside) {
+            return Some(true);
+        }
+        if self.step(inside) {
+            return Some(false);
+        }
+        inside.shares = Shares::default();
+        (!clockwork_is_first && self.play_clockwork(inside)).then_some(true)
+    }
+
+    fn play_clockwork(&self, inside: &mut Inside<R>) -> bool {
+        !self.is_still.load(Ordering::Relaxed) && inside.body.play_clockwork(&self.books)
+    }
+
     /// Works until there is nothing to do or the budget is spent. Returns whether there may be more.
     fn work(&self, inside: &mut Inside<R>, clock: &dyn Fn() -> Tick, quay: &dyn Quay) -> bool {
         let began = clock();
@@ -159,15 +208,14 @@ impl<R: Room> RoomCell<R> {
         let mut events = 0;
         let more = loop {
             let before = inside.body.scene.now;
-            if !inside.body.play_clockwork(&self.books) && !self.step(inside) {
-                break false;
-            }
+            let Some(was_due) = self.play_next(inside) else { break false };
             if inside.body.scene.outbox.is_full() {
                 self.post(inside, quay);
             }
             events += 1;
             let now = clock();
             inside.body.scene.now = now;
+            inside.shares.took(was_due, now.since(before), self.options.budget);
             heavy |= now.since(before) > self.options.budget;
             if events >= self.options.budget_events || now.since(began) > self.options.budget {
                 break true;
@@ -195,6 +243,7 @@ impl<R: Room> RoomCell<R> {
     /// Sets the alarm, if what is due next is due before what it is set for.
     fn set_alarm(&self, next: Option<Tick>, quay: &dyn Quay) {
         if let Some(next) = next
+            && !self.is_still.load(Ordering::Relaxed)
             && next.nanos() < self.alarm_at.load(Ordering::Acquire)
             && let Some(me) = self.me.upgrade()
         {
@@ -243,6 +292,11 @@ impl<R: Room> RoomDoor for RoomCell<R> {
 
     fn close(&self, why: RoomEnd) -> bool {
         self.put(Job::Close(why))
+    }
+
+    fn stop_clockwork(&self) {
+        // Whoever runs the room may play one more tick or not see this at all: it ends a little later then.
+        self.is_still.store(true, Ordering::Relaxed);
     }
 
     fn release(&self) {

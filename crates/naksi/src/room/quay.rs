@@ -183,6 +183,7 @@ impl LocalRooms {
         while self.has_work() {
             self.set_out(Tick::ZERO);
             for room in std::mem::take(&mut self.ready) {
+                room.stop_clockwork();
                 if (0..LAST_RUNS).all(|_| Arc::clone(&room).run(clock, door)) {
                     room.release();
                 }

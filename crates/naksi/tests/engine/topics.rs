@@ -13,6 +13,7 @@ const SAY: u16 = 10;
 const TELL_ME: u16 = 11;
 const SAY_OTHERS: u16 = 12;
 const LEAVE: u16 = 13;
+const DIG: u16 = 14;
 
 /// A chat room without names.
 #[derive(Default)]
@@ -44,6 +45,7 @@ impl Session for Member {
                 c.send_packet(TELL_ME + 100, packet.body);
                 c.broadcast(topic, packet.frame);
             }
+            (DIG, _) => std::thread::sleep(Duration::from_millis(2)),
             _ => c.end(Reason::Protocol),
         }
     }
@@ -180,4 +182,28 @@ fn nothing_is_lost(kind: u16) {
         assert_eq!(read(&mut sender, said.len()), said);
     }
     assert_eq!(service.stats().dropped, 0);
+}
+
+/// Somebody brings more than the worker can take, for as long as it takes until the others have heard one another.
+#[test]
+fn what_is_said_is_heard_while_somebody_floods() {
+    let service = server().workers(1).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let (mut speaker, mut listener) = (join(address, 1), join(address, 1));
+    let flooder = connect(address);
+    let mut flood = flooder.try_clone().expect("a second handle");
+    let digging = std::thread::spawn(move || {
+        let many = frame(DIG, &[0; 1000]).repeat(64);
+        // It ends when the socket does.
+        while flood.write_all(&many).is_ok() {}
+    });
+    until("it is flooded", || service.stats().recv_backlog_bytes > 0);
+    for round in 0..5 {
+        write(&mut speaker, &frame(SAY, &[round]));
+        assert_eq!(read(&mut listener, 5), frame(SAY, &[round]));
+    }
+    flooder.shutdown(std::net::Shutdown::Both).expect("it is open");
+    digging.join().expect("it does not panic");
+    drop((flooder, speaker, listener));
+    service.stop(Duration::from_secs(5));
 }

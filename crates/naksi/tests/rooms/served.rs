@@ -369,3 +369,64 @@ fn a_room_without_members_ticks_and_stops_with_the_service() {
     assert_eq!((books.closes.load(Ordering::SeqCst), stats.rooms.live), (3, 0));
     assert!(rooms.iter().all(RoomRef::is_closed));
 }
+
+/// Takes longer for a tick than there is until the next one.
+struct Sluggish(Arc<Books>);
+
+impl Room for Sluggish {
+    type Member = ();
+
+    fn on_join(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId) {
+        self.0.joins.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), _why: Left) {
+        self.0.leaves.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn on_tick(&mut self, _cx: &mut Cx<'_, Self>, _tick: u64) {
+        self.0.ticks.fetch_add(1, Ordering::SeqCst);
+        let millis = if self.0.leaves.load(Ordering::SeqCst) < 20 { 12 } else { 200 };
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    fn on_close(&mut self, _cx: &mut Cx<'_, Self>) {
+        self.0.closes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Ticks that overrun cost ticks: who comes and goes is heard, and the room ends with its service.
+fn a_room_that_always_ticks_hears_its_members(server: Server, options: RoomOptions) {
+    let books = Arc::<Books>::default();
+    let make = {
+        let books = Arc::clone(&books);
+        move || Sluggish(Arc::clone(&books))
+    };
+    let options = options.tick_every(Duration::from_millis(10));
+    let service = server.room(options, make).start().expect("it starts");
+    let address = service.addresses()[0];
+    let said = |which: &AtomicU64| which.load(Ordering::SeqCst);
+    let members: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
+    until("all are in", || said(&books.joins) == 20);
+    let ticked = said(&books.ticks);
+    until("it ticks on", || said(&books.ticks) > ticked + 3);
+    drop(members);
+    until("all have left", || said(&books.leaves) == 20);
+    let ticked = said(&books.ticks);
+    until("it ticks on without them", || said(&books.ticks) > ticked + 3);
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(service.stop(Duration::from_secs(5))).expect("it is waited for"));
+    let stats = end.recv_timeout(PATIENCE).expect("it stops");
+    assert_eq!((said(&books.closes), stats.rooms.live), (1, 0));
+}
+
+#[test]
+fn a_room_that_always_ticks_hears_its_members_on_a_worker() {
+    a_room_that_always_ticks_hears_its_members(server(), RoomOptions::new());
+}
+
+#[test]
+fn a_room_that_always_ticks_hears_its_members_on_a_group() {
+    let server = server().group(GroupOptions::new("logic").threads(1));
+    a_room_that_always_ticks_hears_its_members(server, RoomOptions::new().group("logic"));
+}

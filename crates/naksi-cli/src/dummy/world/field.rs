@@ -3,8 +3,9 @@
 //! Each dummy writes its own entry only. Nothing here knows a packet.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use naksi::service::Signals;
 
 use super::super::plan::Plan;
 
@@ -12,6 +13,9 @@ use super::super::plan::Plan;
 const QUIET: Duration = Duration::from_millis(600);
 /// Nobody waits longer than this for the quiet, or for the judgements.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How the crowd stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -66,6 +70,11 @@ impl Field {
         self.walkers[index as usize].visits.load(Ordering::Relaxed)
     }
 
+    /// Whether anybody was ever let in.
+    pub(crate) fn has_been_entered(&self) -> bool {
+        self.walkers.iter().any(|walker| walker.visits.load(Ordering::Relaxed) > 0)
+    }
+
     pub(super) fn set_place(&self, index: u32, (x, y): (i32, i32)) {
         let word = u64::from(x.cast_unsigned()) << 32 | u64::from(y.cast_unsigned());
         self.walkers[index as usize].place.store(word, Ordering::Relaxed);
@@ -103,24 +112,32 @@ pub(super) fn index_of(run: u32, name: &str) -> Option<u32> {
 }
 
 /// After the last step: waits until nothing comes any more, and has everybody compare what it sees with what is.
-pub(crate) fn settle(plan: &Plan) {
+/// Returns whether Ctrl-C came instead.
+pub(crate) fn settle(plan: &Plan, signals: &Signals) -> bool {
     let began = Instant::now();
     let wait_until = |is_so: &mut dyn FnMut() -> bool| {
         while !is_so() && began.elapsed() < SETTLE_WITHIN {
-            thread::sleep(Duration::from_millis(50));
+            if signals.wait(LOOK_EVERY) {
+                return true;
+            }
         }
+        false
     };
     let (mut seen, mut moved_at) = (0, began);
-    wait_until(&mut || {
+    let cut_short = wait_until(&mut || {
         let come = (0..plan.workers).map(|worker| plan.meter(worker).bytes_in).sum();
         if come != seen {
             (seen, moved_at) = (come, Instant::now());
         }
         moved_at.elapsed() > QUIET
     });
+    if cut_short {
+        // Who does not see what all have come to has nothing to compare.
+        return true;
+    }
     plan.field.settled.store(true, Ordering::Release);
     wait_until(&mut || {
         let judged = (0..plan.workers).map(|worker| plan.meter(worker).sights.judged).sum::<u64>();
         judged >= (0..plan.workers).map(|worker| plan.meter(worker).ready).sum()
-    });
+    })
 }
