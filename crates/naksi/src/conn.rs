@@ -339,8 +339,10 @@ impl Conn<'_> {
             self.desk.counters.dropped.add(1);
         }
         // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
-        // queue does not hold it back where it does not hear what it says.
-        if self.desk.topics.is_full() && self.desk.topics.is_crowded(topic) {
+        // queue does not hold it back where it does not hear what it says. A batch that another worker has no room for
+        // was full before, and has stayed: then what does not fit is the sign.
+        let full = sent == Sent::Dropped || self.desk.topics.is_full();
+        if full && self.desk.topics.is_crowded(topic) {
             self.outlet.rest();
         }
         sent

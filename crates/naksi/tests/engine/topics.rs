@@ -1,6 +1,6 @@
 //! Broadcast: everybody, once, in the sender's order, over several workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use naksi::hub::Hub;
 use naksi::worker::Worker;
@@ -206,4 +206,70 @@ fn what_is_said_is_heard_while_somebody_floods() {
     digging.join().expect("it does not panic");
     drop((flooder, speaker, listener));
     service.stop(Duration::from_secs(5));
+}
+
+/// Tells everybody else what it is told, and the test where its service is.
+struct Herald(mpsc::Sender<Remote>);
+
+impl Session for Herald {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.join(&c.topic(1));
+        self.0.send(c.remote()).expect("the test listens");
+    }
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        c.broadcast_others(&c.topic(1), packet.frame);
+    }
+}
+
+#[test]
+fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_later() {
+    const SAID: u64 = 40;
+    let limits = Limits {
+        frame_bytes_max: 2048,
+        send_queue_bytes_max: 16 * 1024,
+        send_queue_high_bytes: 4096,
+        send_queue_low_bytes: 1024,
+        ..Limits::default()
+    };
+    let mut port = open_port();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
+    let hub = Arc::new(Hub::new(2, limits));
+    let (doors, door) = mpsc::channel();
+    let factory = Arc::new(move |_: &Arrival| Herald(doors.clone()));
+    let mut first = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
+    let mut second = Worker::new(1, open_port(), Arc::clone(&hub), factory);
+    first.add_listener(listener);
+    hub.begin();
+    second.turn().expect("the port works");
+    let mut sender = connect(address);
+    while first.sessions() == 0 {
+        first.turn().expect("the port works");
+    }
+    let _member = connect(address);
+    while hub.in_mailboxes() == 0 {
+        first.turn().expect("the port works");
+    }
+    while second.sessions() == 0 {
+        second.turn().expect("the port works");
+    }
+    let remote = door.recv().expect("a session has begun");
+    // The second worker takes nothing for a while, and has no room for the batch.
+    let (nobody, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
+    while remote.send(nobody, much.clone()).is_ok() {}
+    write(&mut sender, &frame(SAY, &[7; 1000]).repeat(SAID as usize));
+    while hub.stats().dropped == 0 {
+        first.turn().expect("the port works");
+    }
+    assert_eq!(hub.stats().dropped, 1, "and then it rests");
+    while hub.in_mailboxes() > 0 {
+        second.turn().expect("the port works");
+    }
+    while hub.stats().packets < SAID {
+        first.turn().expect("the port works");
+    }
+    assert!(hub.stats().dropped <= 2, "one more before the batch has left: {}", hub.stats().dropped);
 }
