@@ -364,7 +364,7 @@ impl Conn<'_> {
     /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() && !planted!("40") {
-            self.desk.topics.catch_up(self.memberships, &mut self.outlet);
+            self.desk.catch_up(self.memberships, &mut self.outlet);
         }
     }
 }

@@ -273,3 +273,52 @@ fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_l
     }
     assert!(hub.stats().dropped <= 2, "one more before the batch has left: {}", hub.stats().dropped);
 }
+
+#[test]
+fn deliveries_are_the_messages_that_members_were_queued_and_no_others() {
+    let service = server().workers(1).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let (mut sender, mut other) = (join(address, 7), join(address, 7));
+    // One write, so that all of it is in one batch, which the sender leaves and joins again.
+    let others: Vec<u8> = [b"a", b"b"].into_iter().flat_map(|body| frame(SAY_OTHERS, body)).collect();
+    let both = frame(SAY, b"c");
+    let left = [frame(LEAVE, b""), frame(SAY, b"d"), frame(JOIN, &[7])].concat();
+    write(&mut sender, &[others.clone(), both.clone(), left].concat());
+    let own = [both.clone(), frame(LEAVE, b""), frame(JOIN, &[7])].concat();
+    assert_eq!(read(&mut sender, own.len()), own);
+    assert_eq!(read(&mut other, 20), [others, both, frame(SAY, b"d")].concat());
+    assert_eq!(service.stats().deliveries, 4 + 1);
+    // What is sent directly takes the batch's beginning with it.
+    write(&mut other, &frame(TELL_ME, b"x"));
+    read(&mut sender, 10);
+    read(&mut other, 15);
+    assert_eq!(service.stats().deliveries, 5 + 2 * 2);
+}
+
+#[test]
+fn what_a_member_has_no_room_for_is_no_delivery() {
+    const SAID: u64 = 2000;
+    let limits = Limits {
+        frame_bytes_max: 2048,
+        send_queue_bytes_max: 16 * 1024,
+        send_queue_high_bytes: 4096,
+        send_queue_low_bytes: 1024,
+        kernel_send_bytes_max: 4096,
+        overflow: Overflow::DropNew,
+        ..Limits::default()
+    };
+    let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let (mut sender, mut slow) = (join(address, 1), join(address, 1));
+    write(&mut sender, &frame(SAY_OTHERS, &[7; 1000]).repeat(SAID as usize));
+    until("all of it is said", || service.stats().packets == 2 + SAID);
+    // Its answer comes behind whatever was queued before.
+    write(&mut slow, &frame(LEAVE, b""));
+    let mut heard = 0;
+    while read(&mut slow, 4) != frame(LEAVE, b"") {
+        assert_eq!(read(&mut slow, 1000), [7; 1000]);
+        heard += 1;
+    }
+    assert!((1..SAID).contains(&heard), "it was slow, and heard {heard} of {SAID}");
+    assert_eq!(service.stats().deliveries, heard);
+}
