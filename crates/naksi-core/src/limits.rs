@@ -62,7 +62,8 @@ pub struct Limits {
     pub frame_within: Duration,
     /// A session that receives nothing for this long ends.
     pub idle_within: Duration,
-    /// A session that has bytes to send and gets none of them out for this long ends.
+    /// A session that has bytes to send and gets none of them out for this long ends. Windows says of a batch only
+    /// that it is out whole.
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
     pub heartbeat: Option<Heartbeat>,
@@ -80,7 +81,8 @@ pub struct Limits {
     pub kernel_send_bytes_max: usize,
     /// What the kernel may keep of what one accepted session was sent and has not received, in bytes; 0 is the system's
     /// choice. It is the most that a peer can have on its way: with 256 KiB and a tenth of a second there and back,
-    /// 20 Mbit/s.
+    /// 20 Mbit/s. Linux gives at most `net.core.rmem_max` (and `wmem_max` to send), 208 KiB on many systems, and
+    /// says so in the log where that is far less than was asked for; 0 may then give more.
     pub kernel_recv_bytes_max: usize,
     /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
     /// [`data_plane`](crate::data_plane).

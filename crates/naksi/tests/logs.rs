@@ -259,3 +259,15 @@ fn who_may_miss_nothing_and_stalls_is_ended_and_named_with_what_waited() {
     });
     service.stop(Duration::from_secs(5));
 }
+
+/// Other systems bound nothing here.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_system_that_gives_far_less_than_was_asked_for_is_named_once() {
+    keep_lines();
+    let limits = Limits { kernel_recv_bytes_max: 1 << 30, ..Limits::default() };
+    let service = Server::new().listen("127.0.0.1:0").workers(3).limits(limits).session(|| Pupil).start();
+    service.expect("it starts").stop(Duration::from_secs(5));
+    let told: Vec<_> = lines().into_iter().filter(|line| line.contains("net.core.rmem_max")).collect();
+    assert!(told.len() == 1 && told[0].contains("wanted_bytes=1073741824"), "{told:?}");
+}

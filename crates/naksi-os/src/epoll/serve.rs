@@ -158,7 +158,7 @@ impl Port {
         }
     }
 
-    /// Sends until everything is with the kernel, there is no more room, or the visit is over.
+    /// Sends until everything is with the kernel, there is no more room, or the visit is over. Room for a part is an end.
     fn send(&mut self, key: Key, socket: Handle) -> Visit {
         let pier = pier(&mut self.handles, socket);
         let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
@@ -174,7 +174,8 @@ impl Port {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
                         pier.writable = false;
-                        return Visit::Waits;
+                        // What did go out is told at once: a peer behind a thin line is not one that has stalled.
+                        return if *sent > 0 { Visit::Over(count(*sent)) } else { Visit::Waits };
                     }
                     io::ErrorKind::Interrupted => {}
                     _ if *sent == 0 => return Visit::Over(-errno(&error)),

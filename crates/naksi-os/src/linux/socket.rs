@@ -149,9 +149,11 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(Ow
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(bytes) = options.kernel_send_bytes {
             socket.set_send_buffer_size(bytes as usize)?;
+            tell_if_far_less(options, bytes, socket.send_buffer_size()?, "net.core.wmem_max");
         }
         if let Some(bytes) = options.kernel_recv_bytes {
             socket.set_recv_buffer_size(bytes as usize)?;
+            tell_if_far_less(options, bytes, socket.recv_buffer_size()?, "net.core.rmem_max");
         }
         socket.bind(&SockAddr::from(address))?;
         if options.share == Share::Open {
@@ -164,6 +166,20 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(Ow
         Ok((owned, local))
     };
     open().map_err(|error| error::from_io(&error))
+}
+
+/// Says so when the system gives far less room than was asked for (`socket(7)`: SO_RCVBUF and SO_SNDBUF are bounded by a
+/// setting of the system, in silence, and the kernel doubles what it takes). The defaults are a little above what many
+/// systems allow; that is not worth a line. Of listeners that share an address the first speaks for all.
+fn tell_if_far_less(options: &ListenOptions, wanted_bytes: u32, doubled_bytes: usize, setting: &str) {
+    let given_bytes = doubled_bytes / 2;
+    if options.share != Share::Join && given_bytes < wanted_bytes as usize / 4 * 3 {
+        tracing::warn!(
+            wanted_bytes,
+            given_bytes,
+            "the system allows sessions less room in the kernel: see {setting}"
+        );
+    }
 }
 
 /// A datagram socket, and its address.

@@ -244,3 +244,40 @@ fn what_the_kernel_keeps_for_a_peer_that_does_not_read_has_an_end() {
     // Both ends' buffers, each counted twice by the system, and the server's own queue up to its mark.
     assert!((64 * 1024..512 * 1024).contains(&taken_bytes), "{taken_bytes} bytes were taken");
 }
+
+/// Says much at once to whoever comes.
+struct Talker;
+
+const TALKED_BYTES: usize = 1 << 20;
+
+impl Session for Talker {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        for _ in 0..TALKED_BYTES / 32_768 {
+            c.send(&[7; 32_768]);
+        }
+    }
+}
+
+/// A thin line is no stall: what goes out of a long batch counts, and not only the whole of it.
+#[test]
+fn who_takes_what_is_sent_slowly_is_not_ended_for_a_stall() {
+    let limits = Limits {
+        kernel_send_bytes_max: 16 * 1024,
+        send_queue_bytes_max: 2 << 20,
+        send_stall_within: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let service = server().workers(1).limits(limits).session(|| Talker).start().expect("a server");
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
+    socket.connect(&service.addresses()[0].into()).expect("a server");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+    let (mut taken_bytes, mut some) = (0, [0; 16 * 1024]);
+    while taken_bytes < TALKED_BYTES {
+        let bytes = stream.read(&mut some).expect("it is still served");
+        assert_ne!(bytes, 0, "ended after {taken_bytes} bytes: {:?}", service.stats().ended);
+        taken_bytes += bytes;
+        std::thread::sleep(Duration::from_millis(60));
+    }
+}
