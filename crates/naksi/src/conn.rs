@@ -298,7 +298,8 @@ impl Conn<'_> {
     }
 
     /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::file::READ_BYTES_MAX) are refused
-    /// ([`FileDone::Failed`](crate::file::FileDone::Failed), invalid request).
+    /// ([`FileDone::Failed`](crate::file::FileDone::Failed), invalid request), and so is what there is no memory for.
+    /// Room is made for what the file holds now; where the system does not know that (a device), 64 KiB come at most.
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
         self.desk.files.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
     }
@@ -338,8 +339,10 @@ impl Conn<'_> {
             self.desk.counters.dropped.add(1);
         }
         // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
-        // queue does not hold it back where it does not hear what it says.
-        if self.desk.topics.is_full() && self.desk.topics.is_crowded(topic) {
+        // queue does not hold it back where it does not hear what it says. A batch that another worker has no room for
+        // was full before, and has stayed: then what does not fit is the sign.
+        let full = sent == Sent::Dropped || self.desk.topics.is_full();
+        if full && self.desk.topics.is_crowded(topic) {
             self.outlet.rest();
         }
         sent
@@ -361,7 +364,7 @@ impl Conn<'_> {
     /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() && !planted!("40") {
-            self.desk.topics.catch_up(self.memberships, &mut self.outlet);
+            self.desk.catch_up(self.memberships, &mut self.outlet);
         }
     }
 }

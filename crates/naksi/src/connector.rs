@@ -13,7 +13,7 @@ use naksi_core::id::Token;
 use naksi_core::op::Op;
 use naksi_core::prng::Prng;
 use naksi_core::tick::Tick;
-use naksi_core::timer::TimerWheel;
+use naksi_core::timer::{TimerKey, TimerWheel};
 use naksi_os::port::Port;
 
 use crate::client::{CONNECT_WITHIN_DEFAULT, Retry};
@@ -61,7 +61,8 @@ pub(crate) struct Dialer {
     /// Time between two attempts; zero for as fast as possible.
     gap: Duration,
     next_at: Tick,
-    woken_for: Option<Tick>,
+    /// The timer that was set last, and for when.
+    woken_for: Option<(TimerKey, Tick)>,
     chance: Prng,
     stopped: bool,
     /// When each connection is made for the first time, from the beginning on; at once without.
@@ -239,10 +240,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
         }
         if let Some(at) = dialer.wake_at()
-            && dialer.woken_for.is_none_or(|set| set > at || set <= now)
+            && dialer.woken_for.is_none_or(|(_, set)| set > at || set <= now)
         {
-            dialer.woken_for = Some(at);
-            self.desk.wheel.set(at, Due::Connect);
+            // An attempt that fails at once would leave one behind for the end of its time, and the next one another.
+            if let Some((farther, _)) = dialer.woken_for {
+                self.desk.wheel.cancel(farther);
+            }
+            dialer.woken_for = Some((self.desk.wheel.set(at, Due::Connect), at));
         }
         self.mirror_dialer();
     }

@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 use std::sync::Arc;
 
+use naksi_core::content::Outlet;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;
 
@@ -15,7 +16,7 @@ use crate::record::Recorder;
 use crate::remote::Door;
 use crate::room::quay::LocalRooms;
 use crate::stats::Counters;
-use crate::topic::LocalTopics;
+use crate::topic::{LocalTopics, Membership};
 
 /// What a worker's timers mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// Queues for one session what its topics' batches hold for it so far.
+    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) {
+        let queued = self.topics.catch_up(memberships, outlet);
+        self.counters.deliveries.add(queued);
+    }
+
     /// Writes a log line that can come too often, or counts that it was kept back.
     pub(crate) fn say(&mut self, subject: Subject, say: impl FnOnce(Option<u64>)) {
         self.murmur.say(subject, self.now, say);

@@ -26,6 +26,9 @@ const SLOTS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
 /// Most bytes of one read, 1 GiB: a number that a peer sent and nobody looked at shall not cost all memory there is.
 pub const READ_BYTES_MAX: usize = 1 << 30;
+/// So much room a read gets without a look at how long its file is. More than nothing, because the system knows no size
+/// of some files, and because a read behind the end is one too.
+const READ_BYTES_UNSEEN: usize = 64 * 1024;
 
 /// Names an open file of a session; stale once it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,14 +146,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     self.tell(owner, FileDone::Failed { tag, error });
                 }
                 Wish::Read { owner, tag, file, offset, bytes } => {
-                    let buffer = vec![0; bytes];
-                    self.start(owner, tag, file, offset, |file| Op::ReadAt { file, offset, buffer });
+                    self.start(owner, tag, file, offset, |port, file| {
+                        let buffer = read_buffer(bytes, offset, || port.file_bytes(file))?;
+                        Ok(Op::ReadAt { file, offset, buffer })
+                    });
                 }
                 Wish::Write { owner, tag, file, offset, bytes } => {
-                    self.start(owner, tag, file, offset, |file| Op::WriteAt { file, offset, bytes });
+                    self.start(owner, tag, file, offset, |_, file| Ok(Op::WriteAt { file, offset, bytes }));
                 }
                 Wish::Sync { owner, tag, file } => {
-                    self.start(owner, tag, file, 0, |file| Op::Sync { file });
+                    self.start(owner, tag, file, 0, |_, file| Ok(Op::Sync { file }));
                 }
                 Wish::Close { file } => self.close_file(file),
             }
@@ -186,7 +191,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         tag: u32,
         file: FileId,
         offset: u64,
-        op: impl FnOnce(Handle) -> Op,
+        op: impl FnOnce(&P, Handle) -> Result<Op, OsError>,
     ) {
         let invalid = OsError::new(Failure::Invalid, 0);
         let files = &mut self.desk.files;
@@ -198,12 +203,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if files.operations.len() >= OPERATIONS_MAX {
             return self.tell(owner, FileDone::Failed { tag, error: exhausted });
         }
+        let op = match op(&self.port, open.handle) {
+            Ok(op) => op,
+            Err(error) => return self.tell(owner, FileDone::Failed { tag, error }),
+        };
         let operation = Operation { owner, tag, file: Some(file), offset };
         let Ok((slot, generation)) = files.operations.insert(operation) else {
             return self.tell(owner, FileDone::Failed { tag, error: exhausted });
         };
         open.in_flight += 1;
-        let op = op(open.handle);
         if let Err(refused) = self.port.submit(Token::new(KIND_FILE, slot, generation), op) {
             tracing::debug!(why = %refused.why, "a file operation was refused");
             open.in_flight -= 1;
@@ -288,9 +296,67 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 }
 
+/// Room for what a read can bring, or the answer that there is none: a peer may have chosen the number.
+fn read_buffer(
+    bytes: usize,
+    offset: u64,
+    file_bytes: impl FnOnce() -> Result<u64, OsError>,
+) -> Result<Vec<u8>, OsError> {
+    let bytes = if bytes <= READ_BYTES_UNSEEN {
+        bytes
+    } else {
+        // Whoever cannot be told the size, for want of a descriptor perhaps, can still read.
+        let rest = file_bytes().unwrap_or(u64::MAX).saturating_sub(offset);
+        let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+        bytes.min(rest.max(READ_BYTES_UNSEEN))
+    };
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(bytes).map_err(|_| OsError::new(Failure::MemoryExhausted, 0))?;
+    buffer.resize(bytes, 0);
+    Ok(buffer)
+}
+
 fn os_error(ended: Ended) -> OsError {
     match ended {
         Ended::Failed(error) => error,
         Ended::Closed | Ended::Reset | Ended::Aborted => OsError::new(Failure::Other, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_has_room_for_what_its_file_holds_and_not_for_what_was_asked_for() {
+        let (most, little) = (READ_BYTES_MAX, READ_BYTES_UNSEEN);
+        let long = 3 * little as u64;
+        for (bytes, offset, file_bytes, room) in [
+            (most, 0, 4, little),
+            (most, 0, long, 3 * little),
+            (most, little as u64, long, 2 * little),
+            (most, long, long, little),
+            (most, u64::MAX, long, little),
+            (2 * little, 0, long, 2 * little),
+            (little, 0, long, little),
+            (3, 0, long, 3),
+            (0, 0, long, 0),
+        ] {
+            let buffer = read_buffer(bytes, offset, || Ok(file_bytes)).expect("there is so much memory");
+            assert_eq!(
+                (buffer.len(), buffer.capacity()),
+                (room, room),
+                "{bytes} at {offset} of {file_bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_read_without_memory_is_an_answer_and_one_of_an_unknown_size_is_made() {
+        let none = OsError::new(Failure::MemoryExhausted, 0);
+        assert_eq!(read_buffer(usize::MAX, 0, || Ok(u64::MAX)), Err(none));
+        let unknown = || Err(OsError::new(Failure::DescriptorsExhausted, 24));
+        let long = 2 * READ_BYTES_UNSEEN;
+        assert_eq!(read_buffer(long, 0, unknown).map(|buffer| buffer.len()), Ok(long));
     }
 }

@@ -110,7 +110,7 @@ impl<S: Session> Content for Stage<'_, S> {
     fn on_draining(&mut self, mut outlet: Outlet<'_>) {
         // What this turn's broadcasts hold for it would come too late: the session begins to drain.
         if !planted!("41") {
-            self.desk.topics.catch_up(self.memberships, &mut outlet);
+            self.desk.catch_up(self.memberships, &mut outlet);
         }
     }
 

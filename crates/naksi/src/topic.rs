@@ -59,14 +59,21 @@ impl fmt::Debug for Topic {
     }
 }
 
+/// How much of a batch, from its beginning on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    pub(crate) bytes: usize,
+    pub(crate) messages: u64,
+}
+
 /// One session's place in one topic of its worker.
 #[derive(Debug)]
 pub(crate) struct Membership {
     number: u64,
-    /// The batch of which `shown_bytes` speaks.
+    /// The batch of which `shown` speaks.
     epoch: u64,
     /// How much of that batch the member has, or shall not have.
-    shown_bytes: usize,
+    shown: Extent,
 }
 
 /// A topic's members and batch on one worker.
@@ -133,8 +140,8 @@ impl LocalTopics {
         local.places.insert(id.slot(), local.members.len() as u32);
         local.members.push(id);
         // What was broadcast before is not for the newcomer.
-        let (epoch, shown_bytes) = (local.epoch, local.batch.len());
-        memberships.push(Membership { number: topic.number(), epoch, shown_bytes });
+        let (epoch, shown) = (local.epoch, local.extent());
+        memberships.push(Membership { number: topic.number(), epoch, shown });
         topic.0.members_on[worker].fetch_add(1, Ordering::AcqRel);
     }
 
@@ -193,23 +200,25 @@ impl LocalTopics {
         let Some(local) = self.locals.get(&topic.number()) else { return };
         let mine = memberships.iter_mut().find(|membership| membership.number == topic.number());
         if let Some(membership) = mine {
-            (membership.epoch, membership.shown_bytes) = (local.epoch, local.batch.len());
+            (membership.epoch, membership.shown) = (local.epoch, local.extent());
         }
     }
 
-    /// Queues for one member what its topics' batches hold for it so far.
-    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) {
+    /// Queues for one member what its topics' batches hold for it so far. Returns how many messages were queued.
+    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) -> u64 {
+        let mut queued = 0;
         if self.dirty.is_empty() {
-            return;
+            return queued;
         }
         for membership in memberships {
             let local = self.locals.get(&membership.number).expect("a topic with members is kept");
-            let shown = membership.shown(local.epoch);
-            if shown < local.batch.len() {
-                outlet.send(&local.batch[shown..]);
+            let (shown, held) = (membership.shown(local.epoch), local.extent());
+            if shown.bytes < held.bytes && outlet.send(&local.batch[shown.bytes..]) == Sent::Queued {
+                queued += held.messages - shown.messages;
             }
-            (membership.epoch, membership.shown_bytes) = (local.epoch, local.batch.len());
+            (membership.epoch, membership.shown) = (local.epoch, held);
         }
+        queued
     }
 
     /// The topics that have something to send, to be flushed one by one.
@@ -274,10 +283,17 @@ impl LocalTopics {
     }
 }
 
+impl Local {
+    /// How much the batch holds by now.
+    fn extent(&self) -> Extent {
+        Extent { bytes: self.batch.len(), messages: self.messages }
+    }
+}
+
 impl Membership {
     /// How much of the batch with this epoch the member has already.
-    pub(crate) fn shown(&self, epoch: u64) -> usize {
-        if self.epoch == epoch { self.shown_bytes } else { 0 }
+    pub(crate) fn shown(&self, epoch: u64) -> Extent {
+        if self.epoch == epoch { self.shown } else { Extent::default() }
     }
 
     pub(crate) fn number(&self) -> u64 {

@@ -13,6 +13,7 @@ use naksi_core::content::Outlet;
 use naksi_core::flush::Flush;
 use naksi_core::id::{SessionId, Token};
 use naksi_core::reason::Reason;
+use naksi_core::send_queue::Sent;
 use naksi_core::session::{self, Context, Request};
 use naksi_core::spares::Spares;
 use naksi_core::table::Table;
@@ -400,31 +401,35 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn deliver(&mut self, number: u64, bytes: &bytes::Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
         self.desk.topics.members_into(number, &mut members);
-        self.desk.counters.deliveries.add(messages * members.len() as u64);
         let ticks = self.hub.flush;
+        let mut queued = 0;
         for member in &members {
-            self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+            let its = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
                 // A batch that has waited for its tick does not wait for another one of the same span.
                 let leaves_now = session.flush() == ticks;
                 let send = |outlet: &mut Outlet<'_>, bytes: &bytes::Bytes| {
-                    outlet.send_shared(bytes);
+                    let sent = outlet.send_shared(bytes);
                     if leaves_now {
                         outlet.flush();
                     }
+                    sent
                 };
-                let shown = epoch.map_or(0, |epoch| {
+                let shown = epoch.and_then(|epoch| {
                     let mut mine = stage.memberships.iter();
-                    mine.find(|mine| mine.number() == number).map_or(0, |mine| mine.shown(epoch))
+                    mine.find(|mine| mine.number() == number).map(|mine| mine.shown(epoch))
                 });
-                match shown {
+                let shown = shown.unwrap_or_default();
+                let sent = match shown.bytes {
                     0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
-                    _ if shown < bytes.len() => session.with_outlet(cx, stage, |_, mut outlet| {
-                        send(&mut outlet, &bytes.slice(shown..));
-                    }),
-                    _ => {}
-                }
+                    from if from < bytes.len() => session
+                        .with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, &bytes.slice(from..))),
+                    _ => return 0,
+                };
+                if sent == Sent::Queued { messages - shown.messages } else { 0 }
             });
+            queued += its.unwrap_or(0);
         }
+        self.desk.counters.deliveries.add(queued);
         self.members = members;
     }
 

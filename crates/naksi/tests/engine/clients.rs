@@ -77,6 +77,22 @@ fn a_client_that_may_not_try_again_gives_up() {
     assert_eq!(client.stop(Duration::from_secs(5)).connected_total, 0);
 }
 
+#[test]
+fn attempts_that_fail_at_once_leave_no_timers_behind() {
+    let (pause_min, pause_max) = (Duration::from_millis(1), Duration::from_millis(2));
+    let client = Client::new("127.0.0.1:1")
+        .backend(backend())
+        .workers(1)
+        .retry(Retry { pause_min, pause_max, ..Retry::ALWAYS })
+        .session(|| Echo)
+        .start()
+        .expect("a client");
+    // Windows takes two seconds to be refused.
+    until("it has tried often", || client.stats().connect_failures_total >= 6);
+    let timers = client.stats().timers;
+    assert!(timers <= 1, "one connection waits for one thing at a time, and not for {timers}");
+}
+
 /// A listener that nobody accepts from, and so many connections that its queue takes no more.
 fn full_listener() -> (std::net::TcpListener, Vec<TcpStream>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use naksi::file::READ_BYTES_MAX;
+
 use super::*;
 
 /// Writes what it is sent to a file, reads it back in two pieces and sends that.
@@ -134,6 +136,45 @@ fn a_read_of_more_than_any_memory_is_refused_and_the_next_one_is_not() {
     let said = read_to_end(&mut connect(service.addresses()[0]));
     let refused: String = (1..=3).map(|tag| format!("{tag}: invalid request\n")).collect();
     assert_eq!(String::from_utf8_lossy(&said), refused + "fis");
+    service.stop(Duration::from_secs(5));
+    std::fs::remove_file(path).expect("the file can be removed");
+}
+
+/// Asks for all that may be asked for, of a file that is short.
+struct Hopeful(PathBuf, Option<FileId>);
+
+impl Session for Hopeful {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.open_file(&self.0, FileAccess::Read, 0);
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        match done {
+            FileDone::Opened { file, .. } => {
+                self.1 = Some(file);
+                c.read_at(file, 1, READ_BYTES_MAX, 1);
+            }
+            FileDone::Read { tag: tag @ 1..3, data, .. } => {
+                c.send(data);
+                c.read_at(self.1.expect("open"), [4, 1 << 40][tag as usize - 1], READ_BYTES_MAX, tag + 1);
+            }
+            FileDone::Read { tag: 3, data, .. } => {
+                c.send(data);
+                c.close();
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_read_of_all_that_may_be_asked_for_brings_what_the_file_holds() {
+    let path = std::env::temp_dir().join(format!("naksi-hopeful-test-{}", std::process::id()));
+    std::fs::write(&path, b"fish").expect("a scratch file");
+    let there = path.clone();
+    let service =
+        server().workers(1).session(move || Hopeful(there.clone(), None)).start().expect("a server");
+    assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"ish", "and nothing is behind the end");
     service.stop(Duration::from_secs(5));
     std::fs::remove_file(path).expect("the file can be removed");
 }

@@ -17,6 +17,8 @@ mod uring;
 #[path = "suite.rs"]
 mod auto;
 #[cfg(target_os = "linux")]
+mod little_memory;
+#[cfg(target_os = "linux")]
 mod refused;
 #[path = "../../../naksi-os/tests/support/scale.rs"]
 mod scale;

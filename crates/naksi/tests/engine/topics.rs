@@ -1,6 +1,6 @@
 //! Broadcast: everybody, once, in the sender's order, over several workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use naksi::hub::Hub;
 use naksi::worker::Worker;
@@ -206,4 +206,119 @@ fn what_is_said_is_heard_while_somebody_floods() {
     digging.join().expect("it does not panic");
     drop((flooder, speaker, listener));
     service.stop(Duration::from_secs(5));
+}
+
+/// Tells everybody else what it is told, and the test where its service is.
+struct Herald(mpsc::Sender<Remote>);
+
+impl Session for Herald {
+    const FRAMING: Framing = Framing::Packets;
+
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.join(&c.topic(1));
+        self.0.send(c.remote()).expect("the test listens");
+    }
+
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        c.broadcast_others(&c.topic(1), packet.frame);
+    }
+}
+
+#[test]
+fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_later() {
+    const SAID: u64 = 40;
+    let limits = Limits {
+        frame_bytes_max: 2048,
+        send_queue_bytes_max: 16 * 1024,
+        send_queue_high_bytes: 4096,
+        send_queue_low_bytes: 1024,
+        ..Limits::default()
+    };
+    let mut port = open_port();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
+    let hub = Arc::new(Hub::new(2, limits));
+    let (doors, door) = mpsc::channel();
+    let factory = Arc::new(move |_: &Arrival| Herald(doors.clone()));
+    let mut first = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
+    let mut second = Worker::new(1, open_port(), Arc::clone(&hub), factory);
+    first.add_listener(listener);
+    hub.begin();
+    second.turn().expect("the port works");
+    let mut sender = connect(address);
+    while first.sessions() == 0 {
+        first.turn().expect("the port works");
+    }
+    let _member = connect(address);
+    while hub.in_mailboxes() == 0 {
+        first.turn().expect("the port works");
+    }
+    while second.sessions() == 0 {
+        second.turn().expect("the port works");
+    }
+    let remote = door.recv().expect("a session has begun");
+    // The second worker takes nothing for a while, and has no room for the batch.
+    let (nobody, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
+    while remote.send(nobody, much.clone()).is_ok() {}
+    write(&mut sender, &frame(SAY, &[7; 1000]).repeat(SAID as usize));
+    while hub.stats().dropped == 0 {
+        first.turn().expect("the port works");
+    }
+    assert_eq!(hub.stats().dropped, 1, "and then it rests");
+    while hub.in_mailboxes() > 0 {
+        second.turn().expect("the port works");
+    }
+    while hub.stats().packets < SAID {
+        first.turn().expect("the port works");
+    }
+    assert!(hub.stats().dropped <= 2, "one more before the batch has left: {}", hub.stats().dropped);
+}
+
+#[test]
+fn deliveries_are_the_messages_that_members_were_queued_and_no_others() {
+    let service = server().workers(1).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let (mut sender, mut other) = (join(address, 7), join(address, 7));
+    // One write, so that all of it is in one batch, which the sender leaves and joins again.
+    let others: Vec<u8> = [b"a", b"b"].into_iter().flat_map(|body| frame(SAY_OTHERS, body)).collect();
+    let both = frame(SAY, b"c");
+    let left = [frame(LEAVE, b""), frame(SAY, b"d"), frame(JOIN, &[7])].concat();
+    write(&mut sender, &[others.clone(), both.clone(), left].concat());
+    let own = [both.clone(), frame(LEAVE, b""), frame(JOIN, &[7])].concat();
+    assert_eq!(read(&mut sender, own.len()), own);
+    assert_eq!(read(&mut other, 20), [others, both, frame(SAY, b"d")].concat());
+    assert_eq!(service.stats().deliveries, 4 + 1);
+    // What is sent directly takes the batch's beginning with it.
+    write(&mut other, &frame(TELL_ME, b"x"));
+    read(&mut sender, 10);
+    read(&mut other, 15);
+    assert_eq!(service.stats().deliveries, 5 + 2 * 2);
+}
+
+#[test]
+fn what_a_member_has_no_room_for_is_no_delivery() {
+    const SAID: u64 = 2000;
+    let limits = Limits {
+        frame_bytes_max: 2048,
+        send_queue_bytes_max: 16 * 1024,
+        send_queue_high_bytes: 4096,
+        send_queue_low_bytes: 1024,
+        kernel_send_bytes_max: 4096,
+        overflow: Overflow::DropNew,
+        ..Limits::default()
+    };
+    let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
+    let address = service.addresses()[0];
+    let (mut sender, mut slow) = (join(address, 1), join(address, 1));
+    write(&mut sender, &frame(SAY_OTHERS, &[7; 1000]).repeat(SAID as usize));
+    until("all of it is said", || service.stats().packets == 2 + SAID);
+    // Its answer comes behind whatever was queued before.
+    write(&mut slow, &frame(LEAVE, b""));
+    let mut heard = 0;
+    while read(&mut slow, 4) != frame(LEAVE, b"") {
+        assert_eq!(read(&mut slow, 1000), [7; 1000]);
+        heard += 1;
+    }
+    assert!((1..SAID).contains(&heard), "it was slow, and heard {heard} of {SAID}");
+    assert_eq!(service.stats().deliveries, heard);
 }
