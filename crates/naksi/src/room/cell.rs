@@ -144,6 +144,12 @@ impl<R: Room> RoomCell<R> {
             Job::Batch(_) | Job::Wake => {}
         }
         self.inbox.push(job);
+        self.claim()
+    }
+
+    /// Takes the room, to be run or handed on, if nobody has it.
+    #[must_use]
+    pub(super) fn claim(&self) -> bool {
         !self.claimed.swap(true, Ordering::AcqRel)
     }
 

@@ -211,18 +211,20 @@ impl<R: Room> TestRoom<R> {
     fn bring_event(&mut self, event: Event, frame: &[u8]) {
         let mut batch = Batch { events: vec![event], ..Batch::default() };
         batch.frames.extend_from_slice(frame);
-        if self.cell.push(batch) {
-            self.run();
-        }
+        let is_ours = self.cell.push(batch);
+        self.run(is_ours);
     }
 
     fn bring(&mut self, job: Job<R>) {
-        if self.cell.put(job) {
-            self.run();
-        }
+        let is_ours = self.cell.put(job);
+        self.run(is_ours);
     }
 
-    fn run(&mut self) {
+    fn run(&mut self, is_ours: bool) {
+        // Another thread that calls into the room has it for a moment, and gives it up without having run it.
+        while !is_ours && !self.cell.claim() {
+            std::thread::yield_now();
+        }
         let now = self.now;
         while RoomDoor::run(Arc::clone(&self.cell), &|| now, &self.harbour) {}
     }

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Ticks of the world in a second.
-const TICK_HZ: u32 = 20;
+pub(super) const TICK_HZ: u32 = 20;
 /// What a player is told of places in a tick takes about so many bytes, 10 KiB a second.
 const BYTES_PER_TICK: u32 = 512;
 /// About as many bytes as one place takes: three numbers of which each is small.

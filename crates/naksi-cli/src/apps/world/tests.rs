@@ -9,12 +9,12 @@ use std::{env, fs, process};
 use naksi::packets::{decode, encode};
 use naksi::prelude::*;
 
-use super::room::{Person, Way, World};
+use super::room::{Person, TICK_HZ, Way, World};
 use super::store::Store;
 use super::{EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step, WORLD, Welcome};
 
-/// Longer than a tick.
-const A_TICK: Duration = Duration::from_millis(51);
+/// Exactly one tick: with a longer span now and then there would be two.
+const A_TICK: Duration = Duration::from_millis(1000 / TICK_HZ as u64);
 
 /// How long the server has patience with a socket that takes nothing.
 const SEND_STALL_WITHIN: Duration = Duration::from_secs(12);
