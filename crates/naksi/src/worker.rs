@@ -42,7 +42,7 @@ use crate::topic::{LocalTopics, Membership};
 /// A room's batch leaves at the latest after this many completions, however busy the port is.
 const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
 /// And after this long: while somebody floods, a turn may bring no more than a few completions.
-const BATCH_SPAN_MAX: Duration = Duration::from_millis(2);
+const BATCH_SPAN_MAX: Duration = Duration::from_millis(10);
 /// A batch that another worker had no room for is offered again after this long.
 const POSTPONED_AGAIN: Duration = Duration::from_millis(1);
 
