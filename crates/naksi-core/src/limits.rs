@@ -62,8 +62,8 @@ pub struct Limits {
     pub frame_within: Duration,
     /// A session that receives nothing for this long ends.
     pub idle_within: Duration,
-    /// A session that has bytes to send and gets none of them out for this long ends. Windows says of a batch only
-    /// that it is out whole.
+    /// A session that has bytes to send and gets none of them out for this long ends. Windows tells of
+    /// every 128 KiB of a long batch, and other systems of what they can.
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
     pub heartbeat: Option<Heartbeat>,

@@ -153,7 +153,7 @@ fn a_callback_after_a_long_quiet_is_named_as_well() {
     for nap in 1..=3 {
         // By now whoever looks for such callbacks dozes.
         std::thread::sleep(Duration::from_millis(1_700));
-        stream.write_all(&encode(&Nap { millis: 250 }).expect("it fits")).expect("the server reads");
+        stream.write_all(&encode(&Nap { millis: 600 }).expect("it fits")).expect("the server reads");
         let is_it = |line: &&String| line.contains("packet=73") && line.contains("holds its thread");
         until("it is named", || lines().iter().filter(is_it).count() >= nap);
     }
@@ -168,7 +168,7 @@ fn a_callback_that_holds_its_thread_is_named_with_its_packet_and_its_time() {
     let of_rooms = server().room(RoomOptions::new(), || Dawdler).start().expect("a server");
     for (service, who) in [(of_sessions, "who=Session("), (of_rooms, "who=Room(1)")] {
         let mut stream = connect(&service);
-        stream.write_all(&encode(&Dawdle { millis: 400 }).expect("it fits")).expect("the server reads");
+        stream.write_all(&encode(&Dawdle { millis: 800 }).expect("it fits")).expect("the server reads");
         until("it is named while it runs", || logged(&[who, "packet=71", "holds its thread", "naksi-io-0"]));
         until("and when it is over", || logged(&[who, "packet=71", "held=", "is over"]));
         service.stop(Duration::from_secs(5));

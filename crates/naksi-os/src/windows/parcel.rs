@@ -25,8 +25,9 @@ use crate::in_flight::Key;
 
 /// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
 const PIECES_MAX: usize = 64;
-/// Bytes of one send: the kernel locks the memory of all of them until the last has left.
-const SEND_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one send. The kernel locks the memory of all of them until the last has left, and says nothing before: with
+/// more, a peer behind a thin line would pass for one that has stalled.
+const SEND_BYTES_MAX: usize = 128 * 1024;
 
 /// The offset of a file operation as the fields `Offset` and `OffsetHigh` of an `OVERLAPPED`.
 //= lecture 002: an OVERLAPPED carries the offset, so nobody depends on the shared file pointer
