@@ -63,7 +63,7 @@ pub struct Limits {
     /// A session that receives nothing for this long ends.
     pub idle_within: Duration,
     /// A session that has bytes to send and gets none of them out for this long ends. Windows tells of
-    /// every 128 KiB of a long batch, and other systems of what they can.
+    /// every 128 KiB of a long batch, Linux of whatever part of it went out.
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
     pub heartbeat: Option<Heartbeat>,
