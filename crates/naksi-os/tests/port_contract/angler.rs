@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use naksi_core::batch::{Piece, SendBatch};
 use naksi_core::completion::{Completion, Connected, Done};
 use naksi_core::ended::Ended;
@@ -168,6 +169,22 @@ impl<W: Waters> Angler<W> {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// Sends until nobody takes any more. Returns the send that waits for room.
+    pub(crate) fn stuff(&mut self, socket: Handle) -> Token {
+        let bytes = Bytes::from(vec![7; 1 << 20]);
+        for _ in 0..1000 {
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Shared(bytes.clone()));
+            let send = self.cast(Op::Send { socket, batch });
+            self.look(3);
+            match self.seen.iter().position(|completion| completion.token == send) {
+                Some(place) => drop(self.seen.remove(place)),
+                None => return send,
+            }
+        }
+        panic!("the socket takes everything");
     }
 
     pub(crate) fn lease(&mut self, recv: Token) -> Lease {

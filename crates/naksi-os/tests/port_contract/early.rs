@@ -1,6 +1,7 @@
 //! Ends before the time: what is cancelled half-way tells how far it got, and who is busy keeps nobody from
 //! being served. Runs unchanged on every backend.
 
+use bytes::Bytes;
 use naksi_core::batch::{Piece, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
@@ -15,19 +16,31 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
         let mut port = Angler::<W>::new(&small());
         let (ours, theirs) = port.pair();
         let whole = pattern(16 << 20);
-        let mut batch = SendBatch::new();
-        whole.chunks(1 << 16).for_each(|piece| batch.push(Piece::Owned(piece.to_vec())));
-        let send = port.cast(Op::Send { socket: ours, batch });
-        port.look(turns);
-        port.port.cancel(send);
-        let taken = match port.last(send) {
-            Done::Send(batch, Ok(sent)) => {
-                assert_eq!(batch.bytes(), whole.len(), "the mark is the caller's to move");
-                sent as usize
-            }
-            Done::Send(_, Err(Ended::Aborted)) => 0,
-            other => panic!("{other:?}"),
+        let rest = |taken: usize| {
+            let mut batch = SendBatch::new();
+            whole[taken..].chunks(1 << 16).for_each(|piece| batch.push(Piece::Owned(piece.to_vec())));
+            Op::Send { socket: ours, batch }
         };
+        let (mut taken, mut send) = (0, port.cast(rest(0)));
+        port.look(turns);
+        // Whoever has said of a part that it is taken is sent the rest, which waits for room.
+        while let Some(place) = port.seen.iter().position(|completion| completion.token == send) {
+            match port.seen.remove(place).map(|completion| completion.done) {
+                Some(Done::Send(_, Ok(sent))) => taken += sent as usize,
+                other => panic!("{other:?}"),
+            }
+            send = port.cast(rest(taken));
+            port.look(turns);
+        }
+        port.port.cancel(send);
+        match port.last(send) {
+            Done::Send(batch, Ok(sent)) => {
+                assert_eq!(batch.bytes(), whole.len() - taken, "the mark is the caller's to move");
+                taken += sent as usize;
+            }
+            Done::Send(_, Err(Ended::Aborted)) => {}
+            other => panic!("{other:?}"),
+        }
         let end = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
         let recv = port.cast(Op::Recv { socket: theirs });
         assert!(matches!(port.last(end), Done::Shutdown(Ok(()))));
@@ -87,9 +100,13 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
     let mut port = Angler::<W>::new(&PortOptions { catch_max: 4, lease_count, lease_bytes, ..small() });
     let (busy, busy_end) = port.pair();
     let (quiet, quiet_end) = port.pair();
-    let mut batch = SendBatch::new();
-    batch.push(Piece::Owned(vec![7; 8 << 20]));
-    let flood = port.cast(Op::Send { socket: busy, batch });
+    let filling = Bytes::from(vec![7; 8 << 20]);
+    let flooding = || {
+        let mut batch = SendBatch::new();
+        batch.push(Piece::Shared(filling.clone()));
+        Op::Send { socket: busy, batch }
+    };
+    let mut flood = port.cast(flooding());
     let busy_recv = port.cast(Op::Recv { socket: busy_end });
     let quiet_recv = port.cast(Op::Recv { socket: quiet_end });
     for round in 0..10 {
@@ -105,6 +122,7 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
                 match completion.done {
                     Done::Recv(Ok(lease)) if completion.token == quiet_recv => heard += lease.len(),
                     Done::Recv(Ok(_)) => flooded += 1,
+                    Done::Send(_, Ok(_)) if completion.token == flood => flood = port.cast(flooding()),
                     Done::Send(..) => sent |= completion.token == send,
                     other => panic!("{other:?}"),
                 }

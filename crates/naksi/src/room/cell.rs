@@ -140,7 +140,8 @@ impl<R: Room> RoomCell<R> {
     pub(super) fn put(&self, job: Job<R>) -> bool {
         match job {
             Job::Call(_) => drop(self.calls.fetch_add(1, Ordering::Relaxed)),
-            Job::Close(_) => self.stop_clockwork(),
+            // Whoever runs the room may play one more tick: it ends a little later then.
+            Job::Close(_) => self.is_still.store(true, Ordering::Relaxed),
             Job::Batch(_) | Job::Wake => {}
         }
         self.inbox.push(job);
@@ -298,11 +299,6 @@ impl<R: Room> RoomDoor for RoomCell<R> {
 
     fn close(&self, why: RoomEnd) -> bool {
         self.put(Job::Close(why))
-    }
-
-    fn stop_clockwork(&self) {
-        // Whoever runs the room may play one more tick or not see this at all: it ends a little later then.
-        self.is_still.store(true, Ordering::Relaxed);
     }
 
     fn release(&self) {

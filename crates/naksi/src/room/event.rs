@@ -66,8 +66,6 @@ pub(crate) trait RoomDoor: Send + Sync {
     fn push(&self, batch: Batch) -> bool;
     fn wake(&self) -> bool;
     fn close(&self, why: RoomEnd) -> bool;
-    /// No tick and no timer is played any more: the room is about to end.
-    fn stop_clockwork(&self);
     /// Gives up a claim without having run it: it waits until somebody brings it something more.
     fn release(&self);
     /// Whether the alarm for this time is the one that is set, and somebody would still hear it.

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::tick::Tick;
@@ -16,6 +17,8 @@ use crate::remote::Door;
 
 /// How often a worker that ends runs a room at most.
 const LAST_RUNS: usize = 64;
+/// How long it runs them, all together: one whose ticks take longer than their period is never done by itself.
+const LAST_SPAN: Duration = Duration::from_secs(1);
 
 /// A room that a session has joined.
 pub(crate) struct Seat {
@@ -180,12 +183,17 @@ impl LocalRooms {
     /// to whoever closes it.
     pub(crate) fn wind_up(&mut self, clock: &dyn Fn() -> Tick, door: &Arc<dyn Door>) {
         self.alarms.clear();
+        let until = clock() + LAST_SPAN;
         while self.has_work() {
             self.set_out(Tick::ZERO);
             for room in std::mem::take(&mut self.ready) {
-                room.stop_clockwork();
-                if (0..LAST_RUNS).all(|_| Arc::clone(&room).run(clock, door)) {
-                    room.release();
+                let mut runs = 0;
+                while Arc::clone(&room).run(clock, door) {
+                    runs += 1;
+                    if runs == LAST_RUNS || clock() >= until {
+                        room.release();
+                        break;
+                    }
                 }
             }
         }
