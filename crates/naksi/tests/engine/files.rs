@@ -129,15 +129,21 @@ impl Session for Greedy {
 
 #[test]
 fn a_read_of_more_than_any_memory_is_refused_and_the_next_one_is_not() {
-    let path = std::env::temp_dir().join(format!("naksi-greedy-test-{}", std::process::id()));
-    std::fs::write(&path, b"fish").expect("a scratch file");
-    let there = path.clone();
-    let service = server().workers(1).session(move || Greedy(there.clone())).start().expect("a server");
-    let said = read_to_end(&mut connect(service.addresses()[0]));
+    let said = said_of_fish("greedy", |path| Greedy(path.clone()));
     let refused: String = (1..=3).map(|tag| format!("{tag}: invalid request\n")).collect();
     assert_eq!(String::from_utf8_lossy(&said), refused + "fis");
+}
+
+/// What a session says that has a file with the word `fish` in it.
+fn said_of_fish<S: Session>(name: &str, make: impl Fn(&PathBuf) -> S + Send + Sync + 'static) -> Vec<u8> {
+    let path = std::env::temp_dir().join(format!("naksi-{name}-test-{}", std::process::id()));
+    std::fs::write(&path, b"fish").expect("a scratch file");
+    let there = path.clone();
+    let service = server().workers(1).session(move || make(&there)).start().expect("a server");
+    let said = read_to_end(&mut connect(service.addresses()[0]));
     service.stop(Duration::from_secs(5));
     std::fs::remove_file(path).expect("the file can be removed");
+    said
 }
 
 /// Asks for all that may be asked for, of a file that is short.
@@ -169,14 +175,8 @@ impl Session for Hopeful {
 
 #[test]
 fn a_read_of_all_that_may_be_asked_for_brings_what_the_file_holds() {
-    let path = std::env::temp_dir().join(format!("naksi-hopeful-test-{}", std::process::id()));
-    std::fs::write(&path, b"fish").expect("a scratch file");
-    let there = path.clone();
-    let service =
-        server().workers(1).session(move || Hopeful(there.clone(), None)).start().expect("a server");
-    assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"ish", "and nothing is behind the end");
-    service.stop(Duration::from_secs(5));
-    std::fs::remove_file(path).expect("the file can be removed");
+    let said = said_of_fish("hopeful", |path| Hopeful(path.clone(), None));
+    assert_eq!(said, b"ish", "and nothing is behind the end");
 }
 
 /// Asks again and again for a file that is not there.

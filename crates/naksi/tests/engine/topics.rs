@@ -58,6 +58,17 @@ fn join(address: SocketAddr, topic: u8) -> TcpStream {
     stream
 }
 
+/// Queues that a few messages of a kilobyte fill.
+fn small_queues() -> Limits {
+    Limits {
+        frame_bytes_max: 2048,
+        send_queue_bytes_max: 16 * 1024,
+        send_queue_high_bytes: 4096,
+        send_queue_low_bytes: 1024,
+        ..Limits::default()
+    }
+}
+
 #[test]
 fn every_member_on_every_worker_hears_every_sender_in_order() {
     for flush in [Flush::AtOnce, Flush::Every(Duration::from_millis(2))] {
@@ -165,14 +176,8 @@ fn a_small_send_queue_loses_nothing_that_is_broadcast() {
 }
 
 fn nothing_is_lost(kind: u16) {
-    let limits = Limits {
-        frame_bytes_max: 2048,
-        send_queue_bytes_max: 16 * 1024,
-        send_queue_high_bytes: 4096,
-        send_queue_low_bytes: 1024,
-        ..Limits::default()
-    };
-    let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
+    let service =
+        server().workers(1).limits(small_queues()).session(Member::default).start().expect("a server");
     let address = service.addresses()[0];
     let (mut sender, mut other) = (join(address, 1), join(address, 1));
     let said: Vec<u8> = (0..30).flat_map(|number| frame(kind, &[number; 1000])).collect();
@@ -227,17 +232,10 @@ impl Session for Herald {
 #[test]
 fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_later() {
     const SAID: u64 = 40;
-    let limits = Limits {
-        frame_bytes_max: 2048,
-        send_queue_bytes_max: 16 * 1024,
-        send_queue_high_bytes: 4096,
-        send_queue_low_bytes: 1024,
-        ..Limits::default()
-    };
     let mut port = open_port();
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(2, limits));
+    let hub = Arc::new(Hub::new(2, small_queues()));
     let (doors, door) = mpsc::channel();
     let factory = Arc::new(move |_: &Arrival| Herald(doors.clone()));
     let mut first = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
@@ -298,15 +296,7 @@ fn deliveries_are_the_messages_that_members_were_queued_and_no_others() {
 #[test]
 fn what_a_member_has_no_room_for_is_no_delivery() {
     const SAID: u64 = 2000;
-    let limits = Limits {
-        frame_bytes_max: 2048,
-        send_queue_bytes_max: 16 * 1024,
-        send_queue_high_bytes: 4096,
-        send_queue_low_bytes: 1024,
-        kernel_send_bytes_max: 4096,
-        overflow: Overflow::DropNew,
-        ..Limits::default()
-    };
+    let limits = Limits { kernel_send_bytes_max: 4096, overflow: Overflow::DropNew, ..small_queues() };
     let service = server().workers(1).limits(limits).session(Member::default).start().expect("a server");
     let address = service.addresses()[0];
     let (mut sender, mut slow) = (join(address, 1), join(address, 1));
