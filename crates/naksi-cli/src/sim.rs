@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -114,7 +115,17 @@ fn play(order: &Order) -> Result<Sum, Box<Failure>> {
         "  simulating [{bar:20}] {human_pos}/{human_len} sessions, {per_sec}, {eta} left",
     );
     bar.set_style(style.expect("a sound template").progress_chars("##-"));
-    let result = sweep(order, |sum| bar.set_position(sum.sessions.min(order.sessions)));
+    let begun = Instant::now();
+    let minutes_told = AtomicU64::new(0);
+    let result = sweep(order, |sum| {
+        bar.set_position(sum.sessions.min(order.sessions));
+        let minutes = begun.elapsed().as_secs() / 60;
+        // A log has no bar: whoever reads one hears once a minute how far it is.
+        if !terminal && minutes_told.fetch_max(minutes, Ordering::Relaxed) < minutes {
+            let (sessions, completions) = (grouped(sum.sessions), grouped(sum.completions));
+            eprintln!("{minutes} min: {sessions} sessions, {completions} completions, 0 breaks");
+        }
+    });
     bar.finish_and_clear();
     result
 }

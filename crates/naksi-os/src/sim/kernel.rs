@@ -7,6 +7,7 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use naksi_core::ended::{Ended, Failure, OsError};
@@ -36,9 +37,32 @@ pub(super) struct Kernel {
     pub(super) descriptors: usize,
     pub(super) files: Vec<Vec<u8>>,
     pub(super) file_names: BTreeMap<PathBuf, u32>,
-    /// Sockets that were dropped between two ports.
-    pub(super) dropped: Arc<Mutex<Vec<SocketId>>>,
+    pub(super) dropped: Arc<Dropped>,
     next_port: u16,
+}
+
+/// Sockets that were dropped between two ports, by whatever thread had them.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    sockets: Mutex<Vec<SocketId>>,
+    /// Whether there are any: every step of a world asks, and hardly one finds some.
+    any: AtomicBool,
+}
+
+impl Dropped {
+    pub(super) fn push(&self, id: SocketId) {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<SocketId> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut *sockets)
+    }
 }
 
 impl Kernel {
@@ -372,13 +396,7 @@ impl Kernel {
 
     /// Closes the sockets that were dropped on their way from one port to another.
     pub(super) fn close_dropped(&mut self) {
-        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        if dropped.is_empty() {
-            return;
-        }
-        let sockets = std::mem::take(&mut *dropped);
-        drop(dropped);
-        for id in sockets {
+        for id in self.dropped.take() {
             self.close_target(Target::Stream(id));
         }
     }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use naksi_core::completion::Completion;
 use naksi_core::ended::{Failure, OsError};
@@ -20,7 +20,7 @@ use naksi_core::tick::Tick;
 use super::calendar::OpId;
 use super::dock::{Dock, Held, PostBox, Stage, Submission, Target};
 use super::fault::FaultKind;
-use super::kernel::Kernel;
+use super::kernel::{Dropped, Kernel};
 use super::net::{DatagramSocket, Listener, Owner, SocketId, place};
 use super::ops::POISON;
 use crate::handles::{HandleKind, Lane};
@@ -42,7 +42,7 @@ impl fmt::Debug for Port {
 pub struct Socket {
     id: SocketId,
     /// `None` once adopted.
-    dropped: Option<Arc<Mutex<Vec<SocketId>>>>,
+    dropped: Option<Arc<Dropped>>,
 }
 
 impl fmt::Debug for Socket {
@@ -54,7 +54,7 @@ impl fmt::Debug for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(dropped) = &self.dropped {
-            dropped.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+            dropped.push(self.id);
         }
     }
 }

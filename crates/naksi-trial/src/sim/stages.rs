@@ -96,6 +96,10 @@ impl Stage {
         service: impl FnOnce(&mut Prng) -> Duration,
     ) -> Option<Tick> {
         self.stepper.set_now(now);
+        // Most steps find nothing to do, and there are many of them.
+        if self.idle == self.seats.len() && !self.stepper.has_waiting() {
+            return None;
+        }
         let count = self.seats.len();
         let first = if count > 1 { random.below(count as u64) as usize } else { 0 };
         let order = (first..count).chain(0..first);

@@ -56,6 +56,8 @@ pub const FRAME_BYTES_MAX: usize = 4096;
 
 const FIRED: u32 = 7;
 const TAKEN_BACK: u32 = 8;
+/// What an errand asks of a stage.
+const QUESTIONS_AT_ONCE: u32 = 4;
 
 /// Makes a server's sessions.
 pub struct Host {
@@ -193,7 +195,9 @@ impl FrameEcho {
             }
             FILE => c.open_file(&path_of(c), FileAccess::Create, 0),
             ERRAND => match c.group(stages::DB) {
-                Some(db) => stages::ask(&db, c, &self.booked.books, &self.heart),
+                // Several at once, so that a stage's queue is full now and then.
+                Some(db) => (0..QUESTIONS_AT_ONCE)
+                    .for_each(|_| stages::ask(&db, c, &self.booked.books, &self.heart)),
                 None => self.booked.books.pages().asked.push_back(c.id()),
             },
             TIMER => {

@@ -4,7 +4,7 @@
 //! happen, and the time, are somebody else's. A simulation decides both by a seed. Nothing here knows a simulation.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use naksi_core::tick::Tick;
@@ -17,6 +17,8 @@ use crate::config::Result;
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     waiting: Mutex<VecDeque<u64>>,
+    /// How many wait, so that whoever finds none takes no lock.
+    waiting_count: AtomicUsize,
     now_nanos: AtomicU64,
 }
 
@@ -26,11 +28,16 @@ impl Steps {
     }
 
     pub(super) fn post(&self, number: u64) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push_back(number);
+        self.waiting_count.store(waiting.len(), Ordering::Release);
     }
 
     fn take(&self) -> Option<u64> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = waiting.pop_front();
+        self.waiting_count.store(waiting.len(), Ordering::Release);
+        first
     }
 }
 
@@ -62,6 +69,11 @@ impl Stepper {
     /// What time it is for the group from now on.
     pub fn set_now(&self, now: Tick) {
         self.0.steps().now_nanos.store(now.nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether a job waits for a thread. Takes no lock.
+    pub fn has_waiting(&self) -> bool {
+        self.0.steps().waiting_count.load(Ordering::Acquire) > 0
     }
 
     /// A thread (from 0, less than the group has) takes the job that has waited longest, if there is one.
@@ -109,7 +121,9 @@ mod tests {
                 said.lock().expect("no panic with it").push(number);
             })
         };
+        assert!(!stepper.has_waiting());
         assert!((1..=3).all(|number| post(number).is_ok()));
+        assert!(stepper.has_waiting());
         assert_eq!(post(4), Err(Refused::Full));
         let (one, two) = (stepper.begin(0).expect("a job"), stepper.begin(1).expect("a job"));
         assert_eq!(post(5), Ok(()), "there is room again");
@@ -119,6 +133,7 @@ mod tests {
         while let Some(begun) = stepper.begin(0) {
             stepper.finish(begun);
         }
+        assert!(!stepper.has_waiting());
         assert_eq!(*said.lock().expect("no panic with it"), [1, 3, 5]);
         let stats = group.close(Duration::ZERO);
         assert_eq!((stats.posted_total, stats.done_total, stats.depth), (4, 4, 0));
