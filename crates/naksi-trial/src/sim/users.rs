@@ -196,8 +196,9 @@ impl FrameEcho {
             FILE => c.open_file(&path_of(c), FileAccess::Create, 0),
             ERRAND => match c.group(stages::DB) {
                 // Several at once, so that a stage's queue is full now and then.
-                Some(db) => (0..QUESTIONS_AT_ONCE)
-                    .for_each(|_| stages::ask(&db, c, &self.booked.books, &self.heart)),
+                Some(db) => {
+                    (0..QUESTIONS_AT_ONCE).for_each(|_| stages::ask(&db, c, &self.booked.books, &self.heart))
+                }
                 None => self.booked.books.pages().asked.push_back(c.id()),
             },
             TIMER => {
