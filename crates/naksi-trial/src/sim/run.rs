@@ -182,9 +182,11 @@ impl<'a> Run<'a> {
                 if done(self) {
                     return true;
                 }
-                if now > deadline {
-                    return false;
-                }
+            }
+            // Time passes only while nobody runs, and only then is what is out kept and not just on its way: a lease
+            // that is being read has not been lost.
+            if now > deadline && stepped == 0 {
+                return done(self);
             }
             if stepped == 0 && !self.world.advance() {
                 let stalls = self.crews.iter_mut().any(|crew| crew.stalled.take().is_some());
