@@ -223,6 +223,7 @@ fn counted(stats: &Stats) -> String {
         ("refused_full", stats.refused_full_total),
         ("refused_address", stats.refused_address_total),
         ("refused_rate", stats.refused_rate_total),
+        ("refused_memory", stats.refused_memory_total),
         ("accept_pauses", stats.accept_pauses_total),
         ("handler_panics", stats.handler_panics),
         ("dropped", stats.dropped),

@@ -18,6 +18,8 @@ pub enum Denied {
     AddressMax,
     /// Too many connections in the last second.
     RateMax,
+    /// Sessions hold nearly as much as they may.
+    MemoryMax,
 }
 
 /// The doorkeeper of one service.

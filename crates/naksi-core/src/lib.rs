@@ -17,6 +17,7 @@ pub mod completion;
 pub mod ended;
 
 pub mod admission;
+pub mod pressure;
 pub mod batch;
 pub mod content;
 pub mod flush;

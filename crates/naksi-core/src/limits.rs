@@ -15,7 +15,7 @@
 //!
 //! An idle session holds none of the four, and all of a worker's backlogs together have a bound of their own
 //! (`recv_backlog_total_bytes_max`, 128 MiB): a crowd that makes the server talk and does not listen fills
-//! its backlogs at once.
+//! its backlogs at once. All of it together has one in `memory_bytes_max`, for whoever sets it.
 
 use std::time::Duration;
 
@@ -97,6 +97,14 @@ pub struct Limits {
     /// Most bytes that are kept unread for all sessions of one worker. Over it, whoever wants to have more
     /// than one frame kept ends; a cut frame always has room.
     pub recv_backlog_total_bytes_max: usize,
+    /// Most bytes that all sessions of the service hold together, 0 is no limit: what is queued for them and with the
+    /// kernel, data beside it, and what they have brought and nobody has taken. What several share is counted for each
+    /// of them; pools of buffers, the sessions themselves and what the kernel keeps are not. From 90 % on nobody new is
+    /// let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not moved for a second, from 98 %
+    /// on those who hold most, until 90 % is reached again
+    /// ([`Reason::MemoryPressure`](crate::reason::Reason::MemoryPressure)). Looked at once a turn: what one turn queues
+    /// may go beyond it.
+    pub memory_bytes_max: usize,
     /// Most messages (whole frames) that an accepted session may bring in a second, in a burst of as many; 0 is no
     /// limit. Raw bytes have no messages: only the next limit holds for them.
     pub messages_per_second_max: u32,
@@ -142,6 +150,7 @@ impl Default for Limits {
             overflow: Overflow::EndSession,
             recv_backlog_bytes_max: 8 * 1024 * 1024,
             recv_backlog_total_bytes_max: 128 * 1024 * 1024,
+            memory_bytes_max: 0,
             messages_per_second_max: 0,
             recv_bytes_per_second_max: 0,
             over_rate: OverRate::Pause,
@@ -198,6 +207,10 @@ impl Limits {
                 "recv_backlog_total_bytes_max must hold at least one backlog (recv_backlog_bytes_max)",
             ),
             (
+                self.memory_bytes_max == 0 || self.memory_bytes_max >= self.send_queue_bytes_max,
+                "memory_bytes_max must be 0 or hold at least one send queue (send_queue_bytes_max)",
+            ),
+            (
                 self.recv_bytes_per_second_max == 0 || self.recv_bytes_per_second_max >= self.frame_bytes_max,
                 "recv_bytes_per_second_max must be 0 or let at least one frame through (frame_bytes_max)",
             ),
@@ -239,6 +252,8 @@ mod tests {
         assert!(narrow.check().unwrap_err().contains("kernel_send_bytes_max"));
         let choked = Limits { recv_bytes_per_second_max: 1000, ..Limits::default() };
         assert!(choked.check().unwrap_err().contains("recv_bytes_per_second_max"));
+        let cramped = Limits { memory_bytes_max: 1000, ..Limits::default() };
+        assert!(cramped.check().unwrap_err().contains("memory_bytes_max"));
         let hasty = Limits { idle_within: Duration::ZERO, ..Limits::default() };
         assert!(hasty.check().unwrap_err().contains("idle_within"));
         let heartbeat = Some(Heartbeat { packet_id: 1, every: Duration::ZERO });

@@ -50,6 +50,8 @@ reasons! {
     SendQueueFull = "send_queue_full",
     /// More was received than may be kept unread.
     RecvBacklogFull = "recv_backlog_full",
+    /// All sessions together held nearly as much as they may, and this one most of it, or longest without moving.
+    MemoryPressure = "memory_pressure",
     /// More messages or bytes came in a second than the session may bring.
     RateExceeded = "rate_exceeded",
     /// The peer broke the application's protocol; the handler said so.

@@ -73,6 +73,11 @@ impl SendQueue {
         self.waiting.bytes() + self.flying_bytes
     }
 
+    /// The same, and the data that waits beside the queue.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes() + self.data.as_deref().map_or(0, DataPlane::bytes)
+    }
+
     /// Pieces queued, those with the kernel included.
     pub fn entries(&self) -> usize {
         self.waiting.pieces() + self.flying_pieces as usize

@@ -35,6 +35,7 @@ mod reading;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod weight;
 
 pub(crate) use throttle::Throttle;
 
@@ -290,11 +291,6 @@ impl Session {
             State::Over(reason) => Some(reason),
             _ => None,
         }
-    }
-
-    /// Bytes queued for the peer, those with the kernel included.
-    pub fn pending_bytes(&self) -> usize {
-        self.voice.queue.bytes()
     }
 
     /// What was queued when the session ended because it did not keep up, if that is why.

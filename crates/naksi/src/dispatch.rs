@@ -152,6 +152,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             dialled: dialled.and_then(|connection| NonZeroU32::MIN.checked_add(connection)),
             touched: false,
             held: false,
+            held_bytes: 0,
         };
         let Ok((slot, generation)) = self.sessions.insert(entry) else {
             unreachable!("the service's maximum is below a worker's 16 million slots");

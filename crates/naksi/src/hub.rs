@@ -14,6 +14,7 @@ use naksi_core::content::Ending;
 use naksi_core::flush::Flush;
 use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
+use naksi_core::pressure::Pressure;
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
@@ -164,8 +165,17 @@ impl<P: Port> Hub<P> {
     }
 
     pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
+        let most = self.limits.memory_bytes_max as u64;
+        if most > 0 && Pressure::of(self.held_bytes(), most) >= Pressure::NoNewcomers {
+            return Err(Denied::MemoryMax);
+        }
         let (admission, limits) = &mut *unpoisoned(&self.admission);
         admission.enter(address, now, limits)
+    }
+
+    /// What the sessions of all workers hold, as each said at the end of its last turn.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.held_bytes.value()).sum()
     }
 
     pub(crate) fn left(&self, address: IpAddr) {

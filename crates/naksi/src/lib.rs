@@ -38,6 +38,7 @@ mod held;
 mod listener;
 mod murmur;
 mod peer;
+mod relief;
 mod spin;
 pub mod worker;
 

@@ -19,10 +19,11 @@ pub(crate) enum Subject {
     FactoryPanicked,
     GivenUp,
     SlowConsumer,
+    MemoryPressure,
 }
 
 /// Subjects in all.
-const SUBJECTS: usize = Subject::SlowConsumer as usize + 1;
+const SUBJECTS: usize = Subject::MemoryPressure as usize + 1;
 
 /// What has been said of one subject in its present second.
 #[derive(Clone, Copy, Debug, Default)]

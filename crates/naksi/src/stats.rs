@@ -132,6 +132,8 @@ counters! {
     refused_address_total,
     /// Connections refused because too many came in a second.
     refused_rate_total,
+    /// Connections refused because sessions held nearly as much as they may.
+    refused_memory_total,
     /// How often accepting paused because the system had no descriptor or no memory.
     accept_pauses_total,
     /// Connections being made now (client services).
@@ -144,6 +146,8 @@ counters! {
     given_up_total,
     /// Bytes that were received and that nobody has taken yet.
     recv_backlog_bytes,
+    /// Bytes that sessions hold: queued for them, with the kernel, and received and not yet taken.
+    held_bytes,
     /// How often a session brought more than its rate allows, and was not read for a while or ended.
     over_rate_total,
     /// Bytes shown to handlers.
@@ -205,6 +209,7 @@ impl Counters {
             Denied::SessionsMax => self.refused_full_total.add(1),
             Denied::AddressMax => self.refused_address_total.add(1),
             Denied::RateMax => self.refused_rate_total.add(1),
+            Denied::MemoryMax => self.refused_memory_total.add(1),
         }
     }
 

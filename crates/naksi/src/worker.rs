@@ -31,6 +31,7 @@ use crate::listener::Listener;
 use crate::mailbox::Mailbox;
 use crate::murmur::Murmur;
 use crate::peer::Peer;
+use crate::relief::Relief;
 use crate::remote::Door;
 use crate::room::quay::{LocalRooms, Seat};
 use crate::session::Factory;
@@ -71,6 +72,8 @@ pub(crate) struct Entry<S> {
     pub(crate) timer: Option<(TimerKey, Tick)>,
     /// Which of a client's connections it is, counted from 1: so it is no larger than a number.
     pub(crate) dialled: Option<NonZeroU32>,
+    /// What it holds, as it was last counted.
+    pub(crate) held_bytes: u32,
     /// Whether it stands in the list of those to be asked.
     pub(crate) touched: bool,
     /// Whether it stands among those that wait for a tick.
@@ -97,6 +100,7 @@ pub struct Worker<P: Port, F: Factory> {
     pub(crate) begun: bool,
     touched: Vec<(u32, u32)>,
     held: Held,
+    pub(crate) relief: Relief,
     /// When the topics' batches leave, if there are ticks and there is something in them.
     topics_due: Option<Tick>,
     spin: Spin,
@@ -142,6 +146,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             begun: false,
             touched: Vec::new(),
             held: Held::default(),
+            relief: Relief::default(),
             topics_due: None,
             caught: Vec::new(),
             since_flush: 0,
@@ -187,10 +192,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.since_flush = 0;
         }
         self.release_held();
+        self.relieve();
         self.ask_touched();
         self.write_record();
         self.desk.counters.turns.add(1);
         self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
+        self.desk.counters.held_bytes.set(self.relief.held_bytes());
         self.desk.counters.timers.set(self.desk.wheel.len() as u64);
         self.desk.counters.mirror(&self.port.ledger());
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
@@ -298,6 +305,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn ask(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
         entry.touched = false;
+        self.relief.count(&mut entry.held_bytes, entry.session.held_bytes());
         if entry.session.over().is_some() {
             self.retire(slot, generation);
             return;

@@ -1,0 +1,79 @@
+//! How near all sessions together are to what they may hold, and what is done about it: a ladder of three steps, so
+//! that the last ones are rarely reached.
+//!
+//! From 90 % on nobody new is let in; from 95 % on those who hold bytes that do not move end; from 98 % on those who
+//! hold most do. Nothing here knows a session: it is only asked with numbers.
+
+use std::time::Duration;
+
+/// Whose bytes have not moved for this long is stuck, as far as the second step goes.
+pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+
+/// The step of the ladder that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// There is room.
+    None,
+    /// Nobody new is let in.
+    NoNewcomers,
+    /// Besides, those end who hold bytes that have not moved for [`STUCK_AFTER`].
+    EndStuck,
+    /// Besides, those end who hold most.
+    EndLargest,
+}
+
+impl Pressure {
+    /// The step at which `held` bytes of at most `most` stand; `most` 0 is no limit.
+    pub fn of(held: u64, most: u64) -> Self {
+        if most == 0 {
+            return Pressure::None;
+        }
+        let steps = [(98, Pressure::EndLargest), (95, Pressure::EndStuck), (90, Pressure::NoNewcomers)];
+        let reached = steps.into_iter().find(|(percent, _)| held >= part(most, *percent));
+        reached.map_or(Pressure::None, |(_, step)| step)
+    }
+}
+
+/// What one worker gives back of what it holds, so that all of them together come below the first step: as large a part
+/// of the excess as its part of what is held.
+pub fn share_of_relief(own: u64, held: u64, most: u64) -> u64 {
+    let excess = held.saturating_sub(part(most, 90)).min(held);
+    let share = u128::from(excess) * u128::from(own.min(held));
+    u64::try_from(share.div_ceil(u128::from(held.max(1)))).unwrap_or(u64::MAX)
+}
+
+/// So many hundredths, and at least one byte: an idle service is under no pressure, however little it may hold.
+fn part(most: u64, percent: u64) -> u64 {
+    u64::try_from(u128::from(most) * u128::from(percent) / 100).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_begins_where_it_is_said_to_and_without_a_limit_there_is_none() {
+        let steps: Vec<_> = [0, 899, 900, 949, 950, 979, 980, 5_000]
+            .into_iter()
+            .map(|held| Pressure::of(held, 1_000))
+            .collect();
+        use Pressure::{EndLargest, EndStuck, NoNewcomers, None};
+        assert_eq!(steps, [None, None, NoNewcomers, NoNewcomers, EndStuck, EndStuck, EndLargest, EndLargest]);
+        assert_eq!(Pressure::of(u64::MAX, 0), None);
+        assert_eq!(Pressure::of(0, 1), None);
+        assert_eq!(Pressure::of(u64::MAX, u64::MAX), EndLargest);
+    }
+
+    #[test]
+    fn shares_together_are_the_excess_and_nobody_gives_more_than_it_holds() {
+        for own in [[100, 900], [0, 1_000], [500, 500], [1, 999]] {
+            let shares: Vec<u64> = own.iter().map(|own| share_of_relief(*own, 1_000, 1_000)).collect();
+            let sum: u64 = shares.iter().sum();
+            assert!((100..=101).contains(&sum), "{own:?}: {shares:?}");
+            assert!(shares.iter().zip(own).all(|(share, own)| *share <= own), "{own:?}: {shares:?}");
+        }
+        assert_eq!(share_of_relief(50, 50, 1_000), 0, "below the first step nothing is given back");
+        assert_eq!(share_of_relief(0, 0, 0), 0);
+        assert_eq!(share_of_relief(u64::MAX, u64::MAX, 100), u64::MAX - 90);
+    }
+}

@@ -1,0 +1,29 @@
+//! What a session costs those beside it: the bytes that it keeps, and for how long they have not moved.
+//!
+//! Nothing here knows what is too much.
+
+use super::{Session, State};
+use crate::tick::Tick;
+
+impl Session {
+    /// Bytes queued for the peer, those with the kernel included.
+    pub fn pending_bytes(&self) -> usize {
+        self.voice.queue.bytes()
+    }
+
+    /// Bytes that it keeps in memory: queued ones, those with the kernel included, data beside them, and what nobody has
+    /// taken. Whoever is on the way out counts for nothing: it gives back all of it as soon as the kernel lets go.
+    pub fn held_bytes(&self) -> usize {
+        match self.state {
+            State::Connected | State::Draining(_) | State::Lingering(_) => {
+                self.voice.queue.held_bytes() + self.buffer.len()
+            }
+            State::Ending(_) | State::Closing(_) | State::Over(_) => 0,
+        }
+    }
+
+    /// Since when nothing of what is with the kernel has moved, if there is something.
+    pub fn unmoved_since(&self) -> Option<Tick> {
+        self.voice.queue.is_flying().then_some(self.sent_at)
+    }
+}

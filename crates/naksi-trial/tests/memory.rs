@@ -1,0 +1,198 @@
+//! The ladder under memory pressure, step by step, in a world where nothing goes wrong by chance.
+//!
+//! Peers ask for so many bytes and read when they are told to; everything is counted, and nothing is measured.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi::hub::Hub;
+use naksi::prelude::*;
+use naksi::stats::Stats;
+use naksi::worker::Worker;
+use naksi_os::port::{ListenOptions, Port as _, PortOptions};
+use naksi_os::sim::fault::Dialect;
+use naksi_os::sim::peer::{Peer, PeerEvent, PeerId, PeerIo};
+use naksi_os::sim::port::Port;
+use naksi_os::sim::world::{World, WorldOptions};
+
+const MOST: usize = 1_000_000;
+/// A nudge with this bit is a word to read so many bytes; one without it asks for them.
+const READ: u32 = 1 << 31;
+
+/// Sends as many bytes as it is asked for.
+struct Talker;
+
+impl Session for Talker {
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        let Some(number) = data.first_chunk() else { return 0 };
+        c.send(&vec![7; u32::from_le_bytes(*number) as usize]);
+        number.len()
+    }
+}
+
+/// What has become of a guest.
+#[derive(Default)]
+struct Fate {
+    read_bytes: Cell<usize>,
+    over: Cell<bool>,
+}
+
+struct Guest(Rc<Fate>);
+
+impl Peer for Guest {
+    fn on_event(&mut self, io: &mut PeerIo<'_>, event: PeerEvent) {
+        match event {
+            PeerEvent::Timer(number) if number & READ != 0 => {
+                let read = io.read((number & !READ) as usize).len();
+                self.0.read_bytes.set(self.0.read_bytes.get() + read);
+            }
+            PeerEvent::Timer(number) => assert_eq!(io.write(&number.to_le_bytes()), 4),
+            PeerEvent::Refused | PeerEvent::Closed | PeerEvent::Reset => self.0.over.set(true),
+            PeerEvent::Connected | PeerEvent::Readable | PeerEvent::Writable => {}
+        }
+    }
+}
+
+struct Stage {
+    world: World,
+    hub: Arc<Hub<Port>>,
+    worker: Worker<Port, fn(&Arrival) -> Talker>,
+    address: SocketAddr,
+}
+
+impl Stage {
+    fn open(dialect: Dialect, memory_bytes_max: usize) -> Self {
+        let world = World::new(WorldOptions { seed: 7, dialect, ..WorldOptions::default() });
+        let address = "10.0.0.9:7777".parse().expect("an address");
+        let limits = Limits {
+            memory_bytes_max,
+            send_queue_bytes_max: MOST,
+            send_queue_high_bytes: MOST,
+            ..Limits::default()
+        };
+        let hub = Arc::new(Hub::new(1, limits));
+        let mut port = world.open_port(&PortOptions::default());
+        let listener = port.listen(address, &ListenOptions::default()).expect("a free address").0;
+        let make: fn(&Arrival) -> Talker = |_| Talker;
+        let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::new(make));
+        worker.add_listener(listener);
+        hub.begin();
+        Self { world, hub, worker, address }
+    }
+
+    /// Lets the world go on for so long.
+    fn pass(&mut self, span: Duration) {
+        let until = self.world.now() + span;
+        self.world.wake_at(until);
+        while self.world.now() < until {
+            while self.worker.port().is_runnable() {
+                self.worker.turn().expect("a simulated port does not break");
+            }
+            self.world.advance();
+        }
+    }
+
+    fn come(&mut self) -> (PeerId, Rc<Fate>) {
+        let fate = Rc::new(Fate::default());
+        let id = self.world.dial(self.address, Box::new(Guest(Rc::clone(&fate))), self.world.now());
+        self.pass(Duration::from_millis(20));
+        (id, fate)
+    }
+
+    fn nudge(&mut self, guest: PeerId, number: u32) {
+        self.world.nudge(guest, number);
+        self.pass(Duration::from_millis(20));
+    }
+
+    /// Has a guest, for whom the kernels hold as much as they can already, ask for what brings all to so many thousandths.
+    fn fill(&mut self, guest: PeerId, thousandths: usize) {
+        let wanted = MOST / 1000 * thousandths;
+        let held = self.stats().held_bytes as usize;
+        assert!(held < wanted, "{held} bytes are held already");
+        self.nudge(guest, (wanted - held) as u32);
+    }
+
+    fn stats(&self) -> Stats {
+        self.hub.stats()
+    }
+
+    fn pressed(&self) -> u64 {
+        self.stats().ended.get("memory_pressure").copied().unwrap_or(0)
+    }
+}
+
+#[test]
+fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_nothing() {
+    for dialect in Dialect::ALL {
+        let mut stage = Stage::open(dialect, MOST);
+        let asked = [100_000, 400_000, 300_000, 50_000];
+        let guests: Vec<_> = (0..4).map(|_| stage.come()).collect();
+        for ((guest, _), bytes) in guests.iter().zip(asked) {
+            stage.nudge(*guest, bytes);
+        }
+        assert!((600_000..800_000).contains(&stage.stats().held_bytes), "{}", stage.stats());
+        let (_, early) = stage.come();
+        assert!(!early.over.get(), "there is room, and it is let in");
+
+        stage.fill(guests[3].0, 920);
+        assert!((900_000..950_000).contains(&stage.stats().held_bytes), "{}", stage.stats());
+        let (_, late) = stage.come();
+        assert!(late.over.get() && stage.stats().refused_memory_total == 1, "{}", stage.stats());
+        stage.pass(Duration::from_secs(3));
+        assert_eq!(stage.pressed(), 0, "nobody ends for the first step");
+
+        stage.fill(guests[0].0, 990);
+        assert_eq!(stage.pressed(), 1, "{}", stage.stats());
+        assert!(guests[1].1.over.get(), "it held most");
+        assert!(stage.stats().held_bytes < 900_000, "{}", stage.stats());
+        let (_, again) = stage.come();
+        assert!(!again.over.get(), "there is room again");
+
+        for (guest, fate) in [&guests[0], &guests[2], &guests[3]] {
+            for _ in 0..200 {
+                stage.nudge(*guest, READ | 16 * 1024);
+            }
+            assert!(!fate.over.get());
+        }
+        assert_eq!(stage.stats().held_bytes, 0, "everything that the others were owed has gone out");
+        assert_eq!(guests[2].1.read_bytes.get(), 300_000);
+    }
+}
+
+#[test]
+fn whoever_has_taken_nothing_for_a_second_goes_before_those_who_hold_more_and_move() {
+    for dialect in Dialect::ALL {
+        let mut stage = Stage::open(dialect, MOST);
+        let guests: Vec<_> = (0..3).map(|_| stage.come()).collect();
+        let (stuck, slow, last) = (&guests[0], &guests[1], &guests[2]);
+        stage.nudge(stuck.0, 150_000);
+        stage.nudge(slow.0, 700_000);
+        stage.nudge(last.0, 50_000);
+        for _ in 0..30 {
+            stage.pass(Duration::from_millis(100));
+            stage.nudge(slow.0, READ | 2 * 1024);
+        }
+        assert_eq!(stage.pressed(), 0, "{}", stage.stats());
+        stage.fill(last.0, 965);
+        assert!(stuck.1.over.get() && stage.pressed() == 1, "{}", stage.stats());
+        assert!(!slow.1.over.get() && !last.1.over.get(), "they hold more, and it moves");
+        // From now on the other two are stuck as well, and hold too little together.
+        stage.pass(Duration::from_secs(3));
+        assert_eq!((stage.pressed(), stage.stats().live), (1, 2), "{}", stage.stats());
+    }
+}
+
+#[test]
+fn without_a_limit_nobody_goes() {
+    let mut stage = Stage::open(Dialect::Uring, 0);
+    for _ in 0..3 {
+        let (guest, _) = stage.come();
+        stage.nudge(guest, 900_000);
+    }
+    stage.pass(Duration::from_secs(3));
+    assert_eq!((stage.pressed(), stage.stats().refused_memory_total, stage.stats().live), (0, 0, 3));
+    assert!(stage.stats().held_bytes > 2_500_000, "it is counted all the same: {}", stage.stats());
+}
