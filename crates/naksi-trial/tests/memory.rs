@@ -179,9 +179,16 @@ fn whoever_has_taken_nothing_for_a_second_goes_before_those_who_hold_more_and_mo
         stage.fill(last.0, 965);
         assert!(stuck.1.over.get() && stage.pressed() == 1, "{}", stage.stats());
         assert!(!slow.1.over.get() && !last.1.over.get(), "they hold more, and it moves");
-        // From now on the other two are stuck as well, and hold too little together.
-        stage.pass(Duration::from_secs(3));
-        assert_eq!((stage.pressed(), stage.stats().live), (1, 2), "{}", stage.stats());
+        for guest in [slow, last] {
+            stage.nudge(guest.0, READ | 8 * 1024);
+        }
+        stage.pass(Duration::from_millis(200));
+        stage.fill(slow.0, 965);
+        assert_eq!(stage.pressed(), 1, "nobody has stood still for a second");
+        stage.pass(Duration::from_secs(2));
+        // Somebody knocks, and the worker wakes up.
+        stage.come();
+        assert_eq!((stage.pressed(), stage.stats().refused_memory_total), (2, 1), "{}", stage.stats());
     }
 }
 
