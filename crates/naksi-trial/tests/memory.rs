@@ -153,7 +153,7 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
 
         for (guest, fate) in [&guests[0], &guests[2], &guests[3]] {
             for _ in 0..200 {
-                stage.nudge(*guest, READ | 16 * 1024);
+                stage.nudge(*guest, READ | (16 * 1024));
             }
             assert!(!fate.over.get());
         }
@@ -173,14 +173,14 @@ fn whoever_has_taken_nothing_for_a_second_goes_before_those_who_hold_more_and_mo
         stage.nudge(last.0, 50_000);
         for _ in 0..30 {
             stage.pass(Duration::from_millis(100));
-            stage.nudge(slow.0, READ | 2 * 1024);
+            stage.nudge(slow.0, READ | (2 * 1024));
         }
         assert_eq!(stage.pressed(), 0, "{}", stage.stats());
         stage.fill(last.0, 965);
         assert!(stuck.1.over.get() && stage.pressed() == 1, "{}", stage.stats());
         assert!(!slow.1.over.get() && !last.1.over.get(), "they hold more, and it moves");
         for guest in [slow, last] {
-            stage.nudge(guest.0, READ | 8 * 1024);
+            stage.nudge(guest.0, READ | (8 * 1024));
         }
         stage.pass(Duration::from_millis(200));
         stage.fill(slow.0, 965);

@@ -100,6 +100,8 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
             _ => 2000,
         },
         send_queue_low_bytes: 100,
+        // So few that storms have more to say.
+        log_lines_per_second_max: 2,
         messages_per_second_max: setting.rates().0,
         recv_bytes_per_second_max: setting.rates().1,
         over_rate: if setting.rate_ends { OverRate::EndSession } else { OverRate::Pause },

@@ -71,10 +71,13 @@ hazards! {
     G4 = "A stage answers somebody who has gone.", [];
     G5 = "A stage answers a room.", [];
     G6 = "A room goes on in a group.", [];
+    U1 = "A datagram is lost, or overtaken.", [DatagramLost, DatagramReordered];
     O3 = "Too many connections from one address.", [];
     O4 = "A peer floods.", [];
     O4r = "A session brings more than its rate, and is held back or ended.", [];
     O5 = "A room is told something, from inside and outside.", [];
+    O7 = "There is more to log than may be said.", [];
+    O9 = "Sessions hold nearly as much as they may together.", [];
     W1 = "A packet says that its operation failed.", [StrangeEnding];
     W2 = "An immediate success brings no packet.", [PacketSkipped];
     W3 = "An immediate failure brings no packet.", [ImmediateError];

@@ -8,6 +8,7 @@ pub mod crew;
 pub mod errands;
 pub mod hall;
 pub mod hazard;
+pub mod letters;
 pub mod outcome;
 pub mod peers;
 pub mod run;

@@ -83,6 +83,8 @@ pub struct Setting {
     pub threads: usize,
     /// Jobs that wait in a group at most.
     pub jobs_max: usize,
+    /// Bytes that all of the server's sessions may hold together; 0 is no limit.
+    pub memory_bytes: usize,
 }
 
 /// Kinds that a port hides wholly: nobody above it is worse off.
@@ -137,10 +139,15 @@ impl Setting {
             rate_ends: size(&[0, 0, 1], &[0, 1]) == 1 && weather == Weather::Storm,
             threads: size(&[0, 1, 2, 3], &[1, 8]),
             jobs_max: size(&[4, 64], &[1, 2]),
+            memory_bytes: 0,
         };
         // So long that what is echoed goes out from where it came in.
         if size(&[0, 0, 1], &[0]) == 1 {
             setting.lease_bytes = 8 * 1024;
+        }
+        let memory_bytes = size(&[0, 0, 24 * 1024, 10 * 1024], &[0, 0, 8 * 1024]);
+        if weather == Weather::Storm {
+            setting.memory_bytes = memory_bytes;
         }
         // A jump of the clock is longer than what a worker grants its sessions at the end.
         if setting.stop == Stop::DrainInStorm {
@@ -196,6 +203,7 @@ impl Setting {
                 ("tick_ms", Some(setting)) => setting.tick_ms = number()?,
                 ("stayers", Some(setting)) => setting.stayers = number()?,
                 ("rate", Some(setting)) => setting.rate = number()? as u32,
+                ("memory_bytes", Some(setting)) => setting.memory_bytes = number()? as usize,
                 ("threads", Some(setting)) => setting.threads = number()? as usize,
                 ("own_clients", Some(setting)) => setting.own_clients = number()? as u32,
                 ("without", Some(setting)) => {
@@ -222,6 +230,7 @@ impl fmt::Display for Setting {
             ("tick_ms", self.tick_ms, usual.tick_ms),
             ("stayers", self.stayers, usual.stayers),
             ("rate", self.rate.into(), usual.rate.into()),
+            ("memory_bytes", self.memory_bytes as u64, usual.memory_bytes as u64),
             ("threads", self.threads as u64, usual.threads as u64),
             ("own_clients", u64::from(self.own_clients), u64::from(usual.own_clients)),
         ] {
@@ -249,6 +258,7 @@ mod tests {
             setting.talk = 3;
             setting.tick_ms = seed % 3;
             (setting.rate, setting.threads) = (seed as u32 % 4, seed as usize % 5);
+            setting.memory_bytes = seed as usize % 6;
             let first = setting.kinds().next();
             if let Some(kind) = first {
                 setting.faults = setting.faults.clone().with(kind, 0);

@@ -161,6 +161,7 @@ fn candidates(setting: &Setting) -> Vec<Setting> {
     offer(&|one| one.workers = 1);
     offer(&|one| one.rate = 0);
     offer(&|one| one.threads = 0);
+    offer(&|one| one.memory_bytes = 0);
     offer(&|one| one.stayers /= 2);
     offer(&|one| one.peers = one.peers * 3 / 4);
     for kind in setting.kinds() {
