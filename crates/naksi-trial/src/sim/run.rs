@@ -298,6 +298,7 @@ impl<'a> Run<'a> {
         }
         self.stormy = false;
         self.errands.calm_down();
+        self.letters.iter_mut().for_each(Letters::hush);
         self.crews[0].stalled = None;
         if self.setting.stop == Stop::DrainInStorm {
             // Accepts are on their way while the listener closes.
@@ -311,7 +312,11 @@ impl<'a> Run<'a> {
         let deadline = self.world.now() + Duration::from_secs(60);
         let home = self.drive(deadline, |run| run.crews.iter().all(|crew| crew.workers.is_empty()));
         assert!(home, "a worker does not come home: {:?}", self.crews[0].workers);
-        self.letters.take().into_iter().for_each(Letters::settle);
+        let deadline = self.world.now() + ANSWER_WITHIN;
+        let missing = |run: &Self| run.letters.as_ref().map_or(0, Letters::missing);
+        self.drive(deadline, |run| missing(run) == 0);
+        assert_eq!(missing(self), 0, "letters are lost in calm weather: {:?}", self.letters);
+        self.letters = None;
         2 * self.setting.workers
     }
 

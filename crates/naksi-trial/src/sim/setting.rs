@@ -149,6 +149,10 @@ impl Setting {
         if weather == Weather::Storm {
             setting.memory_bytes = memory_bytes;
         }
+        // A service that is dropped has sessions to lose.
+        if setting.stop == Stop::Drop {
+            setting.stayers += 2;
+        }
         // A jump of the clock is longer than what a worker grants its sessions at the end.
         if setting.stop == Stop::DrainInStorm {
             setting.faults = setting.faults.with(FaultKind::ClockJump, 0);
