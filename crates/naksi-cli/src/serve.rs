@@ -256,14 +256,18 @@ fn say_farewell(stats: &Stats) {
         .map(|(reason, count)| format!("{reason} {}", units::grouped(*count)))
         .collect();
     let before = if others.is_empty() { String::new() } else { format!("; before: {}", others.join(", ")) };
-    let refused = stats.refused_full_total + stats.refused_address_total + stats.refused_rate_total;
+    let refused = stats.refused_full_total
+        + stats.refused_address_total
+        + stats.refused_rate_total
+        + stats.refused_memory_total;
     let refused = if refused == 0 {
         String::new()
     } else {
         let full = units::grouped(stats.refused_full_total);
         let address = units::grouped(stats.refused_address_total);
         let rate = units::grouped(stats.refused_rate_total);
-        format!("; refused: full {full}, address {address}, rate {rate}")
+        let memory = units::grouped(stats.refused_memory_total);
+        format!("; refused: full {full}, address {address}, rate {rate}, memory {memory}")
     };
     eprintln!(
         "naksi: drained {} sessions, {} left ({} connected in all{before}{refused})",

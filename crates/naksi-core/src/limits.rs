@@ -98,12 +98,16 @@ pub struct Limits {
     /// than one frame kept ends; a cut frame always has room.
     pub recv_backlog_total_bytes_max: usize,
     /// Most bytes that all sessions of the service hold together, 0 is no limit: what is queued for them and with the
-    /// kernel, data beside it, and what they have brought and nobody has taken. What several share is counted for each
-    /// of them; pools of buffers, the sessions themselves and what the kernel keeps are not. From 90 % on nobody new is
-    /// let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not moved for a second, from 98 %
-    /// on those who hold most, until 90 % is reached again
-    /// ([`Reason::MemoryPressure`](crate::reason::Reason::MemoryPressure)). Looked at once a turn: what one turn queues
-    /// may go beyond it.
+    /// kernel, data beside it, and what they have brought and nobody has taken. Lengths are counted, and what several
+    /// share is counted for *each* of them: 16 KiB said to ten thousand are 160 MB here until they are sent. Not counted
+    /// are pools of buffers, mailboxes, rooms and groups (each has a bound of its own), the sessions themselves, and what
+    /// the kernel keeps.
+    ///
+    /// From 90 % on nobody new is let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not
+    /// moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
+    /// (`relieved_total`, [`Reason::MemoryPressure`](crate::reason::Reason::MemoryPressure); who was on the way out keeps
+    /// the reason of that). It is looked at once a turn: what one turn queues may go beyond it. A client's connections
+    /// end as a server's do, and are made anew as its `Retry` says.
     pub memory_bytes_max: usize,
     /// Most messages (whole frames) that an accepted session may bring in a second, in a burst of as many; 0 is no
     /// limit. Raw bytes have no messages: only the next limit holds for them.
@@ -207,8 +211,8 @@ impl Limits {
                 "recv_backlog_total_bytes_max must hold at least one backlog (recv_backlog_bytes_max)",
             ),
             (
-                self.memory_bytes_max == 0 || self.memory_bytes_max >= self.send_queue_bytes_max,
-                "memory_bytes_max must be 0 or hold at least one send queue (send_queue_bytes_max)",
+                self.memory_bytes_max == 0 || self.memory_bytes_max / 2 >= self.send_queue_bytes_max,
+                "memory_bytes_max must be 0 or hold at least two send queues (send_queue_bytes_max)",
             ),
             (
                 self.recv_bytes_per_second_max == 0 || self.recv_bytes_per_second_max >= self.frame_bytes_max,
@@ -252,7 +256,7 @@ mod tests {
         assert!(narrow.check().unwrap_err().contains("kernel_send_bytes_max"));
         let choked = Limits { recv_bytes_per_second_max: 1000, ..Limits::default() };
         assert!(choked.check().unwrap_err().contains("recv_bytes_per_second_max"));
-        let cramped = Limits { memory_bytes_max: 1000, ..Limits::default() };
+        let cramped = Limits { memory_bytes_max: 300 * 1024, ..Limits::default() };
         assert!(cramped.check().unwrap_err().contains("memory_bytes_max"));
         let hasty = Limits { idle_within: Duration::ZERO, ..Limits::default() };
         assert!(hasty.check().unwrap_err().contains("idle_within"));

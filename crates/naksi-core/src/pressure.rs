@@ -1,16 +1,18 @@
 //! How near all sessions together are to what they may hold, and what is done about it: a ladder of three steps, so
 //! that the last ones are rarely reached.
 //!
-//! From 90 % on nobody new is let in; from 95 % on those who hold bytes that do not move end; from 98 % on those who
-//! hold most do. Nothing here knows a session: it is only asked with numbers.
+//! From 90 % on nobody new is let in; from 95 % on those end who hold bytes that do not move; from 98 % on those who
+//! hold most do as well, until it is less than 90 % again. Nothing here knows a session: it is only asked with numbers.
 
 use std::time::Duration;
 
-/// Whose bytes have not moved for this long is stuck, as far as the second step goes.
-pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// Whose bytes have not moved for this long is stuck. Longer than a system takes to tell of the next part: Linux asks for
+/// more when a third of its buffer is free, Windows tells of 128 KiB at once.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// The step of the ladder that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
 pub enum Pressure {
     /// There is room.
     None,
@@ -23,6 +25,10 @@ pub enum Pressure {
 }
 
 impl Pressure {
+    /// Every step, in the order of their numbers.
+    pub const ALL: [Pressure; 4] =
+        [Pressure::None, Pressure::NoNewcomers, Pressure::EndStuck, Pressure::EndLargest];
+
     /// The step at which `held` bytes of at most `most` stand; `most` 0 is no limit.
     pub fn of(held: u64, most: u64) -> Self {
         if most == 0 {
@@ -59,6 +65,7 @@ mod tests {
             .collect();
         use Pressure::{EndLargest, EndStuck, NoNewcomers, None};
         assert_eq!(steps, [None, None, NoNewcomers, NoNewcomers, EndStuck, EndStuck, EndLargest, EndLargest]);
+        assert!(Pressure::ALL.iter().enumerate().all(|(number, step)| *step as usize == number));
         assert_eq!(Pressure::of(u64::MAX, 0), None);
         assert_eq!(Pressure::of(0, 1), None);
         assert_eq!(Pressure::of(u64::MAX, u64::MAX), EndLargest);

@@ -22,13 +22,30 @@ const MOST: usize = 1_000_000;
 /// A nudge with this bit is a word to read so many bytes; one without it asks for them.
 const READ: u32 = 1 << 31;
 
-/// Sends as many bytes as it is asked for.
+/// And one with this bit asks for them for everybody.
+const ALL: u32 = 1 << 30;
+
+type Make = fn(&Arrival) -> Talker;
+
+/// Sends as many bytes as it is asked for, to whoever asks or to everybody.
 struct Talker;
 
 impl Session for Talker {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        let everybody = c.topic(1);
+        c.join(&everybody);
+    }
+
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         let Some(number) = data.first_chunk() else { return 0 };
-        c.send(&vec![7; u32::from_le_bytes(*number) as usize]);
+        let word = u32::from_le_bytes(*number);
+        let bytes = vec![7; (word & !ALL) as usize];
+        if word & ALL == 0 {
+            c.send(&bytes);
+        } else {
+            let everybody = c.topic(1);
+            c.broadcast(&everybody, &bytes);
+        }
         number.len()
     }
 }
@@ -59,28 +76,36 @@ impl Peer for Guest {
 struct Stage {
     world: World,
     hub: Arc<Hub<Port>>,
-    worker: Worker<Port, fn(&Arrival) -> Talker>,
+    workers: Vec<Worker<Port, Make>>,
     address: SocketAddr,
 }
 
 impl Stage {
-    fn open(dialect: Dialect, memory_bytes_max: usize) -> Self {
+    fn open(dialect: Dialect, workers: usize, memory_bytes_max: usize) -> Self {
         let world = World::new(WorldOptions { seed: 7, dialect, ..WorldOptions::default() });
         let address = "10.0.0.9:7777".parse().expect("an address");
         let limits = Limits {
             memory_bytes_max,
             send_queue_bytes_max: MOST,
             send_queue_high_bytes: MOST,
+            connections_per_address_max: 1000,
             ..Limits::default()
         };
-        let hub = Arc::new(Hub::new(1, limits));
-        let mut port = world.open_port(&PortOptions::default());
-        let listener = port.listen(address, &ListenOptions::default()).expect("a free address").0;
-        let make: fn(&Arrival) -> Talker = |_| Talker;
-        let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::new(make));
-        worker.add_listener(listener);
+        let hub = Arc::new(Hub::new(workers, limits));
+        let make: Arc<Make> = Arc::new(|_| Talker);
+        let mut listeners = vec![address];
+        let workers = (0..workers).map(|index| {
+            let mut port = world.open_port(&PortOptions::default());
+            let listener = listeners
+                .pop()
+                .map(|address| port.listen(address, &ListenOptions::default()).expect("a free address").0);
+            let mut worker = Worker::new(index, port, Arc::clone(&hub), Arc::clone(&make));
+            listener.into_iter().for_each(|listener| worker.add_listener(listener));
+            worker
+        });
+        let workers = workers.collect();
         hub.begin();
-        Self { world, hub, worker, address }
+        Self { world, hub, workers, address }
     }
 
     /// Lets the world go on for so long.
@@ -88,8 +113,8 @@ impl Stage {
         let until = self.world.now() + span;
         self.world.wake_at(until);
         while self.world.now() < until {
-            while self.worker.port().is_runnable() {
-                self.worker.turn().expect("a simulated port does not break");
+            while let Some(worker) = self.workers.iter_mut().find(|worker| worker.port().is_runnable()) {
+                worker.turn().expect("a simulated port does not break");
             }
             self.world.advance();
         }
@@ -120,14 +145,16 @@ impl Stage {
     }
 
     fn pressed(&self) -> u64 {
-        self.stats().ended.get("memory_pressure").copied().unwrap_or(0)
+        let ended = self.stats().ended.get("memory_pressure").copied().unwrap_or(0);
+        assert_eq!(ended, self.stats().relieved_total);
+        ended
     }
 }
 
 #[test]
 fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_nothing() {
     for dialect in Dialect::ALL {
-        let mut stage = Stage::open(dialect, MOST);
+        let mut stage = Stage::open(dialect, 1, MOST);
         let asked = [100_000, 400_000, 300_000, 50_000];
         let guests: Vec<_> = (0..4).map(|_| stage.come()).collect();
         for ((guest, _), bytes) in guests.iter().zip(asked) {
@@ -141,7 +168,7 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
         assert!((900_000..950_000).contains(&stage.stats().held_bytes), "{}", stage.stats());
         let (_, late) = stage.come();
         assert!(late.over.get() && stage.stats().refused_memory_total == 1, "{}", stage.stats());
-        stage.pass(Duration::from_secs(3));
+        stage.pass(Duration::from_secs(8));
         assert_eq!(stage.pressed(), 0, "nobody ends for the first step");
 
         stage.fill(guests[0].0, 990);
@@ -163,15 +190,15 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
 }
 
 #[test]
-fn whoever_has_taken_nothing_for_a_second_goes_before_those_who_hold_more_and_move() {
+fn whoever_has_taken_nothing_for_long_goes_before_those_who_hold_more_and_move() {
     for dialect in Dialect::ALL {
-        let mut stage = Stage::open(dialect, MOST);
+        let mut stage = Stage::open(dialect, 1, MOST);
         let guests: Vec<_> = (0..3).map(|_| stage.come()).collect();
         let (stuck, slow, last) = (&guests[0], &guests[1], &guests[2]);
         stage.nudge(stuck.0, 150_000);
         stage.nudge(slow.0, 700_000);
         stage.nudge(last.0, 50_000);
-        for _ in 0..30 {
+        for _ in 0..60 {
             stage.pass(Duration::from_millis(100));
             stage.nudge(slow.0, READ | (2 * 1024));
         }
@@ -184,22 +211,74 @@ fn whoever_has_taken_nothing_for_a_second_goes_before_those_who_hold_more_and_mo
         }
         stage.pass(Duration::from_millis(200));
         stage.fill(slow.0, 965);
-        assert_eq!(stage.pressed(), 1, "nobody has stood still for a second");
+        stage.pass(Duration::from_secs(4));
+        assert_eq!(stage.pressed(), 1, "nobody has stood still for so long");
+        // Nothing else happens in the meantime: the worker wakes up for it.
         stage.pass(Duration::from_secs(2));
-        // Somebody knocks, and the worker wakes up.
-        stage.come();
-        assert_eq!((stage.pressed(), stage.stats().refused_memory_total), (2, 1), "{}", stage.stats());
+        assert_eq!(stage.pressed(), 2, "{}", stage.stats());
+    }
+}
+
+#[test]
+fn at_the_last_step_whoever_is_stuck_still_goes_before_those_who_hold_more() {
+    let mut stage = Stage::open(Dialect::Uring, 1, MOST);
+    let guests: Vec<_> = (0..2).map(|_| stage.come()).collect();
+    let (stuck, slow) = (&guests[0], &guests[1]);
+    stage.nudge(stuck.0, 200_000);
+    stage.nudge(slow.0, 500_000);
+    for _ in 0..60 {
+        stage.pass(Duration::from_millis(100));
+        stage.nudge(slow.0, READ | (2 * 1024));
+    }
+    stage.fill(slow.0, 990);
+    assert!(stuck.1.over.get() && !slow.1.over.get(), "{}", stage.stats());
+}
+
+/// The other worker sleeps when the pressure comes, and holds all that there is to give back.
+#[test]
+fn who_sleeps_is_rung_and_gives_back_its_part() {
+    for dialect in Dialect::ALL {
+        let mut stage = Stage::open(dialect, 2, MOST);
+        // They are placed in turn.
+        let guests: Vec<_> = (0..4).map(|_| stage.come()).collect();
+        for guest in [1, 3] {
+            stage.nudge(guests[guest].0, 400_000);
+        }
+        stage.pass(Duration::from_secs(10));
+        stage.nudge(guests[0].0, 50_000);
+        assert_eq!(stage.pressed(), 0, "{}", stage.stats());
+        stage.fill(guests[0].0, 965);
+        stage.pass(Duration::from_millis(200));
+        let over = |guest: usize| guests[guest].1.over.get();
+        assert!(over(1) != over(3) && !over(0), "one of those who are stuck: {}", stage.stats());
+        assert!(stage.stats().held_bytes < 900_000, "there is room again: {}", stage.stats());
+    }
+}
+
+#[test]
+fn what_everybody_takes_at_once_costs_nobody_his_session() {
+    for dialect in Dialect::ALL {
+        let mut stage = Stage::open(dialect, 1, MOST);
+        let guests: Vec<_> = (0..64).map(|_| stage.come()).collect();
+        // Sixteen thousand bytes for each of them: a turn has a million bytes to send, and the next one none.
+        stage.nudge(guests[0].0, ALL | 15_900);
+        stage.pass(Duration::from_millis(100));
+        assert_eq!((stage.pressed(), stage.stats().held_bytes), (0, 0), "{}", stage.stats());
+        assert_eq!(stage.stats().sent_bytes, 64 * 15_900);
     }
 }
 
 #[test]
 fn without_a_limit_nobody_goes() {
-    let mut stage = Stage::open(Dialect::Uring, 0);
+    let mut stage = Stage::open(Dialect::Uring, 1, 0);
     for _ in 0..3 {
         let (guest, _) = stage.come();
         stage.nudge(guest, 900_000);
     }
-    stage.pass(Duration::from_secs(3));
+    stage.pass(Duration::from_secs(10));
     assert_eq!((stage.pressed(), stage.stats().refused_memory_total, stage.stats().live), (0, 0, 3));
     assert!(stage.stats().held_bytes > 2_500_000, "it is counted all the same: {}", stage.stats());
+    let hub = Arc::clone(&stage.hub);
+    drop(stage);
+    assert_eq!(hub.stats().held_bytes, 0, "a worker that is gone holds nothing");
 }

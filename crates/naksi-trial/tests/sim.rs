@@ -54,11 +54,13 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
         ("panics", sum.panics),
         ("stale", sum.stale),
         ("nonces", sum.nonces),
+        ("a letter in calm weather", sum.letters),
     ] {
         println!("{what}: {count}");
         assert!(count > 0, "nothing was ever {what}");
     }
     assert!(sum.reasons.contains_key("rate_exceeded"), "nobody ended because of its rate");
+    assert!(sum.reasons.contains_key("memory_pressure"), "nobody ended under memory pressure");
     assert!(sum.reasons.len() >= 15, "only these endings were reached: {:?}", sum.reasons);
 }
 

@@ -92,6 +92,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     self.desk.rooms.claim(room);
                 }
             }
+            // The end of this turn looks.
+            Message::Relieve => {}
             Message::Begin => self.begin(),
             Message::Drain { within } => self.begin_drain(within),
         }
@@ -168,6 +170,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The session's socket is closed: its slot is free, its place at the door too.
     pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.remove(slot, generation) else { return };
+        self.relief.forget(entry.held_bytes);
         let (id, peer) = (self.name(slot, generation), entry.peer.get());
         if let Some((key, _)) = entry.timer {
             self.desk.wheel.cancel(key);

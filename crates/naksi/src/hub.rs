@@ -32,6 +32,8 @@ use crate::topic::{Shared, Topic};
 pub struct Hub<P: Port> {
     pub(crate) mailboxes: Vec<Mailbox<P>>,
     pub(crate) counters: Vec<Arc<Counters>>,
+    /// The step of the ladder under memory pressure that was reached last, as a number.
+    pressed: AtomicU32,
     pub(crate) limits: Limits,
     /// When topics' batches leave, and what sessions queue unless they say otherwise.
     pub(crate) flush: Flush,
@@ -69,6 +71,7 @@ impl<P: Port> Hub<P> {
         Self {
             mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
+            pressed: AtomicU32::new(0),
             admission: Mutex::new((Admission::default(), limits.clone())),
             limits,
             flush: Flush::AtOnce,
@@ -165,8 +168,7 @@ impl<P: Port> Hub<P> {
     }
 
     pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
-        let most = self.limits.memory_bytes_max as u64;
-        if most > 0 && Pressure::of(self.held_bytes(), most) >= Pressure::NoNewcomers {
+        if Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64) >= Pressure::NoNewcomers {
             return Err(Denied::MemoryMax);
         }
         let (admission, limits) = &mut *unpoisoned(&self.admission);
@@ -176,6 +178,32 @@ impl<P: Port> Hub<P> {
     /// What the sessions of all workers hold, as each said at the end of its last turn.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.counters.iter().map(|counters| counters.held_bytes.value()).sum()
+    }
+
+    /// The step of the ladder that holds: once reached, a step holds until there is room again.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let now = Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64);
+        match (now, self.pressed()) {
+            (Pressure::None, Pressure::None) => now,
+            (Pressure::None, _) => {
+                self.pressed.store(now as u32, Ordering::Relaxed);
+                now
+            }
+            (now, reached) => now.max(reached),
+        }
+    }
+
+    /// The same, from now on; and whether it is only now that sessions have to go.
+    pub(crate) fn press(&self) -> (Pressure, bool) {
+        let (before, step) = (self.pressed(), self.pressure());
+        if before != step {
+            self.pressed.store(step as u32, Ordering::Relaxed);
+        }
+        (step, before < Pressure::EndStuck && step >= Pressure::EndStuck)
+    }
+
+    fn pressed(&self) -> Pressure {
+        Pressure::ALL[self.pressed.load(Ordering::Relaxed) as usize]
     }
 
     pub(crate) fn left(&self, address: IpAddr) {

@@ -41,6 +41,8 @@ pub(crate) enum Message<S> {
     Alarm { room: Arc<dyn RoomDoor>, at: Tick },
     /// A room is to be run.
     Run(Claim),
+    /// Sessions hold nearly as much as they may together: look at your own.
+    Relieve,
     /// Every worker stands: begin to accept and to connect.
     Begin,
     /// Take nobody new in, let everybody go within this time.

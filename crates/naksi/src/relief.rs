@@ -1,31 +1,36 @@
 //! What a worker does when all sessions together hold nearly as much as they may: the ladder of
 //! [`Pressure`], carried out on its own sessions.
 //!
-//! It costs nothing while there is no limit, and a few loads a turn while there is room. Nothing here knows why
+//! What each session holds is counted whenever it is asked what it wants; without a limit that is all. Every worker
+//! gives back its own part, and each of them acts, whoever saw it first: who sleeps is rung. Nothing here knows why
 //! somebody holds much.
 
 use std::time::Duration;
 
 use naksi_core::content::Ending;
+use naksi_core::planted;
 use naksi_core::pressure::{Pressure, STUCK_AFTER, share_of_relief};
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
 
+use crate::mailbox::Message;
 use crate::murmur::Subject;
 use crate::session::Factory;
 use crate::worker::Worker;
 
-/// Looking for those who are stuck means to look at everybody: no more often than this.
+/// Who is stuck is looked for no more often than this: it means to look at everybody.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Whoever has given its part waits so long for the others to give theirs.
+const GIVE_AGAIN: Duration = Duration::from_millis(10);
 
 /// One worker's part in relieving the service.
 #[derive(Debug, Default)]
 pub(crate) struct Relief {
     /// What its sessions hold, as far as they were counted.
     held_bytes: u64,
-    /// When it may look for the stuck again.
-    look_at: Option<Tick>,
+    /// When it may act again.
+    act_at: Tick,
 }
 
 impl Relief {
@@ -36,6 +41,13 @@ impl Relief {
         *counted = now;
     }
 
+    /// A session is gone, whatever it held.
+    pub(crate) fn forget(&mut self, counted: u32) {
+        if !planted!("50") {
+            self.held_bytes -= u64::from(counted);
+        }
+    }
+
     /// What all sessions of the worker hold.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held_bytes
@@ -43,36 +55,55 @@ impl Relief {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Ends as many sessions as the ladder asks of this worker; none, most of the time.
+    /// Ends as many sessions as the ladder asks of this worker; none, most of the time. Who is on the way out anyway is
+    /// not hurried.
     pub(crate) fn relieve(&mut self) {
-        let most = self.hub.limits.memory_bytes_max as u64;
-        let own = self.relief.held_bytes;
-        if most == 0 || own == 0 {
+        if !self.is_pressed() {
             return;
         }
-        let held = self.hub.held_bytes();
-        let now = self.desk.now;
-        let largest = match Pressure::of(held, most) {
-            Pressure::None | Pressure::NoNewcomers => return,
-            Pressure::EndStuck if self.relief.look_at.is_some_and(|at| now < at) => return,
-            Pressure::EndStuck => false,
-            Pressure::EndLargest => true,
-        };
-        self.relief.look_at = Some(now + LOOK_AGAIN);
-        let share = share_of_relief(own, held, most);
-        let mut freed = 0;
-        let mut ended = 0_u64;
-        for (_, bytes, slot, generation) in self.holders(largest) {
+        // What has gone out in this turn is held no more; what has come is not yet offered to the kernel.
+        self.recount();
+        let (step, risen) = self.hub.press();
+        if step < Pressure::EndStuck {
+            return;
+        }
+        if risen {
+            self.ring_the_others();
+        }
+        let (now, own, held) = (self.desk.now, self.relief.held_bytes, self.hub.held_bytes());
+        if own == 0 || now < self.relief.act_at {
+            return;
+        }
+        self.relief.act_at = now + if step == Pressure::EndLargest { GIVE_AGAIN } else { LOOK_AGAIN };
+        self.give_back(step, share_of_relief(own, held, self.hub.limits.memory_bytes_max as u64), held);
+    }
+
+    /// When the worker has to look at what its sessions hold, although nothing else happens.
+    pub(crate) fn relief_at(&self) -> Option<Tick> {
+        (self.relief.held_bytes > 0 && self.is_pressed()).then_some(self.relief.act_at)
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.hub.limits.memory_bytes_max > 0
+            && self.stopping.is_none()
+            && self.hub.pressure() >= Pressure::EndStuck
+    }
+
+    fn give_back(&mut self, step: Pressure, share: u64, held: u64) {
+        let (mut freed, mut ended) = (0, 0_u64);
+        for holder in self.holders(step) {
             if freed >= share {
                 break;
             }
-            freed += u64::from(bytes);
+            freed += u64::from(holder.bytes);
             ended += 1;
-            self.with_session(slot, generation, |session, cx, stage| {
+            self.with_session(holder.slot, holder.generation, |session, cx, stage| {
                 session.end(Reason::MemoryPressure, Ending::Now, cx, stage);
             });
         }
+        self.desk.counters.relieved_total.add(ended);
         if ended > 0 {
+            let most = self.hub.limits.memory_bytes_max;
             self.desk.say(Subject::MemoryPressure, |suppressed| {
                 tracing::warn!(
                     held,
@@ -86,25 +117,58 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Those of whom something is to be had, and in which order: whoever holds most first, or whoever is stuck longest.
-    fn holders(&self, largest: bool) -> Vec<(u128, u32, u32, u32)> {
+    /// Counts down what those hold to whom something has happened in this turn.
+    fn recount(&mut self) {
+        for (slot, generation) in &self.touched {
+            if let Some(entry) = self.sessions.get_mut(*slot, *generation) {
+                let now = entry.session.held_bytes().min(entry.held_bytes as usize);
+                self.relief.count(&mut entry.held_bytes, now);
+            }
+        }
+        self.desk.counters.held_bytes.set(self.relief.held_bytes());
+    }
+
+    /// Who sleeps cannot see what the others hold.
+    fn ring_the_others(&self) {
+        let others = self.hub.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.index);
+        others.for_each(|(_, mailbox)| mailbox.push(Message::Relieve));
+    }
+
+    /// Those of whom something is to be had, in the order in which they go: at the second step whoever is stuck, longest
+    /// first; at the third those as well, and then everybody, whoever holds most first.
+    fn holders(&self, step: Pressure) -> Vec<Holder> {
         let now = self.desk.now;
         let mut holders = Vec::new();
         for (slot, generation) in self.sessions.names() {
             let Some(entry) = self.sessions.get(slot, generation).filter(|entry| entry.held_bytes > 0) else {
                 continue;
             };
-            let stuck = entry.session.unmoved_since().map(|since| now.since(since));
-            let weight = match stuck {
-                _ if largest => u128::from(entry.held_bytes),
-                Some(stuck) if stuck >= STUCK_AFTER => stuck.as_nanos(),
-                _ => continue,
-            };
-            holders.push((weight, entry.held_bytes, slot, generation));
+            let still = entry.session.unmoved_since().map_or(Duration::ZERO, |since| now.since(since));
+            let stuck = still >= STUCK_AFTER;
+            let bytes = entry.held_bytes;
+            match step {
+                Pressure::EndLargest => {
+                    holders.push(Holder { stuck, weight: u128::from(bytes), bytes, slot, generation });
+                }
+                _ if stuck => {
+                    holders.push(Holder { stuck, weight: still.as_nanos(), bytes, slot, generation });
+                }
+                _ => {}
+            }
         }
         holders.sort_unstable_by(|one, other| other.cmp(one));
         holders
     }
+}
+
+/// A session that may have to go; the greatest goes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    stuck: bool,
+    weight: u128,
+    bytes: u32,
+    slot: u32,
+    generation: u32,
 }
 
 #[cfg(test)]
@@ -115,10 +179,11 @@ mod tests {
     fn what_everybody_holds_is_the_sum_of_what_each_was_last_counted_to() {
         let mut relief = Relief::default();
         let mut sessions = [0; 3];
-        for (session, bytes) in [(0, 10), (1, 5_000_000_000_usize), (0, 7), (2, 1), (1, 0), (0, 0)] {
+        for (session, bytes) in [(0, 10), (1, 5_000_000_000_usize), (0, 7), (2, 1), (1, 9), (0, 0)] {
             relief.count(&mut sessions[session], bytes);
             assert_eq!(relief.held_bytes(), sessions.iter().map(|counted| u64::from(*counted)).sum::<u64>());
         }
+        relief.forget(sessions[1]);
         assert_eq!(relief.held_bytes(), 1);
     }
 }

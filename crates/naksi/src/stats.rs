@@ -146,8 +146,11 @@ counters! {
     given_up_total,
     /// Bytes that were received and that nobody has taken yet.
     recv_backlog_bytes,
-    /// Bytes that sessions hold: queued for them, with the kernel, and received and not yet taken.
+    /// Bytes that sessions hold: queued for them, with the kernel, data beside it, and received and not yet taken. Whose
+    /// end has begun holds none.
     held_bytes,
+    /// Sessions that ended because all of them together held nearly as much as they may.
+    relieved_total,
     /// How often a session brought more than its rate allows, and was not read for a while or ended.
     over_rate_total,
     /// Bytes shown to handlers.

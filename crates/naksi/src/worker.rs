@@ -98,7 +98,7 @@ pub struct Worker<P: Port, F: Factory> {
     pub(crate) turning_away: usize,
     pub(crate) arrivals: u64,
     pub(crate) begun: bool,
-    touched: Vec<(u32, u32)>,
+    pub(crate) touched: Vec<(u32, u32)>,
     held: Held,
     pub(crate) relief: Relief,
     /// When the topics' batches leave, if there are ticks and there is something in them.
@@ -216,6 +216,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             .into_iter()
             .chain(postponed)
             .chain(self.held.next())
+            .chain(self.relief_at())
             .chain(self.desk.rooms.next())
             .min()
     }
@@ -451,6 +452,9 @@ impl<P: Port, F: Factory> Drop for Worker<P, F> {
         let Self { desk, port, .. } = self;
         let door = Arc::clone(&desk.door);
         desk.rooms.wind_up(&|| port.now(), &door);
+        // Nobody waits for it to give anything back.
+        desk.counters.held_bytes.set(0);
+        desk.counters.recv_backlog_bytes.set(0);
         // However it ends, what others still put in is not kept: a socket among it would never be closed.
         self.hub.mailboxes[self.index].close();
     }

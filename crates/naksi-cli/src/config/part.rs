@@ -409,7 +409,7 @@ limits_part! {
     recv_backlog_bytes_max: Size,
     /// Most bytes that are kept unread for all sessions of one worker.
     recv_backlog_total_bytes_max: Size,
-    /// Most bytes that all sessions hold together, queued and unread; 0 is no limit.
+    /// Most bytes that all sessions hold together, queued and unread, shared ones counted for each; 0 is no limit.
     memory_bytes_max: Size,
     /// Most messages that a session may bring in a second; 0 is no limit.
     messages_per_second_max: u32,

@@ -22,8 +22,12 @@ impl Session {
         }
     }
 
-    /// Since when nothing of what is with the kernel has moved, if there is something.
+    /// Since when nothing of what it holds has moved, if it holds something: what is with the kernel has not gone out, or
+    /// nothing more has come to what nobody takes.
     pub fn unmoved_since(&self) -> Option<Tick> {
-        self.voice.queue.is_flying().then_some(self.sent_at)
+        if self.voice.queue.is_flying() {
+            return Some(self.sent_at);
+        }
+        (!self.buffer.is_empty()).then_some(self.received_at)
     }
 }

@@ -123,8 +123,16 @@ impl Letters {
 
     /// Letters that were written in calm weather and have not come yet.
     pub fn missing(&self) -> usize {
-        let calm = self.calm_from.unwrap_or(self.fates.len());
-        self.fates.iter().skip(calm).filter(|fate| **fate != Fate::Came).count()
+        self.calm().filter(|fate| **fate != Fate::Came).count()
+    }
+
+    /// Letters that were written in calm weather and have come.
+    pub fn came_in_calm(&self) -> usize {
+        self.calm().filter(|fate| **fate == Fate::Came).count()
+    }
+
+    fn calm(&self) -> impl Iterator<Item = &Fate> {
+        self.fates.iter().skip(self.calm_from.unwrap_or(self.fates.len()))
     }
 
     fn listen(&mut self, friend: usize, buffer: Vec<u8>) {
