@@ -256,6 +256,22 @@ fn who_sleeps_is_rung_and_gives_back_its_part() {
 }
 
 #[test]
+fn a_step_that_was_reached_holds_until_there_is_room_again() {
+    let mut stage = Stage::open(Dialect::Uring, 2, MOST);
+    let guests: Vec<_> = (0..16).map(|_| stage.come()).collect();
+    for (guest, _) in &guests {
+        stage.nudge(*guest, 80_000);
+    }
+    let held = stage.stats().held_bytes as usize;
+    stage.nudge(guests[0].0, ALL | ((MOST / 100 * 99 - held) / guests.len()) as u32);
+    stage.pass(Duration::from_millis(200));
+    let over =
+        |worker: usize| guests.iter().skip(worker).step_by(2).filter(|(_, fate)| fate.over.get()).count();
+    assert_eq!((over(0), over(1)), (1, 1), "what one of them gives is not enough: {}", stage.stats());
+    assert!(stage.stats().held_bytes < 900_000, "{}", stage.stats());
+}
+
+#[test]
 fn what_everybody_takes_at_once_costs_nobody_his_session() {
     for dialect in Dialect::ALL {
         let mut stage = Stage::open(dialect, 1, MOST);
