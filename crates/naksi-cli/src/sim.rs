@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +14,12 @@ use std::thread;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use naksi::service::Signals;
 use naksi_trial::sim::Dialect;
 use naksi_trial::sim::outcome::Outcome as Sum;
 use naksi_trial::sim::run::run_followed;
 use naksi_trial::sim::setting::Setting;
-use naksi_trial::sim::sweep::{Failure, Order, attempt, shrink, sweep};
+use naksi_trial::sim::sweep::{Failure, Order, Swept, attempt, shrink, sweep};
 
 use crate::outcome::{Outcome, Problem};
 use crate::units::grouped;
@@ -89,12 +91,19 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         Some(setting) => attempt(&setting).map_err(|text| Box::new(Failure { setting, text })),
         None => {
             let processors = thread::available_parallelism().map_or(1, usize::from);
-            play(&Order {
+            let order = Order {
                 seed: options.seed,
                 sessions: options.sessions.unwrap_or_default(),
                 dialect: options.dialect,
                 talk: options.talk,
                 threads: options.threads.map_or(processors, usize::from),
+            };
+            let signals = Signals::watch().map_err(|error| Problem::failed(error.to_string()))?;
+            play(&order, signals).map(|swept| {
+                if swept.sum.sessions < order.sessions {
+                    tell_the_rest(&order, &swept);
+                }
+                swept.sum
             })
         }
     };
@@ -107,8 +116,13 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
 }
 
-fn play(order: &Order) -> Result<Sum, Box<Failure>> {
+/// Plays what is ordered, or as much of it as is done when somebody presses Ctrl-C.
+fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
     let terminal = io::stderr().is_terminal();
+    if !terminal {
+        let (sessions, threads) = (grouped(order.sessions), order.threads);
+        eprintln!("naksi: simulating {sessions} sessions from seed {} on, {threads} threads", order.seed);
+    }
     let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(order.sessions), target);
     let style = ProgressStyle::with_template(
@@ -123,11 +137,25 @@ fn play(order: &Order) -> Result<Sum, Box<Failure>> {
         // A log has no bar: whoever reads one hears once a minute how far it is.
         if !terminal && minutes_told.fetch_max(minutes, Ordering::Relaxed) < minutes {
             let (sessions, completions) = (grouped(sum.sessions), grouped(sum.completions));
-            eprintln!("{minutes} min: {sessions} sessions, {completions} completions, 0 breaks");
+            eprintln!("naksi: {minutes} min: {sessions} sessions, {completions} completions, 0 breaks");
         }
+        if signals.seen() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
     result
+}
+
+/// Somebody has broken it off: how to play what is left. What both parts print can be added up.
+fn tell_the_rest(order: &Order, swept: &Swept) {
+    let rest = order.sessions - swept.sum.sessions;
+    let dialect = order.dialect.map(|dialect| format!(" --dialect {}", dialect.name())).unwrap_or_default();
+    let talk = if order.talk == 1 { String::new() } else { format!(" --talk {}", order.talk) };
+    eprintln!(
+        "naksi: broken off after {} of {} sessions. The rest:\n  naksi sim --seed {} --sessions {rest}{dialect}{talk}",
+        grouped(swept.sum.sessions),
+        grouped(order.sessions),
+        swept.next_seed
+    );
 }
 
 /// Prints one world, event by event. A law that it breaks ends the program where it breaks.

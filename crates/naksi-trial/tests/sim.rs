@@ -6,10 +6,12 @@
 #[path = "../../naksi-os/tests/support/scale.rs"]
 mod scale;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use naksi_os::sim::fault::{Dialect, FaultKind};
 use naksi_trial::sim::hazard::Hazard;
+use naksi_trial::sim::outcome::Outcome;
 use naksi_trial::sim::setting::{Setting, Weather};
 use naksi_trial::sim::sweep::{Order, attempt, sweep};
 use scale::scaled;
@@ -31,8 +33,8 @@ fn every_seed_that_once_failed_keeps_the_laws() {
 #[test]
 fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
     let order = Order { seed: 0, sessions: scaled(SESSIONS_WANTED), dialect: None, talk: 1, threads: 2 };
-    let sum = match sweep(&order, |_| {}) {
-        Ok(sum) => sum,
+    let sum = match sweep(&order, |_| ControlFlow::Continue(())) {
+        Ok(swept) => swept.sum,
         Err(failure) => panic!("{}\n{}", failure.text, failure.setting),
     };
     println!("{} sessions, {} worlds, {} completions", sum.sessions, sum.worlds, sum.completions);
@@ -62,6 +64,30 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
     assert!(sum.reasons.contains_key("rate_exceeded"), "nobody ended because of its rate");
     assert!(sum.reasons.contains_key("memory_pressure"), "nobody ended under memory pressure");
     assert!(sum.reasons.len() >= 15, "only these endings were reached: {:?}", sum.reasons);
+}
+
+#[test]
+fn a_sweep_in_parts_comes_to_what_a_sweep_in_one_does() {
+    let order = Order { seed: 77, sessions: 3_000, dialect: None, talk: 1, threads: 1 };
+    let never = |_: &Outcome| ControlFlow::Continue(());
+    let whole = sweep(&order, never).expect("the laws hold");
+    let first = sweep(&order, |sum| match sum.worlds {
+        ..3 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    });
+    let first = first.expect("the laws hold");
+    assert_eq!(
+        (first.sum.worlds, first.next_seed),
+        (3, 80),
+        "what had begun is played to its end, and no more"
+    );
+    let rest = Order { seed: first.next_seed, sessions: order.sessions - first.sum.sessions, ..order };
+    let second = sweep(&rest, never).expect("the laws hold");
+    let mut sum = first.sum;
+    sum.add(&second.sum);
+    assert_eq!(second.next_seed, whole.next_seed);
+    assert_eq!((sum.sessions, sum.completions), (whole.sum.sessions, whole.sum.completions));
+    assert_eq!((sum.fired, sum.reasons), (whole.sum.fired, whole.sum.reasons));
 }
 
 /// What leaves at ticks leaves all the same, whatever fails, however small the queues, and before a drain ends.

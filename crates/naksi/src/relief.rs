@@ -37,15 +37,14 @@ impl Relief {
     /// What one session was counted to hold, and holds now.
     pub(crate) fn count(&mut self, counted: &mut u32, now: usize) {
         let now = u32::try_from(now).unwrap_or(u32::MAX);
-        self.held_bytes = self.held_bytes + u64::from(now) - u64::from(*counted);
+        let before = if planted!("50") { 0 } else { u64::from(*counted) };
+        self.held_bytes = self.held_bytes + u64::from(now) - before;
         *counted = now;
     }
 
     /// A session is gone, whatever it held.
     pub(crate) fn forget(&mut self, counted: u32) {
-        if !planted!("50") {
-            self.held_bytes -= u64::from(counted);
-        }
+        self.held_bytes -= u64::from(counted);
     }
 
     /// What all sessions of the worker hold.

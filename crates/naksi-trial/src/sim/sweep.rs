@@ -4,6 +4,7 @@
 //! does not depend on who played which. Nothing here knows what a world does.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
@@ -31,6 +32,15 @@ pub struct Order {
     pub talk: u64,
     /// Threads.
     pub threads: usize,
+}
+
+/// Worlds that broke no law.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// What they came to, all together.
+    pub sum: Outcome,
+    /// The first seed that was not played: every one before it, from the order's first, was.
+    pub next_seed: u64,
 }
 
 /// A world that broke a law.
@@ -81,11 +91,15 @@ pub fn attempt(setting: &Setting) -> Result<Outcome, String> {
     if words == "playing" { result.map_err(|_| words) } else { Err(words) }
 }
 
-/// Plays worlds until the order is met; `progress` hears of the sum now and then.
+/// Plays worlds until the order is met, or until `progress`, which hears of the sum after every world, breaks it off:
+/// worlds that have begun are played to their end.
 ///
 /// # Errors
 /// The first world that broke a law, by its seed.
-pub fn sweep(order: &Order, progress: impl Fn(&Outcome) + Sync) -> Result<Outcome, Box<Failure>> {
+pub fn sweep(
+    order: &Order,
+    progress: impl Fn(&Outcome) -> ControlFlow<()> + Sync,
+) -> Result<Swept, Box<Failure>> {
     let next = AtomicU64::new(order.seed);
     let stop = AtomicBool::new(false);
     let sum = Mutex::new(Outcome::default());
@@ -100,10 +114,9 @@ pub fn sweep(order: &Order, progress: impl Fn(&Outcome) + Sync) -> Result<Outcom
                 Ok(outcome) => {
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     sum.add(&outcome);
-                    if sum.sessions >= order.sessions {
+                    if progress(&sum).is_break() || sum.sessions >= order.sessions {
                         stop.store(true, Ordering::Relaxed);
                     }
-                    progress(&sum);
                 }
                 Err(text) => {
                     stop.store(true, Ordering::Relaxed);
@@ -122,7 +135,10 @@ pub fn sweep(order: &Order, progress: impl Fn(&Outcome) + Sync) -> Result<Outcom
     });
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(failure) => Err(Box::new(failure)),
-        None => Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        None => Ok(Swept {
+            sum: sum.into_inner().unwrap_or_else(PoisonError::into_inner),
+            next_seed: next.into_inner(),
+        }),
     }
 }
 
