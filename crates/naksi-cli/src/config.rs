@@ -162,7 +162,7 @@ impl Settings {
     }
 
     fn read_variable(&mut self, name: &str, value: &str) -> Result<(), Problem> {
-        let Some(text) = variable_as_document(name, value) else { return Ok(()) };
+        let Some(text) = variable_as_document(name, value) else { return meant_as_setting(name) };
         let refused =
             |wrong: part::Wrong| Problem::usage(format!("environment variable {name}: {}", wrong.line()));
         let part = Part::read(&text).map_err(refused)?;
@@ -269,6 +269,16 @@ fn variable_as_document(name: &str, value: &str) -> Option<String> {
     match document.parse::<toml::Table>() {
         Ok(_) => Some(document),
         Err(_) => Some(format!("[{section}]\n{key} = {}\n", toml::Value::String(value.to_owned()))),
+    }
+}
+
+/// A setting's name with one underscore where two belong would be heeded by nobody.
+fn meant_as_setting(name: &str) -> Result<(), Problem> {
+    let settings = table::rows(&Settings::default());
+    let meant = settings.iter().map(|row| format!("NAKSI_{}__{}", row.section, row.key).to_uppercase());
+    match meant.into_iter().find(|meant| meant.replacen("__", "_", 1) == name) {
+        Some(meant) => Err(Problem::usage(format!("environment variable {name}: did you mean {meant}?"))),
+        None => Ok(()),
     }
 }
 

@@ -86,7 +86,7 @@ impl Server {
                     server = server.spin(Duration::from_micros(microseconds.map_err(wrong)?));
                 }
                 "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
-                _ if name.contains("__") => return Err(unknown(name)),
+                _ if name.contains("__") || lacks_an_underscore(name) => return Err(unknown(name)),
                 _ => {}
             }
         }
@@ -270,6 +270,11 @@ impl<F: Factory> Ready<F> {
         service.announce();
         service.serve_until_signal(drain_within).map(drop)
     }
+}
+
+/// Whether a name has one underscore where two belong, so that nobody would heed it.
+fn lacks_an_underscore(name: &str) -> bool {
+    ENVIRONMENT.iter().any(|(known, _)| known.replacen("__", "_", 1) == name)
 }
 
 fn unknown(name: &str) -> Error {
