@@ -149,13 +149,18 @@ fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
 fn tell_the_rest(order: &Order, swept: &Swept) {
     let rest = order.sessions - swept.sum.sessions;
     let dialect = order.dialect.map(|dialect| format!(" --dialect {}", dialect.name())).unwrap_or_default();
-    let talk = if order.talk == 1 { String::new() } else { format!(" --talk {}", order.talk) };
+    let talk = talk_flag(order.talk);
     eprintln!(
         "naksi: broken off after {} of {} sessions. The rest:\n  naksi sim --seed {} --sessions {rest}{dialect}{talk}",
         grouped(swept.sum.sessions),
         grouped(order.sessions),
         swept.next_seed
     );
+}
+
+/// As it is said on the command line; nothing where it is the default.
+fn talk_flag(talk: u64) -> String {
+    if talk == 1 { String::new() } else { format!(" --talk {talk}") }
 }
 
 /// Prints one world, event by event. A law that it breaks ends the program where it breaks.
@@ -202,10 +207,7 @@ fn report(sum: &Sum, seconds: f64) -> Result<(), Problem> {
 fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
     let (seed, dialect) = (failure.setting.seed, failure.setting.dialect.name());
     eprintln!("{}\n\nseed {seed} ({dialect}) broke a law. Again:", failure.text);
-    let talk = match failure.setting.talk {
-        1 => String::new(),
-        more => format!(" --talk {more}"),
-    };
+    let talk = talk_flag(failure.setting.talk);
     eprintln!("  naksi sim --seed {seed} --dialect {dialect}{talk}\n\nshrinking…");
     let small = shrink(failure);
     let path = seeds.join(format!("{dialect}-{seed}.txt"));

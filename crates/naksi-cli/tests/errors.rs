@@ -80,9 +80,9 @@ fn a_wrong_setting_is_named_with_its_line_and_the_right_one() {
         naksi().args(["serve", "--addr", "127.0.0.1:0"]).env("NAKSI_LIMITS__SESION_MAX", "5").output();
     let said = String::from_utf8(output.expect("the program runs").stderr).expect("text");
     assert!(said.contains("NAKSI_LIMITS__SESION_MAX") && said.contains("`sessions_max`"), "{said}");
-    let output = naksi().args(["serve", "--addr", "127.0.0.1:0"]).env("NAKSI_IO_WORKERS", "5").output();
-    let said = String::from_utf8_lossy(&output.expect("it runs").stderr).into_owned();
-    assert!(said.contains("NAKSI_IO_WORKERS: did you mean NAKSI_IO__WORKERS?"), "{said}");
+    let mut command = naksi();
+    command.args(["config", "print", "--effective"]).env("NAKSI_IO_WORKERS", "5");
+    refused_as(&mut command, 2, &["NAKSI_IO_WORKERS: did you mean NAKSI_IO__WORKERS?"]);
 }
 
 #[test]

@@ -183,17 +183,10 @@ impl<P: Port> Hub<P> {
     /// The step of the ladder that holds: once reached, a step holds until there is room again.
     pub(crate) fn pressure(&self) -> Pressure {
         let now = Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64);
-        match (now, self.pressed()) {
-            (Pressure::None, Pressure::None) => now,
-            (Pressure::None, _) => {
-                self.pressed.store(now as u32, Ordering::Relaxed);
-                now
-            }
-            (now, reached) => now.max(reached),
-        }
+        if now == Pressure::None { now } else { now.max(self.pressed()) }
     }
 
-    /// The same, from now on; and whether it is only now that sessions have to go.
+    /// The same, and it is what was reached from now on; and whether it is only now that sessions have to go.
     pub(crate) fn press(&self) -> (Pressure, bool) {
         let (before, step) = (self.pressed(), self.pressure());
         if before != step {

@@ -54,14 +54,16 @@ impl Relief {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Ends as many sessions as the ladder asks of this worker; none, most of the time. Who is on the way out anyway is
-    /// not hurried.
+    /// Ends as many sessions as the ladder asks of this worker; none, most of the time. A worker that stops lets its
+    /// sessions flush instead.
     pub(crate) fn relieve(&mut self) {
-        if !self.is_pressed() {
+        if self.hub.limits.memory_bytes_max == 0 || self.stopping.is_some() {
             return;
         }
-        // What has gone out in this turn is held no more; what has come is not yet offered to the kernel.
-        self.recount();
+        if self.hub.pressure() >= Pressure::EndStuck {
+            // What has gone out in this turn is held no more; what has come is not yet offered to the kernel.
+            self.recount();
+        }
         let (step, risen) = self.hub.press();
         if step < Pressure::EndStuck {
             return;
@@ -79,13 +81,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// When the worker has to look at what its sessions hold, although nothing else happens.
     pub(crate) fn relief_at(&self) -> Option<Tick> {
-        (self.relief.held_bytes > 0 && self.is_pressed()).then_some(self.relief.act_at)
-    }
-
-    fn is_pressed(&self) -> bool {
-        self.hub.limits.memory_bytes_max > 0
+        let pressed = self.hub.limits.memory_bytes_max > 0
+            && self.relief.held_bytes > 0
             && self.stopping.is_none()
-            && self.hub.pressure() >= Pressure::EndStuck
+            && self.hub.pressure() >= Pressure::EndStuck;
+        pressed.then_some(self.relief.act_at)
     }
 
     fn give_back(&mut self, step: Pressure, share: u64, held: u64) {
