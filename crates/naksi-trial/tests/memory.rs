@@ -177,6 +177,9 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
         assert!(stage.stats().held_bytes < 900_000, "{}", stage.stats());
         let (_, again) = stage.come();
         assert!(!again.over.get(), "there is room again");
+        stage.fill(guests[3].0, 920);
+        stage.pass(Duration::from_secs(8));
+        assert_eq!(stage.pressed(), 1, "and the ladder begins at its first step");
 
         for (guest, fate) in [&guests[0], &guests[2], &guests[3]] {
             for _ in 0..200 {

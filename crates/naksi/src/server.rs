@@ -282,3 +282,15 @@ fn unknown(name: &str) -> Error {
     let meant = nearest(name, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
     Error::Config(format!("unknown environment variable {name}{meant}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_one_underscore_where_two_belong_is_known_as_such() {
+        assert!(lacks_an_underscore("NAKSI_IO_WORKERS") && lacks_an_underscore("NAKSI_RECORD_RUN_BYTES_MAX"));
+        assert!(!lacks_an_underscore("NAKSI_IO__WORKERS") && !lacks_an_underscore("NAKSI_LOG"));
+        assert!(unknown("NAKSI_IO_WORKERS").to_string().contains("did you mean NAKSI_IO__WORKERS?"));
+    }
+}
