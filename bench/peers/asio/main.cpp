@@ -1,7 +1,7 @@
 // echo and relay on stand-alone Asio: one io_context, as many threads as workers, handlers that call each other.
 //
-// The relay shares a message among all members of a room and writes what waits in one gathered write, as its
-// chat examples do. With several workers a lock guards the rooms and each queue.
+// The relay copies a message to what waits for each member of a room; a write takes all that waits in one piece,
+// and what comes meanwhile waits in another. With several workers a lock guards the rooms and each member.
 
 #include <asio.hpp>
 
@@ -9,25 +9,24 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <iostream>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 using asio::ip::tcp;
-using Message = std::shared_ptr<const std::string>;
 
 namespace {
 
 constexpr std::size_t kReadBytes = 16 * 1024;
 constexpr std::size_t kFrameBytesMax = 16 * 1024;
 constexpr std::size_t kOutboxBytesMax = 256 * 1024;
-constexpr std::size_t kWriteMessages = 64;
 constexpr std::uint16_t kJoin = 1, kJoined = 2, kMsg = 10;
 
 class EchoSession : public std::enable_shared_from_this<EchoSession> {
@@ -60,7 +59,7 @@ class Rooms {
  public:
   void enter(std::uint32_t room, const std::shared_ptr<Member>& member);
   void leave(std::uint32_t room, const std::shared_ptr<Member>& member);
-  void say(std::uint32_t room, const Message& message);
+  void say(std::uint32_t room, std::string_view message);
 
  private:
   std::mutex mutex_;
@@ -73,17 +72,16 @@ class Member : public std::enable_shared_from_this<Member> {
 
   void start() { read(); }
 
-  void deliver(const Message& message) {
+  void deliver(std::string_view message) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (closed_) return;
-    waiting_bytes_ += message->size();
-    if (waiting_bytes_ > kOutboxBytesMax) {
+    if (waiting_.size() + message.size() > kOutboxBytesMax) {
       // It does not read: its next read or write fails.
       closed_ = true;
       asio::post(socket_.get_executor(), [self = shared_from_this()] { self->socket_.close(); });
       return;
     }
-    waiting_.push_back(message);
+    waiting_.append(message);
     if (!writing_) write();
   }
 
@@ -114,7 +112,7 @@ class Member : public std::enable_shared_from_this<Member> {
 
   bool dispatch(std::size_t start, std::size_t size) {
     const std::uint16_t id = number(start + 2);
-    auto message = std::make_shared<std::string>(buffer_.data() + start, size);
+    const std::string_view message(buffer_.data() + start, size);
     if (id == kMsg && in_room_) {
       rooms_.say(room_, message);
       return true;
@@ -124,8 +122,9 @@ class Member : public std::enable_shared_from_this<Member> {
     room_ = number(start + 4) | static_cast<std::uint32_t>(number(start + 6)) << 16;
     in_room_ = true;
     rooms_.enter(room_, shared_from_this());
-    (*message)[2] = static_cast<char>(kJoined);
-    deliver(message);
+    std::string answer(message);
+    answer[2] = static_cast<char>(kJoined);
+    deliver(answer);
     return true;
   }
 
@@ -134,19 +133,13 @@ class Member : public std::enable_shared_from_this<Member> {
     return static_cast<std::uint16_t>(bytes[0] | bytes[1] << 8);
   }
 
-  // With the lock held: everything that waits goes out in one gathered write.
+  // With the lock held: everything that waits goes out in one write.
   void write() {
     writing_ = true;
-    gathered_.clear();
-    for (const Message& message : waiting_) {
-      if (gathered_.size() == kWriteMessages) break;
-      gathered_.push_back(asio::buffer(*message));
-    }
-    const std::size_t messages = gathered_.size();
-    asio::async_write(socket_, gathered_, [self = shared_from_this(), messages](std::error_code error, std::size_t length) {
+    flying_.clear();
+    std::swap(flying_, waiting_);
+    asio::async_write(socket_, asio::buffer(flying_), [self = shared_from_this()](std::error_code error, std::size_t) {
       const std::lock_guard<std::mutex> lock(self->mutex_);
-      self->waiting_.erase(self->waiting_.begin(), self->waiting_.begin() + static_cast<std::ptrdiff_t>(messages));
-      self->waiting_bytes_ -= length;
       self->writing_ = false;
       if (error) {
         self->closed_ = true;
@@ -170,9 +163,8 @@ class Member : public std::enable_shared_from_this<Member> {
   bool in_room_ = false;
   std::uint32_t room_ = 0;
   std::mutex mutex_;
-  std::deque<Message> waiting_;
-  std::vector<asio::const_buffer> gathered_;
-  std::size_t waiting_bytes_ = 0;
+  std::string waiting_;
+  std::string flying_;
   bool writing_ = false;
   bool closed_ = false;
 };
@@ -188,7 +180,7 @@ void Rooms::leave(std::uint32_t room, const std::shared_ptr<Member>& member) {
   if (found != rooms_.end()) found->second.erase(member);
 }
 
-void Rooms::say(std::uint32_t room, const Message& message) {
+void Rooms::say(std::uint32_t room, std::string_view message) {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& member : rooms_[room]) member->deliver(message);
 }

@@ -111,7 +111,7 @@ fn picture(cell: &Summary) -> String {
 fn table(cell: &Summary) -> String {
     let mut text = format!(
         "<table><tr><th>peer</th><th>{}</th><th>ratio</th><th>least</th><th>most</th><th>a second</th>\
-         <th>core</th><th>user</th><th>p50 µs</th><th>p99 µs</th><th>p999 µs</th><th>lost</th></tr>\n",
+         <th>core</th><th>user</th><th>p50 µs</th><th>p99 µs</th><th>p999 µs</th><th></th></tr>\n",
         escaped(cell.unit)
     );
     for row in &cell.rows {
@@ -139,7 +139,7 @@ fn table(cell: &Summary) -> String {
             row.p50_us,
             row.p99_us,
             row.p999_us,
-            row.lost
+            escaped(&row.notes().join(", "))
         );
     }
     text + "</table>\n"

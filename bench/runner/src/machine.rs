@@ -69,6 +69,11 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(number(line.split_whitespace().nth(1))? * 1024)
 }
 
+/// The kernel's table of IPv4's TCP sockets, a line each.
+pub(crate) fn sockets() -> Result<String> {
+    fs::read_to_string("/proc/net/tcp").context("the system does not tell its sockets")
+}
+
 fn number(field: Option<&str>) -> Result<u64> {
     Ok(field.context("the system says less than expected")?.parse()?)
 }

@@ -12,7 +12,9 @@ mod matrix;
 mod report;
 mod round;
 mod server;
+mod stall;
 mod summary;
+mod verdict;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -157,8 +159,8 @@ struct Plan {
 /// All rounds of a cell, peer by peer within each.
 fn run_cell(cell: &Cell, peers: &[Peer], plan: Plan) -> Summary {
     let (mut rejected, mut disturbed) = (0, 0);
-    // One that has a single thread by its nature has no place among those with two workers.
-    let peers: Vec<&Peer> = peers.iter().filter(|peer| cell.workers == 1 || peer.name != "tokio").collect();
+    let has_place = |name: &str| cell.workers == 1 || !matrix::OF_ONE_THREAD.contains(&name);
+    let peers: Vec<&Peer> = peers.iter().filter(|peer| has_place(&peer.name)).collect();
     let mut all: Vec<Rounds> = peers
         .iter()
         .map(|peer| Rounds { peer: peer.name.clone(), samples: Vec::new(), failed: None })

@@ -5,6 +5,7 @@ use crate::load::{Echo, Pace, Relay, Share, Storm};
 /// Peers: name, program, and the arguments that make it this variant.
 pub(crate) const PEERS: &[(&str, &str, &[&str])] = &[
     ("tokio", "peer-tokio", &["--runtime", "current"]),
+    ("tokio-local", "peer-tokio", &["--runtime", "local"]),
     ("tokio-mt", "peer-tokio", &["--runtime", "multi"]),
     ("mio", "peer-mio", &[]),
     ("monoio", "peer-monoio", &[]),
@@ -16,8 +17,11 @@ pub(crate) const PEERS: &[(&str, &str, &[&str])] = &[
     ("uring", "peer-uring", &[]),
 ];
 
+/// Peers that have one thread by their nature, and so no place where two work.
+pub(crate) const OF_ONE_THREAD: &[&str] = &["tokio", "tokio-local"];
+
 /// Whom a user would otherwise choose: the best of them is the one to reach.
-const RIVALS: &[&str] = &["tokio", "tokio-mt", "mio", "monoio", "compio", "glommio", "asio"];
+const RIVALS: &[&str] = &["tokio", "tokio-local", "tokio-mt", "mio", "monoio", "compio", "glommio", "asio"];
 /// What a hand can write without an engine.
 const FLOORS: &[&str] = &["epoll", "uring"];
 
@@ -162,6 +166,10 @@ fn relay_cells() -> Vec<Cell> {
     };
     // A hundred members hear every message: 2,000 of them a second are 200,000 deliveries.
     let room = relay(100, 1, Pace::PerSecond(2_000));
+    // In four seconds each member is owed 2.4 MB: four times what Naksi keeps for one that does not read (256
+    // KiB of its own, and up to 512 KiB of the kernel's), and seven times what the others do.
+    let pace = Pace::PerSecond(3_000);
+    let stalled = Relay { members: 500, rooms: 10, message_bytes: 2 * 1024, pace, stalled: 5 };
     vec![
         Cell::new("relay-100-1", relay(100, 1, Pace::Closed(16)), saturated(1.6)).quick(),
         Cell::new("relay-1000-10", relay(1_000, 10, Pace::Closed(16)), saturated(1.9)).quick(),
@@ -177,13 +185,7 @@ fn relay_cells() -> Vec<Cell> {
         .naksi(&["--flush-ms", "20"]),
         Cell::new(
             "relay-stalled",
-            Work::Relay(Relay {
-                members: 500,
-                rooms: 10,
-                message_bytes: 64,
-                pace: Pace::PerSecond(4_000),
-                stalled: 5,
-            }),
+            Work::Relay(stalled),
             vec![cost(RIVALS, 1.00), Goal::Most(Figure::Lost, 0.0)],
         ),
     ]

@@ -53,7 +53,7 @@ pub(crate) fn cell(summary: &Summary) {
     println!();
     println!("{} ({} worker{}) {options}", summary.cell, summary.workers, plural(summary.workers));
     println!(
-        "  {:<10} {:>12} {:>22} {:>11} {:>5} {:>5} {:>9} {:>9} {:>9}",
+        "  {:<11} {:>12} {:>22} {:>11} {:>5} {:>5} {:>9} {:>9} {:>9}",
         "peer",
         summary.unit,
         "ratio [least, most]",
@@ -80,11 +80,11 @@ pub(crate) fn cell(summary: &Summary) {
 
 fn line(row: &Row) -> String {
     if row.samples.is_empty() {
-        return format!("  {:<10} {}", row.peer, row.failed.as_deref().unwrap_or("not run"));
+        return format!("  {:<11} {}", row.peer, row.failed.as_deref().unwrap_or("not run"));
     }
     let Spread { median, least, most } = row.ratio.unwrap_or_default();
     let mut line = format!(
-        "  {:<10} {:>12} {:>22} {:>11.0} {:>4.0}% {:>4.0}% {:>9.0} {:>9.0} {:>9.0}",
+        "  {:<11} {:>12} {:>22} {:>11.0} {:>4.0}% {:>4.0}% {:>9.0} {:>9.0} {:>9.0}",
         row.peer,
         significant(row.cost.median),
         format!("{median:.2} [{least:.2}, {most:.2}]"),
@@ -95,8 +95,8 @@ fn line(row: &Row) -> String {
         row.p99_us,
         row.p999_us
     );
-    if row.lost > 0 {
-        line += &format!("  {} lost", row.lost);
+    for note in row.notes() {
+        line += &format!("  {note}");
     }
     if let Some(failed) = &row.failed {
         line += &format!("  then failed: {failed}");

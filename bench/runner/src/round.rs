@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use crate::load::{Pace, Quiet, Relay, Seen, Window};
+use crate::load::{Echo, Pace, Quiet, Relay, Seen, Shares, Storm, Window};
 use crate::machine::{self, LOAD_CORE, SERVER_CORE};
 use crate::matrix::{Cell, Work};
 use crate::server::{App, Peer, Server, Setting};
+use crate::stall::{self, Stalled};
 
 /// How long a server may take to end once it is told to.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -35,8 +36,12 @@ pub(crate) struct Sample {
     pub(crate) p999_us: f64,
     /// Deliveries that did not come.
     pub(crate) lost: u64,
+    /// How the messages were shared out, where connections have the same to do.
+    pub(crate) shares: Option<Shares>,
     /// The share of one processor that processes outside the measurement used meanwhile.
     pub(crate) foreign: f64,
+    /// What became of the connections that were not read, where there are such.
+    pub(crate) stalled: Option<Stalled>,
 }
 
 /// What stands at the beginning of a measurement.
@@ -53,9 +58,8 @@ impl Mark {
         Ok(Self { at: Instant::now(), server, own, busy: machine::busy_nanoseconds()? })
     }
 
-    /// The sample between a mark and now.
-    fn until_now(&self, pid: u32, seen: &Seen) -> Result<Sample> {
-        let end = Self::now(pid)?;
+    /// The sample between this mark and a later one.
+    fn until(&self, end: &Self, seen: &Seen) -> Result<Sample> {
         let wall = (end.at - self.at).as_nanos() as f64;
         let server = end.server.nanoseconds.saturating_sub(self.server.nanoseconds) as f64;
         let own = end.own.nanoseconds.saturating_sub(self.own.nanoseconds) as f64;
@@ -73,7 +77,9 @@ impl Mark {
             p99_us: micros(0.99),
             p999_us: micros(0.999),
             lost: seen.lost,
+            shares: seen.shares,
             foreign: (((end.busy - self.busy) as f64 - server - own) / wall).max(0.0),
+            stalled: None,
         })
     }
 }
@@ -87,47 +93,80 @@ pub(crate) fn run(cell: &Cell, peer: &Peer, window: Window) -> Result<Sample> {
     let extra = if peer.name.starts_with("naksi") { cell.naksi } else { &[] };
     let setting = Setting { app, workers: cell.workers, extra, cores, load_cores };
     let start = || Server::start(peer, setting);
-    let (pid_mark, mut mark) = (std::cell::Cell::new(0), None);
-    let mut begin = || {
-        mark = Some(Mark::now(pid_mark.get())?);
-        Ok(())
-    };
     match cell.work {
         Work::Idle(connections) => idle(&[start()?], connections),
         Work::IdleMany { connections, servers } => {
             idle(&(0..servers).map(|_| start()).collect::<Result<Vec<_>>>()?, connections)
         }
         Work::End(connections) => end(start()?, connections),
-        Work::Echo(echo) => {
+        Work::Echo(work) => {
             let server = start()?;
-            pid_mark.set(server.pid());
-            let seen = echo.connect(server.address)?.run(window, &mut begin)?;
-            mark.context("a mark")?.until_now(server.pid(), &seen)
+            echo(work, server.address, server.pid(), window)
         }
-        Work::Storm(storm) => {
+        Work::Storm(work) => {
             let server = start()?;
-            pid_mark.set(server.pid());
-            let seen = storm.begin(server.address)?.run(window, &mut begin)?;
-            mark.context("a mark")?.until_now(server.pid(), &seen)
+            storm(work, server.address, server.pid(), window)
         }
-        Work::Relay(relay) => {
+        Work::Relay(work) => {
             let server = start()?;
-            pid_mark.set(server.pid());
-            let mut running = relay.connect(server.address)?;
-            let seen = running.run(paced(relay, window), &mut begin)?;
-            let mut sample = mark.context("a mark")?.until_now(server.pid(), &seen)?;
-            sample.lost = running.settle()?;
-            Ok(sample)
+            relay(work, server.address, server.pid(), paced(work, window))
         }
     }
 }
 
-/// A load of a fixed rate is measured for at least half a second: a shorter one sees few ticks.
+/// Runs a load on a server's process, and takes both marks.
+fn measured(
+    pid: u32,
+    run: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<Seen>,
+) -> Result<(Mark, Mark, Seen)> {
+    let mut mark = None;
+    let seen = run(&mut || {
+        mark = Some(Mark::now(pid)?);
+        Ok(())
+    })?;
+    let end = Mark::now(pid)?;
+    Ok((mark.context("a mark")?, end, seen))
+}
+
+fn echo(work: Echo, address: SocketAddr, pid: u32, window: Window) -> Result<Sample> {
+    let mut running = work.connect(address)?;
+    let (begin, end, mut seen) = measured(pid, |begin| running.run(window, begin))?;
+    running.settle(&mut seen)?;
+    ensure!(seen.lost == 0, "{} messages did not come back", seen.lost);
+    begin.until(&end, &seen)
+}
+
+fn storm(work: Storm, address: SocketAddr, pid: u32, window: Window) -> Result<Sample> {
+    let mut running = work.begin(address)?;
+    let (begin, end, seen) = measured(pid, |begin| running.run(window, begin))?;
+    begin.until(&end, &seen)
+}
+
+fn relay(work: Relay, address: SocketAddr, pid: u32, window: Window) -> Result<Sample> {
+    let mut running = work.connect(address)?;
+    let memory_before = machine::resident_bytes(pid)?;
+    let (begin, end, mut seen) = measured(pid, |begin| running.run(window, begin))?;
+    seen.lost = running.settle()?;
+    // By now the server has dealt with all that was said.
+    let stalled = if work.stalled > 0 {
+        let memory_bytes = machine::resident_bytes(pid)?.saturating_sub(memory_before);
+        let looked = stall::look(address, &running.owed()?, &machine::sockets()?)?;
+        Some(Stalled { memory_bytes, ..looked })
+    } else {
+        None
+    };
+    Ok(Sample { stalled, ..begin.until(&end, &seen)? })
+}
+
+/// A load of a fixed rate is measured for at least half a second: a shorter one sees few ticks. One in which
+/// somebody does not read is measured until much more is owed than anybody keeps.
 fn paced(relay: Relay, window: Window) -> Window {
-    match relay.pace {
-        Pace::Closed(_) => window,
-        Pace::PerSecond(_) => Window { measured: window.measured.max(Duration::from_millis(500)), ..window },
-    }
+    let least = match relay.pace {
+        Pace::Closed(_) => Duration::ZERO,
+        Pace::PerSecond(_) if relay.stalled > 0 => Duration::from_secs(4),
+        Pace::PerSecond(_) => Duration::from_millis(500),
+    };
+    Window { measured: window.measured.max(least), ..window }
 }
 
 /// A crowd that another process holds, because a process has so many descriptors and no more.
@@ -195,3 +234,6 @@ fn end(mut server: Server, connections: usize) -> Result<Sample> {
     let milliseconds = began.elapsed().as_secs_f64() * 1e3;
     Ok(Sample { cost: milliseconds, messages: connections as u64, ..Sample::default() })
 }
+
+#[cfg(test)]
+mod tests;

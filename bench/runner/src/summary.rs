@@ -1,9 +1,12 @@
-//! What rounds amount to: medians, ratios of the same round, goals met or missed. It measures nothing.
+//! What rounds amount to: medians, and ratios of the same round. It measures nothing and judges nothing.
 
 use serde::Serialize;
 
-use crate::matrix::{Cell, Figure, Goal, Work};
+use crate::load::Shares;
+use crate::matrix::{Cell, Work};
 use crate::round::Sample;
+use crate::stall::Stalled;
+use crate::verdict::{Verdict, judge};
 
 /// The middle, the least and the most of some figures.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -50,14 +53,43 @@ pub(crate) struct Row {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// A goal and what became of it.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Verdict {
-    pub(crate) goal: String,
-    /// `None`: nobody was there to compare with.
-    pub(crate) reached: Option<f64>,
-    pub(crate) met: Option<bool>,
-    pub(crate) text: String,
+impl Row {
+    /// What its figures do not say.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.lost > 0 {
+            notes.push(format!("{} lost", self.lost));
+        }
+        notes.extend(self.starved());
+        let stalled: Vec<Stalled> = self.samples.iter().filter_map(|sample| sample.stalled).collect();
+        if let Some(memory_bytes) = stalled.iter().map(|stalled| stalled.memory_bytes).max() {
+            let ended: usize = stalled.iter().map(|stalled| stalled.ended).sum();
+            let held: usize = stalled.iter().map(|stalled| stalled.held).sum();
+            let memory = memory_bytes as f64 / f64::from(1 << 20);
+            notes.push(format!("who did not read: {ended} ended, {held} held, {memory:.1} MiB more at most"));
+        }
+        notes
+    }
+
+    /// Why its figures decide nothing, if they do not.
+    pub(crate) fn unsound(&self) -> Option<String> {
+        let failed = self.failed.as_ref().map(|why| format!("failed: {why}"));
+        let lost = || (self.lost > 0).then(|| format!("failed: {} lost", self.lost));
+        failed.or_else(lost).or_else(|| self.samples.is_empty().then(|| "not run".to_owned()))
+    }
+
+    /// That some of its connections got next to nothing, and where that was worst.
+    pub(crate) fn starved(&self) -> Option<String> {
+        let starved =
+            || self.samples.iter().filter_map(|sample| sample.shares).filter(|shares| shares.starved);
+        let share = |shares: &Shares| shares.least as f64 / shares.middle as f64;
+        let worst = starved().min_by(|one, other| share(one).total_cmp(&share(other)))?;
+        let (rounds, all) = (starved().count(), self.samples.len());
+        let Shares { least, middle, .. } = worst;
+        Some(format!(
+            "starves connections: {least} messages where the middle has {middle}, {rounds} of {all} rounds"
+        ))
+    }
 }
 
 /// A cell after its rounds.
@@ -109,7 +141,7 @@ pub(crate) fn sum_up(cell: &Cell, rounds: &[Rounds], rejected: usize, disturbed:
     }
 }
 
-fn row(peer: &Rounds, naksi: Option<&Rounds>) -> Row {
+pub(crate) fn row(peer: &Rounds, naksi: Option<&Rounds>) -> Row {
     let whole: Vec<Sample> = peer.samples.iter().flatten().cloned().collect();
     let middle = |of: fn(&Sample) -> f64| Spread::of(whole.iter().map(of)).unwrap_or_default().median;
     let ratio = |of: fn(&Sample) -> f64| {
@@ -134,70 +166,6 @@ fn row(peer: &Rounds, naksi: Option<&Rounds>) -> Row {
     }
 }
 
-fn judge(goal: Goal, rows: &[Row], unit: &str) -> Verdict {
-    match goal {
-        Goal::Ratio(figure, peers, least) => {
-            let ratios = rows.iter().filter(|row| peers.contains(&row.peer.as_str())).filter_map(|row| {
-                let ratio = match figure {
-                    Figure::P50 => row.p50_ratio,
-                    Figure::P99 => row.p99_ratio,
-                    _ => row.ratio,
-                };
-                Some((ratio?.median, row.peer.as_str()))
-            });
-            let best = ratios.min_by(|one, other| one.0.total_cmp(&other.0));
-            let whom = if peers.len() > 2 { "the best rival".to_owned() } else { peers.join(", ") };
-            let goal = format!("{} at least {least:.2} against {whom}", label(figure));
-            let Some((reached, peer)) = best else {
-                return Verdict { text: format!("{goal}: not compared"), goal, reached: None, met: None };
-            };
-            let met = reached >= least;
-            let text = if met {
-                format!("{goal}: met, {reached:.2} ({peer})")
-            } else {
-                format!("{goal}: missed by {:.2}, {reached:.2} ({peer})", least - reached)
-            };
-            Verdict { goal, reached: Some(reached), met: Some(met), text }
-        }
-        Goal::Most(figure, most) => {
-            let unit = match figure {
-                Figure::Cost => unit,
-                Figure::P50 | Figure::P99 => "us",
-                Figure::Core => "of a processor",
-                Figure::Lost => "lost",
-            };
-            let goal = format!("{} at most {most} {unit}", label(figure));
-            let Some(naksi) = rows.first().filter(|row| !row.samples.is_empty()) else {
-                return Verdict { text: format!("{goal}: not measured"), goal, reached: None, met: None };
-            };
-            let reached = match figure {
-                Figure::Cost => naksi.cost.median,
-                Figure::P50 => naksi.p50_us,
-                Figure::P99 => naksi.p99_us,
-                Figure::Core => naksi.core,
-                Figure::Lost => naksi.lost as f64,
-            };
-            let met = reached <= most;
-            let text = if met {
-                format!("{goal}: met, {reached:.2}")
-            } else {
-                format!("{goal}: missed by {:.2}, {reached:.2}", reached - most)
-            };
-            Verdict { goal, reached: Some(reached), met: Some(met), text }
-        }
-    }
-}
-
-fn label(figure: Figure) -> &'static str {
-    match figure {
-        Figure::Cost => "cost",
-        Figure::P50 => "p50",
-        Figure::P99 => "p99",
-        Figure::Core => "load",
-        Figure::Lost => "deliveries",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,15 +185,30 @@ mod tests {
     }
 
     #[test]
-    fn the_best_rival_is_the_one_that_decides() {
-        let all = [rounds("naksi", &[1.0]), rounds("tokio", &[1.3]), rounds("mio", &[0.9])];
-        let rows: Vec<Row> = all.iter().map(|peer| row(peer, all.first())).collect();
-        let verdict = judge(Goal::Ratio(Figure::Cost, &["tokio", "mio"], 1.0), &rows, "us/message");
-        assert_eq!((verdict.met, verdict.reached), (Some(false), Some(0.9)));
-        let verdict = judge(Goal::Ratio(Figure::Cost, &["tokio"], 1.0), &rows, "us/message");
-        assert_eq!((verdict.met, verdict.reached), (Some(true), Some(1.3)));
-        let verdict = judge(Goal::Ratio(Figure::Cost, &["asio"], 1.0), &rows, "us/message");
-        assert_eq!(verdict.met, None, "whoever was not there is not beaten");
+    fn every_ratio_is_the_peers_figure_divided_by_naksis() {
+        let one = |cost, p50_us, p99_us| Rounds {
+            peer: String::new(),
+            samples: vec![Some(Sample { cost, p50_us, p99_us, ..Sample::default() })],
+            failed: None,
+        };
+        let row = row(&one(3.0, 40.0, 700.0), Some(&one(2.0, 10.0, 100.0)));
+        let ratios = [row.ratio, row.p50_ratio, row.p99_ratio].map(|ratio| ratio.expect("one round").median);
+        assert_eq!(ratios, [1.5, 4.0, 7.0]);
+        assert_eq!((row.cost.median, row.p50_us, row.p99_us), (3.0, 40.0, 700.0));
+    }
+
+    #[test]
+    fn a_row_says_in_how_many_rounds_connections_starved_and_where_it_was_worst() {
+        let share = |least, starved| {
+            let shares = Shares { least, middle: 900, most: 1_000, starved };
+            Some(Sample { shares: Some(shares), ..Sample::default() })
+        };
+        let mut peer = rounds("monoio", &[]);
+        peer.samples = vec![share(800, false), share(40, true), None, share(3, true)];
+        let note = "starves connections: 3 messages where the middle has 900, 2 of 3 rounds";
+        assert_eq!(row(&peer, None).notes(), [note]);
+        peer.samples.truncate(1);
+        assert_eq!(row(&peer, None).notes(), [""; 0]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! echo and relay on tokio: a task for each connection, and for the relay one more that writes.
 //!
-//! `--runtime current` is the current-thread runtime, `--runtime multi` the one that steals. Nothing here
-//! knows who measures it.
+//! `--runtime current` is the current-thread runtime, `--runtime multi` the one that steals; the rooms of both are
+//! channels behind a lock. `--runtime local` stands in `local.rs`. Nothing here knows who measures it.
 
 #![forbid(unsafe_code)]
+
+mod local;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,12 +22,11 @@ use tokio::sync::mpsc;
 const READ_BYTES: usize = 16 * 1024;
 /// Messages that may wait for one member; whoever lets more wait is let go.
 const QUEUE_MESSAGES: usize = 4096;
-/// Messages that one write carries at most.
-const WRITE_MESSAGES: usize = 256;
 
 fn main() -> io::Result<()> {
     let options = Options::from_args();
     let runtime = match options.runtime.as_deref() {
+        Some("local") => return local::run(options),
         Some("multi") => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_io().build()?
         }
@@ -112,9 +113,10 @@ fn leave(rooms: &Mutex<Rooms>, room: Option<u32>, me: u64) {
 }
 
 async fn write_all(mut writer: OwnedWriteHalf, mut receiver: mpsc::Receiver<Bytes>) -> io::Result<()> {
-    let mut messages = Vec::with_capacity(WRITE_MESSAGES);
+    let mut messages = Vec::new();
     let mut together = Vec::new();
-    while receiver.recv_many(&mut messages, WRITE_MESSAGES).await > 0 {
+    // Everything that waits goes out in one write.
+    while receiver.recv_many(&mut messages, QUEUE_MESSAGES).await > 0 {
         for message in messages.drain(..) {
             together.extend_from_slice(&message);
         }

@@ -11,11 +11,17 @@ use anyhow::{Context as _, Result, bail};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use socket2::{Domain, Socket, Type};
 
 /// Events taken at a time.
 const EVENTS: usize = 1024;
 /// What is read at a time.
 pub(super) const READ_BYTES: usize = 256 * 1024;
+/// What the kernel may keep for one that will not read; it doubles this.
+const DEAF_RECV_BYTES: usize = 4 * 1024;
+/// A segment on Ethernet. The other side's kernel keeps as many as fit its first window, of whatever size: on
+/// loopback that would be 3 MB, more than any server's own bound.
+const DEAF_SEGMENT_BYTES: u32 = 1_460;
 
 /// Connections, numbered from 0.
 pub(super) struct Crowd {
@@ -40,10 +46,17 @@ pub(super) struct Ready {
 impl Crowd {
     /// Connects so many, one after the other.
     pub(super) fn connect(address: SocketAddr, count: usize) -> Result<Self> {
+        Self::connect_with_deaf(address, count, 0)
+    }
+
+    /// As before; for the first so many the kernels keep as little as for a client of the network that does
+    /// not read.
+    pub(super) fn connect_with_deaf(address: SocketAddr, count: usize, deaf: usize) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut streams = Vec::with_capacity(count);
         for number in 0..count {
-            let stream = TcpStream::connect(address).with_context(|| format!("connection {number}"))?;
+            let stream = if number < deaf { connect_deaf(address) } else { TcpStream::connect(address) };
+            let stream = stream.with_context(|| format!("connection {number}"))?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             epoll::add(&epoll, &stream, EventData::new_u64(number as u64), EventFlags::IN)?;
@@ -55,6 +68,11 @@ impl Crowd {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.streams.len()
+    }
+
+    /// A connection's own address.
+    pub(super) fn address(&self, number: usize) -> Result<SocketAddr> {
+        Ok(self.streams[number].stream.local_addr()?)
     }
 
     /// Stops listening to one: what comes for it stays with the kernel.
@@ -134,4 +152,13 @@ impl Crowd {
         }
         Ok(())
     }
+}
+
+/// Both sizes have to be said before the handshake, which carries them.
+fn connect_deaf(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_recv_buffer_size(DEAF_RECV_BYTES)?;
+    socket.set_tcp_mss(DEAF_SEGMENT_BYTES)?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }

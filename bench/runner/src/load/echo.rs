@@ -1,17 +1,17 @@
 //! Echo in a closed loop: every connection keeps a window of messages on the way.
 //!
-//! Whole messages that came back make room for as many new ones, sent together. Nothing here knows time but to
-//! subtract it.
+//! Whole messages that came back make room for as many new ones, sent together. When the measurement is over,
+//! nothing new is sent, and all that is on the way must come back. Nothing here knows what a server does with it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use super::crowd::{Crowd, READ_BYTES, Ready};
 use super::pattern::Pattern;
-use super::{Seen, Window};
+use super::{AFTERMATH, Seen, Shares, Window};
 
 /// How the work is dealt out among connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ struct Talker {
     received_bytes: u64,
     /// When each message on the way was sent.
     sent_at: VecDeque<Instant>,
+    /// Messages that came back while it was measured.
+    messages: u64,
 }
 
 /// A load that stands: connected, and every window filled.
@@ -49,6 +51,8 @@ pub(crate) struct Running {
     /// Hot messages since a cold one was sent, and whose turn it is.
     hot: usize,
     cold: usize,
+    /// Whether the closed loop still goes on.
+    sending: bool,
 }
 
 impl Echo {
@@ -56,7 +60,8 @@ impl Echo {
         let crowd = Crowd::connect(address, self.connections)?;
         let talkers = (0..self.connections).map(|_| Talker::default()).collect();
         let (pattern, buffer) = (Pattern::new(), vec![0; READ_BYTES]);
-        let mut running = Running { echo: self, crowd, pattern, talkers, buffer, hot: 0, cold: 0 };
+        let (hot, cold, sending) = (0, 0, true);
+        let mut running = Running { echo: self, crowd, pattern, talkers, buffer, hot, cold, sending };
         for number in 0..self.connections {
             if running.is_hot(number) {
                 running.send(number, self.window)?;
@@ -75,6 +80,28 @@ impl Running {
         begin()?;
         self.drive(Instant::now() + window.measured, &mut ready, Some(&mut seen))?;
         Ok(seen)
+    }
+
+    /// After the measurement: everything that was sent must come back. What is still on the way at its end counts
+    /// with the time that it takes in all; what never comes is lost, and counts with its age. Nothing else of
+    /// what was seen changes.
+    pub(crate) fn settle(&mut self, seen: &mut Seen) -> Result<()> {
+        self.sending = false;
+        if self.echo.share == Share::Even {
+            let messages = self.talkers.iter().map(|talker| talker.messages).collect();
+            seen.shares = Shares::of(messages, self.echo.window);
+        }
+        let (deadline, mut ready) = (Instant::now() + AFTERMATH, Vec::new());
+        while self.talkers.iter().any(|talker| !talker.sent_at.is_empty()) && Instant::now() < deadline {
+            let until = (Instant::now() + Duration::from_millis(20)).min(deadline);
+            self.drive(until, &mut ready, Some(seen))?;
+        }
+        let now = Instant::now();
+        for sent in self.talkers.iter_mut().flat_map(|talker| talker.sent_at.drain(..)) {
+            seen.lost += 1;
+            seen.record(now.duration_since(sent).as_nanos() as u64);
+        }
+        Ok(())
     }
 
     fn drive(&mut self, until: Instant, ready: &mut Vec<Ready>, mut seen: Option<&mut Seen>) -> Result<()> {
@@ -104,14 +131,17 @@ impl Running {
         let arrived = talker.sent_at.drain(..messages);
         match seen {
             Some(seen) => {
-                seen.messages += messages as u64;
+                if self.sending {
+                    seen.messages += messages as u64;
+                    talker.messages += messages as u64;
+                }
                 for sent in arrived {
                     seen.record(now.duration_since(sent).as_nanos() as u64);
                 }
             }
             None => drop(arrived),
         }
-        if messages == 0 {
+        if messages == 0 || !self.sending {
             return Ok(());
         }
         if self.is_hot(number) {

@@ -10,15 +10,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::crowd::{Crowd, READ_BYTES, Ready};
 use super::pattern::Pattern;
-use super::{Seen, Window};
+use super::{AFTERMATH, Seen, Window};
 
 const JOIN: u16 = 1;
 const JOINED: u16 = 2;
 const MSG: u16 = 10;
 /// Size, id, sender, sequence number, time.
 const HEAD_BYTES: usize = 2 + 2 + 4 + 4 + 8;
-/// How long the last messages may take to come, before they count as lost.
-const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// When members speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +68,7 @@ impl Relay {
         let seats = self.members / self.rooms;
         let mut running = Running {
             relay: self,
-            crowd: Crowd::connect(address, self.members)?,
+            crowd: Crowd::connect_with_deaf(address, self.members, self.stalled)?,
             pattern: Pattern::new(),
             expected: vec![0; self.members * seats],
             said: vec![0; self.members],
@@ -131,6 +129,15 @@ impl Running {
         begin()?;
         self.drive(start + window.measured, &mut due, Some(&mut seen))?;
         Ok(seen)
+    }
+
+    /// For each member that does not read: its own address, and the bytes that were said in its room.
+    pub(crate) fn owed(&self) -> Result<Vec<(SocketAddr, u64)>> {
+        let rooms = self.relay.rooms;
+        let said_in =
+            |room: usize| self.said.iter().skip(room).step_by(rooms).copied().map(u64::from).sum::<u64>();
+        let bytes = |stalled: usize| said_in(stalled % rooms) * self.relay.message_bytes as u64;
+        (0..self.relay.stalled).map(|stalled| Ok((self.crowd.address(stalled)?, bytes(stalled)))).collect()
     }
 
     /// After the measurement: everything that was said must come. Returns what is missing.
