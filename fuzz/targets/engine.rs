@@ -5,15 +5,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use naksi_trial::sim::Dialect;
-use naksi_trial::sim::run::run;
 use naksi_trial::sim::setting::Setting;
+use naksi_trial::sim::sweep::attempt;
 
 fuzz_target!(|bytes: [u8; 16]| {
     let [a, b, c, d, e, f, g, h, workers, peers, framed, own, leases, lease_bytes, catch, socket] = bytes;
     let pick = |byte: u8, choices: &[usize]| choices[usize::from(byte) % choices.len()];
     let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     // Small worlds: the fuzzer wants many of them, and the seeds of `cargo test` have the large ones.
-    run(&Setting {
+    let setting = Setting {
         workers: pick(workers, &[1, 2, 3]),
         peers: u64::from(peers % 12),
         framed: framed % 2 == 1,
@@ -23,5 +23,9 @@ fuzz_target!(|bytes: [u8; 16]| {
         catch_max: pick(catch, &[1, 3, 256]),
         socket_bytes: pick(socket, &[32, 500, 16_384]),
         ..Setting::random(seed, Dialect::ALL[usize::from(a % 2)])
-    });
+    };
+    // Callbacks panic on purpose in there, and libFuzzer would take every panic for what it looks for.
+    if let Err(broken) = attempt(&setting) {
+        panic!("{broken}");
+    }
 });

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::{fuzz, root, tidy, windows};
+use crate::{fuzz, mutants, root, tidy, windows};
 
 /// One step: its name, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -20,7 +20,8 @@ const STEPS: &[Step] = &[
     ("test", || tests(root::cargo().args(["test", "--workspace"]))),
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
-    ("fuzz targets", fuzz::check),
+    ("fuzz corpora", fuzz::replay),
+    ("mutants", mutants::smoke),
     ("bench", bench),
     ("windows", windows::lane),
     ("release build", || cargo(&["build", "--release"], &[])),
@@ -62,10 +63,11 @@ fn postgres() -> Result<()> {
     tests(root::cargo().arg("test").args(of_database).args(["--lib", "--test", "postgres"]))
 }
 
-/// Naksi's peers and whoever runs them: compiled, and timed only on request.
+/// Naksi's peers and whoever runs them: compiled, and timed only on request. What judges the times is tested.
 fn bench() -> Result<()> {
     let of_bench = ["--manifest-path", "bench/Cargo.toml", "--workspace", "--all-targets"];
-    cargo(&[&["clippy"], &of_bench[..], &["--", "-Dwarnings"]].concat(), &[])
+    cargo(&[&["clippy"], &of_bench[..], &["--", "-Dwarnings"]].concat(), &[])?;
+    tests(root::cargo().args(["test", "--manifest-path", "bench/Cargo.toml", "--package", "naksi-bench"]))
 }
 
 /// What tests said that they did not try, for want of something that this machine has not got.

@@ -52,16 +52,25 @@ pub(crate) fn run(seconds: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the targets still build against the crates they feed: they are a workspace of their own.
-pub(crate) fn check() -> Result<()> {
+/// Whether the targets still build against the crates they feed, a workspace of their own, and take what is committed:
+/// every input that was found once is played again.
+pub(crate) fn replay() -> Result<()> {
     let manifest = root::workspace().join("fuzz").join("Cargo.toml");
-    let status = root::cargo()
-        .args(["check", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(root::target())
-        .status()?;
-    ensure!(status.success(), "fuzz: the targets do not build");
+    for target in TARGETS {
+        let corpus = root::workspace().join("fuzz").join("corpus").join(target);
+        let inputs = fs::read_dir(&corpus)?.collect::<std::io::Result<Vec<_>>>()?;
+        ensure!(!inputs.is_empty(), "fuzz: {} is empty", corpus.display());
+        let status = root::cargo()
+            .args(["run", "--quiet", "--bin", target, "--manifest-path"])
+            .arg(&manifest)
+            .arg("--target-dir")
+            .arg(root::target().join("fuzz"))
+            .arg("--")
+            // Files and not their folder: each is played, and none is left out for bringing nothing new.
+            .args(inputs.iter().map(|input| input.path()))
+            .status()?;
+        ensure!(status.success(), "fuzz: {target} fails on an input of {}", corpus.display());
+    }
     Ok(())
 }
 

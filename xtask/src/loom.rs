@@ -1,18 +1,32 @@
-//! Everything that threads share, in every order: the models of the mailbox, the poster, the hub and the
-//! signals, run by loom. Knows only how to call cargo.
+//! Everything that threads share, in every order: the models of the mailbox, the poster, the completion queue of a
+//! group, the hub and the signals, run by loom. Knows only how to call cargo.
 
 use anyhow::{Result, ensure};
 
 use crate::root;
 
+/// As many models as there are at least: a name that changes shall not leave them out unseen.
+const MODELS_MIN: usize = 7;
+
 /// Builds with loom's types in the place of the standard library's, beside the usual build, and runs the models.
 pub(crate) fn run() -> Result<()> {
-    let status = root::cargo()
+    let output = models(&["--list"]).output()?;
+    let listed =
+        String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count();
+    ensure!(output.status.success(), "the models did not build: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(listed >= MODELS_MIN, "only {listed} models were found, and there are {MODELS_MIN} at least");
+    let status = models(&[]).status()?;
+    ensure!(status.success(), "loom found an order in which a law breaks");
+    Ok(())
+}
+
+fn models(arguments: &[&str]) -> std::process::Command {
+    let mut cargo = root::cargo();
+    cargo
         .args(["test", "--package", "naksi-os", "--package", "naksi", "--lib", "--target-dir"])
         .arg(root::target().join("loom"))
-        .arg("models")
-        .env("RUSTFLAGS", "--cfg loom")
-        .status()?;
-    ensure!(status.success(), "loom found an order in which a law breaks, or the models did not build");
-    Ok(())
+        .args(["models", "--"])
+        .args(arguments)
+        .env("RUSTFLAGS", "--cfg loom");
+    cargo
 }

@@ -21,8 +21,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
-  mutants         plant every known bug and see the simulation catch it; --smoke tries three
-  fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage
+  mutants         plant every known bug and see it caught; --smoke tries a few
+  fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage; --replay
+                  plays what is committed once
   loom            what threads share, in every order of the threads
   miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["mutants", "--smoke"] => mutants::smoke(),
         ["fuzz", "--secs", seconds] => fuzz::run(seconds),
         ["fuzz"] => fuzz::run("60"),
+        ["fuzz", "--replay"] => fuzz::replay(),
         ["loom"] => loom::run(),
         ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),

@@ -108,7 +108,10 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         }
     };
     match result {
-        Ok(sum) => report(&sum, begun.elapsed().as_secs_f64()).map(|()| Outcome::Fine),
+        Ok(sum) => {
+            report(&sum, begun.elapsed().as_secs_f64())?;
+            Ok(judge(&sum))
+        }
         Err(failure) => {
             tell(&failure, &options.seeds)?;
             Ok(Outcome::Errors)
@@ -203,6 +206,16 @@ fn report(sum: &Sum, seconds: f64) -> Result<(), Problem> {
     print().map_err(Problem::output)
 }
 
+/// Worlds that held a fault in store for their engine and never struck show nothing of it, however many they are.
+fn judge(sum: &Sum) -> Outcome {
+    let silent = sum.silent();
+    for kind in &silent {
+        let worlds = sum.enabled.get(kind).copied().unwrap_or(0);
+        eprintln!("naksi: {kind:?} was enabled in {} worlds and never happened", grouped(worlds));
+    }
+    if silent.is_empty() { Outcome::Fine } else { Outcome::Errors }
+}
+
 /// Says what broke and how to see it again, and writes the smallest world that breaks.
 fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
     let (seed, dialect) = (failure.setting.seed, failure.setting.dialect.name());
@@ -217,4 +230,21 @@ fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
         .map_err(|error| Problem::failed(format!("cannot write {}: {error}", path.display())))?;
     eprintln!("  naksi sim --replay {}\n  naksi sim --replay {} --trace", path.display(), path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use naksi_trial::sim::FaultKind;
+    use naksi_trial::sim::outcome::SILENCE_WORLDS_MIN;
+
+    #[test]
+    fn a_run_is_red_if_a_kind_that_was_enabled_never_happened() {
+        let enabled = [(FaultKind::ClockJump, SILENCE_WORLDS_MIN), (FaultKind::LostMore, 7)];
+        let mut sum =
+            Sum { enabled: enabled.into(), fired: [(FaultKind::ClockJump, 1)].into(), ..Sum::default() };
+        assert_eq!(judge(&sum), Outcome::Fine);
+        sum.fired.insert(FaultKind::ClockJump, 0);
+        assert_eq!(judge(&sum), Outcome::Errors);
+    }
 }

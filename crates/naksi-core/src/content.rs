@@ -27,6 +27,11 @@ pub trait Content {
     fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>);
     /// The kernel took this many bytes of what was queued.
     fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
+    /// The peer has said its end. Returns whether something that answers it is still under way: then the session stays open
+    /// for it, for [`Limits::drain_within`] at most, and asks again whenever something has happened to it.
+    fn is_owed(&mut self) -> bool {
+        false
+    }
     /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
     fn on_draining(&mut self, _outlet: Outlet<'_>) {}
     /// More came than its rate allows: it is not read for a while, or ends, as the limits say.

@@ -117,7 +117,8 @@ pub struct Limits {
     pub recv_bytes_per_second_max: usize,
     /// What happens to a session that is over one of the two.
     pub over_rate: OverRate,
-    /// A session that is ending in order may flush its queue for this long.
+    /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as long
+    /// for what its rooms answer, before that.
     pub drain_within: Duration,
     /// After flushing, the peer's own end is awaited for this long before the socket is closed.
     pub linger_within: Duration,

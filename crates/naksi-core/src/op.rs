@@ -52,7 +52,7 @@ pub enum Op {
     ReadAt {
         /// The open file.
         file: Handle,
-        /// Bytes from the start of the file.
+        /// Bytes from the start of the file, less than 2^63.
         offset: u64,
         /// Where to; comes home in the completion.
         buffer: Vec<u8>,
@@ -61,7 +61,7 @@ pub enum Op {
     WriteAt {
         /// The open file.
         file: Handle,
-        /// Bytes from the start of the file.
+        /// Bytes from the start of the file, less than 2^63.
         offset: u64,
         /// What; comes home in the completion.
         bytes: Vec<u8>,

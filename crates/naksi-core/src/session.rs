@@ -298,9 +298,9 @@ impl Session {
         self.voice.slow.as_deref()
     }
 
-    /// Messages that the overflow policy dropped.
-    pub fn dropped(&self) -> u64 {
-        self.voice.dropped
+    /// Messages that the overflow policy has dropped since it was asked last.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.voice.dropped)
     }
 
     fn register_recv(&mut self) -> Option<Request> {
@@ -387,7 +387,7 @@ impl Session {
                     self.take_lease(lease, cx, content);
                 }
             }
-            Err(Ended::Closed) => self.peer_finished = true,
+            Err(Ended::Closed) => (self.peer_finished, self.received_at) = (true, cx.now),
             Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
@@ -442,7 +442,7 @@ impl Session {
                 Ending::Now => self.begin_ending(reason, cx),
             }
         }
-        if self.state == State::Connected && self.peer_finished && !self.voice.holds_back() {
+        if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !content.is_owed()) {
             let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
             let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
             content.on_draining(self.voice.outlet(true, cx));

@@ -103,8 +103,10 @@ pub(crate) fn execute(
     statement: &str,
     values: &[Value],
 ) -> Result<u64> {
+    let known = prepared.contains_key(statement);
     let statement = prepare(transaction, prepared, statement)?;
-    Ok(transaction.execute(&statement, &parameters(&statement, values)?)?)
+    let done = transaction.execute(&statement, &parameters(&statement, values)?);
+    done.map_err(|error| stale(error, known, prepared))
 }
 
 pub(crate) fn query(
@@ -113,9 +115,22 @@ pub(crate) fn query(
     statement: &str,
     values: &[Value],
 ) -> Result<Vec<Row>> {
+    let known = prepared.contains_key(statement);
     let statement = prepare(transaction, prepared, statement)?;
-    let rows = transaction.query(&statement, &parameters(&statement, values)?)?;
+    let rows = transaction.query(&statement, &parameters(&statement, values)?);
+    let rows = rows.map_err(|error| stale(error, known, prepared))?;
     rows.iter().map(row).collect()
+}
+
+/// What a statement's failure means: one that was prepared before the tables changed, or that somebody between us and
+/// the server has forgotten, is prepared anew, and the job tried again.
+fn stale(error: postgres::Error, known: bool, prepared: &mut Prepared) -> Error {
+    let gone = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME];
+    if known && error.code().is_some_and(|state| gone.contains(state)) {
+        prepared.clear();
+        return Error::Busy(whole_text(&error));
+    }
+    error.into()
 }
 
 /// As many values as the statement wants: it would be a panic otherwise.

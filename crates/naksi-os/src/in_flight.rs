@@ -22,6 +22,7 @@
 //! purpose (law 10): memory lost is a number in a ledger, memory reused under a kernel is a corruption.
 
 use naksi_core::id::Token;
+use naksi_core::planted;
 use std::mem;
 use std::num::NonZeroU32;
 
@@ -121,8 +122,8 @@ impl<H> InFlight<H> {
 
     /// A terminal completion: the slot is free again and its things come home.
     pub fn finish(&mut self, key: Key) -> Finished<H> {
-        let Some(slot) = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)
-        else {
+        let slot = self.slots.get_mut(key.slot());
+        let Some(slot) = slot.filter(|slot| slot.generation == key.generation || planted!("51")) else {
             return Finished::Unknown;
         };
         let finished = match mem::replace(&mut slot.state, State::Idle) {
@@ -139,6 +140,16 @@ impl<H> InFlight<H> {
         slot.generation = slot.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.free.push(key.slot() as u32);
         finished
+    }
+
+    /// A key that was over before the operation began that runs in its slot now, looked for from a slot on.
+    pub fn stale(&self, from: usize) -> Option<Key> {
+        let count = self.slots.len();
+        (0..count).map(|step| (from + step) % count).find_map(|index| {
+            let slot = &self.slots[index];
+            let earlier = NonZeroU32::new(slot.generation.get() - 1)?;
+            matches!(slot.state, State::Running { .. }).then(|| Key::new(index as u32, earlier))
+        })
     }
 
     /// Nobody waits for any of them any more; each keeps its things until its completion.
@@ -207,7 +218,9 @@ mod tests {
         assert_ne!(old, new);
         assert!(table.running(old).is_none());
         assert!(matches!(table.finish(old), Finished::Unknown));
+        assert_eq!(table.stale(7), Some(old));
         assert!(matches!(table.finish(new), Finished::Wanted(..)));
+        assert_eq!(table.stale(7), None, "nothing runs in its slot");
     }
 
     #[test]

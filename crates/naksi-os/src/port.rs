@@ -220,6 +220,8 @@ pub enum Refusal {
     TokenInUse,
     /// The batch or the buffer is empty: there would be nothing to complete.
     Empty,
+    /// No file has such an offset: 2^63 and more are numbers that systems give other meanings.
+    Offset,
     /// The port cannot do this on this system.
     Unsupported,
 }
@@ -232,8 +234,32 @@ impl fmt::Display for Refusal {
             Refusal::Busy => "another operation is in flight on the handle",
             Refusal::TokenInUse => "an operation with this token is in flight",
             Refusal::Empty => "there is nothing to send or no room to receive",
+            Refusal::Offset => "no file has such an offset",
             Refusal::Unsupported => "not supported by this system",
         })
+    }
+}
+
+impl Refusal {
+    /// What no port accepts, whatever its system.
+    ///
+    /// The last offset of all is "where the file stands" to io_uring ("If offset is set to -1, the offset will use
+    /// (and advance) the file position") and "at the end" to Windows: a write there would go somewhere else.
+    pub(crate) fn of_any_system(op: &Op) -> Option<Self> {
+        let anything = match op {
+            Op::Send { batch, .. } => !batch.is_empty(),
+            Op::ReadAt { buffer, .. } | Op::RecvFrom { buffer, .. } => !buffer.is_empty(),
+            Op::WriteAt { bytes, .. } => !bytes.is_empty(),
+            _ => true,
+        };
+        let known = match op {
+            Op::ReadAt { offset, .. } | Op::WriteAt { offset, .. } => i64::try_from(*offset).is_ok(),
+            _ => true,
+        };
+        if !anything {
+            return Some(Refusal::Empty);
+        }
+        (!known).then_some(Refusal::Offset)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::file::{FileId, Wish};
 use crate::group::Group;
 use crate::packets::{Message, append, encode};
 use crate::remote::Remote;
-use crate::room::quay::Seat;
+use crate::room::quay::{Farewell, Seat};
 use crate::room::{Event, Left, Room, RoomDoor, RoomOptions, RoomRef};
 use crate::topic::{Membership, Topic};
 
@@ -157,8 +157,9 @@ impl Conn<'_> {
         self.outlet.is_congested()
     }
 
-    /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, not earlier
-    /// and about a millisecond later at most, unless the session has ended by then.
+    /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, counted from the time
+    /// at which the worker's turn began, and about a millisecond later at most, unless the session has ended by then.
+    /// Behind callbacks that have kept the worker for longer than `span`, that is at once.
     pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
         let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
         let key = self.desk.wheel.set(self.desk.now + span, due);
@@ -199,7 +200,8 @@ impl Conn<'_> {
     /// once, shared by all members of a worker, and posted once to every other worker.
     ///
     /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
-    /// of different topics leave one after the other.
+    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and is left out
+    /// as soon as it lacks more than fits a send queue; nobody else waits for it.
     pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
         self.append_for_all(topic, &[bytes])
     }
@@ -246,7 +248,7 @@ impl Conn<'_> {
         let ticket = self.desk.rooms.ticket();
         let door = std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>;
         self.desk.rooms.bring(&door, Event::Join { id: self.id, ticket, data: Box::new(data) });
-        self.seats.push(Seat { room: door, ticket });
+        self.seats.push(Seat { room: door, ticket, farewell: Farewell::Untold });
         true
     }
 
@@ -304,12 +306,12 @@ impl Conn<'_> {
         self.desk.files.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
     }
 
-    /// Writes bytes at `offset`.
+    /// Writes bytes at `offset`. Reads and writes of one file run beside one another, in no order; a sync waits.
     pub fn write_at(&mut self, file: FileId, offset: u64, bytes: Vec<u8>, tag: u32) {
         self.desk.files.wish(Wish::Write { owner: self.id, tag, file, offset, bytes });
     }
 
-    /// Has what was written on stable storage.
+    /// Has what was written, also what is still being written, on stable storage.
     pub fn sync_file(&mut self, file: FileId, tag: u32) {
         self.desk.files.wish(Wish::Sync { owner: self.id, tag, file });
     }
@@ -339,10 +341,10 @@ impl Conn<'_> {
             self.desk.counters.dropped.add(1);
         }
         // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
-        // queue does not hold it back where it does not hear what it says. A batch that another worker has no room for
-        // was full before, and has stayed: then what does not fit is the sign.
+        // queue does not hold it back where it does not hear what it says. Nor should somebody say much while another
+        // worker lacks much already: what is too much for it is lost to its members.
         let full = sent == Sent::Dropped || self.desk.topics.is_full();
-        if full && self.desk.topics.is_crowded(topic) {
+        if full && self.desk.topics.is_crowded(topic) || self.desk.topics.is_behind(topic) {
             self.outlet.rest();
         }
         sent

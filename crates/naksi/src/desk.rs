@@ -51,8 +51,10 @@ pub(crate) struct Desk {
 impl Desk {
     /// Queues for one session what its topics' batches hold for it so far.
     pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) {
-        let queued = self.topics.catch_up(memberships, outlet);
-        self.counters.deliveries.add(queued);
+        let Self { topics, counters, .. } = self;
+        let mut queued = 0;
+        topics.catch_up(memberships, outlet, |sent, messages| queued += counters.told(sent, messages));
+        counters.deliveries.add(queued);
     }
 
     /// Writes a log line that can come too often, or counts that it was kept back.

@@ -169,14 +169,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// The session's socket is closed: its slot is free, its place at the door too.
     pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
-        let Some(entry) = self.sessions.remove(slot, generation) else { return };
+        let Some(mut entry) = self.sessions.remove(slot, generation) else { return };
         self.relief.forget(entry.held_bytes);
         let (id, peer) = (self.name(slot, generation), entry.peer.get());
         if let Some((key, _)) = entry.timer {
             self.desk.wheel.cancel(key);
         }
         self.desk.counters.live.sub(1);
-        self.desk.counters.dropped.add(entry.session.dropped());
+        self.desk.counters.dropped.add(entry.session.take_dropped());
         if let Some(slow) = entry.session.slow().copied() {
             self.desk.say(Subject::SlowConsumer, |suppressed| {
                 let Pending { bytes, entries, data_bytes, data_entries, age } = slow.pending;

@@ -65,7 +65,8 @@ pub enum FileDone<'a> {
         /// Bytes written; fewer than offered if the disk is full.
         bytes: u32,
     },
-    /// Everything written before is on stable storage.
+    /// Everything that was written before the sync was asked for, told of or not, is on stable storage, as far as it
+    /// could be written.
     Synced {
         /// The number given with the wish.
         tag: u32,
@@ -93,8 +94,53 @@ struct OpenFile {
     handle: Handle,
     owner: SessionId,
     in_flight: u32,
+    order: Order,
     /// To be closed as soon as nothing is in flight.
     closing: bool,
+}
+
+/// Which syncs of a file wait for which writes. No system puts a sync behind writes that are in flight.
+#[derive(Default)]
+struct Order {
+    /// Writes in flight that no waiting sync waits for.
+    writes: u32,
+    /// Syncs that wait, each with its own writes: those behind the sync before it.
+    waiting: VecDeque<(u32, Token)>,
+    /// The number of the first of them.
+    first: u32,
+}
+
+impl Order {
+    /// A write begins. Returns the number of the first sync that will have to wait for it.
+    fn write(&mut self) -> u32 {
+        self.writes += 1;
+        self.first.wrapping_add(self.waiting.len() as u32)
+    }
+
+    /// A sync is wished for. Returns whether it has to wait.
+    fn sync(&mut self, token: Token) -> bool {
+        let waits = self.writes > 0 || !self.waiting.is_empty();
+        if waits {
+            self.waiting.push_back((std::mem::take(&mut self.writes), token));
+        }
+        waits
+    }
+
+    /// A write has ended.
+    fn written(&mut self, number: u32) {
+        match self.waiting.get_mut(number.wrapping_sub(self.first) as usize) {
+            Some((writes, _)) => *writes -= 1,
+            None => self.writes -= 1,
+        }
+    }
+
+    /// The next sync that waits for nothing any more.
+    fn next(&mut self) -> Option<Token> {
+        let (_, token) = self.waiting.front().filter(|(writes, _)| *writes == 0).copied()?;
+        self.waiting.pop_front();
+        self.first = self.first.wrapping_add(1);
+        Some(token)
+    }
 }
 
 struct Operation {
@@ -103,6 +149,8 @@ struct Operation {
     /// `None`: the close itself, which nobody waits for.
     file: Option<FileId>,
     offset: u64,
+    /// Of a write: the number of the first sync that has to wait for it.
+    sync: u32,
 }
 
 /// The open files of one worker and what is in flight on them.
@@ -167,7 +215,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             Ok(handle) => handle,
             Err(error) => return self.tell(owner, FileDone::Failed { tag, error }),
         };
-        let entry = OpenFile { handle, owner, in_flight: 0, closing: false };
+        let entry = OpenFile { handle, owner, in_flight: 0, order: Order::default(), closing: false };
         let Ok((slot, generation)) = self.desk.files.open.insert(entry) else {
             self.close_handle(handle, owner);
             let error = OsError::new(Failure::DescriptorsExhausted, 0);
@@ -207,16 +255,38 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             Ok(op) => op,
             Err(error) => return self.tell(owner, FileDone::Failed { tag, error }),
         };
-        let operation = Operation { owner, tag, file: Some(file), offset };
+        let is_write = matches!(op, Op::WriteAt { .. });
+        let sync = if is_write { open.order.write() } else { 0 };
+        let operation = Operation { owner, tag, file: Some(file), offset, sync };
         let Ok((slot, generation)) = files.operations.insert(operation) else {
-            return self.tell(owner, FileDone::Failed { tag, error: exhausted });
+            unreachable!("there are fewer operations than slots");
         };
         open.in_flight += 1;
-        if let Err(refused) = self.port.submit(Token::new(KIND_FILE, slot, generation), op) {
+        let token = Token::new(KIND_FILE, slot, generation);
+        if matches!(op, Op::Sync { .. }) && open.order.sync(token) {
+            return;
+        }
+        if let Err(refused) = self.port.submit(token, op) {
             tracing::debug!(why = %refused.why, "a file operation was refused");
             open.in_flight -= 1;
+            if is_write {
+                open.order.written(sync);
+            }
             files.operations.remove(slot, generation);
             self.tell(owner, FileDone::Failed { tag, error: invalid });
+        }
+    }
+
+    /// A write has ended, well or not: syncs that waited for it last begin.
+    fn written(&mut self, file: FileId, sync: u32) {
+        let Some(open) = self.desk.files.open.get_mut(file.slot, file.generation) else {
+            unreachable!("a file is open while something is in flight on it");
+        };
+        open.order.written(sync);
+        while let Some(token) = open.order.next() {
+            if let Err(refused) = self.port.submit(token, Op::Sync { file: open.handle }) {
+                unreachable!("a file that is open is synced: {}", refused.why);
+            }
         }
     }
 
@@ -225,7 +295,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Some(operation) = files.operations.remove(token.slot(), token.generation()) else {
             unreachable!("a file operation ends once");
         };
-        let Operation { owner, tag, file: Some(file), offset } = operation else { return };
+        let Operation { owner, tag, file: Some(file), offset, sync } = operation else { return };
+        if matches!(done, Done::WriteAt(..)) {
+            self.written(file, sync);
+        }
         let failed = |ended| FileDone::Failed { tag, error: os_error(ended) };
         match done {
             Done::ReadAt(buffer, Ok(bytes)) => {
@@ -275,7 +348,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     fn close_handle(&mut self, handle: Handle, owner: SessionId) {
-        let operation = Operation { owner, tag: 0, file: None, offset: 0 };
+        let operation = Operation { owner, tag: 0, file: None, offset: 0, sync: 0 };
         let Ok((slot, generation)) = self.desk.files.operations.insert(operation) else {
             unreachable!("there are not so many files to close");
         };
@@ -305,8 +378,8 @@ fn read_buffer(
     let bytes = if bytes <= READ_BYTES_UNSEEN {
         bytes
     } else {
-        // Whoever cannot be told the size, for want of a descriptor perhaps, can still read.
-        let rest = file_bytes().unwrap_or(u64::MAX).saturating_sub(offset);
+        // Whoever cannot be told the size can still read, a little at a time.
+        let rest = file_bytes().unwrap_or(0).saturating_sub(offset);
         let rest = usize::try_from(rest).unwrap_or(usize::MAX);
         bytes.min(rest.max(READ_BYTES_UNSEEN))
     };
@@ -357,6 +430,28 @@ mod tests {
         assert_eq!(read_buffer(usize::MAX, 0, || Ok(u64::MAX)), Err(none));
         let unknown = || Err(OsError::new(Failure::DescriptorsExhausted, 24));
         let long = 2 * READ_BYTES_UNSEEN;
-        assert_eq!(read_buffer(long, 0, unknown).map(|buffer| buffer.len()), Ok(long));
+        assert_eq!(read_buffer(long, 0, unknown).map(|buffer| buffer.len()), Ok(READ_BYTES_UNSEEN));
+    }
+
+    #[test]
+    fn a_sync_waits_for_the_writes_before_it_and_for_no_other() {
+        let token = |number| Token::new(KIND_FILE, number, 0);
+        let mut order = Order { first: u32::MAX, ..Order::default() };
+        assert!(!order.sync(token(0)), "nothing is in flight");
+        let (one, two) = (order.write(), order.write());
+        assert!(order.sync(token(1)));
+        assert!(order.sync(token(2)), "syncs keep their order");
+        let three = order.write();
+        assert!(order.sync(token(3)));
+        let four = order.write();
+        order.written(three);
+        order.written(two);
+        assert_eq!(order.next(), None, "the first write is still in flight");
+        order.written(one);
+        let ready: Vec<_> = std::iter::from_fn(|| order.next()).collect();
+        assert_eq!(ready, [token(1), token(2), token(3)]);
+        assert!(order.sync(token(4)), "the last write is in flight");
+        order.written(four);
+        assert_eq!((order.next(), order.next()), (Some(token(4)), None));
     }
 }

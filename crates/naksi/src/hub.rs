@@ -143,10 +143,12 @@ impl<P: Port> Hub<P> {
         self.mailboxes.iter().map(Mailbox::len).sum()
     }
 
-    /// The worker with the fewest sessions, `own` if it is one of them; the session is counted to it.
+    /// The worker with the fewest sessions of those that live, `own` if it is one of them; the session is counted to it.
     pub(crate) fn place(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
-        let fewest = (0..self.loads.len()).min_by_key(|worker| load(*worker)).unwrap_or(own);
+        // Who is gone has no sessions, and would be given all that come.
+        let living = (0..self.loads.len()).filter(|worker| !self.mailboxes[*worker].is_closed());
+        let fewest = living.min_by_key(|worker| load(*worker)).unwrap_or(own);
         self.settle(if load(own) <= load(fewest) { own } else { fewest })
     }
 

@@ -281,6 +281,10 @@ fn live<P: Port + 'static, F: Factory>(
     let ended = catch_unwind(AssertUnwindSafe(life));
     let panicked = || Err(PortError { text: "it panicked".into(), code: 0 });
     let told = ended.as_ref().map_or_else(|_| panicked(), Clone::clone);
+    if let Err(error) = &told {
+        // Now, and not only when somebody stops the service: whoever runs it has nobody else to ask.
+        tracing::error!(worker = index, %error, "a worker broke: its sessions are lost, and the others go on without it");
+    }
     events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
     if let Err(panic) = ended {
         resume_unwind(panic);

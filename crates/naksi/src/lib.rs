@@ -31,10 +31,12 @@ pub mod remote;
 pub mod server;
 pub mod service;
 
+mod broadcast;
 mod connector;
 mod desk;
 mod dispatch;
 mod held;
+mod lateness;
 mod listener;
 mod murmur;
 mod peer;

@@ -34,6 +34,7 @@
 //!
 //! Peers whose tables have one [`Table::version`] understand each other. Nothing here knows a session or a socket.
 
+mod bounded;
 mod encoding;
 mod version;
 

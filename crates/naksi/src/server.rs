@@ -213,12 +213,13 @@ impl Server {
 
     /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
     /// sessions end with [`Reason::RoomClosed`](naksi_core::reason::Reason::RoomClosed), and whoever comes next opens
-    /// another one.
+    /// another one. With options that make no sense it does not start.
     pub fn room<R: Room<Member: Default>>(
-        self,
+        mut self,
         options: RoomOptions,
         make: impl Fn() -> R + Send + Sync + 'static,
     ) -> Ready<impl Factory<Session = Guest<R>>> {
+        self.wrong = self.wrong.or(options.check().err());
         let lobby = Arc::new(Lobby { make: Box::new(make), options, open: Mutex::new(None) });
         self.session(move || Guest { lobby: Arc::clone(&lobby), room: None })
     }
@@ -244,7 +245,7 @@ impl<F: Factory> Ready<F> {
     /// Opens the ports and the listeners; when this returns, clients are accepted.
     ///
     /// # Errors
-    /// An address that is taken or wrong, limits that make no sense, a system that refuses the port.
+    /// An address that is taken or wrong, limits or options that make no sense, a system that refuses the port.
     pub fn start(self) -> Result<Service> {
         if let Some(wrong) = self.server.wrong {
             return Err(wrong);

@@ -82,13 +82,13 @@ impl<S: Session> Content for Stage<'_, S> {
     }
 
     fn on_recv(&mut self, outlet: Outlet<'_>, data: &[u8]) -> usize {
-        self.desk.counters.recv_bytes.add(data.len() as u64);
         let consumed = self.play(outlet, data.len(), |user, conn| {
             let consumed = user.on_recv(conn, data);
             assert!(consumed <= data.len(), "on_recv consumed {consumed} of {} bytes", data.len());
             consumed
         });
-        // What was not taken is offered again.
+        // What was not taken is offered again, and counted then.
+        self.desk.counters.recv_bytes.add(consumed as u64);
         self.desk.record_stream(self.id.to_u64(), &data[..consumed]);
         consumed
     }
@@ -112,6 +112,11 @@ impl<S: Session> Content for Stage<'_, S> {
         if !planted!("41") {
             self.desk.catch_up(self.memberships, &mut outlet);
         }
+    }
+
+    fn is_owed(&mut self) -> bool {
+        // What a room answers in this turn, or elsewhere and later, finds the session open.
+        self.desk.rooms.finish(self.seats, self.id)
     }
 
     fn on_over_rate(&mut self) {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use naksi_core::admission::Denied;
 use naksi_core::reason::Reason;
+use naksi_core::send_queue::Sent;
 use naksi_os::port::Ledger;
 
 use crate::group::GroupStats;
@@ -165,7 +166,7 @@ counters! {
     deliveries,
     /// Batches posted to other workers by broadcasts.
     posts,
-    /// Messages that the overflow policy dropped.
+    /// Messages that the overflow policy dropped, and those of topics that a worker was behind by too much to be brought.
     dropped,
     /// Callbacks that panicked.
     handler_panics,
@@ -205,6 +206,19 @@ impl Counters {
     /// A wait has brought so many completions.
     pub(crate) fn caught(&self, completions: usize) {
         self.catches[catch_place(completions)].add(1);
+    }
+
+    /// What became of several messages that one session was to be sent as one piece. Returns how many were queued. Of
+    /// those that were dropped the session counts one itself, for the piece.
+    pub(crate) fn told(&self, sent: Sent, messages: u64) -> u64 {
+        match sent {
+            Sent::Queued => messages,
+            Sent::Dropped => {
+                self.dropped.add(messages.saturating_sub(1));
+                0
+            }
+            Sent::Closed | Sent::Overflowed => 0,
+        }
     }
 
     pub(crate) fn refused(&self, why: Denied) {

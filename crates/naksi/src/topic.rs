@@ -6,7 +6,7 @@
 //! its share of the batch, so that everybody sees one order. Nothing here knows a port or a socket.
 
 use bytes::{Bytes, BytesMut};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -95,12 +95,28 @@ pub(crate) struct Flushed {
     pub(crate) epoch: u64,
 }
 
+/// A batch for the members of a topic on one other worker.
+pub(crate) struct Post {
+    pub(crate) topic: u64,
+    pub(crate) bytes: Bytes,
+    pub(crate) messages: u64,
+}
+
+/// What another worker has not been posted yet, the oldest first.
+#[derive(Default)]
+struct Debt {
+    posts: VecDeque<Post>,
+    bytes: usize,
+}
+
 /// The topics of one worker.
 pub(crate) struct LocalTopics {
     worker: usize,
     locals: HashMap<u64, Local, std::hash::BuildHasherDefault<naksi_core::id::MixHasher>>,
     dirty: Vec<u64>,
     full: bool,
+    /// What workers lack whose mailboxes had no room; nobody else waits for them.
+    debts: BTreeMap<usize, Debt>,
     /// A batch of more could never be queued for anybody.
     batch_bytes_max: usize,
     /// A batch of so many leaves before the turn is over.
@@ -116,6 +132,7 @@ impl LocalTopics {
             locals: HashMap::default(),
             dirty: Vec::new(),
             full: false,
+            debts: BTreeMap::new(),
             batch_bytes_max,
             batch_full_bytes,
         }
@@ -129,6 +146,13 @@ impl LocalTopics {
     /// Whether a topic's batch is so long that whoever fills it should say no more before it has left.
     pub(crate) fn is_crowded(&self, topic: &Topic) -> bool {
         self.locals.get(&topic.number()).is_some_and(|local| local.batch.len() >= self.batch_bytes_max / 2)
+    }
+
+    /// Whether a worker that hears a topic lacks so much that its speakers should say little.
+    pub(crate) fn is_behind(&self, topic: &Topic) -> bool {
+        let lacks_much = |debt: &Debt| debt.bytes >= self.batch_bytes_max / 2;
+        !self.debts.is_empty()
+            && topic.workers().any(|worker| self.debts.get(&worker).is_some_and(lacks_much))
     }
 
     pub(crate) fn join(&mut self, topic: &Topic, id: SessionId, memberships: &mut ThinVec<Membership>) {
@@ -204,21 +228,24 @@ impl LocalTopics {
         }
     }
 
-    /// Queues for one member what its topics' batches hold for it so far. Returns how many messages were queued.
-    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) -> u64 {
-        let mut queued = 0;
+    /// Queues for one member what its topics' batches hold for it so far. `told`: what became of how many messages.
+    pub(crate) fn catch_up(
+        &mut self,
+        memberships: &mut [Membership],
+        outlet: &mut Outlet<'_>,
+        mut told: impl FnMut(Sent, u64),
+    ) {
         if self.dirty.is_empty() {
-            return queued;
+            return;
         }
         for membership in memberships {
             let local = self.locals.get(&membership.number).expect("a topic with members is kept");
             let (shown, held) = (membership.shown(local.epoch), local.extent());
-            if shown.bytes < held.bytes && outlet.send(&local.batch[shown.bytes..]) == Sent::Queued {
-                queued += held.messages - shown.messages;
+            if shown.bytes < held.bytes {
+                told(outlet.send(&local.batch[shown.bytes..]), held.messages - shown.messages);
             }
             (membership.epoch, membership.shown) = (local.epoch, held);
         }
-        queued
     }
 
     /// The topics that have something to send, to be flushed one by one.
@@ -227,14 +254,48 @@ impl LocalTopics {
         std::mem::take(&mut self.dirty)
     }
 
-    /// Keeps a topic's batch for the next flush.
-    pub(crate) fn postpone(&mut self, number: u64) {
-        self.dirty.push(number);
-    }
-
-    /// Whether a batch was kept for the next flush.
+    /// Whether there is something to send.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Keeps a post for a worker that has no room for it. Returns `false` if it lacks too much already.
+    pub(crate) fn owe(&mut self, worker: usize, post: Post) -> bool {
+        let debt = self.debts.entry(worker).or_default();
+        let fits = debt.bytes + post.bytes.len() <= self.batch_bytes_max;
+        if fits {
+            debt.bytes += post.bytes.len();
+            debt.posts.push_back(post);
+        }
+        fits
+    }
+
+    /// Whether a worker lacks something: then what comes next has to wait behind it.
+    pub(crate) fn owes(&self, worker: usize) -> bool {
+        self.debts.contains_key(&worker)
+    }
+
+    /// Whether any worker does.
+    pub(crate) fn owes_anybody(&self) -> bool {
+        !self.debts.is_empty()
+    }
+
+    /// Hands out what workers lack, in its order, to each for as long as it has room.
+    pub(crate) fn pay(&mut self, has_room: impl Fn(usize) -> bool, mut post: impl FnMut(usize, Post)) {
+        self.debts.retain(|worker, debt| {
+            while has_room(*worker)
+                && let Some(owed) = debt.posts.pop_front()
+            {
+                debt.bytes -= owed.bytes.len();
+                post(*worker, owed);
+            }
+            !debt.posts.is_empty()
+        });
+    }
+
+    /// Messages that workers still lack.
+    pub(crate) fn owed_messages(&self) -> u64 {
+        self.debts.values().flat_map(|debt| &debt.posts).map(|post| post.messages).sum()
     }
 
     /// The topic with this number, if this worker knows it.

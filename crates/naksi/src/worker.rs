@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::completion::Completion;
-use naksi_core::content::Outlet;
 use naksi_core::flush::Flush;
 use naksi_core::id::{SessionId, Token};
 use naksi_core::reason::Reason;
-use naksi_core::send_queue::Sent;
 use naksi_core::session::{self, Context, Request};
 use naksi_core::spares::Spares;
 use naksi_core::table::Table;
@@ -27,6 +25,7 @@ use crate::desk::{Desk, Due};
 use crate::file::Files;
 use crate::held::Held;
 use crate::hub::Hub;
+use crate::lateness::Lateness;
 use crate::listener::Listener;
 use crate::mailbox::Mailbox;
 use crate::murmur::Murmur;
@@ -44,8 +43,10 @@ use crate::topic::{LocalTopics, Membership};
 const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
 /// And after this long: while somebody floods, a turn may bring no more than a few completions.
 const BATCH_SPAN_MAX: Duration = Duration::from_millis(10);
-/// A batch that another worker had no room for is offered again after this long.
-const POSTPONED_AGAIN: Duration = Duration::from_millis(1);
+/// A batch that another worker had no room for is offered to it again after this long.
+const OWED_AGAIN: Duration = Duration::from_millis(1);
+/// A deadline that may not be judged yet is looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Whether a worker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,7 @@ pub struct Worker<P: Port, F: Factory> {
     caught: Vec<Completion>,
     since_flush: usize,
     tide: Tide,
+    lateness: Lateness,
     due: Vec<TimerKey>,
     pub(crate) members: Vec<SessionId>,
 }
@@ -152,6 +154,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             since_flush: 0,
             // The first turn only looks: a message may have been put in before the bell was hung.
             tide: Tide::More,
+            lateness: Lateness::default(),
             due: Vec::new(),
             members: Vec::new(),
         }
@@ -171,7 +174,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 return Err(broken);
             }
         };
-        self.desk.now = self.port.now();
+        let before = std::mem::replace(&mut self.desk.now, self.port.now());
+        // Receives that starve have something to say, too, and are in no wait before a lease is home.
+        let brings_all = self.tide == Tide::Dry && self.port.ledger().starved == 0;
+        self.lateness.turn(self.desk.now.since(before), brings_all);
         self.since_flush += caught.len();
         self.desk.counters.caught(caught.len());
         for completion in caught.drain(..) {
@@ -208,8 +214,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if self.tide == Tide::More || self.desk.files.has_wishes() || self.desk.rooms.has_work() {
             return Some(Tick::ZERO);
         }
-        let again = || self.topics_due.unwrap_or(self.desk.now + POSTPONED_AGAIN);
-        let postponed = self.desk.topics.is_dirty().then(again);
+        let again = || self.topics_due.unwrap_or(self.desk.now + OWED_AGAIN);
+        let topics = &self.desk.topics;
+        let postponed = (topics.is_dirty() || topics.owes_anybody()).then(again);
         self.desk
             .wheel
             .next()
@@ -228,7 +235,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn topics_are_due(&mut self) -> bool {
         if !self.desk.topics.is_dirty() {
             (self.topics_due, self.since_flush) = (None, 0);
-            return false;
+            return self.desk.topics.owes_anybody();
         }
         let (flush, now) = (self.hub.flush, self.desk.now);
         let end = || if flush == Flush::AtOnce { now + BATCH_SPAN_MAX } else { flush.next(now) };
@@ -306,6 +313,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn ask(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
         entry.touched = false;
+        let dropped = entry.session.take_dropped();
+        if dropped > 0 {
+            self.desk.counters.dropped.add(dropped);
+        }
         self.relief.count(&mut entry.held_bytes, entry.session.held_bytes());
         if entry.session.over().is_some() {
             self.retire(slot, generation);
@@ -349,14 +360,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             // What was due beside it may have taken it back.
             let Some(fired) = self.desk.wheel.fire(key) else { continue };
             match fired {
-                Due::Deadline { slot, generation } => {
-                    if let Some(entry) = self.sessions.get_mut(slot, generation) {
-                        entry.timer = None;
-                    }
-                    self.with_session(slot, generation, |session, cx, stage| {
-                        session.check_deadline(cx, stage);
-                    });
-                }
+                Due::Deadline { slot, generation } => self.look_at_deadline(slot, generation),
                 Due::User { slot, generation, tag } => self.play_timer(slot, generation, tag),
                 Due::Accept { listener } => self.resume_accept(listener as usize),
                 Due::Connect => self.register_connects(),
@@ -367,6 +371,18 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
         }
         self.due = due;
+    }
+
+    /// A session may be late, unless what it has said is among what nobody has heard yet.
+    fn look_at_deadline(&mut self, slot: u32, generation: u32) {
+        let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
+        entry.timer = None;
+        if !self.lateness.may_be_judged() && entry.session.is_late(self.desk.now, &self.hub.limits) {
+            let key = self.desk.wheel.set(self.desk.now + LOOK_AGAIN, Due::Deadline { slot, generation });
+            entry.timer = Some((key, Tick::ZERO)); // Whatever it wants, it is looked at soon enough.
+            return;
+        }
+        self.with_session(slot, generation, |session, cx, stage| session.check_deadline(cx, stage));
     }
 
     fn play_timer(&mut self, slot: u32, generation: u32, tag: u32) {
@@ -381,67 +397,6 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         });
     }
 
-    /// Sends what topics gathered: to local members by reference, to other workers once each.
-    pub(crate) fn flush_topics(&mut self) {
-        for number in self.desk.topics.take_dirty() {
-            let Some(topic) = self.desk.topics.topic(number) else { continue };
-            let others = || topic.workers().filter(|worker| *worker != self.index);
-            if others().any(|worker| !self.hub.mailboxes[worker].has_room()) {
-                // Somebody is not keeping up: the batch waits for the next flush, and grows until it is full.
-                self.desk.topics.postpone(number);
-                continue;
-            }
-            let Some(flushed) = self.desk.topics.freeze(number) else { continue };
-            self.desk.counters.broadcasts.add(flushed.messages);
-            for worker in others() {
-                self.desk.counters.posts.add(1);
-                self.hub.mailboxes[worker].push(crate::mailbox::Message::Batch {
-                    topic: number,
-                    bytes: flushed.bytes.clone(),
-                    messages: flushed.messages,
-                });
-            }
-            self.deliver(number, &flushed.bytes, flushed.messages, Some(flushed.epoch));
-            self.desk.topics.tidy(number);
-        }
-    }
-
-    /// Queues a batch for every local member. `epoch`: of a local batch, of which members may have a part.
-    pub(crate) fn deliver(&mut self, number: u64, bytes: &bytes::Bytes, messages: u64, epoch: Option<u64>) {
-        let mut members = std::mem::take(&mut self.members);
-        self.desk.topics.members_into(number, &mut members);
-        let ticks = self.hub.flush;
-        let mut queued = 0;
-        for member in &members {
-            let its = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
-                // A batch that has waited for its tick does not wait for another one of the same span.
-                let leaves_now = session.flush() == ticks;
-                let send = |outlet: &mut Outlet<'_>, bytes: &bytes::Bytes| {
-                    let sent = outlet.send_shared(bytes);
-                    if leaves_now {
-                        outlet.flush();
-                    }
-                    sent
-                };
-                let shown = epoch.and_then(|epoch| {
-                    let mut mine = stage.memberships.iter();
-                    mine.find(|mine| mine.number() == number).map(|mine| mine.shown(epoch))
-                });
-                let shown = shown.unwrap_or_default();
-                let sent = match shown.bytes {
-                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
-                    from if from < bytes.len() => session
-                        .with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, &bytes.slice(from..))),
-                    _ => return 0,
-                };
-                if sent == Sent::Queued { messages - shown.messages } else { 0 }
-            });
-            queued += its.unwrap_or(0);
-        }
-        self.desk.counters.deliveries.add(queued);
-        self.members = members;
-    }
-
     pub(crate) fn mailbox(&self) -> &Mailbox<P> {
         &self.hub.mailboxes[self.index]
     }
@@ -452,6 +407,8 @@ impl<P: Port, F: Factory> Drop for Worker<P, F> {
         let Self { desk, port, .. } = self;
         let door = Arc::clone(&desk.door);
         desk.rooms.wind_up(&|| port.now(), &door);
+        // Whoever still lacks something does not get it any more.
+        desk.counters.dropped.add(desk.topics.owed_messages());
         // Nobody waits for it to give anything back.
         desk.counters.held_bytes.set(0);
         desk.counters.recv_backlog_bytes.set(0);

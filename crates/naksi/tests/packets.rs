@@ -4,12 +4,14 @@ use naksi::packets::{Kind, Table, decode, encode};
 use naksi::prelude::*;
 
 packets! {
-    /// A table with something of everything.
+    /// A table with something of everything, and of what contains itself.
     WORLD {
         10 => Say { text: String }
         11 => Walk { x: f32, y: f32, steps: Vec<(i16, i16)>, hurry: Option<bool> }
         20 => Count { small: u8, large: u64, signed: i64, name: [u8; 3] }
         300 => Nothing {}
+        400 => Tree { name: u8, kids: Vec<Tree> }
+        401 => Crowd { empty: Vec<()>, named: Vec<(u8, ())> }
     }
 }
 
@@ -88,6 +90,29 @@ fn noise_is_refused_or_sound_and_never_more_than_noise() {
         }
         decode::<Count>(&noise).ok();
     }
+}
+
+/// As a chain of trees, each with one kid.
+fn chain(levels: usize) -> Tree {
+    (0..levels).fold(Tree { name: 7, kids: Vec::new() }, |kid, _| Tree { name: 8, kids: vec![kid] })
+}
+
+#[test]
+fn a_body_of_any_depth_is_refused_before_the_stack_ends() {
+    let deep = chain(60);
+    let frame = encode(&deep).expect("it fits a frame");
+    assert_eq!(decode::<Tree>(&frame[4..]), Ok(deep), "sixty trees in one another are no attack");
+    // Every byte is the name of a tree, or says that it has one kid: this ended the process.
+    assert!(decode::<Tree>(&[1; 16_000]).is_err());
+}
+
+#[test]
+fn a_sequence_of_nothing_is_not_counted_for_ever() {
+    let small = Crowd { empty: vec![(); 1000], named: vec![(1, ()); 300] };
+    let frame = encode(&small).expect("it fits a frame");
+    assert_eq!(decode::<Crowd>(&frame[4..]), Ok(small));
+    let forever = [[0xFF; 9].as_slice(), &[1, 0]].concat();
+    assert!(decode::<Crowd>(&forever).is_err(), "2^64 - 1 elements in ten bytes");
 }
 
 #[test]

@@ -24,6 +24,10 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
         "parked.rs",
         "on Windows a receive that has no buffer yet is not with the kernel; a ring's must be asked again",
     ),
+    (
+        "queue/watch.rs",
+        "Windows sees by itself who of a queue's threads blocks; on Linux somebody has to look",
+    ),
     ("choice.rs", "Linux has two ports and picks one; Windows has one"),
     (
         "sandbox.rs",

@@ -5,6 +5,7 @@
 
 use super::{Framing, Session, State};
 use crate::limits::Limits;
+use crate::planted;
 use crate::reason::Reason;
 use crate::session::Context;
 use crate::tick::Tick;
@@ -15,7 +16,7 @@ impl Session {
     /// Asked after every completion, so no list is made of them.
     pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
         let again = self.voice.throttle.paused_until().filter(|_| self.state == State::Connected);
-        let mut nearest = self.beat_at(limits).into_iter().chain(again).min();
+        let mut nearest = self.beat_at(limits).into_iter().chain(again).chain(self.hears_out(limits)).min();
         self.each_deadline(limits, |tick, _| {
             nearest = Some(nearest.map_or(tick, |nearest| nearest.min(tick)))
         });
@@ -27,18 +28,20 @@ impl Session {
     fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Reason)) {
         match self.state {
             State::Connected => {
-                // While we do not listen, nobody can be late with what they say.
-                let listening = !self.voice.queue.is_congested() && !self.voice.throttle.is_paused();
+                // While we do not listen, nobody can be late with what they say, nor when they have said everything.
+                let held_back = self.voice.queue.is_congested() || self.voice.throttle.is_paused();
+                let listening = !held_back && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
                     visit(self.since + limits.first_frame_within, Reason::FirstFrameLate);
                 }
                 if let Some(since) = self.cut_since.filter(|_| listening) {
-                    visit(since + limits.frame_within, Reason::FrameLate);
+                    let within = if planted!("52") { limits.frame_within * 50 } else { limits.frame_within };
+                    visit(since + within, Reason::FrameLate);
                 }
                 if self.voice.queue.is_flying() {
                     visit(self.sent_at + limits.send_stall_within, Reason::SendStalled);
                 }
-                if listening && !self.peer_finished {
+                if listening {
                     visit(self.received_at + limits.idle_within, Reason::Idle);
                 }
             }
@@ -46,6 +49,17 @@ impl Session {
             State::Lingering(reason) => visit(self.since + limits.linger_within, reason),
             State::Ending(_) | State::Closing(_) | State::Over(_) => {}
         }
+    }
+
+    /// Until when a session whose peer has said everything stays open for what its user is still owed.
+    pub(super) fn hears_out(&self, limits: &Limits) -> Option<Tick> {
+        let is_shown_all = self.peer_finished && self.state == State::Connected && !self.voice.holds_back();
+        is_shown_all.then(|| self.received_at + limits.drain_within)
+    }
+
+    /// Whether [`Session::check_deadline`] would end it, or its draining, now.
+    pub fn is_late(&self, now: Tick, limits: &Limits) -> bool {
+        self.late(now, limits).is_some()
     }
 
     pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Reason> {

@@ -25,6 +25,8 @@ struct Notes {
     mute: bool,
     /// What others hold back for this session until the end of the turn.
     held_back: Vec<u8>,
+    /// Something is on its way to this session.
+    owed: bool,
 }
 
 impl Content for Notes {
@@ -54,6 +56,10 @@ impl Content for Notes {
 
     fn on_sent(&mut self, _: Outlet<'_>, _: usize) {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+    }
+
+    fn is_owed(&mut self) -> bool {
+        self.owed
     }
 
     fn on_draining(&mut self, mut outlet: Outlet<'_>) {
@@ -184,6 +190,28 @@ fn what_a_room_held_back_is_sent_before_the_goodbye_that_the_peers_end_brings() 
     hand.sends(usize::MAX);
     assert_eq!(hand.sent, b"from the room");
     assert!(hand.closing && hand.notes.disconnected == 1);
+}
+
+#[test]
+fn a_session_is_open_for_what_it_is_owed_and_no_longer_than_it_may_drain() {
+    for comes in [true, false] {
+        let mut hand = Hand::new(Framing::Raw, Limits::default());
+        hand.notes.owed = true;
+        hand.recv_ends(Ended::Closed);
+        assert!(hand.session.is_open() && hand.shutdown.is_none() && !hand.closing);
+        assert_eq!(hand.session.deadline(&hand.limits), Some(hand.now + hand.limits.drain_within));
+        if comes {
+            hand.with(|session, cx, notes| {
+                notes.owed = false;
+                session.with_outlet(cx, notes, |_, mut outlet| outlet.send(b"the answer"));
+            });
+            hand.sends(usize::MAX);
+            assert_eq!(hand.sent, b"the answer");
+        } else {
+            hand.late_by(hand.limits.drain_within);
+        }
+        assert_eq!(hand.closes(), Reason::PeerClosed);
+    }
 }
 
 #[test]
@@ -420,7 +448,7 @@ fn a_full_queue_ends_the_session_or_drops_as_the_policy_says() {
         });
     });
     assert_eq!(outcome, [Sent::Queued, Sent::Dropped]);
-    assert_eq!(lenient.session.dropped(), 1);
+    assert_eq!((lenient.session.take_dropped(), lenient.session.take_dropped()), (1, 0));
     lenient.sends(8);
     assert_eq!(lenient.sent, b"12345678");
 }

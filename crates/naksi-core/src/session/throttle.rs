@@ -74,7 +74,9 @@ impl Throttle {
         };
         let buckets = self.0.get_or_insert_default();
         buckets.messages_paid_until = paid(buckets.messages_paid_until, messages.into(), messages_max.into());
-        buckets.bytes_paid_until = paid(buckets.bytes_paid_until, bytes as u64, bytes_max as u64);
+        if !planted!("53") {
+            buckets.bytes_paid_until = paid(buckets.bytes_paid_until, bytes as u64, bytes_max as u64);
+        }
     }
 }
 

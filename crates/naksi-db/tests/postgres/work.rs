@@ -43,8 +43,27 @@ fn a_real_server_keeps_what_it_is_told() {
     two_that_lock_each_other_out_both_have_their_turn(&server);
     println!("a slow statement");
     a_statement_that_takes_too_long_is_ended(&server);
+    println!("a table that changes");
+    a_statement_that_was_prepared_before_its_table_changed_is_prepared_anew(&server);
     println!("relogs");
     a_login_waits_for_the_save_before_it(&server);
+}
+
+/// As in a rolling update: a newer program's step adds a column while this one runs.
+fn a_statement_that_was_prepared_before_its_table_changed_is_prepared_anew(server: &Server) {
+    let database = server.database(SCHEMA, Settings { threads: Some(1), ..Settings::default() });
+    let change = |statement: &'static str| answer(database.load(1, move |conn| conn.execute(statement, &[])));
+    let read = || {
+        answer(
+            database
+                .load(1, |conn| conn.query_one("SELECT * FROM changing", &[])?.expect("a row").get::<i64>(0)),
+        )
+    };
+    change("CREATE TABLE changing (name BIGINT)").expect("a table");
+    change("INSERT INTO changing VALUES (1)").expect("a row");
+    assert_eq!(read(), Ok(1));
+    change("ALTER TABLE changing ADD COLUMN gold BIGINT").expect("another column");
+    assert_eq!(read(), Ok(1));
 }
 
 fn steps_of_four_programs_at_once_are_applied_once(server: &Server) {

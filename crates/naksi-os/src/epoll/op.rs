@@ -114,8 +114,8 @@ impl Flight {
             })),
             Wish::Connect { socket, .. } => Done::Connect(connected(socket, result, ours, handles)),
             Wish::Recv { socket } => {
-                let pier = handles.any(socket).and_then(Resource::pier);
-                Done::Recv(Err(recv_ended(pier.map(|pier| &pier.descriptor), result, ours)))
+                let pier = handles.any_mut(socket).and_then(Resource::pier_mut);
+                Done::Recv(Err(recv_ended(pier.map(|pier| &mut pier.descriptor), result, ours)))
             }
             Wish::Send { socket, batch, .. } => {
                 let pier = handles.any_mut(socket).and_then(Resource::pier_mut);

@@ -172,11 +172,35 @@ fn milliseconds(span: Option<Duration>) -> i32 {
 mod tests {
     use super::*;
 
+    use naksi_core::completion::{Completion, Done};
+    use naksi_core::ended::Ended;
+    use naksi_core::id::Token;
+    use naksi_core::op::Op;
+
+    use crate::epoll::port::Port;
+    use crate::port::{Port as _, PortOptions};
+
     #[test]
     fn a_wait_is_rounded_up_and_never_becomes_endless() {
         let wait = |nanos| milliseconds(Some(Duration::from_nanos(nanos)));
         assert_eq!([wait(0), wait(1), wait(1_000_000), wait(1_000_001)], [0, 1, 1, 2]);
         assert_eq!((milliseconds(Some(Duration::MAX)), milliseconds(None)), (i32::MAX, -1));
+    }
+
+    #[test]
+    fn a_connect_that_epoll_does_not_watch_ends_and_says_why() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let remote = listener.local_addr().expect("it is bound");
+        let mut port = Port::open(&PortOptions::default()).expect("epoll works");
+        let token = Token::new(1, 1, 1);
+        port.submit(token, Op::Connect { remote }).expect("anybody may connect");
+        // What is no epoll watches nothing, as a full one does.
+        port.epoll.owned = std::fs::File::open("/dev/null").expect("every system has it").into();
+        let mut caught = Vec::new();
+        port.wait(&mut caught, Some(port.now())).expect_err("it cannot be waited on either");
+        let [Completion { done: Done::Connect(Err(Ended::Failed(_))), .. }] = caught[..] else {
+            panic!("{caught:?}");
+        };
     }
 
     #[test]

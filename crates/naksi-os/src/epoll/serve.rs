@@ -17,6 +17,7 @@ use naksi_core::batch::SendBatch;
 use naksi_core::completion::{Accepted, Completion, Datagram, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::ShutdownHow;
+use naksi_core::planted;
 use socket2::{MaybeUninitSlice, SockAddr, SockRef};
 
 use super::op::{Wish, count};
@@ -136,7 +137,7 @@ impl Port {
             SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
         let length = received.as_ref().ok().and_then(|length| NonZeroU32::new(*length as u32));
         if let Some(length) = length {
-            if (length.get() as usize) < buffer.bytes.len() {
+            if (length.get() as usize) < buffer.bytes.len() || planted!("71") {
                 pier.read_short();
             }
             let again = pier.readable;
@@ -169,7 +170,7 @@ impl Port {
         let whole = batch.bytes().min(SENT_BYTES_MAX);
         for _ in 0..SEND_CALLS_MAX {
             self.counters.enters_total += 1;
-            match send_some(pier, batch, *sent) {
+            match send_some(pier, batch, if planted!("72") { 0 } else { *sent }) {
                 Ok(some) => *sent += some,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
@@ -209,14 +210,16 @@ impl Port {
             return Visit::Over(-errno(error));
         }
         // Watched only now: epoll calls a socket that nobody has begun to connect hung up.
-        let mut pier = Pier::new(Descriptor::new(owned));
-        pier.outgoing = Some(key);
-        pier.writable = outcome.is_ok();
-        let socket = self.admit(HandleKind::Stream, pier);
+        let mut new = Pier::new(Descriptor::new(owned));
+        new.outgoing = Some(key);
+        new.writable = outcome.is_ok();
+        let socket = self.admit(HandleKind::Stream, new);
         self.handles.begin(socket, HandleKind::Stream, Lane::Out).expect("the handle is new");
         let (_, flight) = self.flights.running(key).expect("it is being visited");
         flight.wish = Wish::Connect { remote, socket: Some(socket) };
-        if outcome.is_ok() { self.connected(socket) } else { Visit::Waits }
+        // A socket that is not watched never hears that it is connected: it says so now.
+        let heard = pier(&mut self.handles, socket).unwatched.is_none();
+        if outcome.is_ok() || !heard { self.connected(socket) } else { Visit::Waits }
     }
 
     /// `connect(2)`: "After select(2) indicates writability, use getsockopt(2) to read the SO_ERROR option".
@@ -229,6 +232,7 @@ impl Port {
             return Visit::Waits;
         }
         match SockRef::from(pier.descriptor.owned()).take_error() {
+            Ok(_) if planted!("79") => Visit::Over(0),
             Ok(None) => Visit::Over(0),
             Ok(Some(error)) | Err(error) => Visit::Over(-errno(&error)),
         }

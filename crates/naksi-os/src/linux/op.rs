@@ -20,6 +20,7 @@ use naksi_core::completion::{Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
+use naksi_core::planted;
 
 use super::direct::AcceptMany;
 use super::parcel::{Parcel, Parcels};
@@ -170,6 +171,16 @@ impl Flight {
         entry.flags(fixed)
     }
 
+    /// Somebody wishes that it ends. What the kernel was given stays until the last completion (law 2).
+    pub(super) fn call_off(&mut self) {
+        self.cancelled = true;
+        if let Wish::RecvFrom { parcel, .. } | Wish::ReadAt { parcel, .. } = &mut self.wish
+            && planted!("59")
+        {
+            parcel.lose_buffer();
+        }
+    }
+
     /// The lane of the handle that this flight occupies, to be freed with its last completion.
     pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
         match self.wish {
@@ -206,11 +217,14 @@ impl Flight {
                 spent.give_back(parcel);
                 Done::Connect(connected(socket, result, ours, handles))
             }
-            Wish::Recv { socket } => Done::Recv(Err(recv_ended(handles.any(socket), result, ours))),
+            Wish::Recv { socket } => Done::Recv(Err(recv_ended(handles.any_mut(socket), result, ours))),
             Wish::Send { socket, mut parcel } => {
                 let batch = parcel.take_batch();
                 spent.give_back(parcel);
-                let sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
+                let mut sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
+                if planted!("55") {
+                    sent = sent.map(|_| batch.bytes() as u32);
+                }
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), result, ours)))
             }
             Wish::Shutdown { .. } => {
@@ -300,11 +314,18 @@ fn connected(
 
 /// Zero bytes are the peer's end, unless we ended the stream ourselves or a send had met a reset. A
 /// receive that we only cancelled and that found the end first tells of the end.
-pub(crate) fn recv_ended(descriptor: Option<&Descriptor>, result: i32, cancelled: bool) -> Ended {
-    let ended_both = descriptor.is_some_and(|descriptor| descriptor.ended_both);
-    let reset = descriptor.is_some_and(|descriptor| descriptor.reset);
+pub(crate) fn recv_ended(descriptor: Option<&mut Descriptor>, result: i32, cancelled: bool) -> Ended {
+    let ended_both = descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_both);
+    let reset = descriptor.as_ref().is_some_and(|descriptor| descriptor.reset);
+    if let Some(descriptor) = descriptor
+        && cancelled
+        && error::recv(-result, false) == Ended::Reset
+    {
+        // The kernel says it only once, and this receive was called off: the next one shall hear the truth.
+        descriptor.reset = true;
+    }
     match result {
-        0 if ended_both => Ended::Aborted,
+        0 if ended_both && !planted!("61") => Ended::Aborted,
         0 if reset => Ended::Reset,
         0 => Ended::Closed,
         _ => error::recv(-result, cancelled || ended_both),
@@ -324,10 +345,26 @@ pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
 
 fn closed(place: Place, result: i32) {
     let Place::Process(descriptor) = place else { return };
-    if result == -libc::ECANCELED {
+    if result == -libc::ECANCELED || planted!("58") {
         // The ring never came to it: the descriptor is closed here, by its end.
         return;
     }
     // `close(2)`: "Linux always releases the file descriptor early in the close operation", also on error.
     mem::forget(descriptor);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_that_meets_a_receive_called_off_is_heard_by_the_next() {
+        let file = std::fs::File::open("/dev/null").expect("every system has it");
+        let mut descriptor = Descriptor::new(OwnedFd::from(file));
+        assert_eq!(recv_ended(Some(&mut descriptor), 0, false), Ended::Closed);
+        assert_eq!(recv_ended(Some(&mut descriptor), -libc::ECANCELED, true), Ended::Aborted);
+        assert_eq!(recv_ended(Some(&mut descriptor), 0, false), Ended::Closed);
+        assert_eq!(recv_ended(Some(&mut descriptor), -libc::ECONNRESET, true), Ended::Aborted);
+        assert_eq!(recv_ended(Some(&mut descriptor), 0, false), Ended::Reset, "the kernel says it only once");
+    }
 }

@@ -24,6 +24,7 @@ use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token, TokenMap};
 use naksi_core::lease::LeasePool;
 use naksi_core::op::{Op, ShutdownHow};
+use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::buffers::{self, Buffers};
@@ -150,27 +151,26 @@ impl Port {
 
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
     pub(super) fn reserve(&mut self, op: &Op) -> Result<Aim, Refusal> {
+        if let Some(why) = Refusal::of_any_system(op) {
+            return Err(why);
+        }
         let (handle, kind, lane) = match op {
             Op::Connect { .. } | Op::Close { .. } => return Ok(NOTHING),
             Op::Timeout { .. } if self.features.timeouts => return Ok(NOTHING),
             Op::Timeout { .. } => return Err(Refusal::Unsupported),
             Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
             Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-            Op::Send { batch, .. } if batch.is_empty() => return Err(Refusal::Empty),
             Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
             Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
             Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Sync { .. } if !self.features.files => {
                 return Err(Refusal::Unsupported);
             }
-            Op::ReadAt { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
-            Op::WriteAt { bytes, .. } if bytes.is_empty() => return Err(Refusal::Empty),
             Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
                 (*file, HandleKind::File, Lane::Shared)
             }
             Op::RecvFrom { .. } | Op::SendTo { .. } if !self.features.datagrams => {
                 return Err(Refusal::Unsupported);
             }
-            Op::RecvFrom { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
             Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
             Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
         };
@@ -265,7 +265,7 @@ impl Port {
 impl Port {
     /// Writes an entry into the ring. A full ring is handed over first; nothing is ever dropped.
     pub(super) fn push(&mut self, entry: Entry) {
-        if self.backlog.is_empty() && self.try_push(&entry) {
+        if (self.backlog.is_empty() && self.try_push(&entry)) || planted!("56") {
             return;
         }
         self.backlog.push_back(entry);
@@ -316,7 +316,7 @@ impl Port {
 
     /// Waits for a completion, or only hands entries over if a post has come in meanwhile.
     fn sleep(&mut self, until: Option<Tick>) -> Result<(), PortError> {
-        let want = usize::from(self.inbox.fall_asleep());
+        let want = usize::from(self.inbox.fall_asleep() || planted!("62"));
         let outcome = self.enter(want, until);
         self.inbox.wake_up();
         outcome
@@ -325,7 +325,7 @@ impl Port {
     /// Whether the kernel has completions for us that an enter would bring.
     fn kernel_owes(&mut self) -> bool {
         let submission = self.ring.submission();
-        (submission.taskrun() && !self.hollow) || submission.cq_overflow()
+        (submission.taskrun() && !self.hollow) || (submission.cq_overflow() && !planted!("63"))
     }
 
     /// Enters for what the kernel owes.
@@ -430,7 +430,7 @@ impl crate::port::Port for Port {
         if flight.cancelled || matches!(flight.wish, Wish::Close { .. }) {
             return;
         }
-        flight.cancelled = true;
+        flight.call_off();
         if let Wish::Recv { socket } = flight.wish
             && self.end_parked(socket)
         {

@@ -171,6 +171,11 @@ impl Calendar {
         struck
     }
 
+    /// Whether a kind is to happen from now on: each time that it does is noted when it does.
+    pub(super) fn draw(&mut self, kind: FaultKind) -> bool {
+        self.faults.draw(kind, &mut self.prng)
+    }
+
     /// Tells whoever follows the run.
     pub(super) fn tell(&mut self, what: fmt::Arguments<'_>) {
         if let Some(tracer) = &mut self.tracer {

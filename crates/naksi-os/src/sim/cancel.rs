@@ -24,6 +24,9 @@ impl Kernel {
             if planted!("23") {
                 return;
             }
+            if let Some(held) = self.held(op) {
+                held.unfound = true;
+            }
             return self.calendar.after(nanos, Event::CancelAgain(op));
         }
         if self.calendar.strike(FaultKind::CancelLate) {
@@ -34,6 +37,14 @@ impl Kernel {
             return self.calendar.after(nanos, Event::CancelAtLast(op));
         }
         self.abort(op);
+    }
+
+    /// A cancel that did not find its operation is tried once more.
+    pub(super) fn cancel_again(&mut self, op: OpId) {
+        if let Some(held) = self.held(op) {
+            held.unfound = false;
+        }
+        self.cancel(op);
     }
 
     /// Ends an operation that the kernel still has, without success.

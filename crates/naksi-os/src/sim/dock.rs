@@ -59,6 +59,8 @@ pub(super) struct Held {
     pub(super) dying: bool,
     /// The engine asked for its end.
     pub(super) cancelled: bool,
+    /// The kernel did not find it when it was to be cancelled, and will be asked again.
+    pub(super) unfound: bool,
     /// Its place among those that waited for a buffer.
     pub(super) parked_as: u64,
     /// Not before this time: file operations and timeouts.

@@ -190,10 +190,15 @@ impl Faults {
         self.fired[kind as usize] += 1;
     }
 
-    /// An occasion for this kind. Takes a number from the sequence only if the kind is enabled.
-    pub(super) fn strike(&mut self, kind: FaultKind, prng: &mut Prng) -> bool {
+    /// Whether it is to happen. Takes a number from the sequence only if the kind is enabled.
+    pub(super) fn draw(&self, kind: FaultKind, prng: &mut Prng) -> bool {
         let chances = self.plan.chances[kind as usize];
-        let struck = chances > 0 && prng.chance(chances);
+        chances > 0 && prng.chance(chances)
+    }
+
+    /// An occasion for this kind: if it is to happen, it has.
+    pub(super) fn strike(&mut self, kind: FaultKind, prng: &mut Prng) -> bool {
+        let struck = self.draw(kind, prng);
         self.fired[kind as usize] += u64::from(struck);
         struck
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::tick::Tick;
@@ -38,6 +39,10 @@ pub(super) struct Kernel {
     pub(super) files: Vec<Vec<u8>>,
     pub(super) file_names: BTreeMap<PathBuf, u32>,
     pub(super) dropped: Arc<Dropped>,
+    /// Answers of operations that a cancel had not found.
+    pub(super) unfound_answers: u64,
+    /// How far the clock has jumped, all jumps together.
+    pub(super) jumped: Duration,
     next_port: u16,
 }
 
@@ -78,6 +83,8 @@ impl Kernel {
             files: Vec::new(),
             file_names: BTreeMap::new(),
             dropped: Arc::default(),
+            unfound_answers: 0,
+            jumped: Duration::ZERO,
             next_port: 32_768,
         }
     }
@@ -106,8 +113,9 @@ impl Kernel {
         let next = self.calendar.next_at();
         let Some(soonest) = waking.into_iter().chain(next).min() else { return false };
         if self.calendar.strike(FaultKind::ClockJump) {
-            let nanos = self.calendar.prng.between(1_000_000_000, 20_000_000_000);
-            self.calendar.move_to(soonest + std::time::Duration::from_nanos(nanos));
+            let jump = Duration::from_nanos(self.calendar.prng.between(1_000_000_000, 20_000_000_000));
+            self.jumped += jump;
+            self.calendar.move_to(soonest + jump);
         }
         if next == Some(soonest) {
             if let Some(event) = self.calendar.take() {
@@ -145,7 +153,7 @@ impl Kernel {
             Event::ConnectFailed { caller, failure } => self.connect_failed(caller, failure),
             Event::Datagram { slot } => self.datagram(slot),
             Event::Poke(op) => self.stir(op),
-            Event::CancelAgain(op) => self.cancel(op),
+            Event::CancelAgain(op) => self.cancel_again(op),
             Event::CancelAtLast(op) => self.abort(op),
             Event::PeerStart(peer) => {
                 let nanos = self.calendar.latency();
@@ -355,6 +363,7 @@ impl Kernel {
             dock.in_flight.running(op.key).expect("law 1: an answer to an operation that is over");
         assert!(held.stage == Stage::Armed, "law 1: an answer to an operation that the kernel had ended");
         let target = held.target;
+        self.unfound_answers += u64::from(std::mem::take(&mut held.unfound));
         if end != End::More {
             held.stage = Stage::Answered;
         }
@@ -434,6 +443,6 @@ impl Kernel {
     /// When a file operation that starts now is through.
     pub(super) fn disk_ready_at(&mut self) -> Tick {
         let nanos = self.calendar.prng.between(10_000, 200_000);
-        self.calendar.now() + std::time::Duration::from_nanos(nanos)
+        self.calendar.now() + Duration::from_nanos(nanos)
     }
 }

@@ -224,10 +224,7 @@ impl Kernel {
         }
         if self.calendar.strike(FaultKind::CompletionOverflow) {
             End::Overflowed
-        } else if dock.single_shot {
-            self.calendar.faults.note(FaultKind::FeatureMissing);
-            End::Lost
-        } else if self.calendar.strike(FaultKind::LostMore) {
+        } else if dock.single_shot || self.calendar.strike(FaultKind::LostMore) {
             End::Lost
         } else {
             End::More

@@ -112,6 +112,16 @@ impl PeerIo<'_> {
         self.kernel.calendar.at(at, Event::PeerTimer(self.peer, number));
     }
 
+    /// Its own address, as the other side sees it.
+    pub fn local(&mut self) -> Option<SocketAddr> {
+        self.kernel.peers.addresses(self.peer).map(|(local, _)| local)
+    }
+
+    /// How far the world's clock has jumped since its first moment, all jumps together.
+    pub fn jumped(&self) -> Duration {
+        self.kernel.jumped
+    }
+
     /// The world's time.
     pub fn now(&self) -> Tick {
         self.kernel.calendar.now()

@@ -84,21 +84,21 @@ enum Need {
     Nothing,
 }
 
-/// Which handle a wish occupies, and whether there is anything in it to complete.
-fn need(op: &Op) -> (Need, bool) {
+/// Which handle a wish occupies.
+fn need(op: &Op) -> Need {
     use HandleKind::{Datagram, File, Listener, Stream};
     match op {
-        Op::Accept { listener } => (Need::Lane(*listener, Listener, Lane::In), true),
-        Op::Recv { socket } => (Need::Lane(*socket, Stream, Lane::In), true),
-        Op::Send { socket, batch } => (Need::Lane(*socket, Stream, Lane::Out), !batch.is_empty()),
-        Op::Shutdown { socket, .. } => (Need::Lane(*socket, Stream, Lane::Control), true),
-        Op::ReadAt { file, buffer, .. } => (Need::Lane(*file, File, Lane::Shared), !buffer.is_empty()),
-        Op::WriteAt { file, bytes, .. } => (Need::Lane(*file, File, Lane::Shared), !bytes.is_empty()),
-        Op::Sync { file } => (Need::Lane(*file, File, Lane::Shared), true),
-        Op::RecvFrom { socket, buffer } => (Need::Lane(*socket, Datagram, Lane::In), !buffer.is_empty()),
-        Op::SendTo { socket, .. } => (Need::Lane(*socket, Datagram, Lane::Out), true),
-        Op::Close { handle } => (Need::Close(*handle), true),
-        Op::Connect { .. } | Op::Timeout { .. } => (Need::Nothing, true),
+        Op::Accept { listener } => Need::Lane(*listener, Listener, Lane::In),
+        Op::Recv { socket } => Need::Lane(*socket, Stream, Lane::In),
+        Op::Send { socket, .. } => Need::Lane(*socket, Stream, Lane::Out),
+        Op::Shutdown { socket, .. } => Need::Lane(*socket, Stream, Lane::Control),
+        Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
+            Need::Lane(*file, File, Lane::Shared)
+        }
+        Op::RecvFrom { socket, .. } => Need::Lane(*socket, Datagram, Lane::In),
+        Op::SendTo { socket, .. } => Need::Lane(*socket, Datagram, Lane::Out),
+        Op::Close { handle } => Need::Close(*handle),
+        Op::Connect { .. } | Op::Timeout { .. } => Need::Nothing,
     }
 }
 
@@ -107,11 +107,10 @@ fn admit(dock: &mut Dock, token: Token, op: &Op) -> Result<(Option<(Handle, Lane
     if dock.names.contains_key(&token) {
         return Err(Refusal::TokenInUse);
     }
-    let (need, anything) = need(op);
-    if !anything {
-        return Err(Refusal::Empty);
+    if let Some(why) = Refusal::of_any_system(op) {
+        return Err(why);
     }
-    match need {
+    match need(op) {
         Need::Nothing => Ok((None, Target::Nothing)),
         Need::Close(handle) => Ok((None, dock.handles.remove(handle)?)),
         Need::Lane(handle, kind, lane) => {
@@ -127,7 +126,7 @@ impl Port {
         let world = &mut *kernel.borrow_mut();
         let number = world.docks.len() as u32;
         let mut dock = Dock::new(options);
-        dock.single_shot = world.calendar.strike(FaultKind::FeatureMissing);
+        dock.single_shot = world.calendar.draw(FaultKind::FeatureMissing);
         world.docks.push(Some(dock));
         Self { kernel: Rc::clone(kernel), number }
     }
@@ -267,6 +266,7 @@ impl crate::port::Port for Port {
             held_back: false,
             dying: false,
             cancelled: false,
+            unfound: false,
             parked_as: 0,
             ready_at: Tick::ZERO,
         };

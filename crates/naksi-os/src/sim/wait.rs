@@ -27,7 +27,8 @@ impl Kernel {
         let dock = self.dock(port);
         dock.totals.enters_total += 1;
         dock.wake_at = None;
-        if self.calendar.strike(FaultKind::EnterInterrupted) {
+        // Where nothing is handed over, nothing is interrupted; nor, below, is a wake spurious where nothing is to hand out.
+        if !dock.submissions.is_empty() && self.calendar.strike(FaultKind::EnterInterrupted) {
             self.interrupted(port);
             return Tide::Dry;
         }
@@ -38,7 +39,9 @@ impl Kernel {
         self.resume_starved(port);
         self.fetch_posts(port);
         let before = caught.len();
-        if !self.calendar.strike(FaultKind::SpuriousWake) {
+        let dock = self.dock(port);
+        let anything = !dock.local.is_empty() || !dock.answers.is_empty();
+        if anything && !self.calendar.strike(FaultKind::SpuriousWake) {
             let catch_max = self.dock(port).catch_max;
             while caught.len() - before < catch_max {
                 let dock = self.dock(port);
@@ -112,13 +115,21 @@ impl Kernel {
             return self.calendar.after(nanos, Event::PostsReleased { port });
         }
         if self.calendar.strike(FaultKind::UnknownCompletion) {
-            self.dock(port).push(Answer::Stray(Key::from_u64(u64::MAX)), false);
+            let stray = self.stray(port);
+            self.dock(port).push(Answer::Stray(stray), false);
         }
         while let Some((token, value)) = self.dock(port).posts.take() {
             let overtake =
                 self.dock(port).may_overtake(None) && self.calendar.strike(FaultKind::CompletionReordered);
             self.dock(port).push(Answer::Post { token, value }, overtake);
         }
+    }
+
+    /// The key of a completion that belongs to no operation: mostly one whose slot another operation has by now.
+    fn stray(&mut self, port: u32) -> Key {
+        let (from, invented) = (self.calendar.prng.below(1 << 16), self.calendar.prng.chance(16_384));
+        let stale = self.dock(port).in_flight.stale(from as usize);
+        stale.filter(|_| !invented).unwrap_or(Key::from_u64(u64::MAX))
     }
 
     /// Says an answer in the contract's words; nothing, if the port deals with it alone.
@@ -181,7 +192,12 @@ impl Kernel {
         if starved {
             self.park(op);
         } else if !planted!("15") {
-            self.dock(op.port).totals.rearmed_total += 1;
+            let dock = self.dock(op.port);
+            dock.totals.rearmed_total += 1;
+            if dock.single_shot && end == End::Lost && completion.is_some() {
+                // Asked for again only because its kernel lacks what others have.
+                self.calendar.faults.note(FaultKind::FeatureMissing);
+            }
             self.start(op);
         }
         completion

@@ -180,6 +180,11 @@ impl World {
         self.0.borrow().calendar.faults.fired(kind)
     }
 
+    /// Answers of operations that a cancel had not found, and that came before it was tried again.
+    pub fn unfound_answers(&self) -> u64 {
+        self.0.borrow().unfound_answers
+    }
+
     /// How often any fault has happened.
     pub fn fired_total(&self) -> u64 {
         FaultKind::ALL.iter().map(|kind| self.fired(*kind)).sum()

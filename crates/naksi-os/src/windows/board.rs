@@ -24,19 +24,18 @@ use crate::port::Refusal;
 impl Port {
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
     pub(super) fn reserve(&mut self, op: &Op) -> Result<HANDLE, Refusal> {
+        if let Some(why) = Refusal::of_any_system(op) {
+            return Err(why);
+        }
         let (handle, kind, lane) = match op {
             Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return Ok(std::ptr::null_mut()),
             Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
             Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-            Op::Send { batch, .. } if batch.is_empty() => return Err(Refusal::Empty),
             Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
             Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
-            Op::ReadAt { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
-            Op::WriteAt { bytes, .. } if bytes.is_empty() => return Err(Refusal::Empty),
             Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
                 (*file, HandleKind::File, Lane::Shared)
             }
-            Op::RecvFrom { buffer, .. } if buffer.is_empty() => return Err(Refusal::Empty),
             Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
             Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
         };

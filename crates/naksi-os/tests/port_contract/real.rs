@@ -13,6 +13,8 @@ use naksi_core::ended::Ended;
 use naksi_core::ended::Failure;
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
+#[cfg(target_os = "linux")]
+use naksi_os::port::FileAccess;
 use naksi_os::port::{Port, PortOptions, Poster};
 
 use crate::angler::{Angler, Waters, alone, pattern, small, together};
@@ -315,6 +317,7 @@ pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Water
     port.look(2);
     let first = TcpStream::connect(address).expect("the port listens");
     let first_socket = port.accepted(accept);
+    let file = port.port.open_file("/proc/self/cmdline".as_ref(), FileAccess::Read).expect("a file");
     // The peer's own descriptor is made before the process has none left.
     let late = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     let mut hoard = Vec::new();
@@ -331,7 +334,9 @@ pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Water
         Done::Connect(Err(Ended::Failed(error))) => assert_eq!(error.kind, Failure::DescriptorsExhausted),
         other => panic!("{other:?}"),
     }
+    assert!(port.port.file_bytes(file).is_ok(), "to ask for a size costs no descriptor");
     drop(hoard);
+    port.close(file);
     let again = port.cast(Op::Accept { listener });
     let second_socket = port.accepted(again);
     port.close(first_socket);

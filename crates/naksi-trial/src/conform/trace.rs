@@ -104,6 +104,7 @@ pub(super) fn refused(why: Refusal) -> &'static str {
         Refusal::Busy => "busy",
         Refusal::TokenInUse => "token in use",
         Refusal::Empty => "empty",
+        Refusal::Offset => "offset",
         Refusal::Unsupported => "unsupported",
     }
 }

@@ -3,7 +3,8 @@
 //! A callback that panics only ends its session, so a law that is found broken inside one is written down
 //! here and told at the end of the run. Nothing here runs anything.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +38,17 @@ pub struct Books {
     pages: Mutex<Pages>,
 }
 
+/// What is known of a session to whoever knows its peer's address.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Its name.
+    pub id: SessionId,
+    /// When it was told that it stands.
+    pub begun: Tick,
+    /// Why it ended, once it was told.
+    pub over: Option<Reason>,
+}
+
 /// What is behind the lock.
 #[derive(Default)]
 pub struct Pages {
@@ -54,6 +66,8 @@ pub struct Pages {
     pub came: VecDeque<SessionId>,
     /// Sessions that ended lately.
     pub gone: VecDeque<SessionId>,
+    /// The last session of every address that a scripted peer has.
+    pub lives: HashMap<SocketAddr, Life>,
 }
 
 impl Books {
@@ -68,6 +82,11 @@ impl Books {
         self.pages().broken.get_or_insert(what);
     }
 
+    /// The session that has, or had, its peer at this address.
+    pub fn life(&self, peer: Option<SocketAddr>) -> Option<Life> {
+        peer.and_then(|peer| self.pages().lives.get(&peer).copied())
+    }
+
     /// A row of the fault table was met.
     pub fn hit(&self, hazard: Hazard) {
         self.pages().hits.hit(hazard);
@@ -79,6 +98,7 @@ pub struct Booked {
     /// Where it is written down.
     pub books: Arc<Books>,
     id: Option<SessionId>,
+    peer: Option<SocketAddr>,
     connected: bool,
     disconnected: bool,
 }
@@ -87,7 +107,7 @@ impl Booked {
     /// A session is made.
     pub fn new(books: &Arc<Books>) -> Self {
         books.live.fetch_add(1, Ordering::Relaxed);
-        Self { books: Arc::clone(books), id: None, connected: false, disconnected: false }
+        Self { books: Arc::clone(books), id: None, peer: None, connected: false, disconnected: false }
     }
 
     /// It was told that it stands. `named`: others may speak to it.
@@ -102,6 +122,11 @@ impl Booked {
                 pages.remote = Some(c.remote());
             }
             remember(&mut pages.came, c.id());
+            // The engine's own clients come from this machine.
+            self.peer = Some(c.peer()).filter(|peer| !peer.ip().is_loopback());
+            if let Some(peer) = self.peer {
+                pages.lives.insert(peer, Life { id: c.id(), begun: c.now(), over: None });
+            }
         }
     }
 
@@ -113,13 +138,20 @@ impl Booked {
     }
 
     /// It was told its end.
-    pub fn disconnect(&mut self) {
+    pub fn disconnect(&mut self, reason: Reason) {
         if std::mem::replace(&mut self.disconnected, true) {
             self.books.break_law("law 8: on_disconnected twice");
         }
         self.books.told.fetch_add(1, Ordering::Relaxed);
+        let mut pages = self.books.pages();
+        if reason == Reason::HandlerPanic {
+            pages.hits.hit(Hazard::L6);
+        }
         if let Some(id) = self.id {
-            remember(&mut self.books.pages().gone, id);
+            remember(&mut pages.gone, id);
+        }
+        if let Some(life) = self.peer.and_then(|peer| pages.lives.get_mut(&peer)) {
+            life.over = Some(reason);
         }
     }
 }

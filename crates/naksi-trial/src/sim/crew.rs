@@ -43,14 +43,27 @@ impl<F: Factory> Stepped for Worker<Port, F> {
     }
 }
 
+/// A worker that is not stepped for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Stall {
+    /// Which one.
+    pub worker: usize,
+    /// Until when.
+    pub until: Tick,
+    /// It would have had something to do meanwhile.
+    pub felt: bool,
+}
+
 /// A service in the simulation.
 pub struct Crew {
     /// What its workers share.
     pub hub: Arc<Hub<Port>>,
     /// Those that are not through; a port that nobody steps would keep the world awake.
     pub workers: Vec<Box<dyn Stepped>>,
-    /// Which worker stalls, and until when.
-    pub stalled: Option<(usize, Tick)>,
+    /// Who stalls.
+    pub stalled: Option<Stall>,
+    /// Stalls that kept a worker from something.
+    pub stalls_felt: u64,
     /// What the ports of those that are through held at their end.
     pub ledgers: Vec<Ledger>,
 }
@@ -58,15 +71,21 @@ pub struct Crew {
 impl Crew {
     /// Steps whoever is awake. Returns how many were.
     pub fn step(&mut self, now: Tick) -> u64 {
-        if self.stalled.is_some_and(|(_, until)| until <= now) {
+        if self.stalled.is_some_and(|stall| stall.until <= now) {
             self.stalled = None;
         }
-        let (ledgers, stalled) = (&mut self.ledgers, self.stalled.map(|(worker, _)| worker));
+        let (ledgers, stalled, stalls_felt) = (&mut self.ledgers, &mut self.stalled, &mut self.stalls_felt);
         let (mut stepped, mut index) = (0, 0);
         self.workers.retain_mut(|worker| {
-            let idle = stalled == Some(index) || !worker.is_runnable();
+            let stall = stalled.as_mut().filter(|stall| stall.worker == index);
             index += 1;
-            if idle {
+            // Nobody has to be asked again whether a stall is felt that already was.
+            if stall.as_ref().is_some_and(|stall| stall.felt) || !worker.is_runnable() {
+                return true;
+            }
+            if let Some(stall) = stall {
+                stall.felt = true;
+                *stalls_felt += 1;
                 return true;
             }
             stepped += 1;
@@ -148,5 +167,5 @@ pub fn crew<F: Factory>(
         workers.push(Box::new(worker));
     }
     hub.begin();
-    Crew { hub, workers, stalled: None, ledgers: Vec::new() }
+    Crew { hub, workers, stalled: None, stalls_felt: 0, ledgers: Vec::new() }
 }

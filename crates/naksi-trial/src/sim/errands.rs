@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use naksi::prelude::*;
 use naksi::remote::HandOver;
-use naksi_core::frame;
 
 use super::books::Books;
 use super::hazard::Hazard;
-use super::users;
+use super::users::{self, packet};
 
 /// As much as one session may be sent at once.
 static BRICK: [u8; users::QUEUE_BYTES_MAX] = [0; users::QUEUE_BYTES_MAX];
@@ -28,15 +27,9 @@ pub struct Errands {
     walled: bool,
 }
 
-fn packet(id: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = frame::header(id, body.len()).expect("a short body").to_vec();
-    bytes.extend_from_slice(body);
-    bytes
-}
-
 fn answer(remote: &Remote, id: SessionId) {
     // A full mailbox is an answer that never comes.
-    remote.send(id, packet(users::ANSWER, b"row")).ok();
+    remote.send(id, packet(users::ANSWER, &id.to_u64().to_le_bytes())).ok();
 }
 
 impl Errands {

@@ -3,6 +3,7 @@
 //! Whoever hears the numbers knows the room's order; whoever counts the members at the end knows that each of them has
 //! left once, whatever ended it. Nothing here knows a worker.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use super::users::NUMBERED;
 pub struct Hall {
     books: Arc<Books>,
     said: u32,
-    /// Answers that stages brought.
-    answers: u64,
+    /// The questions whose answers stages brought.
+    answered: HashSet<u64>,
     /// Timers set and not yet due.
     timers: u32,
 }
@@ -27,7 +28,7 @@ impl Hall {
     pub fn find(books: &Arc<Books>, c: &mut Conn<'_>) -> RoomRef<Hall> {
         let mut pages = books.pages();
         let open = || {
-            let hall = Hall { books: Arc::clone(books), said: 0, answers: 0, timers: 0 };
+            let hall = Hall { books: Arc::clone(books), said: 0, answered: HashSet::new(), timers: 0 };
             // A budget of two events is always spent: what is left waits for the next turn.
             let options = RoomOptions::new().budget(Duration::from_secs(1), 2);
             c.open_room(hall, options).expect("options that make sense")
@@ -35,11 +36,13 @@ impl Hall {
         pages.hall.get_or_insert_with(open).clone()
     }
 
-    /// A stage has an answer for the room.
-    pub fn answered(&mut self) {
-        self.answers += 1;
-        if self.answers > self.books.jobs.played.load(Ordering::Relaxed) {
-            self.books.break_law("a room heard more answers than were given");
+    /// A stage has an answer for the room: to the question of this number.
+    pub fn hear_answer(&mut self, number: u64) {
+        if !self.answered.insert(number) {
+            self.books.break_law(format!("a room heard the answer to question {number} twice"));
+        }
+        if self.answered.len() as u64 > self.books.jobs.calls.load(Ordering::Relaxed) {
+            self.books.break_law("a room heard more answers than were given to it");
         }
     }
 }

@@ -1,16 +1,22 @@
 //! The far ends: honest ones, and those that a server meets as well.
 //!
-//! A peer is a manner and a script of frames. Every peer checks what it gets against what it sent: apart from
+//! A peer has a manner and its script of frames. Every peer checks what it gets against what it sent: apart from
 //! what the server says on its own, the frames it reads are the echo, in order. Nothing here knows a port.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::frame;
 use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};
 
+use super::books::Books;
 use super::hazard::{Hazard, Hits};
+use super::manners::{Manner, push, script_of};
+use super::setting::Setting;
+use super::silence::{Silence, Stalls, Terms};
 use super::users;
 
 /// The number of the nudge upon which a peer that stays must say a fresh nonce.
@@ -35,155 +41,8 @@ pub struct Tally {
     pub again: Vec<Manner>,
     /// Rows of the fault table that were met.
     pub hits: Hits,
-}
-
-/// How a peer behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// Sends frames in pieces of any size, reads everything, says its end, waits for the server's.
-    Honest,
-    /// Lets the server end it.
-    Polite,
-    /// One byte at a time, with pauses.
-    Dribbler,
-    /// Reads a few bytes now and then.
-    SlowReader,
-    /// Says much and reads nothing.
-    Deaf,
-    /// Says very much at once.
-    Flooder,
-    /// Resets in the middle.
-    Resetter,
-    /// Stops doing anything.
-    Vanisher,
-    /// Sends a size that no frame has.
-    Liar,
-    /// Begins a frame and waits.
-    Squatter,
-    /// Sends bytes that mean nothing.
-    Garbler,
-    /// Ends in the middle of a frame.
-    Cutter,
-    /// Makes the handler panic.
-    Bomber,
-    /// Has itself ended at once.
-    Slammer,
-    /// Connects again whenever it is through.
-    Reconnector,
-    /// Stays until the service stops.
-    Stayer,
-}
-
-impl Manner {
-    /// A manner for a random number; half of all are honest.
-    pub fn from_number(number: u64) -> Self {
-        use Manner::*;
-        const MANY: [Manner; 28] = [
-            Dribbler,
-            SlowReader,
-            Deaf,
-            Flooder,
-            Resetter,
-            Resetter,
-            Vanisher,
-            Liar,
-            Liar,
-            Squatter,
-            Garbler,
-            Cutter,
-            Bomber,
-            Slammer,
-            Reconnector,
-            Polite,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-            Honest,
-        ];
-        MANY[number as usize % MANY.len()]
-    }
-
-    /// An honest manner for a random number.
-    pub fn honest(number: u64, framed: bool) -> Self {
-        if framed && number.is_multiple_of(4) { Manner::Polite } else { Manner::Honest }
-    }
-
-    /// The row of the fault table that this manner is.
-    fn hazard(self, random: u64) -> Option<Hazard> {
-        Some(match self {
-            Manner::Honest | Manner::Reconnector => Hazard::P3,
-            Manner::Polite => Hazard::P2,
-            Manner::Dribbler => Hazard::P7,
-            Manner::SlowReader | Manner::Deaf => Hazard::P9,
-            Manner::Flooder => Hazard::O4,
-            Manner::Resetter => Hazard::P1,
-            Manner::Vanisher => Hazard::P10,
-            Manner::Liar if random.is_multiple_of(2) => Hazard::P5,
-            Manner::Liar => Hazard::P6,
-            Manner::Squatter => Hazard::P8,
-            Manner::Garbler => Hazard::P11,
-            Manner::Cutter => Hazard::P4,
-            Manner::Bomber => Hazard::L6,
-            Manner::Slammer | Manner::Stayer => return None,
-        })
-    }
-}
-
-fn push(script: &mut Vec<u8>, id: u16, body: &[u8]) {
-    script.extend(frame::header(id, body.len()).expect("a short body"));
-    script.extend_from_slice(body);
-}
-
-/// What a peer of this manner will say.
-fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) -> Vec<u8> {
-    let mut script = Vec::new();
-    let (frames, body_max) = match manner {
-        Manner::Dribbler => (1 + random % 2, 12),
-        // Without frames a flood is long enough to come in long leases.
-        Manner::Flooder => ((12 + random % 12) * talk, if framed { 200 } else { 800 }),
-        Manner::Deaf => (12 + random % 12, 200),
-        Manner::Stayer => (1, 40),
-        _ => ((1 + random % 10) * talk, 120),
-    };
-    for number in 0..frames {
-        let body = ((random >> (8 + number % 8 * 6)) % body_max) as usize;
-        let bytes: Vec<u8> = (0..body).map(|byte| (byte as u8) ^ (random as u8)).collect();
-        push(&mut script, number as u16 + 1, &bytes);
-    }
-    if !framed {
-        if manner == Manner::Bomber {
-            script.extend_from_slice(users::BOMB_BYTES);
-        }
-        return script;
-    }
-    const EXTRAS: [u16; 5] = [users::ROOM, users::LEAVE, users::FILE, users::ERRAND, users::TIMER];
-    if (random >> 40).is_multiple_of(3) {
-        push(&mut script, EXTRAS[(random >> 44) as usize % 5], b"");
-    }
-    match manner {
-        Manner::Polite => push(&mut script, users::BYE, b"farewell"),
-        Manner::Slammer => push(&mut script, users::SLAM, b""),
-        Manner::Bomber => push(&mut script, users::BOMB, b""),
-        Manner::Deaf => {
-            push(&mut script, users::ROOM, b"");
-            push(&mut script, users::BLAST, b"");
-        }
-        Manner::Liar if random.is_multiple_of(2) => script.extend([(random >> 4) as u8 % 4, 0, 9, 9]),
-        Manner::Liar => push(&mut script, 2, &[0; 4996]),
-        Manner::Cutter => script.extend([200, 0, 1]),
-        Manner::Squatter => script.extend([50, 0]),
-        Manner::Garbler => script.extend((0..64).map(|byte| (random >> (byte % 56)) as u8 ^ 0x5C)),
-        _ => {}
-    }
-    script
+    /// How long the server's workers have stalled.
+    pub stalls: Stalls,
 }
 
 /// One scripted client.
@@ -191,6 +50,16 @@ pub struct Guest {
     manner: Manner,
     framed: bool,
     tally: Rc<RefCell<Tally>>,
+    books: Arc<Books>,
+    /// Its own address, once it is connected.
+    local: Option<SocketAddr>,
+    /// What its session is granted once it falls silent, if it does.
+    terms: Option<Terms>,
+    silence: Option<Silence>,
+    /// The row of the fault table that it has yet to meet.
+    row: Option<Hazard>,
+    /// After this many bytes of the script it has met it.
+    met_at: usize,
     script: Vec<u8>,
     /// Bytes of the script that were written.
     written: usize,
@@ -209,16 +78,28 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// `random` decides how much it says; `talk` is [`Setting::talk`](super::setting::Setting::talk).
-    pub fn new(manner: Manner, framed: bool, random: u64, talk: u64, tally: &Rc<RefCell<Tally>>) -> Self {
-        if let Some(hazard) = manner.hazard(random) {
-            tally.borrow_mut().hits.hit(hazard);
-        }
+    /// `random` decides how much it says; `books` are those of the sessions that it talks to.
+    pub fn new(
+        manner: Manner,
+        setting: &Setting,
+        random: u64,
+        tally: &Rc<RefCell<Tally>>,
+        books: &Arc<Books>,
+    ) -> Self {
+        let framed = setting.framed;
+        let manner = if framed { manner } else { manner.without_frames() };
+        let (script, met_at) = script_of(manner, framed, random, setting.talk);
         Self {
             manner,
             framed,
             tally: Rc::clone(tally),
-            script: script_of(manner, framed, random, talk),
+            books: Arc::clone(books),
+            local: None,
+            terms: matches!(manner, Manner::Vanisher | Manner::Squatter).then(|| Terms::of(setting)),
+            silence: None,
+            row: manner.row(random),
+            met_at,
+            script,
             written: 0,
             read: 0,
             cut: Vec::new(),
@@ -243,6 +124,9 @@ impl Guest {
         };
         let to = stop.min(self.written + piece);
         self.written += io.write(&self.script[self.written..to]);
+        if self.written >= self.met_at {
+            self.meet();
+        }
         if self.written < stop {
             // A short write is told of when there is room; anything else goes on after a pause.
             let pause = if self.manner == Manner::Dribbler { 300 } else { 2 };
@@ -250,6 +134,13 @@ impl Guest {
             io.set_timer(span, SPEAK);
         } else if !self.finished {
             self.finish(io);
+        }
+    }
+
+    /// The deciding byte is said, the deciding act is done: the row is met if a session stands that bears it.
+    fn meet(&mut self) {
+        if self.row.is_some() && self.books.life(self.local).is_some_and(|life| life.over.is_none()) {
+            self.row.take().inspect(|row| self.tally.borrow_mut().hits.hit(*row));
         }
     }
 
@@ -261,11 +152,22 @@ impl Guest {
                 io.set_timer(Duration::from_secs(3), SPEAK);
                 return;
             }
-            Manner::Resetter => self.leave(io, true),
-            Manner::Vanisher | Manner::Squatter => self.through(),
+            Manner::Resetter => {
+                self.meet();
+                self.leave(io, true);
+            }
+            Manner::Vanisher | Manner::Squatter => {
+                let stalls = self.tally.borrow().stalls;
+                let (said, reads) = (&self.script[..self.written], self.manner == Manner::Squatter);
+                self.silence = self.terms.map(|terms| Silence::begin(io, terms, stalls, said, reads));
+                self.through();
+            }
             // The server ends these: in order, at once, or because it waits in vain.
-            Manner::Polite if self.framed => {}
-            Manner::Slammer | Manner::Deaf => {}
+            Manner::Polite | Manner::Slammer | Manner::Deaf => {}
+            Manner::Honest | Manner::Reconnector | Manner::Cutter => {
+                io.shutdown_write();
+                self.meet();
+            }
             _ => io.shutdown_write(),
         }
         self.finished = true;
@@ -316,7 +218,12 @@ impl Guest {
                 );
                 self.numbered = number;
             }
-            users::ANSWER | users::CHAFF => {}
+            users::ANSWER => {
+                let asked = u64::from_le_bytes(packet.body.try_into().expect("the name of a session"));
+                let own = self.books.life(self.local).map(|life| life.id.to_u64());
+                assert_eq!(Some(asked), own, "law 3: an answer reached another than the one who had asked");
+            }
+            users::CHAFF => {}
             users::STALE => panic!("law 3: words for a session that is gone reached another"),
             _ => {
                 let expected = self.script.get(self.read..self.read + packet.frame.len());
@@ -352,6 +259,17 @@ impl Guest {
         }
     }
 
+    /// The session of a silent peer has ended: in time, or a law is broken.
+    fn hear_the_end(&mut self, io: &PeerIo<'_>) {
+        let Some(silence) = self.silence.take() else { return };
+        // Whoever was turned away at the door had none.
+        let Some(life) = self.books.life(self.local) else { return };
+        let mut tally = self.tally.borrow_mut();
+        if silence.end(io, &life, tally.stalls) {
+            self.row.take().inspect(|row| tally.hits.hit(*row));
+        }
+    }
+
     fn leave(&mut self, io: &mut PeerIo<'_>, reset: bool) {
         if reset {
             io.reset();
@@ -368,6 +286,7 @@ impl Peer for Guest {
         match event {
             PeerEvent::Connected => {
                 self.connected = true;
+                self.local = io.local();
                 if self.manner == Manner::Stayer {
                     self.tally.borrow_mut().standing += 1;
                 }
@@ -378,6 +297,7 @@ impl Peer for Guest {
             PeerEvent::Timer(LISTEN) if !self.ended => {
                 self.listen(io, 40);
                 if io.readable() > 0 {
+                    self.meet();
                     io.set_timer(Duration::from_millis(50), LISTEN);
                 }
             }
@@ -388,13 +308,19 @@ impl Peer for Guest {
             PeerEvent::Writable if !self.finished && !self.ended => self.speak(io),
             PeerEvent::Writable => {}
             PeerEvent::Closed => {
+                self.hear_the_end(io);
                 self.listen(io, usize::MAX);
                 if self.read == self.script.len() {
-                    self.tally.borrow_mut().served += 1;
+                    let mut tally = self.tally.borrow_mut();
+                    tally.served += 1;
+                    // Its session may be over by now, but not before everything was said.
+                    let polite = self.row.take_if(|row| *row == Hazard::P2);
+                    polite.inspect(|row| tally.hits.hit(*row));
                 }
                 self.leave(io, false);
             }
             PeerEvent::Refused | PeerEvent::Reset => {
+                self.hear_the_end(io);
                 if self.manner != Manner::Stayer {
                     self.tally.borrow_mut().reset += 1;
                 }

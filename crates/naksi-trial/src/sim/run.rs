@@ -17,12 +17,13 @@ use naksi_os::sim::peer::PeerId;
 use naksi_os::sim::world::{Tracer, World, WorldOptions};
 
 use super::books::Books;
-use super::crew::{Crew, crew, limits};
+use super::crew::{Crew, Stall, crew, limits};
 use super::errands::Errands;
 use super::hazard::Hazard;
 use super::letters::Letters;
+use super::manners::Manner;
 use super::outcome::Outcome;
-use super::peers::{Guest, Manner, NONCE, Tally};
+use super::peers::{Guest, NONCE, Tally};
 use super::setting::{Setting, Stop, Weather};
 use super::stages::Stages;
 use super::users::{Caller, FrameEcho, Host, RawEcho};
@@ -108,7 +109,7 @@ impl<'a> Run<'a> {
         books.stormy.store(stormy, Ordering::Relaxed);
         let stages = Stages::open(setting, stormy);
         let groups = stages.as_ref().map(Stages::groups).unwrap_or_default();
-        let host = Host { books: Arc::clone(&books), rate: setting.rates().0 };
+        let host = Host { books: Arc::clone(&books), rates: setting.rates() };
         let bounds =
             Limits { memory_bytes_max: setting.memory_bytes, ..limits(setting, setting.address_max) };
         let server = if setting.framed {
@@ -167,8 +168,7 @@ impl<'a> Run<'a> {
         self.expected += u64::from(manner != Manner::Stayer);
         self.dialled += 1;
         let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + self.dialled)));
-        let guest =
-            Guest::new(manner, self.setting.framed, self.world.random(), self.setting.talk, &self.tally);
+        let guest = Guest::new(manner, self.setting, self.world.random(), &self.tally, &self.books);
         self.world.dial_from(from, self.address, Box::new(guest), self.world.now() + within)
     }
 
@@ -219,8 +219,8 @@ impl<'a> Run<'a> {
         if self.stormy && (random >> 40).is_multiple_of(64) && self.setting.workers > 1 {
             let span = Duration::from_millis(50 + (random >> 48) % 450);
             let worker = (random >> 32) as usize % self.setting.workers;
-            self.crews[0].stalled = Some((worker, self.world.now() + span));
-            self.books.hit(Hazard::L7);
+            self.tally.borrow_mut().stalls.begin(self.world.now(), span);
+            self.crews[0].stalled = Some(Stall { worker, until: self.world.now() + span, felt: false });
         }
     }
 
@@ -339,6 +339,7 @@ impl<'a> Run<'a> {
             nonces: tally.echoed,
             letters: self.letters_came as u64,
             trace_hash: self.world.trace_hash(),
+            enabled: self.setting.kinds().map(|kind| (kind, 1)).collect(),
             fired,
             hits: tally.hits.clone(),
             ..Outcome::default()
@@ -376,8 +377,9 @@ impl<'a> Run<'a> {
             }
         }
         if self.setting.dialect == Dialect::Iocp {
-            outcome.hits.add(Hazard::W6, self.world.fired(FaultKind::CancelNotFound));
+            outcome.hits.add(Hazard::W6, self.world.unfound_answers());
         }
+        outcome.hits.add(Hazard::L7, self.crews[0].stalls_felt);
         outcome.hits.merge(&staged.unwrap_or_default());
         let pages = self.books.pages();
         outcome.hits.merge(&pages.hits);

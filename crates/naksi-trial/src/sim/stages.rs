@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use naksi::group::{Begun, Group, GroupOptions, GroupStats, Refused, Stepper};
 use naksi::prelude::*;
-use naksi_core::frame;
 use naksi_core::prng::Prng;
 use naksi_os::sim::world::World;
 
@@ -35,6 +34,8 @@ pub struct Ledger {
     pub played: AtomicU64,
     /// Jobs that panicked.
     pub panicked: AtomicU64,
+    /// Answers that the room took.
+    pub calls: AtomicU64,
 }
 
 /// Puts a session's question to the database. `heart` beats as long as the session's value lives.
@@ -56,9 +57,11 @@ fn answer(number: u64, id: SessionId, remote: &Remote, books: &Arc<Books>, heart
     books.jobs.played.fetch_add(1, Ordering::Relaxed);
     let hall = books.pages().hall.clone();
     if let Some(hall) = hall.filter(|_| number % 4 == 1) {
-        books.hit(Hazard::G5);
-        // A room that has ended hears nothing.
-        hall.call(|hall, _| hall.answered()).ok();
+        // A room that has ended, or has too much to hear, takes nothing.
+        if hall.call(move |hall, _| hall.hear_answer(number)).is_ok() {
+            books.jobs.calls.fetch_add(1, Ordering::Relaxed);
+            books.hit(Hazard::G5);
+        }
     }
     let late = heart.strong_count() == 0;
     if late {
@@ -66,9 +69,8 @@ fn answer(number: u64, id: SessionId, remote: &Remote, books: &Arc<Books>, heart
     }
     if number % 8 != 5 {
         let words = if late { users::STALE } else { users::ANSWER };
-        let header = frame::header(words, 0).expect("a short body");
         // Nobody waits for it: a full mailbox is an answer that never comes.
-        remote.send(id, header.to_vec()).ok();
+        remote.send(id, users::packet(words, &id.to_u64().to_le_bytes())).ok();
     }
 }
 

@@ -37,7 +37,7 @@ pub const BYE: u16 = 0x206;
 pub const BLAST: u16 = 0x207;
 /// From the server: what somebody told the room.
 pub const SAID: u16 = 0x300;
-/// From the server: the database's answer.
+/// From the server: the database's answer, with the name of the session that asked.
 pub const ANSWER: u16 = 0x301;
 /// From the server, and wrong: it was meant for somebody who is gone.
 pub const STALE: u16 = 0x302;
@@ -59,12 +59,22 @@ const TAKEN_BACK: u32 = 8;
 /// What an errand asks of a stage.
 const QUESTIONS_AT_ONCE: u32 = 4;
 
+/// A frame of this number around a short body.
+///
+/// # Panics
+/// The body is longer than a frame.
+pub fn packet(id: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = naksi_core::frame::header(id, body.len()).expect("a short body").to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
 /// Makes a server's sessions.
 pub struct Host {
     /// Where they write.
     pub books: Arc<Books>,
-    /// Frames that each of them may be shown in a second; 0 is no limit.
-    pub rate: u32,
+    /// Frames and bytes that each of them may be shown in a second; 0 is no limit.
+    pub rates: (u32, usize),
 }
 
 impl Host {
@@ -86,16 +96,51 @@ impl Host {
     }
 }
 
+/// What one session was shown, for its rates.
+#[derive(Default)]
+struct Meter {
+    rates: (u32, usize),
+    messages: u64,
+    bytes: u64,
+    /// When the first of it was shown.
+    since: Option<Tick>,
+}
+
+impl Meter {
+    fn new(rates: (u32, usize)) -> Self {
+        Self { rates, ..Self::default() }
+    }
+
+    /// So much more was shown. What came before it is within the rate and a second's burst; the last may go beyond.
+    fn check(&mut self, messages: u64, bytes: usize, c: &Conn<'_>, books: &Books) {
+        if self.rates == (0, 0) {
+            return;
+        }
+        let since = *self.since.get_or_insert(c.now());
+        let nanos = c.now().nanos() - since.nanos() + 1_000_000_000;
+        for (what, count, rate) in
+            [("frames", self.messages, u64::from(self.rates.0)), ("bytes", self.bytes, self.rates.1 as u64)]
+        {
+            if rate > 0 && count > rate * nanos / 1_000_000_000 {
+                books.break_law(format!("law 9: {count} {what} and more in {nanos} ns at {rate} a second"));
+            }
+        }
+        self.messages += messages;
+        self.bytes += bytes as u64;
+    }
+}
+
 /// Echoes bytes.
 pub struct RawEcho {
     booked: Booked,
     moody: bool,
+    meter: Meter,
 }
 
 impl RawEcho {
     /// A session for this arrival.
     pub fn new(host: &Host, arrival: &Arrival) -> Self {
-        Self { booked: host.book(arrival), moody: host.moody(arrival) }
+        Self { booked: host.book(arrival), moody: host.moody(arrival), meter: Meter::new(host.rates) }
     }
 }
 
@@ -111,6 +156,7 @@ impl Session for RawEcho {
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         self.booked.alive();
         assert!(!data.windows(BOMB_BYTES.len()).any(|bytes| bytes == BOMB_BYTES), "a bomb, on purpose");
+        self.meter.check(0, data.len(), c, &self.booked.books);
         c.send(data);
         check_queue(&self.booked.books, c);
         data.len()
@@ -123,8 +169,8 @@ impl Session for RawEcho {
         }
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
-        self.booked.disconnect();
+    fn on_disconnected(&mut self, reason: Reason) {
+        self.booked.disconnect(reason);
     }
 }
 
@@ -143,38 +189,19 @@ pub struct FrameEcho {
     file: Option<FileId>,
     /// Beats as long as this value lives.
     heart: Arc<()>,
-    rate: u32,
-    /// Frames that were shown, and when the first one was.
-    shown: (u64, Tick),
+    meter: Meter,
 }
 
 impl FrameEcho {
     /// A session for this arrival.
     pub fn new(host: &Host, arrival: &Arrival) -> Self {
-        let (heart, shown, rate) = (Arc::default(), (0, Tick::ZERO), host.rate);
         Self {
             booked: host.book(arrival),
             moody: host.moody(arrival),
             said: 0,
             file: None,
-            heart,
-            rate,
-            shown,
-        }
-    }
-
-    fn check_rate(&mut self, c: &Conn<'_>) {
-        let (count, since) = &mut self.shown;
-        if *count == 0 {
-            *since = c.now();
-        }
-        *count += 1;
-        let span = c.now().since(*since) + Duration::from_secs(1);
-        let most = u128::from(self.rate) * span.as_nanos() / 1_000_000_000 + 1;
-        if self.rate > 0 && u128::from(*count) > most {
-            self.booked
-                .books
-                .break_law(format!("law 9: {count} frames in {span:?} at {} a second", self.rate));
+            heart: Arc::default(),
+            meter: Meter::new(host.rates),
         }
     }
 
@@ -260,7 +287,7 @@ impl Session for FrameEcho {
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         self.booked.alive();
-        self.check_rate(c);
+        self.meter.check(1, packet.frame.len(), c, &self.booked.books);
         assert!(packet.id != BOMB, "a bomb, on purpose");
         if self.moody {
             self.booked.books.hit(Hazard::L3);
@@ -317,8 +344,8 @@ impl Session for FrameEcho {
         }
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
-        self.booked.disconnect();
+    fn on_disconnected(&mut self, reason: Reason) {
+        self.booked.disconnect(reason);
     }
 }
 
@@ -334,8 +361,7 @@ impl Caller {
     /// A session for this arrival.
     pub fn new(arrival: &Arrival, talk: u64, books: &Arc<Books>) -> Self {
         let body = vec![(arrival.index % 170) as u8; 20 + arrival.index as usize % 60];
-        let mut said = naksi_core::frame::header(2, body.len()).expect("a short body").to_vec();
-        said.extend(body);
+        let said = packet(2, &body);
         Self { booked: Booked::new(books), said, heard: 0, rounds: arrival.index % 10 * talk }
     }
 }
@@ -362,7 +388,7 @@ impl Session for Caller {
         data.len()
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
-        self.booked.disconnect();
+    fn on_disconnected(&mut self, reason: Reason) {
+        self.booked.disconnect(reason);
     }
 }

@@ -14,6 +14,9 @@ pub trait Encoding<M> {
 }
 
 /// Fields in their order, no names: between peers that are built from one table.
+///
+/// What lies more than 128 levels deep is not read: a type that contains itself would otherwise let a stranger end the
+/// process. Nor is a body whose sequences have over 1,024 elements more than it has bytes.
 #[derive(Debug)]
 pub enum Postcard {}
 
@@ -23,10 +26,7 @@ impl<M: Serialize + DeserializeOwned> Encoding<M> for Postcard {
     }
 
     fn read(body: &[u8]) -> Option<M> {
-        match postcard::take_from_bytes(body) {
-            Ok((message, [])) => Some(message),
-            _ => None,
-        }
+        super::bounded::read(body)
     }
 }
 

@@ -210,11 +210,17 @@ impl<'a, R: Room> Cx<'a, R> {
     }
 
     fn say(&mut self, to: Hearer, write: impl FnOnce(&mut BytesMut) -> bool) -> Sent {
-        match to {
-            Hearer::One(to) | Hearer::Data(Some(to), ..) if !self.contains(to) => return Sent::Closed,
-            Hearer::All | Hearer::Others(_) | Hearer::Data(..) if self.is_empty() => return Sent::Queued,
-            _ => {}
-        }
+        let ticket = match to {
+            Hearer::One(to) | Hearer::Data(Some(to), ..) => match self.scene.members.get(&to.to_u64()) {
+                Some(place) => place.ticket,
+                None => return Sent::Closed,
+            },
+            Hearer::All | Hearer::Others(_) | Hearer::Data(None, ..) if self.is_empty() => {
+                return Sent::Queued;
+            }
+            // Nobody is named.
+            Hearer::All | Hearer::Others(_) | Hearer::Data(None, ..) => 0,
+        };
         let outbox = &mut self.scene.outbox;
         let start = outbox.buffer().len();
         if !write(outbox.buffer()) {
@@ -223,8 +229,10 @@ impl<'a, R: Room> Cx<'a, R> {
         match to {
             Hearer::All => outbox.tell_all(start, None),
             Hearer::Others(but) => outbox.tell_all(start, Some(but)),
-            Hearer::One(to) => outbox.tell_one(start, to),
-            Hearer::Data(to, class, key) => outbox.tell_data(start, to, class, key),
+            Hearer::One(to) => outbox.tell_one(start, to, ticket),
+            Hearer::Data(to, class, key) => {
+                outbox.tell_data(start, to.map(|to| (to, ticket)), class, key);
+            }
         }
         Sent::Queued
     }

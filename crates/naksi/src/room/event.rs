@@ -18,6 +18,8 @@ pub(crate) enum Event {
     Join { id: SessionId, ticket: u32, data: Box<dyn Any + Send> },
     /// It leaves what it joined under this ticket.
     Leave { id: SessionId, ticket: u32, why: Left },
+    /// Its peer has said its end: it waits for what the room says to what it has brought.
+    Finish { id: SessionId, ticket: u32 },
     /// A frame of so many bytes, the next in the batch.
     Packet { from: SessionId, ticket: u32, bytes: u32 },
 }

@@ -30,8 +30,8 @@ impl<R: Room<Member: Default>> Session for Guest<R> {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         let mut open = self.lobby.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.as_ref().is_none_or(RoomRef::is_closed) {
-            let opened = c.open_room((self.lobby.make)(), self.lobby.options.clone());
-            *open = opened.inspect_err(|error| tracing::error!(%error, "the room cannot be opened")).ok();
+            // `Server::room` has checked the options: nothing else keeps a room from being opened.
+            *open = c.open_room((self.lobby.make)(), self.lobby.options.clone()).ok();
         }
         self.room = open.clone();
         let joined = self.room.as_ref().is_some_and(|room| c.join_room(room, R::Member::default()));

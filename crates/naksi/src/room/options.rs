@@ -120,7 +120,7 @@ impl RoomOptions {
         &self.group
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let spans =
             self.rate.map_or(1_000_000, |rate| rate.nanos.checked_div(rate.ticks.into()).unwrap_or(0));
         let rules = [

@@ -15,19 +15,22 @@ use super::RoomEnd;
 /// What has gathered leaves at so many bytes, so that it always fits a send queue.
 const PARCEL_FULL_BYTES: usize = 32 * 1024;
 
-/// One thing that a room does to sessions.
+/// One thing that a room does to sessions. Who is named with a ticket is meant as who joined under it, and no more once
+/// that membership is over: not even if it has begun another one since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Bytes for every member, and how many messages they are.
     All(Range<u32>, u32),
     /// Bytes for every member but one.
     Others(SessionId, Range<u32>),
-    /// Bytes for one member.
-    One(SessionId, Range<u32>),
+    /// Bytes for one member, and how many messages they are.
+    One(SessionId, u32, Range<u32>, u32),
     /// Bytes for every member, or for one, which they may miss if they do not keep up.
-    Data(Option<SessionId>, DataClass, u64, Range<u32>),
+    Data(Option<(SessionId, u32)>, DataClass, u64, Range<u32>),
     /// A session is a member from here on.
     Admit(SessionId, u32),
+    /// A session has been told everything that answers what it brought before its peer's end.
+    Answered(SessionId, u32),
     /// A session is no member any more.
     PutOut(SessionId, u32, RoomEnd),
     /// A session ends.
@@ -100,20 +103,31 @@ impl Outbox {
     }
 
     /// What was written since `start` is for one member.
-    pub(super) fn tell_one(&mut self, start: usize, to: SessionId) {
+    pub(super) fn tell_one(&mut self, start: usize, to: SessionId, ticket: u32) {
         let range = start as u32..self.bytes.len() as u32;
         self.mark(to);
         match self.parts.last_mut() {
-            Some(Part::One(before, part)) if *before == to && part.end == range.start => part.end = range.end,
-            _ => self.parts.push(Part::One(to, range)),
+            Some(Part::One(before, its, part, messages))
+                if (*before, *its) == (to, ticket) && part.end == range.start =>
+            {
+                part.end = range.end;
+                *messages += 1;
+            }
+            _ => self.parts.push(Part::One(to, ticket, range, 1)),
         }
     }
 
     /// What was written since `start` is for one member, or for all, who may miss it.
-    pub(super) fn tell_data(&mut self, start: usize, to: Option<SessionId>, class: DataClass, key: u64) {
+    pub(super) fn tell_data(
+        &mut self,
+        start: usize,
+        to: Option<(SessionId, u32)>,
+        class: DataClass,
+        key: u64,
+    ) {
         let range = start as u32..self.bytes.len() as u32;
         match to {
-            Some(to) => self.mark(to),
+            Some((to, _)) => self.mark(to),
             None => self.mark_all(),
         }
         self.parts.push(Part::Data(to, class, key, range));
@@ -132,6 +146,11 @@ impl Outbox {
     /// A member is gone, by whatever way.
     pub(super) fn uncount(&mut self, id: SessionId) {
         self.members_on[usize::from(id.worker())] -= 1;
+    }
+
+    pub(super) fn answered(&mut self, id: SessionId, ticket: u32) {
+        self.mark(id);
+        self.parts.push(Part::Answered(id, ticket));
     }
 
     pub(super) fn put_out(&mut self, id: SessionId, ticket: u32, why: RoomEnd) {

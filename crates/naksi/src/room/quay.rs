@@ -24,6 +24,18 @@ const LAST_SPAN: Duration = Duration::from_secs(1);
 pub(crate) struct Seat {
     pub(crate) room: Arc<dyn RoomDoor>,
     pub(crate) ticket: u32,
+    pub(crate) farewell: Farewell,
+}
+
+/// How far a session whose peer has said its end has come with a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// The room does not know of it.
+    Untold,
+    /// The room has been told behind what the session brought, and has not come so far.
+    Told,
+    /// The room has said everything that answers it.
+    Answered,
 }
 
 /// A worker's sessions in one room.
@@ -127,6 +139,15 @@ impl LocalRooms {
         let bytes = u32::try_from(frame.len()).expect("a frame has at most 65,535 bytes");
         batch.events.push(Event::Packet { from, ticket: seat.ticket, bytes });
         true
+    }
+
+    /// A session's peer has said its end. Returns whether one of its rooms has still to answer what it brought before.
+    pub(crate) fn finish(&mut self, seats: &mut [Seat], id: SessionId) -> bool {
+        for seat in seats.iter_mut().filter(|seat| seat.farewell == Farewell::Untold) {
+            seat.farewell = Farewell::Told;
+            self.bring(&seat.room, Event::Finish { id, ticket: seat.ticket });
+        }
+        seats.iter().any(|seat| seat.farewell == Farewell::Told)
     }
 
     /// A session leaves a room, and hears nothing more of it.

@@ -144,6 +144,12 @@ impl<R: Room> Body<R> {
                     self.bid_farewell();
                 }
             }
+            Event::Finish { id, ticket } => {
+                // Whoever is no member any more learns that, behind everything said to it.
+                if self.scene.holds(id, ticket) {
+                    self.scene.outbox.answered(id, ticket);
+                }
+            }
             Event::Packet { from, ticket, .. } => {
                 let packet = frame::first(frame, usize::MAX);
                 if self.scene.holds(from, ticket)

@@ -8,10 +8,12 @@ use std::time::Duration;
 use naksi_core::content::Ending;
 use naksi_core::data_plane::DataClass;
 use naksi_core::id::SessionId;
+use naksi_core::send_queue::Sent;
 use naksi_os::port::Port;
 
 use super::RoomEnd;
 use super::parcel::{Parcel, Part};
+use super::quay::{Farewell, Seat};
 use crate::remote::Door;
 use crate::session::{Factory, Session};
 use crate::worker::Worker;
@@ -61,11 +63,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                         self.desk.rooms.admit(room, *id);
                     }
                 }
-                Part::One(to, range) => {
-                    if self.has_seat(*to, room) {
-                        self.tell_one(*to, &parcel.bytes.slice(range.start as usize..range.end as usize));
+                Part::One(to, ticket, range, messages) => {
+                    if self.holds_seat(*to, room, *ticket) {
+                        let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
+                        self.tell_one(*to, &bytes, *messages);
                     }
                 }
+                Part::Answered(id, ticket) => self.hear_out(*id, room, *ticket),
                 Part::PutOut(id, ticket, why) => self.put_out(*id, room, *ticket, *why),
                 Part::End(id, ticket, reason) => {
                     if self.unseat(*id, room, Some(*ticket)) {
@@ -85,41 +89,61 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
         let mut members = std::mem::take(&mut self.members);
         self.desk.rooms.members_into(parcel.room, &mut members);
-        let mut told = 0;
+        let mut queued = 0;
         for member in members.iter().filter(|member| Some(**member) != but) {
-            self.tell_one(*member, &bytes);
-            told += 1;
+            queued += self.tell_one(*member, &bytes, messages);
         }
-        self.desk.counters.deliveries.add(told * u64::from(messages));
+        self.desk.counters.deliveries.add(queued);
         self.members = members;
     }
 
-    fn tell_data(&mut self, room: u64, to: Option<SessionId>, (class, key): (DataClass, u64), bytes: &Bytes) {
+    fn tell_data(
+        &mut self,
+        room: u64,
+        to: Option<(SessionId, u32)>,
+        (class, key): (DataClass, u64),
+        bytes: &Bytes,
+    ) {
         let mut members = std::mem::take(&mut self.members);
         match to {
             None => self.desk.rooms.members_into(room, &mut members),
-            Some(to) => {
+            Some((to, ticket)) => {
                 members.clear();
-                members.extend(self.has_seat(to, room).then_some(to));
+                members.extend(self.holds_seat(to, room, ticket).then_some(to));
             }
         }
-        self.desk.counters.deliveries.add(members.len() as u64);
+        let mut queued = 0;
         for member in &members {
-            self.with_session(member.slot(), member.generation(), |session, cx, stage| {
-                session.with_outlet(cx, stage, |_, mut outlet| {
-                    outlet.send_data(class, key, bytes);
-                });
+            let sent = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+                session.with_outlet(cx, stage, |_, mut outlet| outlet.send_data(class, key, bytes))
             });
+            queued += u64::from(sent == Some(Sent::Queued));
         }
+        self.desk.counters.deliveries.add(queued);
         self.members = members;
     }
 
-    fn tell_one(&mut self, to: SessionId, bytes: &Bytes) {
-        self.with_session(to.slot(), to.generation(), |session, cx, stage| {
-            session.with_outlet(cx, stage, |_, mut outlet| {
-                outlet.send_shared(bytes);
-            });
+    /// Returns how many messages were queued.
+    fn tell_one(&mut self, to: SessionId, bytes: &Bytes, messages: u32) -> u64 {
+        let sent = self.with_session(to.slot(), to.generation(), |session, cx, stage| {
+            session.with_outlet(cx, stage, |_, mut outlet| outlet.send_shared(bytes))
         });
+        sent.map_or(0, |sent| self.desk.counters.told(sent, messages.into()))
+    }
+
+    /// A session that waits for the room's answers has them; if that was all, it begins to drain.
+    fn hear_out(&mut self, id: SessionId, room: u64, ticket: u32) {
+        if usize::from(id.worker()) != self.index {
+            return;
+        }
+        let Some(entry) = self.sessions.get_mut(id.slot(), id.generation()) else { return };
+        let is_it = |seat: &&mut Seat| seat.room.number() == room && seat.ticket == ticket;
+        if let Some(seat) = entry.seats.iter_mut().find(is_it) {
+            seat.farewell = Farewell::Answered;
+            self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+                session.with_outlet(cx, stage, |_, _| ());
+            });
+        }
     }
 
     /// The room is over for every session of this worker.
@@ -165,13 +189,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         place.is_some()
     }
 
-    fn has_seat(&self, id: SessionId, room: u64) -> bool {
-        let entry = self.own(id);
-        entry.is_some_and(|entry| entry.seats.iter().any(|seat| seat.room.number() == room))
-    }
-
     fn holds_seat(&self, id: SessionId, room: u64, ticket: u32) -> bool {
-        let holds = |seat: &super::quay::Seat| seat.room.number() == room && seat.ticket == ticket;
+        let holds = |seat: &Seat| seat.room.number() == room && seat.ticket == ticket;
         self.own(id).is_some_and(|entry| entry.seats.iter().any(holds))
     }
 

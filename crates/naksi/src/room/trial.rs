@@ -257,10 +257,12 @@ impl Quay for Harbour {
                                 fake.bytes.extend_from_slice(bytes(range))
                             }
                             // Whoever is made up keeps up.
-                            Part::Data(to, _, _, range) if to.is_none_or(|to| to == *id) => {
+                            Part::Data(to, _, _, range) if to.is_none_or(|(to, _)| to == *id) => {
                                 fake.bytes.extend_from_slice(bytes(range));
                             }
-                            Part::One(to, range) if to == id => fake.bytes.extend_from_slice(bytes(range)),
+                            Part::One(to, _, range, _) if to == id => {
+                                fake.bytes.extend_from_slice(bytes(range));
+                            }
                             _ => {}
                         }
                     }
@@ -268,6 +270,8 @@ impl Quay for Harbour {
                 Part::Admit(id, _) => {
                     fakes.entry(*id).or_default().member = true;
                 }
+                // Whoever is made up has no peer that could say its end.
+                Part::Answered(..) => {}
                 Part::PutOut(id, _, why) => {
                     let fake = fakes.entry(*id).or_default();
                     (fake.member, fake.put_out) = (false, Some(*why));

@@ -79,6 +79,71 @@ fn what_is_written_is_read_back_and_the_file_closes_with_its_session() {
     std::fs::remove_file(path).expect("the file can be removed");
 }
 
+/// Writes a lot and wishes for a sync in the same breath, again and again, and says what it heard in which order.
+struct Hasty {
+    path: PathBuf,
+    rounds: u32,
+    file: Option<FileId>,
+    written: u32,
+}
+
+impl Hasty {
+    const WRITES: u32 = 24;
+    const WRITE_BYTES: usize = 1 << 20;
+
+    fn write(&mut self, c: &mut Conn<'_>, file: FileId) {
+        self.written = 0;
+        for number in 0..Self::WRITES {
+            let offset = u64::from(number) * Self::WRITE_BYTES as u64;
+            c.write_at(file, offset, vec![self.rounds as u8; Self::WRITE_BYTES], 0);
+        }
+        c.sync_file(file, 1);
+    }
+}
+
+impl Session for Hasty {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.open_file(&self.path, FileAccess::Create, 0);
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        match done {
+            FileDone::Opened { file, .. } => {
+                self.file = Some(file);
+                self.write(c, file);
+            }
+            FileDone::Written { bytes, .. } => {
+                assert_eq!(bytes as usize, Self::WRITE_BYTES);
+                self.written += 1;
+            }
+            FileDone::Synced { .. } if self.written < Self::WRITES => {
+                c.send(format!("synced after {} writes of {}", self.written, Self::WRITES).as_bytes());
+                c.close();
+            }
+            FileDone::Synced { .. } if self.rounds == 0 => {
+                c.send(b"in order");
+                c.close();
+            }
+            FileDone::Synced { .. } => {
+                self.rounds -= 1;
+                self.write(c, self.file.expect("open"));
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_sync_has_what_was_written_before_it_also_what_is_still_being_written() {
+    let path = std::env::temp_dir().join(format!("naksi-file-sync-{}", std::process::id()));
+    let there = path.clone();
+    let hasty = move || Hasty { path: there.clone(), rounds: 12, file: None, written: 0 };
+    let service = server().workers(1).session(hasty).start().expect("a server");
+    let said = read_to_end(&mut connect(service.addresses()[0]));
+    std::fs::remove_file(path).expect("the file can be removed");
+    assert_eq!(String::from_utf8_lossy(&said), "in order");
+}
+
 /// Asks for a file that is not there.
 struct Missing;
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, mpsc};
 
 use naksi::hub::Hub;
+use naksi::session::Factory;
 use naksi::worker::Worker;
+use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port};
 
 use super::*;
@@ -229,9 +231,17 @@ impl Session for Herald {
     }
 }
 
-#[test]
-fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_later() {
-    const SAID: u64 = 40;
+/// Two workers that the test steps, so that one of them can stand still. Connections go to them by turns.
+struct Pair<F: Factory> {
+    hub: Arc<Hub<OsPort>>,
+    first: Worker<OsPort, F>,
+    second: Worker<OsPort, F>,
+    address: SocketAddr,
+    /// Where the service of each session is.
+    door: mpsc::Receiver<Remote>,
+}
+
+fn pair() -> Pair<impl Factory<Session = Herald>> {
     let mut port = open_port();
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
@@ -243,33 +253,136 @@ fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_l
     first.add_listener(listener);
     hub.begin();
     second.turn().expect("the port works");
-    let mut sender = connect(address);
-    while first.sessions() == 0 {
-        first.turn().expect("the port works");
+    Pair { hub, first, second, address, door }
+}
+
+impl<F: Factory> Pair<F> {
+    /// A member on the first worker.
+    fn connect_to_first(&mut self) -> TcpStream {
+        let (stream, before) = (connect(self.address), self.first.sessions());
+        while self.first.sessions() == before {
+            self.first.turn().expect("the port works");
+        }
+        stream
     }
-    let _member = connect(address);
-    while hub.in_mailboxes() == 0 {
-        first.turn().expect("the port works");
+
+    /// A member on the second worker.
+    fn connect_to_second(&mut self) -> TcpStream {
+        let (stream, before) = (connect(self.address), self.second.sessions());
+        while self.hub.in_mailboxes() == 0 {
+            self.first.turn().expect("the port works");
+        }
+        while self.second.sessions() == before {
+            self.second.turn().expect("the port works");
+        }
+        stream
     }
-    while second.sessions() == 0 {
-        second.turn().expect("the port works");
+
+    /// The second worker takes nothing for a while, and has no room for more. Returns a door to both.
+    fn fill_second(&self) -> Remote {
+        let remote = self.door.recv().expect("a session has begun");
+        let (nobody, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
+        while remote.send(nobody, much.clone()).is_ok() {}
+        remote
     }
-    let remote = door.recv().expect("a session has begun");
-    // The second worker takes nothing for a while, and has no room for the batch.
-    let (nobody, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
-    while remote.send(nobody, much.clone()).is_ok() {}
+
+    /// A turn of each worker, in which neither waits: somebody that does not exist is sent something.
+    fn turn_both(&mut self, remote: &Remote) {
+        for worker in 0..2 {
+            let nobody = SessionId::new(worker, 9999, 0);
+            remote.send(nobody, Bytes::new()).expect("there is room");
+            let turned = if worker == 0 { self.first.turn() } else { self.second.turn() };
+            turned.expect("the port works");
+        }
+    }
+
+    fn drain_second(&mut self) {
+        while self.hub.in_mailboxes() > 0 {
+            self.second.turn().expect("the port works");
+        }
+    }
+}
+
+#[test]
+fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_later() {
+    const SAID: u64 = 40;
+    let mut pair = pair();
+    let mut sender = pair.connect_to_first();
+    let _member = pair.connect_to_second();
+    pair.fill_second();
     write(&mut sender, &frame(SAY, &[7; 1000]).repeat(SAID as usize));
-    while hub.stats().dropped == 0 {
-        first.turn().expect("the port works");
+    while pair.hub.stats().dropped == 0 {
+        pair.first.turn().expect("the port works");
     }
-    assert_eq!(hub.stats().dropped, 1, "and then it rests");
-    while hub.in_mailboxes() > 0 {
-        second.turn().expect("the port works");
+    assert_eq!(pair.hub.stats().dropped, 1, "and then it rests");
+    pair.drain_second();
+    while pair.hub.stats().packets < SAID {
+        pair.first.turn().expect("the port works");
     }
-    while hub.stats().packets < SAID {
-        first.turn().expect("the port works");
+    let dropped = pair.hub.stats().dropped;
+    assert!(dropped <= 2, "one more before the batch has left: {dropped}");
+}
+
+#[test]
+fn a_worker_that_has_no_room_for_a_batch_hears_it_later_and_keeps_it_from_nobody_else() {
+    let mut pair = pair();
+    let mut sender = pair.connect_to_first();
+    let mut far = pair.connect_to_second();
+    let mut near = pair.connect_to_first();
+    let remote = pair.fill_second();
+    let mut said = Vec::new();
+    for number in 0..3 {
+        let words = frame(SAY, &[number; 1000]);
+        write(&mut sender, &words);
+        until("it is heard on the worker that has room", || {
+            pair.first.turn().expect("the port works");
+            pair.hub.stats().sent_bytes >= (said.len() + words.len()) as u64
+        });
+        said.extend_from_slice(&words);
     }
-    assert!(hub.stats().dropped <= 2, "one more before the batch has left: {}", hub.stats().dropped);
+    assert_eq!(read(&mut near, said.len()), said);
+    pair.drain_second();
+    // What is said from now on comes behind what the other worker lacks.
+    let last = frame(SAY, b"last");
+    write(&mut sender, &last);
+    said.extend_from_slice(&last);
+    until("everybody has heard everything", || {
+        pair.turn_both(&remote);
+        pair.hub.stats().sent_bytes == 2 * said.len() as u64
+    });
+    assert_eq!((read(&mut near, last.len()), read(&mut far, said.len())), (last, said));
+    assert_eq!((pair.hub.stats().deliveries, pair.hub.stats().dropped), (2 * 4, 0));
+}
+
+#[test]
+fn what_a_worker_lacks_is_bounded_and_beyond_that_it_is_left_out_and_counted() {
+    const SAID: u64 = 40;
+    let mut pair = pair();
+    let mut sender = pair.connect_to_first();
+    let _far = pair.connect_to_second();
+    let mut near = pair.connect_to_first();
+    let remote = pair.fill_second();
+    for number in 0..SAID {
+        let words = frame(SAY, &[number as u8; 1000]);
+        write(&mut sender, &words);
+        until("it is heard on the worker that has room", || {
+            pair.first.turn().expect("the port works");
+            pair.hub.stats().deliveries > number
+        });
+        until("it has left", || {
+            pair.first.turn().expect("the port works");
+            pair.hub.stats().sent_bytes == (number + 1) * 1004
+        });
+        assert_eq!(read(&mut near, words.len()), words);
+    }
+    let dropped = pair.hub.stats().dropped;
+    assert_eq!(dropped, SAID - 16, "a send queue's worth is kept for it");
+    pair.drain_second();
+    until("what is kept has come", || {
+        pair.turn_both(&remote);
+        pair.hub.stats().deliveries >= SAID + 16
+    });
+    assert_eq!(pair.hub.stats().deliveries, SAID + 16);
 }
 
 #[test]
@@ -311,4 +424,7 @@ fn what_a_member_has_no_room_for_is_no_delivery() {
     }
     assert!((1..SAID).contains(&heard), "it was slow, and heard {heard} of {SAID}");
     assert_eq!(service.stats().deliveries, heard);
+    drop((sender, slow));
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!(stats.dropped, SAID - heard, "each message, though many of them were one piece");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use naksi::prelude::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const SAY: u16 = 10;
 const PANIC: u16 = 13;
 const WAIT: u16 = 17;
@@ -16,7 +16,7 @@ const HELLO: u16 = 20;
 const SAY_TWICE: u16 = 21;
 const SAY_TO_OTHERS: u16 = 22;
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "waited in vain for: {what}");
@@ -24,20 +24,20 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(super) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
     stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
     stream
 }
 
-fn frame(id: u16, body: &[u8]) -> Vec<u8> {
+pub(super) fn frame(id: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = naksi_core::frame::header(id, body.len()).expect("a short body").to_vec();
     bytes.extend_from_slice(body);
     bytes
 }
 
-fn read(stream: &mut TcpStream) -> (u16, Vec<u8>) {
+pub(super) fn read(stream: &mut TcpStream) -> (u16, Vec<u8>) {
     let mut header = [0; 4];
     stream.read_exact(&mut header).expect("the server sends");
     let mut body = vec![0; usize::from(u16::from_le_bytes([header[0], header[1]])) - 4];
@@ -294,6 +294,17 @@ fn a_full_mailbox_ends_who_fills_it_if_it_shall() {
     talks.write_all(&frame(SAY, b"too long for it")).expect("the server reads");
     until("it ends", || service.stats().ended.get("room_full") == Some(&1));
     service.stop(Duration::from_secs(5));
+}
+
+#[test]
+fn a_server_does_not_start_with_a_room_that_makes_no_sense() {
+    let refused = |options: RoomOptions| {
+        let started = server().room(options, || Hall::new(&Arc::default())).start();
+        started.expect_err("nobody could ever join").to_string()
+    };
+    assert!(refused(RoomOptions::new().tick_hz(0)).contains("ticks 1 to 1,000 times a second"));
+    assert!(refused(RoomOptions::new().mailbox(0, 1 << 20)).contains("mailbox must hold something"));
+    assert!(refused(RoomOptions::new().members_max(0)).contains("members_max must not be 0"));
 }
 
 #[test]

@@ -63,6 +63,30 @@ pub(super) const ALL: &[Scenario] = &[
     ),
     Scenario::new(
         "file",
+        "an offset that no file has",
+        |s| {
+            let file = s.file();
+            let write = s.write(file, 0, b"abc");
+            s.last(write);
+            for offset in [u64::MAX, 1 << 63] {
+                s.refused(0, Op::WriteAt { file: file.handle, offset, bytes: vec![b'X'] });
+                s.refused(0, Op::ReadAt { file: file.handle, offset, buffer: vec![0; 8] });
+            }
+            let read = s.read(file, 0, 8);
+            s.content(read);
+        },
+        &[
+            "write 3 bytes",
+            "write refused offset",
+            "read refused offset",
+            "write refused offset",
+            "read refused offset",
+            "read 3 bytes",
+            "it says \"abc\"",
+        ],
+    ),
+    Scenario::new(
+        "file",
         "queue full",
         |s| {
             s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });

@@ -1,0 +1,89 @@
+//! The watch of a completion queue: who blocks without a word is found by its processor clock.
+//!
+//! It looks while work waits that nobody may take, and sleeps without end otherwise. Nothing here knows what the work is.
+
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{Freed, Shared, State, Watch};
+
+/// How often the watch looks while work waits and nobody may take it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// A thread whose clock stands still from one look to the next is taken for blocked after so many looks.
+const STILL_LOOKS: u32 = 2;
+/// Less than this on a processor between two looks is standing still: to block takes time as well.
+const STILL_TIME: Duration = Duration::from_micros(100);
+
+impl State {
+    /// Work waits, somebody could take it, and nobody may.
+    fn is_held_up(&self, concurrency: usize) -> bool {
+        !self.work.is_empty() && !self.idle.is_empty() && self.running >= concurrency
+    }
+}
+
+impl Shared {
+    pub(super) fn watch_if_held_up(self: &Arc<Self>, state: &mut State) {
+        if !state.is_held_up(self.concurrency) {
+            return;
+        }
+        match state.watch {
+            Watch::Unborn => {
+                let shared = Arc::clone(self);
+                let watch = thread::Builder::new().name("naksi-watch".into());
+                // Without a watch, blocks that nobody announces hold others up; all else goes on.
+                if watch.spawn(move || shared.watch()).is_ok() {
+                    state.watch = Watch::Looking;
+                }
+            }
+            Watch::Asleep => {
+                state.watch = Watch::Looking;
+                self.called.notify_one();
+            }
+            Watch::Looking | Watch::Over => {}
+        }
+    }
+
+    /// The life of the watch: it looks while something is held up or somebody was seen to block, and sleeps
+    /// without end otherwise.
+    fn watch(self: &Arc<Self>) {
+        let mut state = self.lock();
+        while state.watch != Watch::Over {
+            let seen = state.seats.iter().any(|seat| seat.free == Some(Freed::Seen));
+            if !seen && !state.is_held_up(self.concurrency) {
+                state.watch = Watch::Asleep;
+                let sleeps = |state: &mut State| state.watch == Watch::Asleep;
+                state = self.called.wait_while(state, sleeps).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(state);
+            thread::sleep(LOOK_EVERY);
+            state = self.lock();
+            self.look(&mut state);
+            self.call_somebody(state);
+            state = self.lock();
+        }
+    }
+
+    fn look(&self, state: &mut State) {
+        let State { seats, running, .. } = state;
+        for seat in seats {
+            let now = seat.who.clock.elapsed();
+            let moved = now.saturating_sub(seat.seen) > STILL_TIME;
+            seat.seen = now;
+            seat.still = if moved { 0 } else { seat.still + 1 };
+            match seat.free {
+                // A clock stands still also while the machine is busy with others: only who sleeps blocks.
+                None if seat.still >= STILL_LOOKS && seat.who.clock.is_asleep() => {
+                    seat.free = Some(Freed::Seen);
+                    *running -= 1;
+                }
+                Some(Freed::Seen) if moved => {
+                    seat.free = None;
+                    *running += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How the far ends behave, and what each of them will say.
+//!
+//! A manner is a script of frames and, for most, a row of the fault table. Nothing here knows a socket.
+
+use naksi_core::frame;
+
+use super::hazard::Hazard;
+use super::users;
+
+/// How a peer behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Sends frames in pieces of any size, reads everything, says its end, waits for the server's.
+    Honest,
+    /// Lets the server end it.
+    Polite,
+    /// One byte at a time, with pauses.
+    Dribbler,
+    /// Reads a few bytes now and then.
+    SlowReader,
+    /// Says much and reads nothing.
+    Deaf,
+    /// Says very much at once.
+    Flooder,
+    /// Resets in the middle.
+    Resetter,
+    /// Stops doing anything.
+    Vanisher,
+    /// Sends a size that no frame has.
+    Liar,
+    /// Begins a frame and waits.
+    Squatter,
+    /// Sends bytes that mean nothing.
+    Garbler,
+    /// Ends in the middle of a frame.
+    Cutter,
+    /// Makes the handler panic.
+    Bomber,
+    /// Has itself ended at once.
+    Slammer,
+    /// Connects again whenever it is through.
+    Reconnector,
+    /// Stays until the service stops.
+    Stayer,
+}
+
+impl Manner {
+    /// A manner for a random number; half of all are honest.
+    pub fn from_number(number: u64) -> Self {
+        use Manner::*;
+        const MANY: [Manner; 28] = [
+            Dribbler,
+            SlowReader,
+            Deaf,
+            Flooder,
+            Resetter,
+            Resetter,
+            Vanisher,
+            Liar,
+            Liar,
+            Squatter,
+            Garbler,
+            Cutter,
+            Bomber,
+            Slammer,
+            Reconnector,
+            Polite,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+            Honest,
+        ];
+        MANY[number as usize % MANY.len()]
+    }
+
+    /// An honest manner for a random number.
+    pub fn honest(number: u64, framed: bool) -> Self {
+        if framed && number.is_multiple_of(4) { Manner::Polite } else { Manner::Honest }
+    }
+
+    /// What it is where there are no frames: whoever misuses them is honest.
+    pub(super) fn without_frames(self) -> Self {
+        use Manner::*;
+        if matches!(self, Polite | Liar | Squatter | Garbler | Cutter) { Honest } else { self }
+    }
+
+    /// The row of the fault table that this manner meets by what it does. What a bomb does, its session tells.
+    pub(super) fn row(self, random: u64) -> Option<Hazard> {
+        Some(match self {
+            Manner::Honest | Manner::Reconnector => Hazard::P3,
+            Manner::Polite => Hazard::P2,
+            Manner::Dribbler => Hazard::P7,
+            Manner::SlowReader | Manner::Deaf => Hazard::P9,
+            Manner::Flooder => Hazard::O4,
+            Manner::Resetter => Hazard::P1,
+            Manner::Vanisher => Hazard::P10,
+            Manner::Liar if random.is_multiple_of(2) => Hazard::P5,
+            Manner::Liar => Hazard::P6,
+            Manner::Squatter => Hazard::P8,
+            Manner::Garbler => Hazard::P11,
+            Manner::Cutter => Hazard::P4,
+            Manner::Bomber | Manner::Slammer | Manner::Stayer => return None,
+        })
+    }
+}
+
+/// Adds a frame to a script.
+pub(super) fn push(script: &mut Vec<u8>, id: u16, body: &[u8]) {
+    script.extend(frame::header(id, body.len()).expect("a short body"));
+    script.extend_from_slice(body);
+}
+
+/// What a peer of this manner will say, and after how many bytes of it the manner's row is met: never, if another act
+/// decides.
+pub(super) fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) -> (Vec<u8>, usize) {
+    let mut script = Vec::new();
+    let (frames, body_max) = match manner {
+        Manner::Dribbler => (1 + random % 2, 12),
+        // Without frames a flood is long enough to come in long leases.
+        Manner::Flooder => ((12 + random % 12) * talk, if framed { 200 } else { 800 }),
+        Manner::Deaf => (12 + random % 12, 200),
+        Manner::Stayer => (1, 40),
+        _ => ((1 + random % 10) * talk, 120),
+    };
+    for number in 0..frames {
+        let body = ((random >> (8 + number % 8 * 6)) % body_max) as usize;
+        let bytes: Vec<u8> = (0..body).map(|byte| (byte as u8) ^ (random as u8)).collect();
+        push(&mut script, number as u16 + 1, &bytes);
+    }
+    if !framed {
+        if manner == Manner::Bomber {
+            script.extend_from_slice(users::BOMB_BYTES);
+        }
+        let met_at =
+            if matches!(manner, Manner::Dribbler | Manner::Flooder) { script.len() } else { usize::MAX };
+        return (script, met_at);
+    }
+    const EXTRAS: [u16; 5] = [users::ROOM, users::LEAVE, users::FILE, users::ERRAND, users::TIMER];
+    let extra = EXTRAS[(random >> 44) as usize % 5];
+    // While others talk to a squatter, its session does not listen, and does not hold that against it.
+    if (random >> 40).is_multiple_of(3) && (manner, extra) != (Manner::Squatter, users::ROOM) {
+        push(&mut script, extra, b"");
+    }
+    let usual_bytes = script.len();
+    match manner {
+        Manner::Polite => push(&mut script, users::BYE, b"farewell"),
+        Manner::Slammer => push(&mut script, users::SLAM, b""),
+        Manner::Bomber => push(&mut script, users::BOMB, b""),
+        Manner::Deaf => {
+            push(&mut script, users::ROOM, b"");
+            push(&mut script, users::BLAST, b"");
+        }
+        Manner::Liar if random.is_multiple_of(2) => script.extend([(random >> 4) as u8 % 4, 0, 9, 9]),
+        Manner::Liar => push(&mut script, 2, &[0; 4996]),
+        Manner::Cutter => script.extend([200, 0, 1]),
+        Manner::Squatter => script.extend([50, 0]),
+        Manner::Garbler => script.extend((0..64).map(|byte| (random >> (byte % 56)) as u8 ^ 0x5C)),
+        _ => {}
+    }
+    let met_at = match manner {
+        Manner::Dribbler | Manner::Flooder | Manner::Deaf => script.len(),
+        // A header says it; of what follows not all may be wanted any more.
+        Manner::Liar | Manner::Garbler => usual_bytes + frame::HEADER_BYTES,
+        _ => usize::MAX,
+    };
+    (script, met_at)
+}

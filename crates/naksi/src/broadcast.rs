@@ -1,0 +1,91 @@
+//! Topics' batches leave: one for the members here, by reference, and one for each other worker.
+//!
+//! A worker that has no room for its batch gets it later; nobody else waits for it. Nothing here knows a socket, or when
+//! a batch is due.
+
+use bytes::Bytes;
+use naksi_core::content::Outlet;
+use naksi_os::port::Port;
+
+use crate::desk::Desk;
+use crate::mailbox::{Mailbox, Message};
+use crate::session::Factory;
+use crate::stats::Counters;
+use crate::topic::Post;
+use crate::worker::Worker;
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Sends what topics gathered: to local members by reference, to other workers once each. A worker that has no room
+    /// gets its batches later, in their order; what is too much for that is lost to its members, and to nobody else.
+    pub(crate) fn flush_topics(&mut self) {
+        let Self { desk, hub, .. } = self;
+        let has_room = |worker: usize| hub.mailboxes[worker].has_room();
+        desk.topics.pay(has_room, |worker, post| send_post(&hub.mailboxes[worker], &desk.counters, post));
+        for number in self.desk.topics.take_dirty() {
+            let Some(topic) = self.desk.topics.topic(number) else { continue };
+            let Some(flushed) = self.desk.topics.freeze(number) else { continue };
+            self.desk.counters.broadcasts.add(flushed.messages);
+            let own = self.index;
+            for worker in topic.workers().filter(|worker| *worker != own) {
+                let post = Post { topic: number, bytes: flushed.bytes.clone(), messages: flushed.messages };
+                self.post_batch(worker, post);
+            }
+            self.deliver(number, &flushed.bytes, flushed.messages, Some(flushed.epoch));
+            self.desk.topics.tidy(number);
+        }
+    }
+
+    fn post_batch(&mut self, worker: usize, post: Post) {
+        let mailbox = &self.hub.mailboxes[worker];
+        let Desk { topics, counters, .. } = &mut self.desk;
+        if !topics.owes(worker) && mailbox.has_room() {
+            return send_post(mailbox, counters, post);
+        }
+        let messages = post.messages;
+        if !topics.owe(worker, post) {
+            counters.dropped.add(messages);
+        }
+    }
+
+    /// Queues a batch for every local member. `epoch`: of a local batch, of which members may have a part.
+    pub(crate) fn deliver(&mut self, number: u64, bytes: &Bytes, messages: u64, epoch: Option<u64>) {
+        let mut members = std::mem::take(&mut self.members);
+        self.desk.topics.members_into(number, &mut members);
+        let ticks = self.hub.flush;
+        let mut queued = 0;
+        for member in &members {
+            let its = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+                // A batch that has waited for its tick does not wait for another one of the same span.
+                let leaves_now = session.flush() == ticks;
+                let send = |outlet: &mut Outlet<'_>, bytes: &Bytes| {
+                    let sent = outlet.send_shared(bytes);
+                    if leaves_now {
+                        outlet.flush();
+                    }
+                    sent
+                };
+                let shown = epoch.and_then(|epoch| {
+                    let mut mine = stage.memberships.iter();
+                    mine.find(|mine| mine.number() == number).map(|mine| mine.shown(epoch))
+                });
+                let shown = shown.unwrap_or_default();
+                let sent = match shown.bytes {
+                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
+                    from if from < bytes.len() => session
+                        .with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, &bytes.slice(from..))),
+                    _ => return 0,
+                };
+                stage.desk.counters.told(sent, messages - shown.messages)
+            });
+            queued += its.unwrap_or(0);
+        }
+        self.desk.counters.deliveries.add(queued);
+        self.members = members;
+    }
+}
+
+fn send_post<P: Port>(mailbox: &Mailbox<P>, counters: &Counters, post: Post) {
+    let Post { topic, bytes, messages } = post;
+    counters.posts.add(1);
+    mailbox.push(Message::Batch { topic, bytes, messages });
+}
