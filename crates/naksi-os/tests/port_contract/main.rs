@@ -85,6 +85,7 @@ macro_rules! contract_of_real_kernels {
             a_reset_right_behind_bytes_is_heard_by_a_port_without_rest,
             a_foreign_peer_is_served,
             a_post_wakes_a_sleeping_wait,
+            who_asks_and_never_sleeps_hears_everything,
             a_cancelled_accept_leaks_no_connection,
             ten_thousand_connections_leave_nothing_behind,
             a_wait_without_end_sleeps,

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -166,22 +167,31 @@ pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
 }
 
 pub(crate) fn a_post_wakes_a_sleeping_wait<W: Waters>() {
+    const POSTS: u64 = 20_000;
     let _turn = together();
     let mut port = Angler::<W>::new(&small());
     let poster = port.port.poster();
     let token = port.token();
-    let (allow, allowed) = mpsc::channel::<()>();
+    let allowed = Arc::new(AtomicU64::new(0));
+    let allows = Arc::clone(&allowed);
     let posting = thread::spawn(move || {
-        for value in 0..2000 {
-            allowed.recv().expect("the port goes on");
-            if value % 3 == 0 {
-                thread::yield_now(); // sometimes the port is asleep by now, sometimes it is not
+        for value in 0..POSTS {
+            for look in 1_u32.. {
+                if allows.load(Ordering::Acquire) > value {
+                    break;
+                }
+                if look.is_multiple_of(1024) { thread::yield_now() } else { std::hint::spin_loop() }
+            }
+            // The port is on its way to sleep, about a nanosecond further each time: now it has looked for posts, now it
+            // has said that it sleeps, now it sleeps.
+            for step in 0..value % 1024 {
+                std::hint::black_box(step);
             }
             assert!(poster.post(token, value));
         }
     });
-    for value in 0..2000 {
-        allow.send(()).expect("the poster goes on");
+    for value in 0..POSTS {
+        allowed.store(value + 1, Ordering::Release);
         // A long way off: only the post can wake it in time.
         let deadline = port.port.now() + Duration::from_secs(20);
         let until = if value % 2 == 0 { deadline } else { Tick::MAX };
@@ -194,6 +204,24 @@ pub(crate) fn a_post_wakes_a_sleeping_wait<W: Waters>() {
         );
     }
     posting.join().expect("no panic");
+    port.finish();
+}
+
+/// A loop that has other things to do asks, and never sleeps: also what had no room at first comes to it.
+pub(crate) fn who_asks_and_never_sleeps_hears_everything<W: Waters>() {
+    let _turn = together();
+    let mut port = Angler::<W>::new(&PortOptions { catch_max: 8, ..small() });
+    let at = port.port.now() + Duration::from_millis(50);
+    for _ in 0..1000 {
+        port.cast(Op::Timeout { at });
+    }
+    thread::sleep(Duration::from_millis(100));
+    let deadline = port.port.now() + Duration::from_secs(20);
+    while port.seen.len() < 1000 {
+        assert!(port.port.now() < deadline, "{} of 1000 came", port.seen.len());
+        port.look(1);
+    }
+    assert!(port.seen.drain(..).all(|completion| matches!(completion.done, Done::Timeout(Ok(())))));
     port.finish();
 }
 
