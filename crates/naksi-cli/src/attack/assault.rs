@@ -196,7 +196,9 @@ impl Assault {
             for index in made..until {
                 match opening.open() {
                     Ok(stream) => {
-                        attackers.push(Attacker::new(stream, self.script(index, field), Instant::now()));
+                        let (script, share) =
+                            (self.script(index, field), f64::from(index) / f64::from(count));
+                        attackers.push(Attacker::new(stream, script, Instant::now(), share));
                         tally.attackers += 1;
                     }
                     Err(_) => tally.kept_out += 1,
@@ -217,7 +219,8 @@ impl Assault {
                 tally.outlived += attackers.len() as u64;
                 break;
             }
-            std::thread::sleep(if self == Assault::Flood { Duration::from_millis(1) } else { TURN_EVERY });
+            let often = matches!(self, Assault::Flood | Assault::Dribble);
+            std::thread::sleep(if often { Duration::from_millis(1) } else { TURN_EVERY });
         }
         tally.heard_bytes += attackers.iter().map(Attacker::heard_bytes).sum::<u64>();
         tally
