@@ -167,9 +167,9 @@ fn nobody_is_late_while_a_callback_holds_the_worker() {
         until("all have come", || service.stats().connected_total == 41);
         write(&mut all[0], b"S");
         until("it is held, or too late", || {
-            hold.0.load(Ordering::Acquire) || service.stats().ended.get("idle").is_some()
+            hold.0.load(Ordering::Acquire) || service.stats().ended.contains_key("idle")
         });
-        if service.stats().ended.get("idle").is_some() {
+        if service.stats().ended.contains_key("idle") {
             hold.1.store(true, Ordering::Release);
             continue;
         }
