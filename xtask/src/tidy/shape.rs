@@ -2,10 +2,9 @@
 
 use super::Finding;
 use super::source::{Comment, CommentKind, Source};
-use super::tree::{File, Tree};
+use super::tree::Tree;
 
 const FILE_LINES_MAX: usize = 700;
-const TEST_FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Functions that may be longer: path, name, reason. An entry that is no longer needed is a finding too.
@@ -22,15 +21,10 @@ pub(super) fn every_file_says_what_it_does(tree: &Tree) -> Vec<Finding> {
 pub(super) fn files_are_short(tree: &Tree) -> Vec<Finding> {
     let long = tree.rust().filter_map(|(file, _)| {
         let lines = file.text.lines().count();
-        let lines_max = if is_test_file(file) { TEST_FILE_LINES_MAX } else { FILE_LINES_MAX };
-        let text = format!("{lines} lines, {lines_max} is the most: which part is an idea of its own?");
-        (lines > lines_max).then(|| Finding::new(&file.path, 0, text))
+        let text = format!("{lines} lines, {FILE_LINES_MAX} is the most: which part is an idea of its own?");
+        (lines > FILE_LINES_MAX).then(|| Finding::new(&file.path, 0, text))
     });
     long.collect()
-}
-
-fn is_test_file(file: &File) -> bool {
-    file.path.contains("/tests/") || file.name() == "tests.rs"
 }
 
 /// A function fits on one screen.
@@ -134,15 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn the_501st_line_is_red_and_tests_have_more_room() {
+    fn the_701st_line_is_red() {
         let (fits, long) = ("x\n".repeat(700), "x\n".repeat(701));
-        let tree = Tree::sample(&[
-            ("fits.rs", &fits),
-            ("long.rs", &long),
-            ("crates/a/tests/long.rs", &long),
-            ("crates/a/src/b/tests.rs", &long),
-        ]);
-        let findings = files_are_short(&tree);
+        let findings = files_are_short(&Tree::sample(&[("fits.rs", &fits), ("long.rs", &long)]));
         assert_eq!(findings.iter().map(|finding| finding.path.as_str()).collect::<Vec<_>>(), ["long.rs"]);
     }
 

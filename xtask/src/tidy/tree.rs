@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::source::Source;
 
-/// Folders that hold nothing written by people.
+/// Folders that hold nothing written by people; `.git` is a file in a linked worktree.
 const SKIPPED: &[&str] = &[".git", "target", "node_modules", "__pycache__", ".venv"];
 /// A file above this is data, and is not judged.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -48,7 +48,10 @@ impl Tree {
                 let entry = entry?;
                 let kind = entry.file_type()?;
                 let name = entry.file_name();
-                if kind.is_dir() && !SKIPPED.iter().any(|skipped| name == **skipped) {
+                if SKIPPED.iter().any(|skipped| name == **skipped) {
+                    continue;
+                }
+                if kind.is_dir() {
                     folders.push(entry.path());
                 }
                 if kind.is_file() && entry.metadata()?.len() <= FILE_BYTES_MAX {
