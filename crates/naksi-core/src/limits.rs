@@ -51,51 +51,69 @@ pub struct Heartbeat {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest frame, header included, in bytes (4 to 65,535).
+    /// Default: 16 KiB. The session ends with [`Reason::FrameTooLong`](crate::reason::Reason::FrameTooLong).
     pub frame_bytes_max: usize,
     /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: whoever was
     /// connected to on purpose is no stranger.
+    /// Default: 4 KiB. The session ends with [`Reason::FrameTooLong`](crate::reason::Reason::FrameTooLong).
     pub first_frame_bytes_max: usize,
     /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
     /// and below, time in which a full send queue keeps us from receiving is not held against the peer.
+    /// Default: 10 s. The session ends with [`Reason::FirstFrameLate`](crate::reason::Reason::FirstFrameLate).
     pub first_frame_within: Duration,
     /// A frame that has begun must be whole this long after its first byte.
+    /// Default: 10 s. The session ends with [`Reason::FrameLate`](crate::reason::Reason::FrameLate).
     pub frame_within: Duration,
     /// A session that receives nothing for this long ends.
+    /// Default: 60 s. The session ends with [`Reason::Idle`](crate::reason::Reason::Idle).
     pub idle_within: Duration,
     /// A session that has bytes to send and gets none of them out for this long ends. Windows tells of
     /// every 128 KiB of a long batch, Linux of whatever part of it went out.
+    /// Default: 30 s. The session ends with [`Reason::SendStalled`](crate::reason::Reason::SendStalled).
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
+    /// Default: none.
     pub heartbeat: Option<Heartbeat>,
     /// Most bytes queued for one session, those with the kernel included.
+    /// Default: 256 KiB.
     pub send_queue_bytes_max: usize,
     /// Most pieces queued for one session.
+    /// Default: 1,024.
     pub send_queue_entries_max: usize,
     /// Over this many queued bytes, or with a full queue, a session stops receiving.
+    /// Default: 64 KiB.
     pub send_queue_high_bytes: usize,
     /// At or below this many queued bytes it receives again.
+    /// Default: 32 KiB.
     pub send_queue_low_bytes: usize,
     /// What the kernel may keep of what was sent to one accepted session and its peer has not acknowledged, in bytes; 0 is
     /// the system's choice. Linux alone would let it grow to 4 MiB for a peer that does not read, beside and not within
     /// `send_queue_bytes_max`.
+    /// Default: 256 KiB.
     pub kernel_send_bytes_max: usize,
     /// What the kernel may keep of what one accepted session was sent and has not received, in bytes; 0 is the system's
     /// choice. It is the most that a peer can have on its way: with 256 KiB and a tenth of a second there and back,
     /// 20 Mbit/s. Linux gives at most `net.core.rmem_max` (and `wmem_max` to send), 208 KiB on many systems, and
     /// says so in the log where that is far less than was asked for; 0 may then give more.
+    /// Default: 256 KiB.
     pub kernel_recv_bytes_max: usize,
     /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
     /// [`data_plane`](crate::data_plane).
+    /// Default: 64 KiB.
     pub data_bytes_max: usize,
     /// Most messages of data that wait for one session.
+    /// Default: 1,024.
     pub data_entries_max: usize,
     /// What happens to bytes that do not fit.
+    /// Default: [`Overflow::EndSession`].
     pub overflow: Overflow,
     /// Most bytes that are kept unread for one session: received while it was paused, or refused by
     /// `on_recv` so far.
+    /// Default: 8 MiB. The session ends with [`Reason::RecvBacklogFull`](crate::reason::Reason::RecvBacklogFull).
     pub recv_backlog_bytes_max: usize,
     /// Most bytes that are kept unread for all sessions of one worker. Over it, whoever wants to have more
     /// than one frame kept ends; a cut frame always has room.
+    /// Default: 128 MiB. The session ends with [`Reason::RecvBacklogFull`](crate::reason::Reason::RecvBacklogFull).
     pub recv_backlog_total_bytes_max: usize,
     /// Most bytes that all sessions of the service hold together, 0 is no limit: what is queued for them and with the
     /// kernel, data beside it, and what they have brought and nobody has taken. Lengths are counted, and what several
@@ -108,29 +126,40 @@ pub struct Limits {
     /// (`relieved_total`, [`Reason::MemoryPressure`](crate::reason::Reason::MemoryPressure); who was on the way out keeps
     /// the reason of that). It is looked at once a turn: what one turn queues may go beyond it. A client's connections
     /// end as a server's do, and are made anew as its `Retry` says.
+    /// Default: 0.
     pub memory_bytes_max: usize,
     /// Most messages (whole frames) that an accepted session may bring in a second, in a burst of as many; 0 is no
     /// limit. Raw bytes have no messages: only the next limit holds for them.
+    /// Default: 0.
     pub messages_per_second_max: u32,
     /// Most bytes that an accepted session may bring in a second, in a burst of as many; 0 is no limit. At least one
     /// frame.
+    /// Default: 0.
     pub recv_bytes_per_second_max: usize,
     /// What happens to a session that is over one of the two.
+    /// Default: [`OverRate::Pause`].
     pub over_rate: OverRate,
     /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as long
     /// for what its rooms answer, before that.
+    /// Default: 3 s.
     pub drain_within: Duration,
     /// After flushing, the peer's own end is awaited for this long before the socket is closed.
+    /// Default: 1 s.
     pub linger_within: Duration,
     /// Most sessions of a service; more are refused at accept.
+    /// Default: 1,000,000. Counted as `refused_full_total`.
     pub sessions_max: usize,
     /// Most connections from one address.
+    /// Default: 64. Counted as `refused_address_total`.
     pub connections_per_address_max: u32,
     /// Most connections accepted in a second, in a burst of as many.
+    /// Default: 2,000. Counted as `refused_rate_total`.
     pub accepts_per_second_max: u32,
     /// Whether the two limits above leave loopback addresses alone (load tests come from there).
+    /// Default: `true`.
     pub loopback_exempt: bool,
     /// Most log lines a second and worker about the same subject: refusals, pauses of accepting, panics.
+    /// Default: 100. Counted as `log_lines_suppressed_total`.
     pub log_lines_per_second_max: u32,
 }
 
@@ -138,8 +167,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             frame_bytes_max: 16 * 1024,
-            first_frame_bytes_max: 1024,
-            first_frame_within: Duration::from_secs(5),
+            first_frame_bytes_max: 4 * 1024,
+            first_frame_within: Duration::from_secs(10),
             frame_within: Duration::from_secs(10),
             idle_within: Duration::from_secs(60),
             send_stall_within: Duration::from_secs(30),
@@ -245,6 +274,20 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        const KIB: usize = 1024;
+        let Limits { frame_bytes_max, first_frame_bytes_max, first_frame_within, idle_within, .. } =
+            Limits::default();
+        assert_eq!((frame_bytes_max, first_frame_bytes_max), (16 * KIB, 4 * KIB));
+        assert_eq!((first_frame_within.as_secs(), idle_within.as_secs()), (10, 60));
+        let limits = Limits::default();
+        let marks = (limits.send_queue_low_bytes, limits.send_queue_high_bytes, limits.send_queue_bytes_max);
+        assert_eq!(marks, (32 * KIB, 64 * KIB, 256 * KIB));
+        assert_eq!((limits.connections_per_address_max, limits.accepts_per_second_max), (64, 2_000));
+        assert_eq!((limits.loopback_exempt, limits.log_lines_per_second_max), (true, 100));
+    }
 
     #[test]
     fn the_defaults_make_sense_and_nonsense_is_named() {

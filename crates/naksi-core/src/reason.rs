@@ -58,6 +58,8 @@ reasons! {
     Protocol = "protocol",
     /// A packet came that nobody handles.
     UnknownPacket = "unknown_packet",
+    /// Bytes came to a session type that has no `on_recv`, or has `on_packet` and lacks `FRAMING = Framing::Packets`.
+    UnhandledBytes = "unhandled_bytes",
     /// The handler ended it in order.
     Handler = "handler",
     /// Somebody outside its own callbacks ended it.

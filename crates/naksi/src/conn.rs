@@ -25,6 +25,7 @@ use crate::config::Result;
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
 use crate::group::Group;
+use crate::murmur::Subject;
 use crate::packets::{Message, append, encode};
 use crate::remote::Remote;
 use crate::room::quay::{Farewell, Seat};
@@ -332,6 +333,33 @@ impl Conn<'_> {
             id: self.id,
             peer: self.peer,
         }
+    }
+
+    /// Ends a session whose type has no `on_recv`, and names the line that it lacks.
+    pub(crate) fn end_unhandled_bytes<S>(&mut self, bytes: usize) {
+        let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
+        self.desk.say(Subject::Unhandled, |suppressed| {
+            tracing::error!(
+                %session, %peer, bytes, suppressed,
+                "bytes came and {kind} has no `on_recv`: its session ends; if it has `on_packet`, it lacks the line \
+                 `const FRAMING: Framing = Framing::Packets;`, otherwise it lacks `fn on_recv`"
+            );
+        });
+        self.end_now(Reason::UnhandledBytes);
+    }
+
+    /// Ends a session whose type has no `on_packet`, and says so.
+    pub(crate) fn end_unhandled_packet<S>(&mut self, packet: Packet<'_>) {
+        let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
+        let (id, bytes) = (packet.id, packet.body.len());
+        self.desk.say(Subject::Unhandled, |suppressed| {
+            tracing::error!(
+                %session, %peer, id, bytes, suppressed,
+                "a packet came and {kind} has no `on_packet`: its session ends; with `FRAMING = Framing::Packets` it \
+                 needs `fn on_packet`"
+            );
+        });
+        self.end_now(Reason::UnknownPacket);
     }
 
     /// Adds a message to a topic's batch; what does not fit is counted.

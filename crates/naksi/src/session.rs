@@ -5,7 +5,6 @@
 
 use core::net::SocketAddr;
 
-use naksi_core::content::Ending;
 use naksi_core::frame::Packet;
 use naksi_core::reason::Reason;
 use naksi_core::session::Framing;
@@ -30,14 +29,21 @@ pub trait Session: Sized + 'static {
 
     /// Bytes came (raw sessions). Returns how many were consumed; the rest is offered again together with
     /// what follows.
+    ///
+    /// The default ends the session at its first byte with [`Reason::UnhandledBytes`], and an error in the log names the
+    /// line that the session type lacks: `FRAMING = Framing::Packets` if it has [`Session::on_packet`], `on_recv` if not.
+    /// A session that only sends and ignores what its peer sends overrides it and returns `data.len()`.
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        c.end_unhandled_bytes::<Self>(data.len());
         data.len()
     }
 
-    /// A whole frame came (framed sessions). Unhandled packets end the session.
+    /// A whole frame came (framed sessions).
+    ///
+    /// The default ends the session at its first packet with [`Reason::UnknownPacket`], and an error in the log says that
+    /// the session type has no `on_packet`.
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
-        tracing::debug!(session = %c.id(), id = packet.id, bytes = packet.body.len(), "nobody handles this packet");
-        c.end_with(Reason::UnknownPacket, Ending::Now);
+        c.end_unhandled_packet::<Self>(packet);
     }
 
     /// The kernel took this many bytes of what was queued.

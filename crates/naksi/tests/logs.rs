@@ -118,6 +118,38 @@ fn recordings_without_space_are_named_once_for_all_workers() {
     assert!(told.len() == 1 && told[0].contains("bytes_max=17"), "{told:?}");
 }
 
+/// Has `on_packet` and lacks the line that makes the engine call it.
+struct NoFraming;
+
+impl Session for NoFraming {
+    fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+        c.send(packet.frame);
+    }
+}
+
+/// Lacks `on_packet`.
+struct NoPacket;
+
+impl Session for NoPacket {
+    const FRAMING: Framing = Framing::Packets;
+}
+
+fn end_at_first_bytes<S: Session>(make: fn() -> S) {
+    let service = Server::new().listen("127.0.0.1:0").workers(1).session(make).start().expect("a server");
+    let mut stream = connect(&service);
+    stream.write_all(&[5, 0, 71, 0, 0]).expect("the server reads");
+    until("it is over", || service.stats().disconnected_total == 1);
+}
+
+#[test]
+fn the_line_that_a_session_type_lacks_is_named() {
+    keep_lines();
+    end_at_first_bytes(|| NoFraming);
+    assert!(logged(&["NoFraming", "const FRAMING: Framing = Framing::Packets;", "on_recv", "bytes=5"]));
+    end_at_first_bytes(|| NoPacket);
+    assert!(logged(&["NoPacket", "on_packet", "id=71"]));
+}
+
 struct Dawdler;
 
 impl Session for Dawdler {

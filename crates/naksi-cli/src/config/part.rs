@@ -361,6 +361,8 @@ macro_rules! limits_part {
 
         /// Every limit, as a file would have it.
         pub(super) fn rows_of_limits(limits: &Limits) -> Vec<Row> {
+            // A limit without a key does not compile.
+            let Limits { $($field: _),* } = limits;
             vec![$(Row {
                 section: "limits",
                 key: stringify!($field),
@@ -375,9 +377,9 @@ macro_rules! limits_part {
 limits_part! {
     /// Largest frame, header included (4 to 65,535 bytes).
     frame_bytes_max: Size,
-    /// Largest frame before the first whole frame has come.
+    /// Largest frame before the first whole frame has come: a login with its token must fit.
     first_frame_bytes_max: Size,
-    /// The first whole frame must have come this long after connecting.
+    /// The first whole frame must have come this long after connecting; longer than a login screen is open.
     first_frame_within: Span,
     /// A frame that has begun must be whole this long after its first byte.
     frame_within: Span,

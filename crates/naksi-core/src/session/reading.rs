@@ -108,7 +108,8 @@ impl Session {
     }
 
     pub(super) fn keep(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        if bytes.is_empty() {
+        // Of a session that ends after this callback nothing is kept, and no other reason is found.
+        if bytes.is_empty() || self.voice.wish.is_some() {
             return;
         }
         let own_bytes = self.buffer.len() + bytes.len();

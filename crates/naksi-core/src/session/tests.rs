@@ -247,7 +247,7 @@ fn a_bad_size_ends_the_session_at_the_header() {
         (0_u16, Reason::FrameTooShort),
         (1, Reason::FrameTooShort),
         (3, Reason::FrameTooShort),
-        (1025, Reason::FrameTooLong),
+        (4097, Reason::FrameTooLong),
         (65_535, Reason::FrameTooLong),
     ] {
         let mut hand = Hand::new(Framing::Packets, Limits::default());

@@ -25,6 +25,26 @@ fn quick() -> Limits {
 }
 
 #[test]
+fn a_first_frame_with_a_long_token_is_served_by_default_up_to_4_kib() {
+    let service = server().workers(1).session(|| FrameEcho).start().expect("a server");
+    let address = service.addresses()[0];
+    for body in [1_200, 4_092] {
+        let login = frame(1, &vec![7; body]);
+        let mut player = connect(address);
+        write(&mut player, &login);
+        assert_eq!(read(&mut player, login.len()), login);
+        // And from then on frames of up to 16 KiB.
+        let long = frame(2, &[7; 16 * 1024 - 4]);
+        write(&mut player, &long);
+        assert_eq!(read(&mut player, long.len()), long);
+    }
+    let mut stranger = connect(address);
+    write(&mut stranger, &frame(1, &[7; 4_093]));
+    assert_eq!(read_to_end(&mut stranger), b"");
+    until("it is counted", || service.stats().ended.get("frame_too_long") == Some(&1));
+}
+
+#[test]
 fn bad_frames_end_with_their_reason_and_the_others_go_on() {
     let service = server().workers(1).limits(quick()).session(|| FrameEcho).start().expect("a server");
     let address = service.addresses()[0];

@@ -11,6 +11,7 @@ mod lifetime;
 mod limits;
 mod remote;
 mod shutdown;
+mod unhandled;
 
 use naksi_os::OsPort;
 use naksi_os::port::PortOptions;

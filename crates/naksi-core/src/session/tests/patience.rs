@@ -28,6 +28,22 @@ fn heartbeats_do_not_hide_that_nothing_gets_out() {
 }
 
 #[test]
+fn a_player_on_the_login_screen_has_ten_seconds_for_the_first_frame() {
+    for start in [&[][..], &frame_of(2, b"cut")[..5]] {
+        let mut hand = Hand::new(Framing::Packets, Limits::default());
+        if !start.is_empty() {
+            hand.bytes(start);
+        }
+        hand.late_by(Duration::from_millis(9_999));
+        assert!(hand.session.is_open());
+        hand.late_by(Duration::from_millis(1));
+        hand.shuts_down();
+        hand.recv_ends(Ended::Aborted);
+        assert_eq!(hand.closes(), Reason::FirstFrameLate);
+    }
+}
+
+#[test]
 fn the_time_in_which_we_do_not_listen_is_not_held_against_the_peer() {
     let limits = Limits::default();
     for greeted in [false, true] {
