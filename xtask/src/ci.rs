@@ -1,4 +1,6 @@
-//! The whole gate, in order, up to the first step that fails. `.ci/run` prepares the machine and calls this.
+//! The gate (`ci`), and what takes too long for it (`nightly`): steps in order, up to the first one that fails.
+//!
+//! `.ci/run` prepares the machine and calls `ci`. CONTRIBUTING.md says when to run which.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
@@ -7,47 +9,91 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::{fuzz, mutants, root, tidy, windows};
+use crate::{fuzz, instructions, loom, miri, mutants, root, tidy, windows};
 
 /// One step: its name, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
 /// Cheap steps first: what is wrong is told as early as it can be known.
-const STEPS: &[Step] = &[
+const GATE: &[Step] = &[
     ("tidy", tidy::run),
     ("format", format),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[])),
     ("test", || tests(root::cargo().args(["test", "--workspace"]))),
     ("postgres", postgres),
     ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-Dwarnings")])),
+    ("instructions", instructions::check),
     ("fuzz corpora", fuzz::replay),
-    ("mutants", mutants::smoke),
     ("bench", bench),
-    ("windows", windows::lane),
+    ("windows", windows::gate),
     ("release build", || cargo(&["build", "--release"], &[])),
     ("demo", || cargo(&["run", "--release", "--", "demo"], &[])),
 ];
 
-/// Runs every step and prints how long each took.
+/// What the gate has no time for.
+const NIGHTLY: &[Step] = &[
+    ("loom", loom::run),
+    ("miri", miri::run),
+    ("mutants", mutants::run),
+    ("long simulation", long_simulation),
+    ("postgres storms", postgres_storms),
+    ("fuzz", || fuzz::run("60")),
+    ("windows", windows::nightly),
+    ("dist build", || cargo(&["build", "--profile", "dist"], &[])),
+];
+
+/// Simulated sessions of a night: about an hour on two cores.
+const NIGHTLY_SESSIONS: &str = "20m";
+/// How often the tests on a real server of PostgreSQL run.
+const NIGHTLY_POSTGRES_RUNS: usize = 10;
+
+/// Runs the gate.
 pub(crate) fn run() -> Result<()> {
-    let start = Instant::now();
+    run_steps("ci", GATE)
+}
+
+/// Runs what the gate has no time for.
+pub(crate) fn nightly() -> Result<()> {
+    run_steps("nightly", NIGHTLY)
+}
+
+/// Runs every step and prints how long each took, and the processor time of its processes.
+fn run_steps(name: &str, steps: &[Step]) -> Result<()> {
+    let (start, start_processor) = (Instant::now(), processor_seconds());
     let mut report = Vec::new();
-    for (name, step) in STEPS {
-        println!("\n== {name}");
-        let begun = Instant::now();
-        step().with_context(|| format!("ci: step `{name}` failed"))?;
-        let line = format!("{:>7.1} s  {name}", begun.elapsed().as_secs_f64());
+    let mut tell = |name: &str, begun: Instant, processor: f64| {
+        let line = format!(
+            "{:>7.1} s {:>7.1} s of processor  {name}",
+            begun.elapsed().as_secs_f64(),
+            processor_seconds() - processor
+        );
         println!("{line}");
         report.push(line);
+    };
+    for (step, work) in steps {
+        println!("\n== {step}");
+        let (begun, processor) = (Instant::now(), processor_seconds());
+        work().with_context(|| format!("{name}: step `{step}` failed"))?;
+        tell(step, begun, processor);
     }
-    println!("\n== ci passed\n{}\n{:>7.1} s  in all", report.join("\n"), start.elapsed().as_secs_f64());
-    for what in SKIPPED.lock().expect("nobody panics with it").iter() {
+    tell("in all", start, start_processor);
+    println!("\n== {name} passed\n{}", report.join("\n"));
+    for what in SKIPPED.lock().expect("no holder of this lock panics").iter() {
         println!("skipped: {what}");
     }
     Ok(())
 }
 
-/// The workspace, and the two that stand beside it.
+/// Processor time of all processes that this one has started and waited for, as `/proc` has it; 0 on other systems.
+fn processor_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields 16 and 17 (proc(5)); the second, in parentheses, is the name and may contain spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// The workspace, and the two workspaces beside it.
 fn format() -> Result<()> {
     for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml"] {
         cargo(&["fmt", "--manifest-path", manifest, "--all", "--check"], &[])?;
@@ -63,7 +109,23 @@ fn postgres() -> Result<()> {
     tests(root::cargo().arg("test").args(of_database).args(["--lib", "--test", "postgres"]))
 }
 
-/// Naksi's peers and whoever runs them: compiled, and timed only on request. What judges the times is tested.
+/// Simulated sessions from another seed every day.
+fn long_simulation() -> Result<()> {
+    let day = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs() / 86_400;
+    let seed = (day * 10_000_000).to_string();
+    cargo(&["run", "--release", "--", "sim", "--seed", &seed, "--sessions", NIGHTLY_SESSIONS], &[])
+}
+
+/// A server of PostgreSQL is killed and stopped under load, many times over.
+fn postgres_storms() -> Result<()> {
+    for _ in 0..NIGHTLY_POSTGRES_RUNS {
+        let arguments = ["test", "--package", "naksi-db", "--features", "postgres", "--test", "postgres"];
+        tests(root::cargo().args(arguments))?;
+    }
+    Ok(())
+}
+
+/// Naksi's peers and their runner: compiled, and timed only on request. What judges the times is tested.
 fn bench() -> Result<()> {
     let of_bench = ["--manifest-path", "bench/Cargo.toml", "--workspace", "--all-targets"];
     cargo(&[&["clippy"], &of_bench[..], &["--", "-Dwarnings"]].concat(), &[])?;
@@ -81,7 +143,7 @@ pub(crate) fn tests(cargo: &mut Command) -> Result<()> {
     let mut running = cargo.stderr(Stdio::piped()).spawn()?;
     let said = running.stderr.take().expect("it is piped");
     let skipped = pass_on(BufReader::new(said), &mut std::io::stderr())?;
-    SKIPPED.lock().expect("nobody panics with it").extend(skipped);
+    SKIPPED.lock().expect("no holder of this lock panics").extend(skipped);
     let status = running.wait()?;
     ensure!(status.success(), "cargo {arguments} ended with {status}");
     Ok(())

@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod mutants;
 mod fuzz;
+mod instructions;
 mod loom;
 mod miri;
 mod many;
@@ -21,13 +22,17 @@ const USAGE: &str = "usage: cargo xtask <chore>
 
   tidy            the structure rules, in under a second (also a test: cargo test -p xtask)
   ci              the whole gate, in order, up to the first step that fails
+  nightly         what the gate has no time for: all mutants, the whole Windows lane, a long simulation, …
+  instructions [--update]
+                  instructions per item of what every message passes, against the committed counts
   mutants         plant every known bug and see it caught; --smoke tries a few
   fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage; --replay
                   plays what is committed once
   loom            what threads share, in every order of the threads
   miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
-  windows [--all] check, lint and build for Windows, and run under Wine what only that shows, or every test
+  windows [--gate | --all]
+                  check, lint and build for Windows, and run under Wine what only that shows; the gate's part, or every test
   windows-test …  some of them: the arguments are those of `cargo test`
   windows-programs  naksi.exe under Wine, against itself and against this system's naksi
   bench [--quick] [--only CELL,…] [--peers PEER,…] [--rounds N] [--list]
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["nightly"] => ci::nightly(),
+        ["instructions"] => instructions::check(),
+        ["instructions", "--update"] => instructions::update(),
         ["mutants"] => mutants::run(),
         ["mutants", "--smoke"] => mutants::smoke(),
         ["fuzz", "--secs", seconds] => fuzz::run(seconds),
@@ -47,8 +55,9 @@ fn main() -> ExitCode {
         ["loom"] => loom::run(),
         ["miri"] => miri::run(),
         ["windows-check"] => windows::check(),
-        ["windows"] => windows::lane(),
-        ["windows", "--all"] => windows::lane_whole(),
+        ["windows"] => windows::nightly(),
+        ["windows", "--gate"] => windows::gate(),
+        ["windows", "--all"] => windows::everything(),
         ["windows-programs"] => windows::programs(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),
         // Not a chore: how cargo starts a program that was built for Windows.

@@ -37,9 +37,16 @@ const SKIPPED: &[(&str, &str)] = &[
 /// How much smaller load-like tests are under Wine, whose every call is a message to a server process.
 const SCALE_DOWN: &str = "10";
 
-/// What only a Windows program can show, and the gate runs: the port's contract, every scenario, the engine,
-/// its recordings, the models, the facts of the lectures, and dummies that are lied to. (`programs` tries the command line.)
-const IN_THE_GATE: &[&str] = &[
+/// What the gate runs under Wine: the port's contract, every conformance scenario and the engine, which found most of the faults
+/// that only a Windows program shows.
+const IN_THE_GATE: &[&[&str]] = &[
+    &["--package", "naksi-os", "--test", "port_contract"],
+    &["--package", "naksi-trial", "--test", "conform"],
+    &["--package", "naksi", "--test", "engine"],
+];
+
+/// What only a Windows program can show; the tests of the command line come with the programs.
+const ONLY_ON_WINDOWS: &[&str] = &[
     "--workspace",
     "--exclude",
     "xtask",
@@ -83,27 +90,46 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// The lane of the gate: types for MSVC, clippy, and what only a Windows program can show.
-pub(crate) fn lane() -> Result<()> {
-    let (compiler, wine) = lint()?;
-    let skipped: Vec<&str> = THE_SAME_EVERYWHERE.iter().flat_map(|name| ["--skip", name]).collect();
-    let arguments = [&["--no-fail-fast"], IN_THE_GATE, &["--"], &skipped].concat();
-    test(&compiler, &wine, SCALE_DOWN, &arguments)?;
+/// The gate's part: types for MSVC, and under Wine the tests that find most for their time.
+pub(crate) fn gate() -> Result<()> {
+    packages::provide(&[packages::TO_CHECK, packages::TO_RUN])?;
+    let compiler = Compiler::find()?;
+    check_all_targets(&compiler, MSVC)?;
+    println!("windows: the workspace compiles for {MSVC}");
+    let (wine, skipped) = (Wine::provide()?, skip_the_same_everywhere());
+    for package in IN_THE_GATE {
+        test(&compiler, &wine, SCALE_DOWN, &[&["--no-fail-fast"], *package, &["--"], &skipped].concat())?;
+    }
+    println!("windows: the gate's tests pass under Wine; `cargo xtask nightly` runs the others");
+    Ok(())
+}
+
+/// The lane of a night: the types, the lints, every test, and the program against itself and against the one of this system.
+pub(crate) fn nightly() -> Result<()> {
+    let compiler = lint()?;
+    let wine = Wine::provide()?;
+    let skipped = skip_the_same_everywhere();
+    test(&compiler, &wine, SCALE_DOWN, &[&["--no-fail-fast"], ONLY_ON_WINDOWS, &["--"], &skipped].concat())?;
     programs::check(&compiler, &wine)?;
     println!("windows: the tests pass under Wine; what they say of Windows itself, only Windows can show");
     Ok(())
 }
 
-/// Every test there is, and those of the gate at their full size.
-pub(crate) fn lane_whole() -> Result<()> {
-    let (compiler, wine) = lint()?;
-    test(&compiler, &wine, "1", &[&["--no-fail-fast"], IN_THE_GATE].concat())?;
+/// Every test there is, and those that only a Windows program can show at their full size.
+pub(crate) fn everything() -> Result<()> {
+    let compiler = lint()?;
+    let wine = Wine::provide()?;
+    test(&compiler, &wine, "1", &[&["--no-fail-fast"], ONLY_ON_WINDOWS].concat())?;
     test(&compiler, &wine, SCALE_DOWN, &[&["--no-fail-fast"], ALL].concat())?;
     programs::check(&compiler, &wine)
 }
 
-/// What needs no Wine, and then Wine.
-fn lint() -> Result<(Compiler, Wine)> {
+fn skip_the_same_everywhere() -> Vec<&'static str> {
+    THE_SAME_EVERYWHERE.iter().flat_map(|name| ["--skip", *name]).collect()
+}
+
+/// What needs no Wine.
+fn lint() -> Result<Compiler> {
     packages::provide(&[packages::TO_CHECK, packages::TO_RUN])?;
     let compiler = Compiler::find()?;
     check_for(&compiler, MSVC)?;
@@ -114,7 +140,7 @@ fn lint() -> Result<(Compiler, Wine)> {
     clippy.arg("-Aclippy::missing_const_for_thread_local");
     run(&mut clippy)?;
     println!("windows: clippy is content with the workspace for {GNU}");
-    Ok((compiler, Wine::provide()?))
+    Ok(compiler)
 }
 
 /// Runs `naksi.exe` under Wine, against itself and against the program of this system.
@@ -132,17 +158,23 @@ pub(crate) fn test_some(arguments: &[&str]) -> Result<()> {
 fn check_for(compiler: &Compiler, target: &str) -> Result<()> {
     // Only unused things are denied: this compiler is newer than the project's, and may warn of more. A test
     // may have helpers that only another system's cases use.
-    for (targets, denied) in [(&[][..], "-Dunused"), (&["--all-targets"][..], "")] {
-        let mut cargo = compiler.cargo(target, denied)?;
-        cargo.args(["check", "--quiet", "--workspace", "--exclude", "xtask"]).args(targets);
-        if target == MSVC {
-            // SQLite comes in C, and nobody here has that system's compiler for it. Types need no library:
-            // its crate is told that there is one somewhere, and nothing is linked.
-            cargo.env("LIBSQLITE3_SYS_USE_PKG_CONFIG", "1").env("SQLITE3_LIB_DIR", root::target());
-        }
-        run(&mut cargo)?;
+    check_targets(compiler, target, &[], "-Dunused")?;
+    check_all_targets(compiler, target)
+}
+
+fn check_all_targets(compiler: &Compiler, target: &str) -> Result<()> {
+    check_targets(compiler, target, &["--all-targets"], "")
+}
+
+fn check_targets(compiler: &Compiler, target: &str, targets: &[&str], denied: &str) -> Result<()> {
+    let mut cargo = compiler.cargo(target, denied)?;
+    cargo.args(["check", "--quiet", "--workspace", "--exclude", "xtask"]).args(targets);
+    if target == MSVC {
+        // SQLite comes in C, and that system's compiler is not here. Types need no library:
+        // its crate is told that there is one somewhere, and nothing is linked.
+        cargo.env("LIBSQLITE3_SYS_USE_PKG_CONFIG", "1").env("SQLITE3_LIB_DIR", root::target());
     }
-    Ok(())
+    run(&mut cargo)
 }
 
 fn test(compiler: &Compiler, wine: &Wine, scale_down: &str, arguments: &[&str]) -> Result<()> {
