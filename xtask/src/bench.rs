@@ -19,7 +19,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     ensure!(cfg!(target_os = "linux"), "the runner reads /proc and waits with epoll");
     let (workspace, target) = (root::workspace(), root::target().join("bench"));
     let programs = target.join("release");
-    build("naksi", release().args(["build", "--release", "-p", "naksi-cli"]))?;
+    build("naksi as it is shipped", release().args(["build", "--profile", "dist", "-p", "naksi-cli"]))?;
+    build(
+        "naksi as a crate that depends on it gets it",
+        release().args(["build", "--release", "-p", "naksi-cli"]),
+    )?;
     let in_bench = |name: &str| {
         let mut command = release();
         command.current_dir(workspace.join("bench")).env("CARGO_TARGET_DIR", &target);
@@ -42,7 +46,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 
     let mut runner = Command::new(programs.join("naksi-bench"));
     runner.current_dir(&workspace).arg("--peers-in").arg(&programs);
-    runner.arg("--naksi").arg(root::target().join("release/naksi")).args(["--results", "bench/results"]);
+    runner.arg("--naksi").arg(root::target().join("dist/naksi")).args(["--results", "bench/results"]);
+    let by_default = root::target().join("release/naksi");
+    runner.arg("--beside").arg(format!("release={}", by_default.display()));
     for reason in &not_built {
         runner.args(["--not-built", reason]);
     }
@@ -50,7 +56,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Cargo with the manifests' own release profile, whatever the environment says.
+/// Cargo with the manifests' own profiles, whatever the environment says.
 fn release() -> Command {
     let mut command = root::cargo();
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PROFILE_RELEASE_")) {

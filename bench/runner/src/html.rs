@@ -110,7 +110,7 @@ fn picture(cell: &Summary) -> String {
 
 fn table(cell: &Summary) -> String {
     let mut text = format!(
-        "<table><tr><th>peer</th><th>{}</th><th>ratio</th><th>least</th><th>most</th><th>a second</th>\
+        "<table><tr><th>peer</th><th>build</th><th>{}</th><th>ratio</th><th>least</th><th>most</th><th>a second</th>\
          <th>core</th><th>user</th><th>p50 µs</th><th>p99 µs</th><th>p999 µs</th><th></th></tr>\n",
         escaped(cell.unit)
     );
@@ -118,17 +118,19 @@ fn table(cell: &Summary) -> String {
         if row.samples.is_empty() {
             let why = row.failed.as_deref().unwrap_or("not run");
             text += &format!(
-                "<tr><td>{}</td><td colspan=\"11\">{}</td></tr>\n",
+                "<tr><td>{}</td><td>{}</td><td colspan=\"11\">{}</td></tr>\n",
                 escaped(&row.peer),
+                escaped(&row.profile),
                 escaped(why)
             );
             continue;
         }
         let ratio = row.ratio.unwrap_or_default();
         text += &format!(
-            "<tr><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{:.2}</td><td>{:.0}</td><td>{:.0} %</td>\
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{:.2}</td><td>{:.0}</td><td>{:.0} %</td>\
              <td>{:.0} %</td><td>{:.0}</td><td>{:.0}</td><td>{:.0}</td><td>{}</td></tr>\n",
             escaped(&row.peer),
+            escaped(&row.profile),
             significant(row.cost.median),
             ratio.median,
             ratio.least,

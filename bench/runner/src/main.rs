@@ -163,7 +163,12 @@ fn run_cell(cell: &Cell, peers: &[Peer], plan: Plan) -> Summary {
     let peers: Vec<&Peer> = peers.iter().filter(|peer| has_place(&peer.name)).collect();
     let mut all: Vec<Rounds> = peers
         .iter()
-        .map(|peer| Rounds { peer: peer.name.clone(), samples: Vec::new(), failed: None })
+        .map(|peer| Rounds {
+            peer: peer.name.clone(),
+            profile: peer.profile.clone(),
+            samples: Vec::new(),
+            failed: None,
+        })
         .collect();
     // Memory is no matter of chance.
     let rounds = match cell.work {

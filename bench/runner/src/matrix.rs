@@ -2,19 +2,22 @@
 
 use crate::load::{Echo, Pace, Relay, Share, Storm};
 
-/// Peers: name, program, and the arguments that make it this variant.
-pub(crate) const PEERS: &[(&str, &str, &[&str])] = &[
-    ("tokio", "peer-tokio", &["--runtime", "current"]),
-    ("tokio-local", "peer-tokio", &["--runtime", "local"]),
-    ("tokio-mt", "peer-tokio", &["--runtime", "multi"]),
-    ("mio", "peer-mio", &[]),
-    ("monoio", "peer-monoio", &[]),
-    ("compio", "peer-compio", &[]),
-    ("glommio", "peer-glommio", &[]),
-    ("asio", "peer-asio", &[]),
-    ("go", "peer-go", &[]),
-    ("epoll", "peer-epoll", &[]),
-    ("uring", "peer-uring", &[]),
+/// How the peers that are crates of this workspace are built: its release profile.
+const FAT: &str = "fat LTO";
+
+/// Peers: name, program, the arguments that make it this variant, and how it is built.
+pub(crate) const PEERS: &[(&str, &str, &[&str], &str)] = &[
+    ("tokio", "peer-tokio", &["--runtime", "current"], FAT),
+    ("tokio-local", "peer-tokio", &["--runtime", "local"], FAT),
+    ("tokio-mt", "peer-tokio", &["--runtime", "multi"], FAT),
+    ("mio", "peer-mio", &[], FAT),
+    ("monoio", "peer-monoio", &[], FAT),
+    ("compio", "peer-compio", &[], FAT),
+    ("glommio", "peer-glommio", &[], FAT),
+    ("asio", "peer-asio", &[], "g++ -O2"),
+    ("go", "peer-go", &[], "go build"),
+    ("epoll", "peer-epoll", &[], FAT),
+    ("uring", "peer-uring", &[], FAT),
 ];
 
 /// Peers that have one thread by their nature, and so no place where two work.

@@ -31,7 +31,7 @@ pub(crate) fn list(cells: &[Cell], peers: &[Peer], missing: &[String]) {
     }
     println!("peers");
     for peer in peers {
-        println!("  {}", peer.name);
+        println!("  {:<13} {}", peer.name, peer.profile);
     }
     for reason in missing {
         println!("  not here: {reason}");
@@ -53,8 +53,9 @@ pub(crate) fn cell(summary: &Summary) {
     println!();
     println!("{} ({} worker{}) {options}", summary.cell, summary.workers, plural(summary.workers));
     println!(
-        "  {:<11} {:>12} {:>22} {:>11} {:>5} {:>5} {:>9} {:>9} {:>9}",
+        "  {:<13} {:<8} {:>12} {:>22} {:>11} {:>5} {:>5} {:>9} {:>9} {:>9}",
         "peer",
+        "build",
         summary.unit,
         "ratio [least, most]",
         "a second",
@@ -80,12 +81,18 @@ pub(crate) fn cell(summary: &Summary) {
 
 fn line(row: &Row) -> String {
     if row.samples.is_empty() {
-        return format!("  {:<11} {}", row.peer, row.failed.as_deref().unwrap_or("not run"));
+        return format!(
+            "  {:<13} {:<8} {}",
+            row.peer,
+            row.profile,
+            row.failed.as_deref().unwrap_or("not run")
+        );
     }
     let Spread { median, least, most } = row.ratio.unwrap_or_default();
     let mut line = format!(
-        "  {:<11} {:>12} {:>22} {:>11.0} {:>4.0}% {:>4.0}% {:>9.0} {:>9.0} {:>9.0}",
+        "  {:<13} {:<8} {:>12} {:>22} {:>11.0} {:>4.0}% {:>4.0}% {:>9.0} {:>9.0} {:>9.0}",
         row.peer,
+        row.profile,
         significant(row.cost.median),
         format!("{median:.2} [{least:.2}, {most:.2}]"),
         row.per_second,

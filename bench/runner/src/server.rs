@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     /// What the tables call it.
     pub(crate) name: String,
     pub(crate) program: PathBuf,
+    /// How it was built: for Naksi the profile, which is the name of the program's folder.
+    pub(crate) profile: String,
     /// What comes before the options that all have in common.
     pub(crate) arguments: Vec<String>,
 }
@@ -38,7 +40,9 @@ pub(crate) struct Peer {
 impl Peer {
     /// A build of Naksi.
     pub(crate) fn naksi(name: String, program: PathBuf) -> Self {
-        Self { name, program, arguments: vec!["serve".to_owned()] }
+        let folder = program.parent().and_then(Path::file_name);
+        let profile = folder.map_or_else(String::new, |folder| folder.to_string_lossy().into_owned());
+        Self { name, program, profile, arguments: vec!["serve".to_owned()] }
     }
 }
 
@@ -112,17 +116,18 @@ impl Drop for Server {
 
 /// The peers whose programs stand in a folder, and the reasons why the others do not.
 pub(crate) fn peers_in(folder: &Path, naksi: &Path) -> (Vec<Peer>, Vec<String>) {
-    let one = |name: &str, program: PathBuf, arguments: &[&str]| Peer {
+    let one = |name: &str, program: PathBuf, arguments: &[&str], profile: &str| Peer {
         name: name.to_owned(),
         program,
+        profile: profile.to_owned(),
         arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
     };
     let mut peers = vec![Peer::naksi("naksi".to_owned(), naksi.to_path_buf())];
     let mut missing = Vec::new();
-    for (name, program, arguments) in crate::matrix::PEERS {
+    for (name, program, arguments, profile) in crate::matrix::PEERS {
         let path = folder.join(program);
         if path.is_file() {
-            peers.push(one(name, path, arguments));
+            peers.push(one(name, path, arguments, profile));
         } else {
             missing.push(format!("{name}: {program} was not built"));
         }

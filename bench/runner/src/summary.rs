@@ -36,6 +36,8 @@ impl Spread {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) peer: String,
+    /// How its program was built.
+    pub(crate) profile: String,
     pub(crate) cost: Spread,
     /// Median of this peer's cost divided by Naksi's of the same round: above 1, Naksi is cheaper.
     pub(crate) ratio: Option<Spread>,
@@ -121,6 +123,7 @@ pub(crate) fn unit(work: Work) -> &'static str {
 /// A peer's rounds, in order; a round that it did not finish is `None`.
 pub(crate) struct Rounds {
     pub(crate) peer: String,
+    pub(crate) profile: String,
     pub(crate) samples: Vec<Option<Sample>>,
     pub(crate) failed: Option<String>,
 }
@@ -150,6 +153,7 @@ pub(crate) fn row(peer: &Rounds, naksi: Option<&Rounds>) -> Row {
     };
     Row {
         peer: peer.peer.clone(),
+        profile: peer.profile.clone(),
         cost: Spread::of(whole.iter().map(|sample| sample.cost)).unwrap_or_default(),
         ratio: ratio(|sample| sample.cost),
         p50_ratio: ratio(|sample| sample.p50_us),
@@ -172,7 +176,7 @@ mod tests {
 
     fn rounds(peer: &str, costs: &[f64]) -> Rounds {
         let samples = costs.iter().map(|cost| Some(Sample { cost: *cost, ..Sample::default() })).collect();
-        Rounds { peer: peer.to_owned(), samples, failed: None }
+        Rounds { peer: peer.to_owned(), profile: String::new(), samples, failed: None }
     }
 
     #[test]
@@ -188,6 +192,7 @@ mod tests {
     fn every_ratio_is_the_peers_figure_divided_by_naksis() {
         let one = |cost, p50_us, p99_us| Rounds {
             peer: String::new(),
+            profile: String::new(),
             samples: vec![Some(Sample { cost, p50_us, p99_us, ..Sample::default() })],
             failed: None,
         };

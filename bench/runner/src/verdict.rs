@@ -139,7 +139,7 @@ mod tests {
     use crate::summary::{Rounds, row};
 
     fn rounds(peer: &str, sample: Sample) -> Rounds {
-        Rounds { peer: peer.to_owned(), samples: vec![Some(sample)], failed: None }
+        Rounds { peer: peer.to_owned(), profile: String::new(), samples: vec![Some(sample)], failed: None }
     }
 
     fn costs(peer: &str, cost: f64) -> Rounds {
