@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::thread;
 
-use support::{Process, Server, naksi, scratch, until};
+use support::{Process, Server, naksi, scratch};
 
 /// Deadlines short enough for a test; loopback counts, so that the door has something to do.
 const STRICT: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"5s\"\n\
@@ -86,15 +86,12 @@ fn a_server_that_is_no_target_is_told_what_it_is_not() {
 #[test]
 fn an_attack_that_is_cut_short_judges_nothing() {
     let server = Server::start(&["--app", "echo"]);
-    let alone = server.descriptors();
+    let alone = server.connected();
     let mut command = naksi();
     command.arg("attack").arg(server.address.to_string());
     command.args(["--good", "10", "--secs", "600", "--suite", "flood"]);
     let mut attack = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    match alone {
-        Some(alone) => until("the good ones are there", || server.descriptors() >= Some(alone + 10)),
-        None => thread::sleep(std::time::Duration::from_secs(2)),
-    }
+    server.until_more(alone, 10);
     attack.signal("INT");
     let (status, judged, said) = (attack.wait(), attack.stdout(), attack.stderr());
     assert!(status.code() == Some(1) && judged.is_empty(), "{status}: {judged}{said}");

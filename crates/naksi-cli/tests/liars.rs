@@ -5,28 +5,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 
-use support::{frame, naksi};
+use support::{frame, naksi, threaded};
 
 /// Liars are honest for ten messages of 64 bytes.
 const LIE_AT: usize = 640;
-
-/// A server with one thread for each connection, for one test.
-fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
-    let serve = Arc::new(serve);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let serve = Arc::clone(&serve);
-            thread::spawn(move || serve(stream));
-        }
-    });
-    address
-}
 
 /// Runs a crowd against a liar and returns its summary. It must have found something.
 fn caught(address: SocketAddr, arguments: &[&str]) -> serde_json::Value {
@@ -57,7 +42,7 @@ fn echo_with(change: impl Fn(usize, &mut Vec<u8>) -> bool) -> impl Fn(TcpStream)
 
 #[test]
 fn a_changed_byte_is_corrupt() {
-    let address = server(echo_with(|seen, piece| {
+    let address = threaded(echo_with(|seen, piece| {
         if let Some(byte) = LIE_AT.checked_sub(seen).and_then(|index| piece.get_mut(index)) {
             *byte ^= 1;
         }
@@ -70,7 +55,7 @@ fn a_changed_byte_is_corrupt() {
 
 #[test]
 fn bytes_that_nobody_sent_are_corrupt() {
-    let address = server(echo_with(|seen, piece| {
+    let address = threaded(echo_with(|seen, piece| {
         if seen >= LIE_AT {
             piece.push(0);
         }
@@ -81,7 +66,7 @@ fn bytes_that_nobody_sent_are_corrupt() {
 
 #[test]
 fn an_echo_that_falls_silent_is_lost() {
-    let address = server(echo_with(|seen, piece| {
+    let address = threaded(echo_with(|seen, piece| {
         piece.truncate(LIE_AT.saturating_sub(seen));
         true
     }));
@@ -97,7 +82,7 @@ fn an_echo_that_falls_silent_is_lost() {
 
 #[test]
 fn a_connection_that_ends_is_listed_by_reason() {
-    let address = server(echo_with(|seen, _| seen < LIE_AT));
+    let address = threaded(echo_with(|seen, _| seen < LIE_AT));
     let summary = caught(address, &["--sessions", "4"]);
     // Whether the end is orderly depends on what was still on its way to the liar.
     let count = |reason: &str| summary["errors"][format!("disconnected {reason}")].as_u64().unwrap_or(0);
@@ -133,7 +118,7 @@ fn relay_with(deliver: impl Fn(u32, &[u8]) -> Vec<Vec<u8>>) -> impl Fn(TcpStream
 #[test]
 fn twice_never_and_too_late_have_names_of_their_own() {
     let held = Mutex::new(Vec::new());
-    let address = server(relay_with(move |number, message| match number {
+    let address = threaded(relay_with(move |number, message| match number {
         5 => vec![message.to_vec(), message.to_vec()],
         10 => Vec::new(),
         15 => {
@@ -154,7 +139,7 @@ fn twice_never_and_too_late_have_names_of_their_own() {
 
 #[test]
 fn a_changed_message_is_corrupt() {
-    let address = server(relay_with(|number, message| {
+    let address = threaded(relay_with(|number, message| {
         let mut message = message.to_vec();
         if number == 9 {
             let last = message.len() - 1;

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use support::{Process, Server, frame, naksi, scratch, until};
+use support::{Process, Server, frame, naksi, scratch};
 
 /// A small crowd for a world.
 const WORLD: [&str; 5] = ["dummy", "--scenario", "world", "--sessions", "20"];
@@ -55,14 +55,11 @@ fn what_is_no_world_is_named_and_not_waited_for() {
 #[test]
 fn a_crowd_that_is_cut_short_does_not_settle_and_that_is_no_error() {
     let server = Server::start(&["--app", "world"]);
-    let alone = server.descriptors();
+    let alone = server.connected();
     let mut command = naksi();
     command.args(WORLD).args([&server.address.to_string(), "--secs", "600"]);
     let mut crowd = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    match alone {
-        Some(alone) => until("all have come", || server.descriptors() >= Some(alone + 20)),
-        None => std::thread::sleep(std::time::Duration::from_secs(2)),
-    }
+    server.until_more(alone, 20);
     crowd.signal("INT");
     let (status, said) = (crowd.wait(), crowd.stdout());
     assert_eq!(status.code(), Some(0), "{said}\n{}", crowd.stderr());

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than anything in these tests takes, even on a machine that is busy with something else.
@@ -162,6 +164,16 @@ impl Server {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.process.pid())).ok()?.count())
     }
 
+    /// How many descriptors it has open, to count connections from.
+    pub(crate) fn connected(&self) -> usize {
+        self.descriptors().expect("descriptors of a process can be counted here")
+    }
+
+    /// Waits until so many more connections than `alone` are there.
+    pub(crate) fn until_more(&self, alone: usize, connections: usize) {
+        until("all have connected", || self.connected() >= alone + connections);
+    }
+
     /// Its own memory in KiB, where the system tells.
     pub(crate) fn memory_kib(&self) -> Option<u64> {
         if is_under_wine() {
@@ -214,7 +226,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -243,6 +255,50 @@ pub(crate) fn member(server: &Server, room: u32) -> TcpStream {
     stream.write_all(&frame(1, &room.to_le_bytes())).expect("it takes the bytes");
     expect(&mut stream, &frame(2, &room.to_le_bytes()));
     stream
+}
+
+/// The next frame of the relay: its id and its body.
+pub(crate) fn read_frame(stream: &mut TcpStream) -> (u16, Vec<u8>) {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).expect("a header comes");
+    let [size, id] = [[header[0], header[1]], [header[2], header[3]]].map(u16::from_le_bytes);
+    let mut body = vec![0; usize::from(size) - header.len()];
+    stream.read_exact(&mut body).expect("the rest of the frame comes");
+    (id, body)
+}
+
+/// The first room that relay dummies with this seed enter: a dummy is asked, by a listener that only reads.
+pub(crate) fn room_of_seed(seed: u32) -> u32 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let mut command = naksi();
+    command.args(["dummy", &address, "--scenario", "relay", "--sessions", "1", "--secs", "60"]);
+    command.args(["--seed", &seed.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    let _dummy = Process::spawn(&mut command);
+    // The program first looks whether anybody listens, with a connection that says nothing.
+    for stream in listener.incoming() {
+        let mut stream = stream.expect("a connection comes");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        let mut join = [0; 8];
+        if stream.read_exact(&mut join).is_ok() {
+            return u32::from_le_bytes(join[4..].try_into().expect("four bytes"));
+        }
+    }
+    unreachable!("a listener accepts without end")
+}
+
+/// A server with one thread for each connection, for one test.
+pub(crate) fn threaded(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let serve = Arc::new(serve);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
 }
 
 /// Expects that the server ends this connection, in order or by a reset, and counts what came before.

@@ -15,6 +15,8 @@ mod real;
 mod readiness;
 #[cfg(target_os = "linux")]
 mod refused;
+#[path = "../support/asleep.rs"]
+mod asleep;
 #[path = "../support/scale.rs"]
 mod scale;
 mod sim;

@@ -14,11 +14,13 @@ use naksi_core::ended::Ended;
 use naksi_core::ended::Failure;
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
+use naksi_os::ThreadClock;
 #[cfg(target_os = "linux")]
 use naksi_os::port::FileAccess;
 use naksi_os::port::{Port, PortOptions, Poster};
 
 use crate::angler::{Angler, Waters, alone, pattern, small, together};
+use crate::asleep;
 
 pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
     let _turn = together();
@@ -215,7 +217,11 @@ pub(crate) fn who_asks_and_never_sleeps_hears_everything<W: Waters>() {
     for _ in 0..1000 {
         port.cast(Op::Timeout { at });
     }
-    thread::sleep(Duration::from_millis(100));
+    // They are all due, and have been for a while by the port's own clock.
+    let due = at + Duration::from_millis(50);
+    while port.port.now() < due {
+        thread::yield_now();
+    }
     let deadline = port.port.now() + Duration::from_secs(20);
     while port.seen.len() < 1000 {
         assert!(port.port.now() < deadline, "{} of 1000 came", port.seen.len());
@@ -380,8 +386,9 @@ pub(crate) fn a_wait_without_end_sleeps<W: Waters>() {
     let token = port.token();
     port.look(3);
     let before = port.port.ledger().enters_total;
+    let clock = ThreadClock::of_this_thread();
     let posting = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(30));
+        asleep::until_asleep(&clock);
         poster.post(token, 1)
     });
     while port.caught.is_empty() {

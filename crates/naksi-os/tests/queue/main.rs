@@ -2,12 +2,16 @@
 //!
 //! Wine ignores how many may run and wakes in turn: there the cases of those two laws are skipped, aloud.
 
+#[path = "../support/asleep.rs"]
+mod asleep;
+
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use naksi_os::ThreadClock;
 use naksi_os::queue::{Queue, Taken};
 
 /// How long anything may take before a test is lost.
@@ -84,23 +88,24 @@ fn at_most_as_many_threads_run_as_the_queue_allows() {
     assert_eq!(most.into_inner(), 1);
 }
 
-/// Threads that say which of them has taken what.
-fn crew(queue: &Arc<Queue>, threads: usize) -> mpsc::Receiver<(usize, u64)> {
+/// Threads that wait in the order of their numbers and say which of them has taken what.
+fn crew(queue: &Arc<Queue>, threads: usize) -> (Vec<ThreadClock>, mpsc::Receiver<(usize, u64)>) {
     let (told, tells) = mpsc::channel();
+    let mut clocks = Vec::new();
     for name in 0..threads {
         let (queue, told) = (Arc::clone(queue), told.clone());
         let (begins, begun) = mpsc::channel();
         thread::spawn(move || {
-            begins.send(()).expect("the test listens");
+            begins.send(ThreadClock::of_this_thread()).expect("the test listens");
             while let Ok(Taken::Work(work)) = queue.take(None) {
                 told.send((name, work)).expect("the test listens");
             }
         });
-        begun.recv().expect("the thread runs");
-        // Nothing tells that a thread sleeps: it is given long enough to.
-        thread::sleep(Duration::from_millis(30));
+        let clock = begun.recv().expect("the thread runs");
+        asleep::until_asleep(&clock);
+        clocks.push(clock);
     }
-    tells
+    (clocks, tells)
 }
 
 #[test]
@@ -109,11 +114,11 @@ fn the_thread_that_came_last_is_woken_first() {
         return;
     }
     let queue = Arc::new(Queue::open(4).expect("a queue"));
-    let tells = crew(&queue, 3);
+    let (clocks, tells) = crew(&queue, 3);
     for work in 1..=5 {
         assert!(queue.post(work));
         assert_eq!(tells.recv_timeout(PATIENCE), Ok((2, work)));
-        thread::sleep(Duration::from_millis(30));
+        asleep::until_asleep(&clocks[2]);
     }
     assert_eq!(queue.close(3), Ok(()));
 }
