@@ -1,9 +1,11 @@
 //! What a person and a program read of a run: tables, JSON and a page. It judges nothing.
 
-use std::fs;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::html;
@@ -136,9 +138,21 @@ pub(crate) fn write(
     let measured_ms = window.measured.as_millis() as u64;
     let results = Results { machine, rounds, measured_ms, not_built: missing, cells };
     let json = folder.join(format!("{name}.json"));
-    fs::write(&json, serde_json::to_string_pretty(&results)? + "\n")?;
+    write_whole(&json, &(serde_json::to_string_pretty(&results)? + "\n"))?;
     let page = folder.join(format!("{name}.html"));
-    fs::write(&page, html::page(machine, missing, cells))?;
+    write_whole(&page, &html::page(machine, missing, cells))?;
     println!("\nwritten: {}, {}", json.display(), page.display());
     Ok(())
+}
+
+/// Replaces a file by a new one, or leaves it as it was: a disk may be full.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let beside = path.with_added_extension(format!("{:x}.tmp", RandomState::new().hash_one(path)));
+    let written = File::create_new(&beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        fs::remove_file(&beside).ok(); // It may not even have been made.
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
 }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::outcome::{Outcome, Problem};
+use crate::output_file::OutputFile;
 use crate::picture::{self, Place};
 use model::Model;
 use schema::Schema;
@@ -84,9 +85,7 @@ fn model(table: Option<Table>, schema: &Schema, reserved: &[&str]) -> Result<Mod
 
 fn put(out: Option<&Path>, text: &str) -> Result<Outcome, Problem> {
     match out {
-        Some(path) => fs::write(path, text).map_err(|error| {
-            Problem::failed(format!("cannot write {}: {}", path.display(), config::plain(&error)))
-        })?,
+        Some(path) => OutputFile::open(path)?.write(text)?,
         None => std::io::stdout().lock().write_all(text.as_bytes()).map_err(Problem::output)?,
     }
     Ok(Outcome::Fine)

@@ -1,11 +1,11 @@
 //! `naksi config`: look at settings before a server does. Nothing here starts anything.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{FILE_DEFAULT, Flags, Origin, plain, table};
 use crate::outcome::{Outcome, Problem};
+use crate::output_file::OutputFile;
 use crate::serve::resolve;
 
 /// Options of `naksi config`.
@@ -62,10 +62,9 @@ fn check(flags: &Flags) -> Result<Outcome, Problem> {
     say(&format!("naksi: the settings make sense ({of}; {said} of {} are set)\n", rows.len()))
 }
 
-fn init(file: &PathBuf) -> Result<Outcome, Problem> {
+fn init(file: &Path) -> Result<Outcome, Problem> {
     let name = file.display();
-    let written = OpenOptions::new().write(true).create_new(true).open(file);
-    match written.and_then(|mut file| file.write_all(table::blank().as_bytes())) {
+    match OutputFile::create(file).and_then(|file| file.put(&table::blank())) {
         Ok(()) => say(&format!("naksi: wrote {name}\n")),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(Problem::usage(format!("{name} exists, and is left as it is")))

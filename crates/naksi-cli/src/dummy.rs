@@ -31,7 +31,8 @@ use naksi::prelude::*;
 use crate::client::cannot_connect;
 use crate::config::BackendName;
 use crate::outcome::{Outcome, Problem};
-use crate::results::{Json, ResultFile};
+use crate::output_file::OutputFile;
+use crate::results::Json;
 use crate::serve::resolve;
 use crate::{platform, units};
 use member::Member;
@@ -144,7 +145,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     enough_descriptors(options.sessions)?;
     somebody_listens(target)?;
     let json = Json::open(options.json.as_deref())?;
-    let html = options.html.as_deref().map(ResultFile::open).transpose()?;
+    let html = options.html.as_deref().map(OutputFile::open).transpose()?;
     let plan = Arc::new(plan(&options, target));
     let mut view = View::new(Elsewhere::Nothing);
     let result = conductor::conduct(&plan, options.scenario, options.backend.into(), &mut view);

@@ -18,8 +18,8 @@ use naksi_models::{MODELS, Model};
 
 use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
+use crate::output_file::OutputFile;
 use crate::platform;
-use crate::results::ResultFile;
 use crate::units::{parse_count, parse_duration};
 use report::{Measured, Report};
 use stage::Stage;
@@ -100,8 +100,8 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     let conditions = Conditions { span: options.span, workers, active: options.active };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
-    let json = options.json.as_deref().map(ResultFile::open).transpose()?;
-    let html = options.html.as_deref().map(ResultFile::open).transpose()?;
+    let json = options.json.as_deref().map(OutputFile::open).transpose()?;
+    let html = options.html.as_deref().map(OutputFile::open).transpose()?;
     let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;
     for model in models {

@@ -16,6 +16,7 @@ mod dummy;
 mod ladder;
 mod logging;
 mod outcome;
+mod output_file;
 mod picture;
 mod platform;
 mod reload;

@@ -22,6 +22,7 @@ use naksi_trial::sim::setting::Setting;
 use naksi_trial::sim::sweep::{Failure, Order, Swept, attempt, shrink, sweep};
 
 use crate::outcome::{Outcome, Problem};
+use crate::output_file::OutputFile;
 use crate::units::grouped;
 
 /// Options of `naksi sim`.
@@ -226,8 +227,8 @@ fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
     let path = seeds.join(format!("{dialect}-{seed}.txt"));
     let text = format!("# {}\n{}", small.text.replace('\n', " "), small.setting);
     fs::create_dir_all(seeds)
-        .and_then(|()| fs::write(&path, text))
-        .map_err(|error| Problem::failed(format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| Problem::failed(format!("cannot make {}: {error}", seeds.display())))?;
+    OutputFile::open(&path)?.write(&text)?;
     eprintln!("  naksi sim --replay {}\n  naksi sim --replay {} --trace", path.display(), path.display());
     Ok(())
 }

@@ -232,8 +232,7 @@ impl Session for Walker {
 
 /// A test calls it too (`tests/database/example.rs`).
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let file = std::env::temp_dir().join("naksi-example-world.db");
-    let db = Database::open(&format!("sqlite:{}", file.display()), SCHEMA, Settings::default())?;
+    let db = Database::open("sqlite:world.db", SCHEMA, Settings::default())?;
     let (world, players) = (Arc::new(OnceLock::new()), db.clone());
     let server = Server::from_env()?.group(GroupOptions::new("logic"));
     let player = move || Player { world: Arc::clone(&world), db: players.clone(), is_in: false };

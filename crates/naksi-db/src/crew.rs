@@ -8,6 +8,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -82,8 +83,8 @@ impl Crew {
             clock_looks_at: None,
             counts: Counts::default(),
             answers: Histogram::new_with_bounds(1, ANSWER_MICROS_MAX, 3).expect("bounds that make sense"),
-            // Only pauses are drawn from it, so that a fixed seed harms nobody.
-            chance: Prng::new(std::process::id().into()),
+            // Programs that failed together must not come back together, also in containers with equal process ids.
+            chance: Prng::new(RandomState::new().hash_one(())),
         };
         let crew = Arc::new(Self {
             place,

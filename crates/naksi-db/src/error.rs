@@ -46,6 +46,18 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl Error {
+    /// Names the file that the error is about, unless it is named already.
+    pub(crate) fn about(self, path: &std::path::Path) -> Self {
+        let path = path.display().to_string();
+        let with_path = |text: String| if text.contains(&path) { text } else { format!("{path}: {text}") };
+        match self {
+            Self::Down(text) => Self::Down(with_path(text)),
+            Self::Busy(text) => Self::Busy(with_path(text)),
+            Self::Rejected(text) => Self::Rejected(with_path(text)),
+            other => other,
+        }
+    }
+
     /// Whether another attempt may go better.
     pub fn is_passing(&self) -> bool {
         matches!(self, Error::Down(_) | Error::Busy(_))

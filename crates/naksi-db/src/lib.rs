@@ -3,9 +3,8 @@
 //! ```
 //! use naksi_db::{Database, Migration, Settings};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let folder = std::env::temp_dir().join(format!("naksi-db-doc-{}", std::process::id()));
-//! # std::fs::create_dir_all(&folder)?;
-//! # let address = format!("sqlite:{}", folder.join("game.db").display());
+//! # let folder = tempfile::tempdir()?;
+//! # let address = format!("sqlite:{}", folder.path().join("game.db").display());
 //! const SCHEMA: &[Migration] = &[Migration {
 //!     version: 1,
 //!     statements: "CREATE TABLE players (name TEXT PRIMARY KEY, gold BIGINT NOT NULL)",
@@ -25,7 +24,6 @@
 //! assert_eq!(answer.recv()?, Ok(Some(7)));
 //! let closed = database.close(std::time::Duration::from_secs(5));
 //! assert_eq!(closed.saves_lost, 0);
-//! # std::fs::remove_dir_all(&folder)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -63,6 +61,8 @@ pub use conn::Conn;
 pub use error::{Error, OpenError, Refused, Result};
 pub use lanes::Key;
 pub use migrate::Migration;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresTransaction;
 pub use settings::{Durability, Settings, WhenFull};
 pub use stats::{Closed, Counts, Stats};
 pub use task::Asked;
@@ -91,8 +91,8 @@ impl Database {
     pub fn open(address: &str, schema: &[Migration], settings: Settings) -> Result<Self, OpenError> {
         settings.check()?;
         let place = Place::read(address)?;
-        let mut link = place.connect(&settings)?;
-        migrate::run(&mut link, schema)?;
+        let mut link = place.connect_first(address, &settings)?;
+        migrate::run(&mut link, schema, settings.migration_within)?;
         Ok(Self(Arc::new(Handle(Crew::start(place, link, settings)?))))
     }
 

@@ -1,13 +1,12 @@
 //! Where a database is, and one connection to it. Nothing here knows a queue, a key or a thread.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::conn::Conn;
 use crate::error::{Error, OpenError, Result, caught};
 use crate::lanes::Kind;
 use crate::settings::Settings;
-use crate::sqlite::Sqlite;
+use crate::sqlite::{Sqlite, SqliteFile};
 
 /// A job as a connection sees it: something that is done inside a transaction.
 pub(crate) type Attempt<'a> = dyn FnMut(&mut Conn<'_>) -> Result<()> + 'a;
@@ -16,7 +15,7 @@ pub(crate) type Attempt<'a> = dyn FnMut(&mut Conn<'_>) -> Result<()> + 'a;
 #[derive(Clone)]
 pub(crate) enum Place {
     Sqlite {
-        path: PathBuf,
+        file: SqliteFile,
         /// Whose turn it is to write: SQLite itself would have the others look again and again.
         writer: Arc<Mutex<()>>,
     },
@@ -39,11 +38,8 @@ impl Place {
             reason: reason.to_owned(),
         };
         if let Some(path) = address.strip_prefix("sqlite:") {
-            // Every thread would have a memory of its own.
-            if path.is_empty() || path == ":memory:" {
-                return Err(refused("SQLite needs the path of a file, as in sqlite:game.db"));
-            }
-            return Ok(Self::Sqlite { path: PathBuf::from(path), writer: Arc::default() });
+            let file = SqliteFile::read(path).map_err(|reason| refused(&reason))?;
+            return Ok(Self::Sqlite { file, writer: Arc::default() });
         }
         if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
             return Err(refused("an address is sqlite:PATH or postgres://USER@HOST/NAME"));
@@ -72,10 +68,20 @@ impl Place {
             .unwrap_or_else(|text| Err(Error::Down(format!("connecting panicked: {text}"))))
     }
 
+    /// Makes the first connection. A file that cannot be opened is no outage: its address is wrong.
+    pub(crate) fn connect_first(&self, address: &str, settings: &Settings) -> Result<Link, OpenError> {
+        self.connect(settings).map_err(|error| match (self, error) {
+            (Self::Sqlite { .. }, Error::Down(reason) | Error::Rejected(reason)) => {
+                OpenError::Address { address: address.to_owned(), reason }
+            }
+            (_, error) => OpenError::Database(error),
+        })
+    }
+
     fn open(&self, settings: &Settings) -> Result<Link> {
         match self {
-            Self::Sqlite { path, writer } => {
-                Sqlite::open(path, Arc::clone(writer), settings).map(Link::Sqlite)
+            Self::Sqlite { file, writer } => {
+                Sqlite::open(file, Arc::clone(writer), settings).map(Link::Sqlite)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => crate::postgres::Postgres::open(config, settings).map(Link::Postgres),
@@ -124,6 +130,17 @@ impl Link {
             Self::Broken(broken) => broken.attempt(),
         }
     }
+
+    /// One step of the schema in a transaction of its own, which may take as long as such a step may.
+    pub(crate) fn migrate(&mut self, step: &mut Attempt<'_>) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.migrate(step),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.migrate(step),
+            #[cfg(test)]
+            Self::Broken(broken) => broken.attempt(),
+        }
+    }
 }
 
 /// An address for a log: what stands between a user's name and the host is nobody's business.
@@ -147,7 +164,10 @@ mod tests {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{address} was read"),
         };
-        assert!(refused("sqlite::memory:").contains("path of a file"));
+        for no_file in ["sqlite::memory:", "sqlite: :Memory: ", "sqlite:", "sqlite:  "] {
+            assert!(refused(no_file).contains("path of a file"), "{no_file}");
+        }
+        assert!(refused("sqlite:FILE::memory:").contains("small letters"));
         assert!(refused("mysql://root:secret@host/game").contains("mysql://root@host/game"));
         assert!(!refused("mysql://root:se@cret@host/game").contains("cret"));
         assert!(refused("game.db").contains("sqlite:PATH"));

@@ -4,6 +4,7 @@
 //! Nothing here knows what a step does.
 
 use std::hash::Hasher;
+use std::time::{Duration, Instant};
 
 use naksi_core::id::MixHasher;
 
@@ -29,12 +30,12 @@ const TABLE: &str =
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7204829104471)";
 
 /// Applies what is missing.
-pub(crate) fn run(link: &mut Link, steps: &[Migration]) -> Result<(), OpenError> {
+pub(crate) fn run(link: &mut Link, steps: &[Migration], within: Duration) -> Result<(), OpenError> {
     if let Some(pair) = steps.windows(2).find(|pair| pair[0].version >= pair[1].version) {
         let text = format!("migration {} stands behind {}", pair[1].version, pair[0].version);
         return Err(OpenError::Setting(text));
     }
-    link.attempt(Kind::Save, &mut |conn| {
+    link.migrate(&mut |conn| {
         // PostgreSQL's own "if not exists" is no lock: two that look at once both find nothing.
         wait_for_others(conn)?;
         conn.batch(TABLE)
@@ -45,7 +46,7 @@ pub(crate) fn run(link: &mut Link, steps: &[Migration]) -> Result<(), OpenError>
         return Err(OpenError::NewerSchema { found: *found, known });
     }
     for step in steps {
-        apply(link, step)?;
+        apply(link, step, within)?;
     }
     Ok(())
 }
@@ -64,9 +65,9 @@ fn applied(link: &mut Link) -> Result<Vec<(u32, i64)>, OpenError> {
 }
 
 /// Applies one step, unless it has been applied.
-fn apply(link: &mut Link, step: &Migration) -> Result<(), OpenError> {
-    let (mut changed, mark) = (false, mark(step.statements));
-    let done = link.attempt(Kind::Save, &mut |conn| {
+fn apply(link: &mut Link, step: &Migration, within: Duration) -> Result<(), OpenError> {
+    let (mut changed, mark, begun) = (false, mark(step.statements), Instant::now());
+    let done = link.migrate(&mut |conn| {
         wait_for_others(conn)?;
         let version = step.version.into();
         let found = conn.query_one("SELECT mark FROM naksi_migrations WHERE version = $1", &[version])?;
@@ -81,6 +82,11 @@ fn apply(link: &mut Link, step: &Migration) -> Result<(), OpenError> {
         Ok(())
     });
     match done {
+        // Which limit it was, no database says.
+        Err(Error::Down(text) | Error::Busy(text)) if begun.elapsed() >= within => {
+            let error = Error::Down(format!("{text} (`migration_within` is {within:?})"));
+            Err(OpenError::Migration { version: step.version, error })
+        }
         Err(error) => Err(OpenError::Migration { version: step.version, error }),
         Ok(()) if changed => Err(OpenError::Changed { version: step.version }),
         Ok(()) => Ok(()),

@@ -2,6 +2,9 @@
 //!
 //! Meant for a server beside the game's, in a network of one's own. Nothing here knows a queue or a key.
 
+mod direct;
+mod words;
+
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::Duration;
@@ -17,6 +20,8 @@ use crate::link::Attempt;
 use crate::settings::Settings;
 use crate::value::{Row, Value};
 
+pub use direct::PostgresTransaction;
+
 /// Statements that one connection keeps prepared; a program has fewer than this.
 const PREPARED_MAX: usize = 512;
 
@@ -28,10 +33,17 @@ pub(crate) fn read(address: &str) -> Result<Box<Config>, String> {
     address.parse().map(Box::new).map_err(|error: postgres::Error| whole_text(&error))
 }
 
+/// The longest time that the server's settings can say, in milliseconds.
+const MILLIS_MAX: u128 = i32::MAX as u128;
+
+/// The text of whatever comes after a statement that failed.
+const AFTERMATH: &str = "an earlier statement of the transaction has failed";
+
 /// One connection.
 pub(crate) struct Postgres {
     client: Client,
     prepared: Prepared,
+    migration_within: Duration,
 }
 
 impl Postgres {
@@ -46,7 +58,7 @@ impl Postgres {
         );
         config.keepalives_interval(Duration::from_secs(1));
         config.keepalives_retries(3);
-        let limit = format!("-c statement_timeout={}", settings.statement_within.as_millis().max(1));
+        let limit = format!("-c statement_timeout={}", timeout(settings.statement_within));
         let options = match config.get_options() {
             Some(own) => format!("{limit} {own}"),
             None => limit,
@@ -54,38 +66,56 @@ impl Postgres {
         config.options(&options);
         // Whatever keeps a connection from being made may be mended while we run.
         let client = config.connect(NoTls).map_err(|error| Error::Down(whole_text(&error)))?;
-        Ok(Self { client, prepared: Prepared::new() })
+        Ok(Self { client, prepared: Prepared::new(), migration_within: settings.migration_within })
     }
 
     /// One attempt of a job in a transaction of its own.
     pub(crate) fn attempt(&mut self, job: &mut Attempt<'_>) -> Result<()> {
+        self.transact(None, job)
+    }
+
+    /// One attempt of a step of the schema, which may take longer, the wait for another program's step included.
+    pub(crate) fn migrate(&mut self, job: &mut Attempt<'_>) -> Result<()> {
+        self.transact(Some(self.migration_within), job)
+    }
+
+    fn transact(&mut self, within: Option<Duration>, job: &mut Attempt<'_>) -> Result<()> {
         if self.prepared.len() > PREPARED_MAX {
             self.prepared.clear();
         }
-        let transaction = self.client.transaction()?;
+        let mut transaction = self.client.transaction()?;
+        if let Some(within) = within {
+            transaction.batch_execute(&format!("SET LOCAL statement_timeout = {}", timeout(within)))?;
+        }
         let prepared = &mut self.prepared;
         let mut conn = Conn::new(Inner::Postgres { transaction, prepared, used_directly: false });
         job(&mut conn)?;
-        if let Some(error) = conn.failed {
-            // What passes is tried again, also if the job did not look at it.
-            if error.is_passing() {
-                return Err(error);
-            }
-            // The server would answer COMMIT with a rollback and no error.
-            return Err(Error::Rejected(format!(
-                "a statement had failed, and nothing is kept after that: {error}"
-            )));
-        }
+        conn.verdict()?;
         match conn.inner {
-            Inner::Postgres { mut transaction, used_directly, .. } => {
-                if used_directly {
-                    transaction.batch_execute("SELECT 1")?;
-                }
-                Ok(transaction.commit()?)
-            }
-            Inner::Sqlite(_) => Ok(()),
+            Inner::Postgres { transaction, .. } => Ok(transaction.commit()?),
+            Inner::Sqlite { .. } => Ok(()),
         }
     }
+}
+
+/// A time for `statement_timeout`, where 0 would be none.
+fn timeout(within: Duration) -> u128 {
+    within.as_millis().clamp(1, MILLIS_MAX)
+}
+
+/// Refuses statements that would begin or end the job's transaction: what was done before would be kept without the rest.
+pub(crate) fn admit(statements: &str) -> Result<()> {
+    match words::of_transaction(statements) {
+        Some(words) => Err(Error::Rejected(format!(
+            "a job is one transaction, and may neither begin nor end one: {words}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Whether an error says only that there was another one before.
+pub(crate) fn is_aftermath(error: &Error) -> bool {
+    matches!(error, Error::Rejected(text) if text == AFTERMATH)
 }
 
 fn prepare(transaction: &mut Transaction<'_>, prepared: &mut Prepared, text: &str) -> Result<Statement> {
@@ -217,6 +247,9 @@ impl From<postgres::Error> for Error {
             let io = error.source().is_some_and(|cause| cause.is::<std::io::Error>());
             return if error.is_closed() || io { Error::Down(text) } else { Error::Rejected(text) };
         };
+        if *state == SqlState::IN_FAILED_SQL_TRANSACTION {
+            return Error::Rejected(AFTERMATH.to_owned());
+        }
         let conflicts = [
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::T_R_DEADLOCK_DETECTED,

@@ -52,6 +52,9 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// How long one attempt may take in the database, before it counts as down.
     pub statement_within: Duration,
+    /// How long one step of the schema may take, the wait for another program's step included; one hour by default.
+    /// [`statement_within`](Self::statement_within) does not bound it.
+    pub migration_within: Duration,
     /// How long a connection may take.
     pub connect_within: Duration,
     /// How long the last handle waits, when it is dropped, for what was accepted; [`close`](crate::Database::close)
@@ -77,6 +80,7 @@ impl Default for Settings {
             pause_max: Duration::from_secs(2),
             breaker: BreakerSettings::default(),
             statement_within: Duration::from_secs(10),
+            migration_within: Duration::from_secs(3600),
             connect_within: Duration::from_secs(5),
             close_within: Duration::from_secs(10),
             durability: Durability::default(),
@@ -93,6 +97,7 @@ impl Settings {
             (self.attempts_max > 0, "`attempts_max` must be at least 1"),
             (self.breaker.failures > 0, "`breaker.failures` must be at least 1"),
             (!self.statement_within.is_zero(), "`statement_within` must not be zero"),
+            (!self.migration_within.is_zero(), "`migration_within` must not be zero"),
             (!self.connect_within.is_zero(), "`connect_within` must not be zero"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {

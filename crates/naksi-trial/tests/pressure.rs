@@ -180,9 +180,9 @@ fn injected(backend: &str, faults: &[&str], struck_min: usize, fallback: Option<
     if !strace_works() {
         return;
     }
-    for (number, fault) in faults.iter().enumerate() {
-        let name = format!("naksi-strace-{}-{backend}-{number}", std::process::id());
-        let log = std::env::temp_dir().join(name);
+    for fault in faults {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("strace");
         let log_path = log.to_str().expect("a path in plain letters");
         let trace = format!("trace={}", fault.split(':').next().expect("a name"));
         let inject = format!("inject={fault}");
@@ -198,7 +198,6 @@ fn injected(backend: &str, faults: &[&str], struck_min: usize, fallback: Option<
         served.counters();
         served.stop();
         let text = std::fs::read_to_string(&log).expect("strace wrote its log");
-        std::fs::remove_file(&log).expect("it was just read");
         let struck = text.lines().filter(|line| line.contains("(INJECTED)")).count();
         println!("{backend}, {fault}: {struck} calls failed");
         assert!(struck >= struck_min, "the fault struck {struck} times: nothing was tested");

@@ -174,7 +174,7 @@ counters! {
     log_lines_suppressed_total,
     /// Messages from elsewhere that met no live session.
     stale_total,
-    /// Entries that were taken to be recorded.
+    /// Entries that are whole in a recording.
     recorded_total,
     /// Entries that no recording has: the disk did not keep up or refused, the recordings have as many bytes as they may, or
     /// the worker ended before it had them.

@@ -3,6 +3,7 @@
 //! The plan is fixed before the first connection; beside it stand the signals (who is ready, when it
 //! starts, when it stops) and one meter for each worker. Nothing here knows a protocol.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -66,7 +67,7 @@ impl Plan {
             rooms: rooms.min(sessions),
             field: Field::default(),
             seed: mix(random),
-            run: mix(random ^ u64::from(std::process::id())) as u32,
+            run: RandomState::new().hash_one(random) as u32,
             clock: Clock::new(0),
             signals: Signals::default(),
             meters: Box::default(),

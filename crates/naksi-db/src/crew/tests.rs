@@ -1,6 +1,5 @@
 //! Connections that panic instead of saying that they are down. Nothing here meets a real database but SQLite.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
@@ -65,29 +64,17 @@ fn all_saves_are_written(crew: &Arc<Crew>) {
     assert_eq!((closed.saves_lost, closed.still_running), (0, 0));
 }
 
-/// SQLite in a file that is gone when its test is over.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str) -> (Self, Place) {
-        let path = std::env::temp_dir().join(format!("naksi-db-{}-{name}.db", std::process::id()));
-        let place = Place::read(&format!("sqlite:{}", path.display())).expect("an address");
-        (Self(path), place)
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        for end in ["", "-wal", "-shm"] {
-            // Windows keeps a file that is still open; it is a temporary one.
-            std::fs::remove_file(format!("{}{end}", self.0.display())).ok();
-        }
-    }
+/// SQLite in a folder that is gone when its test is over.
+fn sqlite() -> (tempfile::TempDir, Place) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("test.db");
+    let place = Place::read(&format!("sqlite:{}", path.display())).expect("an address");
+    (folder, place)
 }
 
 #[test]
 fn a_connect_that_panics_is_an_outage_and_its_job_is_tried_again() {
-    let (_file, sqlite) = File::new("connect");
+    let (_folder, sqlite) = sqlite();
     // More panics than there are threads, and enough that probes panic too.
     let connects = AtomicU32::new(0);
     let crew = crew(
@@ -104,7 +91,7 @@ fn a_connect_that_panics_is_an_outage_and_its_job_is_tried_again() {
 
 #[test]
 fn a_broken_connection_that_panics_when_it_is_dropped_costs_no_job() {
-    let (_file, sqlite) = File::new("drop");
+    let (_folder, sqlite) = sqlite();
     let one = Settings { threads: Some(1), ..settings() };
     let crew = crew(one, || panic!("it cannot be closed"), move |settings| sqlite.connect(settings));
     all_saves_are_written(&crew);

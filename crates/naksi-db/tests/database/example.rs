@@ -43,10 +43,7 @@ struct Example {
 impl Example {
     fn start(folder: &Folder) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command
-            .args(["--exact", "example::child", "--nocapture"])
-            .env(CHILD, "")
-            .env("TMPDIR", folder.path());
+        command.args(["--exact", "example::child", "--nocapture"]).env(CHILD, "").current_dir(folder.path());
         command.env("NAKSI_LISTEN__ADDRESSES", "127.0.0.1:0").env("NAKSI_IO__WORKERS", "2");
         let mut process = Ended(command.stdout(Stdio::piped()).spawn().expect("a child"));
         let said = BufReader::new(process.0.stdout.take().expect("piped")).lines();

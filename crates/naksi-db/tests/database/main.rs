@@ -4,6 +4,7 @@
 mod closing;
 #[cfg(unix)] // By a signal.
 mod example;
+mod file;
 mod order;
 mod outage;
 mod relog;
@@ -13,3 +14,4 @@ mod sessions;
 mod support;
 #[cfg(unix)] // By a signal.
 mod told_to_stop;
+mod whole;

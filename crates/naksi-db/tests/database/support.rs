@@ -1,11 +1,11 @@
 //! A folder, a database in it, and answers that can be waited for.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use naksi_db::{Asked, Conn, Database, Durability, Migration, Refused, Result, Settings};
+use tempfile::TempDir;
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,34 +16,23 @@ pub(crate) const SCHEMA: &[Migration] = &[Migration {
 }];
 
 /// A folder that is gone when its test is over.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("naksi-db-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a folder for the test");
-        Self(path)
+        Self(tempfile::tempdir().expect("a folder for the test"))
     }
 
-    #[cfg(unix)] // For a program that is ended by a signal.
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.0
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     pub(crate) fn address(&self) -> String {
-        format!("sqlite:{}", self.0.join("test.db").display())
+        format!("sqlite:{}", self.path().join("test.db").display())
     }
 
     pub(crate) fn database(&self, settings: Settings) -> Database {
         Database::open(&self.address(), SCHEMA, settings).expect("a database")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok(); // A file that is still open on Windows stays; it is a temporary folder.
     }
 }
 

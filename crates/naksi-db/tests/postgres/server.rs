@@ -4,31 +4,28 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use naksi_db::{Asked, Conn, Database, Migration, Result, Settings};
+use tempfile::TempDir;
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
-    folder: PathBuf,
+    folder: TempDir,
     programs: PathBuf,
     port: u16,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("naksi-pg-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let folder = tempfile::tempdir().expect("a folder");
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let server = Self { folder, programs: programs(), port: free.expect("a free port").port() };
         if is_root() {
-            run(Command::new("chown").arg("postgres").arg(&server.folder));
+            run(Command::new("chown").arg("postgres").arg(server.folder.path()));
         }
         let arguments = ["--auth=trust", "--username=naksi", "--no-sync", "--encoding=UTF8", "--locale=C"];
         run(server.program("initdb").arg("-D").arg(server.data()).args(arguments));
@@ -38,11 +35,11 @@ impl Server {
 
     pub(crate) fn start_again(&self) {
         let port = self.port;
-        let folder = self.folder.display();
+        let folder = self.folder.path().display();
         let options =
             format!("-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=50");
         let mut command = self.program("pg_ctl");
-        command.args(["-w", "-t", "60", "-o", &options, "-l"]).arg(self.folder.join("log"));
+        command.args(["-w", "-t", "60", "-o", &options, "-l"]).arg(self.folder.path().join("log"));
         run(command.arg("-D").arg(self.data()).arg("start"));
     }
 
@@ -60,7 +57,7 @@ impl Server {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.folder.path().join("data")
     }
 
     /// One of PostgreSQL's programs, as a user whom it accepts.
@@ -73,7 +70,7 @@ impl Server {
         } else {
             Command::new(path)
         };
-        command.current_dir(&self.folder);
+        command.current_dir(self.folder.path());
         command
     }
 }
@@ -83,7 +80,6 @@ impl Drop for Server {
         let mut stop = self.program("pg_ctl");
         stop.args(["-m", "immediate", "-D"]).arg(self.data()).arg("stop");
         stop.output().ok(); // A test may have stopped it.
-        std::fs::remove_dir_all(&self.folder).ok(); // It is a temporary folder.
     }
 }
 
@@ -105,12 +101,10 @@ fn is_root() -> bool {
 
 fn run(command: &mut Command) {
     // What it starts may keep its output open, so that nobody can wait for the end of it.
-    let log = std::env::temp_dir().join(format!("naksi-pg-output-{}", std::process::id()));
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
-    let both = file.try_clone().expect("a handle");
+    let log = tempfile::NamedTempFile::new().expect("a log");
+    let [file, both] = [(); 2].map(|()| log.as_file().try_clone().expect("a handle"));
     let status = command.stdout(file).stderr(both).status().expect("the program is there");
-    assert!(status.success(), "{command:?}: {status}\n{}", read(&log));
-    std::fs::remove_file(&log).ok(); // Another test may have done so.
+    assert!(status.success(), "{command:?}: {status}\n{}", read(log.path()));
 }
 
 fn read(path: &Path) -> String {

@@ -39,6 +39,14 @@ fn a_real_server_keeps_what_it_is_told() {
     every_kind_of_value_comes_back_as_it_went(&server);
     println!("a failed statement");
     a_job_that_goes_on_after_a_failed_statement_is_told_that_nothing_is_kept(&server);
+    println!("ends of a transaction");
+    a_job_that_begins_or_ends_a_transaction_keeps_nothing(&server);
+    println!("savepoints");
+    a_job_goes_on_behind_a_savepoint(&server);
+    println!("a failure that passes");
+    a_job_that_overlooks_a_failure_that_passes_is_tried_again(&server);
+    println!("a long step");
+    a_step_may_take_longer_than_a_statement_and_so_may_the_wait_for_it(&server);
     println!("a deadlock");
     two_that_lock_each_other_out_both_have_their_turn(&server);
     println!("a slow statement");
@@ -126,13 +134,101 @@ fn a_job_that_goes_on_after_a_failed_statement_is_told_that_nothing_is_kept(serv
         "{ignores:?}"
     );
     let directly = answer(database.save(1, |conn| {
-        let transaction = conn.postgres().expect("it is");
+        let mut transaction = conn.postgres().expect("it is");
         transaction.batch_execute("UPDATE players SET gold = 7 WHERE name = 1")?;
         transaction.batch_execute("UPDATE nobody SET gold = 7").ok(); // The same by the other door.
         Ok(())
     }));
     assert!(matches!(&directly, Err(Error::Rejected(_))), "{directly:?}");
     assert_eq!(gold(&database, 1), 100);
+}
+
+fn a_job_that_begins_or_ends_a_transaction_keeps_nothing(server: &Server) {
+    let database = server.database(SCHEMA, Settings { threads: Some(1), ..Settings::default() });
+    let ends = [
+        "COMMIT",
+        "rollback",
+        "/* all is well */ END",
+        "COMMIT AND CHAIN",
+        "ROLLBACK; BEGIN",
+        "SELECT 1; COMMIT; BEGIN",
+        "COMMIT; UPDATE players SET gold = 7 WHERE name = 2",
+        "PREPARE TRANSACTION 'half'",
+        "DO $$ BEGIN COMMIT; END $$",
+    ];
+    for end in ends {
+        for way in 0..3 {
+            let half = answer(database.save(1, move |conn| {
+                conn.execute("UPDATE players SET gold = 7 WHERE name = 1", &[])?;
+                match way {
+                    0 => drop(conn.batch(end)),
+                    1 => drop(conn.execute(end, &[])),
+                    _ => drop(conn.postgres().expect("it is").batch_execute(end)),
+                }
+                conn.execute("UPDATE players SET gold = 7 WHERE name = 2", &[]).ok();
+                Ok(())
+            }));
+            assert!(matches!(half, Err(Error::Rejected(_))), "{end} {way}: {half:?}");
+            assert_eq!((gold(&database, 1), gold(&database, 2)), (100, 100), "{end} {way}");
+        }
+    }
+}
+
+fn a_job_goes_on_behind_a_savepoint(server: &Server) {
+    let database = server.database(SCHEMA, Settings::default());
+    let whole = answer(database.save(1, |conn| {
+        let mut directly = conn.postgres().expect("it is");
+        directly.batch_execute("UPDATE players SET gold = 99 WHERE name = 1; SAVEPOINT one")?;
+        assert!(directly.execute("UPDATE players SET gold = -1 WHERE name = 1", &[]).is_err());
+        directly.batch_execute("ROLLBACK TO one; UPDATE players SET gold = 101 WHERE name = 2")
+    }));
+    assert_eq!((whole, gold(&database, 1), gold(&database, 2)), (Ok(()), 99, 101));
+    let back = answer(database.save(1, |conn| conn.execute("UPDATE players SET gold = 100", &[])));
+    assert_eq!(back, Ok(2));
+}
+
+fn a_job_that_overlooks_a_failure_that_passes_is_tried_again(server: &Server) {
+    let impatient = Settings { statement_within: Duration::from_millis(500), ..Settings::default() };
+    let database = server.database(SCHEMA, impatient);
+    let (attempts, mut first) = (Arc::new(AtomicU32::new(0)), true);
+    let counted = Arc::clone(&attempts);
+    let whole = answer(database.save(1, move |conn| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        if std::mem::take(&mut first) {
+            conn.query("SELECT pg_sleep(1000)::text", &[]).ok(); // As a careless game would.
+        }
+        conn.execute("UPDATE players SET gold = 100 WHERE name = 1", &[]).ok();
+        Ok(())
+    }));
+    assert_eq!((whole, attempts.load(Ordering::SeqCst)), (Ok(()), 2));
+}
+
+fn a_step_may_take_longer_than_a_statement_and_so_may_the_wait_for_it(server: &Server) {
+    const LONG: &[Migration] = &[
+        SCHEMA[0],
+        SCHEMA[1],
+        Migration { version: 3, statements: "CREATE TABLE long (x BIGINT); SELECT pg_sleep(1.5)" },
+    ];
+    const LONGER: &[Migration] =
+        &[SCHEMA[0], SCHEMA[1], Migration { version: 3, statements: "SELECT pg_sleep(1000)" }];
+    let impatient = Settings { statement_within: Duration::from_millis(250), ..Settings::default() };
+    let bounded = Settings { migration_within: Duration::from_millis(250), ..Settings::default() };
+    let error = Database::open(&server.address(), LONGER, bounded).expect_err("it has its own limit");
+    assert!(error.to_string().contains("`migration_within` is 250ms"), "{error}");
+    std::thread::scope(|scope| {
+        let open = || Database::open(&server.address(), LONG, impatient.clone());
+        let both: Vec<_> = (0..2).map(|_| scope.spawn(open)).collect();
+        for one in both {
+            drop(one.join().expect("no panic").expect("its schema is there"));
+        }
+    });
+    // As the others of these tests know it.
+    let database = Database::open(&server.address(), LONG, Settings::default()).expect("the newest schema");
+    let undone = answer(
+        database
+            .save(1, |conn| conn.batch("DROP TABLE long; DELETE FROM naksi_migrations WHERE version = 3")),
+    );
+    assert_eq!(undone, Ok(()));
 }
 
 fn two_that_lock_each_other_out_both_have_their_turn(server: &Server) {

@@ -51,12 +51,11 @@ mod tests {
 
     #[test]
     fn what_is_new_was_not_there_and_is_its_owners() {
-        let path = std::env::temp_dir().join(format!("naksi-new-{}", std::process::id()));
-        std::fs::remove_file(&path).ok(); // It is there only if an earlier process had this number.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("new");
         make_new(&path).expect("the folder can be written");
         let mode = std::fs::metadata(&path).expect("it was made").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(make_new(&path).expect_err("it is there").kind(), ErrorKind::AlreadyExists);
-        std::fs::remove_file(&path).expect("it can be removed");
     }
 }

@@ -178,8 +178,8 @@ pub(crate) fn one_receive_brings_little_between_two_waits<W: Waters>() {
 pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&small());
-    let test = std::thread::current().name().unwrap_or("main").replace("::", "-");
-    let path = std::env::temp_dir().join(format!("naksi-contract-{}-{test}", std::process::id()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("file");
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
     let mut works = Vec::new();
     for place in 0..60_u64 {
@@ -210,5 +210,4 @@ pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W
     }
     let last = W::end(port.port);
     assert_eq!((last.in_flight, last.leaked_total), (0, 0), "{last:?}");
-    std::fs::remove_file(&path).ok(); // a simulated file is on no disk
 }

@@ -134,9 +134,8 @@ pub(crate) fn a_timeout_fires_or_is_cancelled<W: Waters>() {
 pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&small());
-    // A name for each process and test: several backends make their file at the same time.
-    let test = std::thread::current().name().unwrap_or("main").replace("::", "-");
-    let path = std::env::temp_dir().join(format!("naksi-contract-{}-{test}", std::process::id()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("file");
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
     let tail = port.cast(Op::WriteAt { file, offset: 6, bytes: b"world".to_vec() });
     let head = port.cast(Op::WriteAt { file, offset: 0, bytes: b"hello ".to_vec() });
@@ -153,7 +152,6 @@ pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
     port.close(file);
     let missing = port.port.open_file(&path.join("missing"), FileAccess::Read).expect_err("it is not there");
     assert_eq!(missing.kind, Failure::NotFound);
-    std::fs::remove_file(&path).ok(); // a simulated file is on no disk
     port.finish();
 }
 

@@ -14,7 +14,8 @@ use crate::angler::{Angler, loopback, small, together};
 fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
     let _turn = together();
     let mut port = Angler::<Iocp>::new(&small());
-    let path = std::env::temp_dir().join(format!("naksi-transmit-{}", std::process::id()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("file");
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
     let write = port.cast(Op::WriteAt { file, offset: 0, bytes: b"0123456789".to_vec() });
     assert!(matches!(port.last(write), Done::WriteAt(_, Ok(10))));
@@ -38,7 +39,6 @@ fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
     port.port.cancel(recv);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     port.close(file);
-    std::fs::remove_file(&path).expect("it was there");
     port.finish();
 }
 

@@ -59,7 +59,8 @@ pub(crate) fn run<P: Port>(rounds: u32, open: impl Fn() -> P, end: impl Fn(P) ->
         };
         let (listener, address) = race.listen();
         let datagram = race.datagram();
-        let path = std::env::temp_dir().join(format!("naksi-races-{}-{number}", std::process::id()));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("file");
         let file = race.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
         std::fs::remove_file(&path).expect("it was just made");
         let accept = race.cast(Op::Accept { listener });

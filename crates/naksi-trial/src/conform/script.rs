@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use naksi_core::completion::{Completion, Done};
@@ -18,6 +17,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 use naksi_os::port::{Ledger, PortOptions};
+use tempfile::TempDir;
 
 use super::trace::{self, Trace};
 use super::waters::{Post, Quay, Waters};
@@ -62,7 +62,9 @@ pub(super) struct Script {
     caught: Vec<Completion>,
     trace: Trace,
     tokens: u32,
-    paths: Vec<PathBuf>,
+    /// Where its files are; removed after the run.
+    folder: Option<TempDir>,
+    files: u32,
 }
 
 /// Sizes that are small enough to be met and large enough not to be in the way.
@@ -87,7 +89,8 @@ pub(super) fn run(waters: Box<dyn Waters>, scenario: fn(&mut Script)) -> Vec<Str
         caught: Vec::new(),
         trace: Trace::default(),
         tokens: 0,
-        paths: Vec::new(),
+        folder: None,
+        files: 0,
     };
     let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         scenario(&mut script);
@@ -101,9 +104,6 @@ pub(super) fn run(waters: Box<dyn Waters>, scenario: fn(&mut Script)) -> Vec<Str
         }
         // A simulated world that unwound is in the middle of something: its ports are not asked again.
         std::mem::take(&mut script.ports).into_iter().for_each(std::mem::forget);
-    }
-    for path in &script.paths {
-        std::fs::remove_file(path).ok(); // a simulated file is not there
     }
     script.trace.into_lines()
 }
@@ -173,13 +173,17 @@ impl Script {
         panic::resume_unwind(Box::new(Stopped))
     }
 
-    /// A path for a file, taken away after the run.
+    /// A path for a new file, which is removed after the run.
     pub(super) fn path(&mut self) -> PathBuf {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("naksi-conform-{}-{number}", std::process::id()));
-        self.paths.push(path.clone());
-        path
+        if self.folder.is_none() {
+            match tempfile::Builder::new().prefix("naksi-conform-").tempdir() {
+                Ok(folder) => self.folder = Some(folder),
+                Err(error) => self.stop(&format!("no temporary folder: {error}")),
+            }
+        }
+        self.files += 1;
+        let folder = self.folder.as_ref().map_or_else(std::env::temp_dir, |folder| folder.path().to_owned());
+        folder.join(self.files.to_string())
     }
 
     /// Every port hands over its wishes and is looked at once; the only port sleeps up to `span`.

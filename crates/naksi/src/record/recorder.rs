@@ -9,9 +9,10 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_os::port::{FileAccess, Port, Refused};
 
+use std::io::Read as _;
 use std::sync::Arc;
 
-use super::{Entry, Header, RecordOptions, Run, Space};
+use super::{Entry, Header, Reader, RecordOptions, Run, Space};
 use crate::config::{Error, Result};
 use crate::dispatch::KIND_RECORD;
 use crate::session::{Factory, Session};
@@ -41,12 +42,16 @@ pub(crate) struct Recorder {
     filling: Vec<u8>,
     /// What is left of a write of which the disk took a part.
     rest: Vec<u8>,
+    /// The part that the disk took of it, which may hold whole entries.
+    begun: Vec<u8>,
     /// The memory of what was written last, for what comes while the next write is under way.
     spare: Vec<u8>,
     /// Entries that wait for the file.
     waiting: u64,
     /// Entries of which the file has not got all.
     leaving: u64,
+    /// Entries that are whole in the file and are not counted yet.
+    kept: u64,
     bytes_max: usize,
     /// Entries and their bytes that were dropped and are not told of yet.
     lost: (u64, u64),
@@ -67,9 +72,11 @@ impl Recorder {
             offset: 0,
             filling,
             rest,
+            begun: Vec::new(),
             spare: Vec::new(),
             waiting: 0,
             leaving: 0,
+            kept: 0,
             bytes_max,
             lost: (0, 0),
             broken: false,
@@ -154,10 +161,14 @@ impl Recorder {
         match result {
             Ok(written) if written > 0 => {
                 self.offset += u64::from(written);
-                bytes.drain(..(written as usize).min(bytes.len()));
-                if bytes.is_empty() {
-                    (self.spare, self.leaving) = (bytes, 0);
+                let written = (written as usize).min(bytes.len());
+                if written == bytes.len() {
+                    bytes.clear();
+                    (self.spare, self.begun) = (bytes, Vec::new());
+                    self.kept += std::mem::take(&mut self.leaving);
                 } else {
+                    self.begun.extend_from_slice(&bytes[..written]);
+                    bytes.drain(..written);
                     self.rest = bytes;
                 }
                 None
@@ -180,10 +191,30 @@ impl Recorder {
     /// Ends it. Returns how many entries were noted and are not whole in the file.
     fn give_up(&mut self) -> u64 {
         self.broken = true;
-        for buffer in [&mut self.filling, &mut self.rest, &mut self.spare] {
+        let whole = self.whole_of_begun().min(self.leaving);
+        self.kept += whole;
+        for buffer in [&mut self.filling, &mut self.rest, &mut self.begun, &mut self.spare] {
             *buffer = Vec::new();
         }
-        std::mem::take(&mut self.waiting) + std::mem::take(&mut self.leaving)
+        std::mem::take(&mut self.waiting) + std::mem::take(&mut self.leaving) - whole
+    }
+
+    /// Entries that are whole in the part of a write that the disk took.
+    fn whole_of_begun(&self) -> u64 {
+        let is_first_write = self.offset == self.begun.len() as u64;
+        let header = Header { worker: 0, framed: false, table_version: 0, epoch_unix_us: 0 }.to_bytes();
+        let header = if is_first_write { &[][..] } else { &header[..] };
+        let Ok(mut reader) = Reader::new(header.chain(&self.begun[..])) else { return 0 };
+        let mut whole = 0;
+        while let Ok(Some(entry)) = reader.next_entry() {
+            whole += u64::from(!matches!(entry, Entry::Lost { .. }));
+        }
+        whole
+    }
+
+    /// How many entries have become whole in the file since this was asked last.
+    fn take_kept(&mut self) -> u64 {
+        std::mem::take(&mut self.kept)
     }
 
     /// Whether it has something that the file has not got.
@@ -257,6 +288,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let recorder = self.desk.recorder.as_mut()?;
         let lost = recorder.give_up();
         self.desk.counters.record_lost_total.add(lost);
+        self.desk.counters.recorded_total.add(recorder.take_kept());
         Some((lost, &recorder.space))
     }
 
@@ -271,7 +303,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let recorder = self.desk.recorder.as_mut().expect("only a recorder writes");
         match done {
             Done::WriteAt(bytes, result) => {
-                if let Some(why) = recorder.written(bytes, result) {
+                let refused = recorder.written(bytes, result);
+                self.desk.counters.recorded_total.add(recorder.take_kept());
+                if let Some(why) = refused {
                     self.end_record(&why);
                 }
             }
@@ -284,11 +318,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 impl crate::desk::Desk {
     /// Records something, if there is a recorder.
     pub(crate) fn record<'a>(&mut self, entry: impl FnOnce(u64) -> Entry<'a>) {
-        if let Some(recorder) = &mut self.recorder {
-            match recorder.note(&entry(self.now.nanos() / 1000)) {
-                true => self.counters.recorded_total.add(1),
-                false => self.counters.record_lost_total.add(1),
-            }
+        if let Some(recorder) = &mut self.recorder
+            && !recorder.note(&entry(self.now.nanos() / 1000))
+        {
+            self.counters.record_lost_total.add(1);
         }
     }
 
@@ -305,7 +338,7 @@ impl crate::desk::Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{ENTRY_BYTES_MAX, Reader};
+    use crate::record::ENTRY_BYTES_MAX;
     use naksi_core::ended::{Failure, OsError};
     use naksi_os::port::Refusal;
 
@@ -433,6 +466,32 @@ mod tests {
         assert_eq!(recorder.give_up(), 1);
         assert!(!recorder.note(&received(1, b"b")));
         assert!(matches!(recorder.register(true, 1), Some(Op::Close { .. })));
+    }
+
+    #[test]
+    fn of_a_write_that_a_full_disk_took_in_part_its_whole_entries_are_kept_and_the_others_lost() {
+        for first in [0, 1] {
+            for taken in 0..400 {
+                let (mut recorder, mut disk) = (recorder(1 << 20), Vec::new());
+                (0..first).for_each(|_| assert!(recorder.note(&received(0, b"a"))));
+                assert!(first == 0 || write(&mut recorder, &mut disk, false, usize::MAX));
+                (0..9).for_each(|at_us| assert!(recorder.note(&received(at_us, &[7; 20]))));
+                if taken > 0 {
+                    assert!(write(&mut recorder, &mut disk, false, taken));
+                }
+                if let Some(Op::WriteAt { bytes, .. }) = recorder.register(false, 9) {
+                    assert!(recorder.written(bytes, Ok(0)).is_some());
+                }
+                let lost = recorder.give_up();
+                let mut found = 0;
+                if let Ok(mut reader) = Reader::new(&disk[..]) {
+                    while reader.next_entry().expect("readable").is_some() {
+                        found += 1;
+                    }
+                }
+                assert_eq!((recorder.take_kept(), lost), (found, 9 + first - found), "{taken} bytes");
+            }
+        }
     }
 
     #[test]

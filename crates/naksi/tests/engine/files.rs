@@ -57,7 +57,8 @@ impl Session for Filing {
 
 #[test]
 fn what_is_written_is_read_back_and_the_file_closes_with_its_session() {
-    let path = std::env::temp_dir().join(format!("naksi-file-test-{}", std::process::id()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("file");
     let there = path.clone();
     let service = server()
         .workers(1)
@@ -76,7 +77,6 @@ fn what_is_written_is_read_back_and_the_file_closes_with_its_session() {
     let stats = service.stop(Duration::from_secs(5));
     assert_eq!((stats.handles, stats.in_flight), (0, 0));
     assert_eq!(std::fs::read(&path).expect("the file is there"), b"a catch of twenty-six fish");
-    std::fs::remove_file(path).expect("the file can be removed");
 }
 
 /// Writes a lot and wishes for a sync in the same breath, again and again, and says what it heard in which order.
@@ -135,12 +135,11 @@ impl Session for Hasty {
 
 #[test]
 fn a_sync_has_what_was_written_before_it_also_what_is_still_being_written() {
-    let path = std::env::temp_dir().join(format!("naksi-file-sync-{}", std::process::id()));
-    let there = path.clone();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let there = folder.path().join("file");
     let hasty = move || Hasty { path: there.clone(), rounds: 12, file: None, written: 0 };
     let service = server().workers(1).session(hasty).start().expect("a server");
     let said = read_to_end(&mut connect(service.addresses()[0]));
-    std::fs::remove_file(path).expect("the file can be removed");
     assert_eq!(String::from_utf8_lossy(&said), "in order");
 }
 
@@ -201,13 +200,12 @@ fn a_read_of_more_than_any_memory_is_refused_and_the_next_one_is_not() {
 
 /// What a session says that has a file with the word `fish` in it.
 fn said_of_fish<S: Session>(name: &str, make: impl Fn(&PathBuf) -> S + Send + Sync + 'static) -> Vec<u8> {
-    let path = std::env::temp_dir().join(format!("naksi-{name}-test-{}", std::process::id()));
-    std::fs::write(&path, b"fish").expect("a scratch file");
-    let there = path.clone();
+    let folder = tempfile::Builder::new().prefix(name).tempdir().expect("a temporary folder");
+    let there = folder.path().join("file");
+    std::fs::write(&there, b"fish").expect("a scratch file");
     let service = server().workers(1).session(move || make(&there)).start().expect("a server");
     let said = read_to_end(&mut connect(service.addresses()[0]));
     service.stop(Duration::from_secs(5));
-    std::fs::remove_file(path).expect("the file can be removed");
     said
 }
 

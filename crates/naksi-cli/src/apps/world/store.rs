@@ -3,12 +3,12 @@
 //! Nothing here knows what a player does. Whoever asks goes on at once; the order of what is asked for one name is the
 //! database's promise.
 
-use std::path::PathBuf;
+use std::io;
 use std::time::Duration;
-use std::{env, fs, process};
 
 use naksi::prelude::*;
 use naksi_db::{Closed, Database, Durability, Migration, OpenError, Refused, Result, Settings};
+use tempfile::TempDir;
 
 const SCHEMA: &[Migration] = &[Migration {
     version: 1,
@@ -26,27 +26,7 @@ pub(crate) struct Store(Database);
 pub(crate) struct Kept {
     // Dropped in this order: a system may refuse to take away what is open.
     store: Store,
-    _folder: Option<Folder>,
-}
-
-/// A folder that goes when it is dropped, with all that is in it.
-struct Folder(PathBuf);
-
-impl Folder {
-    /// An empty one of this process.
-    fn make() -> Self {
-        let path = env::temp_dir().join(format!("naksi-world-{}", process::id()));
-        // What an older process of this number left behind; if it stays, the database says what is wrong.
-        fs::remove_dir_all(&path).ok();
-        fs::create_dir_all(&path).ok();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok(); // The system empties its folder for such things as well.
-    }
+    _folder: Option<TempDir>,
 }
 
 impl Kept {
@@ -55,8 +35,10 @@ impl Kept {
         if let Some(address) = address {
             return Ok(Self { store: Store::open(address)?, _folder: None });
         }
-        let folder = Folder::make();
-        let store = Store::open(&format!("sqlite:{}", folder.0.join("world.db").display()))?;
+        // A name at random: another container may share the folder, and have a process of this number.
+        let folder = tempfile::Builder::new().prefix("naksi-world-").tempdir();
+        let folder = folder.map_err(|error| no_folder(&error))?;
+        let store = Store::open(&format!("sqlite:{}", folder.path().join("world.db").display()))?;
         Ok(Self { store, _folder: Some(folder) })
     }
 
@@ -70,6 +52,11 @@ impl Kept {
         let closed = self.store.0.close(CLOSE_WITHIN);
         (self.store.0.stats().counts.saves_done_total, closed)
     }
+}
+
+fn no_folder(error: &io::Error) -> OpenError {
+    let reason = format!("cannot make a folder for it: {error}");
+    OpenError::Address { address: std::env::temp_dir().display().to_string(), reason }
 }
 
 impl Store {

@@ -1,13 +1,12 @@
 //! The world with players that are only names, a clock that moves when told to, and a real database.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use std::{env, fs, process};
 
 use naksi::packets::{decode, encode};
 use naksi::prelude::*;
+use tempfile::TempDir;
 
 use super::room::{Person, TICK_HZ, Way, World};
 use super::store::Store;
@@ -27,24 +26,15 @@ fn way(takes: bool) -> Arc<Way> {
 /// A world, and the folder of its players, which goes with it.
 struct Scene {
     world: TestRoom<World>,
-    folder: PathBuf,
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).ok();
-    }
+    _folder: TempDir,
 }
 
 impl Scene {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = env::temp_dir().join(format!("naksi-world-test-{}-{number}", process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let store = Store::open(&format!("sqlite:{}", folder.join("world.db").display()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&format!("sqlite:{}", folder.path().join("world.db").display()));
         let world = World::new(store.expect("a database"), SEND_STALL_WITHIN);
-        Self { world: TestRoom::new(world, World::options()), folder }
+        Self { world: TestRoom::new(world, World::options()), _folder: folder }
     }
 
     /// Lets somebody in, with the line that it has.
