@@ -81,7 +81,7 @@ impl Place {
     fn open(&self, settings: &Settings) -> Result<Link> {
         match self {
             Self::Sqlite { file, writer } => {
-                Sqlite::open(file, Arc::clone(writer), settings).map(Link::Sqlite)
+                Sqlite::open(file, Arc::clone(writer), settings).map(Box::new).map(Link::Sqlite)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => crate::postgres::Postgres::open(config, settings).map(Link::Postgres),
@@ -93,7 +93,7 @@ impl Place {
 
 /// One connection. It belongs to one thread at a time.
 pub(crate) enum Link {
-    Sqlite(Sqlite),
+    Sqlite(Box<Sqlite>),
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::Postgres),
     /// Is down as soon as it is asked for anything, and does this when it is dropped.
