@@ -4,23 +4,30 @@
 //! a socket.
 
 mod csharp;
+mod files;
 mod model;
 mod names;
+mod nesting;
 mod rust;
+mod rust_names;
 mod schema;
+mod scope;
 mod table;
 mod typescript;
 
-use std::fs;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::thread;
+
+use miette::Diagnostic as _;
 
 use crate::config;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
 use crate::picture::{self, Place};
-use model::Model;
+use crate::text;
+use model::{Model, Spelling};
 use schema::Schema;
 use table::Table;
 
@@ -55,8 +62,23 @@ enum Language {
     Typescript,
 }
 
+/// Bytes of the stack on which files are read: parsers call themselves for what stands in something else.
+const STACK_BYTES: usize = 64 << 20;
+
 /// Writes the file.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
+    let text = thread::scope(|scope| {
+        let writer = thread::Builder::new().stack_size(STACK_BYTES);
+        let writer = writer.spawn_scoped(scope, || write(&options));
+        let writer = writer.map_err(|error| Problem::failed(format!("cannot start a thread: {error}")))?;
+        let panicked =
+            || Problem::failed("the generator panicked, which is a bug of naksi: please report it");
+        writer.join().unwrap_or_else(|_| Err(panicked()))
+    })?;
+    put(options.out.as_deref(), &text)
+}
+
+fn write(options: &Options) -> Result<String, Problem> {
     let table = match &options.packets {
         Some(path) => Some(table::read(path, options.table.as_deref())?),
         None => None,
@@ -66,17 +88,16 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         _ => options.protos.clone(),
     };
     let schema = Schema::compile(&protos)?;
-    let text = match options.lang {
+    Ok(match options.lang {
         Language::Rust => rust::write(&schema)?,
-        Language::Csharp => csharp::write(&model(table, &schema, csharp::RESERVED)?),
-        Language::Typescript => typescript::write(&model(table, &schema, typescript::RESERVED)?),
-    };
-    put(options.out.as_deref(), &text)
+        Language::Csharp => csharp::write(&model(table, &schema, &csharp::SPELLING)?),
+        Language::Typescript => typescript::write(&model(table, &schema, &typescript::SPELLING)?),
+    })
 }
 
-fn model(table: Option<Table>, schema: &Schema, reserved: &[&str]) -> Result<Model, Problem> {
+fn model(table: Option<Table>, schema: &Schema, spelling: &Spelling) -> Result<Model, Problem> {
     match table {
-        Some(table) => Model::build(&table, schema, reserved),
+        Some(table) => Model::build(&table, schema, spelling),
         None => {
             Err(Problem::usage("a client needs ids: name the file of the `packets!` table with --packets"))
         }
@@ -101,7 +122,7 @@ impl Source {
     fn read(path: &Path) -> Result<Self, Problem> {
         let name = path.display().to_string();
         let refused = |error: &std::io::Error| format!("cannot read {name}: {}", config::plain(error));
-        let text = fs::read_to_string(path).map_err(|error| Problem::usage(refused(&error)))?;
+        let text = text::read(path).map_err(|error| Problem::usage(refused(&error)))?;
         Ok(Self { name, text })
     }
 
@@ -110,12 +131,24 @@ impl Source {
         picture::of(message, message, Place { name: &self.name, text: &self.text, span, label: "here", help })
     }
 
-    /// The bytes from this line and column, both from 0, to the end of the line or of the declaration.
+    /// What a compiler of Protobuf says of this file.
+    fn refused(&self, error: &protox::Error) -> Problem {
+        let mut labels = error.labels().into_iter().flatten();
+        match (labels.next(), picture::draw(error)) {
+            (Some(label), Some(picture)) => {
+                let line = picture::line(&self.name, &self.text, label.offset(), &error.to_string());
+                Problem::Pictured { line, picture }
+            }
+            _ => Problem::usage(format!("{}: {error}", self.name)),
+        }
+    }
+
+    /// The bytes from this line and column (in bytes), both from 0, to the end of the line or of the declaration.
     fn token_at(&self, line: usize, column: usize) -> Range<usize> {
         let before: usize = self.text.split_inclusive('\n').take(line).map(str::len).sum();
         let rest = self.text[before..].lines().next().unwrap_or("");
-        let start = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+        let start = (column..=rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
         let length = rest[start..].find([';', '{']).unwrap_or(rest.len() - start);
-        before + start..before + start + length
+        before + start..before + start + rest[start..start + length].trim_end().len()
     }
 }

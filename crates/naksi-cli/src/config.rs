@@ -314,7 +314,10 @@ mod tests {
     #[test]
     fn a_wrong_key_is_named_with_its_line_and_the_key_that_was_meant() {
         let said = read("[io]\n\nwokers = 3\n").err().expect("refused").to_string();
-        assert_eq!(said.lines().next(), Some("naksi.toml:3: unknown key `wokers`: did you mean `workers`?"));
+        assert_eq!(
+            said.lines().next(),
+            Some("naksi.toml:3:1: unknown key `wokers`: did you mean `workers`?")
+        );
         let line = read("[limits]\nidle_within = \"90 weeks\"\n").err().expect("refused").to_string();
         assert!(line.starts_with("naksi.toml:2: ") && line.contains("weeks"), "{line}");
     }

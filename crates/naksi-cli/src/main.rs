@@ -24,6 +24,7 @@ mod replay;
 mod results;
 mod serve;
 mod sim;
+mod text;
 mod units;
 
 use std::process::ExitCode;

@@ -8,6 +8,9 @@ use miette::{NamedSource, Report};
 
 use crate::outcome::Problem;
 
+/// A line of more bytes is written by a program, and shown to no person.
+const SHOWN_LINE_BYTES_MAX: usize = 1000;
+
 /// What is wrong with a text, and where.
 pub(crate) struct Place<'a> {
     /// The file's name.
@@ -22,10 +25,22 @@ pub(crate) struct Place<'a> {
     pub(crate) help: &'a str,
 }
 
+/// What is wrong at a byte of a text, with the place before it: file, line and column, both from 1.
+pub(crate) fn line(name: &str, text: &str, offset: usize, message: &str) -> String {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let column = 1 + String::from_utf8_lossy(&before[start..]).chars().count();
+    format!("{name}:{}:{column}: {message}", line_of(text, offset))
+}
+
 /// One line with the place, and below it the text with a caret under what is meant.
 pub(crate) fn of(message: &str, line: &str, place: Place<'_>) -> Problem {
     let Place { name, text, span, label, help } = place;
-    let line = format!("{name}:{}: {line}", line_of(text, span.start));
+    let is_long = line_bytes(text, span.start) > SHOWN_LINE_BYTES_MAX;
+    let line = self::line(name, text, span.start, line);
+    if is_long {
+        return Problem::usage(format!("{line}: {help}"));
+    }
     let diagnostic = MietteDiagnostic::new(message)
         .with_label(LabeledSpan::at(span, label.to_owned()))
         .with_help(help.to_owned());
@@ -47,6 +62,14 @@ pub(crate) fn draw(diagnostic: &dyn Diagnostic) -> Option<String> {
     let mut drawn = String::new();
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110);
     handler.render_report(&mut drawn, diagnostic).ok().map(|()| drawn)
+}
+
+/// Bytes of the line that this byte is in.
+fn line_bytes(text: &str, offset: usize) -> usize {
+    let (before, behind) = text.as_bytes().split_at(offset.min(text.len()));
+    let is_end = |byte: &u8| *byte == b'\n';
+    let start = before.iter().rposition(is_end).map_or(0, |newline| newline + 1);
+    before.len() - start + behind.iter().position(is_end).unwrap_or(behind.len())
 }
 
 /// The line of a byte of a text, from 1.

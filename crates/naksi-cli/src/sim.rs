@@ -71,7 +71,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let dialect = options.dialect.unwrap_or(Dialect::ALL[(options.seed % 2) as usize]);
     let one = match &options.replay {
         Some(path) => {
-            let text = fs::read_to_string(path)
+            let text = crate::text::read(path)
                 .map_err(|error| Problem::usage(format!("cannot read {}: {error}", path.display())))?;
             Some(Setting::parse(&text).map_err(Problem::usage)?)
         }

@@ -229,7 +229,7 @@ fn what_no_client_can_have_is_refused_with_its_place() {
     let table =
         |lines: &str| format!("packets! {{\n  LOBBY: prost(\"wire.proto\") {{\n    {lines}\n  }}\n}}\n");
     let (sound, one) = (proto("string text = 1;"), table("1 => Say"));
-    refused(&table("1 => Says"), &sound, "table.rs:3: packet 1 has no message `Says`", "1 => Says");
+    refused(&table("1 => Says"), &sound, "table.rs:3:10: packet 1 has no message `Says`", "1 => Says");
     refused(&table("1 => Say 1 => Told"), &sound, "packet id 1 is taken by `Say`", "1 => Told");
     refused(&table("1 => Say 2 => Say"), &sound, "`Say` has an id already", "2 => Say");
     refused(&table("70000 => Say"), &sound, "this is no table of packets", "70000");
@@ -239,7 +239,7 @@ fn what_no_client_can_have_is_refused_with_its_place() {
     refused(
         &one,
         &proto("map<string, int32> scores = 1;"),
-        "wire.proto:4: field `scores` of `Say` is a map",
+        "wire.proto:4:22: field `scores` of `Say` is a map",
         "scores",
     );
     refused(&one, &proto("strin text = 1;"), "strin", "strin text");
@@ -266,7 +266,7 @@ fn what_is_imported_counts_in_the_version_or_is_refused() {
     };
     write("table.rs", "packets! { NEAR: prost(\"near.proto\") { 1 => Way } }");
     let (code, said) = generate("typescript", "near.ts");
-    assert!(code == Some(2) && said.contains("table.rs:1: far.proto is imported"), "{said}");
+    assert!(code == Some(2) && said.contains("table.rs:1:12: far.proto is imported"), "{said}");
     write("table.rs", "packets! { NEAR: prost(\"near.proto\", \"far.proto\") { 1 => Way } }");
     let (code, said) = generate("rust", "near.rs");
     assert!(code == Some(2) && said.contains("one file of Rust holds one package, and "), "{said}");
@@ -314,6 +314,300 @@ fn what_is_called_as_the_system_calls_its_own_is_written_all_the_same() {
     }
     let mut compiler = Command::new("tsc");
     tool(compiler.args(STRICT.split_whitespace()).arg(&folder).arg(folder.join("none.ts")));
+}
+
+/// Generates each language from this `.proto` text, whose table has one packet; the Rust types have no table.
+fn each_language(folder: &Path, proto: &str, packet: &str) -> Vec<(&'static str, Option<i32>, String)> {
+    let (wire, packets) = (folder.join("wire.proto"), folder.join("table.rs"));
+    fs::write(&wire, format!("syntax = \"proto3\";\n{proto}\n")).expect("a scratch file");
+    let table = format!("packets! {{ T: prost(\"wire.proto\") {{ 1 => {packet} }} }}");
+    fs::write(&packets, table).expect("a scratch file");
+    let languages = ["typescript", "csharp", "rust"].into_iter();
+    let run = |language: &'static str| {
+        let out = folder.join(language);
+        let source = match language {
+            "rust" => ["--proto", plain(&wire)],
+            _ => ["--packets", plain(&packets)],
+        };
+        let (code, said) = generate(&[&["--lang", language, "--out", plain(&out)][..], &source].concat());
+        (language, code, said)
+    };
+    languages.map(run).collect()
+}
+
+/// What a file says, its packet, the languages that refuse it (the others can have it), and what these say.
+const COLLISIONS: [(&str, &str, &str, &str); 13] = [
+    (
+        "enum Stage { STAGE_1_1 = 0; STAGE_11 = 1; } message Go { Stage to = 1; }",
+        "Go",
+        "csharp rust",
+        "wire.proto:2:29: value `STAGE_11` of `Stage` and value `STAGE_1_1` of `Stage` would both be called `Stage11`",
+    ),
+    (
+        "enum Stage { STAGE_ON = 0; ON = 1; } message Go { Stage to = 1; }",
+        "Go",
+        "rust",
+        "wire.proto:2:28: value `ON` of `Stage` and value `STAGE_ON` of `Stage` would both be called `On` in Rust",
+    ),
+    (
+        "message Item { int32 item = 1; int32 item_value = 2; }",
+        "Item",
+        "csharp",
+        "wire.proto:2:38: field `item_value` of `Item` and field `item` of `Item` would both be called `ItemValue` in C#",
+    ),
+    (
+        "message Item { int32 to_string = 1; int32 to_string_value = 2; }",
+        "Item",
+        "typescript csharp",
+        "wire.proto:2:43: field `to_string_value` of `Item` and field `to_string` of `Item`",
+    ),
+    (
+        "message Say { int32 a1 = 1; int32 a_1 = 2; int32 b = 3; }",
+        "Say",
+        "typescript csharp rust",
+        "wire.proto:2:",
+    ),
+    (
+        "message Say { int32 x_y = 1 [json_name = \"q\"]; int32 xY = 2; }",
+        "Say",
+        "typescript csharp rust",
+        "wire.proto:2:",
+    ),
+    (
+        "message SayIt { PBThing a = 1; PbThing b = 2; } message PBThing {} message PbThing {}",
+        "SayIt",
+        "typescript csharp rust",
+        "wire.proto:2:76: message `PbThing` and message `PBThing` would both be called `PbThing`",
+    ),
+    (
+        "message Go { Out.In a = 1; OutIn b = 2; } message Out { message In {} } message OutIn {}",
+        "Go",
+        "typescript csharp",
+        "wire.proto:2:81: message `OutIn` and message `Out.In` would both be called `OutIn`",
+    ),
+    (
+        "message Go { __ a = 1; } message __ {}",
+        "Go",
+        "typescript csharp rust",
+        "has no letter to begin its name with",
+    ),
+    (
+        "enum E { A = 0; _1 = 1; } message Go { E e = 1; }",
+        "Go",
+        "csharp",
+        "value `_1` of `E` has no letter to begin its name",
+    ),
+    (
+        "message Go { oneof kind { int32 a_b = 1; int32 aB = 2; } int32 c = 3; }",
+        "Go",
+        "typescript csharp rust",
+        "wire.proto:2:",
+    ),
+    (
+        "message Go { oneof in { int32 a = 1; } message In {} message InOneOf {} }",
+        "Go",
+        "rust",
+        "oneof `in` of `Go` and message `InOneOf` would both be called `InOneOf` in Rust",
+    ),
+    (
+        "enum E { A = 0; } message Go { E mode = 1; E set_mode = 2; }",
+        "Go",
+        "rust",
+        "a method of field `set_mode` of `Go` and a method of field `mode` of `Go` would both be called `set_mode`",
+    ),
+];
+
+#[test]
+fn two_things_that_would_have_one_name_are_refused_with_the_place_of_the_second() {
+    let folder = folder("collisions");
+    for (proto, packet, refusers, says) in COLLISIONS {
+        for (language, code, said) in each_language(&folder, proto, packet) {
+            if refusers.split(' ').any(|refuser| refuser == language) {
+                assert!(code == Some(2) && said.contains(says), "{language}: {proto}: {code:?}: {said}");
+            } else {
+                assert_eq!((code, said.as_str()), (Some(0), ""), "{language}: {proto}");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_the_written_file_are_refused_with_their_place_and_others_are_written() {
+    let folder = folder("reserved");
+    for (name, refuser) in [
+        ("Packets", "csharp"),
+        ("FrameReader", "csharp"),
+        ("V_E_R_S_I_O_N", "typescript"),
+        ("ToString", "csharp"),
+    ] {
+        let proto = format!("message Go {{ {name} a = 1; }}\nmessage {name} {{ int32 b = 1; }}");
+        let said = each_language(&folder, &proto, "Go");
+        let (_, code, line) = said.iter().find(|(language, ..)| *language == refuser).expect("it was run");
+        let says = format!("wire.proto:3:9: message `{name}` would be called");
+        assert!(*code == Some(2) && line.contains(&says), "{line}");
+        assert_eq!(
+            said.iter().find(|(language, ..)| *language == "rust").map(|(_, code, _)| *code),
+            Some(Some(0))
+        );
+    }
+    let said = each_language(&folder, "package system.net;\nmessage Go { int32 a = 1; }", "Go");
+    let says = "wire.proto:2:1: package `system.net` would be a namespace of .NET itself";
+    assert!(said[1].1 == Some(2) && said[1].2.contains(says), "{}", said[1].2);
+    // What every object has is evaded; words of a language are no trouble.
+    let fields =
+        ["constructor", "to_string", "value_of", "equals", "get_type", "class", "self", "type", "then"];
+    let fields: Vec<String> =
+        (1..).zip(fields).map(|(number, name)| format!("string {name} = {number};")).collect();
+    let proto = format!(
+        "message Go {{ {} optional Self other = 20; Word word = 21; }}\nmessage Self {{}}\n\
+         enum Word {{ __proto__ = 0; Self_ = 1; class = 2; to_string = 3; }}",
+        fields.join(" ")
+    );
+    for (language, code, said) in each_language(&folder, &proto, "Go") {
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{language}");
+    }
+    fs::rename(folder.join("typescript"), folder.join("words.ts")).expect("it was written");
+    fs::rename(folder.join("csharp"), folder.join("words.cs")).expect("it was written");
+    let mut compiler = Command::new("tsc");
+    tool(compiler.args(STRICT.split_whitespace()).arg(&folder).arg(folder.join("words.ts")));
+    let mut compiler = Command::new("mcs");
+    tool(compiler.args(["-warnaserror", "-target:library"]).arg(folder.join("words.cs")));
+}
+
+#[test]
+fn comments_end_no_comment_of_the_written_file() {
+    let folder = folder("comments");
+    let comment = "// a\u{2028}b\u{2029}c\u{85}d\re\u{202E}f */ g <h>";
+    let proto = format!("{comment}\nmessage Go {{\n{comment}\nint32 a = 1; }}");
+    for (language, code, said) in each_language(&folder, &proto, "Go") {
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{language}");
+        let written = fs::read_to_string(folder.join(language)).expect("it was written");
+        let strange = ['\u{2028}', '\u{2029}', '\u{85}', '\r', '\u{202E}'];
+        assert!(!written.contains(strange) && written.contains("a b c d e f"), "{language}");
+    }
+}
+
+#[test]
+fn files_of_one_name_in_two_folders_are_two_files() {
+    let folder = folder("two_folders");
+    let head = "syntax = \"proto3\";\n";
+    for (path, text) in [
+        ("x/msg.proto", "message Login { string name = 1; }"),
+        ("y/msg.proto", "message Logout { int32 why = 1; }"),
+        ("x/other.proto", "import \"msg.proto\"; message Other { Login login = 1; }"),
+        ("all.proto", "import \"x/msg.proto\"; message All { Login login = 1; }"),
+    ] {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().expect("it has a folder")).expect("a scratch folder");
+        fs::write(path, format!("{head}{text}\n")).expect("a scratch file");
+    }
+    let generate = |paths: &[&str]| {
+        let out = folder.join("out");
+        let paths: Vec<PathBuf> = paths.iter().map(|path| folder.join(path)).collect();
+        let protos = paths.iter().flat_map(|path| ["--proto", plain(path)]);
+        let arguments: Vec<&str> =
+            ["--lang", "rust", "--out", plain(&out)].into_iter().chain(protos).collect();
+        let (code, said) = generate(&arguments);
+        (code, said, fs::read_to_string(out).unwrap_or_default())
+    };
+    let (code, said, both) = generate(&["x/msg.proto", "y/msg.proto"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(both.contains("pub struct Login") && both.contains("pub struct Logout"), "{both}");
+    assert!(both.contains("from x/msg.proto, y/msg.proto"), "{}", both.lines().next().unwrap_or(""));
+    // A file is one file, whatever it is imported as.
+    let (code, said, all) = generate(&["all.proto", "x/msg.proto", "y/msg.proto"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!(
+        ["struct Login", "struct Logout", "struct All"].map(|name| all.matches(name).count()),
+        [1, 2, 1].map(|_| 1)
+    );
+    // What could be either is neither.
+    let (code, said, _) = generate(&["x/other.proto", "y/msg.proto"]);
+    assert!(code == Some(2) && said.contains("other.proto:2:8: import `msg.proto` could be "), "{said}");
+    // In a table, too.
+    fs::write(
+        folder.join("table.rs"),
+        "packets! { T: prost(\"x/msg.proto\", \"y/msg.proto\") { 1 => Login 2 => Logout } }",
+    )
+    .expect("a scratch file");
+    for language in ["csharp", "typescript"] {
+        let (table, out) = (folder.join("table.rs"), folder.join(language));
+        let said = self::generate(&["--lang", language, "--packets", plain(&table), "--out", plain(&out)]);
+        assert_eq!(said, (Some(0), String::new()));
+        assert!(fs::read_to_string(out).is_ok_and(|text| text.contains("Logout")), "{language}");
+    }
+}
+
+#[test]
+fn a_source_file_of_any_depth_is_read_and_a_deep_proto_file_is_refused() {
+    let folder = folder("deep");
+    let wire = "syntax = \"proto3\";\nmessage Top { int32 a = 1; }\n";
+    let table = "packets! { T: prost(\"wire.proto\") { 1 => Top } }";
+    let packets = folder.join("table.rs");
+    let generate = || generate(&["--lang", "typescript", "--packets", plain(&packets), "--out", "/dev/null"]);
+    fs::write(folder.join("wire.proto"), wire).expect("a scratch file");
+    let many = 50_000;
+    let nested = |open: &str, close: &str| {
+        format!("const X: u8 = {}1{};\n{table}", open.repeat(many), close.repeat(many))
+    };
+    for source in [
+        nested("(", ")"),
+        nested("{[", "]}"),
+        nested("!", ""),
+        nested("-", ""),
+        nested("1 + ", ""),
+        nested("&", ""),
+        nested("Vec<", ">"),
+        format!("#[doc = {}1{}]\n{table}", "(".repeat(many), ")".repeat(many)),
+        format!("mod m {{ fn f() {{ {}{table}{} }} }}", "{".repeat(many), "}".repeat(many)),
+    ] {
+        fs::write(&packets, &source).expect("a scratch file");
+        assert_eq!(generate(), (Some(0), String::new()), "{}", &source[..40]);
+    }
+    fs::write(&packets, format!("packets! {{ T: prost({}{}) {{}} }}", "(".repeat(many), ")".repeat(many)))
+        .expect("a scratch file");
+    let (code, said) = generate();
+    assert!(code == Some(2) && said.contains("table.rs:1:10: brackets stand in brackets"), "{said}");
+    fs::write(&packets, table).expect("a scratch file");
+    for deep in [
+        format!("{}{}", "message A { ".repeat(many), "}".repeat(many)),
+        format!("option (x) = {}{};", "{ a ".repeat(many), "}".repeat(many)),
+        format!("option (x) = {{ a: {}{} }};", "[".repeat(many), "]".repeat(many)),
+    ] {
+        fs::write(folder.join("wire.proto"), format!("{wire}{deep}")).expect("a scratch file");
+        let (code, said) = generate();
+        let first = said.lines().next().unwrap_or("");
+        assert!(code == Some(2) && first.contains("wire.proto:3:") && first.contains("100 deep"), "{first}");
+    }
+    // A chain of messages is not deep to read.
+    let chain: String =
+        (0..2_000).map(|place| format!("message M{place} {{ M{} next = 1; }}\n", place + 1)).collect();
+    fs::write(folder.join("wire.proto"), format!("{wire}{chain}message M2000 {{}}\n"))
+        .expect("a scratch file");
+    assert_eq!(generate(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_text() {
+    let folder = folder("mark");
+    let written = |mark: &str| {
+        let wire =
+            format!("{mark}syntax = \"proto3\";\nimport \"far.proto\";\nmessage E {{ Far far = 1; }}\n");
+        fs::write(folder.join("wire.proto"), wire).expect("a scratch file");
+        fs::write(folder.join("far.proto"), format!("{mark}syntax = \"proto3\";\nmessage Far {{}}\n"))
+            .expect("a scratch file");
+        let table = format!("{mark}packets! {{ T: prost(\"wire.proto\", \"far.proto\") {{ 1 => E }} }}");
+        fs::write(folder.join("table.rs"), table).expect("a scratch file");
+        let (table, out) = (folder.join("table.rs"), folder.join("out.cs"));
+        let said = generate(&["--lang", "csharp", "--packets", plain(&table), "--out", plain(&out)]);
+        assert_eq!(said, (Some(0), String::new()));
+        fs::read_to_string(out).expect("it was written")
+    };
+    assert_eq!(written("\u{FEFF}"), written(""), "with one version");
+    let table = "\u{FEFF}packets! { T: prost(\"wire.proto\", \"far.proto\") { 1 => F } }";
+    fs::write(folder.join("table.rs"), table).expect("a scratch file");
+    let (_, said) = generate(&["--lang", "csharp", "--packets", plain(&folder.join("table.rs"))]);
+    assert!(said.contains("table.rs:1:55: packet 1 has no message `F`"), "{said}");
 }
 
 #[test]

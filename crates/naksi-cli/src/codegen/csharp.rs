@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::model::{Enum, Field, Kind, Many, Message, Model};
+use super::model::{Enum, Field, Kind, Many, Message, Model, Spelling};
 use super::names;
 
 /// What every client needs: numbers and texts as Protobuf writes them, frames, named errors.
@@ -12,20 +12,40 @@ const RUNTIME: &str = include_str!("runtime.cs");
 const LIST: &str = "global::System.Collections.Generic.List";
 const PAIR: &str = "global::System.Collections.Generic.KeyValuePair";
 
-/// Names that a message or an enum cannot have.
-pub(super) const RESERVED: &[&str] = &[
+/// How C# calls things.
+pub(super) const SPELLING: Spelling = Spelling {
+    language: "C#",
+    reserved: RESERVED,
+    field: property,
+    value: names::upper_camel,
+    package_fault,
+};
+
+/// What every class has: a property of this name would hide it.
+const OF_EVERY_CLASS: &[&str] =
+    &["Equals", "Finalize", "GetHashCode", "GetType", "MemberwiseClone", "ReferenceEquals", "ToString"];
+
+/// Names that a message or an enum cannot have: those of the runtime, and those that a constant of `PacketId` would hide.
+const RESERVED: &[&str] = &[
+    "Equals",
+    "Finalize",
     "Frame",
     "FrameReader",
     "FrameTooLongException",
     "FrameTooShortException",
+    "GetHashCode",
+    "GetType",
     "IMessage",
     "IPacket",
     "MalformedException",
     "MalformedPacketException",
+    "MemberwiseClone",
     "NaksiException",
     "PacketId",
     "PacketReader",
     "Packets",
+    "ReferenceEquals",
+    "ToString",
     "UnknownPacketException",
     "WireReader",
     "WireWriter",
@@ -65,6 +85,21 @@ fn namespace(package: &str) -> String {
     }
 }
 
+/// Why a package is no namespace of its own.
+fn package_fault(package: &str) -> Option<(&'static str, &'static str)> {
+    let words: Vec<String> = package.split('.').map(names::upper_camel).collect();
+    let is_word = |word: &String| word.starts_with(|first: char| first.is_ascii_alphabetic());
+    if package.is_empty() {
+        None
+    } else if !words.iter().all(is_word) {
+        Some(("is no namespace of C#", "begin each of its names with a letter"))
+    } else if words[0] == "System" {
+        Some(("would be a namespace of .NET itself", "call it otherwise"))
+    } else {
+        None
+    }
+}
+
 fn comment(out: &mut String, indent: &str, doc: &[String]) {
     let plain = |line: &String| line.replace('&', "&amp;").replace('<', "&lt;");
     match doc {
@@ -83,15 +118,15 @@ fn enumerate(out: &mut String, list: &Enum) {
     put!(out, "    public enum {}\n    {{", list.name);
     for value in &list.values {
         comment(out, "        ", &value.doc);
-        put!(out, "        {} = {},", names::upper_camel(&value.name), value.number);
+        put!(out, "        {} = {},", value.name, value.number);
     }
     put!(out, "    }}\n");
 }
 
-/// A field's property: a class may not have a member of its own name.
-fn property(name: &str, message: &Message) -> String {
-    let name = names::upper_camel(name);
-    if name == message.name { format!("{name}Value") } else { name }
+/// A field's property: a class may not have a member of its own name, nor hide what it has already.
+fn property(field: &str, message: &str) -> String {
+    let is_taken = |name: &str| name == message || OF_EVERY_CLASS.contains(&name);
+    names::evade(names::upper_camel(field), is_taken)
 }
 
 fn of_one(kind: &Kind) -> &str {
@@ -114,8 +149,8 @@ fn is_reference(kind: &Kind) -> bool {
     matches!(kind, Kind::Message(_) | Kind::Scalar("string" | "bytes"))
 }
 
-fn declaration(field: &Field, message: &Message) -> String {
-    let (name, of) = (property(&field.name, message), of_one(&field.kind));
+fn declaration(field: &Field) -> String {
+    let (name, of) = (&field.name, of_one(&field.kind));
     match (field.label, &field.kind) {
         (Many::Some | Many::Packed, _) => {
             format!("public {LIST}<{of}> {name} {{ get; }} = new {LIST}<{of}>();")
@@ -134,17 +169,17 @@ fn class(out: &mut String, message: &Message) {
     put!(out, "    public sealed class {name} : {base}\n    {{");
     for field in &message.fields {
         comment(out, "        ", &field.doc);
-        put!(out, "        {}", declaration(field, message));
+        put!(out, "        {}", declaration(field));
     }
     if let Some(id) = message.id {
         put!(out, "\n        ushort IPacket.Id {{ get {{ return {id}; }} }}");
     }
     put!(out, "\n        void IMessage.WriteTo(WireWriter output)\n        {{");
-    message.fields.iter().for_each(|field| writer(out, field, message));
+    message.fields.iter().for_each(|field| writer(out, field));
     put!(out, "        }}\n\n        void IMessage.MergeFrom(WireReader input)\n        {{");
     put!(out, "            for (uint key = input.Key(); key != 0; key = input.Key())\n            {{");
     put!(out, "                switch (key)\n                {{");
-    message.fields.iter().for_each(|field| reader(out, field, message));
+    message.fields.iter().for_each(|field| reader(out, field));
     put!(out, "                    default:\n                        input.Skip(key, 0);");
     put!(out, "                        break;\n                }}\n            }}\n        }}\n    }}\n");
 }
@@ -158,8 +193,8 @@ fn verb(kind: &Kind) -> String {
     }
 }
 
-fn writer(out: &mut String, field: &Field, message: &Message) {
-    let (name, verb) = (property(&field.name, message), verb(&field.kind));
+fn writer(out: &mut String, field: &Field) {
+    let (name, verb) = (&field.name, verb(&field.kind));
     let key = field.key(field.wire());
     let value = |value: &str| match &field.kind {
         Kind::Enum(_) => format!("(int){value}"),
@@ -200,8 +235,8 @@ fn writer(out: &mut String, field: &Field, message: &Message) {
     }
 }
 
-fn reader(out: &mut String, field: &Field, message: &Message) {
-    let (name, verb) = (property(&field.name, message), verb(&field.kind));
+fn reader(out: &mut String, field: &Field) {
+    let (name, verb) = (&field.name, verb(&field.kind));
     let many = matches!(field.label, Many::Some | Many::Packed);
     let one = match &field.kind {
         Kind::Message(of) if many => format!("input.Sub(new {of}())"),
@@ -215,7 +250,7 @@ fn reader(out: &mut String, field: &Field, message: &Message) {
         false => put!(out, "                        {name} = {one};"),
     }
     for rival in &field.rivals {
-        put!(out, "                        {} = null;", property(rival, message));
+        put!(out, "                        {rival} = null;");
     }
     put!(out, "                        break;");
     if many && field.can_be_packed() {
@@ -253,4 +288,33 @@ fn packets(out: &mut String, model: &Model) {
         put!(out, "                case {}: return new {}();", packet.id, packet.name);
     }
     put!(out, "                default: return null;\n            }}\n        }}\n    }}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_the_runtime_is_reserved() {
+        let declared = |line: &str| {
+            let words: Vec<&str> = line.split(|letter: char| !letter.is_alphanumeric()).collect();
+            let keyword =
+                words.iter().position(|word| matches!(*word, "class" | "interface" | "enum" | "struct"))?;
+            line.starts_with("    public ").then(|| words[keyword + 1].to_owned())
+        };
+        let names: Vec<String> = RUNTIME.lines().filter_map(declared).collect();
+        assert!(names.len() > 10, "{names:?}");
+        for name in names.iter().map(String::as_str).chain(["PacketId"]).chain(OF_EVERY_CLASS.iter().copied())
+        {
+            assert!(RESERVED.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_property_never_has_the_name_of_its_class_or_of_what_every_class_has() {
+        assert_eq!(property("item", "Item"), "ItemValue");
+        assert_eq!(property("item", "Other"), "Item");
+        assert_eq!(property("to_string", "Item"), "ToStringValue");
+        assert_eq!(property("to_string", "ToStringValue"), "ToStringValueValue");
+    }
 }

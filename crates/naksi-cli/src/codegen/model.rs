@@ -10,7 +10,8 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, Fi
 use naksi::packets::Version;
 
 use super::names;
-use super::schema::Schema;
+use super::schema::{Schema, Site};
+use super::scope::Scope;
 use super::table::{Line, Table};
 use crate::outcome::Problem;
 
@@ -31,6 +32,20 @@ pub(super) struct Model {
     pub(super) enums: Vec<Enum>,
 }
 
+/// How a language calls things.
+pub(super) struct Spelling {
+    /// The language, for people.
+    pub(super) language: &'static str,
+    /// Names that a message or an enum cannot have: the written file needs them for itself.
+    pub(super) reserved: &'static [&'static str],
+    /// A field of a message of this name.
+    pub(super) field: fn(field: &str, message: &str) -> String,
+    /// A value of an enum, without the enum's name where every value begins with it.
+    pub(super) value: fn(&str) -> String,
+    /// What is wrong with a package of this name, and what to do about it.
+    pub(super) package_fault: fn(&str) -> Option<(&'static str, &'static str)>,
+}
+
 /// One line of the table.
 pub(super) struct Packet {
     pub(super) id: u16,
@@ -45,11 +60,12 @@ pub(super) struct Message {
     pub(super) fields: Vec<Field>,
     /// Its id, if it is a packet.
     pub(super) id: Option<u16>,
+    site: Site,
 }
 
 /// One field.
 pub(super) struct Field {
-    /// Its name in lower camel case.
+    /// Its name as the language spells it.
     pub(super) name: String,
     pub(super) number: i32,
     pub(super) kind: Kind,
@@ -111,11 +127,12 @@ pub(super) struct Enum {
     pub(super) name: String,
     pub(super) doc: Vec<String>,
     pub(super) values: Vec<Value>,
+    site: Site,
 }
 
 /// One value of an enum.
 pub(super) struct Value {
-    /// Without the enum's name, if every value begins with it.
+    /// Its name as the language spells it.
     pub(super) name: String,
     pub(super) number: i32,
     pub(super) doc: Vec<String>,
@@ -123,13 +140,17 @@ pub(super) struct Value {
 
 impl Model {
     /// What a table and its files say, if a client can have it.
-    pub(super) fn build(table: &Table, schema: &Schema, reserved: &[&str]) -> Result<Self, Problem> {
+    pub(super) fn build(table: &Table, schema: &Schema, spelling: &Spelling) -> Result<Self, Problem> {
         if let Some(name) = schema.unnamed() {
             let message = format!("{name} is imported, and its changes would not change the table's version");
             let help = "name it in `prost(…)` too, behind the others";
             return Err(table.source.wrong(&message, table.span.clone(), help));
         }
-        let index = Index::new(schema);
+        let index = Index::new(schema, spelling);
+        if let Some((fault, help)) = (spelling.package_fault)(&index.package) {
+            let site = schema.package_site();
+            return Err(schema.refuse(&site, &format!("package `{}` {fault}", index.package), help));
+        }
         let mut reached = VecDeque::new();
         for line in &table.lines {
             reached.push_back(index.packet(table, line)?.to_owned());
@@ -149,15 +170,19 @@ impl Model {
             for field in &place.of.field {
                 match field.r#type() {
                     Type::Message => reached.push_back(field.type_name().to_owned()),
-                    Type::Enum => drop(index.enums.get(field.type_name()).map(|place| {
-                        enums.insert(place.order, (field.type_name().to_owned(), index.list(place)));
-                    })),
+                    Type::Enum => {
+                        if let Some(place) = index.enums.get(field.type_name()) {
+                            enums.insert(place.order, index.list(place)?);
+                        }
+                    }
                     _ => {}
                 }
             }
-            messages.insert(place.order, (full, message));
+            messages.insert(place.order, message);
         }
-        check_names(&messages, &enums, reserved)?;
+        let (messages, enums): (Vec<_>, Vec<_>) =
+            (messages.into_values().collect(), enums.into_values().collect());
+        check_names(&messages, &enums, schema, spelling)?;
         let lines = table.lines.iter().fold(Version::NONE, |version, line| version.id(line.id, &line.name));
         Ok(Self {
             table: table.name.clone(),
@@ -165,33 +190,29 @@ impl Model {
             package: index.package,
             provenance: schema.provenance(),
             packets,
-            messages: messages.into_values().map(|(_, message)| message).collect(),
-            enums: enums.into_values().map(|(_, list)| list).collect(),
+            messages,
+            enums,
         })
     }
 }
 
-/// Names that a client's own file needs, and two types that would have one name.
+/// Refuses names that a client's own file needs, and two types that would have one name.
 fn check_names(
-    messages: &BTreeMap<usize, (String, Message)>,
-    enums: &BTreeMap<usize, (String, Enum)>,
-    reserved: &[&str],
+    messages: &[Message],
+    enums: &[Enum],
+    schema: &Schema,
+    spelling: &Spelling,
 ) -> Result<(), Problem> {
-    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
-    let messages = messages.values().map(|(full, message)| (message.name.as_str(), full.as_str()));
-    let enums = enums.values().map(|(full, list)| (list.name.as_str(), full.as_str()));
-    for (name, full) in messages.chain(enums) {
-        if reserved.contains(&name) {
-            let line = format!(
-                "`{}` would be called `{name}`, which the written file needs for itself: name it otherwise",
-                &full[1..]
-            );
-            return Err(Problem::usage(line));
+    let mut scope = Scope::new(schema, spelling.language);
+    let messages = messages.iter().map(|message| (&message.name, "message", &message.site));
+    let enums = enums.iter().map(|list| (&list.name, "enum", &list.site));
+    for (name, sort, site) in messages.chain(enums) {
+        let what = format!("{sort} `{}`", schema.name_at(site));
+        if spelling.reserved.contains(&name.as_str()) {
+            let message = format!("{what} would be called `{name}`, which the written file needs for itself");
+            return Err(schema.refuse(site, &message, "name it otherwise"));
         }
-        if let Some(other) = known.insert(name, full) {
-            let line = format!("`{}` and `{}` would both be called `{name}`", &other[1..], &full[1..]);
-            return Err(Problem::usage(line));
-        }
+        scope.take(name, what, site)?;
     }
     Ok(())
 }
@@ -199,9 +220,9 @@ fn check_names(
 /// Where a type stands.
 struct Place<'a, T> {
     of: &'a T,
-    file: &'a FileDescriptorProto,
-    /// The way to it in its file's descriptor.
-    path: Vec<i32>,
+    site: Site,
+    /// Whether its file is of the syntax that is written here.
+    is_proto3: bool,
     name: String,
     /// Its place among all of its sort.
     order: usize,
@@ -210,15 +231,16 @@ struct Place<'a, T> {
 /// All types of all files, by their full names.
 struct Index<'a> {
     schema: &'a Schema,
+    spelling: &'a Spelling,
     package: String,
     messages: BTreeMap<String, Place<'a, DescriptorProto>>,
     enums: BTreeMap<String, Place<'a, EnumDescriptorProto>>,
 }
 
 impl<'a> Index<'a> {
-    fn new(schema: &'a Schema) -> Self {
+    fn new(schema: &'a Schema, spelling: &'a Spelling) -> Self {
         let package = schema.named().next().map_or("", |file| file.package()).to_owned();
-        let mut index = Self { schema, package, messages: BTreeMap::new(), enums: BTreeMap::new() };
+        let mut index = Self { schema, spelling, package, messages: BTreeMap::new(), enums: BTreeMap::new() };
         for file in schema.files() {
             let scope = match file.package() {
                 "" => String::new(),
@@ -242,8 +264,9 @@ impl<'a> Index<'a> {
         for (place, inner) in of.enum_type.iter().enumerate() {
             self.add_enum(file, inner, &full, [&path[..], &[4, place as i32]].concat());
         }
-        let (name, order) = (names::flat(&full, &self.package), self.messages.len());
-        self.messages.insert(full, Place { of, file, path, name, order });
+        let order = self.messages.len();
+        let place = self.place(file, of, &full, path, order);
+        self.messages.insert(full, place);
     }
 
     fn add_enum(
@@ -254,26 +277,43 @@ impl<'a> Index<'a> {
         path: Vec<i32>,
     ) {
         let full = format!("{scope}.{}", of.name());
-        let (name, order) = (names::flat(&full, &self.package), self.enums.len());
-        self.enums.insert(full, Place { of, file, path, name, order });
+        let order = self.enums.len();
+        let place = self.place(file, of, &full, path, order);
+        self.enums.insert(full, place);
+    }
+
+    fn place<T>(
+        &self,
+        file: &FileDescriptorProto,
+        of: &'a T,
+        full: &str,
+        path: Vec<i32>,
+        order: usize,
+    ) -> Place<'a, T> {
+        let site = Site { file: file.name().to_owned(), path };
+        let (name, is_proto3) = (names::flat(full, &self.package), file.syntax() == "proto3");
+        Place { of, site, is_proto3, name, order }
     }
 
     /// The full name of a line's message.
     fn packet(&self, table: &Table, line: &Line) -> Result<&str, Problem> {
-        // Rust calls it as prost does, with one capital for each word.
-        let is_it = |place: &Place<'_, DescriptorProto>| {
-            place.path.len() == 2 && names::upper_camel(place.of.name()) == line.name
-        };
         let named = |place: &Place<'_, DescriptorProto>| {
-            self.schema.named().any(|file| file.name() == place.file.name())
+            place.site.path.len() == 2 && self.schema.named().any(|file| file.name() == place.site.file)
         };
-        if let Some((full, _)) = self.messages.iter().find(|(_, place)| named(place) && is_it(place)) {
-            return Ok(full);
+        let is_it = |place: &Place<'_, DescriptorProto>| names::rust_type(place.of.name()) == line.name;
+        let mut found = self.messages.iter().filter(|(_, place)| named(place) && is_it(place));
+        match (found.next(), found.next()) {
+            (Some((full, _)), None) => return Ok(full),
+            (Some((one, _)), Some((other, _))) => {
+                let message = format!("packet {} could be `{}` or `{}`", line.id, &one[1..], &other[1..]);
+                return Err(table.source.wrong(&message, line.span.clone(), "rename one of the messages"));
+            }
+            (None, _) => {}
         }
-        let known = self.messages.values().filter(|place| named(place) && place.path.len() == 2);
-        let known: Vec<_> = known.map(|place| place.of.name()).collect();
+        let known = self.messages.values().filter(|place| named(place));
+        let known: Vec<_> = known.map(|place| names::rust_type(place.of.name())).collect();
         let message = format!("packet {} has no message `{}`", line.id, line.name);
-        let help = match naksi::config::nearest(&line.name, known.iter().copied()) {
+        let help = match naksi::config::nearest(&line.name, known.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the .proto files have {}", known.join(", ")),
         };
@@ -281,25 +321,30 @@ impl<'a> Index<'a> {
     }
 
     fn message(&self, place: &Place<'_, DescriptorProto>, packets: &[Packet]) -> Result<Message, Problem> {
-        let fields = place.of.field.iter().enumerate();
-        let fields = fields.map(|(at, field)| self.field(place, at, field)).collect::<Result<Vec<_>, _>>()?;
+        let mut scope = Scope::new(self.schema, self.spelling.language);
+        let mut fields = Vec::new();
+        for (at, of) in place.of.field.iter().enumerate() {
+            let site = place.site.inner(2, at);
+            let field = self.field(place, &site, of)?;
+            scope.take(&field.name, format!("field `{}` of `{}`", of.name(), place.of.name()), &site)?;
+            fields.push(field);
+        }
         let id = packets.iter().find(|packet| packet.name == place.name).map(|packet| packet.id);
-        let doc = self.schema.doc(place.file, &place.path);
-        Ok(Message { name: place.name.clone(), doc, fields, id })
+        let doc = self.schema.doc(&place.site);
+        Ok(Message { name: place.name.clone(), doc, fields, id, site: place.site.clone() })
     }
 
     fn field(
         &self,
         place: &Place<'_, DescriptorProto>,
-        at: usize,
+        site: &Site,
         field: &FieldDescriptorProto,
     ) -> Result<Field, Problem> {
-        let path = [&place.path[..], &[2, at as i32]].concat();
         let refuse = |what: &str, instead: &str| {
             let message = format!("field `{}` of `{}` is {what}", field.name(), place.of.name());
-            Err(self.schema.wrong(place.file.name(), &path, &message, instead))
+            Err(self.schema.refuse(site, &message, instead))
         };
-        if place.file.syntax() != "proto3" {
+        if !place.is_proto3 {
             return refuse("of another syntax than proto3", "begin the file with `syntax = \"proto3\";`");
         }
         if !field.name().starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -321,9 +366,10 @@ impl<'a> Index<'a> {
             scalar => Kind::Scalar(names::scalar(scalar)),
         };
         let is_alone = field.oneof_index.is_some() || matches!(kind, Kind::Message(_));
-        let (name, doc) = (names::field(field.name()), self.schema.doc(place.file, &path));
-        let number = field.number();
-        let mut made = Field { name, number, kind, label: Many::One, doc, rivals: rivals(place.of, field) };
+        let spelled = |name: &str| (self.spelling.field)(name, &place.name);
+        let (name, doc) = (spelled(field.name()), self.schema.doc(site));
+        let rivals = rivals(place.of, field).map(spelled).collect();
+        let mut made = Field { name, number: field.number(), kind, label: Many::One, doc, rivals };
         made.label = match field.label() {
             Label::Repeated => {
                 let packed = field.options.as_ref().and_then(|options| options.packed).unwrap_or(true);
@@ -335,29 +381,31 @@ impl<'a> Index<'a> {
         Ok(made)
     }
 
-    fn list(&self, place: &Place<'_, EnumDescriptorProto>) -> Enum {
+    fn list(&self, place: &Place<'_, EnumDescriptorProto>) -> Result<Enum, Problem> {
         let prefix = names::upper_snake(place.of.name()) + "_";
         let all = place.of.value.iter().all(|value| {
             let rest = value.name().strip_prefix(&prefix);
             rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphabetic()))
         });
-        let shown = |name: &str| if all { name[prefix.len()..].to_owned() } else { name.to_owned() };
-        let values = place.of.value.iter().enumerate().map(|(at, value)| {
-            let path = [&place.path[..], &[2, at as i32]].concat();
-            let doc = self.schema.doc(place.file, &path);
-            Value { name: shown(value.name()), number: value.number(), doc }
-        });
-        let doc = self.schema.doc(place.file, &place.path);
-        Enum { name: place.name.clone(), doc, values: values.collect() }
+        let mut scope = Scope::new(self.schema, self.spelling.language);
+        let mut values = Vec::new();
+        for (at, value) in place.of.value.iter().enumerate() {
+            let site = place.site.inner(2, at);
+            let name = (self.spelling.value)(&value.name()[if all { prefix.len() } else { 0 }..]);
+            scope.take(&name, format!("value `{}` of `{}`", value.name(), place.of.name()), &site)?;
+            values.push(Value { name, number: value.number(), doc: self.schema.doc(&site) });
+        }
+        let doc = self.schema.doc(&place.site);
+        Ok(Enum { name: place.name.clone(), doc, values, site: place.site.clone() })
     }
 }
 
 /// The other fields of a field's `oneof`.
-fn rivals(of: &DescriptorProto, field: &FieldDescriptorProto) -> Vec<String> {
+fn rivals<'a>(of: &'a DescriptorProto, field: &'a FieldDescriptorProto) -> impl Iterator<Item = &'a str> {
     let others = of.field.iter().filter(|other| {
         field.oneof_index.is_some()
             && other.oneof_index == field.oneof_index
             && other.number() != field.number()
     });
-    others.map(|other| names::field(other.name())).collect()
+    others.map(|other| other.name())
 }

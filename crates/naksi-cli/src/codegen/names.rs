@@ -22,6 +22,22 @@ pub(super) fn upper_camel(name: &str) -> String {
     name.to_upper_camel_case()
 }
 
+/// A type as prost calls it: one capital for each word, and no word that Rust needs.
+pub(super) fn rust_type(name: &str) -> String {
+    match upper_camel(name).as_str() {
+        "Self" => "Self_".to_owned(),
+        camel => camel.to_owned(),
+    }
+}
+
+/// A name with `Value` behind it, as often as it is one of those that cannot be.
+pub(super) fn evade(mut name: String, is_taken: impl Fn(&str) -> bool) -> String {
+    while is_taken(&name) {
+        name += "Value";
+    }
+    name
+}
+
 /// `MyWord` as `MY_WORD`.
 pub(super) fn upper_snake(name: &str) -> String {
     name.to_shouty_snake_case()

@@ -3,7 +3,8 @@
 use prost_build::{Config, Module};
 use prost_types::FileDescriptorProto;
 
-use super::schema::Schema;
+use super::rust_names;
+use super::schema::{Schema, Site};
 use crate::outcome::Problem;
 
 /// What stands at the head of the file, below its first line.
@@ -18,21 +19,24 @@ pub(super) fn write(schema: &Schema) -> Result<String, Problem> {
     let package = schema.named().next().map_or("", |file| file.package());
     let is_brought = |file: &&FileDescriptorProto| file.name().starts_with("google/protobuf/");
     if let Some(other) = files.iter().find(|file| file.package() != package && !is_brought(file)) {
-        let line = format!(
-            "one file of Rust holds one package, and {} is of `{}`, not of `{package}`: have prost-build write several",
+        let site = Site { file: other.name().to_owned(), path: vec![2] };
+        let message = format!(
+            "one file of Rust holds one package, and {} is of `{}`, not of `{package}`",
             other.name(),
             other.package()
         );
-        return Err(Problem::usage(line));
+        return Err(schema.refuse(&site, &message, "have prost-build write several"));
     }
     if let Some(brought) = files.iter().find(is_brought) {
-        let line = format!(
+        let message = format!(
             "{} is brought by Protobuf itself, and its types in Rust stand in the crate prost-types, which naksi does not \
-             bring: write a message of your own for it, or have prost-build write the types",
+             bring",
             brought.name(),
         );
-        return Err(Problem::usage(line));
+        let help = "write a message of your own for it, or have prost-build write the types";
+        return Err(schema.refuse(&schema.import_site(brought.name()), &message, help));
     }
+    rust_names::check(schema)?;
     let module = Module::from_protobuf_package_name(package);
     let requests = files.iter().map(|file| (module.clone(), file.clone())).collect();
     // Whoever uses naksi has the right prost with it.

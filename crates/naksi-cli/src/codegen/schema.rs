@@ -1,42 +1,55 @@
 //! `.proto` files, compiled by protox: what types there are and where each of them stands. No `protoc` is needed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use prost_types::source_code_info::Location;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-use super::Source;
+use super::files::Files;
 use crate::outcome::Problem;
-use crate::picture;
 
 /// The compiled files.
 pub(super) struct Schema {
     set: FileDescriptorSet,
-    /// The files that were named, as they are called in `set`; the others are imported by them.
-    named: Vec<String>,
-    sources: Vec<Source>,
+    files: Files,
+}
+
+/// Where a type, a field or a value stands.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    /// The name of its file.
+    pub(super) file: String,
+    /// The way to it in its file's descriptor.
+    pub(super) path: Vec<i32>,
+}
+
+impl Site {
+    /// The place of something in it: of this field of its descriptor, and this number there.
+    pub(super) fn inner(&self, field: i32, at: usize) -> Self {
+        Self { file: self.file.clone(), path: [&self.path[..], &[field, at as i32]].concat() }
+    }
 }
 
 impl Schema {
     /// Compiles these files; what they import is looked for beside each of them.
     pub(super) fn compile(paths: &[PathBuf]) -> Result<Self, Problem> {
-        let sources = paths.iter().map(|path| Source::read(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut folders: Vec<&Path> = Vec::new();
-        for path in paths {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            if !folders.contains(&folder) {
-                folders.push(folder);
-            }
+        let files = Files::gather(paths)?;
+        let mut compiler = protox::Compiler::with_file_resolver(files.resolver());
+        compiler.include_imports(true).include_source_info(true);
+        if let Err(error) = compiler.open_files(&files.named) {
+            return Err(match error.file().and_then(|name| files.sources.get(name)) {
+                Some(source) => source.refused(&error),
+                None => Problem::usage(error.to_string()),
+            });
         }
-        let names = paths.iter().filter_map(|path| path.file_name());
-        let names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
-        let set = protox::compile(&names, &folders).map_err(|error| refused(&error))?;
-        Ok(Self { set, named: names, sources })
+        let mut set = compiler.file_descriptor_set();
+        set.file.iter_mut().for_each(plain_comments);
+        Ok(Self { set, files })
     }
 
     /// The files that were named, in their order.
     pub(super) fn named(&self) -> impl Iterator<Item = &FileDescriptorProto> {
-        self.named.iter().filter_map(|name| self.file(name))
+        self.files.named.iter().filter_map(|name| self.file(name))
     }
 
     /// Those and all that they import.
@@ -47,8 +60,47 @@ impl Schema {
     /// A file that is imported and was not named. What Protobuf itself brings never changes.
     pub(super) fn unnamed(&self) -> Option<&str> {
         let names = self.set.file.iter().map(|file| file.name());
-        let mut unnamed = names.filter(|name| !self.named.iter().any(|named| named == name));
+        let mut unnamed = names.filter(|name| !self.files.named.iter().any(|named| named == name));
         unnamed.find(|name| !name.starts_with("google/protobuf/"))
+    }
+
+    /// Where the first file says its package.
+    pub(super) fn package_site(&self) -> Site {
+        Site { file: self.files.named.first().cloned().unwrap_or_default(), path: vec![2] }
+    }
+
+    /// Where a file is imported first.
+    pub(super) fn import_site(&self, import: &str) -> Site {
+        let place = |file: &FileDescriptorProto| file.dependency.iter().position(|name| name == import);
+        let mut found = self.set.file.iter().filter_map(|file| Some((file.name(), place(file)?)));
+        let (file, at) = found.next().unwrap_or((import, 0));
+        Site { file: file.to_owned(), path: vec![3, at as i32] }
+    }
+
+    /// A type's name as its file writes it, with the types that it stands in.
+    pub(super) fn name_at(&self, site: &Site) -> String {
+        let mut names = Vec::new();
+        let Some(file) = self.file(&site.file) else { return String::new() };
+        let mut messages = &file.message_type;
+        let mut enums = &file.enum_type;
+        for step in site.path.chunks_exact(2) {
+            let at = step[1] as usize;
+            // Of a file, messages are field 4 and enums 5; of a message they are 3 and 4.
+            let is_message = step[0] == if names.is_empty() { 4 } else { 3 };
+            match messages.get(at).filter(|_| is_message) {
+                Some(message) => {
+                    names.push(message.name());
+                    (messages, enums) = (&message.nested_type, &message.enum_type);
+                }
+                None => names.extend(enums.get(at).map(|list| list.name())),
+            }
+        }
+        names.join(".")
+    }
+
+    fn location(&self, file: &str, path: &[i32]) -> Option<&Location> {
+        let info = self.file(file)?.source_code_info.as_ref()?;
+        info.location.iter().find(|location| location.path == path)
     }
 
     fn file(&self, name: &str) -> Option<&FileDescriptorProto> {
@@ -57,26 +109,33 @@ impl Schema {
 
     /// The texts of the named files, in their order.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().map(|source| source.text.as_str())
+        self.files
+            .named
+            .iter()
+            .filter_map(|name| self.files.sources.get(name))
+            .map(|source| source.text.as_str())
     }
 
-    /// A refusal of what stands at this path of a file's descriptor.
-    pub(super) fn wrong(&self, file: &str, path: &[i32], message: &str, help: &str) -> Problem {
-        let source = self.named.iter().position(|name| name == file).map(|place| &self.sources[place]);
-        let info = self.file(file).and_then(|file| file.source_code_info.as_ref());
-        let span = info.and_then(|info| info.location.iter().find(|location| location.path == path));
-        match (source, span.map(|location| location.span.as_slice())) {
+    /// A refusal of what stands here; the place is that of its name, if it has one.
+    pub(super) fn refuse(&self, site: &Site, message: &str, help: &str) -> Problem {
+        // A name is the first field of every descriptor.
+        let name = self.location(&site.file, &[&site.path[..], &[1]].concat());
+        let location = name.or_else(|| self.location(&site.file, &site.path));
+        match (self.files.sources.get(&site.file), location.map(|location| location.span.as_slice())) {
+            (Some(source), Some([line, column, end])) => {
+                let start = source.token_at(*line as usize, *column as usize).start;
+                source.wrong(message, start..start + (end - column) as usize, help)
+            }
             (Some(source), Some([line, column, ..])) => {
                 source.wrong(message, source.token_at(*line as usize, *column as usize), help)
             }
-            _ => Problem::usage(format!("{file}: {message}: {help}")),
+            _ => Problem::usage(format!("{}: {message}: {help}", site.file)),
         }
     }
 
-    /// What is said before the thing at this path of a file's descriptor, line by line.
-    pub(super) fn doc(&self, file: &FileDescriptorProto, path: &[i32]) -> Vec<String> {
-        let info = file.source_code_info.as_ref();
-        let place = info.and_then(|info| info.location.iter().find(|location| location.path == path));
+    /// What is said before what stands here, line by line.
+    pub(super) fn doc(&self, site: &Site) -> Vec<String> {
+        let place = self.location(&site.file, &site.path);
         let said = place.map_or("", |location| location.leading_comments());
         // A comment that ends a comment would end that of the written file.
         said.trim().lines().map(|line| line.trim().replace("*/", "* /")).collect()
@@ -84,17 +143,28 @@ impl Schema {
 
     /// Who wrote what is written from it.
     pub(super) fn provenance(&self) -> String {
-        format!("Written by `naksi gen` from {}; not to be edited", self.named.join(", "))
+        let names = plain(&self.files.named.join(", ")).replace('\n', " ");
+        format!("Written by `naksi gen` from {names}; not to be edited")
     }
 }
 
-fn refused(error: &protox::Error) -> Problem {
-    let line = match error.file() {
-        Some(file) => format!("{file}: {error}"),
-        None => error.to_string(),
-    };
-    match picture::draw(error) {
-        Some(picture) => Problem::Pictured { line, picture },
-        None => Problem::usage(line),
+/// Makes the comments of a file such that no language takes anything in them for more than text.
+fn plain_comments(file: &mut FileDescriptorProto) {
+    let locations = file.source_code_info.iter_mut().flat_map(|info| &mut info.location);
+    for location in locations {
+        let around = [&mut location.leading_comments, &mut location.trailing_comments];
+        let around = around.into_iter().flatten();
+        around.chain(&mut location.leading_detached_comments).for_each(|comment| *comment = plain(comment));
     }
+}
+
+/// Blanks for characters that end a line or turn the direction of what follows, and are not seen.
+fn plain(text: &str) -> String {
+    let is_seen = |letter: char| {
+        let turns =
+            matches!(letter, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        let ends = matches!(letter, '\u{2028}' | '\u{2029}') || letter.is_control() && letter != '\n';
+        !turns && !ends
+    };
+    text.chars().map(|letter| if is_seen(letter) { letter } else { ' ' }).collect()
 }

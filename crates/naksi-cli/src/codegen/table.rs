@@ -1,17 +1,17 @@
 //! A `packets!` table as it stands in a source file: which id is which type, and where its types are described.
 //!
-//! It is read as Rust reads it, so what compiles is understood and everything has its place. Nothing here knows a
-//! message's fields.
+//! The file is cut into tokens as Rust cuts it and only the table is parsed, so everything has its place, and the rest of
+//! the file may be of any size and depth. Nothing here knows a message's fields.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Group, Spacing, TokenStream, TokenTree};
 use syn::parse::{Parse, ParseStream, Parser as _};
-use syn::visit::Visit;
-use syn::{Attribute, Ident, LitInt, LitStr, Token, Visibility};
+use syn::{Ident, LitInt, LitStr, Token, Visibility};
 
 use super::Source;
+use super::nesting::DEPTH_MAX;
 use crate::outcome::Problem;
 
 /// A table whose types stand in `.proto` files.
@@ -44,14 +44,21 @@ pub(super) struct Line {
 /// Reads the table of a file; the one of this name, if there are several.
 pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Problem> {
     let source = Source::read(path)?;
-    let file = match syn::parse_file(&source.text) {
-        Ok(file) => file,
-        Err(error) => return Err(wrong(&source, &error, "this file is no Rust")),
+    let tokens = match without_script_line(&source.text).parse::<TokenStream>() {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            let message =
+                "this file is no Rust: a bracket, a string or a comment has no end, or no beginning";
+            return Err(source.wrong(message, error.span().byte_range(), COMPILES));
+        }
     };
-    let mut found = Found::default();
-    found.visit_file(&file);
     let mut tables = Vec::new();
-    for tokens in found.0 {
+    for group in tables_in(tokens) {
+        if depth(&group) > DEPTH_MAX {
+            let message = format!("brackets stand in brackets more than {DEPTH_MAX} deep in this table");
+            return Err(source.wrong(&message, group.span_open().byte_range(), COMPILES));
+        }
+        let tokens = group.stream();
         let refused = |error| wrong(&source, &error, "this is no table of packets");
         match syn::parse2::<Parsed>(tokens.clone()) {
             Ok(table) => tables.push(table),
@@ -114,30 +121,91 @@ fn check(source: &Source, table: &Parsed) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What to do about a file that is no Rust.
+const COMPILES: &str = "what does not compile has no client";
+
 fn wrong(source: &Source, error: &syn::Error, what: &str) -> Problem {
-    source.wrong(
-        &format!("{what}: {error}"),
-        error.span().byte_range(),
-        "what does not compile has no client",
-    )
+    source.wrong(&format!("{what}: {error}"), error.span().byte_range(), COMPILES)
 }
 
-/// The tokens of every `packets!` in a file, wherever it stands.
-#[derive(Default)]
-struct Found(Vec<TokenStream>);
+/// A file's text with blanks in place of a first line for a shell.
+fn without_script_line(text: &str) -> String {
+    match text.lines().next() {
+        Some(first) if first.starts_with("#!") && !first[2..].trim_start().starts_with('[') => {
+            " ".repeat(first.len()) + &text[first.len()..]
+        }
+        _ => text.to_owned(),
+    }
+}
 
-impl<'a> Visit<'a> for Found {
-    fn visit_macro(&mut self, called: &'a syn::Macro) {
-        if called.path.segments.last().is_some_and(|last| last.ident == "packets") {
-            self.0.push(called.tokens.clone());
+/// What was read last: it says whether the next bracket belongs to a macro.
+#[derive(Default)]
+enum Before {
+    /// An identifier: does the macro `packets` begin?
+    Name(bool),
+    /// A macro's name and its `!`, and maybe the name of a macro that is made.
+    Called(bool),
+    /// Anything else.
+    #[default]
+    Else,
+}
+
+/// The brackets of every `packets!` in a file, wherever it stands, but for those in the text of other macros.
+fn tables_in(tokens: TokenStream) -> Vec<Group> {
+    let mut tables = Vec::new();
+    let mut open = vec![(tokens.into_iter(), Before::default())];
+    while let Some((tokens, before)) = open.last_mut() {
+        let Some(token) = tokens.next() else {
+            open.pop();
+            continue;
+        };
+        match (std::mem::take(before), token) {
+            // `macro_rules! name { … }`
+            (Before::Called(_), TokenTree::Ident(_)) => *before = Before::Called(false),
+            (_, TokenTree::Ident(name)) => *before = Before::Name(name == "packets"),
+            (Before::Name(is_table), TokenTree::Punct(mark))
+                if mark.as_char() == '!' && mark.spacing() == Spacing::Alone =>
+            {
+                *before = Before::Called(is_table);
+            }
+            (Before::Called(true), TokenTree::Group(group)) => tables.push(group),
+            (Before::Called(false), TokenTree::Group(_)) => {}
+            (_, TokenTree::Group(group)) => open.push((group.stream().into_iter(), Before::default())),
+            _ => {}
         }
     }
+    tables
+}
+
+/// How deep brackets stand in brackets.
+fn depth(group: &Group) -> usize {
+    let mut open = vec![group.stream().into_iter()];
+    let mut deepest = 1;
+    while let Some(tokens) = open.last_mut() {
+        match tokens.next() {
+            Some(TokenTree::Group(inner)) => open.push(inner.stream().into_iter()),
+            Some(_) => {}
+            None => drop(open.pop()),
+        }
+        deepest = deepest.max(open.len());
+    }
+    deepest
+}
+
+/// Passes over attributes, whatever stands in them.
+fn attributes(input: ParseStream<'_>) -> syn::Result<()> {
+    while input.parse::<Option<Token![#]>>()?.is_some() {
+        let inside;
+        syn::bracketed!(inside in input);
+        inside.parse::<TokenStream>()?;
+    }
+    Ok(())
 }
 
 /// What a table is called, whatever else is wrong with it.
 fn name_of(tokens: TokenStream) -> Option<Ident> {
     let named = |input: ParseStream<'_>| {
-        input.call(Attribute::parse_outer)?;
+        attributes(input)?;
         input.parse::<Visibility>()?;
         let name = input.parse::<Ident>()?;
         input.parse::<TokenStream>()?;
@@ -155,7 +223,7 @@ struct Parsed {
 
 impl Parse for Parsed {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        input.call(Attribute::parse_outer)?;
+        attributes(input)?;
         input.parse::<Visibility>()?;
         let name = input.parse::<Ident>()?;
         let mut protos = Vec::new();
@@ -180,7 +248,7 @@ impl Parse for Parsed {
 }
 
 fn line(input: ParseStream<'_>) -> syn::Result<Line> {
-    input.call(Attribute::parse_outer)?;
+    attributes(input)?;
     let id = input.parse::<LitInt>()?.base10_parse::<u16>()?;
     input.parse::<Token![=>]>()?;
     let name = input.parse::<Ident>()?;

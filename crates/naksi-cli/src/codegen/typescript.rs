@@ -3,15 +3,33 @@
 
 use std::fmt::Write;
 
-use super::model::{Enum, Field, Kind, Many, Message, Model};
+use super::model::{Enum, Field, Kind, Many, Message, Model, Spelling};
+use super::names;
 
 /// What every client needs: numbers and texts as Protobuf writes them, frames, named errors.
 const RUNTIME: &str = include_str!("runtime.ts");
 
-/// Names that a message or an enum cannot have.
-pub(super) const RESERVED: &[&str] = &[
+/// How TypeScript calls things.
+pub(super) const SPELLING: Spelling =
+    Spelling { language: "TypeScript", reserved: RESERVED, field, value, package_fault: |_| None };
+
+/// What every object has: a field of this name and of another type would make `{}` no message.
+const OF_EVERY_OBJECT: &[&str] = &[
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+];
+
+/// Names that a message or an enum cannot have: those of the runtime, and those of the language that it uses.
+const RESERVED: &[&str] = &[
     "BigInt",
+    "DECODER",
     "DataView",
+    "ENCODER",
     "Error",
     "Frame",
     "FrameReader",
@@ -23,6 +41,7 @@ pub(super) const RESERVED: &[&str] = &[
     "NaksiError",
     "Number",
     "Object",
+    "PACKETS",
     "Packet",
     "PacketReader",
     "Partial",
@@ -31,6 +50,7 @@ pub(super) const RESERVED: &[&str] = &[
     "TextEncoder",
     "Uint8Array",
     "UnknownPacket",
+    "VERSION",
     "WireReader",
     "WireWriter",
 ];
@@ -72,6 +92,16 @@ fn comment(out: &mut String, indent: &str, doc: &[String]) {
             put!(out, "{indent} */");
         }
     }
+}
+
+/// A field in lower camel case.
+fn field(name: &str, _message: &str) -> String {
+    names::evade(names::field(name), |name| OF_EVERY_OBJECT.contains(&name))
+}
+
+/// A value as its file has it; one name would set what the object inherits from, and say nothing.
+fn value(name: &str) -> String {
+    names::evade(name.to_owned(), |name| name == "__proto__")
 }
 
 fn enumerate(out: &mut String, list: &Enum) {
@@ -261,4 +291,30 @@ fn packets(out: &mut String, model: &Model) {
         );
     }
     put!(out, "    default:\n      throw new UnknownPacket(id, HEADER_BYTES + body.length);\n  }}\n}}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_runtime_that_a_type_could_have_is_reserved() {
+        let declared = |line: &str| {
+            let mut words = line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+            let mut words = words.by_ref().filter(|word| !matches!(*word, "export" | "async" | "abstract"));
+            let is_declared = matches!(
+                words.next(),
+                Some("class" | "interface" | "enum" | "type" | "const" | "let" | "function")
+            );
+            words.next().filter(|_| is_declared).map(str::to_owned)
+        };
+        let written = ["VERSION", "Packet", "PACKETS", "decodePacket"].map(str::to_owned);
+        let names: Vec<String> = RUNTIME.lines().filter_map(declared).chain(written).collect();
+        assert!(names.len() > 20, "{names:?}");
+        // Types begin with a capital and have no underscore.
+        let is_type = |name: &&String| name.starts_with(char::is_uppercase) && !name.contains('_');
+        for name in names.iter().filter(is_type) {
+            assert!(RESERVED.contains(&name.as_str()), "{name}");
+        }
+    }
 }

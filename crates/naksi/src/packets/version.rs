@@ -30,9 +30,10 @@ impl Version {
         self.packet(id, name).mix(b";")
     }
 
-    /// With what a `.proto` file says.
+    /// With what a `.proto` file says, whether or not it begins with a byte order mark.
     pub const fn proto(self, text: &str) -> Self {
-        let (bytes, mut version, mut at) = (text.as_bytes(), self, 0);
+        let (bytes, mut version) = (text.as_bytes(), self);
+        let mut at = behind_byte_order_mark(bytes);
         // The quotation mark of the string that `at` is in, if it is in one: there a comment is none.
         let mut quote = None;
         while at < bytes.len() {
@@ -88,6 +89,14 @@ impl Version {
     }
 }
 
+/// Where a text begins: editors of Windows put a mark before it that is no part of it.
+const fn behind_byte_order_mark(bytes: &[u8]) -> usize {
+    match bytes {
+        [0xEF, 0xBB, 0xBF, ..] => 3,
+        _ => 0,
+    }
+}
+
 /// The place behind the comment that begins here.
 const fn behind_comment(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 2;
@@ -116,6 +125,7 @@ mod tests {
     fn comments_and_blanks_do_not_count_and_everything_else_does() {
         let plain = of("message A { string b = 1; }");
         assert_eq!(plain, of("// a\nmessage A {\n\tstring b = 1; /* b // * */\n}\n// the end"));
+        assert_eq!(plain, of("\u{FEFF}message A { string b = 1; }"), "a byte order mark is a blank");
         assert_eq!(plain, of("/**/message A { string b = 1; } /* never closed"));
         for other in
             ["message A { string b = 2; }", "message A { bytes b = 1; }", "message B { string b = 1; }"]
