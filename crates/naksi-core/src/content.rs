@@ -34,6 +34,11 @@ pub trait Content {
     }
     /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
     fn on_draining(&mut self, _outlet: Outlet<'_>) {}
+    /// Whether there is time to show it another message of what has come. Otherwise it is read again in a later turn, so
+    /// that a slow callback and a peer that says much do not keep all others waiting.
+    fn may_be_shown_more(&mut self) -> bool {
+        true
+    }
     /// More came than its rate allows: it is not read for a while, or ends, as the limits say.
     fn on_over_rate(&mut self) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).

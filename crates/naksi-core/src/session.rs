@@ -259,10 +259,11 @@ impl Session {
         self.voice.exempt = true;
     }
 
-    /// A deadline may have passed: ends what is late.
-    pub fn check_deadline(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+    /// A deadline may have passed: ends what was late at `until`, which is now, or the moment up to which everything that had
+    /// arrived has been read.
+    pub fn check_deadline(&mut self, until: Tick, cx: &mut Context<'_>, content: &mut impl Content) {
         self.read_again(cx, content);
-        match self.late(cx.now, cx.limits) {
+        match self.late(until, cx.limits) {
             Some(reason) => {
                 if reason == Reason::SendStalled {
                     let pending = self.voice.queue.pending(cx.now);

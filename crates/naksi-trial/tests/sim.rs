@@ -12,7 +12,7 @@ use std::path::Path;
 use naksi_os::sim::fault::{Dialect, FaultKind};
 use naksi_trial::sim::hazard::Hazard;
 use naksi_trial::sim::outcome::Outcome;
-use naksi_trial::sim::setting::{Setting, Weather};
+use naksi_trial::sim::setting::{Setting, Stop, Weather};
 use naksi_trial::sim::sweep::{Order, attempt, sweep};
 use scale::scaled;
 
@@ -110,6 +110,38 @@ fn services_whose_sends_leave_at_ticks_keep_the_laws() {
     }
     assert!(calm > 0, "no world was calm");
     assert!(sessions > scaled(10_000), "only {sessions} sessions were there");
+}
+
+/// A worker that is busy all the time, with turns that are long and leave nothing in the port, judges deadlines in time:
+/// squatters end (asserted by each of them as it ends), and nobody honest does.
+#[test]
+fn deadlines_are_judged_in_time_by_workers_whose_turns_are_long() {
+    let (mut worlds, mut late) = (0, 0);
+    for seed in 0..scaled(120) {
+        for dialect in Dialect::ALL {
+            let random = Setting::random(seed, dialect);
+            // So few that a worker keeps up with what they say: else nobody is late before a second has passed.
+            let setting = Setting {
+                turn_ms: [10, 12, 40][seed as usize % 3],
+                peers: random.peers.min(60),
+                own_clients: random.own_clients.min(20),
+                ..random
+            };
+            // Who takes a completion a turn, or drains in the midst of it all, needs more time than the laws grant.
+            let can_keep_up = setting.catch_max >= 32 && setting.lease_count >= 8;
+            if !can_keep_up || setting.stop == Stop::DrainInStorm {
+                continue;
+            }
+            let outcome = attempt(&setting).unwrap_or_else(|broken| panic!("{broken}\n{setting}"));
+            late += ["first_frame_late", "frame_late", "idle"]
+                .iter()
+                .filter_map(|reason| outcome.reasons.get(reason))
+                .sum::<u64>();
+            worlds += 1;
+        }
+    }
+    assert!(worlds > scaled(50), "only {worlds} worlds were played");
+    assert!(late > 0, "nobody was ever late");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::murmur::{Murmur, Subject};
 use crate::record::Recorder;
 use crate::remote::Door;
 use crate::room::quay::LocalRooms;
+use crate::slice::Slice;
 use crate::stats::Counters;
 use crate::topic::{LocalTopics, Membership};
 
@@ -46,6 +47,8 @@ pub(crate) struct Desk {
     pub(crate) scratch: BytesMut,
     pub(crate) murmur: Murmur,
     pub(crate) recorder: Option<Recorder>,
+    /// The time that this turn has.
+    pub(crate) slice: Slice,
 }
 
 impl Desk {

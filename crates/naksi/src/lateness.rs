@@ -1,41 +1,70 @@
-//! When a worker may call somebody late: only after it has heard what was there to be heard.
+//! Up to which moment deadlines may be judged: a peer is not late while what it sent in time waits unread.
 //!
 //! A callback that blocks, a debugger or a paused machine holds a worker, and its clock goes on. Then the deadlines of
-//! thousands have passed whose bytes are there, and a wait brings a few hundred of them, or what it had caught before.
-//! So deadlines are judged after a wait that brought all there was, and not in the first turn after a long one; or after
-//! a second of waits that did not, so that a flood cannot switch them off. Nothing here knows a session.
+//! thousands have passed whose bytes are in the kernel, and a wait brings a few hundred of them, or what it had taken
+//! before. So each deadline is judged only once everything that had arrived by then has been read: some turns later,
+//! however long turns are. Where waits never bring everything, because of a flood, a deadline is judged a second late all
+//! the same. Nothing here knows a session.
 
 use std::time::Duration;
 
-/// For so long a worker that always has more to hear judges nobody.
-const UNHEARD_SPAN_MAX: Duration = Duration::from_secs(1);
+use naksi_core::tick::Tick;
 
-/// After a turn that took so long the next wait may have been served from what was caught before it.
-const LONG_TURN: Duration = Duration::from_millis(10);
+/// A deadline that passed this long ago is judged, even if not everything has been read.
+const UNREAD_SPAN_MAX: Duration = Duration::from_secs(1);
 
-/// How long a worker has not heard everything.
+/// A single step that takes longer has held the worker: the peers are granted the rest of it.
+const STEP_SPAN_MAX: Duration = Duration::from_millis(100);
+
+/// No more than this is granted: a worker that sleeps looks the same as one that is held.
+const HELD_MAX: Duration = Duration::from_secs(5);
+
+/// What a worker has read, in terms of time.
 #[derive(Debug, Default)]
 pub(crate) struct Lateness {
-    unheard: Duration,
-    /// This turn brings all there was, and not from before a long one.
-    all_heard: bool,
+    /// When the last two waits returned, the latest last.
+    waits: [Tick; 2],
+    /// Everything that had arrived by then has been read.
+    read_until: Tick,
+    /// The last time that was accounted for.
+    at: Tick,
+    /// How long the worker was held and has not worked since.
+    held: Duration,
+    /// It was held, or it slept, before a wait that left nothing in the port; the next wait tells.
+    slept: Duration,
 }
 
 impl Lateness {
-    /// A turn begins so long after the one before it, and brings all there was or not.
-    pub(crate) fn turn(&mut self, span: Duration, brings_all: bool) {
-        self.all_heard = brings_all && span < LONG_TURN;
-        if brings_all || span >= UNHEARD_SPAN_MAX {
-            // A turn that took so long is what is meant: whatever was heard before it says nothing of now.
-            self.unheard = Duration::ZERO;
+    /// A wait has returned, and leaves nothing in the port or not.
+    pub(crate) fn turn(&mut self, now: Tick, brings_all: bool) {
+        let before = self.held;
+        self.pass(now);
+        if brings_all {
+            // This wait and the one before it have asked the kernel at least once, but perhaps only the one before: that
+            // began after the wait before it had returned.
+            self.read_until = self.waits[0];
+            self.slept = self.held.saturating_sub(before);
+            self.held = self.held.min(before);
         } else {
-            self.unheard += span;
+            self.held = (self.held + std::mem::take(&mut self.slept)).min(HELD_MAX);
+        }
+        self.waits = [self.waits[1], now];
+    }
+
+    /// Time goes on within a turn.
+    pub(crate) fn pass(&mut self, now: Tick) {
+        let span = now.since(std::mem::replace(&mut self.at, now));
+        if span > STEP_SPAN_MAX {
+            self.held = (self.held + (span - STEP_SPAN_MAX)).min(HELD_MAX);
+        } else {
+            self.held = self.held.saturating_sub(span);
         }
     }
 
-    /// Whether deadlines that have passed may be judged in this turn.
-    pub(crate) fn may_be_judged(&self) -> bool {
-        self.all_heard || self.unheard >= UNHEARD_SPAN_MAX
+    /// Deadlines up to this tick may be judged.
+    pub(crate) fn judged_until(&self, now: Tick) -> Tick {
+        let grace = Tick::ZERO + self.held + self.slept + UNREAD_SPAN_MAX;
+        self.read_until.max(Tick::from_nanos(now.nanos().saturating_sub(grace.nanos())))
     }
 }
 
@@ -43,27 +72,59 @@ impl Lateness {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_is_late_before_all_is_heard_and_a_flood_puts_it_off_for_a_second() {
-        let mut lateness = Lateness::default();
-        lateness.turn(Duration::from_millis(1), true);
-        assert!(lateness.may_be_judged());
-        // Held for five seconds: a port may bring what it had caught before that, and call it all.
-        lateness.turn(Duration::from_secs(5), true);
-        assert!(!lateness.may_be_judged());
-        lateness.turn(Duration::from_millis(1), true);
-        assert!(lateness.may_be_judged());
-        // Held again, and then there is more than one wait brings.
-        lateness.turn(Duration::from_secs(5), false);
-        assert!(!lateness.may_be_judged());
-        for _ in 0..10 {
-            lateness.turn(Duration::from_millis(100), false);
+    fn at(millis: u64) -> Tick {
+        Tick::from_nanos(millis * 1_000_000)
+    }
+
+    /// A worker whose turns take so many milliseconds each.
+    fn turns(lateness: &mut Lateness, mut now: u64, count: u64, span: u64, brings_all: bool) -> u64 {
+        for _ in 0..count {
+            now += span;
+            lateness.turn(at(now), brings_all);
         }
-        assert!(lateness.may_be_judged(), "whoever floods for a second does not protect squatters");
-        lateness.turn(Duration::from_secs(2), false);
-        assert!(!lateness.may_be_judged(), "held again, in the middle of a flood");
-        lateness.turn(Duration::from_millis(1), true);
-        lateness.turn(Duration::from_millis(999), false);
-        assert!(!lateness.may_be_judged(), "it is counted anew once all was heard");
+        now
+    }
+
+    #[test]
+    fn a_deadline_is_judged_three_turns_later_however_long_turns_are() {
+        for span in [1, 12, 100, 900, 5_000] {
+            let mut lateness = Lateness::default();
+            let deadline = turns(&mut lateness, 10_000, 10, span, true);
+            assert!(lateness.judged_until(at(deadline)) < at(deadline), "what has arrived is not read yet");
+            let now = turns(&mut lateness, deadline, 2, span, true);
+            assert!(lateness.judged_until(at(now)) >= at(deadline), "turns of {span} ms");
+        }
+    }
+
+    #[test]
+    fn nobody_is_late_before_all_is_read_and_a_flood_puts_it_off_for_a_second() {
+        let mut lateness = Lateness::default();
+        let before = turns(&mut lateness, 0, 10, 1, true);
+        // Held for five seconds: the next wait may bring what was taken before that, and leave nothing in the port.
+        let now = turns(&mut lateness, before, 1, 5_000, true);
+        assert!(lateness.judged_until(at(now)) < at(before));
+        // Then there is more than one wait brings.
+        let now = turns(&mut lateness, now, 9, 100, false);
+        assert!(
+            lateness.judged_until(at(now)) < at(before),
+            "the deadlines of these five seconds are not judged"
+        );
+        let flood = turns(&mut lateness, now, 200, 100, false);
+        let judged = lateness.judged_until(at(flood));
+        assert!(judged + UNREAD_SPAN_MAX >= at(flood), "a flood of seconds protects no squatter: {judged:?}");
+        let now = turns(&mut lateness, flood, 3, 1, true);
+        assert!(lateness.judged_until(at(now)) >= at(flood), "all was read");
+    }
+
+    #[test]
+    fn a_turn_that_does_not_end_is_judged_in_by_steps_and_one_step_that_holds_it_is_not() {
+        let mut lateness = Lateness::default();
+        let deadline = turns(&mut lateness, 0, 10, 1, true);
+        (1..=110).for_each(|step| lateness.pass(at(deadline + step * 10)));
+        assert!(lateness.judged_until(at(deadline + 1_100)) >= at(deadline));
+        let mut lateness = Lateness::default();
+        let deadline = turns(&mut lateness, 0, 10, 1, true);
+        lateness.pass(at(deadline + 5_000));
+        assert!(lateness.judged_until(at(deadline + 5_000)) < at(deadline));
     }
 }

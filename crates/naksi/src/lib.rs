@@ -41,6 +41,7 @@ mod listener;
 mod murmur;
 mod peer;
 mod relief;
+mod slice;
 mod spin;
 pub mod worker;
 

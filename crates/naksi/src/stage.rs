@@ -22,10 +22,12 @@ use crate::room::quay::Seat;
 use crate::session::Session;
 use crate::topic::Membership;
 use crate::watch::{Who, about, seen};
+use crate::worker::Clock;
 
 /// One session's user and everything that its callbacks may reach.
 pub(crate) struct Stage<'a, S> {
     pub(crate) user: &'a mut S,
+    pub(crate) clock: &'a dyn Clock,
     pub(crate) desk: &'a mut Desk,
     pub(crate) memberships: &'a mut ThinVec<Membership>,
     pub(crate) seats: &'a mut ThinVec<Seat>,
@@ -117,6 +119,11 @@ impl<S: Session> Content for Stage<'_, S> {
     fn is_owed(&mut self) -> bool {
         // What a room answers in this turn, or elsewhere and later, finds the session open.
         self.desk.rooms.finish(self.seats, self.id)
+    }
+
+    fn may_be_shown_more(&mut self) -> bool {
+        self.desk.slice.step(|| self.clock.now());
+        !self.desk.slice.is_over()
     }
 
     fn on_over_rate(&mut self) {

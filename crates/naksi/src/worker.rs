@@ -35,6 +35,7 @@ use crate::remote::Door;
 use crate::room::quay::{LocalRooms, Seat};
 use crate::session::Factory;
 use crate::shutdown::Stopping;
+use crate::slice::{SLOW, Slice};
 use crate::spin::Spin;
 use crate::stage::Stage;
 use crate::topic::{LocalTopics, Membership};
@@ -55,6 +56,17 @@ pub enum Turn {
     Going,
     /// Everything is drained and closed; the port can be dropped.
     Finished,
+}
+
+/// The time of a worker's port.
+pub(crate) trait Clock {
+    fn now(&self) -> Tick;
+}
+
+impl<P: Port> Clock for P {
+    fn now(&self) -> Tick {
+        Port::now(self)
+    }
 }
 
 /// One session and what the worker keeps beside it.
@@ -129,6 +141,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             scratch: bytes::BytesMut::new(),
             murmur: Murmur::new(hub.limits.log_lines_per_second_max),
             recorder: None,
+            slice: Slice::default(),
         };
         Self {
             index,
@@ -174,16 +187,21 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 return Err(broken);
             }
         };
-        let before = std::mem::replace(&mut self.desk.now, self.port.now());
+        self.desk.now = self.port.now();
+        self.desk.slice.begin(self.desk.now);
         // Receives that starve have something to say, too, and are in no wait before a lease is home.
         let brings_all = self.tide == Tide::Dry && self.port.ledger().starved == 0;
-        self.lateness.turn(self.desk.now.since(before), brings_all);
+        self.lateness.turn(self.desk.now, brings_all);
         self.since_flush += caught.len();
         self.desk.counters.caught(caught.len());
         for completion in caught.drain(..) {
             self.dispatch(completion);
             if self.desk.topics.is_full() {
                 self.flush_topics();
+            }
+            self.desk.slice.step(|| self.port.now());
+            if self.desk.slice.looked_at().since(self.desk.now) >= SLOW {
+                self.time_has_passed();
             }
         }
         self.caught = caught;
@@ -285,6 +303,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let mut cx = Context { now: self.desk.now, limits: &self.hub.limits, spares: &mut self.spares };
         let mut stage = Stage {
             user: &mut entry.user,
+            clock: &self.port,
             desk: &mut self.desk,
             memberships: &mut entry.memberships,
             seats: &mut entry.seats,
@@ -373,16 +392,25 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.due = due;
     }
 
-    /// A session may be late, unless what it has said is among what nobody has heard yet.
+    /// Callbacks are slow: timers and deadlines do not wait for the end of the turn.
+    fn time_has_passed(&mut self) {
+        self.desk.now = self.desk.slice.looked_at();
+        self.lateness.pass(self.desk.now);
+        self.fire_timers();
+    }
+
+    /// Ends a session that is late, unless what it sent in time may still be unread: then it is looked at again.
     fn look_at_deadline(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
         entry.timer = None;
-        if !self.lateness.may_be_judged() && entry.session.is_late(self.desk.now, &self.hub.limits) {
+        let (now, limits) = (self.desk.now, &self.hub.limits);
+        let until = self.lateness.judged_until(now).min(now);
+        if entry.session.is_late(now, limits) && !entry.session.is_late(until, limits) {
             let key = self.desk.wheel.set(self.desk.now + LOOK_AGAIN, Due::Deadline { slot, generation });
             entry.timer = Some((key, Tick::ZERO)); // Whatever it wants, it is looked at soon enough.
             return;
         }
-        self.with_session(slot, generation, |session, cx, stage| session.check_deadline(cx, stage));
+        self.with_session(slot, generation, |session, cx, stage| session.check_deadline(until, cx, stage));
     }
 
     fn play_timer(&mut self, slot: u32, generation: u32, tag: u32) {

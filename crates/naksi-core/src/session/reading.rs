@@ -83,6 +83,10 @@ impl Session {
                 Ok(Some(packet)) => packet,
             };
             let length = packet.frame.len();
+            if delivered && !content.may_be_shown_more() {
+                self.voice.throttle.rest(cx.now);
+                break;
+            }
             if !self.voice.admits(cx, content) {
                 break;
             }
@@ -139,6 +143,10 @@ fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut 
     let mut taken = 0;
     let mut window = window_bytes(voice, cx.limits);
     while taken < data.len() && !voice.holds_back() && voice.admits(cx, content) {
+        if taken > 0 && !content.may_be_shown_more() {
+            voice.throttle.rest(cx.now);
+            break;
+        }
         let offered = &data[taken..data.len().min(taken + window)];
         let consumed = content.on_recv(voice.outlet(true, cx), offered);
         assert!(consumed <= offered.len(), "on_recv consumed {consumed} of {} bytes", offered.len());

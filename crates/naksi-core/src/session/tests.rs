@@ -27,6 +27,8 @@ struct Notes {
     held_back: Vec<u8>,
     /// Something is on its way to this session.
     owed: bool,
+    /// There is no time to show it more than one message a turn.
+    hurried: bool,
 }
 
 impl Content for Notes {
@@ -60,6 +62,10 @@ impl Content for Notes {
 
     fn is_owed(&mut self) -> bool {
         self.owed
+    }
+
+    fn may_be_shown_more(&mut self) -> bool {
+        !self.hurried
     }
 
     fn on_draining(&mut self, mut outlet: Outlet<'_>) {
@@ -172,7 +178,7 @@ impl Hand {
 
     fn late_by(&mut self, span: Duration) {
         self.now = self.now + span;
-        self.with(|session, cx, notes| session.check_deadline(cx, notes));
+        self.with(|session, cx, notes| session.check_deadline(cx.now, cx, notes));
     }
 }
 

@@ -24,7 +24,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(crate) struct Throttle(Option<Box<Buckets>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Buckets {
     messages_paid_until: Tick,
     bytes_paid_until: Tick,
@@ -50,6 +50,10 @@ impl Throttle {
     fn pause(&mut self, until: Option<Tick>) {
         if let Some(buckets) = &mut self.0 {
             buckets.paused_until = until;
+            if *buckets.as_ref() == Buckets::default() {
+                // A session without rates that had to rest holds nothing for it afterwards.
+                self.0 = None;
+            }
         }
     }
 

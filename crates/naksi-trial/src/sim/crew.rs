@@ -43,6 +43,33 @@ impl<F: Factory> Stepped for Worker<Port, F> {
     }
 }
 
+/// A worker whose callbacks are slow: each of its turns takes a while, in which the world goes on.
+#[derive(Debug)]
+struct Slow<W> {
+    worker: W,
+    world: World,
+    span: Duration,
+    /// When the turn that it is in is over.
+    until: Tick,
+}
+
+impl<W: Stepped> Stepped for Slow<W> {
+    fn step(&mut self) -> Turn {
+        let turn = self.worker.step();
+        self.until = self.world.now() + self.span;
+        self.world.wake_at(self.until);
+        turn
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.worker.ledger()
+    }
+
+    fn is_runnable(&self) -> bool {
+        self.until <= self.world.now() && self.worker.is_runnable()
+    }
+}
+
 /// A worker that is not stepped for a while.
 #[derive(Clone, Copy, Debug)]
 pub struct Stall {
@@ -164,7 +191,13 @@ pub fn crew<F: Factory>(
             let retry = Retry { attempts_max: 4, ..Retry::START };
             worker.dial(remote, retry, setting.own_clients, Some(500), setting.workers);
         }
-        workers.push(Box::new(worker));
+        let span = Duration::from_millis(setting.turn_ms);
+        match address {
+            Some(_) if !span.is_zero() => {
+                workers.push(Box::new(Slow { worker, world: world.clone(), span, until: Tick::ZERO }));
+            }
+            _ => workers.push(Box::new(worker)),
+        }
     }
     hub.begin();
     Crew { hub, workers, stalled: None, stalls_felt: 0, ledgers: Vec::new() }

@@ -53,6 +53,8 @@ pub struct Setting {
     pub talk: u64,
     /// Milliseconds between the ticks at which the services' sends leave; 0 is at once, and what seeds have.
     pub tick_ms: u64,
+    /// Milliseconds that every turn of the server's workers takes at least; 0 is none, and what seeds have.
+    pub turn_ms: u64,
     /// Peers that stay until the end, if they can.
     pub stayers: u64,
     /// Frames or raw bytes.
@@ -123,6 +125,7 @@ impl Setting {
             peers: size(&[100, 200, 400], &[20, 60]) as u64,
             talk: 1,
             tick_ms: 0,
+            turn_ms: 0,
             stayers: size(&[2, 4], &[1, 6]) as u64,
             framed: size(&[0, 1, 1], &[0, 1]) == 1,
             own_clients: size(&[50, 100, 200], &[0, 20]) as u32,
@@ -205,6 +208,7 @@ impl Setting {
                 ("peers", Some(setting)) => setting.peers = number()?,
                 ("talk", Some(setting)) => setting.talk = number()?,
                 ("tick_ms", Some(setting)) => setting.tick_ms = number()?,
+                ("turn_ms", Some(setting)) => setting.turn_ms = number()?,
                 ("stayers", Some(setting)) => setting.stayers = number()?,
                 ("rate", Some(setting)) => setting.rate = number()? as u32,
                 ("memory_bytes", Some(setting)) => setting.memory_bytes = number()? as usize,
@@ -232,6 +236,7 @@ impl fmt::Display for Setting {
             ("peers", self.peers, usual.peers),
             ("talk", self.talk, usual.talk),
             ("tick_ms", self.tick_ms, usual.tick_ms),
+            ("turn_ms", self.turn_ms, usual.turn_ms),
             ("stayers", self.stayers, usual.stayers),
             ("rate", self.rate.into(), usual.rate.into()),
             ("memory_bytes", self.memory_bytes as u64, usual.memory_bytes as u64),
@@ -260,7 +265,7 @@ mod tests {
             setting.peers = 3;
             setting.workers = 1;
             setting.talk = 3;
-            setting.tick_ms = seed % 3;
+            (setting.tick_ms, setting.turn_ms) = (seed % 3, seed % 4);
             (setting.rate, setting.threads) = (seed as u32 % 4, seed as usize % 5);
             setting.memory_bytes = seed as usize % 6;
             let first = setting.kinds().next();

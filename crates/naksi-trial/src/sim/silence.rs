@@ -15,10 +15,13 @@ use super::setting::Setting;
 
 /// What faults may hold back on the way of an ending besides: completions, posts, cancels that find nothing.
 const DELAYS_WITHIN: Duration = Duration::from_millis(500);
-/// A worker that always has more to hear judges nobody for a second.
+/// A worker that always has more to read judges deadlines a second late.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// One flight of an echo: there, its acknowledgement back, and a completion that comes late.
 const FLIGHT_WITHIN: Duration = Duration::from_millis(50);
+/// Turns of a worker that one flight of an echo takes: two until its bytes are read, one for the answer, and as many before
+/// a deadline is judged.
+const TURNS_A_FLIGHT: u32 = 6;
 /// What a session may have queued beside the echo of what was said.
 const OTHER_BYTES_MAX: usize = 100;
 
@@ -54,6 +57,8 @@ pub struct Terms {
     room_bytes: usize,
     socket_bytes: usize,
     rates: (u32, usize),
+    /// What a turn of a worker takes.
+    turn: Duration,
 }
 
 impl Terms {
@@ -68,6 +73,7 @@ impl Terms {
             room_bytes: limits.send_queue_high_bytes.min(2 * setting.socket_bytes),
             socket_bytes: setting.socket_bytes.max(1),
             rates: setting.rates(),
+            turn: Duration::from_millis(setting.turn_ms),
         }
     }
 }
@@ -97,7 +103,10 @@ impl Silence {
         Self {
             since: io.now(),
             limit: if cut && gets_out { terms.cut_within } else { terms.idle_within },
-            grant: DELAYS_WITHIN + HEARD_WITHIN + FLIGHT_WITHIN * flights as u32 + paced,
+            grant: DELAYS_WITHIN
+                + HEARD_WITHIN
+                + (FLIGHT_WITHIN + TURNS_A_FLIGHT * terms.turn) * flights as u32
+                + paced,
             jumped: io.jumped(),
             stalled: stalls.before(io.now()),
         }

@@ -167,6 +167,35 @@ impl Session for Holder {
 }
 
 #[test]
+fn a_silent_peer_ends_in_time_while_slow_callbacks_are_shown_much() {
+    /// Takes its time for every packet.
+    struct Slow;
+    impl Session for Slow {
+        const FRAMING: Framing = Framing::Packets;
+
+        fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
+            std::thread::sleep(Duration::from_millis(12));
+            c.send(packet.frame);
+        }
+    }
+    const SAID: usize = 2_000;
+    let limits = Limits { first_frame_within: Duration::from_millis(500), ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(|| Slow).start().expect("a server");
+    let address = service.addresses()[0];
+    // More than half a minute of callbacks for each, and all of it comes at once.
+    let mut talkers = [connect(address), connect(address)];
+    talkers.iter_mut().for_each(|talker| write(talker, &frame(1, b"x").repeat(SAID)));
+    until("both are listened to", || service.stats().packets > 2);
+    let silent: Vec<_> = (0..5).map(|_| connect(address)).collect();
+    until("the silent ones end", || service.stats().ended.get("first_frame_late") == Some(&5));
+    let stats = service.stats();
+    assert!(stats.packets < SAID as u64, "they outlived {} packets", stats.packets);
+    assert_eq!(stats.live, 2, "who says something goes on: {:?}", stats.ended);
+    drop((silent, talkers));
+    service.stop(Duration::from_secs(1));
+}
+
+#[test]
 fn nobody_is_late_while_a_callback_holds_the_worker() {
     let limits = Limits { idle_within: SILENCE_MAX, ..Limits::default() };
     // A wait brings less than there is, as it does where a worker has thousands.

@@ -52,6 +52,31 @@ fn a_flood_is_read_at_its_rate_and_nothing_of_it_is_lost() {
 }
 
 #[test]
+fn without_time_for_more_one_message_is_shown_a_turn_and_nothing_is_lost() {
+    for framing in [Framing::Packets, Framing::Raw] {
+        // Half of the high mark is what is offered at once where there are no frames.
+        let limits = Limits { send_queue_high_bytes: 16, send_queue_low_bytes: 0, ..Limits::default() };
+        let mut hand = Hand::new(framing, limits);
+        (hand.notes.mute, hand.notes.hurried) = (true, true);
+        let said: Vec<u8> = (0..20).flat_map(|number| frame_of(number, b"now!")).collect();
+        hand.bytes(&said);
+        for turn in 1..=20 {
+            let shown =
+                if framing == Framing::Packets { packets(&hand) } else { hand.notes.received.len() / 8 };
+            assert_eq!(shown, turn, "{framing:?}");
+            come_home(&mut hand);
+            hand.late_by(Duration::from_millis(1));
+        }
+        assert!(hand.recv, "it is read again");
+        assert!(framing == Framing::Packets || hand.notes.received == said);
+        hand.notes.hurried = false;
+        hand.bytes(&said);
+        let shown = if framing == Framing::Packets { packets(&hand) } else { hand.notes.received.len() / 8 };
+        assert_eq!(shown, 40, "with time all of it is shown at once");
+    }
+}
+
+#[test]
 fn bytes_have_a_rate_of_their_own_with_frames_and_without() {
     for framing in [Framing::Packets, Framing::Raw] {
         let mut hand = Hand::new(framing, limits(0, 2048, OverRate::Pause));

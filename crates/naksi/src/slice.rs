@@ -1,0 +1,89 @@
+//! How long a turn may take: callbacks that are slow are shown a part of what came, and the rest in the next turn.
+//!
+//! The clock is read after every few steps, and after every one while they are slow. Nothing here knows a session.
+
+use std::time::Duration;
+
+use naksi_core::tick::Tick;
+
+/// After this long a turn shows each session one message more at most.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// As many steps as this take next to no time, mostly.
+const STEPS_A_LOOK: u8 = 16;
+
+/// Steps between two looks at the clock that took longer are slow: timers are looked at before the turn is over.
+pub(crate) const SLOW: Duration = Duration::from_millis(10);
+
+/// The time that a turn has.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    end: Tick,
+    looked_at: Tick,
+    steps_left: u8,
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Self { end: Tick::MAX, looked_at: Tick::ZERO, steps_left: STEPS_A_LOOK }
+    }
+}
+
+impl Slice {
+    /// A turn begins.
+    pub(crate) fn begin(&mut self, now: Tick) {
+        *self = Self { end: now + SLICE, looked_at: now, steps_left: self.steps_left };
+    }
+
+    /// One step was made.
+    #[inline]
+    pub(crate) fn step(&mut self, now: impl FnOnce() -> Tick) {
+        match self.steps_left.checked_sub(1) {
+            Some(left) => self.steps_left = left,
+            None => self.look(now()),
+        }
+    }
+
+    fn look(&mut self, now: Tick) {
+        let slow = now.since(self.looked_at) >= SLOW;
+        self.steps_left = if slow { 0 } else { STEPS_A_LOOK };
+        self.looked_at = now;
+    }
+
+    /// When the clock was read last.
+    pub(crate) fn looked_at(&self) -> Tick {
+        self.looked_at
+    }
+
+    /// Whether the turn has taken as long as it should.
+    pub(crate) fn is_over(&self) -> bool {
+        self.looked_at >= self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_steps_are_all_timed_and_fast_ones_are_not() {
+        let mut slice = Slice::default();
+        slice.begin(Tick::ZERO);
+        let (mut now, mut looks) = (Tick::ZERO, 0);
+        let mut run = |slice: &mut Slice, steps, each: Duration| {
+            looks = 0;
+            for _ in 0..steps {
+                now = now + each;
+                slice.step(|| {
+                    looks += 1;
+                    now
+                });
+            }
+            looks
+        };
+        assert!(run(&mut slice, 1_700, Duration::from_micros(1)) <= 100);
+        assert!(!slice.is_over());
+        assert!(run(&mut slice, 100, Duration::from_millis(12)) >= 100 - usize::from(STEPS_A_LOOK));
+        assert!(slice.is_over());
+    }
+}
