@@ -132,9 +132,14 @@ impl fmt::Debug for Token {
     }
 }
 
+/// A map whose keys a peer may choose: its hash has a seed that no peer knows, so nobody can choose colliding ones. Its
+/// order is another one in each process, so nothing may depend on it.
+pub type PeerMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// A map keyed by tokens or ids. Its hash is a fixed mix, so that a simulated run repeats exactly.
 ///
-/// Keys are made by this process and never taken from a peer, so nobody can choose colliding ones.
+/// Keys are made by this process and never taken from a peer, so nobody can choose colliding ones; where a peer chooses them,
+/// it is a [`PeerMap`].
 pub type TokenMap<K, V> = HashMap<K, V, BuildHasherDefault<MixHasher>>;
 
 /// One multiplication per word: enough for keys that this process makes itself.
@@ -165,6 +170,7 @@ impl Hasher for MixHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::hash::BuildHasher as _;
 
     #[test]
     fn a_session_id_keeps_its_three_parts_apart() {
@@ -175,6 +181,35 @@ mod tests {
             assert_eq!((id.worker(), id.slot(), id.generation()), (worker, slot, generation));
             assert_eq!(SessionId::from_u64(id.to_u64()), id);
         }
+    }
+
+    /// Undoes the fixed mix: the number whose hash this is.
+    fn unmixed(hash: u64) -> u64 {
+        let mut mixed = hash;
+        (0..3).for_each(|_| mixed = hash ^ (mixed >> 29));
+        let (factor, mut inverse) = (0x9E37_79B9_7F4A_7C15_u64, 0x9E37_79B9_7F4A_7C15_u64);
+        (0..6).for_each(|_| inverse = inverse.wrapping_mul(2_u64.wrapping_sub(factor.wrapping_mul(inverse))));
+        mixed.wrapping_mul(inverse)
+    }
+
+    #[test]
+    fn keys_that_were_chosen_to_collide_are_spread_as_any_others() {
+        // A table looks at the lowest bits for the place, and at the highest seven for the tag.
+        let places = |state: &dyn Fn(u64) -> u64, key: &dyn Fn(u64) -> u64| {
+            let hashes = (0..10_000).map(|number| state(key(number)));
+            hashes.map(|hash| (hash & 0x3FFF, hash >> 57)).collect::<std::collections::HashSet<_>>().len()
+        };
+        let chosen = |number: u64| unmixed(5 << 57 | number << 24 | 0x12345);
+        let fixed = |key: u64| BuildHasherDefault::<MixHasher>::default().hash_one(key);
+        assert_eq!(places(&fixed, &chosen), 1, "these collide wherever the hash is known");
+        let of_map = PeerMap::<u64, ()>::default();
+        let seeded = |key: u64| of_map.hasher().hash_one(key);
+        let (of_chosen, of_others) = (places(&seeded, &chosen), places(&seeded, &|number| number));
+        assert!(of_chosen > 9_000 && of_others > 9_000, "{of_chosen} and {of_others} places for 10,000 keys");
+        // Numbers of 32 bits, of which the fixed mix gives the same low bits to one in sixteen thousand.
+        let short: Vec<u64> = (0..1 << 21).filter(|key| fixed(*key) & 0x3FFF == 7).collect();
+        let short = |number: u64| short[number as usize % short.len()];
+        assert!(places(&seeded, &short) > 100, "{} places", places(&seeded, &short));
     }
 
     #[test]

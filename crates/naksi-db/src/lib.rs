@@ -50,6 +50,7 @@ mod link;
 mod sqlite;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod mark;
 mod migrate;
 
 use std::fmt;

@@ -3,15 +3,13 @@
 //! A schema that has seen a newer program is left alone, and so is one whose past is told differently now.
 //! Nothing here knows what a step does.
 
-use std::hash::Hasher;
 use std::time::{Duration, Instant};
-
-use naksi_core::id::MixHasher;
 
 use crate::conn::Conn;
 use crate::error::{Error, OpenError, Result};
 use crate::lanes::Kind;
 use crate::link::Link;
+use crate::mark::mark_v1;
 
 /// One step of the schema. Once it has been applied anywhere, it must stay as it is.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +64,7 @@ fn applied(link: &mut Link) -> Result<Vec<(u32, i64)>, OpenError> {
 
 /// Applies one step, unless it has been applied.
 fn apply(link: &mut Link, step: &Migration, within: Duration) -> Result<(), OpenError> {
-    let (mut changed, mark, begun) = (false, mark(step.statements), Instant::now());
+    let (mut changed, mark, begun) = (false, mark_v1(step.statements), Instant::now());
     let done = link.migrate(&mut |conn| {
         wait_for_others(conn)?;
         let version = step.version.into();
@@ -99,11 +97,4 @@ fn wait_for_others(conn: &mut Conn<'_>) -> Result<(), Error> {
         Some(_) => Ok(()),
         None => conn.batch(LOCK),
     }
-}
-
-/// A number that another text does not have, most likely.
-fn mark(text: &str) -> i64 {
-    let mut hasher = MixHasher::default();
-    hasher.write(text.as_bytes());
-    hasher.finish().cast_signed()
 }

@@ -1,7 +1,7 @@
 //! The plane in square cells: who stands in each, side by side in memory. Nothing here knows who sees whom.
 
 use crate::grid::{Point, Squares};
-use crate::id::TokenMap;
+use crate::id::PeerMap;
 
 /// What a scan needs to know of an entity, so that it looks nowhere else.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,8 @@ impl Span {
 /// Every cell in which somebody stands.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    lists: TokenMap<u64, Vec<Occupant>>,
+    /// Peers choose where they stand.
+    lists: PeerMap<u64, Vec<Occupant>>,
     /// Lists of cells that became empty, for cells that are entered.
     spare: Vec<Vec<Occupant>>,
 }
