@@ -19,6 +19,7 @@ use crate::mailbox::Message;
 use crate::murmur::Subject;
 use crate::session::{Arrival, Factory};
 use crate::stage::Stage;
+use crate::watch::{What, Who, seen_at};
 use crate::worker::{Entry, Worker};
 
 /// Token kinds above those of a session's verbs.
@@ -66,7 +67,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.port.poster().post(crate::mailbox::Mailbox::<P>::token(), 0);
     }
 
-    fn process_message(&mut self, message: Message<P::Socket>) {
+    pub(crate) fn process_message(&mut self, message: Message<P::Socket>) {
         match message {
             Message::Adopt { socket, peer } => {
                 let socket = self.port.adopt(socket);
@@ -128,7 +129,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.arrivals += 1;
         let arrival = Arrival { worker: self.index, index, peer };
         // Whoever cannot be made ends nobody else.
-        let Ok(user) = catch_unwind(AssertUnwindSafe(|| self.factory.make(&arrival))) else {
+        let make = || seen_at(What::Factory, Who::Arrival(index), || self.factory.make(&arrival));
+        let Ok(user) = catch_unwind(AssertUnwindSafe(make)) else {
             self.desk.counters.handler_panics.add(1);
             self.desk.say(Subject::FactoryPanicked, |suppressed| {
                 tracing::error!(%peer, suppressed, "making a session panicked; the connection is closed");
@@ -189,7 +191,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.abandon_files_of(id);
         self.forget(peer, entry.dialled.map(|number| number.get() - 1));
         // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
-        if catch_unwind(AssertUnwindSafe(|| drop(entry.user))).is_err() {
+        let destroy = || seen_at(What::Destructor, Who::Session(id), || drop(entry.user));
+        if catch_unwind(AssertUnwindSafe(destroy)).is_err() {
             self.desk.counters.handler_panics.add(1);
             tracing::error!(session = %id, "dropping a session panicked");
         }

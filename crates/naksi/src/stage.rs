@@ -21,7 +21,7 @@ use crate::room::Left;
 use crate::room::quay::Seat;
 use crate::session::Session;
 use crate::topic::Membership;
-use crate::watch::{Who, about, seen};
+use crate::watch::{What, Who, about, seen, seen_at};
 use crate::worker::Clock;
 
 /// One session's user and everything that its callbacks may reach.
@@ -141,7 +141,9 @@ impl<S: Session> Content for Stage<'_, S> {
         self.desk.counters.ended(reason);
         let session = self.id.to_u64();
         self.desk.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
-        if catch_unwind(AssertUnwindSafe(|| self.user.on_disconnected(reason))).is_err() {
+        let goodbye =
+            || seen_at(What::OnDisconnected, Who::Session(self.id), || self.user.on_disconnected(reason));
+        if catch_unwind(AssertUnwindSafe(goodbye)).is_err() {
             self.desk.counters.handler_panics.add(1);
             self.desk.say(Subject::GoodbyePanicked, |suppressed| {
                 tracing::error!(session = %self.id, suppressed, "on_disconnected panicked");

@@ -1,4 +1,5 @@
-//! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is over.
+//! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is over, and
+//! so is everything else of the user's that a worker runs: the factory of sessions, `on_disconnected`, destructors.
 //!
 //! Threads that run callbacks say in two words what they are at, which costs them no clock; one thread of the process
 //! looks at these words now and then. While nothing happens it dozes, and the first callback after that wakes it. Nothing
@@ -19,7 +20,7 @@ const HELD: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// It dozes when nothing has happened for so long, and for so long at most.
 const DOZE: Duration = Duration::from_secs(1);
-/// No packet is at hand.
+/// No packet is at hand. Smaller numbers than this one, and above all packets, say what else runs: see [`What`].
 const NO_PACKET: u64 = u64::MAX;
 
 /// Whose callback runs.
@@ -27,6 +28,33 @@ const NO_PACKET: u64 = u64::MAX;
 pub(crate) enum Who {
     Session(SessionId),
     Room(u64),
+    /// A connection that has no session yet: so many came to this worker before it.
+    Arrival(u64),
+}
+
+/// What of the user's runs, if it is none of the callbacks that come as often as messages do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    OnDisconnected = 1,
+    Factory = 2,
+    Destructor = 3,
+}
+
+impl What {
+    /// What the number in the place of a packet says.
+    fn name(number: u64) -> &'static str {
+        let what = [What::OnDisconnected, What::Factory, What::Destructor];
+        match what.into_iter().find(|what| what.number() == number) {
+            Some(What::OnDisconnected) => "on_disconnected",
+            Some(What::Factory) => "factory",
+            Some(What::Destructor) => "destructor",
+            None => "callback",
+        }
+    }
+
+    fn number(self) -> u64 {
+        NO_PACKET - self as u64
+    }
 }
 
 /// What one thread says of itself. Only that thread writes.
@@ -35,7 +63,7 @@ struct Slot {
     clock: ThreadClock,
     /// Odd while a callback runs.
     beat: AtomicU64,
-    is_room: AtomicU64,
+    kind: AtomicU64,
     number: AtomicU64,
     packet: AtomicU64,
 }
@@ -47,9 +75,10 @@ impl Slot {
 
     fn who(&self) -> Who {
         let number = self.number.load(Ordering::Relaxed);
-        match self.is_room.load(Ordering::Relaxed) {
+        match self.kind.load(Ordering::Relaxed) {
             0 => Who::Session(SessionId::from_u64(number)),
-            _ => Who::Room(number),
+            1 => Who::Room(number),
+            _ => Who::Arrival(number),
         }
     }
 }
@@ -80,7 +109,7 @@ pub(crate) fn enlist() {
         clock: ThreadClock::of_this_thread(),
         name: thread::current().name().unwrap_or("?").to_owned(),
         beat: AtomicU64::new(0),
-        is_room: AtomicU64::new(0),
+        kind: AtomicU64::new(0),
         number: AtomicU64::new(0),
         packet: AtomicU64::new(NO_PACKET),
     });
@@ -96,22 +125,33 @@ pub(crate) fn enlist() {
 
 /// The packet that the next callback of this thread is about.
 pub(crate) fn about(packet: u16) {
+    announce(packet.into());
+}
+
+fn announce(number: u64) {
     MINE.with_borrow(|mine| {
         if let Some(slot) = mine {
-            slot.packet.store(packet.into(), Ordering::Relaxed);
+            slot.packet.store(number, Ordering::Relaxed);
         }
     });
+}
+
+/// Runs something else of the user's where the watch sees it.
+pub(crate) fn seen_at<T>(what: What, who: Who, run: impl FnOnce() -> T) -> T {
+    announce(what.number());
+    seen(who, run)
 }
 
 /// Runs a callback where the watch sees it.
 pub(crate) fn seen<T>(who: Who, run: impl FnOnce() -> T) -> T {
     MINE.with_borrow(|mine| {
         if let Some(slot) = mine {
-            let (is_room, number) = match who {
+            let (kind, number) = match who {
                 Who::Session(id) => (0, id.to_u64()),
                 Who::Room(number) => (1, number),
+                Who::Arrival(number) => (2, number),
             };
-            slot.is_room.store(is_room, Ordering::Relaxed);
+            slot.kind.store(kind, Ordering::Relaxed);
             slot.number.store(number, Ordering::Relaxed);
             slot.bump();
             if DOZES.load(Ordering::Relaxed) {
@@ -154,8 +194,8 @@ struct Memory {
     since: Instant,
     /// What the thread's processor clock said then.
     ran: Duration,
-    /// What was said of the present callback.
-    said: Option<(Who, Option<u16>)>,
+    /// What was said of the present callback: whose it is, which one, and its packet.
+    said: Option<(Who, &'static str, Option<u16>)>,
 }
 
 /// The life of the watch: it ends when nobody is left to be watched.
@@ -212,8 +252,15 @@ impl Memory {
         let held = now.duration_since(self.since);
         let thread = slot.name.as_str();
         if beat != self.beat {
-            if let Some((who, packet)) = self.said.take() {
-                tracing::warn!(?who, packet, ?held, thread, "the callback that held its thread is over");
+            if let Some((who, what, packet)) = self.said.take() {
+                tracing::warn!(
+                    ?who,
+                    what,
+                    packet,
+                    ?held,
+                    thread,
+                    "the callback that held its thread is over"
+                );
             }
             (self.beat, self.since, self.ran) = (beat, now, slot.clock.elapsed());
             return true;
@@ -225,9 +272,9 @@ impl Memory {
             let (who, packet) = (slot.who(), slot.packet.load(Ordering::Relaxed));
             // What was read is of this callback only if no other has begun meanwhile.
             if slot.beat.load(Ordering::Acquire) == beat {
-                let packet = u16::try_from(packet).ok();
-                tracing::warn!(?who, packet, ?held, thread, "a callback holds its thread");
-                self.said = Some((who, packet));
+                let (what, packet) = (What::name(packet), u16::try_from(packet).ok());
+                tracing::warn!(?who, what, packet, ?held, thread, "a callback holds its thread");
+                self.said = Some((who, what, packet));
             }
         }
         runs

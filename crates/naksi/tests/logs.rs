@@ -207,6 +207,58 @@ fn a_callback_that_holds_its_thread_is_named_with_its_packet_and_its_time() {
     }
 }
 
+/// Takes its time when it is made, when it says goodbye, and when it is dropped.
+struct Heavy;
+
+const HEAVY: Duration = Duration::from_millis(600);
+
+impl Heavy {
+    fn new() -> Self {
+        std::thread::sleep(HEAVY);
+        Self
+    }
+}
+
+impl Drop for Heavy {
+    fn drop(&mut self) {
+        std::thread::sleep(HEAVY);
+    }
+}
+
+impl Session for Heavy {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.close();
+    }
+
+    fn on_disconnected(&mut self, _: Reason) {
+        std::thread::sleep(HEAVY);
+    }
+}
+
+impl Room for Heavy {
+    type Member = ();
+}
+
+#[test]
+fn a_slow_factory_goodbye_or_destructor_is_named_as_what_it_is() {
+    keep_lines();
+    let server = || Server::new().listen("127.0.0.1:0").workers(1);
+    let service = server().session(Heavy::new).start().expect("a server");
+    let _stream = connect(&service);
+    for words in [
+        ["who=Arrival(", "what=\"factory\""],
+        ["who=Session(", "what=\"on_disconnected\""],
+        ["who=Session(", "what=\"destructor\""],
+    ] {
+        until("it is named while it runs", || logged(&[words[0], words[1], "holds its thread"]));
+        until("and when it is over", || logged(&[words[0], words[1], "held=", "is over"]));
+    }
+    let room = service.remote().open_room(Heavy, RoomOptions::new()).expect("a room");
+    room.call(|_, cx| cx.close()).expect("the room is open");
+    until("a room's is named", || logged(&["who=Room(", "what=\"destructor\"", "holds its thread"]));
+    service.stop(Duration::from_secs(5));
+}
+
 const LATEST: DataClass = DataClass { number: 7, behind: Behind::Latest };
 const OR_ELSE: DataClass = DataClass { number: 9, behind: Behind::End };
 

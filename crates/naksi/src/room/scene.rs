@@ -16,7 +16,7 @@ use super::clockwork::Clockwork;
 use super::parcel::Outbox;
 use super::routes::Routes;
 use super::{Cx, Event, Left, Room, RoomBooks, RoomCell, RoomEnd, RoomOptions};
-use crate::watch::{Who, about, seen};
+use crate::watch::{What, Who, about, seen, seen_at};
 
 /// One member's place.
 pub(super) struct Place<M> {
@@ -223,7 +223,8 @@ impl<R: Room> Body<R> {
 
     /// Drops what is the user's: its destructors are no more to be trusted than its other callbacks.
     fn discard<T>(&mut self, what: T) {
-        if catch_unwind(AssertUnwindSafe(|| drop(what))).is_err() {
+        let destroy = || seen_at(What::Destructor, Who::Room(self.scene.number), || drop(what));
+        if catch_unwind(AssertUnwindSafe(destroy)).is_err() {
             self.panics += 1;
             tracing::error!(room = self.scene.number, "dropping something of a room panicked");
         }
