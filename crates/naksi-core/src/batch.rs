@@ -28,23 +28,68 @@ impl Piece {
             Piece::Lent(part) => part,
         }
     }
+
+    /// Bytes of memory that it keeps. What is shared counts for each who shares it.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Piece::Owned(bytes) => bytes.capacity(),
+            Piece::Shared(bytes) => bytes.len(),
+            Piece::Lent(part) => part.len(),
+        }
+    }
 }
 
 /// Pieces in order, the first of them perhaps begun. One word: every idle session has one, and it is empty.
 #[derive(Debug, Default)]
 pub struct SendBatch(Option<Box<Pieces>>);
 
-/// Invariant: `begun < queue[0].len()` if there is one.
+/// Invariants: `begun < first.len()` if there is one; `rest` is empty if there is no first.
 #[derive(Debug, Default)]
 struct Pieces {
-    queue: VecDeque<Piece>,
+    /// Most batches have only one.
+    first: Option<Piece>,
+    rest: VecDeque<Piece>,
     /// Bytes of the first piece that the kernel already has.
     begun: usize,
     /// Bytes that it does not have yet.
     bytes: usize,
+    /// Bytes of memory that the pieces keep.
+    held: usize,
+}
+
+impl Pieces {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    fn back(&self) -> Option<&Piece> {
+        self.rest.back().or(self.first.as_ref())
+    }
+
+    fn back_mut(&mut self) -> Option<&mut Piece> {
+        self.rest.back_mut().or(self.first.as_mut())
+    }
+
+    fn push(&mut self, piece: Piece) {
+        self.held += piece.held_bytes();
+        match self.first {
+            None => self.first = Some(piece),
+            Some(_) => self.rest.push_back(piece),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Piece> {
+        let first = self.first.take()?;
+        self.first = self.rest.pop_front();
+        self.held -= first.held_bytes();
+        Some(first)
+    }
 }
 
 impl SendBatch {
+    /// What a batch of one piece keeps beside it.
+    pub(crate) const HELD_BYTES_MIN: usize = size_of::<Pieces>();
+
     /// An empty batch.
     pub fn new() -> Self {
         Self::default()
@@ -57,7 +102,7 @@ impl SendBatch {
 
     /// Pieces not yet wholly taken by the kernel.
     pub fn pieces(&self) -> usize {
-        self.0.as_ref().map_or(0, |pieces| pieces.queue.len())
+        self.0.as_ref().map_or(0, |pieces| pieces.len())
     }
 
     /// Whether everything was taken.
@@ -71,19 +116,45 @@ impl SendBatch {
         if length > 0 {
             let pieces = self.pieces_mut();
             pieces.bytes += length;
-            pieces.queue.push_back(piece);
+            pieces.push(piece);
         }
     }
 
     /// Appends an empty owned piece, to be filled by [`SendBatch::append`] right away.
     pub(crate) fn push_empty(&mut self, buffer: Vec<u8>) {
         debug_assert!(buffer.is_empty());
-        self.pieces_mut().queue.push_back(Piece::Owned(buffer));
+        self.pieces_mut().push(Piece::Owned(buffer));
+    }
+
+    /// Exchanges the last piece, an owned one, for a wider buffer with the same bytes. Returns the narrow one.
+    pub(crate) fn widen(&mut self, mut wider: Vec<u8>) -> Vec<u8> {
+        let pieces = self.pieces_mut();
+        let Some(Piece::Owned(last)) = pieces.back_mut() else { return wider };
+        wider.extend_from_slice(last);
+        let (wide, narrow) = (wider.capacity(), last.capacity());
+        let old = std::mem::replace(last, wider);
+        pieces.held = pieces.held + wide - narrow;
+        old
+    }
+
+    /// Bytes of the last piece, if it is an owned one.
+    pub(crate) fn last_owned(&self) -> Option<usize> {
+        match self.0.as_ref()?.back()? {
+            Piece::Owned(last) => Some(last.len()),
+            Piece::Shared(_) | Piece::Lent(_) => None,
+        }
+    }
+
+    /// Bytes of memory that it keeps: its pieces, and the list of them.
+    pub fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |pieces| {
+            size_of::<Pieces>() + pieces.rest.capacity() * size_of::<Piece>() + pieces.held
+        })
     }
 
     /// Bytes that [`SendBatch::append`] would take now.
     pub fn room(&self) -> usize {
-        match self.0.as_ref().and_then(|pieces| pieces.queue.back()) {
+        match self.0.as_ref().and_then(|pieces| pieces.back()) {
             Some(Piece::Owned(last)) => last.capacity() - last.len(),
             _ => 0,
         }
@@ -95,14 +166,16 @@ impl SendBatch {
             assert_eq!(others.begun, 0, "a batch that was begun goes first, not behind another");
             let pieces = self.pieces_mut();
             pieces.bytes += std::mem::take(&mut others.bytes);
-            pieces.queue.append(&mut others.queue);
+            while let Some(piece) = others.pop() {
+                pieces.push(piece);
+            }
         }
         newer
     }
 
     /// Pieces that fit before it allocates.
     pub fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, |pieces| pieces.queue.capacity())
+        self.0.as_ref().map_or(0, |pieces| 1 + pieces.rest.capacity())
     }
 
     /// Copies bytes behind the last piece, if that is an owned one with room for all of them.
@@ -110,7 +183,7 @@ impl SendBatch {
     /// Never grows an allocation: `false` asks the caller for a fresh piece.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let Some(pieces) = &mut self.0 else { return false };
-        match pieces.queue.back_mut() {
+        match pieces.back_mut() {
             Some(Piece::Owned(last)) if last.capacity() - last.len() >= bytes.len() => {
                 last.extend_from_slice(bytes);
                 pieces.bytes += bytes.len();
@@ -123,8 +196,8 @@ impl SendBatch {
     /// What is left to send, piece by piece.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let begun = self.0.as_ref().map_or(0, |pieces| pieces.begun);
-        let queue = self.0.iter().flat_map(|pieces| &pieces.queue);
-        queue.enumerate().map(move |(index, piece)| {
+        let pieces = self.0.iter().flat_map(|pieces| pieces.first.iter().chain(&pieces.rest));
+        pieces.enumerate().map(move |(index, piece)| {
             let bytes = piece.as_slice();
             if index == 0 { &bytes[begun..] } else { bytes }
         })
@@ -136,13 +209,13 @@ impl SendBatch {
         let Some(pieces) = &mut self.0 else { return };
         pieces.bytes -= sent;
         pieces.begun += sent;
-        while let Some(first) = pieces.queue.front() {
+        while let Some(first) = &pieces.first {
             let length = first.as_slice().len();
             if pieces.begun < length {
                 return;
             }
             pieces.begun -= length;
-            finished(pieces.queue.pop_front().expect("the first piece was just seen"));
+            finished(pieces.pop().expect("the first piece was just seen"));
         }
     }
 
@@ -182,6 +255,36 @@ mod tests {
                 assert_eq!(finished + batch.pieces(), 3);
             }
         }
+    }
+
+    #[test]
+    fn what_a_batch_holds_is_the_capacity_of_its_pieces_whatever_is_done_to_it() {
+        let room = |bytes: usize| {
+            let mut buffer = Vec::with_capacity(bytes);
+            buffer.push(7);
+            Piece::Owned(buffer)
+        };
+        let pieces = |batch: &SendBatch| {
+            let list = batch.0.as_ref().map_or(0, |pieces| pieces.rest.capacity() * size_of::<Piece>());
+            batch.held_bytes() - size_of::<Pieces>() - list
+        };
+        let mut batch = SendBatch::new();
+        assert_eq!(batch.held_bytes(), 0);
+        batch.push(room(64));
+        batch.push(Piece::Shared(Bytes::from_static(b"shared")));
+        batch.push(room(512));
+        assert_eq!(pieces(&batch), 64 + 6 + 512);
+        let narrow = batch.widen(Vec::with_capacity(4096));
+        assert_eq!((narrow.capacity(), pieces(&batch)), (512, 64 + 6 + 4096));
+        let mut newer = SendBatch::new();
+        newer.push(room(1000));
+        newer.push(room(2000));
+        let emptied = batch.join(newer);
+        assert_eq!((pieces(&emptied), pieces(&batch)), (0, 64 + 6 + 4096 + 3000));
+        batch.advance(3, drop);
+        assert_eq!(pieces(&batch), 6 + 4096 + 3000);
+        batch.abandon(drop);
+        assert_eq!(pieces(&batch), 0);
     }
 
     #[test]

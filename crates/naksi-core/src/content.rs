@@ -69,7 +69,7 @@ pub struct Outlet<'a> {
     pub(crate) queue: &'a mut SendQueue,
     pub(crate) pace: &'a mut Pace,
     pub(crate) wish: &'a mut Option<(Reason, Ending)>,
-    pub(crate) dropped: &'a mut u64,
+    pub(crate) dropped: &'a mut u32,
     pub(crate) slow: &'a mut Option<Box<Slow>>,
     pub(crate) throttle: &'a mut Throttle,
     pub(crate) open: bool,
@@ -104,6 +104,15 @@ impl Outlet<'_> {
         if self.queue.push_shared(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
     }
 
+    /// The same for bytes that are all of their allocation; see [`SendQueue::push_whole`].
+    pub fn send_whole(&mut self, bytes: &Bytes) -> Sent {
+        if !self.is_open() {
+            return Sent::Closed;
+        }
+        self.queue.look(self.now);
+        if self.queue.push_whole(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+    }
+
     /// Queues data that this session may miss if it does not keep up; `key` counts for classes that keep the latest.
     pub fn send_data(&mut self, class: DataClass, key: u64, bytes: &Bytes) -> Sent {
         if !self.is_open() {
@@ -113,11 +122,11 @@ impl Outlet<'_> {
         match self.queue.push_data((class, key), bytes, self.now, self.limits, self.spares) {
             Placed::Waits => Sent::Queued,
             Placed::Instead(others) => {
-                *self.dropped += others;
+                *self.dropped = self.dropped.saturating_add(others.try_into().unwrap_or(u32::MAX));
                 Sent::Queued
             }
             Placed::Dropped => {
-                *self.dropped += 1;
+                *self.dropped = self.dropped.saturating_add(1);
                 Sent::Dropped
             }
             Placed::End => self.give_up_on_it(Some(class.number)),
@@ -196,7 +205,7 @@ impl Outlet<'_> {
     fn overflowed(&mut self) -> Sent {
         match self.limits.overflow {
             Overflow::DropNew => {
-                *self.dropped += 1;
+                *self.dropped = self.dropped.saturating_add(1);
                 Sent::Dropped
             }
             Overflow::EndSession => self.give_up_on_it(None),

@@ -74,6 +74,13 @@ impl DataPlane {
         self.bytes
     }
 
+    /// Bytes of memory that the plane keeps: the messages, and the lists of them.
+    pub fn held_bytes(&self) -> usize {
+        // An entry of the map is its key, its value and a part of a node.
+        let lists = self.entries.capacity() * size_of::<Entry>() + self.latest.len() * 32;
+        size_of::<Self>() + lists + self.bytes
+    }
+
     /// Messages that wait.
     pub fn len(&self) -> usize {
         self.waiting

@@ -115,11 +115,12 @@ pub struct Limits {
     /// than one frame kept ends; a cut frame always has room.
     /// Default: 128 MiB. The session ends with [`Reason::RecvBacklogFull`](crate::reason::Reason::RecvBacklogFull).
     pub recv_backlog_total_bytes_max: usize,
-    /// Most bytes that all sessions of the service hold together, 0 is no limit: what is queued for them and with the
-    /// kernel, data beside it, and what they have brought and nobody has taken. Lengths are counted, and what several
-    /// share is counted for *each* of them: 16 KiB said to ten thousand are 160 MB here until they are sent. Not counted
-    /// are pools of buffers, mailboxes, rooms and groups (each has a bound of its own), the sessions themselves, and what
-    /// the kernel keeps.
+    /// Most bytes of memory that all sessions of the service hold together, 0 is no limit: the buffers of what is queued for
+    /// them and with the kernel, of data beside it, and of what they have brought and nobody has taken. Capacity is counted
+    /// and not contents: a byte of a cut frame holds a buffer of 64. What several share is counted for *each* of them: 16 KiB
+    /// said to ten thousand are 160 MB here until they are sent. Not counted are spare buffers (25 MiB a worker at most, and
+    /// freed when nobody has used them for five seconds), mailboxes, rooms and groups (each has a bound of its own), the
+    /// sessions themselves, and what the kernel keeps.
     ///
     /// From 90 % on nobody new is let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not
     /// moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again

@@ -33,6 +33,11 @@ impl RecvBuffer {
         self.len() == 0
     }
 
+    /// Bytes of memory that it keeps.
+    pub fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |kept| size_of::<Kept>() + kept.bytes.capacity())
+    }
+
     /// All bytes that wait, in one run.
     pub fn view(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |kept| kept.view())
@@ -44,7 +49,11 @@ impl RecvBuffer {
         let needed = kept.view().len() + bytes.len();
         if needed > kept.bytes.capacity() {
             // A spare one has its memory already; growing in place would ask the system for new pages.
-            let mut wider = spares.buffer(needed);
+            // One that is long takes twice as much as before, so that growing costs little for each byte.
+            let mut wider = spares.buffer(match needed {
+                ..=Spares::CLASS_BYTES_MAX => needed,
+                _ => needed.next_power_of_two().max(Spares::HUGE_BYTES),
+            });
             wider.extend_from_slice(kept.view());
             spares.put_buffer(std::mem::replace(&mut kept.bytes, wider));
             kept.read = 0;
@@ -118,8 +127,18 @@ mod tests {
         buffer.push(&bytes[60_000..], &mut spares);
         assert_eq!(buffer.view(), &bytes[1001..]);
         assert_eq!(spares.kept_bytes(), bytes.len() - 1001);
-        let outgrown = spares.buffer(Spares::LARGE_BYTES);
+        let outgrown = spares.buffer(60_000);
         assert_eq!(outgrown.as_ptr(), place, "it is there for somebody else");
+    }
+
+    #[test]
+    fn a_byte_of_a_cut_frame_holds_no_page() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        for bytes in 1..2_000 {
+            buffer.push(&[7], &mut spares);
+            let held = buffer.held_bytes() - size_of::<Kept>();
+            assert!(held >= bytes && held <= bytes.max(8) * 8, "{held} bytes for {bytes}");
+        }
     }
 
     #[test]
@@ -127,7 +146,7 @@ mod tests {
         let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
         buffer.push(b"abc", &mut spares);
         buffer.took(3, &mut spares);
-        assert!(buffer.0.is_none());
+        assert!(buffer.0.is_none() && buffer.held_bytes() == 0);
         assert_eq!(spares.kept_bytes(), 0);
     }
 }

@@ -1,8 +1,9 @@
 //! Bytes on their way out: bounded in bytes and in pieces, one batch with the kernel at a time.
 //!
 //! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
-//! out first. Small messages are copied together; large ones that are shared, or that go out as they came in, travel
-//! by reference (gathering many small references costs more than the copy). Data that the receiver may miss joins a
+//! out first. Small messages are copied together, into a buffer that widens as they come; large ones that are shared, or
+//! that go out as they came in, travel by reference (gathering many small references costs more than the copy), and so does
+//! the first message of a batch if nothing else is kept alive by it. Data that the receiver may miss joins a
 //! batch only as far as the low mark, and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub struct SendQueue {
     flying_bytes: usize,
     /// Pieces of the batch that is with the kernel.
     flying_pieces: u32,
+    /// Bytes of memory of the batch that is with the kernel.
+    flying_held: u32,
     /// Over the high mark, and not yet back at the low one.
     congested: bool,
     /// Half of the pieces that may be queued were, when the last one was.
@@ -73,9 +76,10 @@ impl SendQueue {
         self.waiting.bytes() + self.flying_bytes
     }
 
-    /// The same, and the data that waits beside the queue.
+    /// Bytes of memory that the queue keeps, not only of their contents, and the data that waits beside it.
     pub fn held_bytes(&self) -> usize {
-        self.bytes() + self.data.as_deref().map_or(0, DataPlane::bytes)
+        let queue = self.waiting.held_bytes() + self.flying_held as usize;
+        queue + self.data.as_deref().map_or(0, DataPlane::held_bytes)
     }
 
     /// Pieces queued, those with the kernel included.
@@ -133,18 +137,41 @@ impl SendQueue {
             return true;
         }
         // A message is appended whole or begins a piece of its own, so that a full queue never cuts one.
-        let joined = self.waiting.room() >= length;
-        if !joined {
-            if self.entries() >= limits.send_queue_entries_max {
-                return false;
-            }
-            self.waiting.push_empty(spares.buffer(length));
+        if self.waiting.room() < length && !self.make_room(length, limits, spares) {
+            return false;
         }
         for part in parts {
             assert!(self.waiting.append(part), "a piece with room for the whole message takes its parts");
         }
         self.mark(limits);
         true
+    }
+
+    /// Makes room for a short message behind the last one: in a wider buffer as long as that is a page at most, or in one
+    /// more. Returns `false` if there are too many pieces.
+    fn make_room(&mut self, length: usize, limits: &Limits, spares: &mut Spares) -> bool {
+        let joined = self.waiting.last_owned().map(|last| last + length);
+        if let Some(bytes) = joined.filter(|bytes| *bytes <= Spares::PAGE_BYTES) {
+            let narrow = self.waiting.widen(spares.buffer(bytes));
+            spares.put_buffer(narrow);
+            return true;
+        }
+        if self.entries() >= limits.send_queue_entries_max {
+            return false;
+        }
+        self.waiting.push_empty(spares.buffer(length));
+        true
+    }
+
+    /// Queues bytes that several sessions share and that are all of their allocation, whole or not at all: the first of a
+    /// batch are not copied, however short, because a reference to them keeps nothing else alive.
+    ///
+    /// Returns whether they fit.
+    pub fn push_whole(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
+        if self.waiting.pieces() > 0 || bytes.is_empty() {
+            return self.push_shared(bytes, limits, spares);
+        }
+        self.push_reference(bytes, limits, spares)
     }
 
     /// Queues bytes that several sessions share, whole or not at all.
@@ -154,6 +181,10 @@ impl SendQueue {
         if bytes.len() <= COPY_BYTES_MAX {
             return self.push([bytes, &[]], limits, spares);
         }
+        self.push_reference(bytes, limits, spares)
+    }
+
+    fn push_reference(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
         if self.bytes() + bytes.len() > limits.send_queue_bytes_max
             || self.entries() >= limits.send_queue_entries_max
         {
@@ -239,6 +270,7 @@ impl SendQueue {
         self.crowded = false;
         let batch = std::mem::take(&mut self.waiting);
         self.flying_bytes = batch.bytes();
+        self.flying_held = u32::try_from(batch.held_bytes()).unwrap_or(u32::MAX);
         self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
         Some(batch)
     }
@@ -254,8 +286,7 @@ impl SendQueue {
         spares: &mut Spares,
     ) -> bool {
         assert!(self.is_flying(), "a batch came home that was never sent");
-        self.flying_bytes = 0;
-        self.flying_pieces = 0;
+        (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
         let sent = if planted!("31") { batch.bytes() } else { sent };
         batch.advance(sent, |piece| spares.put_piece(piece));
         let left = !batch.is_empty();
@@ -284,8 +315,7 @@ impl SendQueue {
     /// The batch with the kernel came home and will not be sent; returns bytes dropped.
     pub fn abandon_flying(&mut self, batch: SendBatch, spares: &mut Spares) -> usize {
         assert!(self.is_flying(), "a batch came home that was never sent");
-        self.flying_bytes = 0;
-        self.flying_pieces = 0;
+        (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
         let dropped = batch.bytes();
         spares.put_batch(batch);
         dropped
@@ -377,13 +407,51 @@ mod tests {
     }
 
     #[test]
+    fn short_messages_hold_little_and_are_one_piece_as_they_become_many() {
+        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
+        let list = SendBatch::HELD_BYTES_MIN;
+        let mut said = Vec::new();
+        for number in 0..300_u16 {
+            let message = [number as u8; 12];
+            assert!(queue.push([&message, &[]], &limits, &mut spares));
+            said.extend(message);
+            assert_eq!(queue.entries(), 1, "after {number}");
+            let capacity = queue.held_bytes() - list;
+            assert!(capacity <= said.len().max(8) * 8, "{capacity} bytes for {}", said.len());
+        }
+        let held = queue.held_bytes();
+        let batch = queue.take().expect("something waits");
+        assert_eq!(queue.held_bytes(), held, "with the kernel it is held as well");
+        assert_eq!(bytes_of(&batch), said);
+        queue.returned(batch, 1, &limits, &mut spares);
+        assert_eq!(queue.held_bytes(), held, "a piece is held until all of it is sent");
+        assert!(queue.push([b"after", &[]], &limits, &mut spares));
+        assert_eq!(bytes_of(&queue.take().expect("the rest")), [&said[1..], b"after"].concat());
+    }
+
+    #[test]
+    fn the_first_of_a_batch_is_referenced_and_what_follows_is_copied_together() {
+        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
+        let shared = Bytes::copy_from_slice(b"what everybody hears");
+        assert!(queue.push_whole(&shared, &limits, &mut spares));
+        assert!(queue.held_bytes() < 250, "{} bytes", queue.held_bytes());
+        (0..5).for_each(|_| assert!(queue.push_whole(&shared, &limits, &mut spares)));
+        assert_eq!(queue.entries(), 2);
+        let batch = queue.take().expect("something waits");
+        assert_eq!(batch.slices().next().map(<[u8]>::as_ptr), Some(shared.as_ptr()));
+        assert_eq!(bytes_of(&batch), shared.repeat(6));
+        let tight = Limits { send_queue_bytes_max: shared.len() - 1, ..limits };
+        assert!(!SendQueue::default().push_whole(&shared, &tight, &mut spares), "a cap is a cap");
+    }
+
+    #[test]
     fn an_emptied_queue_holds_no_memory() {
         let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
         queue.push([b"abc", b""], &limits, &mut spares);
         let batch = queue.take().expect("something waits");
         queue.returned(batch, 3, &limits, &mut spares);
         assert!(queue.is_empty());
-        assert_eq!(queue.waiting.capacity(), 0);
+        assert_eq!((queue.waiting.capacity(), queue.held_bytes()), (0, 0));
     }
 
     #[test]

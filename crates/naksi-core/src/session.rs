@@ -112,7 +112,7 @@ struct Voice {
     queue: SendQueue,
     pace: Pace,
     wish: Option<(Reason, Ending)>,
-    dropped: u64,
+    dropped: u32,
     slow: Option<Box<Slow>>,
     throttle: Throttle,
     /// No rate holds for it.
@@ -301,7 +301,7 @@ impl Session {
 
     /// Messages that the overflow policy has dropped since it was asked last.
     pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.voice.dropped)
+        std::mem::take(&mut self.voice.dropped).into()
     }
 
     fn register_recv(&mut self) -> Option<Request> {

@@ -1,20 +1,47 @@
 //! Buffers that sessions of one worker lend each other, so that an idle session holds none and a busy one
 //! allocates none; and the lease that one of them is reading, of which parts can be sent without a copy.
 //!
-//! Bounded: what does not fit is freed. Nothing here knows what the bytes were.
+//! A buffer is of the smallest class that holds what it is for: a short message does not hold a page. Bounded: what does
+//! not fit is freed, and what nobody has used for a while is freed by [`Spares::trim`]. Nothing here knows what the bytes
+//! were.
 
 use std::rc::Rc;
 
 use crate::batch::{Piece, SendBatch};
 use crate::lease::{Lease, LeasePart};
 
+/// Capacities of the buffers in bytes, and how many of each are kept at most: 25 MiB of all of them.
+const CLASSES: [(usize, usize); 7] = [
+    (64, 4096),
+    (512, 2048),
+    (Spares::PAGE_BYTES, 1024),
+    (16 * 1024, 256),
+    (32 * 1024, 128),
+    (Spares::CLASS_BYTES_MAX, 64),
+    (Spares::HUGE_BYTES, 32),
+];
+
+/// The empty buffers of one class.
+#[derive(Debug, Default)]
+struct Class {
+    buffers: Vec<Vec<u8>>,
+    /// The fewest that were here since the last trim: nobody needed these.
+    unused: usize,
+}
+
 /// Spare buffers of one worker.
 #[derive(Debug, Default)]
 pub struct Spares {
-    small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
-    huge: Vec<Vec<u8>>,
+    classes: [Class; CLASSES.len()],
     batches: Vec<SendBatch>,
+    /// As [`Class::unused`].
+    batches_unused: usize,
+    /// Bytes that were freed since memory was last given back to the system.
+    freed_bytes: usize,
+    /// Bytes that were allocated since the last trim.
+    made_bytes: usize,
+    /// A trim may be worth it.
+    plump: bool,
     /// Received bytes that the worker's sessions keep because nobody has taken them.
     kept_bytes: usize,
     /// The lease that is being read, if it is long.
@@ -22,45 +49,85 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// Capacity of a small buffer in bytes.
-    pub const SMALL_BYTES: usize = 4 * 1024;
-    /// Capacity of a large buffer in bytes.
-    pub const LARGE_BYTES: usize = 64 * 1024;
-    /// Small buffers kept at most: 4 MiB.
-    const SMALL_MAX: usize = 1024;
-    /// Capacity of a huge buffer in bytes: what one receive and its successors bring before a pause.
+    /// Up to this many bytes a buffer is exchanged for one of a larger class as it fills; longer ones have successors.
+    pub const PAGE_BYTES: usize = 4 * 1024;
+    /// What is longer has a buffer as long as it is.
+    pub const CLASS_BYTES_MAX: usize = 64 * 1024;
+    /// What one receive and its successors bring before a pause; such buffers are kept as well.
     pub const HUGE_BYTES: usize = 256 * 1024;
-    /// Large buffers kept at most: 8 MiB.
-    const LARGE_MAX: usize = 128;
-    /// Huge buffers kept at most: 8 MiB.
-    const HUGE_MAX: usize = 32;
     /// Batches kept at most.
     const BATCHES_MAX: usize = 2048;
+    /// A batch with room for more pieces is freed: it was of a session that did not keep up.
+    const BATCH_PIECES_MAX: usize = 16;
+    /// So much is worth a trim.
+    const TRIM_BYTES_MIN: usize = 128 * 1024;
 
     /// An empty buffer with room for at least `bytes`.
     pub fn buffer(&mut self, bytes: usize) -> Vec<u8> {
-        if bytes <= Self::SMALL_BYTES {
-            self.small.pop().unwrap_or_else(|| Vec::with_capacity(Self::SMALL_BYTES))
-        } else if bytes <= Self::LARGE_BYTES {
-            self.large.pop().unwrap_or_else(|| Vec::with_capacity(Self::LARGE_BYTES))
-        } else if bytes <= Self::HUGE_BYTES {
-            self.huge.pop().unwrap_or_else(|| Vec::with_capacity(Self::HUGE_BYTES))
-        } else {
-            // Whoever outgrows it takes twice as much, so that growing costs little for each byte.
-            Vec::with_capacity(bytes.next_power_of_two())
+        let fits = |(capacity, _): &(usize, usize)| match bytes {
+            ..=Self::CLASS_BYTES_MAX => bytes <= *capacity,
+            _ => bytes == *capacity,
+        };
+        let mut capacity = bytes;
+        if let Some(number) = CLASSES.iter().position(fits) {
+            let class = &mut self.classes[number];
+            if let Some(buffer) = class.buffers.pop() {
+                class.unused = class.unused.min(class.buffers.len());
+                return buffer;
+            }
+            capacity = CLASSES[number].0;
         }
+        self.made_bytes += capacity;
+        Vec::with_capacity(capacity)
     }
 
     /// Takes a buffer back, or frees it.
     pub fn put_buffer(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();
-        if buffer.capacity() == Self::SMALL_BYTES && self.small.len() < Self::SMALL_MAX {
-            self.small.push(buffer);
-        } else if buffer.capacity() == Self::LARGE_BYTES && self.large.len() < Self::LARGE_MAX {
-            self.large.push(buffer);
-        } else if buffer.capacity() == Self::HUGE_BYTES && self.huge.len() < Self::HUGE_MAX {
-            self.huge.push(buffer);
+        let place = CLASSES.iter().position(|(capacity, _)| buffer.capacity() == *capacity);
+        if let Some(number) = place
+            && self.classes[number].buffers.len() < CLASSES[number].1
+        {
+            let buffers = &mut self.classes[number].buffers;
+            buffers.push(buffer);
+            self.plump |= buffers.len() * CLASSES[number].0 >= Self::TRIM_BYTES_MIN;
+        } else {
+            self.freed_bytes += buffer.capacity();
+            self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
         }
+    }
+
+    /// Whether there is so much to give back that [`Spares::trim`] should be called after a while.
+    pub fn is_plump(&self) -> bool {
+        self.plump
+    }
+
+    /// Bytes of all spare buffers.
+    pub fn bytes(&self) -> usize {
+        self.classes.iter().zip(CLASSES).map(|(class, (capacity, _))| class.buffers.len() * capacity).sum()
+    }
+
+    /// Frees what nobody has used since the last trim. Returns whether so much was freed, and so little of it is needed
+    /// again, that the system should have its memory back.
+    pub fn trim(&mut self) -> bool {
+        for (class, (capacity, _)) in self.classes.iter_mut().zip(CLASSES) {
+            let unused = class.unused.min(class.buffers.len());
+            class.buffers.truncate(class.buffers.len() - unused);
+            class.buffers.shrink_to(2 * class.buffers.len());
+            class.unused = class.buffers.len();
+            self.freed_bytes += unused * capacity;
+        }
+        let unused = self.batches_unused.min(self.batches.len());
+        self.batches.truncate(self.batches.len() - unused);
+        self.batches.shrink_to(2 * self.batches.len());
+        self.batches_unused = self.batches.len();
+        let made_bytes = std::mem::take(&mut self.made_bytes);
+        let shrinks = self.freed_bytes >= Self::TRIM_BYTES_MIN && made_bytes <= self.freed_bytes / 4;
+        if shrinks {
+            self.freed_bytes = 0;
+        }
+        self.plump = self.freed_bytes >= Self::TRIM_BYTES_MIN || self.bytes() >= Self::TRIM_BYTES_MIN;
+        shrinks
     }
 
     /// Received bytes that all sessions of the worker keep unread.
@@ -95,14 +162,23 @@ impl Spares {
 
     /// An empty batch.
     pub fn batch(&mut self) -> SendBatch {
-        self.batches.pop().unwrap_or_default()
+        let Some(batch) = self.batches.pop() else {
+            self.made_bytes += SendBatch::HELD_BYTES_MIN;
+            return SendBatch::new();
+        };
+        self.batches_unused = self.batches_unused.min(self.batches.len());
+        batch
     }
 
     /// Takes a batch back, whatever is left in it.
     pub fn put_batch(&mut self, mut batch: SendBatch) {
         batch.abandon(|piece| self.put_piece(piece));
-        if batch.capacity() > 0 && self.batches.len() < Self::BATCHES_MAX {
+        let usable = (1..=Self::BATCH_PIECES_MAX).contains(&batch.capacity());
+        if usable && self.batches.len() < Self::BATCHES_MAX {
             self.batches.push(batch);
+        } else {
+            self.freed_bytes += batch.held_bytes();
+            self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
         }
     }
 }
@@ -113,9 +189,8 @@ mod tests {
 
     #[test]
     fn a_buffer_of_every_size_comes_back_and_is_used_again() {
-        for bytes in
-            [1, Spares::SMALL_BYTES, Spares::SMALL_BYTES + 1, Spares::LARGE_BYTES + 1, Spares::HUGE_BYTES]
-        {
+        let short = CLASSES.iter().map(|(capacity, _)| capacity - 1).filter(|bytes| *bytes < 65_536);
+        for bytes in short.chain(CLASSES.map(|(capacity, _)| capacity)) {
             let mut spares = Spares::default();
             let mut buffer = spares.buffer(bytes);
             assert!(buffer.capacity() >= bytes);
@@ -128,11 +203,49 @@ mod tests {
     }
 
     #[test]
+    fn a_short_message_holds_no_page() {
+        let mut spares = Spares::default();
+        for (bytes, capacity) in
+            [(1, 64), (12, 64), (65, 512), (600, 4096), (5_000, 16 * 1024), (100_000, 100_000)]
+        {
+            assert_eq!(spares.buffer(bytes).capacity(), capacity, "{bytes} bytes");
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_freed() {
         let mut spares = Spares::default();
-        for _ in 0..Spares::SMALL_MAX + 10 {
-            spares.put_buffer(Vec::with_capacity(Spares::SMALL_BYTES));
+        for (capacity, most) in CLASSES {
+            (0..most + 10).for_each(|_| spares.put_buffer(Vec::with_capacity(capacity)));
         }
-        assert_eq!(spares.small.len(), Spares::SMALL_MAX);
+        for (class, (_, most)) in spares.classes.iter().zip(CLASSES) {
+            assert_eq!(class.buffers.len(), most);
+        }
+        assert_eq!(spares.bytes(), CLASSES.iter().map(|(capacity, most)| capacity * most).sum::<usize>());
+    }
+
+    #[test]
+    fn a_batch_that_had_many_pieces_is_freed() {
+        let mut spares = Spares::default();
+        let mut batch = SendBatch::new();
+        (0..1_000).for_each(|_| batch.push(Piece::Owned(vec![1])));
+        spares.put_batch(batch);
+        assert_eq!(spares.batch().capacity(), 0);
+    }
+
+    #[test]
+    fn what_nobody_has_used_between_two_trims_is_freed_and_what_is_in_use_stays() {
+        let mut spares = Spares::default();
+        let many: Vec<_> = (0..1_000).map(|_| spares.buffer(4096)).collect();
+        many.into_iter().for_each(|buffer| spares.put_buffer(buffer));
+        assert!(spares.is_plump());
+        assert!(!spares.trim(), "it was all used a moment ago");
+        let some: Vec<_> = (0..10).map(|_| spares.buffer(4096)).collect();
+        some.into_iter().for_each(|buffer| spares.put_buffer(buffer));
+        assert!(spares.trim(), "the system gets 990 pages back");
+        assert_eq!(spares.bytes(), 10 * 4096);
+        assert!(!spares.is_plump());
+        assert!(!spares.trim());
+        assert_eq!(spares.bytes(), 0, "nobody has used the last ten");
     }
 }

@@ -20,6 +20,10 @@ pub mod tally;
 #[cfg(windows)]
 pub mod windows;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "linux/heap.rs"]
+mod heap;
+
 // Modules stand outside: `cargo fmt` does not look for any in here.
 std::cfg_select! {
     target_os = "linux" => {
@@ -37,5 +41,18 @@ std::cfg_select! {
         pub use windows::file::make_new;
         pub use windows::port::now;
         pub use windows::{completion_port, event, message, overlapped, queue, routine, select};
+    }
+}
+
+std::cfg_select! {
+    all(target_os = "linux", target_env = "gnu") => {
+        pub use heap::give_back_memory;
+    }
+    windows => {
+        pub use windows::heap::give_back_memory;
+    }
+    _ => {
+        /// Nothing: other C libraries give back by themselves what is worth it.
+        pub fn give_back_memory() {}
     }
 }

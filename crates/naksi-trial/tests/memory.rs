@@ -193,6 +193,25 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
 }
 
 #[test]
+fn load_is_shed_from_the_largest_down() {
+    for dialect in Dialect::ALL {
+        let mut stage = Stage::open(dialect, 1, MOST);
+        let guests: Vec<_> = (0..8).map(|_| stage.come()).collect();
+        let asked = |guest: usize| 70_000 + 5_000 * (guest as u32 * 3 % 8);
+        for (guest, (id, _)) in guests.iter().enumerate() {
+            stage.nudge(*id, asked(guest));
+        }
+        let held = stage.stats().held_bytes as usize;
+        stage.nudge(guests[0].0, ALL | ((MOST / 100 * 99 - held) / guests.len()) as u32);
+        stage.pass(Duration::from_millis(100));
+        let (over, left): (Vec<_>, Vec<_>) = (0..guests.len()).partition(|guest| guests[*guest].1.over.get());
+        assert_eq!(over.len() as u64, stage.pressed(), "{}", stage.stats());
+        let least = over.iter().map(|guest| asked(*guest)).min();
+        assert!(least > left.iter().map(|guest| asked(*guest)).max(), "{over:?} ended, {left:?} did not");
+    }
+}
+
+#[test]
 fn whoever_has_taken_nothing_for_long_goes_before_those_who_hold_more_and_move() {
     for dialect in Dialect::ALL {
         let mut stage = Stage::open(dialect, 1, MOST);

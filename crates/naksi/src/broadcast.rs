@@ -47,7 +47,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Queues a batch for every local member. `epoch`: of a local batch, of which members may have a part.
+    /// Queues a batch, which is all of its allocation, for every local member. `epoch`: of a local batch, of which members may have a part.
     pub(crate) fn deliver(&mut self, number: u64, bytes: &Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
         self.desk.topics.members_into(number, &mut members);
@@ -57,8 +57,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             let its = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
                 // A batch that has waited for its tick does not wait for another one of the same span.
                 let leaves_now = session.flush() == ticks;
-                let send = |outlet: &mut Outlet<'_>, bytes: &Bytes| {
-                    let sent = outlet.send_shared(bytes);
+                let send = |outlet: &mut Outlet<'_>, bytes: &Bytes, is_whole: bool| {
+                    let sent = if is_whole { outlet.send_whole(bytes) } else { outlet.send_shared(bytes) };
                     if leaves_now {
                         outlet.flush();
                     }
@@ -70,9 +70,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 });
                 let shown = shown.unwrap_or_default();
                 let sent = match shown.bytes {
-                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
-                    from if from < bytes.len() => session
-                        .with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, &bytes.slice(from..))),
+                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes, true)),
+                    from if from < bytes.len() => session.with_outlet(cx, stage, |_, mut outlet| {
+                        send(&mut outlet, &bytes.slice(from..), false)
+                    }),
                     _ => return 0,
                 };
                 stage.desk.counters.told(sent, messages - shown.messages)
@@ -88,4 +89,43 @@ fn send_post<P: Port>(mailbox: &Mailbox<P>, counters: &Counters, post: Post) {
     let Post { topic, bytes, messages } = post;
     counters.posts.add(1);
     mailbox.push(Message::Batch { topic, bytes, messages });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use naksi_core::limits::Limits;
+    use naksi_os::port::PortOptions;
+    use naksi_os::sim::world::{World, WorldOptions};
+
+    use crate::hub::Hub;
+    use crate::session::{Arrival, Session};
+
+    struct Quiet;
+
+    impl Session for Quiet {}
+
+    /// The other worker takes messages at any moment: room that it has made between two posts is not for the later one.
+    #[test]
+    fn a_batch_waits_behind_one_that_another_worker_is_still_owed() {
+        let world = World::new(WorldOptions::default());
+        let hub = Arc::new(Hub::new(2, Limits::default()));
+        let make = Arc::new(|_: &Arrival| Quiet);
+        let mut worker = Worker::new(0, world.open_port(&PortOptions::default()), Arc::clone(&hub), make);
+        let post = |text: &'static [u8]| Post { topic: 7, bytes: Bytes::from_static(text), messages: 1 };
+        assert!(worker.desk.topics.owe(1, post(b"older")));
+        worker.post_batch(1, post(b"newer"));
+        assert!(hub.mailboxes[1].pop().is_none(), "it overtook what the worker is owed");
+        worker.flush_topics();
+        let batches: Vec<_> = std::iter::from_fn(|| hub.mailboxes[1].pop())
+            .filter_map(|message| match message {
+                Message::Batch { bytes, .. } => Some(bytes),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(batches, [b"older".as_slice(), b"newer"]);
+        assert!(!worker.desk.topics.owes(1), "and nothing is owed any more");
+    }
 }

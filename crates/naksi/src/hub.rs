@@ -250,6 +250,8 @@ where
         if topic.workers().any(|worker| !self.mailboxes[worker].has_room()) {
             return Err(HandOver::Full);
         }
+        // Members refer to it: a part of a long buffer would keep all of that alive. Once for all of them.
+        let bytes = Bytes::copy_from_slice(&bytes);
         for worker in topic.workers() {
             let bytes = bytes.clone();
             self.mailboxes[worker].push(Message::Batch { topic: topic.number(), bytes, messages });

@@ -24,6 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Whoever has given its part waits so long for the others to give theirs.
 const GIVE_AGAIN: Duration = Duration::from_millis(10);
 
+/// Spare buffers that nobody has used for so long are freed.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+
 /// One worker's part in relieving the service.
 #[derive(Debug, Default)]
 pub(crate) struct Relief {
@@ -31,6 +34,8 @@ pub(crate) struct Relief {
     held_bytes: u64,
     /// When it may act again.
     act_at: Tick,
+    /// When spare buffers are looked through, if there are any worth it.
+    trim_at: Option<Tick>,
 }
 
 impl Relief {
@@ -79,13 +84,28 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.give_back(step, share_of_relief(own, held, self.hub.limits.memory_bytes_max as u64), held);
     }
 
-    /// When the worker has to look at what its sessions hold, although nothing else happens.
+    /// Frees spare buffers that nobody has used for a while, and gives the system its memory back when that is much.
+    pub(crate) fn trim_spares(&mut self) {
+        let now = self.desk.now;
+        match self.relief.trim_at {
+            None if self.spares.is_plump() => self.relief.trim_at = Some(now + TRIM_EVERY),
+            Some(at) if at <= now => {
+                self.relief.trim_at = None;
+                if self.spares.trim() {
+                    naksi_os::give_back_memory();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// When the worker has to look at what its sessions hold or at its spare buffers, although nothing else happens.
     pub(crate) fn relief_at(&self) -> Option<Tick> {
         let pressed = self.hub.limits.memory_bytes_max > 0
             && self.relief.held_bytes > 0
             && self.stopping.is_none()
             && self.hub.pressure() >= Pressure::EndStuck;
-        pressed.then_some(self.relief.act_at)
+        pressed.then_some(self.relief.act_at).into_iter().chain(self.relief.trim_at).min()
     }
 
     fn give_back(&mut self, step: Pressure, share: u64, held: u64) {
@@ -155,9 +175,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 _ => {}
             }
         }
-        holders.sort_unstable_by(|one, other| other.cmp(one));
-        holders
+        in_order(holders)
     }
+}
+
+/// The order in which sessions go.
+fn in_order(mut holders: Vec<Holder>) -> Vec<Holder> {
+    holders.sort_unstable_by(|one, other| other.cmp(one));
+    holders
 }
 
 /// A session that may have to go; the greatest goes first.
@@ -173,6 +198,16 @@ struct Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stuck_go_first_and_then_those_that_hold_most() {
+        let holder =
+            |stuck, bytes: u32, slot| Holder { stuck, weight: u128::from(bytes), bytes, slot, generation: 0 };
+        let holders =
+            [(false, 5, 0), (false, 900, 1), (true, 3, 2), (false, 70, 3), (true, 40, 4), (false, 901, 5)];
+        let order = in_order(holders.map(|(stuck, bytes, slot)| holder(stuck, bytes, slot)).into());
+        assert_eq!(order.iter().map(|holder| holder.slot).collect::<Vec<_>>(), [4, 2, 5, 1, 3, 0]);
+    }
 
     #[test]
     fn what_everybody_holds_is_the_sum_of_what_each_was_last_counted_to() {

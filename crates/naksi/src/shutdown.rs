@@ -41,8 +41,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.close_listener(listener);
         }
         self.stop_connecting();
-        // What was broadcast so far is still for everybody.
+        // What was broadcast so far is still for everybody: here, on the other workers, and what they have brought.
         self.flush_topics();
+        for _ in 0..self.mailbox().len() {
+            let Some(message) = self.mailbox().pop() else { break };
+            self.process_message(message);
+        }
         for (slot, generation) in self.sessions.names() {
             self.say_goodbye(slot, generation);
         }

@@ -147,8 +147,8 @@ counters! {
     given_up_total,
     /// Bytes that were received and that nobody has taken yet.
     recv_backlog_bytes,
-    /// Bytes that sessions hold: queued for them, with the kernel, data beside it, and received and not yet taken. Whose
-    /// end has begun holds none.
+    /// Bytes of memory that sessions hold, capacity and not contents: queued for them, with the kernel, data beside it, and
+    /// received and not yet taken. A session whose end has begun holds none.
     held_bytes,
     /// Sessions that ended because all of them together held nearly as much as they may.
     relieved_total,

@@ -5,19 +5,26 @@
 //! has members: never once per member. A member that is sent something directly in the same turn first gets
 //! its share of the batch, so that everybody sees one order. Nothing here knows a port or a socket.
 
-use bytes::{Bytes, BytesMut};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use naksi_core::content::Outlet;
-use naksi_core::id::{SessionId, TokenMap};
+use naksi_core::id::{PeerMap, SessionId, TokenMap};
 use naksi_core::send_queue::Sent;
 use thin_vec::ThinVec;
 
 /// A batch of this many bytes leaves before the turn is over, so that it always fits a send queue.
 const BATCH_FULL_BYTES: usize = 32 * 1024;
+
+/// Buffers for batches that are kept, and the widest of them: a topic that is silent has none.
+const BUFFERS_KEPT: usize = 16;
+const BUFFER_BYTES_KEPT: usize = 64 * 1024;
+
+/// A table with this many places that is hardly filled any more gives most of them back.
+const PLACES_KEPT: usize = 1024;
 
 /// A set of sessions that hear the same. Cheap to clone, usable from any thread through a
 /// [`Remote`](crate::remote::Remote).
@@ -82,11 +89,14 @@ struct Local {
     members: Vec<SessionId>,
     /// Where in `members` a slot's session stands.
     places: TokenMap<u32, u32>,
-    batch: BytesMut,
+    batch: Vec<u8>,
     messages: u64,
     epoch: u64,
     dirty: bool,
 }
+
+/// Topics by number, which peers may choose.
+type Locals = PeerMap<u64, Local>;
 
 /// What leaves at a flush.
 pub(crate) struct Flushed {
@@ -112,7 +122,9 @@ struct Debt {
 /// The topics of one worker.
 pub(crate) struct LocalTopics {
     worker: usize,
-    locals: HashMap<u64, Local, std::hash::BuildHasherDefault<naksi_core::id::MixHasher>>,
+    locals: Locals,
+    /// Empty buffers for batches.
+    buffers: Vec<Vec<u8>>,
     dirty: Vec<u64>,
     full: bool,
     /// What workers lack whose mailboxes had no room; nobody else waits for them.
@@ -129,7 +141,8 @@ impl LocalTopics {
         let batch_full_bytes = BATCH_FULL_BYTES.min(batch_bytes_max / 8);
         Self {
             worker,
-            locals: HashMap::default(),
+            locals: Locals::default(),
+            buffers: Vec::new(),
             dirty: Vec::new(),
             full: false,
             debts: BTreeMap::new(),
@@ -160,7 +173,7 @@ impl LocalTopics {
             return;
         }
         let worker = self.worker;
-        let local = self.local(topic);
+        let local = Self::local(&mut self.locals, topic);
         local.places.insert(id.slot(), local.members.len() as u32);
         local.members.push(id);
         // What was broadcast before is not for the newcomer.
@@ -193,8 +206,12 @@ impl LocalTopics {
             local.places.insert(moved.slot(), place as u32);
         }
         local.topic.0.members_on[self.worker].fetch_sub(1, Ordering::AcqRel);
-        if local.members.is_empty() && !local.dirty {
-            self.locals.remove(&number);
+        if local.members.is_empty() {
+            // Many may have been here.
+            (local.members, local.places) = (Vec::new(), TokenMap::default());
+            if !local.dirty {
+                self.forget(number);
+            }
         }
     }
 
@@ -202,9 +219,14 @@ impl LocalTopics {
     pub(crate) fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let (batch_bytes_max, batch_full_bytes) = (self.batch_bytes_max, self.batch_full_bytes);
-        let local = self.local(topic);
+        let local = Self::local(&mut self.locals, topic);
         if local.batch.len() + bytes > batch_bytes_max {
             return Sent::Dropped;
+        }
+        if local.batch.capacity() == 0
+            && let Some(buffer) = self.buffers.pop()
+        {
+            local.batch = buffer;
         }
         for part in parts {
             local.batch.extend_from_slice(part);
@@ -307,12 +329,18 @@ impl LocalTopics {
     pub(crate) fn freeze(&mut self, number: u64) -> Option<Flushed> {
         let local = self.locals.get_mut(&number).filter(|local| local.dirty)?;
         local.dirty = false;
+        let mut batch = std::mem::take(&mut local.batch);
         let flushed = Flushed {
-            bytes: local.batch.split().freeze(),
+            // As long as it is, and no longer: members that do not keep up hold it.
+            bytes: Bytes::copy_from_slice(&batch),
             messages: std::mem::take(&mut local.messages),
             epoch: local.epoch,
         };
         local.epoch += 1;
+        batch.clear();
+        if self.buffers.len() < BUFFERS_KEPT && batch.capacity() <= BUFFER_BYTES_KEPT {
+            self.buffers.push(batch);
+        }
         Some(flushed)
     }
 
@@ -327,16 +355,24 @@ impl LocalTopics {
     /// A flush is over: a topic without members is forgotten.
     pub(crate) fn tidy(&mut self, number: u64) {
         if self.locals.get(&number).is_some_and(|local| local.members.is_empty() && !local.dirty) {
-            self.locals.remove(&number);
+            self.forget(number);
         }
     }
 
-    fn local(&mut self, topic: &Topic) -> &mut Local {
-        self.locals.entry(topic.number()).or_insert_with(|| Local {
+    fn forget(&mut self, number: u64) {
+        self.locals.remove(&number);
+        let (len, places) = (self.locals.len(), self.locals.capacity());
+        if places > PLACES_KEPT && len < places / 8 {
+            self.locals.shrink_to(2 * len);
+        }
+    }
+
+    fn local<'a>(locals: &'a mut Locals, topic: &Topic) -> &'a mut Local {
+        locals.entry(topic.number()).or_insert_with(|| Local {
             topic: topic.clone(),
             members: Vec::new(),
             places: TokenMap::default(),
-            batch: BytesMut::new(),
+            batch: Vec::new(),
             messages: 0,
             epoch: 0,
             dirty: false,

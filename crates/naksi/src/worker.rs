@@ -218,6 +218,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.release_held();
         self.relieve();
         self.ask_touched();
+        self.trim_spares();
         self.write_record();
         self.desk.counters.turns.add(1);
         self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);

@@ -16,6 +16,7 @@ use std::ptr;
 use io_uring::opcode;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{DestinationSlot, Fd, Fixed, FsyncFlags};
+use naksi_core::batch::SendBatch;
 use naksi_core::completion::{Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::Handle;
@@ -23,7 +24,7 @@ use naksi_core::op::ShutdownHow;
 use naksi_core::planted;
 
 use super::direct::AcceptMany;
-use super::parcel::{Parcel, Parcels};
+use super::parcel::{self, Parcel, Parcels};
 use super::socket::{self, Aim, Descriptor, Mark, Place};
 use super::{buffers, error};
 use crate::handles::{HandleKind, HandleTable, Lane};
@@ -80,9 +81,15 @@ pub(super) enum Wish {
     Recv {
         socket: Handle,
     },
+    /// A batch of several pieces, which the kernel gathers.
     Send {
         socket: Handle,
         parcel: Parcel,
+    },
+    /// A batch of one piece, as most are: its bytes lie where they stay, and nothing else is needed.
+    SendOne {
+        socket: Handle,
+        batch: SendBatch,
     },
     Shutdown {
         socket: Handle,
@@ -139,10 +146,13 @@ impl Flight {
                 opcode::Connect::new(fd, address, length).build()
             }
             Wish::Recv { .. } => recv_entry(fd, arm, recv_bytes_max),
-            Wish::Send { parcel, .. } => match parcel.only_piece() {
-                Some((bytes, length)) => opcode::Send::new(fd, bytes, length).flags(send_flags).build(),
-                None => opcode::SendMsg::new(fd, parcel.gather()).flags(send_flags as u32).build(),
-            },
+            Wish::Send { parcel, .. } => {
+                opcode::SendMsg::new(fd, parcel.gather()).flags(send_flags as u32).build()
+            }
+            Wish::SendOne { batch, .. } => {
+                let piece = batch.slices().next().unwrap_or_default();
+                opcode::Send::new(fd, piece.as_ptr(), parcel::clamp(piece.len())).flags(send_flags).build()
+            }
             Wish::Shutdown { how, .. } => {
                 let how = match how {
                     ShutdownHow::Write => libc::SHUT_WR,
@@ -187,7 +197,9 @@ impl Flight {
             Wish::Accept { listener } => Some((listener, Lane::In)),
             Wish::AcceptMany(ref many) => Some((many.listener, Lane::In)),
             Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
-            Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Lane::Out)),
+            Wish::Send { socket, .. } | Wish::SendOne { socket, .. } | Wish::SendTo { socket, .. } => {
+                Some((socket, Lane::Out))
+            }
             Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
             Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
                 Some((file, Lane::Shared))
@@ -221,12 +233,9 @@ impl Flight {
             Wish::Send { socket, mut parcel } => {
                 let batch = parcel.take_batch();
                 spent.give_back(parcel);
-                let mut sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
-                if planted!("55") {
-                    sent = sent.map(|_| batch.bytes() as u32);
-                }
-                Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), result, ours)))
+                sent(batch, handles.any_mut(socket), result, ours)
             }
+            Wish::SendOne { socket, batch } => sent(batch, handles.any_mut(socket), result, ours),
             Wish::Shutdown { .. } => {
                 Done::Shutdown(if result == 0 { Ok(()) } else { error::shutdown(-result, ours) })
             }
@@ -266,6 +275,15 @@ impl Flight {
             }
         }
     }
+}
+
+fn sent(batch: SendBatch, descriptor: Option<&mut Descriptor>, result: i32, ours: bool) -> Done {
+    let count = u32::try_from(result).ok();
+    let mut sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
+    if planted!("55") {
+        sent = sent.map(|_| batch.bytes() as u32);
+    }
+    Done::Send(batch, sent.ok_or_else(|| send_ended(descriptor, result, ours)))
 }
 
 fn recv_entry(fd: Fd, arm: Arm, bytes_max: u32) -> Entry {

@@ -137,13 +137,6 @@ impl Parcel {
         (contents.buffer.as_mut_ptr(), clamp(contents.buffer.len()), contents.offset)
     }
 
-    /// The bytes of a batch of one piece.
-    pub(super) fn only_piece(&mut self) -> Option<(*const u8, u32)> {
-        let batch = &self.contents().batch;
-        let piece = batch.slices().next().filter(|_| batch.pieces() == 1)?;
-        Some((piece.as_ptr(), clamp(piece.len())))
-    }
-
     /// Writes a span of time into it.
     pub(super) fn set_span(&mut self, span: Duration) {
         self.contents().span = Timespec::from(span);
@@ -253,6 +246,7 @@ impl Drop for Parcel {
     }
 }
 
-fn clamp(length: usize) -> u32 {
+/// What one call moves of so many bytes.
+pub(super) fn clamp(length: usize) -> u32 {
     length.min(TRANSFER_BYTES_MAX) as u32
 }

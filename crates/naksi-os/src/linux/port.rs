@@ -194,6 +194,7 @@ impl Port {
                 Wish::Connect { socket, parcel }
             }
             Op::Recv { socket } => Wish::Recv { socket },
+            Op::Send { socket, batch } if batch.pieces() == 1 => Wish::SendOne { socket, batch },
             Op::Send { socket, batch } => {
                 let mut parcel = self.spent.take();
                 parcel.set_batch(batch);

@@ -23,6 +23,7 @@ mod ext;
 pub mod extra;
 pub(crate) mod file;
 mod flight;
+pub mod heap;
 mod kernel;
 pub mod message;
 mod op;

@@ -20,6 +20,9 @@ use crate::worker::Worker;
 
 use naksi_core::session::Framing;
 
+/// Memory of a write that is always kept for the next one.
+const SPARE_BYTES_MIN: usize = 64 << 10;
+
 /// Longest piece of a stream in one entry.
 const PIECE_BYTES_MAX: usize = 32 << 10;
 
@@ -164,6 +167,8 @@ impl Recorder {
                 let written = (written as usize).min(bytes.len());
                 if written == bytes.len() {
                     bytes.clear();
+                    // What a burst needed is not kept for what comes in calm.
+                    bytes.shrink_to((4 * written).max(SPARE_BYTES_MIN));
                     (self.spare, self.begun) = (bytes, Vec::new());
                     self.kept += std::mem::take(&mut self.leaving);
                 } else {

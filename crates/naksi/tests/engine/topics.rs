@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use naksi::hub::Hub;
 use naksi::session::Factory;
-use naksi::worker::Worker;
+use naksi::worker::{Turn, Worker};
 use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port};
 
@@ -242,10 +242,14 @@ struct Pair<F: Factory> {
 }
 
 fn pair() -> Pair<impl Factory<Session = Herald>> {
+    pair_with(Flush::AtOnce)
+}
+
+fn pair_with(flush: Flush) -> Pair<impl Factory<Session = Herald>> {
     let mut port = open_port();
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(2, small_queues()));
+    let hub = Arc::new(Hub::new(2, small_queues()).with_flush(flush));
     let (doors, door) = mpsc::channel();
     let factory = Arc::new(move |_: &Arrival| Herald(doors.clone()));
     let mut first = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
@@ -352,6 +356,38 @@ fn a_worker_that_has_no_room_for_a_batch_hears_it_later_and_keeps_it_from_nobody
     });
     assert_eq!((read(&mut near, last.len()), read(&mut far, said.len())), (last, said));
     assert_eq!((pair.hub.stats().deliveries, pair.hub.stats().dropped), (2 * 4, 0));
+}
+
+#[test]
+fn what_waits_for_its_tick_reaches_the_members_on_all_workers_before_a_drain_says_goodbye() {
+    // A tick that does not come while the test runs, most likely: what is said waits for it.
+    let mut pair = pair_with(Flush::Every(Duration::from_millis(100)));
+    let mut sender = pair.connect_to_first();
+    let mut far = pair.connect_to_second();
+    let mut near = pair.connect_to_first();
+    let words = frame(SAY, b"the last words");
+    write(&mut sender, &words);
+    until("it is said", || {
+        pair.first.turn().expect("the port works");
+        pair.hub.stats().packets > 0
+    });
+    pair.hub.drain(Duration::from_secs(10));
+    // The worker on which it was said is the first to hear of the drain.
+    while pair.hub.stats().broadcasts == 0 {
+        pair.first.turn().expect("the port works");
+    }
+    let ends = std::thread::spawn(move || {
+        let heard = [&mut far, &mut near].map(|member| {
+            let mut heard = Vec::new();
+            member.read_to_end(&mut heard).expect("it ends in order");
+            heard
+        });
+        drop(sender);
+        heard
+    });
+    while pair.second.turn().expect("the port works") == Turn::Going {}
+    while pair.first.turn().expect("the port works") == Turn::Going {}
+    assert_eq!(ends.join().expect("they read"), [words.clone(), words]);
 }
 
 #[test]
