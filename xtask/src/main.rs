@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod core_mutants;
 mod mutants;
 mod fuzz;
 mod instructions;
@@ -26,6 +27,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   instructions [--update]
                   instructions per item of what every message passes, against the committed counts
   mutants         plant every known bug and see it caught; --smoke tries a few
+  mutants --core [FILE…]
+                  cargo-mutants on naksi-core, file by file: what its tests miss must be listed with a reason
   fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage; --replay
                   plays what is committed once
   loom            what threads share, in every order of the threads
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         ["instructions", "--update"] => instructions::update(),
         ["mutants"] => mutants::run(),
         ["mutants", "--smoke"] => mutants::smoke(),
+        ["mutants", "--core", files @ ..] => core_mutants::run(files),
         ["fuzz", "--secs", seconds] => fuzz::run(seconds),
         ["fuzz"] => fuzz::run("60"),
         ["fuzz", "--replay"] => fuzz::replay(),

@@ -131,12 +131,64 @@ mod tests {
         assert_eq!(door.enter(ip("192.0.2.1"), later, &limits), Ok(()));
     }
 
+    /// Counts connections one by one, and accepts by the time at which each was earned.
+    #[test]
+    fn the_door_does_what_counting_one_by_one_does() {
+        let mut chance = crate::prng::Prng::new(7);
+        for round in 0..200 {
+            let limits = Limits {
+                connections_per_address_max: 1 + chance.below(3) as u32,
+                accepts_per_second_max: 1 + chance.below(4) as u32,
+                sessions_max: 1 + chance.below(6) as usize,
+                ..Limits::default()
+            };
+            let rate = u64::from(limits.accepts_per_second_max);
+            let (mut door, mut inside) = (Admission::default(), Vec::new());
+            // In billionths of an accept.
+            let (mut credit, mut now) = (rate * 1_000_000_000, Tick::ZERO);
+            for _ in 0..40 {
+                let span = chance.below(400_000_000);
+                now = now + Duration::from_nanos(span);
+                let address = ip(&format!("192.0.2.{}", chance.below(3)));
+                let same = inside.iter().filter(|other| **other == address).count();
+                credit = (rate * 1_000_000_000).min(credit + span * rate);
+                let expected = if inside.len() >= limits.sessions_max {
+                    Err(Denied::SessionsMax)
+                } else if same >= limits.connections_per_address_max as usize {
+                    Err(Denied::AddressMax)
+                } else if credit < 1_000_000_000 {
+                    Err(Denied::RateMax)
+                } else {
+                    credit -= 1_000_000_000;
+                    inside.push(address);
+                    Ok(())
+                };
+                assert_eq!(door.enter(address, now, &limits), expected, "round {round}");
+                if !inside.is_empty() && chance.below(3) == 0 {
+                    door.left(inside.swap_remove(chance.below(inside.len() as u64) as usize));
+                }
+                assert_eq!(door.live(), inside.len());
+            }
+            inside.into_iter().for_each(|address| door.left(address));
+            assert_eq!(
+                (door.live(), door.by_address.len()),
+                (0, 0),
+                "nothing is kept of those who have left"
+            );
+        }
+    }
+
     #[test]
     fn one_ipv6_network_is_one_address() {
         let (mut door, limits) = (Admission::default(), limits());
         assert_eq!(door.enter(ip("2001:db8::1"), Tick::ZERO, &limits), Ok(()));
         assert_eq!(door.enter(ip("2001:db8::2"), Tick::ZERO, &limits), Ok(()));
         assert_eq!(door.enter(ip("2001:db8::3"), Tick::ZERO, &limits), Err(Denied::AddressMax));
+        assert_eq!(
+            door.enter(ip("2001:db8:0:1::1"), Tick::ZERO, &limits),
+            Ok(()),
+            "the next network is another"
+        );
     }
 
     #[test]

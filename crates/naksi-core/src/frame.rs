@@ -86,6 +86,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_first_the_rest_of_the_header_and_then_the_rest_of_the_frame() {
+        for body in [0, 1, MAX - HEADER_BYTES] {
+            let whole = frame(7, &vec![9; body]);
+            for cut in 0..=whole.len() {
+                let end = if cut < HEADER_BYTES { HEADER_BYTES } else { whole.len() };
+                assert_eq!(missing(&whole[..cut], MAX), Ok(end - cut), "{cut} bytes of {}", whole.len());
+            }
+            assert_eq!(missing(&[&whole[..], b"more"].concat(), MAX), Ok(0));
+            assert!(first(&whole, MAX).expect("a sound size").is_some(), "as long as a frame may be");
+        }
+    }
+
+    #[test]
     fn every_size_is_judged_at_the_header() {
         for size in 0..=u16::MAX {
             let head = size.to_le_bytes();

@@ -142,6 +142,47 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_the_memory_that_is_there_moves_to_no_other() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        buffer.push(b"first", &mut spares);
+        let (place, capacity) =
+            (buffer.view().as_ptr(), buffer.0.as_ref().expect("it waits").bytes.capacity());
+        let rest = vec![7; capacity - 5];
+        buffer.push(&rest, &mut spares);
+        assert_eq!((buffer.view().as_ptr(), buffer.len()), (place, capacity), "filled to the last byte");
+        buffer.took(5, &mut spares);
+        assert_eq!(
+            buffer.view().as_ptr(),
+            place.wrapping_add(5),
+            "what waits is not moved before it must be"
+        );
+        buffer.push(b"again", &mut spares);
+        assert_eq!(buffer.view().as_ptr(), place, "moved to the front");
+        assert_eq!(buffer.view(), [&rest[..], b"again"].concat());
+        buffer.push(b"!", &mut spares);
+        assert_ne!(buffer.view().as_ptr(), place, "one byte too many");
+    }
+
+    #[test]
+    fn a_buffer_is_empty_until_bytes_wait_and_when_all_are_taken() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        assert!(buffer.is_empty());
+        buffer.push(b"ab", &mut spares);
+        buffer.took(1, &mut spares);
+        assert!(!buffer.is_empty());
+        buffer.took(1, &mut spares);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "took 3 of 2 bytes")]
+    fn more_than_waits_cannot_be_taken() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        buffer.push(b"ab", &mut spares);
+        buffer.took(3, &mut spares);
+    }
+
+    #[test]
     fn an_emptied_buffer_holds_no_memory() {
         let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
         buffer.push(b"abc", &mut spares);
