@@ -7,7 +7,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -112,7 +112,7 @@ impl Compiler {
         println!("windows: building the standard library for {target} (once, about 40 s)");
         // Made beside its place and then renamed: a run that is stopped half-way leaves nothing that looks
         // done.
-        let work = home().join(format!("library-{}", std::process::id()));
+        let work = unique("library-");
         self.build_library(target, &work)?;
         let made = work.join("made");
         fs::create_dir_all(&made)?;
@@ -169,6 +169,11 @@ impl Compiler {
 /// Everything of the Windows lane that is kept.
 pub(super) fn home() -> PathBuf {
     root::target().join("windows")
+}
+
+/// A folder in it that no other run has, whatever its process id: several containers may share it.
+pub(super) fn unique(prefix: &str) -> PathBuf {
+    home().join(format!("{prefix}{:016x}", RandomState::new().hash_one(prefix)))
 }
 
 /// Runs a command to its end.

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::compiler::{home, run};
+use super::compiler::{home, run, unique};
 
 /// A test program that runs longer than this is stopped, and has failed.
 const PROGRAM_SPAN_MAX: Duration = Duration::from_secs(300);
@@ -118,7 +118,7 @@ pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Re
 /// Makes a prefix beside its place and renames it when it is whole.
 fn make(prefix: &Path) -> Result<()> {
     println!("windows: making a Wine prefix (once, about 10 s)");
-    let work = home().join(format!("wine-making-{}", std::process::id()));
+    let work = unique("wine-making-");
     fs::create_dir_all(&work)?;
     boot(&work, &["--init"])?;
     let mut leave = quiet("wineserver", &work);

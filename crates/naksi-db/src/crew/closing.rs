@@ -11,6 +11,9 @@ use crate::error::Error;
 use crate::lanes::Kind;
 use crate::stats::Closed;
 
+/// How long threads that have no job may take to end.
+const IDLE_THREADS_WITHIN: Duration = Duration::from_millis(100);
+
 impl Crew {
     /// Takes no more jobs, and waits at most so long for those that were taken.
     pub(crate) fn close(self: &Arc<Self>, within: Duration) -> Closed {
@@ -38,7 +41,8 @@ impl Crew {
             let (lost, running) = (closed.saves_lost, closed.still_running);
             tracing::error!(lost, running, "the database was closed before every save was written");
         }
-        self.group.close(within.saturating_sub(begun.elapsed()));
+        // Threads without a job end at once, also if the jobs took all of the time.
+        self.group.close(within.saturating_sub(begun.elapsed()).max(IDLE_THREADS_WITHIN));
         closed
     }
 

@@ -269,7 +269,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The recording ends before what it was to record: what is not in it is counted as lost, and one line says so.
     pub(crate) fn end_record(&mut self, why: &str) {
         if let Some((lost, _)) = self.give_up_record() {
-            tracing::error!(worker = self.index, why, lost, "the recording ends here");
+            tracing::error!(
+                worker = self.index,
+                why,
+                lost,
+                "the recording ends here, and what comes from now on is lost too"
+            );
         }
     }
 

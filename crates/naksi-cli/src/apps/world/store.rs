@@ -96,3 +96,24 @@ impl Store {
         asked.forget()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worlds_of_one_process_id_in_one_temporary_folder_keep_apart() {
+        let worlds = [(); 2].map(|()| Kept::open(None).expect("a database"));
+        let files = worlds.each_ref().map(|world| {
+            let folder = world._folder.as_ref().expect("it is not to be kept");
+            folder.path().join("world.db")
+        });
+        assert!(files.iter().all(|file| file.exists()) && files[0] != files[1], "{files:?}");
+        for world in &worlds {
+            world.store().save("kim", (9, 1)).expect("taken");
+        }
+        for world in worlds {
+            assert_eq!(world.close(), (1, Closed::default()));
+        }
+    }
+}
