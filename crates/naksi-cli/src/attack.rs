@@ -9,7 +9,7 @@ mod report;
 mod script;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,6 @@ use std::time::Duration;
 use naksi::prelude::*;
 use naksi::service::Signals;
 
-use crate::client::cannot_connect;
 use crate::config::{Settings, plain};
 use crate::dummy::conductor::{self, Aftermath};
 use crate::dummy::plan::{Pace, Plan};
@@ -28,7 +27,8 @@ use crate::dummy::report::Summary;
 use crate::dummy::{Scenario, enough_descriptors};
 use crate::outcome::{Outcome, Problem};
 use crate::results::Json;
-use crate::serve::{failed, resolve};
+use crate::serve::failed;
+use crate::target;
 use crate::{platform, units};
 use assault::{Assault, Field, Tally};
 use report::{Ceiling, Report, Weather};
@@ -85,12 +85,12 @@ pub(crate) struct Options {
 
 /// Runs the suite and says what the good ones felt.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let target = resolve(&options.address)?;
-    let suite = check(&options, target)?;
+    let servers = target::servers(&options.address)?;
+    let suite = check(&options, &servers)?;
     let limits = Settings::load(options.config.as_deref())?.limits;
     let json = Json::open(options.json.as_deref())?;
     let signals = Signals::watch().map_err(failed)?;
-    let served = ask(target)?;
+    let (served, target) = ask(&servers)?;
     let field = Field {
         target,
         signals,
@@ -115,8 +115,8 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     Ok(report.outcome())
 }
 
-fn check(options: &Options, target: SocketAddr) -> Result<Vec<Assault>, Problem> {
-    if !target.ip().to_canonical().is_loopback() {
+fn check(options: &Options, servers: &[SocketAddr]) -> Result<Vec<Assault>, Problem> {
+    if let Some(target) = servers.iter().find(|server| !server.ip().to_canonical().is_loopback()) {
         return Err(Problem::usage(format!(
             "{target} is not a loopback address: attacks stay on this machine, at 127.0.0.1 or [::1]"
         )));
@@ -159,9 +159,8 @@ fn applicable(suite: Vec<Assault>, served: Served) -> Result<Vec<Assault>, Probl
 }
 
 /// Asks the server what it is: a relay answers JOIN with JOINED, an echo with JOIN.
-fn ask(target: SocketAddr) -> Result<Served, Problem> {
-    let mut stream =
-        TcpStream::connect_timeout(&target, ANSWER_WITHIN).map_err(|error| cannot_connect(target, &error))?;
+fn ask(servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Problem> {
+    let (mut stream, target) = target::connect(servers, ANSWER_WITHIN)?;
     let question = script::join(u32::MAX);
     let mut answer = [0; 8];
     stream
@@ -170,8 +169,8 @@ fn ask(target: SocketAddr) -> Result<Served, Problem> {
         .and_then(|()| stream.read_exact(&mut answer))
         .map_err(|error| no_answer(target, &error))?;
     match answer[2] {
-        _ if answer[..] == question[..] => Ok(Served::Echo),
-        2 => Ok(Served::Relay),
+        _ if answer[..] == question[..] => Ok((Served::Echo, target)),
+        2 => Ok((Served::Relay, target)),
         _ => Err(Problem::failed(format!("{target} is neither the echo app nor the relay app"))),
     }
 }

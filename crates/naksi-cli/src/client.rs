@@ -11,7 +11,7 @@ use encoding_rs::Encoding;
 
 use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
-use crate::serve::resolve;
+use crate::target;
 
 /// How long a server may take to answer a connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Options of `naksi client`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, like 127.0.0.1:7777.
+    /// The server, like 127.0.0.1:7777; of a name every address is tried in turn.
     #[arg(value_name = "ADDR")]
     address: String,
     /// How the text travels: 안녕하세요 is 15 bytes in UTF-8 and 10 in CP949.
@@ -54,9 +54,7 @@ impl Text {
 
 /// Talks until an empty line, the end of the input, or the end of the connection.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let address = resolve(&options.address)?;
-    let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN)
-        .map_err(|error| cannot_connect(address, &error))?;
+    let (stream, _) = target::connect(&target::servers(&options.address)?, CONNECT_WITHIN)?;
     let prompt = io::stdin().is_terminal();
     let mut lines = io::stdin().lock();
     loop {
@@ -78,16 +76,6 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     // A server that is already gone has nothing to be told.
     match stream.shutdown(Shutdown::Both) {
         Ok(()) | Err(_) => Ok(Outcome::Fine),
-    }
-}
-
-/// The line for a connection that could not be made.
-pub(crate) fn cannot_connect(address: std::net::SocketAddr, error: &io::Error) -> Problem {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Problem::failed(format!(
-            "nobody listens on {address} (connection refused): start `naksi serve --addr {address}` first"
-        )),
-        _ => Problem::failed(format!("cannot connect to {address}: {}", plain(error))),
     }
 }
 

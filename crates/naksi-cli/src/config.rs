@@ -6,10 +6,11 @@
 
 mod part;
 pub(crate) mod table;
+mod wants;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use naksi::prelude::{Backend, Limits};
@@ -17,8 +18,9 @@ use naksi::prelude::{Backend, Limits};
 use crate::logging;
 use crate::outcome::Problem;
 use crate::picture::{self, Place};
+use crate::text;
 pub(crate) use part::BackendName;
-use part::Part;
+use part::Said;
 
 /// The file that is read where no other is named, if it is there.
 pub(crate) const FILE_DEFAULT: &str = "naksi.toml";
@@ -26,6 +28,8 @@ pub(crate) const FILE_DEFAULT: &str = "naksi.toml";
 /// What a server needs to know before it starts.
 pub(crate) struct Settings {
     pub(crate) addresses: Vec<String>,
+    /// Whether a listener on `[::]` takes IPv4 too.
+    pub(crate) dual_stack: bool,
     pub(crate) workers: Option<usize>,
     pub(crate) backend: Backend,
     /// Entries of each worker's own table of sockets.
@@ -49,6 +53,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             addresses: vec!["127.0.0.1:7777".to_owned()],
+            dual_stack: false,
             workers: None,
             backend: Backend::Auto,
             direct: None,
@@ -90,9 +95,13 @@ impl fmt::Display for Origin {
 /// The settings that have flags of their own.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Flags {
-    /// Where to listen; port 0 takes a free one. May be given several times; 127.0.0.1:7777 if not at all.
+    /// Where to listen; port 0 takes a free one. All addresses of a name are listened on. May be given several times;
+    /// 127.0.0.1:7777 if not at all.
     #[arg(long = "addr", value_name = "ADDR")]
     addresses: Vec<String>,
+    /// A listener on [::] takes IPv4 too; IPv6 alone by default.
+    #[arg(long)]
+    dual_stack: bool,
     /// I/O worker threads; one for each processor by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -128,51 +137,100 @@ impl Flags {
 
     /// What all sources together say, checked.
     pub(crate) fn settings(&self) -> Result<Settings, Problem> {
-        let mut settings = Settings::load(self.file().as_deref())?;
+        let (settings, problems) = self.gather();
+        Problem::all(problems).map(|()| settings)
+    }
+
+    /// The same, with everything that is wrong.
+    pub(crate) fn gather(&self) -> (Settings, Vec<Problem>) {
+        let (mut settings, mut problems) = Settings::gather(self.file().as_deref());
         settings.take(self);
-        settings.check()?;
-        Ok(settings)
+        problems.extend(settings.faults());
+        (settings, problems)
     }
 }
 
 impl Settings {
     /// The defaults, changed by the file if there is one, and then by the environment.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, Problem> {
-        let mut settings = Self::default();
+        let (settings, problems) = Self::gather(file);
+        Problem::all(problems).map(|()| settings)
+    }
+
+    /// The same, with everything that is wrong.
+    fn gather(file: Option<&Path>) -> (Self, Vec<Problem>) {
+        let (mut settings, mut problems) = (Self::default(), Vec::new());
         if let Some(path) = file {
             let name = path.display().to_string();
-            let text = fs::read_to_string(path)
-                .map_err(|error| Problem::usage(format!("cannot read {name}: {}", plain(&error))))?;
-            settings.read_file(&name, &text)?;
+            match text::read(path) {
+                Ok(text) => problems.extend(settings.read_file(&name, &text)),
+                Err(error) => {
+                    problems.push(Problem::usage(format!("cannot read {name}: {}", plain(&error))));
+                }
+            }
         }
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-            name.starts_with("NAKSI_").then_some((name, value))
-        });
+        let mut variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        // Variables come in no order, and problems should.
+        variables.sort();
         for (name, value) in variables {
-            settings.read_variable(&name, &value)?;
+            problems.extend(settings.read_os_variable(&name, &value));
         }
-        Ok(settings)
+        (settings, problems)
     }
 
-    fn read_file(&mut self, name: &str, text: &str) -> Result<(), Problem> {
-        let part = Part::read(text).map_err(|wrong| pictured(name, text, &wrong))?;
-        self.take_part(part, text, |line| Origin::File(name.to_owned(), line));
-        Ok(())
+    fn read_file(&mut self, name: &str, text: &str) -> Vec<Problem> {
+        let mut said = Said::read(text);
+        let mut problems: Vec<Problem> =
+            said.wrong.drain(..).map(|wrong| pictured(name, text, &wrong)).collect();
+        let line_of_record =
+            said.mentioned.iter().find(|(key, _)| key == "record.directory").map(|(_, line)| *line);
+        self.take_said(said, |line| Origin::File(name.to_owned(), line));
+        // A flag or a variable says what it says; a text of a file may say what its author did not mean.
+        let is_escaped = self.record.as_deref().is_some_and(|path| path.contains(char::is_control));
+        if let Some(line) = line_of_record.filter(|_| is_escaped) {
+            problems.push(Problem::usage(format!(
+                "{name}:{line}: `record.directory` has a control character in it, as of \\n or \\t: a path of Windows \
+                 stands in single quotes, like 'C:\\naksi\\new'"
+            )));
+        }
+        problems
     }
 
-    fn read_variable(&mut self, name: &str, value: &str) -> Result<(), Problem> {
-        let Some(text) = variable_as_document(name, value) else { return meant_as_setting(name) };
-        let refused =
-            |wrong: part::Wrong| Problem::usage(format!("environment variable {name}: {}", wrong.line()));
-        let part = Part::read(&text).map_err(refused)?;
-        self.take_part(part, &text, |_| Origin::Environment(name.to_owned()));
-        Ok(())
+    /// Takes a variable of any name, if it is a setting.
+    fn read_os_variable(&mut self, name: &OsStr, value: &OsStr) -> Vec<Problem> {
+        let is_ours = name.to_string_lossy().starts_with(PREFIX);
+        match (name.to_str(), value.to_str()) {
+            _ if !is_ours => Vec::new(),
+            (Some(name), Some(value)) => self.read_variable(name, value),
+            (Some(name), None) if !name.contains("__") && meant_as_setting(name).is_none() => Vec::new(),
+            _ => {
+                let name = name.to_string_lossy();
+                vec![Problem::usage(format!("environment variable {name}: it is no text (no UTF-8)"))]
+            }
+        }
     }
 
-    fn take_part(&mut self, part: Part, text: &str, origin: impl Fn(usize) -> Origin) {
-        part.apply(self);
-        self.origins.extend(part::mentioned(text).into_iter().map(|(key, line)| (key, origin(line))));
+    fn read_variable(&mut self, name: &str, value: &str) -> Vec<Problem> {
+        let refused = |why: String| Problem::usage(format!("environment variable {name}: {why}"));
+        let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__")) else {
+            let meant = meant_as_setting(name).map(|meant| refused(format!("did you mean {meant}?")));
+            return meant.into_iter().collect();
+        };
+        let (section, key) = (section.to_lowercase(), key.to_lowercase());
+        let Some(row) = wants::setting(&section, &key) else { return vec![refused(unknown(&section, &key))] };
+        if let Some(Origin::Environment(other)) = self.origins.get(&row.name()) {
+            return vec![refused(format!("{other} sets the same"))];
+        }
+        let mut said = Said::read(&format!("[{section}]\n{key} = {}\n", row.form.literal(value)));
+        let problems = said.wrong.drain(..).map(|wrong| refused(wrong.line())).collect();
+        self.take_said(said, |_| Origin::Environment(name.to_owned()));
+        problems
+    }
+
+    fn take_said(&mut self, mut said: Said, origin: impl Fn(usize) -> Origin) {
+        let mentioned = std::mem::take(&mut said.mentioned);
+        said.apply(self);
+        self.origins.extend(mentioned.into_iter().map(|(key, line)| (key, origin(line))));
     }
 
     /// What the flags say.
@@ -181,6 +239,10 @@ impl Settings {
         if !flags.addresses.is_empty() {
             self.addresses.clone_from(&flags.addresses);
             said.push(("listen.addresses", "--addr"));
+        }
+        if flags.dual_stack {
+            self.dual_stack = true;
+            said.push(("listen.dual_stack", "--dual-stack"));
         }
         if let Some(workers) = flags.workers {
             self.workers = Some(workers.into());
@@ -217,24 +279,45 @@ impl Settings {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    /// Refuses what a server would refuse: values out of range, and limits that contradict each other.
-    pub(crate) fn check(&self) -> Result<(), Problem> {
+    /// Everything that a server would refuse: values out of range, and limits that contradict each other.
+    fn faults(&self) -> Vec<Problem> {
         let rules = [
-            (!self.addresses.is_empty(), "listen.addresses must not be empty"),
-            (self.workers.is_none_or(|workers| (1..=256).contains(&workers)), "io.workers must be 1 to 256"),
-            (self.direct != Some(0), "io.direct must be at least 1"),
+            ("listen.addresses", !self.addresses.is_empty(), "must not be empty"),
+            (
+                "io.workers",
+                self.workers.is_none_or(|workers| (1..=256).contains(&workers)),
+                "must be 1 to 256",
+            ),
+            ("io.direct", self.direct != Some(0), "must be at least 1"),
             // An unset variable in a script would otherwise record whatever comes, in the folder where it runs.
-            (self.record.as_deref() != Some(""), "record.directory must not be empty"),
-            (self.flush_ms.is_none_or(|span| (1..=100).contains(&span)), "io.flush_ms must be 1 to 100"),
-            (self.spin_us.is_none_or(|span| span <= 1000), "io.spin_us must be at most 1000"),
+            ("record.directory", self.record.as_deref() != Some(""), "must not be empty"),
+            ("io.flush_ms", self.flush_ms.is_none_or(|span| (1..=100).contains(&span)), "must be 1 to 100"),
+            ("io.spin_us", self.spin_us.is_none_or(|span| span <= 1000), "must be at most 1000"),
         ];
-        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
-            return Err(Problem::usage(*rule));
+        let broken = rules.into_iter().filter(|(_, holds, _)| !holds);
+        let mut lines: Vec<String> =
+            broken.map(|(key, _, rule)| format!("{key} {rule} ({})", self.origin(key))).collect();
+        if let Some(Err(error)) = self.log_filter.as_deref().map(logging::parse) {
+            lines.push(format!("log.filter: {error} ({})", self.origin("log.filter")));
         }
-        if let Some(filter) = &self.log_filter {
-            logging::parse(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
-        }
-        self.limits.check().map_err(|rule| Problem::usage(format!("limits make no sense: {rule}")))
+        lines.extend(self.limits.faults().into_iter().map(|rule| format!("limits make no sense: {rule}")));
+        lines.into_iter().map(Problem::Usage).collect()
+    }
+}
+
+/// What the names of variables begin with.
+const PREFIX: &str = "NAKSI_";
+
+/// What is said of a variable for which there is no setting.
+fn unknown(section: &str, key: &str) -> String {
+    let rows = table::rows(&Settings::default());
+    let keys = rows.iter().filter(|row| row.section == section).map(|row| row.key);
+    let sections = rows.iter().map(|row| row.section);
+    match (naksi::config::nearest(key, keys.clone()), naksi::config::nearest(section, sections)) {
+        (Some(meant), _) => format!("unknown key `{key}`: did you mean `{meant}`?"),
+        (None, _) if keys.count() > 0 => format!("unknown key `{key}` of section `{section}`"),
+        (None, Some(meant)) => format!("unknown section `{section}`: did you mean `{meant}`?"),
+        (None, None) => format!("unknown section `{section}`"),
     }
 }
 
@@ -260,26 +343,11 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
     }
 }
 
-/// `NAKSI_IO__WORKERS=2` as the document `[io]` / `workers = 2`, so that both have one reader.
-fn variable_as_document(name: &str, value: &str) -> Option<String> {
-    let (section, key) = name.strip_prefix("NAKSI_")?.split_once("__")?;
-    let (section, key) = (section.to_lowercase(), key.to_lowercase());
-    let document = format!("[{section}]\n{key} = {value}\n");
-    // What is no TOML value as it stands (an address, a word, `30s`) was meant as text.
-    match document.parse::<toml::Table>() {
-        Ok(_) => Some(document),
-        Err(_) => Some(format!("[{section}]\n{key} = {}\n", toml::Value::String(value.to_owned()))),
-    }
-}
-
-/// A setting's name with one underscore where two belong would be heeded by nobody.
-fn meant_as_setting(name: &str) -> Result<(), Problem> {
+/// The setting that a variable with one underscore in the place of two was meant for.
+fn meant_as_setting(name: &str) -> Option<String> {
     let settings = table::rows(&Settings::default());
-    let meant = settings.iter().map(|row| format!("NAKSI_{}__{}", row.section, row.key).to_uppercase());
-    match meant.into_iter().find(|meant| meant.replacen("__", "_", 1) == name) {
-        Some(meant) => Err(Problem::usage(format!("environment variable {name}: did you mean {meant}?"))),
-        None => Ok(()),
-    }
+    let mut meant = settings.iter().map(|row| format!("{PREFIX}{}__{}", row.section, row.key).to_uppercase());
+    meant.find(|meant| meant.replacen("__", "_", 1) == name)
 }
 
 #[cfg(test)]
@@ -290,8 +358,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Settings, Problem> {
         let mut settings = Settings::default();
-        settings.read_file("naksi.toml", text)?;
-        Ok(settings)
+        Problem::all(settings.read_file("naksi.toml", text)).map(|()| settings)
     }
 
     #[test]
@@ -319,16 +386,88 @@ mod tests {
             Some("naksi.toml:3:1: unknown key `wokers`: did you mean `workers`?")
         );
         let line = read("[limits]\nidle_within = \"90 weeks\"\n").err().expect("refused").to_string();
-        assert!(line.starts_with("naksi.toml:2: ") && line.contains("weeks"), "{line}");
+        assert!(line.starts_with("naksi.toml:2:15: ") && line.contains("weeks"), "{line}");
+    }
+
+    fn said_of(name: &str, value: &str) -> String {
+        let problems = Settings::default().read_variable(name, value);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     #[test]
-    fn the_environment_is_a_document_of_one_key() {
-        let document = |name, value| variable_as_document(name, value).expect("two underscores");
-        assert_eq!(document("NAKSI_IO__WORKERS", "2"), "[io]\nworkers = 2\n");
-        assert_eq!(document("NAKSI_LIMITS__IDLE_WITHIN", "30s"), "[limits]\nidle_within = \"30s\"\n");
-        let settings = read(&document("NAKSI_LISTEN__ADDRESSES", "127.0.0.1:1,127.0.0.1:2")).expect("sound");
-        assert_eq!(settings.addresses.len(), 2);
-        assert!(variable_as_document("NAKSI_LOG", "info").is_none());
+    fn a_variable_is_read_as_its_settings_own_type() {
+        let mut settings = Settings::default();
+        for (name, value) in [
+            ("NAKSI_IO__WORKERS", "2"),
+            ("NAKSI_LIMITS__IDLE_WITHIN", "30s"),
+            ("NAKSI_LISTEN__ADDRESSES", "127.0.0.1:1,[::1]:2"),
+            ("NAKSI_LISTEN__DUAL_STACK", "true"),
+            ("NAKSI_RECORD__DIRECTORY", "2026-11-30"),
+            ("NAKSI_LOG__FILTER", "3"),
+            ("NAKSI_LIMITS__FRAME_BYTES_MAX", "4096"),
+            ("NAKSI_LIMITS__HEARTBEAT", "{ packet_id = 7, every = \"10s\" }"),
+        ] {
+            let problems = settings.read_variable(name, value);
+            assert!(problems.is_empty(), "{name}: {problems:?}");
+        }
+        assert_eq!((settings.workers, settings.limits.idle_within), (Some(2), Duration::from_secs(30)));
+        assert_eq!(settings.addresses, ["127.0.0.1:1", "[::1]:2"]);
+        assert_eq!(settings.record.as_deref(), Some("2026-11-30"));
+        assert_eq!((settings.log_filter.as_deref(), settings.limits.frame_bytes_max), (Some("3"), 4096));
+        assert_eq!(settings.limits.heartbeat.map(|beat| beat.packet_id), Some(7));
+        assert!(settings.dual_stack);
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_used_is_named_with_what_it_wants() {
+        let said = said_of("NAKSI_IO__WORKERS", "many");
+        assert_eq!(
+            said,
+            "environment variable NAKSI_IO__WORKERS: `io.workers` wants a whole number from 1 to 256, and not \"many\""
+        );
+        assert!(said_of("NAKSI_IO__WOKERS", "2").ends_with("unknown key `wokers`: did you mean `workers`?"));
+        assert!(
+            said_of("NAKSI_LIMIT__SESSIONS_MAX", "2")
+                .ends_with("unknown section `limit`: did you mean `limits`?")
+        );
+        assert!(said_of("NAKSI_IO_WORKERS", "2").ends_with("did you mean NAKSI_IO__WORKERS?"));
+        assert_eq!(said_of("NAKSI_LOG", "info"), "");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once_and_in_words() {
+        let text = "[io]\nworkers = \"many\"\nwokers = 2\nflush_ms = -1\n[limit]\nx = 1\n[limits]\nidle_within = 30\n\
+                    sessions_max = 1.5\nloopback_exempt = \"no\"\n[record]\ndirectory = \"C:\\new\"\n";
+        let mut settings = Settings::default();
+        let problems: Vec<String> = settings
+            .read_file("naksi.toml", text)
+            .iter()
+            .map(|problem| problem.to_string().lines().next().unwrap_or_default().to_owned())
+            .collect();
+        let said = problems.join("\n");
+        for line in [
+            "naksi.toml:2:11: `io.workers` wants a whole number from 1 to 256, and not \"many\"",
+            "naksi.toml:3:1: unknown key `wokers`: did you mean `workers`?",
+            "naksi.toml:4:12: `io.flush_ms` wants a whole number from 1 to 100, and not -1",
+            "naksi.toml:5:2: unknown key `limit`: did you mean `limits`?",
+            "naksi.toml:8:15: `limits.idle_within`: a duration is a text like \"30s\"",
+            "naksi.toml:9:16: `limits.sessions_max` wants a whole number from 1, and not 1.5",
+            "naksi.toml:10:19: `limits.loopback_exempt` wants true or false, and not \"no\"",
+            "naksi.toml:12: `record.directory` has a control character in it",
+        ] {
+            assert!(said.contains(line), "{line}\nin\n{said}");
+        }
+        assert_eq!(problems.len(), 8, "{said}");
+        assert!(!said.contains("usize") && !said.contains("u32"), "{said}");
+    }
+
+    #[test]
+    fn a_path_of_windows_in_double_quotes_is_told_about_single_ones() {
+        for text in ["[record]\ndirectory = \"C:\\new\"\n", "[record]\ndirectory = \"D:\\data\"\n"] {
+            let said = read(text).err().expect("refused").to_string();
+            assert!(said.starts_with("naksi.toml:2") && said.contains("single quotes"), "{said}");
+        }
+        let settings = read("[record]\ndirectory = 'C:\\new'\n").expect("a sound file");
+        assert_eq!(settings.record.as_deref(), Some("C:\\new"));
     }
 }

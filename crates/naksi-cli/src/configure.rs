@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{FILE_DEFAULT, Flags, Origin, plain, table};
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
-use crate::serve::resolve;
+use crate::target::resolve;
 
 /// Options of `naksi config`.
 #[derive(clap::Args)]
@@ -45,17 +45,14 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
 }
 
 fn check(flags: &Flags) -> Result<Outcome, Problem> {
-    let settings = flags.settings()?;
-    for address in &settings.addresses {
-        resolve(address)?;
-    }
+    let (settings, mut problems) = flags.gather();
+    problems.extend(settings.addresses.iter().filter_map(|address| resolve(address).err()));
     // Only here: a file may be looked at on another system than the one that it is for.
     if !settings.backend.is_of_this_system() {
-        return Err(Problem::usage(format!(
-            "there is no io.backend \"{}\" on this system",
-            settings.backend
-        )));
+        let line = format!("there is no io.backend \"{}\" on this system", settings.backend);
+        problems.push(Problem::Usage(line));
     }
+    Problem::all(problems)?;
     let rows = table::rows(&settings);
     let said = rows.iter().filter(|row| settings.origin(&row.name()) != Origin::Default).count();
     let of = flags.file().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());

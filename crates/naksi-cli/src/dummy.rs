@@ -21,19 +21,18 @@ mod storm;
 pub(crate) mod threshold;
 mod world;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::prelude::*;
 
-use crate::client::cannot_connect;
 use crate::config::BackendName;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
 use crate::results::Json;
-use crate::serve::resolve;
+use crate::target;
 use crate::{platform, units};
 use member::Member;
 use plan::{Pace, Plan};
@@ -124,7 +123,8 @@ pub(crate) struct Options {
     /// Makes schedules, payloads and rooms repeat; by the clock by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Writes the summary as JSON; `-` is standard output, instead of the text.
+    /// Writes the summary as JSON; `-` is standard output, instead of the text. The seed is a text, with all of its digits;
+    /// counts, bytes and nanoseconds are numbers.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Writes the summary and a picture as one HTML file.
@@ -140,10 +140,10 @@ pub(crate) struct Options {
 
 /// Runs the crowd and says what it saw.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let target = resolve(&options.address)?;
-    check(&options, target)?;
+    let servers = target::servers(&options.address)?;
+    check(&options, &servers)?;
     enough_descriptors(options.sessions)?;
-    somebody_listens(target)?;
+    let target = listening(&servers)?;
     let json = Json::open(options.json.as_deref())?;
     let html = options.html.as_deref().map(OutputFile::open).transpose()?;
     let plan = Arc::new(plan(&options, target));
@@ -163,7 +163,7 @@ pub(crate) fn run_relay(plan: Plan, view: &mut View) -> Result<Summary, Problem>
     Ok(Summary::new(&plan, Scenario::Relay, aftermath, &[]))
 }
 
-fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
+fn check(options: &Options, servers: &[SocketAddr]) -> Result<(), Problem> {
     let usage = |line: String| Err(Problem::Usage(line));
     if let Scenario::Slow | Scenario::Garbage = options.scenario {
         let name = format!("{:?}", options.scenario).to_lowercase();
@@ -171,7 +171,7 @@ fn check(options: &Options, target: SocketAddr) -> Result<(), Problem> {
             "the {name} scenario is not built yet: use echo, relay, chat, world, idle or storm"
         ));
     }
-    may_load(target, options.i_own_this_target)?;
+    may_load(servers, options.i_own_this_target)?;
     if options.sessions == 0
         || options.connect_rate == Some(0)
         || options.window == Some(0)
@@ -224,19 +224,19 @@ fn nothing_unused(options: &Options) -> Result<(), Problem> {
 }
 
 /// Refuses a server on another machine, unless its owner asks.
-pub(crate) fn may_load(target: SocketAddr, is_own: bool) -> Result<(), Problem> {
-    if target.ip().to_canonical().is_loopback() || is_own {
-        return Ok(());
+pub(crate) fn may_load(servers: &[SocketAddr], is_own: bool) -> Result<(), Problem> {
+    match servers.iter().find(|server| !server.ip().to_canonical().is_loopback()) {
+        Some(other) if !is_own => Err(Problem::usage(format!(
+            "{other} is not on this machine: add --i-own-this-target if it is yours to load"
+        ))),
+        _ => Ok(()),
     }
-    Err(Problem::usage(format!(
-        "{target} is not on this machine: add --i-own-this-target if it is yours to load"
-    )))
 }
 
-/// One connection by hand: it fails with one line where a crowd would fail a thousand times.
-pub(crate) fn somebody_listens(target: SocketAddr) -> Result<(), Problem> {
-    let connected = TcpStream::connect_timeout(&target, CONNECT_WITHIN);
-    connected.map(drop).map_err(|error| cannot_connect(target, &error))
+/// The first of a server's addresses that answers. One connection by hand fails with one line where a crowd would fail a
+/// thousand times.
+pub(crate) fn listening(servers: &[SocketAddr]) -> Result<SocketAddr, Problem> {
+    target::connect(servers, CONNECT_WITHIN).map(|(_, server)| server)
 }
 
 /// Refuses a crowd that could not have a descriptor each, and says how it could.

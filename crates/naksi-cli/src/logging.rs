@@ -3,7 +3,7 @@
 //! `NAKSI_LOG`, or else `RUST_LOG`, says which lines; then the settings; without them, warnings and errors. Nothing
 //! here knows what is logged.
 
-use std::env;
+use std::env::{self, VarError};
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
@@ -27,6 +27,9 @@ static SET: OnceLock<Box<Set>> = OnceLock::new();
 pub(crate) fn start() -> Result<WorkerGuard, Problem> {
     let filter = match env::var(OURS) {
         Ok(filter) => parse(&filter).map_err(|error| Problem::usage(format!("{OURS}: {error}")))?,
+        Err(VarError::NotUnicode(_)) => {
+            return Err(Problem::usage(format!("{OURS}: it is no text (no UTF-8)")));
+        }
         // It speaks to other programs as well: what it says of them is no mistake.
         Err(_) => builder().parse_lossy(env::var(EVERYBODYS).unwrap_or_default()),
     };

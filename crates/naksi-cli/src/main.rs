@@ -24,6 +24,7 @@ mod replay;
 mod results;
 mod serve;
 mod sim;
+mod target;
 mod text;
 mod units;
 

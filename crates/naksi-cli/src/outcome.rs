@@ -41,6 +41,8 @@ pub(crate) enum Problem {
         /// The text around it.
         picture: String,
     },
+    /// Several things are wrong; each is said as it would be alone.
+    Several(Vec<Problem>),
 }
 
 impl Problem {
@@ -52,6 +54,15 @@ impl Problem {
         Problem::Failed(line.into())
     }
 
+    /// All of these; nothing if there are none.
+    pub(crate) fn all(mut problems: Vec<Problem>) -> Result<(), Self> {
+        match problems.len() {
+            0 => Ok(()),
+            1 => Err(problems.remove(0)),
+            _ => Err(Problem::Several(problems)),
+        }
+    }
+
     /// Standard output was refused.
     pub(crate) fn output(error: io::Error) -> Self {
         Problem::Failed(format!("cannot write to standard output: {error}"))
@@ -59,7 +70,7 @@ impl Problem {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Problem::Usage(_) | Problem::Pictured { .. } => 2,
+            Problem::Usage(_) | Problem::Pictured { .. } | Problem::Several(_) => 2,
             Problem::Failed(_) => 1,
         })
     }
@@ -67,7 +78,14 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Problem::Usage(line) | Problem::Failed(line) | Problem::Pictured { line, .. }) = self;
+        let line = match self {
+            Problem::Usage(line) | Problem::Failed(line) | Problem::Pictured { line, .. } => line,
+            Problem::Several(problems) => {
+                let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                // Each begins as the first does, which is said by whoever shows it.
+                return f.write_str(&said.join("\nnaksi: "));
+            }
+        };
         // Messages of libraries may have several lines; a problem has one.
         let mut parts = line.lines().map(str::trim).filter(|part| !part.is_empty());
         f.write_str(parts.next().unwrap_or("unknown problem"))?;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use naksi::prelude::*;
 use naksi::service::Signals;
 
-use crate::dummy::{enough_descriptors, may_load, somebody_listens};
+use crate::dummy::{enough_descriptors, listening, may_load};
 use crate::outcome::{Outcome, Problem};
-use crate::serve::{failed, resolve};
+use crate::serve::failed;
+use crate::target;
 use crate::units;
 use player::{Manner, Player, Tally};
 use script::Play;
@@ -49,8 +50,8 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let play = Play::load(&options.recording)?;
     introduce(&play).map_err(Problem::output)?;
     let Some(address) = &options.address else { return Ok(Outcome::Fine) };
-    let remote = resolve(address)?;
-    may_load(remote, options.i_own_this_target)?;
+    let servers = target::servers(address)?;
+    may_load(&servers, options.i_own_this_target)?;
     enough_descriptors(play.scripts.len().try_into().unwrap_or(u32::MAX))?;
     let manner = Manner {
         fast: options.fast,
@@ -58,7 +59,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         wait: Duration::from_millis(options.wait_ms.into()),
     };
     let signals = Signals::watch().map_err(failed)?;
-    somebody_listens(remote)?;
+    let remote = listening(&servers)?;
     let tally = Arc::new(Mutex::new(Tally::default()));
     let began = Instant::now();
     let begins = if options.fast { vec![Duration::ZERO; play.begins.len()] } else { play.begins.clone() };

@@ -3,7 +3,6 @@
 //! It says on standard output where it listens, once it accepts; scripts wait for that line. It knows
 //! nothing of what the application does.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,9 +14,9 @@ use naksi_db::OpenError;
 use crate::apps::chat::{Chat, Halls};
 use crate::apps::world::{Gate, Kept, Player};
 use crate::apps::{App, echo::Echo, relay::Relay};
-use crate::config::{self, Flags, Settings};
+use crate::config::{Flags, Settings};
 use crate::outcome::{Outcome, Problem};
-use crate::{logging, platform, reload, units};
+use crate::{logging, platform, reload, target, units};
 
 /// How long sessions may take to flush and say goodbye before they are cut.
 const DRAIN_WITHIN: Duration = Duration::from_secs(4);
@@ -138,20 +137,6 @@ fn say_fallback(service: &Service) {
     }
 }
 
-/// Reads an address, or says in one line what one looks like.
-pub(crate) fn resolve(text: &str) -> Result<SocketAddr, Problem> {
-    let looks = "write it as 127.0.0.1:7777, [::1]:7777 or localhost:7777";
-    if !text.contains(':') {
-        return Err(Problem::usage(format!("`{text}` has no port: {looks}")));
-    }
-    match text.to_socket_addrs() {
-        Ok(mut found) => found.next().ok_or_else(|| Problem::usage(format!("`{text}` has no address"))),
-        Err(error) => {
-            Err(Problem::usage(format!("`{text}` is not an address ({}): {looks}", config::plain(&error))))
-        }
-    }
-}
-
 fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Service, Problem> {
     let mut server = Server::new().backend(settings.backend).limits(settings.limits.clone());
     if let Some(workers) = settings.workers {
@@ -171,8 +156,9 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
         let record = record.run_bytes_max(settings.record_run_bytes_max);
         server = server.record(record.table_version(app.table_version()));
     }
+    server = server.dual_stack(settings.dual_stack);
     for address in &settings.addresses {
-        server = server.listen(resolve(address)?);
+        server = server.listen(target::resolve(address)?);
     }
     let started = match app {
         App::Echo => server.session(|| Echo).start(),

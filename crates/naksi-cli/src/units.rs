@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::Serializer;
+
 /// Reads a duration. A unit is wanted, because nobody remembers which one a bare number has.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
@@ -24,14 +26,31 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Reads a number of bytes; without a unit it means bytes.
 pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);
-    let factor = match unit {
-        "" | "B" => 1.0,
-        "KiB" | "K" | "k" => 1024.0,
-        "MiB" | "M" => 1024.0 * 1024.0,
-        "GiB" | "G" => 1024.0 * 1024.0 * 1024.0,
+    let factor: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" | "K" | "k" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
         other => return Err(format!("`{other}` is not a unit of size: use B, KiB, MiB or GiB")),
     };
-    Ok((parse_number(number, text)? * factor).round() as usize)
+    let too_large = || format!("`{text}` is more than this system can count");
+    // A whole number keeps all of its digits; a `f64` has 53 bits for them.
+    let bytes = match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(factor).ok_or_else(too_large)?,
+        Err(_) => {
+            let bytes = (parse_number(number, text)? * factor as f64).round();
+            if bytes >= u64::MAX as f64 {
+                return Err(too_large());
+            }
+            bytes as u64
+        }
+    };
+    usize::try_from(bytes).map_err(|_| too_large())
+}
+
+/// A number that identifies something (a seed, a hash) as a text of JSON: JavaScript and jq round numbers above 2^53.
+pub(crate) fn as_text<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(number)
 }
 
 /// Reads a count: `10000`, `10_000` or `10k`.
@@ -103,6 +122,8 @@ mod tests {
         assert_eq!(parse_duration("1.5 ms"), Ok(Duration::from_micros(1500)));
         assert_eq!(parse_bytes("64KiB"), Ok(65_536));
         assert_eq!(parse_bytes("17"), Ok(17));
+        assert_eq!(parse_bytes("9007199254740993"), Ok(9_007_199_254_740_993), "with all of its digits");
+        assert_eq!(parse_bytes("1.5 KiB"), Ok(1536));
         assert_eq!(parse_count("10k"), Ok(10_000));
         assert_eq!(parse_count("1_000"), Ok(1_000));
     }
@@ -112,6 +133,8 @@ mod tests {
         assert!(parse_duration("30").unwrap_err().contains("needs a unit"));
         assert!(parse_duration("3 weeks").unwrap_err().contains("weeks"));
         assert!(parse_bytes("KiB").unwrap_err().contains("number"));
+        assert!(parse_bytes("99999999999GiB").unwrap_err().contains("can count"));
+        assert!(parse_bytes("99999999999999999999").unwrap_err().contains("can count"));
         assert!(parse_count("1.5").is_err());
     }
 

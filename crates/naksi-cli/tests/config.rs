@@ -76,6 +76,42 @@ fn a_check_refuses_what_a_server_would_refuse() {
 }
 
 #[test]
+fn everything_that_is_wrong_is_said_at_once_whoever_says_it() {
+    let file = scratch("much.toml");
+    let text = "[io]\nworkers = 999\nflush_ms = \"x\"\n[limits]\nsessions_max = 0\n[listen]\naddresses = \"nowhere\"\n";
+    std::fs::write(&file, text).expect("written");
+    let mut command = naksi();
+    command.args(["config", "check", "--config"]).arg(&file);
+    command.env("NAKSI_IO__SPIN_US", "many").env("NAKSI_RECORD__DIRECTORY", "2026");
+    let (code, _, said) = run(&mut command);
+    assert_eq!(code, Some(2), "{said}");
+    for line in [
+        "much.toml:3:12: `io.flush_ms` wants a whole number from 1 to 100, and not \"x\"",
+        "naksi: environment variable NAKSI_IO__SPIN_US: `io.spin_us` wants a whole number from 0 to 1,000, and not \"many\"",
+        "naksi: io.workers must be 1 to 256 (",
+        "naksi: limits make no sense: sessions_max must not be 0",
+        "naksi: `nowhere` has no port",
+    ] {
+        assert!(said.contains(line), "{line}\nin\n{said}");
+    }
+    assert!(!said.contains("usize") && !said.contains("u32") && !said.contains("2026"), "{said}");
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_an_error_and_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = |bytes: &'static [u8]| std::ffi::OsStr::from_bytes(bytes);
+    for (name, value) in [
+        (bytes(b"NAKSI_IO__WORKERS"), bytes(b"\xff")),
+        (bytes(b"NAKSI_IO__\xff"), bytes(b"2")),
+        (bytes(b"NAKSI_LOG"), bytes(b"\xff")),
+    ] {
+        let (code, _, said) = run(naksi().args(["config", "check"]).env(name, value));
+        assert!(code == Some(2) && said.contains("it is no text (no UTF-8)"), "{name:?}: {said}");
+    }
+}
+
+#[test]
 fn a_server_without_an_address_is_refused() {
     let file = scratch("nowhere.toml");
     std::fs::write(&file, "[listen]\naddresses = []\n").expect("written");

@@ -75,12 +75,15 @@ fn large_echoes_in_a_closed_loop_are_compared_and_written_down() {
     let (json, html) = (scratch("summary.json"), scratch("summary.html"));
     let files = ["--json", json.to_str().expect("plain"), "--html", html.to_str().expect("plain")];
     let run = ["--sessions", "4", "--window", "2", "--size", "300000", "--secs", "1"];
-    let output = dummy(&server, &[&run[..], &files].concat());
+    let seed = u64::MAX.to_string();
+    let output = dummy(&server, &[&run[..], &files, &["--seed", &seed]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     let text = std::fs::read_to_string(&json).expect("it was written");
     let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(summary["received"], summary["sent"]);
     assert_eq!(summary["errors"], serde_json::json!({}));
+    // JavaScript would round the number.
+    assert_eq!(summary["seed"], serde_json::json!(seed));
     let page = std::fs::read_to_string(&html).expect("it was written");
     assert!(page.contains("<svg") && page.contains("p99.9") && !page.contains("http"), "self-contained");
     server.stop();

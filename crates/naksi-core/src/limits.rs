@@ -206,6 +206,14 @@ impl Limits {
     /// # Errors
     /// The name of the limit and what it must be.
     pub fn check(&self) -> Result<(), String> {
+        match self.faults().first() {
+            Some(rule) => Err((*rule).to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that makes no sense, each with the name of the limit and what it must be.
+    pub fn faults(&self) -> Vec<&'static str> {
         let rules = [
             ((4..=65_535).contains(&self.frame_bytes_max), "frame_bytes_max must be 4 to 65,535"),
             (self.first_frame_bytes_max >= 4, "first_frame_bytes_max must be at least 4"),
@@ -265,10 +273,7 @@ impl Limits {
             (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
             (self.accepts_per_second_max > 0, "accepts_per_second_max must not be 0"),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err((*rule).to_owned()),
-            None => Ok(()),
-        }
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
     }
 }
 

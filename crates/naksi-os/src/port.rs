@@ -181,6 +181,15 @@ pub struct ListenOptions {
     pub kernel_recv_bytes: Option<u32>,
     /// Whether others listen on the same address.
     pub share: Share,
+    /// Whether a listener on `[::]` takes IPv4 too; no other address is touched.
+    pub dual_stack: bool,
+}
+
+impl ListenOptions {
+    /// Whether a listener on this address takes nothing but IPv6.
+    pub(crate) fn only_v6(&self, address: SocketAddr) -> bool {
+        !(self.dual_stack && address.ip().is_unspecified())
+    }
 }
 
 impl Default for ListenOptions {
@@ -191,6 +200,7 @@ impl Default for ListenOptions {
             kernel_send_bytes: None,
             kernel_recv_bytes: None,
             share: Share::Alone,
+            dual_stack: false,
         }
     }
 }

@@ -3,12 +3,13 @@
 //! Nothing happens before `start`.
 
 use core::net::SocketAddr;
-use std::net::ToSocketAddrs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::limits::Limits;
 use naksi_os::port::PortOptions;
 
+use crate::address::{ToAddresses, to_connect};
 use crate::config::{Backend, Error, Result};
 use crate::launch::{Dial, Plan, launch};
 use crate::service::Service;
@@ -55,22 +56,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// One connection to this address, on one worker.
-    pub fn new(remote: impl ToSocketAddrs + std::fmt::Debug) -> Self {
-        let mut wrong = None;
-        let found = match remote.to_socket_addrs().map(|mut found| found.next()) {
-            Ok(Some(address)) => address,
-            Ok(None) => {
-                wrong = Some(Error::Config(format!("{remote:?} stands for no address")));
-                SocketAddr::from(([127, 0, 0, 1], 0))
-            }
+    /// One connection to this address, on one worker. A name is resolved here, once; each attempt tries its addresses in
+    /// turn until one of them answers. `0.0.0.0` and `[::]` mean this machine ([`to_connect`]).
+    pub fn new(remote: impl ToAddresses + std::fmt::Debug) -> Self {
+        let (found, wrong) = match remote.to_addresses() {
+            Ok(addresses) => (addresses, None),
             Err(error) => {
-                wrong = Some(Error::Config(format!("{remote:?} is not an address: {error}")));
-                SocketAddr::from(([127, 0, 0, 1], 0))
+                let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+                (vec![nowhere], Some(Error::Config(format!("{remote:?} is not an address: {error}"))))
             }
         };
+        let remotes: Arc<[SocketAddr]> = found.into_iter().map(to_connect).collect();
         let (rate, retry, within, schedule) = (None, Retry::START, CONNECT_WITHIN_DEFAULT, None);
-        let dial = Dial { remote: found, connections: 1, rate, retry, within, schedule };
+        let dial = Dial { remotes, connections: 1, rate, retry, within, schedule };
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
     }
 

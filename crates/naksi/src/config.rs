@@ -108,6 +108,7 @@ impl fmt::Display for Backend {
 /// The environment variables that a service reads, each with what it says.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("NAKSI_LISTEN__ADDRESSES", "addresses to listen on, separated by commas"),
+    ("NAKSI_LISTEN__DUAL_STACK", "true if a listener on [::] takes IPv4 too; false by default"),
     ("NAKSI_IO__WORKERS", "worker threads, 1 to 256"),
     ("NAKSI_IO__BACKEND", "auto, uring, epoll or iocp"),
     (

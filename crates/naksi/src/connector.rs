@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::completion::Done;
+use naksi_core::ended::Ended;
 use naksi_core::id::Token;
 use naksi_core::op::Op;
 use naksi_core::prng::Prng;
@@ -29,6 +30,15 @@ const CONNECTING_MAX: usize = 256;
 /// How far behind its rate a dialer may be and still make up for it.
 const CATCH_UP: Duration = Duration::from_millis(20);
 
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    /// Rounds through all addresses that it has behind it.
+    rounds: u32,
+    /// The address that is tried next in this round, by its place.
+    address: u32,
+}
+
 /// A connection that is being made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Attempt {
@@ -41,12 +51,15 @@ struct Attempt {
 /// One worker's share of a client's connections.
 #[derive(Debug)]
 pub(crate) struct Dialer {
-    remote: SocketAddr,
+    /// The addresses of the server, tried in turn; at least one.
+    remotes: Arc<[SocketAddr]>,
+    /// What each address last failed with.
+    failures: Vec<Option<Ended>>,
     retry: Retry,
     /// Connections to be made now, by number.
     waiting: VecDeque<u32>,
-    /// Attempts that each connection has behind it, by place; the number is `place * stride + first`.
-    attempts: Vec<u32>,
+    /// How far each connection has come, by place; the number is `place * stride + first`.
+    tried: Vec<Tried>,
     /// Since when each of them stood last.
     made_at: Vec<Tick>,
     /// Connections to be made again later.
@@ -71,7 +84,7 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     fn new(
-        remote: SocketAddr,
+        remotes: Arc<[SocketAddr]>,
         retry: Retry,
         connections: u32,
         rate: Option<u32>,
@@ -81,9 +94,10 @@ impl Dialer {
         let waiting: VecDeque<u32> = (first as u32..connections).step_by(stride).collect();
         let gap = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * stride as u32 / rate.max(1));
         Self {
-            remote,
+            failures: vec![None; remotes.len()],
+            remotes,
             retry,
-            attempts: vec![0; waiting.len()],
+            tried: vec![Tried::default(); waiting.len()],
             made_at: vec![Tick::ZERO; waiting.len()],
             waiting,
             pausing: TimerWheel::default(),
@@ -109,9 +123,42 @@ impl Dialer {
         ((connection - self.first) / self.stride) as usize
     }
 
-    fn attempts(&mut self, connection: u32) -> &mut u32 {
+    fn tried(&mut self, connection: u32) -> &mut Tried {
         let place = self.place(connection);
-        &mut self.attempts[place]
+        &mut self.tried[place]
+    }
+
+    /// The address that a connection is tried with.
+    fn remote(&mut self, connection: u32) -> SocketAddr {
+        let place = self.tried(connection).address as usize;
+        self.remotes[place]
+    }
+
+    /// An attempt has failed: the next address is tried at once, and after the last one it is a failed round. Returns
+    /// whether the connection is tried again.
+    fn failed(&mut self, connection: u32, why: Ended, now: Tick) -> bool {
+        let count = self.remotes.len() as u32;
+        let tried = self.tried(connection);
+        let address = tried.address;
+        tried.address = (address + 1) % count;
+        let is_round = tried.address == 0;
+        tried.rounds = tried.rounds.saturating_add(u32::from(is_round));
+        self.failures[address as usize] = Some(why);
+        if is_round || self.stopped {
+            return self.again(connection, now);
+        }
+        self.waiting.push_front(connection);
+        true
+    }
+
+    /// Every address with what it failed with, for people.
+    fn say_failures(&self) -> String {
+        let each = self.remotes.iter().zip(&self.failures);
+        let said = each.map(|(remote, why)| match why {
+            Some(why) => format!("{remote}: {why}"),
+            None => format!("{remote}: not tried"),
+        });
+        said.collect::<Vec<_>>().join("; ")
     }
 
     /// A connection stands.
@@ -126,7 +173,7 @@ impl Dialer {
             return;
         }
         if now.since(self.made_at[self.place(connection)]) >= self.retry.pause_max {
-            *self.attempts(connection) = 1;
+            self.tried(connection).rounds = 1;
         }
         self.again(connection, now);
     }
@@ -150,7 +197,9 @@ impl Dialer {
         // Timers are coarser than a fast rate's gaps: what a late turn missed is made up, but not hours of it.
         let missed_since = Tick::from_nanos(now.nanos().saturating_sub(CATCH_UP.as_nanos() as u64));
         self.next_at = self.next_at.max(missed_since) + self.gap;
-        let token = Token::new(KIND_CONNECT, connection, *self.attempts(connection));
+        let Tried { rounds, address } = *self.tried(connection);
+        let attempt = rounds.wrapping_mul(self.remotes.len() as u32).wrapping_add(address);
+        let token = Token::new(KIND_CONNECT, connection, attempt);
         self.connecting.push(Attempt { token, began: now, called_off: false });
         Some(token)
     }
@@ -158,11 +207,11 @@ impl Dialer {
     /// Puts a connection back, to be made after a jittered pause. Returns whether it will be.
     fn again(&mut self, connection: u32, now: Tick) -> bool {
         let Retry { attempts_max, pause_min, pause_max } = self.retry;
-        let attempts = *self.attempts(connection);
-        if self.stopped || attempts >= attempts_max {
+        let rounds = self.tried(connection).rounds;
+        if self.stopped || rounds >= attempts_max {
             return false;
         }
-        let doubled = pause_min.saturating_mul(1 << (attempts.saturating_sub(1)).min(20)).min(pause_max);
+        let doubled = pause_min.saturating_mul(1 << (rounds.saturating_sub(1)).min(20)).min(pause_max);
         let span = doubled.as_nanos().min(u128::from(u64::MAX)) as u64;
         let jittered = Duration::from_nanos(span / 2 + self.chance.below(span / 2 + 1));
         self.pausing.set(now + jittered, connection);
@@ -200,16 +249,16 @@ impl Dialer {
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Gives this worker its share of a client's connections: every `workers`-th of `connections`, at most
-    /// its share of `rate` a second. It connects from [`Hub::begin`](crate::hub::Hub::begin) on.
+    /// its share of `rate` a second. Each attempt tries these addresses (at least one) in turn. It connects from [`Hub::begin`](crate::hub::Hub::begin) on.
     pub fn dial(
         &mut self,
-        remote: SocketAddr,
+        remotes: impl Into<Arc<[SocketAddr]>>,
         retry: Retry,
         connections: u32,
         rate: Option<u32>,
         workers: usize,
     ) {
-        self.dialer = Some(Dialer::new(remote, retry, connections, rate, self.index, workers));
+        self.dialer = Some(Dialer::new(remotes.into(), retry, connections, rate, self.index, workers));
         self.mirror_dialer();
     }
 
@@ -235,7 +284,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         dialer.wake_pausing(now);
         dialer.call_off_overdue(now, |attempt| self.port.cancel(attempt));
         while let Some(token) = dialer.next(now) {
-            if let Err(refused) = self.port.submit(token, Op::Connect { remote: dialer.remote }) {
+            let remote = dialer.remote(token.slot());
+            if let Err(refused) = self.port.submit(token, Op::Connect { remote }) {
                 unreachable!("a fresh connect is accepted: {}", refused.why);
             }
         }
@@ -256,11 +306,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let dialer = self.dialer.as_mut().expect("only a dialer connects");
         let connection = token.slot();
         dialer.connecting.retain(|attempt| attempt.token != token);
-        let attempts = dialer.attempts(connection);
-        *attempts = attempts.saturating_add(1);
-        let remote = dialer.remote;
+        let remote = dialer.remote(connection);
         match result {
             Ok(connected) => {
+                let tried = dialer.tried(connection);
+                tried.rounds = tried.rounds.saturating_add(1);
                 dialer.made(connection, self.desk.now);
                 self.hub.settle(self.index);
                 self.open_session(connected.socket, remote, Some(connection));
@@ -269,10 +319,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             Err(_) if dialer.stopped => {}
             Err(ended) => {
                 self.desk.counters.connect_failures_total.add(1);
-                if !dialer.again(connection, self.desk.now) {
+                tracing::debug!(%remote, connection, %ended, "an attempt to connect has failed");
+                if !dialer.failed(connection, ended, self.desk.now) {
+                    let failures = dialer.say_failures();
                     self.desk.counters.given_up_total.add(1);
                     self.desk.say(Subject::GivenUp, |suppressed| {
-                        tracing::warn!(%remote, connection, %ended, suppressed, "a connection was given up");
+                        tracing::warn!(connection, %failures, suppressed, "a connection was given up");
                     });
                 }
             }
@@ -306,6 +358,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use naksi_core::ended::{Failure, OsError};
 
     fn millis(span: Duration) -> u128 {
         span.as_millis()
@@ -322,7 +375,7 @@ mod tests {
             }
         };
         dialer.connecting.clear();
-        *dialer.attempts(token.slot()) += 1;
+        dialer.tried(token.slot()).rounds += 1;
         dialer.made(token.slot(), at);
         at
     }
@@ -330,7 +383,7 @@ mod tests {
     #[test]
     fn sessions_that_end_at_once_are_made_again_after_longer_and_longer_pauses() {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut dialer = Dialer::new(remote, Retry::ALWAYS, 1, None, 0, 1);
+        let mut dialer = Dialer::new([remote].into(), Retry::ALWAYS, 1, None, 0, 1);
         let mut now = connected(&mut dialer, Tick::from_nanos(1));
         // 50 ms, doubled each time up to two seconds, and jittered by up to a half.
         for wanted in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
@@ -349,7 +402,7 @@ mod tests {
     #[test]
     fn attempts_that_take_too_long_are_called_off_once_each_and_woken_for() {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut dialer = Dialer::new(remote, Retry::NEVER, 3, None, 0, 1);
+        let mut dialer = Dialer::new([remote].into(), Retry::NEVER, 3, None, 0, 1);
         dialer.within = Duration::from_secs(5);
         let at = |secs| Tick::ZERO + Duration::from_secs(secs);
         let tokens: Vec<Token> = (1..=3).map(|secs| dialer.next(at(secs)).expect("it is tried")).collect();
@@ -364,5 +417,28 @@ mod tests {
                 "after {now} s"
             );
         }
+    }
+
+    #[test]
+    fn each_address_is_tried_in_turn_and_only_a_whole_round_counts_as_an_attempt() {
+        let remotes: [SocketAddr; 3] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let retry = Retry { attempts_max: 2, ..Retry::START };
+        let mut dialer = Dialer::new(remotes.into(), retry, 1, None, 0, 1);
+        let why = |code| Ended::Failed(OsError::new(Failure::Refused, code));
+        let mut now = Tick::from_nanos(1);
+        for round in 0..2 {
+            for (place, remote) in remotes.into_iter().enumerate() {
+                dialer.wake_pausing(now);
+                let token = dialer.next(now).expect("the next address is tried at once");
+                assert_eq!(dialer.remote(token.slot()), remote);
+                dialer.connecting.clear();
+                let is_last = round == 1 && place == 2;
+                assert_eq!(dialer.failed(0, why(place as i32), now), !is_last);
+            }
+            assert!(dialer.next(now).is_none(), "a pause follows a round");
+            now = now + retry.pause_max;
+        }
+        let said = dialer.say_failures();
+        assert!(remotes.iter().all(|remote| said.contains(&remote.to_string())), "{said}");
     }
 }

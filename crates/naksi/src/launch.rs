@@ -67,7 +67,8 @@ impl Plan {
 /// What a client shall connect to.
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
-    pub(crate) remote: SocketAddr,
+    /// Tried in turn; at least one.
+    pub(crate) remotes: Arc<[SocketAddr]>,
     pub(crate) connections: u32,
     pub(crate) rate: Option<u32>,
     pub(crate) retry: Retry,
@@ -320,8 +321,8 @@ fn stand<P: Port + 'static, F: Factory>(
     if let Some((options, run)) = &plan.record {
         worker.record(options, run)?;
     }
-    if let Some(Dial { remote, connections, rate, retry, within, schedule }) = &plan.dial {
-        worker.dial(*remote, *retry, *connections, *rate, plan.workers);
+    if let Some(Dial { remotes, connections, rate, retry, within, schedule }) = &plan.dial {
+        worker.dial(Arc::clone(remotes), *retry, *connections, *rate, plan.workers);
         worker.dial_within(*within);
         if let Some(schedule) = schedule {
             worker.dial_at(Arc::clone(schedule));

@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod client;
 pub mod config;
 pub mod hub;

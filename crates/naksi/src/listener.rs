@@ -12,6 +12,7 @@ use naksi_core::op::Op;
 use naksi_core::planted;
 use naksi_os::port::Port;
 
+use crate::address::unmapped;
 use crate::desk::Due;
 use crate::dispatch::{KIND_ACCEPT, KIND_CLOSE, KIND_TURN_AWAY};
 use crate::mailbox::Message;
@@ -116,6 +117,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     fn take_in(&mut self, accepted: Accepted) {
         let Accepted { socket, peer } = accepted;
+        // A peer that came over IPv4 to a listener of both families is the same peer.
+        let peer = unmapped(peer);
         if self.stopping.is_some() {
             if planted!("04") {
                 return;

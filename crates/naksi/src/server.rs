@@ -3,7 +3,6 @@
 //! Nothing happens before `start` or `run`.
 
 use core::net::SocketAddr;
-use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use naksi_core::flush::Flush;
 use naksi_core::limits::Limits;
 use naksi_os::port::{ListenOptions, PortOptions};
 
+use crate::address::{ToAddresses, to_listen};
 use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
 use crate::group::GroupOptions;
 use crate::launch::{Plan, launch};
@@ -50,12 +50,25 @@ impl Server {
         let mut run_bytes_max = None;
         for (name, value) in std::env::vars_os() {
             // Others may say what they like in whatever letters.
-            let Some(name) = name.to_str().filter(|name| name.starts_with("NAKSI_")) else { continue };
+            let shown = name.to_string_lossy();
+            if !shown.starts_with("NAKSI_") {
+                continue;
+            }
+            let no_text = || Error::Config(format!("{shown}: the variable's name is not text"));
+            let name = name.to_str().ok_or_else(no_text)?;
+            // What belongs to others may hold anything.
+            if !name.contains("__") && !lacks_an_underscore(name) {
+                continue;
+            }
             let value = value.into_string();
             let value = value.map_err(|value| Error::Config(format!("{name}: {value:?} is not text")))?;
             match name {
                 "NAKSI_LISTEN__ADDRESSES" => {
                     server = value.split(',').fold(server, |server, address| server.listen(address.trim()));
+                }
+                "NAKSI_LISTEN__DUAL_STACK" => {
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is neither true nor false"));
+                    server = server.dual_stack(value.parse().map_err(wrong)?);
                 }
                 "NAKSI_IO__WORKERS" => {
                     let workers = value.parse();
@@ -86,8 +99,7 @@ impl Server {
                     server = server.spin(Duration::from_micros(microseconds.map_err(wrong)?));
                 }
                 "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
-                _ if name.contains("__") || lacks_an_underscore(name) => return Err(unknown(name)),
-                _ => {}
+                _ => return Err(unknown(name)),
             }
         }
         // Variables come in no order, and this one says nothing where nothing is recorded.
@@ -100,17 +112,25 @@ impl Server {
         }
     }
 
-    /// Listens on an address too; the first call replaces the default. A name that stands for several
-    /// addresses (IPv4 and IPv6) is listened on with all of them.
+    /// Listens on an address too; the first call replaces the default. A name that stands for several addresses (IPv4
+    /// and IPv6) is listened on with all of them that this machine has; port 0 takes a free port for each.
     #[must_use]
-    pub fn listen(mut self, address: impl ToSocketAddrs + std::fmt::Debug) -> Self {
-        match address.to_socket_addrs() {
-            Ok(addresses) => self.plan.listen.extend(addresses),
+    pub fn listen(mut self, address: impl ToAddresses + std::fmt::Debug) -> Self {
+        match address.to_addresses() {
+            Ok(addresses) => self.plan.listen.extend(to_listen(addresses)),
             Err(error) => {
                 self.wrong =
                     Some(Error::Config(format!("{address:?} is not an address to listen on: {error}")));
             }
         }
+        self
+    }
+
+    /// Whether a listener on `[::]` takes IPv4 as well; off by default, on every system. Peers that come over IPv4 have
+    /// their IPv4 addresses all the same. Addresses other than `[::]` are not touched.
+    #[must_use]
+    pub fn dual_stack(mut self, on: bool) -> Self {
+        self.plan.listener.dual_stack = on;
         self
     }
 

@@ -1,7 +1,7 @@
 //! What one source says, in the words of the file: read by serde, so that a wrong key or value is refused with its
 //! place. Nothing here knows where the text came from.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use naksi::prelude::{Backend, Heartbeat, Limits, OverRate, Overflow};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::Settings;
 use super::table::Row;
+use super::wants::{self, Form};
 use crate::picture::line_of;
 use crate::units;
 
@@ -30,6 +32,7 @@ pub(super) struct Part {
 #[serde(default, deny_unknown_fields)]
 struct ListenPart {
     addresses: Option<Addresses>,
+    dual_stack: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -65,6 +68,17 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
+    fn of(error: &toml::de::Error, message: String, text: &str) -> Self {
+        let (mut message, meant) = with_hint(&message);
+        let span = error.span().unwrap_or(0..0);
+        if message.contains("escape") {
+            message += ": a path of Windows stands in single quotes, like 'C:\\naksi\\new'";
+        }
+        // A place behind the last byte has no line to show.
+        let end = span.end.min(text.len());
+        Self { message, meant, span: span.start.min(end)..end }
+    }
+
     /// The whole of it in one line.
     pub(super) fn line(&self) -> String {
         match &self.meant {
@@ -74,18 +88,82 @@ impl Wrong {
     }
 }
 
-impl Part {
-    pub(super) fn read(text: &str) -> Result<Self, Wrong> {
-        toml::from_str(text).map_err(|error| {
-            let (message, meant) = with_hint(error.message());
-            Wrong { message, meant, span: error.span().unwrap_or(0..0) }
-        })
+/// What a text says, setting by setting, and all that is wrong with it.
+#[derive(Default)]
+pub(super) struct Said {
+    parts: Vec<Part>,
+    /// The keys that it mentions, by `section.key`, with their lines.
+    pub(super) mentioned: Vec<(String, usize)>,
+    pub(super) wrong: Vec<Wrong>,
+}
+
+impl Said {
+    /// Reads a text. One setting that makes no sense is no reason to be silent about the next.
+    pub(super) fn read(text: &str) -> Self {
+        let mut said = Self::default();
+        let (sections, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            let wrong = errors.iter().map(|error| Wrong::of(error, error.message().to_owned(), text));
+            said.wrong = wrong.collect();
+            return said;
+        }
+        for (section, value) in sections.into_inner() {
+            match value.get_ref() {
+                DeValue::Table(keys) if !keys.is_empty() => {
+                    for (key, value) in keys {
+                        let mut only = DeTable::new();
+                        only.insert(key.clone(), value.clone());
+                        let only = Spanned::new(key.span(), DeValue::Table(only));
+                        said.take(&section, Some(key), only, text);
+                    }
+                }
+                _ => said.take(&section, None, value, text),
+            }
+        }
+        // Sections come by their names, and people read from top to bottom.
+        said.wrong.sort_by_key(|wrong| wrong.span.start);
+        said
+    }
+
+    /// Reads a section of one key, or what stands where a section belongs.
+    fn take(
+        &mut self,
+        section: &Spanned<Cow<'_, str>>,
+        key: Option<&Spanned<Cow<'_, str>>>,
+        value: Spanned<DeValue<'_>>,
+        text: &str,
+    ) {
+        let mut document = DeTable::new();
+        document.insert(section.clone(), value);
+        let document = Spanned::new(section.span(), document);
+        match Part::deserialize(toml::de::Deserializer::from(document)) {
+            Ok(part) => {
+                self.parts.push(part);
+                self.mentioned.extend(key.map(|key| {
+                    (format!("{}.{}", section.get_ref(), key.get_ref()), line_of(text, key.span().start))
+                }));
+            }
+            Err(error) => {
+                let (section, key) = (&**section.get_ref(), key.map_or("", |key| &**key.get_ref()));
+                let message = wants::message(error.message(), (section, key), || {
+                    error.span().and_then(|span| text.get(span)).unwrap_or_default()
+                });
+                self.wrong.push(Wrong::of(&error, message, text));
+            }
+        }
     }
 
     pub(super) fn apply(self, settings: &mut Settings) {
+        self.parts.into_iter().for_each(|part| part.apply(settings));
+    }
+}
+
+impl Part {
+    fn apply(self, settings: &mut Settings) {
         if let Some(addresses) = self.listen.addresses {
             settings.addresses = addresses.0;
         }
+        settings.dual_stack = self.listen.dual_stack.unwrap_or(settings.dual_stack);
         if let Some(workers) = self.io.workers {
             settings.workers = Some(workers);
         }
@@ -114,15 +192,6 @@ fn with_hint(message: &str) -> (String, Option<String>) {
         Some(name) => (format!("unknown key `{wrong}`"), Some(name.to_owned())),
         None => (message.replacen("unknown field", "unknown key", 1), None),
     }
-}
-
-/// The keys that a sound text mentions, by `section.key`, with their lines.
-pub(super) fn mentioned(text: &str) -> Vec<(String, usize)> {
-    type Sections = BTreeMap<String, BTreeMap<Spanned<String>, toml::Value>>;
-    let sections: Sections = toml::from_str(text).unwrap_or_default();
-    let keys = sections.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (section, key)));
-    keys.map(|(section, key)| (format!("{section}.{}", key.get_ref()), line_of(text, key.span().start)))
-        .collect()
 }
 
 /// The backends by the names that the command line and the file share.
@@ -273,14 +342,21 @@ impl From<HeartbeatPart> for Option<Heartbeat> {
     }
 }
 
-/// A value as the file would have it; `None` if it is not set.
+/// A kind of value: how a file has it, and what it is for people.
 trait Literal {
     type Of;
+    /// How the environment's text is read.
+    const FORM: Form;
+    /// What the setting wants, in words.
+    const WANTS: &'static str;
+    /// The value as a file would have it; `None` if it is not set.
     fn literal(value: &Self::Of) -> Option<String>;
 }
 
 impl Literal for Size {
     type Of = usize;
+    const FORM: Form = Form::Text;
+    const WANTS: &'static str = "a number of bytes from 0, or a text like \"64KiB\"";
 
     fn literal(bytes: &usize) -> Option<String> {
         Some(size(*bytes as u64))
@@ -289,6 +365,8 @@ impl Literal for Size {
 
 impl Literal for Span {
     type Of = Duration;
+    const FORM: Form = Form::Text;
+    const WANTS: &'static str = "a text like \"30s\" or \"500ms\"";
 
     fn literal(span: &Duration) -> Option<String> {
         let nanos = span.as_nanos();
@@ -300,9 +378,11 @@ impl Literal for Span {
 }
 
 macro_rules! literal_as_it_is {
-    ($($kind:ty)*) => {
+    ($($kind:ty: $form:ident $wants:literal)*) => {
         $(impl Literal for $kind {
             type Of = $kind;
+            const FORM: Form = Form::$form;
+            const WANTS: &'static str = $wants;
 
             fn literal(value: &$kind) -> Option<String> {
                 Some(value.to_string())
@@ -311,10 +391,16 @@ macro_rules! literal_as_it_is {
     };
 }
 
-literal_as_it_is!(usize u32 bool);
+literal_as_it_is!(
+    usize: Number "a whole number from 0"
+    u32: Number "a whole number from 0 to 4,294,967,295"
+    bool: Flag "true or false"
+);
 
 impl Literal for OverflowName {
     type Of = Overflow;
+    const FORM: Form = Form::Text;
+    const WANTS: &'static str = "\"end_session\" or \"drop_new\"";
 
     fn literal(overflow: &Overflow) -> Option<String> {
         let name = match overflow {
@@ -327,6 +413,8 @@ impl Literal for OverflowName {
 
 impl Literal for OverRateName {
     type Of = OverRate;
+    const FORM: Form = Form::Text;
+    const WANTS: &'static str = "\"pause\" or \"end_session\"";
 
     fn literal(over_rate: &OverRate) -> Option<String> {
         let name = match over_rate {
@@ -339,6 +427,9 @@ impl Literal for OverRateName {
 
 impl Literal for HeartbeatPart {
     type Of = Option<Heartbeat>;
+    const FORM: Form = Form::Table;
+    const WANTS: &'static str =
+        "a table like { packet_id = 1, every = \"20s\" } with a packet_id from 0 to 65,535";
 
     fn literal(heartbeat: &Option<Heartbeat>) -> Option<String> {
         let Heartbeat { packet_id, every } = (*heartbeat)?;
@@ -367,6 +458,8 @@ macro_rules! limits_part {
                 section: "limits",
                 key: stringify!($field),
                 value: <$kind as Literal>::literal(&limits.$field),
+                form: <$kind as Literal>::FORM,
+                wants: <$kind as Literal>::WANTS,
                 example: concat!($($example)?),
                 about: $doc,
             },)*]

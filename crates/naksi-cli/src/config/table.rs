@@ -2,6 +2,7 @@
 //! says and what a reload changes are all read from here.
 
 use super::part::{BackendName, rows_of_limits, size};
+use super::wants::Form;
 use super::{Origin, Settings};
 
 /// One setting.
@@ -10,6 +11,10 @@ pub(crate) struct Row {
     pub(crate) key: &'static str,
     /// As a file would have it; `None` if it is not set.
     pub(crate) value: Option<String>,
+    /// How the environment's text is read.
+    pub(crate) form: Form,
+    /// What it wants, in words.
+    pub(crate) wants: &'static str,
     /// A value that makes sense, for a file that shows what could be said.
     pub(crate) example: &'static str,
     /// What it is, in a line.
@@ -38,75 +43,108 @@ impl Row {
 fn row(
     path: (&'static str, &'static str),
     value: Option<String>,
+    (form, wants): (Form, &'static str),
     example: &'static str,
     about: &'static str,
 ) -> Row {
-    Row { section: path.0, key: path.1, value, example, about }
+    Row { section: path.0, key: path.1, value, form, wants, example, about }
 }
 
 /// Every setting, section by section.
 pub(crate) fn rows(settings: &Settings) -> Vec<Row> {
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let mut rows = rows_of_io(settings);
+    rows.extend(rows_of_files(settings));
+    rows.extend(rows_of_limits(&settings.limits));
+    rows
+}
+
+/// A text as a file would have it.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// Where a server listens, and what it runs on.
+fn rows_of_io(settings: &Settings) -> Vec<Row> {
     let number = |number: Option<u32>| number.map(|number| number.to_string());
     let addresses: Vec<String> = settings.addresses.iter().map(|address| quoted(address)).collect();
-    let mut rows = vec![
+    vec![
         row(
             ("listen", "addresses"),
             Some(format!("[{}]", addresses.join(", "))),
+            (Form::List, "a text like \"127.0.0.1:7777\", or a list of them"),
             "[\"127.0.0.1:7777\"]",
             "Where to listen; port 0 takes a free one.",
         ),
         row(
+            ("listen", "dual_stack"),
+            Some(settings.dual_stack.to_string()),
+            (Form::Flag, "true or false"),
+            "true",
+            "Whether a listener on [::] takes IPv4 too.",
+        ),
+        row(
             ("io", "workers"),
             settings.workers.map(|workers| workers.to_string()),
+            (Form::Number, "a whole number from 1 to 256"),
             "2",
             "I/O worker threads; one for each processor if it is not set.",
         ),
         row(
             ("io", "backend"),
             Some(quoted(BackendName::of(settings.backend))),
+            (Form::Text, "\"auto\", \"uring\", \"epoll\" or \"iocp\""),
             "\"auto\"",
             "Which of the kernel's interfaces to use: auto, uring, epoll or iocp.",
         ),
         row(
             ("io", "direct"),
             number(settings.direct),
+            (Form::Number, "a whole number from 1 to 4,294,967,295"),
             "10000",
             "Sockets of each worker that are kept outside the process's descriptors (io_uring only).",
         ),
         row(
             ("io", "flush_ms"),
             number(settings.flush_ms),
+            (Form::Number, "a whole number from 1 to 100"),
             "5",
             "Sends leave together every so many milliseconds (1 to 100); at once if it is not set.",
         ),
         row(
             ("io", "spin_us"),
             number(settings.spin_us),
+            (Form::Number, "a whole number from 0 to 1,000"),
             "50",
             "A worker looks for so many microseconds (at most 1000) before it sleeps.",
         ),
+    ]
+}
+
+/// What a server writes: recordings and log lines.
+fn rows_of_files(settings: &Settings) -> Vec<Row> {
+    vec![
         row(
             ("record", "directory"),
             settings.record.as_deref().map(quoted),
+            (Form::Text, "a text with the path of a folder"),
             "\"recordings\"",
             "A folder to record in what sessions receive; nothing is recorded if it is not set.",
         ),
         row(
             ("record", "run_bytes_max"),
             Some(size(settings.record_run_bytes_max)),
+            (Form::Text, "a number of bytes from 0, or a text like \"64GiB\""),
             "\"64GiB\"",
             "Bytes that the recordings of one run may have together; then recording ends, and the server goes on.",
         ),
         row(
             ("log", "filter"),
             settings.log_filter.as_deref().map(quoted),
+            (Form::Text, "a text like \"info\" or \"warn,naksi=debug\""),
             "\"info\"",
             "Which log lines are written; NAKSI_LOG overrides it. Warnings and errors if it is not set.",
         ),
-    ];
-    rows.extend(rows_of_limits(&settings.limits));
-    rows
+    ]
 }
 
 /// The settings as a file that names where each value came from; with `all`, defaults too.
@@ -160,7 +198,8 @@ mod tests {
 
     fn read(text: &str) -> Settings {
         let mut settings = Settings::default();
-        settings.read_file("naksi.toml", text).expect("a sound file");
+        let problems = settings.read_file("naksi.toml", text);
+        assert!(problems.is_empty(), "{problems:?}");
         settings
     }
 

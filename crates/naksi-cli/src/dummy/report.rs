@@ -60,6 +60,7 @@ pub(crate) struct Summary {
     pub(crate) model: String,
     pub(crate) machine: Machine,
     pub(crate) dummy_backend: &'static str,
+    #[serde(serialize_with = "crate::units::as_text")]
     pub(crate) seed: u64,
     pub(crate) sessions: u32,
     pub(crate) connected: u64,

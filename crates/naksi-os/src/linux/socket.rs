@@ -142,8 +142,8 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(Ow
             socket.set_reuse_port(true)?;
         }
         if address.is_ipv6() {
-            // A listener on :: that also took IPv4 would report peers under mapped addresses.
-            socket.set_only_v6(true)?;
+            // Said either way: systems differ in what they take for granted.
+            socket.set_only_v6(options.only_v6(address))?;
         }
         // Accepted sockets inherit these three on Linux, which saves three calls for each of them.
         socket.set_tcp_nodelay(options.no_delay)?;

@@ -137,8 +137,8 @@ pub(super) fn listen(
         // Nobody else can take the port beside us; a restart is not refused for connections in TIME_WAIT.
         set_option(&socket, SO_EXCLUSIVEADDRUSE, &1_i32.to_ne_bytes())?;
         if address.is_ipv6() {
-            // A listener on :: that also took IPv4 would report peers under mapped addresses.
-            socket.set_only_v6(true)?;
+            // Said either way: systems differ in what they take for granted.
+            socket.set_only_v6(options.only_v6(address))?;
         }
         // Windows derives the window that it offers from the listener's buffer, before there is a peer.
         if let Some(bytes) = options.kernel_recv_bytes {

@@ -189,7 +189,7 @@ pub fn crew<F: Factory>(
         listener.into_iter().for_each(|listener| worker.add_listener(listener));
         if let Some(remote) = dial {
             let retry = Retry { attempts_max: 4, ..Retry::START };
-            worker.dial(remote, retry, setting.own_clients, Some(500), setting.workers);
+            worker.dial([remote], retry, setting.own_clients, Some(500), setting.workers);
         }
         let span = Duration::from_millis(setting.turn_ms);
         match address {

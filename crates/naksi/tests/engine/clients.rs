@@ -181,3 +181,88 @@ fn what_a_stranger_must_do_first_is_not_asked_of_a_server() {
     until("the greeting is over", || client.stats().disconnected_total == 1);
     assert_eq!(greeted.load(Ordering::SeqCst), 8000);
 }
+
+#[test]
+fn each_address_of_a_server_is_tried_until_one_answers() {
+    let service = server().session(|| Echo).start().expect("a server");
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let closed = reserved.local_addr().expect("an address");
+    drop(reserved);
+    let answered = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&answered);
+    let client = Client::new([closed, service.addresses()[0]])
+        .backend(backend())
+        .connections(5)
+        .retry(Retry::NEVER)
+        .session_with(move |arrival| Caller { index: arrival.index, answered: Arc::clone(&counted) })
+        .start()
+        .expect("a client");
+    until("everybody is answered", || answered.load(Ordering::SeqCst) == 5);
+    let stats = client.stop(Duration::from_secs(5));
+    assert_eq!((stats.connected_total, stats.connect_failures_total, stats.given_up_total), (5, 5, 0));
+}
+
+#[test]
+fn a_connection_is_given_up_only_when_every_address_has_failed() {
+    let addresses =
+        ["127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse::<SocketAddr>().expect("an address"));
+    let client = Client::new(addresses)
+        .backend(backend())
+        .connections(2)
+        .retry(Retry::NEVER)
+        .session(|| Echo)
+        .start()
+        .expect("a client");
+    until("it has given up", || client.stats().given_up_total == 2);
+    let stats = client.stop(Duration::from_secs(5));
+    assert_eq!((stats.connected_total, stats.connect_failures_total), (0, 4));
+}
+
+#[test]
+fn a_server_that_listens_everywhere_is_reached_by_the_same_words() {
+    let service =
+        Server::new().backend(backend()).listen("0.0.0.0:0").session(|| Echo).start().expect("a server");
+    let (client, answered) = calls(service.addresses()[0], 3, 1);
+    until("everybody is answered", || answered.load(Ordering::SeqCst) == 3);
+    drop(client);
+}
+
+/// Says the address that it sees of its peer.
+struct Mirror;
+
+impl Session for Mirror {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        let peer = c.peer().ip().to_string();
+        c.send(peer.as_bytes());
+        c.close();
+    }
+
+    fn on_recv(&mut self, _: &mut Conn<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[test]
+fn a_listener_of_both_families_shows_ipv4_peers_as_such_and_is_an_option() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // This machine has no IPv6.
+    }
+    let seen = |address: SocketAddr| {
+        let mut text = String::new();
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(30));
+        stream.and_then(|mut stream| stream.read_to_string(&mut text)).map(|_| text)
+    };
+    let start = |dual_stack: bool| {
+        let server = Server::new().backend(backend()).listen("[::]:0").dual_stack(dual_stack);
+        server.session(|| Mirror).start().expect("a server")
+    };
+    let at = |ip: &str, service: &Service| {
+        SocketAddr::new(ip.parse().expect("an address"), service.addresses()[0].port())
+    };
+    let both = start(true);
+    assert_eq!(seen(at("127.0.0.1", &both)).expect("IPv4 is taken"), "127.0.0.1");
+    assert_eq!(seen(at("::1", &both)).expect("IPv6 is taken"), "::1");
+    let one = start(false);
+    assert!(seen(at("127.0.0.1", &one)).is_err(), "IPv4 is not taken");
+    assert_eq!(seen(at("::1", &one)).expect("IPv6 is taken"), "::1");
+}

@@ -1,0 +1,88 @@
+//! The addresses that a command line names: where to listen, and where to connect. A name stands for all of its addresses.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use naksi::address::{ToAddresses as _, to_connect};
+
+use crate::config::plain;
+use crate::outcome::Problem;
+
+/// Reads an address to listen on, or says in one line what one looks like.
+pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Problem> {
+    let looks = "write it as 127.0.0.1:7777, [::1]:7777, [fe80::1%eth0]:7777 or localhost:7777";
+    if !text.contains(':') {
+        return Err(Problem::usage(format!("`{text}` has no port: {looks}")));
+    }
+    text.to_addresses()
+        .map_err(|error| Problem::usage(format!("`{text}` is not an address ({}): {looks}", plain(&error))))
+}
+
+/// Reads the address of a server: all addresses of its name, in the order in which they are tried.
+pub(crate) fn servers(text: &str) -> Result<Vec<SocketAddr>, Problem> {
+    Ok(resolve(text)?.into_iter().map(to_connect).collect())
+}
+
+/// Connects to the first of these addresses that answers. Each may take so long.
+pub(crate) fn connect(servers: &[SocketAddr], within: Duration) -> Result<(TcpStream, SocketAddr), Problem> {
+    let mut failures = Vec::new();
+    for server in servers {
+        match TcpStream::connect_timeout(server, within) {
+            Ok(stream) => return Ok((stream, *server)),
+            Err(error) => failures.push((*server, error)),
+        }
+    }
+    Err(cannot_connect(&failures))
+}
+
+/// The line for a connection that could not be made, with what every address failed with.
+fn cannot_connect(failures: &[(SocketAddr, io::Error)]) -> Problem {
+    let is_refused = |(_, error): &(_, io::Error)| error.kind() == io::ErrorKind::ConnectionRefused;
+    let mut line = match failures {
+        [] => "there is no address to connect to".to_owned(),
+        [one @ (server, _)] if is_refused(one) => format!("nobody listens on {server} (connection refused)"),
+        [(server, error)] => format!("cannot connect to {server}: {}", plain(error)),
+        several => {
+            let each = several.iter().map(|(server, error)| format!("{server} ({})", plain(error)));
+            format!("cannot connect to {}", each.collect::<Vec<_>>().join(", nor to "))
+        }
+    };
+    if let Some((server, _)) = failures.first().filter(|_| failures.iter().all(is_refused)) {
+        write!(line, ": start `naksi serve --addr {server}` first").expect("a text takes everything");
+    }
+    Problem::failed(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn each_address_is_tried_in_turn_and_every_failure_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let here = listener.local_addr().expect("it has an address");
+        // Taken and closed again: nothing listens there.
+        let closed =
+            TcpListener::bind("127.0.0.1:0").and_then(|other| other.local_addr()).expect("a free port");
+        let within = Duration::from_secs(30);
+        let (_, found) = connect(&[closed, here], within).expect("the second one listens");
+        assert_eq!(found, here);
+        let said = connect(&[closed, closed], within).expect_err("nothing listens").to_string();
+        assert_eq!(said.matches(&format!("{closed} (")).count(), 2, "{said}");
+        let said = connect(&[closed], within).expect_err("nothing listens").to_string();
+        assert!(
+            said.starts_with(&format!("nobody listens on {closed} (connection refused): start `naksi serve")),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_reached_by_the_same_words() {
+        let servers = |text: &str| servers(text).expect(text);
+        assert_eq!(servers("0.0.0.0:7777"), ["127.0.0.1:7777".parse().expect("an address")]);
+        assert_eq!(servers("[::]:7777"), ["[::1]:7777".parse().expect("an address")]);
+    }
+}
