@@ -103,6 +103,7 @@ impl Sqlite {
         self.connection.busy_timeout(waits)?;
         let done = self.transact(Kind::Save, self.migration_within, job);
         self.connection.busy_timeout(busy_within(self.statement_within))?;
+        self.shrink_log();
         done
     }
 

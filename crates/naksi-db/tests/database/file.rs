@@ -172,6 +172,18 @@ mod taken_away {
 }
 
 #[test]
+fn the_log_of_a_large_step_is_given_back() {
+    const LARGE: &[Migration] = &[Migration {
+        version: 1,
+        statements: "CREATE TABLE blobs (x BLOB); INSERT INTO blobs VALUES (zeroblob(30000000))",
+    }];
+    let folder = Folder::new();
+    let _database = Database::open(&folder.address(), LARGE, settings()).expect("a database");
+    let log = fs::metadata(folder.path().join("test.db-wal")).expect("a log").len();
+    assert!(log <= 8 << 20, "{log} bytes");
+}
+
+#[test]
 fn the_log_of_a_large_save_is_given_back() {
     let folder = Folder::new();
     let database = Database::open(&folder.address(), BLOBS, settings()).expect("a database");
