@@ -4,10 +4,10 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
-use support::{Process, Server, expect, naksi};
+use support::{Process, Server, expect, frame, naksi};
 
 #[test]
 fn a_thousand_dummies_hear_everything_once_and_in_order_and_see_who_walks() {
@@ -46,4 +46,45 @@ fn people_talk_in_lines() {
     clara.write_all(b"clara\n/go here\n").expect("it takes the bytes");
     expect(&mut clara, b"* ");
     server.stop();
+}
+
+/// Reads frames until one of this id has come.
+fn read_until(stream: &mut std::net::TcpStream, id: u16) {
+    let mut header = [0; 4];
+    while u16::from_le_bytes([header[2], header[3]]) != id {
+        stream.read_exact(&mut header).expect("the server sends");
+        let mut body = vec![0; usize::from(u16::from_le_bytes([header[0], header[1]])) - 4];
+        stream.read_exact(&mut body).expect("the server sends");
+    }
+}
+
+#[test]
+fn a_flood_of_entering_and_leaving_ends_no_other_member_of_the_room() {
+    const ENTER: u16 = 1;
+    let server = Server::start(&["--app", "chat"]);
+    let mut members: Vec<_> = (0..10)
+        .map(|_| {
+            let mut member = server.connect();
+            member.write_all(&frame(ENTER, b"\x07\x04anna")).expect("it takes the bytes");
+            read_until(&mut member, 2);
+            member
+        })
+        .collect();
+    for flood in [frame(ENTER, b"\x07\x01x").repeat(200_000), ever_new_rooms(200_000)] {
+        let mut flooder = server.connect();
+        // How far it comes depends on when it is not read any more.
+        std::thread::spawn(move || flooder.write_all(&flood).ok());
+        for _ in 0..50 {
+            members[0].write_all(&frame(10, b"\x05hello")).expect("it takes the bytes");
+            members.iter_mut().for_each(|member| read_until(member, 11));
+        }
+    }
+    server.stop();
+}
+
+/// Enters a room that nobody has been in, again and again.
+fn ever_new_rooms(times: u32) -> Vec<u8> {
+    let room =
+        |number: u32| [(number & 127 | 128) as u8, (number >> 7 & 127 | 128) as u8, (number >> 14) as u8];
+    (1000..1000 + times).flat_map(|number| frame(1, &[&room(number)[..], b"\x01x"].concat())).collect()
 }

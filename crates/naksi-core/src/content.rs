@@ -13,7 +13,7 @@ use crate::limits::{Limits, Overflow};
 use crate::planted;
 use crate::reason::Reason;
 use crate::send_queue::{Pending, SendQueue, Sent};
-use crate::session::Throttle;
+use crate::session::{Spent, Throttle};
 use crate::spares::Spares;
 use crate::tick::Tick;
 
@@ -73,6 +73,8 @@ pub struct Outlet<'a> {
     pub(crate) slow: &'a mut Option<Box<Slow>>,
     pub(crate) throttle: &'a mut Throttle,
     pub(crate) open: bool,
+    /// No rate holds for it.
+    pub(crate) exempt: bool,
     /// The bounds of the service.
     pub limits: &'a Limits,
     /// Spare buffers of the worker.
@@ -155,6 +157,37 @@ impl Outlet<'_> {
         self.throttle.rest(self.now);
     }
 
+    /// The session has brought a room so many bytes of memory. Over [`Limits::room_backlog_bytes_max`] it is shown nothing
+    /// more until rooms have taken half of that ([`Session::taken`](crate::session::Session::taken)), and so it is in any case
+    /// if the room is crowded. Returns whether that begins now.
+    pub fn bring(&mut self, bytes: u32, is_crowded: bool) -> bool {
+        self.throttle.bring(bytes, is_crowded, self.limits)
+    }
+
+    /// Whether the session waits for rooms to take what it has brought.
+    pub fn waits_for_rooms(&self) -> bool {
+        self.throttle.waits()
+    }
+
+    /// The session is to join something: that counts against its rate. [`Spent::Ended`]: it joins nothing, and ends with
+    /// [`Reason::RateExceeded`].
+    pub fn spend_join(&mut self) -> Spent {
+        if self.exempt {
+            return Spent::Within;
+        }
+        let spent = self.throttle.spend_join(self.now, self.limits);
+        if spent == Spent::Ended {
+            self.end(Reason::RateExceeded, Ending::Now);
+        }
+        spent
+    }
+
+    /// Whether the session is to be shown nothing more for now: its queue is over the high mark, it is over a rate, rooms
+    /// have not taken what it brought, or its end has begun.
+    pub fn is_held_back(&self) -> bool {
+        !self.is_open() || self.queue.is_congested() || self.throttle.is_paused()
+    }
+
     /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
     pub fn end(&mut self, reason: Reason, ending: Ending) {
         let overtakes = matches!((&self.wish, ending), (Some((_, Ending::Flush)), Ending::Now));
@@ -173,6 +206,7 @@ impl Outlet<'_> {
             slow: self.slow,
             throttle: self.throttle,
             open: self.open,
+            exempt: self.exempt,
             limits: self.limits,
             spares: self.spares,
             now: self.now,

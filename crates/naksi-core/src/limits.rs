@@ -119,8 +119,8 @@ pub struct Limits {
     /// them and with the kernel, of data beside it, and of what they have brought and nobody has taken. Capacity is counted
     /// and not contents: a byte of a cut frame holds a buffer of 64. What several share is counted for *each* of them: 16 KiB
     /// said to ten thousand are 160 MB here until they are sent. Not counted are spare buffers (25 MiB a worker at most, and
-    /// freed when nobody has used them for five seconds), mailboxes, rooms and groups (each has a bound of its own), the
-    /// sessions themselves, and what the kernel keeps.
+    /// freed when nobody has used them for five seconds), what rooms and groups keep themselves, the sessions themselves, and
+    /// what the kernel keeps. Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
     ///
     /// From 90 % on nobody new is let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not
     /// moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
@@ -137,7 +137,21 @@ pub struct Limits {
     /// frame.
     /// Default: 0.
     pub recv_bytes_per_second_max: usize,
-    /// What happens to a session that is over one of the two.
+    /// Most rooms that an accepted session may join in a second, in a burst of as many; 0 is no limit. Every join tells
+    /// all members of a room, and costs memory until the room has seen it. With four bursts in debt, which a single
+    /// callback can bring about, or over its rate for ten seconds, it ends with
+    /// [`Reason::RateExceeded`](crate::reason::Reason::RateExceeded) in any case.
+    /// Default: 64.
+    pub room_joins_per_second_max: u32,
+    /// Most topics, and most rooms, that one session is in at once. One that joins more ends with
+    /// [`Reason::MembershipsFull`](crate::reason::Reason::MembershipsFull).
+    /// Default: 1,024.
+    pub memberships_max: usize,
+    /// Most bytes of memory that rooms hold for what one session has brought them (packets, joins, leaves, calls) and they
+    /// have not come to yet; over it the session is not read until rooms have taken half of that (`room_pauses_total`).
+    /// Default: 16 KiB.
+    pub room_backlog_bytes_max: usize,
+    /// What happens to a session that is over one of the three rates.
     /// Default: [`OverRate::Pause`].
     pub over_rate: OverRate,
     /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as long
@@ -188,6 +202,9 @@ impl Default for Limits {
             memory_bytes_max: 0,
             messages_per_second_max: 0,
             recv_bytes_per_second_max: 0,
+            room_joins_per_second_max: 64,
+            memberships_max: 1024,
+            room_backlog_bytes_max: 16 * 1024,
             over_rate: OverRate::Pause,
             drain_within: Duration::from_secs(3),
             linger_within: Duration::from_secs(1),
@@ -257,6 +274,8 @@ impl Limits {
                 self.recv_bytes_per_second_max == 0 || self.recv_bytes_per_second_max >= self.frame_bytes_max,
                 "recv_bytes_per_second_max must be 0 or let at least one frame through (frame_bytes_max)",
             ),
+            (self.room_backlog_bytes_max > 0, "room_backlog_bytes_max must not be 0"),
+            (self.memberships_max > 0, "memberships_max must not be 0"),
             (
                 self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
                 "a heartbeat must not come every 0 seconds",

@@ -52,7 +52,7 @@ reasons! {
     RecvBacklogFull = "recv_backlog_full",
     /// All sessions together held nearly as much as they may, and this one most of it, or longest without moving.
     MemoryPressure = "memory_pressure",
-    /// More messages or bytes came in a second than the session may bring.
+    /// More messages, bytes or joins of rooms came in a second than the session may bring.
     RateExceeded = "rate_exceeded",
     /// The peer broke the application's protocol; the handler said so.
     Protocol = "protocol",
@@ -64,6 +64,10 @@ reasons! {
     Handler = "handler",
     /// Somebody outside its own callbacks ended it.
     Kicked = "kicked",
+    /// It was to join more topics or rooms than a session may be in.
+    MembershipsFull = "memberships_full",
+    /// What a room said to it found no room in the mailbox of its worker, which did not keep up.
+    Lagged = "lagged",
     /// The room that it was in has ended.
     RoomClosed = "room_closed",
     /// The room that it was to join has as many members as it may, or takes no more packets.

@@ -37,6 +37,7 @@ mod tests;
 mod throttle;
 mod weight;
 
+pub use throttle::Spent;
 pub(crate) use throttle::Throttle;
 
 /// How a session reads its stream.
@@ -129,6 +130,7 @@ impl Voice {
             slow: &mut self.slow,
             throttle: &mut self.throttle,
             open,
+            exempt: self.exempt,
             limits: cx.limits,
             spares: cx.spares,
             now: cx.now,

@@ -16,21 +16,25 @@ use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::send_queue::{Pending, Sent};
+use naksi_core::session::Spent;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 use naksi_os::port::FileAccess;
 use thin_vec::ThinVec;
 
-use crate::config::Result;
+use crate::config::{Error, Result};
 use crate::desk::{Desk, Due};
 use crate::file::{FileId, Wish};
-use crate::group::Group;
+use crate::group::{Group, Refused};
 use crate::murmur::Subject;
 use crate::packets::{Message, append, encode};
 use crate::remote::Remote;
 use crate::room::quay::{Farewell, Seat};
-use crate::room::{Event, Left, Room, RoomDoor, RoomOptions, RoomRef};
+use crate::room::{EVENT_BYTES, Event, Left, Room, RoomDoor, RoomOptions, RoomRef, Space};
 use crate::topic::{Membership, Topic};
+
+/// Of a room whose mailbox is half full a session may fill this part of what it may otherwise.
+const CROWDED_SHARE: usize = 16;
 
 /// One connection, for the length of one callback.
 pub struct Conn<'a> {
@@ -143,6 +147,14 @@ impl Conn<'_> {
         self.outlet.is_open()
     }
 
+    /// Whether the session is shown nothing more after this callback: its send queue is over the high mark, it is over a rate
+    /// of the limits, rooms have not taken what it brought, or its end has begun. A handler that takes several messages out
+    /// of one [`on_recv`](crate::session::Session::on_recv) should stop at the next one and return what it has taken; it is
+    /// offered the rest later.
+    pub fn is_held_back(&self) -> bool {
+        self.outlet.is_held_back()
+    }
+
     /// Bytes queued and not yet taken by the kernel.
     pub fn pending_bytes(&self) -> usize {
         self.outlet.pending_bytes()
@@ -186,8 +198,15 @@ impl Conn<'_> {
         self.desk.door.topic(number)
     }
 
-    /// Makes this session a member: it gets what is broadcast from now on.
+    /// Makes this session a member: it gets what is broadcast from now on. A session that is in
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with [`Reason::MembershipsFull`] instead.
     pub fn join(&mut self, topic: &Topic) {
+        let is_member = |membership: &Membership| membership.number() == topic.number();
+        if self.memberships.len() >= self.outlet.limits.memberships_max
+            && !self.memberships.iter().any(is_member)
+        {
+            return self.end_now(Reason::MembershipsFull);
+        }
         self.desk.topics.join(topic, self.id, self.memberships);
     }
 
@@ -228,11 +247,14 @@ impl Conn<'_> {
         self.desk.door.group(name)
     }
 
-    /// Opens a room; it begins in this turn.
+    /// Opens a room; it begins in this turn. It counts against the session's rate as a join does.
     ///
     /// # Errors
-    /// Options that make no sense.
+    /// Options that make no sense; or the session ends because of its rate ([`Conn::join_room`]).
     pub fn open_room<R: Room>(&mut self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
+        if !self.spend_join() {
+            return Err(Error::Job(Refused::Full));
+        }
         let room = crate::room::open(&self.desk.door, room, options)?;
         if room.0.wake() {
             self.desk.rooms.claim(std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>);
@@ -242,14 +264,27 @@ impl Conn<'_> {
 
     /// Makes this session a member of a room, with what the room shall keep of it. Returns `false`, and does nothing, if
     /// the room has ended, or if the session is a member already. However the session ends, it leaves.
+    ///
+    /// An accepted session that joins more than [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits) is not
+    /// read for a while. One that is four seconds ahead of its rate, or over it for ten seconds, joins nothing and ends with
+    /// [`Reason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is in
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
+    /// [`Reason::MembershipsFull`].
     pub fn join_room<R: Room>(&mut self, room: &RoomRef<R>, data: R::Member) -> bool {
-        if room.is_closed() || self.seats.iter().any(|seat| seat.room.number() == room.number()) {
+        let is_member = self.seats.iter().any(|seat| seat.room.number() == room.number());
+        if room.is_closed() || is_member || !self.spend_join() {
+            return false;
+        }
+        if self.seats.len() >= self.outlet.limits.memberships_max {
+            self.end_now(Reason::MembershipsFull);
             return false;
         }
         let ticket = self.desk.rooms.ticket();
         let door = std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>;
-        self.desk.rooms.bring(&door, Event::Join { id: self.id, ticket, data: Box::new(data) });
-        self.seats.push(Seat { room: door, ticket, farewell: Farewell::Untold });
+        let join = Event::Join { id: self.id, ticket, data: Box::new(data) };
+        let bytes = self.desk.rooms.bring_join(&door, join, size_of::<R::Member>());
+        self.charge(&door, bytes, false);
+        self.seats.push(Seat { room: door, ticket, farewell: Farewell::Untold, unmarked_bytes: 0 });
         true
     }
 
@@ -258,17 +293,33 @@ impl Conn<'_> {
         let place = self.seats.iter().position(|seat| seat.room.number() == room.number());
         if let Some(place) = place {
             let seat = self.seats.swap_remove(place);
+            let (room, bytes) = (std::sync::Arc::clone(&seat.room), seat.unmarked_bytes);
             self.desk.rooms.leave(seat, self.id, Left::Asked);
+            self.charge(&room, bytes + EVENT_BYTES as u32, false);
         }
         place.is_some()
     }
 
     /// Hands a packet on to a room that this session is in. [`Sent::Closed`]: it is not, or the room has ended.
-    /// [`Sent::Dropped`]: the room's mailbox is full.
+    /// [`Sent::Dropped`]: the room's mailbox is full, or half full and the session waits for rooms already.
+    ///
+    /// A session that has brought rooms more than [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) that they
+    /// have not taken, or a sixteenth of it to a room whose mailbox is half full, is not read until they have;
+    /// [`Conn::is_held_back`] tells a handler in time.
     pub fn to_room<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> Sent {
-        let seat = self.seats.iter().find(|seat| seat.room.number() == room.number());
+        let seat = self.seats.iter_mut().find(|seat| seat.room.number() == room.number());
         let Some(seat) = seat.filter(|_| !room.is_closed()) else { return Sent::Closed };
-        if self.desk.rooms.bring_packet(seat, self.id, packet.frame) {
+        let waits = self.outlet.waits_for_rooms();
+        let space = self.desk.rooms.bring_packet(seat, self.id, packet.frame, waits);
+        if space != Space::Full {
+            let is_crowded = space == Space::Crowded;
+            let most = self.outlet.limits.room_backlog_bytes_max;
+            let most = if is_crowded { most / CROWDED_SHARE } else { most };
+            if seat.unmarked_bytes as usize >= most {
+                let bytes = std::mem::take(&mut seat.unmarked_bytes);
+                let room = std::sync::Arc::clone(&seat.room);
+                self.charge(&room, bytes, is_crowded);
+            }
             return Sent::Queued;
         }
         if !seat.room.refuse() {
@@ -360,6 +411,23 @@ impl Conn<'_> {
             );
         });
         self.end_now(Reason::UnknownPacket);
+    }
+
+    /// Counts a join against the session's rate. Returns whether it may be made.
+    fn spend_join(&mut self) -> bool {
+        let spent = self.outlet.spend_join();
+        if spent != Spent::Within {
+            self.desk.counters.over_rate_total.add(1);
+        }
+        spent != Spent::Ended
+    }
+
+    /// Charges the session for memory that a room holds until it has come to what was brought so far.
+    fn charge(&mut self, room: &std::sync::Arc<dyn RoomDoor>, bytes: u32, is_crowded: bool) {
+        self.desk.rooms.mark(room, self.id, bytes);
+        if self.outlet.bring(bytes, is_crowded) {
+            self.desk.counters.room_pauses_total.add(1);
+        }
     }
 
     /// Adds a message to a topic's batch; what does not fit is counted.

@@ -22,7 +22,7 @@ use naksi_os::port::Port;
 use crate::group::Group;
 use crate::mailbox::{Claim, Mailbox, Message};
 use crate::remote::{Door, HandOver};
-use crate::room::parcel::Parcel;
+use crate::room::parcel::{Parcel, Unheard};
 use crate::room::{RoomBooks, RoomDoor, RoomEnd};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
@@ -69,7 +69,7 @@ impl<P: Port> Hub<P> {
     pub fn new(workers: usize, limits: Limits) -> Self {
         assert!((1..=256).contains(&workers), "a service has 1 to 256 workers, not {workers}");
         Self {
-            mailboxes: (0..workers).map(|_| Mailbox::default()).collect(),
+            mailboxes: (0..workers).map(|_| Mailbox::within(limits.memory_bytes_max / workers)).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
             pressed: AtomicU32::new(0),
             admission: Mutex::new((Admission::default(), limits.clone())),
@@ -134,6 +134,8 @@ impl<P: Port> Hub<P> {
         let mut stats = Stats::default();
         self.counters.iter().for_each(|counters| stats.add(counters));
         stats.rooms = self.room_books.stats();
+        stats.dropped += stats.rooms.lost_total;
+        stats.held_bytes += self.under_way_bytes();
         stats.groups = self.groups.iter().map(Group::stats).collect();
         stats
     }
@@ -177,9 +179,17 @@ impl<P: Port> Hub<P> {
         admission.enter(address, now, limits)
     }
 
-    /// What the sessions of all workers hold, as each said at the end of its last turn.
+    /// What the sessions of all workers hold, as each said at the end of its last turn, and what is on its way to rooms and
+    /// workers.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.counters.iter().map(|counters| counters.held_bytes.value()).sum()
+        let sessions: u64 = self.counters.iter().map(|counters| counters.held_bytes.value()).sum();
+        sessions + self.under_way_bytes()
+    }
+
+    /// What is in the mailboxes of rooms and workers.
+    fn under_way_bytes(&self) -> u64 {
+        let workers: usize = self.mailboxes.iter().map(Mailbox::bytes).sum();
+        self.room_books.held_bytes() + workers as u64
     }
 
     /// The step of the ladder that holds: once reached, a step holds until there is room again.
@@ -239,6 +249,9 @@ where
         if mailbox.is_closed() {
             return Err(HandOver::Stopped);
         }
+        if !mailbox.has_room_for_orders() {
+            return Err(HandOver::Full);
+        }
         mailbox.push(Message::End { id, reason, ending });
         Ok(())
     }
@@ -293,20 +306,25 @@ where
         drop(forgotten);
     }
 
-    fn post_parcel(&self, parcel: Parcel) {
+    fn post_parcel(&self, parcel: Parcel) -> Option<Unheard> {
         let parcel = Arc::new(parcel);
-        let mut cut = None;
+        let mut unheard: Option<(Unheard, Option<Arc<Parcel>>)> = None;
         for worker in parcel.workers() {
             let mailbox = &self.mailboxes[worker];
-            let parcel = if mailbox.has_room() {
-                &parcel
-            } else {
-                // It does not keep up: what was said is lost to its sessions, who is in the room is not.
-                self.room_books.cut();
-                cut.get_or_insert_with(|| Arc::new(parcel.without_bytes()))
-            };
-            mailbox.push(Message::Parcel(Arc::clone(parcel)));
+            if mailbox.has_room() {
+                mailbox.push(Message::Parcel(Arc::clone(&parcel)));
+                continue;
+            }
+            // It does not keep up: who is in the room it learns, and there are no more of these than members come and go.
+            let (unheard, known) = unheard.get_or_insert_with(|| {
+                (Unheard::new(Arc::clone(&parcel)), parcel.without_bytes().map(Arc::new))
+            });
+            unheard.add(worker);
+            if let Some(known) = known {
+                mailbox.push(Message::Parcel(Arc::clone(known)));
+            }
         }
+        unheard.filter(|_| !parcel.bytes.is_empty()).map(|(unheard, _)| unheard)
     }
 
     fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick) {

@@ -24,6 +24,8 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 const ENTRIES_MAX: usize = 65_536;
 /// Bytes that a mailbox holds at most before senders are refused.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// However little a service may hold, a mailbox has room for so many bytes.
+const BYTES_MIN: usize = 64 * 1024;
 
 /// One message to a worker.
 pub(crate) enum Message<S> {
@@ -73,8 +75,8 @@ impl Drop for Claim {
 impl<S> Message<S> {
     fn bytes(&self) -> usize {
         match self {
-            Message::Send { bytes, .. } | Message::Batch { bytes, .. } => bytes.len(),
-            Message::Parcel(parcel) => parcel.bytes.len(),
+            Message::Send { bytes, .. } | Message::Batch { bytes, .. } => size_of::<Self>() + bytes.len(),
+            Message::Parcel(parcel) => size_of::<Self>() + parcel.memory_bytes(),
             _ => 0,
         }
     }
@@ -85,6 +87,7 @@ pub(crate) struct Mailbox<P: Port> {
     queue: SegQueue<Message<P::Socket>>,
     entries: AtomicUsize,
     bytes: AtomicUsize,
+    bytes_max: usize,
     rung: AtomicBool,
     /// Its worker is gone: whatever is put in is dropped by whoever puts it in.
     closed: AtomicBool,
@@ -97,6 +100,7 @@ impl<P: Port> Default for Mailbox<P> {
             queue: SegQueue::new(),
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            bytes_max: BYTES_MAX,
             rung: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             bell: OnceLock::new(),
@@ -105,6 +109,15 @@ impl<P: Port> Default for Mailbox<P> {
 }
 
 impl<P: Port> Mailbox<P> {
+    /// A mailbox that takes a quarter of these bytes at most, of which a worker's sessions may hold all; 0 is no limit.
+    pub(crate) fn within(memory_bytes: usize) -> Self {
+        let bytes_max = match memory_bytes {
+            0 => BYTES_MAX,
+            most => (most / 4).clamp(BYTES_MIN, BYTES_MAX),
+        };
+        Self { bytes_max, ..Self::default() }
+    }
+
     /// Under this token the bell's posts arrive.
     pub(crate) fn token() -> Token {
         Token::new(crate::dispatch::KIND_MAILBOX, 0, 0)
@@ -117,7 +130,17 @@ impl<P: Port> Mailbox<P> {
 
     /// Whether it has room for something that can be refused.
     pub(crate) fn has_room(&self) -> bool {
-        self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes.load(Ordering::Relaxed) < BYTES_MAX
+        self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes() < self.bytes_max
+    }
+
+    /// Whether it has room for an order, of which there is some where there is none for anything else.
+    pub(crate) fn has_room_for_orders(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) < 2 * ENTRIES_MAX
+    }
+
+    /// Bytes of memory of what is inside.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How many messages are inside.

@@ -16,7 +16,7 @@ use naksi_core::tick::Tick;
 
 use crate::config::Result;
 use crate::group::Group;
-use crate::room::parcel::Parcel;
+use crate::room::parcel::{Parcel, Unheard};
 use crate::room::{Room, RoomBooks, RoomDoor, RoomOptions, RoomRef};
 use crate::stats::Stats;
 use crate::topic::Topic;
@@ -49,8 +49,9 @@ pub(crate) trait Door: Send + Sync {
     fn new_room(&self) -> (u64, usize, Arc<RoomBooks>);
     fn add_room(&self, room: Arc<dyn RoomDoor>);
     fn forget_room(&self, room: u64);
-    /// Hands a parcel to every worker concerned.
-    fn post_parcel(&self, parcel: Parcel);
+    /// Hands a parcel to every worker concerned. Returns it with the workers whose mailboxes were full, if there are any.
+    #[must_use]
+    fn post_parcel(&self, parcel: Parcel) -> Option<Unheard>;
     fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
     /// Has a claimed room run by its home.
     fn schedule(&self, room: Arc<dyn RoomDoor>);
@@ -82,15 +83,15 @@ impl Remote {
     /// Ends a session in order with [`Reason::Kicked`].
     ///
     /// # Errors
-    /// The service has ended, or the id is of another.
+    /// The service has ended, the id is of another, or 131,072 messages wait for the session's worker.
     pub fn kick(&self, id: SessionId) -> Result<(), HandOver> {
         self.end(id, Reason::Kicked)
     }
 
-    /// Ends a session in order.
+    /// Ends a session in order. There is room for such an order where there is none for bytes any more.
     ///
     /// # Errors
-    /// The service has ended, or the id is of another.
+    /// The service has ended, the id is of another, or 131,072 messages wait for the session's worker.
     pub fn end(&self, id: SessionId, reason: Reason) -> Result<(), HandOver> {
         self.0.end(id, reason, Ending::Flush)
     }

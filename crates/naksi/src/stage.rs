@@ -17,8 +17,8 @@ use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::murmur::Subject;
 use crate::record::Entry;
-use crate::room::Left;
 use crate::room::quay::Seat;
+use crate::room::{Left, caller};
 use crate::session::Session;
 use crate::topic::Membership;
 use crate::watch::{What, Who, about, seen, seen_at};
@@ -60,7 +60,14 @@ impl<S: Session> Stage<'_, S> {
         };
         // The session's own state may be broken after a panic: it is ended and never called again but for
         // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
-        match catch_unwind(AssertUnwindSafe(|| seen(Who::Session(self.id), || run(self.user, &mut conn)))) {
+        caller::begin(self.id);
+        let played =
+            catch_unwind(AssertUnwindSafe(|| seen(Who::Session(self.id), || run(self.user, &mut conn))));
+        let called_bytes = caller::end();
+        if called_bytes > 0 && outlet.bring(called_bytes, false) {
+            self.desk.counters.room_pauses_total.add(1);
+        }
+        match played {
             Ok(result) => result,
             Err(panic) if planted!("27") => resume_unwind(panic),
             Err(_) => {

@@ -147,13 +147,16 @@ counters! {
     given_up_total,
     /// Bytes that were received and that nobody has taken yet.
     recv_backlog_bytes,
-    /// Bytes of memory that sessions hold, capacity and not contents: queued for them, with the kernel, data beside it, and
-    /// received and not yet taken. A session whose end has begun holds none.
+    /// Bytes of memory that sessions hold, capacity and not contents: queued for them, with the kernel, data beside it,
+    /// received and not yet taken, and brought to rooms. A session whose end has begun holds none. With it what is in the
+    /// mailboxes of rooms and workers.
     held_bytes,
     /// Sessions that ended because all of them together held nearly as much as they may.
     relieved_total,
     /// How often a session brought more than its rate allows, and was not read for a while or ended.
     over_rate_total,
+    /// How often a session was not read for a while because rooms had not taken what it had brought.
+    room_pauses_total,
     /// Bytes shown to handlers.
     recv_bytes,
     /// Bytes taken by the kernel.
@@ -166,7 +169,8 @@ counters! {
     deliveries,
     /// Batches posted to other workers by broadcasts.
     posts,
-    /// Messages that the overflow policy dropped, and those of topics that a worker was behind by too much to be brought.
+    /// Messages that the overflow policy dropped, those of topics that a worker was behind by too much to be brought, and those
+    /// of rooms to members who have ended because their worker was behind (`rooms.lost_total`).
     dropped,
     /// Callbacks that panicked.
     handler_panics,

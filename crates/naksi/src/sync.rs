@@ -6,7 +6,7 @@
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 #[cfg(not(loom))]
@@ -15,7 +15,7 @@ pub(crate) use crossbeam_queue::SegQueue;
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 #[cfg(loom)]
@@ -40,6 +40,10 @@ mod under_loom {
 
         pub(crate) fn push(&self, value: T) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(value);
+        }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
         }
 
         pub(crate) fn pop(&self) -> Option<T> {

@@ -110,6 +110,47 @@ fn a_full_queue_lets_whoever_posts_do_the_work_if_it_shall() {
     assert_eq!(group.close(PATIENCE).run_here_total, 2);
 }
 
+/// Posts itself again until it has run so often. Notes how many of it have run.
+fn again(group: Group, ran: Arc<AtomicUsize>, times: usize) {
+    if ran.fetch_add(1, Ordering::SeqCst) + 1 < times {
+        let next = group.clone();
+        group.post(move || again(next, ran, times)).expect("there is room behind the job that runs here");
+    }
+}
+
+#[test]
+fn jobs_that_post_jobs_to_a_full_queue_need_no_deeper_stack_and_are_done_before_the_post_returns() {
+    const TIMES: usize = 100_000;
+    let (group, hold) = held_up(GroupOptions::new("db").jobs_max(1).when_full(WhenFull::RunHere));
+    group.post(|| ()).expect("there is room for one");
+    let ran = Arc::new(AtomicUsize::new(0));
+    again(group.clone(), Arc::clone(&ran), TIMES);
+    assert_eq!(ran.load(Ordering::SeqCst), TIMES);
+    drop(hold);
+    assert_eq!(group.close(PATIENCE).run_here_total, TIMES as u64 - 1);
+}
+
+#[test]
+fn a_job_that_runs_where_it_was_posted_may_post_a_bounded_number_behind_itself() {
+    let (group, hold) = held_up(GroupOptions::new("db").jobs_max(3).when_full(WhenFull::RunHere));
+    (0..3).for_each(|_| group.post(|| ()).expect("there is room for three"));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (posts, notes) = (group.clone(), Arc::clone(&order));
+    let job = move || {
+        for number in 0..10 {
+            let notes = Arc::clone(&notes);
+            let posted = posts.post(move || notes.lock().expect("no panic with it").push(number));
+            assert_eq!(posted, if number < 3 { Ok(()) } else { Err(Refused::Full) });
+        }
+        notes.lock().expect("no panic with it").push(99);
+    };
+    group.post(job).expect("it runs here");
+    assert_eq!(*order.lock().expect("no panic with it"), [99, 0, 1, 2], "behind it, in order");
+    drop(hold);
+    let stats = group.close(PATIENCE);
+    assert_eq!((stats.run_here_total, stats.refused_total, stats.panics_total), (4, 7, 0));
+}
+
 #[test]
 fn a_panic_ends_its_job_and_nobody_elses() {
     let group = open(GroupOptions::new("logic").threads(1));

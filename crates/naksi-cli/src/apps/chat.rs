@@ -41,6 +41,8 @@ const NAME_BYTES_MAX: usize = 64;
 const LINE_BYTES_MAX: usize = 1024;
 /// Longest frame of a program, in bytes.
 const FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Fewer rooms than this are not looked through for empty ones.
+const PURGE_AT_MIN: usize = 64;
 /// The room that people with lines come to.
 const ROOM_OF_LINES: u32 = 0;
 /// So many places of 20 bytes at most fit a frame that a client takes.
@@ -147,17 +149,26 @@ impl Hall {
 
 /// The rooms that are open, by number.
 #[derive(Default)]
-pub(crate) struct Halls(Mutex<HashMap<u32, RoomRef<Hall>>>);
+pub(crate) struct Halls(Mutex<Directory>);
+
+#[derive(Default)]
+struct Directory {
+    halls: HashMap<u32, RoomRef<Hall>>,
+    /// With so many entries, rooms that have emptied are forgotten: so a new room does not cost a look at all others.
+    purge_at: usize,
+}
 
 impl Halls {
     /// The room with this number; it is opened if there is none.
     fn find(&self, c: &mut Conn<'_>, number: u32) -> naksi::Result<RoomRef<Hall>> {
-        let mut halls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Directory { halls, purge_at } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hall) = halls.get(&number).filter(|hall| !hall.is_closed()) {
             return Ok(hall.clone());
         }
-        // Rooms that have emptied are forgotten when another one is opened.
-        halls.retain(|_, hall| !hall.is_closed());
+        if halls.len() >= *purge_at {
+            halls.retain(|_, hall| !hall.is_closed());
+            *purge_at = 2 * halls.len() + PURGE_AT_MIN;
+        }
         let hall = c.open_room(Hall::default(), Hall::options())?;
         halls.insert(number, hall.clone());
         Ok(hall)
@@ -236,6 +247,9 @@ impl Chat {
     fn take_frames(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         let mut taken = 0;
         while c.is_open() {
+            if c.is_held_back() {
+                return taken;
+            }
             match frame::first(&data[taken..], FRAME_BYTES_MAX) {
                 Ok(Some(packet)) => {
                     taken += packet.frame.len();
@@ -254,6 +268,9 @@ impl Chat {
             let line = String::from_utf8_lossy(&data[taken..taken + end]).trim().to_owned();
             taken += end + 1;
             self.take_line(c, &line);
+            if c.is_held_back() {
+                return taken;
+            }
         }
         if data.len() - taken > LINE_BYTES_MAX {
             c.end_now(Reason::FrameTooLong);

@@ -510,7 +510,13 @@ limits_part! {
     messages_per_second_max: u32,
     /// Most bytes that a session may bring in a second; 0 is no limit.
     recv_bytes_per_second_max: Size,
-    /// What happens to a session that brings more: pause or end_session.
+    /// Most rooms that a session may join in a second; 0 is no limit.
+    room_joins_per_second_max: u32,
+    /// Most topics, and most rooms, that a session is in at once.
+    memberships_max: usize,
+    /// Most bytes that a session has brought to rooms and they have not taken; over it it is not read.
+    room_backlog_bytes_max: Size,
+    /// What happens to a session that brings more than one of the three rates: pause or end_session.
     over_rate: OverRateName,
     /// A session that is ending in order may flush its queue for this long.
     drain_within: Span,

@@ -1,4 +1,4 @@
-//! How much one session may bring in a second: a bucket of messages and a bucket of bytes, refilled by time alone.
+//! How much one session may bring in a second: buckets of messages, of bytes and of joins, refilled by time alone.
 //!
 //! A bucket is one number: the time until which what came is paid for. Whoever is a burst ahead of the clock is not
 //! read for a while, or ends, as the limits say. The clock is the turn's, so a message costs a comparison, and
@@ -19,6 +19,23 @@ const BURST: Duration = Duration::from_secs(1);
 /// A pause is at least this long: to stop a receive and to begin it again is work, which nobody should be able to
 /// ask for with every message.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// A single callback can make any number of joins before a pause takes effect: with so much in debt the session ends.
+const JOIN_DEBT_MAX: Duration = Duration::from_secs(4);
+
+/// A session that stays over its rate of joins for so long ends.
+const JOINS_OVER_MAX: Duration = Duration::from_secs(10);
+
+/// What became of a session that has spent of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Spent {
+    /// It is within its rate.
+    Within,
+    /// It is over its rate, and is shown nothing more until that is paid for.
+    Paused,
+    /// It is over its rate, and ends.
+    Ended,
+}
 
 /// What a session has brought of what it may bring. Nothing, and without memory, where there is no limit.
 #[derive(Debug, Default)]
@@ -28,12 +45,19 @@ pub(crate) struct Throttle(Option<Box<Buckets>>);
 struct Buckets {
     messages_paid_until: Tick,
     bytes_paid_until: Tick,
+    joins_paid_until: Tick,
+    /// When it was first over its rate of joins, unless it has made fewer for half a second since.
+    joins_over_since: Option<Tick>,
     paused_until: Option<Tick>,
+    /// What it has brought to rooms and they have not taken, in bytes of memory.
+    brought_bytes: u32,
+    /// Rooms have to take some of that before it is read again.
+    waits: bool,
 }
 
 impl Throttle {
-    pub(super) fn is_paused(&self) -> bool {
-        self.0.as_ref().is_some_and(|buckets| buckets.paused_until.is_some())
+    pub(crate) fn is_paused(&self) -> bool {
+        self.0.as_ref().is_some_and(|buckets| buckets.paused_until.is_some() || buckets.waits)
     }
 
     /// When the session should be read again, if it is not now.
@@ -45,6 +69,61 @@ impl Throttle {
     pub(crate) fn rest(&mut self, now: Tick) {
         let buckets = self.0.get_or_insert_default();
         buckets.paused_until = buckets.paused_until.max(Some(now));
+    }
+
+    /// Bytes that rooms hold for the session and have not taken.
+    pub(super) fn brought_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |buckets| buckets.brought_bytes as usize)
+    }
+
+    /// A room has got so many bytes more from the session. Returns whether the session has to wait for that from now on.
+    pub(crate) fn bring(&mut self, bytes: u32, is_crowded: bool, limits: &Limits) -> bool {
+        let buckets = self.0.get_or_insert_default();
+        buckets.brought_bytes = buckets.brought_bytes.saturating_add(bytes);
+        let has_to_wait = is_crowded || buckets.brought_bytes as usize >= limits.room_backlog_bytes_max;
+        has_to_wait && !std::mem::replace(&mut buckets.waits, true)
+    }
+
+    /// Whether the session waits for rooms to take what it has brought.
+    pub(crate) fn waits(&self) -> bool {
+        self.0.as_ref().is_some_and(|buckets| buckets.waits)
+    }
+
+    /// A room has taken so many bytes. Returns whether the session is to be read again.
+    fn taken(&mut self, bytes: u32, limits: &Limits) -> bool {
+        let Some(buckets) = &mut self.0 else { return false };
+        buckets.brought_bytes = buckets.brought_bytes.saturating_sub(bytes);
+        if !buckets.waits || buckets.brought_bytes as usize >= limits.room_backlog_bytes_max.div_ceil(2) {
+            return false;
+        }
+        buckets.waits = false;
+        buckets.paused_until.is_none()
+    }
+
+    /// A join is to be made, at the rate of the limits.
+    pub(crate) fn spend_join(&mut self, now: Tick, limits: &Limits) -> Spent {
+        let rate = u64::from(limits.room_joins_per_second_max);
+        if rate == 0 {
+            return Spent::Within;
+        }
+        let buckets = self.0.get_or_insert_default();
+        if buckets.joins_paid_until < now + BURST / 2 {
+            buckets.joins_over_since = None;
+        }
+        let paid_until =
+            buckets.joins_paid_until.max(now) + Duration::from_nanos(1_000_000_000_u64.div_ceil(rate));
+        buckets.joins_paid_until = paid_until;
+        if paid_until < now + BURST {
+            return Spent::Within;
+        }
+        let goes_on = now.since(*buckets.joins_over_since.get_or_insert(now)) > JOINS_OVER_MAX;
+        let ends = limits.over_rate == OverRate::EndSession || paid_until > now + JOIN_DEBT_MAX || goes_on;
+        if ends {
+            return Spent::Ended;
+        }
+        let until = (Tick::ZERO + paid_until.since(Tick::ZERO + BURST)).max(now + PAUSE_MIN);
+        buckets.paused_until = buckets.paused_until.max(Some(until));
+        Spent::Paused
     }
 
     fn pause(&mut self, until: Option<Tick>) {
@@ -116,7 +195,18 @@ impl Session {
     pub(super) fn read_again(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         if self.voice.throttle.paused_until().is_some_and(|until| until <= cx.now) {
             self.voice.throttle.pause(None);
+            if !self.voice.throttle.is_paused() {
+                self.resume(cx, content);
+            }
+        }
+    }
+
+    /// A room has taken so many of the bytes that the session has brought: it is read again, if it has waited for that and
+    /// nothing else keeps it from being read.
+    pub fn taken(&mut self, bytes: u32, cx: &mut Context<'_>, content: &mut impl Content) {
+        if self.voice.throttle.taken(bytes, cx.limits) {
             self.resume(cx, content);
+            self.settle(cx, content);
         }
     }
 }

@@ -12,12 +12,12 @@ impl Session {
     }
 
     /// Bytes of memory that it keeps: buffers of what is queued, those with the kernel included, of data beside them, and of
-    /// what nobody has taken; their capacity, and not only what is in them. A session on the way out counts for nothing: it
+    /// what nobody has taken; their capacity, and not only what is in them; and what it has brought to rooms. A session on the way out counts for nothing: it
     /// gives back all of it as soon as the kernel lets go.
     pub fn held_bytes(&self) -> usize {
         match self.state {
             State::Connected | State::Draining(_) | State::Lingering(_) => {
-                self.voice.queue.held_bytes() + self.buffer.held_bytes()
+                self.voice.queue.held_bytes() + self.buffer.held_bytes() + self.voice.throttle.brought_bytes()
             }
             State::Ending(_) | State::Closing(_) | State::Over(_) => 0,
         }

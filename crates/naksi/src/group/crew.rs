@@ -5,6 +5,7 @@
 //! accepted behind the quit packets, so nothing that was accepted is lost.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -72,6 +73,8 @@ pub(crate) struct Core {
 thread_local! {
     /// The group that this thread belongs to, and which of its threads it is.
     static HERE: RefCell<Option<(Weak<Core>, usize)>> = const { RefCell::new(None) };
+    /// Jobs that this thread carries out behind the one that it carries out for want of room, if it does.
+    static BEHIND: RefCell<Option<VecDeque<(Arc<Core>, Box<dyn FnOnce() + Send>)>>> = const { RefCell::new(None) };
 }
 
 /// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
@@ -146,7 +149,7 @@ impl Core {
         }
     }
 
-    pub(super) fn post(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), Refused> {
+    pub(super) fn post(self: &Arc<Self>, job: Box<dyn FnOnce() + Send>) -> Result<(), Refused> {
         let mut waiting = unpoisoned(&self.waiting);
         if waiting.closed {
             return Err(Refused::Closed);
@@ -155,17 +158,38 @@ impl Core {
             return self.accept(&mut waiting, Job::Call(job));
         }
         drop(waiting);
-        match self.options.when_full {
-            WhenFull::Refuse => {
-                self.counts.refused.fetch_add(1, Ordering::Relaxed);
-                Err(Refused::Full)
-            }
-            WhenFull::RunHere => {
-                self.counts.run_here.fetch_add(1, Ordering::Relaxed);
-                self.play(job);
-                Ok(())
-            }
+        if self.options.when_full == WhenFull::RunHere && self.run_here(job) {
+            self.counts.run_here.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
         }
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        Err(Refused::Full)
+    }
+
+    /// Carries a job out on this thread: at once, or behind the one that it carries out here already, so that jobs that post
+    /// jobs need no deeper stack. Returns `false` if there are too many of these.
+    fn run_here(self: &Arc<Self>, job: Box<dyn FnOnce() + Send>) -> bool {
+        let job = BEHIND.with_borrow_mut(|behind| match behind {
+            Some(behind) if behind.len() >= self.options.jobs_max => Err(false),
+            Some(behind) => {
+                behind.push_back((Arc::clone(self), job));
+                Err(true)
+            }
+            None => {
+                *behind = Some(VecDeque::new());
+                Ok(job)
+            }
+        });
+        let job = match job {
+            Ok(job) => job,
+            Err(taken) => return taken,
+        };
+        self.play(job);
+        while let Some((core, job)) = BEHIND.with_borrow_mut(|behind| behind.as_mut()?.pop_front()) {
+            core.play(job);
+        }
+        BEHIND.set(None);
+        true
     }
 
     pub(super) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), Refused> {

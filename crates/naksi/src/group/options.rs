@@ -8,8 +8,9 @@ pub enum WhenFull {
     /// It is refused, and whoever posted it is told.
     #[default]
     Refuse,
-    /// Whoever posted it carries it out: the one that makes too much work is slowed down by it. Not for groups
-    /// that workers post to, because it would hold the worker.
+    /// The thread that posted it carries it out: the one that makes too much work is slowed down by it. What such a job
+    /// posts in turn is carried out behind it, before the outermost post returns; more than `jobs_max` of these are
+    /// refused. Not for groups that workers post to, because it would hold the worker.
     RunHere,
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct RoomBooks {
     pub(super) panics: AtomicU64,
     pub(super) parcels: AtomicU64,
     pub(super) parcels_cut: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) held_bytes: AtomicU64,
     pub(super) handed_over: AtomicU64,
     pub(super) ticks: AtomicU64,
     pub(super) ticks_skipped: AtomicU64,
@@ -35,8 +37,13 @@ pub struct RoomStats {
     pub panics_total: u64,
     /// What rooms said, each once for all workers concerned.
     pub parcels_total: u64,
-    /// Parcels that a worker got without what was said, because it did not keep up.
+    /// Parcels that at least one worker got without what was said, because its mailbox was full.
     pub parcels_cut_total: u64,
+    /// Messages to members that were in such parcels, one for each member; the sessions of these members have ended
+    /// with [`Reason::Lagged`](naksi_core::reason::Reason::Lagged).
+    pub lost_total: u64,
+    /// Bytes of memory in the mailboxes of rooms now: packets, joins, leaves and calls that wait.
+    pub held_bytes: u64,
     /// How often a group went on where a budget had been spent.
     pub handed_over_total: u64,
     /// Ticks that were run.
@@ -54,8 +61,9 @@ impl RoomBooks {
         }
     }
 
-    pub(crate) fn cut(&self) {
-        Self::add(&self.parcels_cut, 1);
+    /// Bytes of memory in the mailboxes of all rooms.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn ticked(&self, late: Duration, skipped: u64) {
@@ -73,6 +81,8 @@ impl RoomBooks {
             panics_total: read(&self.panics),
             parcels_total: read(&self.parcels),
             parcels_cut_total: read(&self.parcels_cut),
+            lost_total: read(&self.lost),
+            held_bytes: self.held_bytes(),
             handed_over_total: read(&self.handed_over),
             ticks_total: read(&self.ticks),
             ticks_skipped_total: read(&self.ticks_skipped),
@@ -84,12 +94,13 @@ impl RoomBooks {
 impl fmt::Display for RoomStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { live, events_total, dropped_total, panics_total, parcels_total, .. } = self;
-        let Self { parcels_cut_total, handed_over_total, ticks_total, ticks_skipped_total, jitter, .. } =
-            self;
+        let Self { parcels_cut_total, lost_total, held_bytes, handed_over_total, .. } = self;
+        let Self { ticks_total, ticks_skipped_total, jitter, .. } = self;
         writeln!(
             f,
             "rooms                    live {live} events {events_total} dropped {dropped_total} panics {panics_total} \
-             parcels {parcels_total} cut {parcels_cut_total} handed_over {handed_over_total}"
+             parcels {parcels_total} cut {parcels_cut_total} lost {lost_total} held_bytes {held_bytes} \
+             handed_over {handed_over_total}"
         )?;
         writeln!(f, "rooms.ticks              {ticks_total} skipped {ticks_skipped_total} jitter {jitter}")
     }

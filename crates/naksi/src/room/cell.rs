@@ -6,21 +6,21 @@
 //! mailbox is given as much time as that took if it took long: a tick that lasts longer than its period costs ticks, and
 //! never keeps a room from hearing who leaves. Nothing here knows a worker.
 
-use crossbeam_queue::SegQueue;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::event::Quay;
 use super::options::RoomFull;
 use super::scene::Body;
-use super::{Batch, Cx, Event, Room, RoomBooks, RoomDoor, RoomEnd, RoomOptions};
+use super::{Batch, Cx, Event, Room, RoomBooks, RoomDoor, RoomEnd, RoomOptions, Space};
 use crate::group::{Group, Runnable};
 use crate::remote::Door;
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, SegQueue};
 
 /// No alarm is set.
 const NEVER: u64 = u64::MAX;
@@ -30,10 +30,19 @@ type Call<R> = Box<dyn FnOnce(&mut R, &mut Cx<'_, R>) + Send>;
 /// Something for a room to do.
 pub(super) enum Job<R: Room> {
     Batch(Batch),
-    Call(Call<R>),
+    Call(Call<R>, Charge),
+    /// Nothing but the charge for what came before.
+    Mark(Charge),
     /// Look at the clock.
     Wake,
     Close(RoomEnd),
+}
+
+/// What a job that was not brought in a batch costs in memory, and which session is charged for it, if one is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Charge {
+    pub(super) session: Option<SessionId>,
+    pub(super) bytes: u32,
 }
 
 /// The batch that is being worked off.
@@ -85,6 +94,7 @@ pub(crate) struct RoomCell<R: Room> {
     packets: AtomicUsize,
     bytes: AtomicUsize,
     pub(super) calls: AtomicUsize,
+    pub(super) call_bytes: AtomicUsize,
     /// Somebody runs it, or has to.
     claimed: AtomicBool,
     closed: AtomicBool,
@@ -121,6 +131,7 @@ impl<R: Room> RoomCell<R> {
             packets: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
+            call_bytes: AtomicUsize::new(0),
             claimed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             is_still: AtomicBool::new(false),
@@ -139,10 +150,16 @@ impl<R: Room> RoomCell<R> {
     #[must_use]
     pub(super) fn put(&self, job: Job<R>) -> bool {
         match job {
-            Job::Call(_) => drop(self.calls.fetch_add(1, Ordering::Relaxed)),
-            // Whoever runs the room may play one more tick: it ends a little later then.
-            Job::Close(_) => self.is_still.store(true, Ordering::Relaxed),
-            Job::Batch(_) | Job::Wake => {}
+            Job::Call(_, Charge { bytes, .. }) => {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                self.call_bytes.fetch_add(bytes as usize, Ordering::Relaxed);
+                RoomBooks::add(&self.books.held_bytes, bytes.into());
+            }
+            // It is in the mailbox already, and nobody can put any number of them in.
+            Job::Close(_) if self.is_still.swap(true, Ordering::Relaxed) => return self.claim(),
+            // The thread that runs the room may play one more tick: it ends a little later then.
+            Job::Close(_) => {}
+            Job::Batch(_) | Job::Mark(_) | Job::Wake => {}
         }
         self.inbox.push(job);
         self.claim()
@@ -174,15 +191,20 @@ impl<R: Room> RoomCell<R> {
                 None => return false,
                 Some(Job::Batch(batch)) => {
                     self.packets.fetch_sub(batch.packets(), Ordering::Relaxed);
+                    self.books.held_bytes.fetch_sub(batch.memory_bytes() as u64, Ordering::Relaxed);
                     let (events, frames) = batch.seal();
                     self.bytes.fetch_sub(frames.len(), Ordering::Relaxed);
                     *current = Current { events: events.into_iter(), frames };
                 }
-                Some(Job::Call(call)) => {
+                Some(Job::Call(call, charge)) => {
                     self.calls.fetch_sub(1, Ordering::Relaxed);
+                    self.call_bytes.fetch_sub(charge.bytes as usize, Ordering::Relaxed);
+                    self.books.held_bytes.fetch_sub(charge.bytes.into(), Ordering::Relaxed);
                     body.play(call);
+                    body.take_off(charge);
                     return true;
                 }
+                Some(Job::Mark(charge)) => body.take_off(charge),
                 Some(Job::Wake) => {}
                 Some(Job::Close(why)) => body.finish(why),
             }
@@ -241,9 +263,12 @@ impl<R: Room> RoomCell<R> {
     }
 
     fn post(&self, inside: &mut Inside<R>, quay: &dyn Quay) {
-        if !inside.body.scene.outbox.is_empty() {
+        while !inside.body.scene.outbox.is_empty() {
             RoomBooks::add(&self.books.parcels, 1);
-            quay.post(inside.body.scene.outbox.take(self.number));
+            // Members who miss something are put out, so this ends: what the room says to that is for fewer.
+            let Some(unheard) = quay.post(inside.body.scene.outbox.take(self.number)) else { return };
+            RoomBooks::add(&self.books.parcels_cut, 1);
+            RoomBooks::add(&self.books.lost, inside.body.lose(&unheard));
         }
     }
 
@@ -269,9 +294,17 @@ impl<R: Room> RoomDoor for RoomCell<R> {
         self.home
     }
 
-    fn has_room(&self, packets: usize, bytes: usize) -> bool {
-        self.packets.load(Ordering::Relaxed) + packets <= self.options.entries_max
-            && self.bytes.load(Ordering::Relaxed) + bytes <= self.options.bytes_max
+    fn space(&self, packets: usize, bytes: usize) -> Space {
+        let packets = self.packets.load(Ordering::Relaxed) + packets;
+        let bytes = self.bytes.load(Ordering::Relaxed) + bytes;
+        let RoomOptions { entries_max, bytes_max, .. } = self.options;
+        if packets > entries_max || bytes > bytes_max {
+            Space::Full
+        } else if packets > entries_max / 2 || bytes > bytes_max / 2 {
+            Space::Crowded
+        } else {
+            Space::Free
+        }
     }
 
     fn refuse(&self) -> bool {
@@ -290,6 +323,7 @@ impl<R: Room> RoomDoor for RoomCell<R> {
     fn push(&self, batch: Batch) -> bool {
         self.packets.fetch_add(batch.packets(), Ordering::Relaxed);
         self.bytes.fetch_add(batch.frames.len(), Ordering::Relaxed);
+        RoomBooks::add(&self.books.held_bytes, batch.memory_bytes() as u64);
         self.put(Job::Batch(batch))
     }
 
@@ -347,5 +381,68 @@ impl<R: Room> Runnable for RoomCell<R> {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+struct Still;
+
+#[cfg(test)]
+impl Room for Still {
+    type Member = ();
+}
+
+#[cfg(all(not(loom), test))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_that_is_asked_to_close_any_number_of_times_keeps_it_once() {
+        let site = Site { number: 1, home: 0, group: None, books: Arc::default(), door: None };
+        let cell = RoomCell::new(Still, RoomOptions::new(), site);
+        assert!(RoomDoor::close(&*cell, RoomEnd::Closed), "it is the caller's to run");
+        let claims = (0..1000).filter(|_| RoomDoor::close(&*cell, RoomEnd::Closed)).count();
+        assert_eq!((claims, cell.inbox.len()), (0, 1));
+    }
+}
+
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use crate::room::parcel::{Parcel, Unheard};
+
+    struct Nowhere;
+
+    impl Quay for Nowhere {
+        fn post(&self, _: Parcel) -> Option<Unheard> {
+            None
+        }
+
+        fn alarm(&self, _: Arc<dyn RoomDoor>, _: Tick) {}
+
+        fn closed(&self, _: u64) {}
+    }
+
+    /// Brings something, and runs the room if it is the caller's to run.
+    fn bring(cell: &Arc<RoomCell<Still>>) {
+        if cell.put(Job::Call(Box::new(|_, _| ()), Charge::default())) {
+            while RoomDoor::run(Arc::clone(cell), &|| Tick::ZERO, &Nowhere) {}
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_room_that_nobody_runs_however_two_threads_that_bring_something_meet() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let books: Arc<RoomBooks> = Arc::default();
+            let site = Site { number: 1, home: 0, group: None, books: Arc::clone(&books), door: None };
+            let cell = RoomCell::new(Still, RoomOptions::new(), site);
+            let of_thread = Arc::clone(&cell);
+            let other = loom::thread::spawn(move || bring(&of_thread));
+            bring(&cell);
+            other.join().expect("it ends");
+            assert_eq!(books.stats().events_total, 3, "the opening and both calls, and nobody looks again");
+        });
     }
 }

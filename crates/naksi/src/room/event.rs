@@ -9,7 +9,7 @@ use std::sync::Arc;
 use naksi_core::id::SessionId;
 use naksi_core::tick::Tick;
 
-use super::parcel::Parcel;
+use super::parcel::{Parcel, Unheard};
 use super::{Left, RoomEnd};
 
 /// Something that a session brings.
@@ -20,21 +20,44 @@ pub(crate) enum Event {
     Leave { id: SessionId, ticket: u32, why: Left },
     /// Its peer has said its end: it waits for what the room says to what it has brought.
     Finish { id: SessionId, ticket: u32 },
+    /// The room has come so far, and takes so many bytes of memory off what the session has brought.
+    Mark { id: SessionId, bytes: u32 },
     /// A frame of so many bytes, the next in the batch.
     Packet { from: SessionId, ticket: u32, bytes: u32 },
 }
+
+/// How much room a mailbox has for one more packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// Enough.
+    Free,
+    /// More than half is taken: the rest is for sessions that do not wait for the room already.
+    Crowded,
+    /// None.
+    Full,
+}
+
+/// What one event costs in memory, beside what it carries.
+pub(crate) const EVENT_BYTES: usize = size_of::<Event>();
 
 /// What the sessions of one worker bring in one turn.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) frames: BytesMut,
+    /// Bytes of what joins carry for the room.
+    pub(crate) data_bytes: usize,
 }
 
 impl Batch {
     /// Packets among the events.
     pub(crate) fn packets(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::Packet { .. })).count()
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.events.len() * EVENT_BYTES + self.frames.len() + self.data_bytes
     }
 
     pub(crate) fn seal(self) -> (Vec<Event>, Bytes) {
@@ -44,7 +67,10 @@ impl Batch {
 
 /// Where a room's parcels go, and who wakes it.
 pub(crate) trait Quay {
-    fn post(&self, parcel: Parcel);
+    /// Hands a parcel to every worker concerned. Returns it with the workers whose members it does not reach, if there are
+    /// any.
+    #[must_use]
+    fn post(&self, parcel: Parcel) -> Option<Unheard>;
     /// The room is to be woken at this time.
     fn alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
     /// The room is over.
@@ -58,8 +84,8 @@ pub(crate) trait RoomDoor: Send + Sync {
     fn number(&self) -> u64;
     /// The worker that wakes it.
     fn home(&self) -> usize;
-    /// Whether it has room for so much more.
-    fn has_room(&self, packets: usize, bytes: usize) -> bool;
+    /// What room it has for so much more.
+    fn space(&self, packets: usize, bytes: usize) -> Space;
     /// A packet found no room. Returns whether its session ends for it.
     fn refuse(&self) -> bool;
     fn is_closed(&self) -> bool;

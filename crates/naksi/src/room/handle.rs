@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::cell::{Job, Site};
+use super::caller;
+use super::cell::{Charge, Job, Site};
 use super::{Cx, Room, RoomCell, RoomDoor, RoomEnd, RoomOptions};
 use crate::config::Result;
 use crate::group::Refused;
@@ -12,6 +13,14 @@ use crate::remote::Door;
 
 /// Calls that wait for a room at most.
 const CALLS_MAX: usize = 65_536;
+/// Bytes of memory of calls that wait for a room at most.
+const CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a call costs beside what it captures.
+const CALL_BYTES: usize = 128;
+/// A callback of a session that has brought so much by calls leaves the second half of a room's places to others.
+const CALLER_BYTES_MAX: u32 = 64 * 1024;
+/// What a room that was opened costs until it has begun.
+const ROOM_BYTES: usize = 4096;
 
 /// A handle of a room; cheap to clone, usable from any thread. The room lives until it is closed or panics, or the
 /// service ends, whether or not somebody has a handle.
@@ -45,18 +54,24 @@ impl<R: Room> RoomRef<R> {
     }
 
     /// Has this run in the room, one thread at a time as everything there: how an answer from elsewhere comes home. Calls
-    /// of one thread keep their order.
+    /// of one thread keep their order. What a session's callback calls counts as brought by that session
+    /// ([`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits)).
     ///
     /// # Errors
-    /// 65,536 calls wait already, or the room has ended. One that ends before the call's turn drops it without a word.
+    /// 65,536 calls or 16 MiB of them wait already (half of that, if the callback that calls has brought much itself), or
+    /// the room has ended. One that ends before the call's turn drops it without a word.
     pub fn call(&self, call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static) -> Result<(), Refused> {
         if self.is_closed() {
             return Err(Refused::Closed);
         }
-        if self.0.calls.load(Ordering::Relaxed) >= CALLS_MAX {
+        let share = if caller::current().is_some_and(|(_, bytes)| bytes >= CALLER_BYTES_MAX) { 2 } else { 1 };
+        if self.0.calls.load(Ordering::Relaxed) >= CALLS_MAX / share
+            || self.0.call_bytes.load(Ordering::Relaxed) >= CALL_BYTES_MAX / share
+        {
             return Err(Refused::Full);
         }
-        self.put(Job::Call(Box::new(call)));
+        let charge = charge(size_of_val(&call) + CALL_BYTES);
+        self.put(Job::Call(Box::new(call), charge));
         Ok(())
     }
 
@@ -73,7 +88,7 @@ impl<R: Room> RoomRef<R> {
 
     /// The room was opened by a thread that is not to run it.
     pub(crate) fn begin(&self) {
-        self.put(Job::Wake);
+        self.put(Job::Mark(charge(size_of::<RoomCell<R>>() + ROOM_BYTES)));
     }
 
     /// The room was claimed by a thread that is not to run it: its group does, or the worker that is its home.
@@ -85,6 +100,12 @@ impl<R: Room> RoomRef<R> {
             }
         }
     }
+}
+
+/// Charges the session whose callback runs on this thread, if one does.
+fn charge(bytes: usize) -> Charge {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Charge { session: caller::charge(bytes), bytes }
 }
 
 impl<R: Room> Clone for RoomRef<R> {

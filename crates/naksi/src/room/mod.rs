@@ -23,6 +23,7 @@
 //! order: that in which the room did things. Nothing here knows a port or a socket.
 
 mod books;
+pub(crate) mod caller;
 mod cell;
 mod clockwork;
 mod cx;
@@ -45,7 +46,7 @@ pub(crate) use books::RoomBooks;
 pub use books::RoomStats;
 pub(crate) use cell::RoomCell;
 pub use cx::{Cx, RoomTimer};
-pub(crate) use event::{Batch, Event, RoomDoor};
+pub(crate) use event::{Batch, EVENT_BYTES, Event, RoomDoor, Space};
 pub use guest::Guest;
 pub(crate) use guest::Lobby;
 pub use handle::RoomRef;

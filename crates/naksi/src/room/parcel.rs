@@ -5,6 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
+use std::sync::Arc;
 
 use naksi_core::data_plane::DataClass;
 use naksi_core::id::SessionId;
@@ -25,6 +26,8 @@ pub(crate) enum Part {
     Others(SessionId, Range<u32>),
     /// Bytes for one member, and how many messages they are.
     One(SessionId, u32, Range<u32>, u32),
+    /// A session is not charged any more for so many bytes of memory that it had brought.
+    Taken(SessionId, u32),
     /// Bytes for every member, or for one, which they may miss if they do not keep up.
     Data(Option<(SessionId, u32)>, DataClass, u64, Range<u32>),
     /// A session is a member from here on.
@@ -37,6 +40,33 @@ pub(crate) enum Part {
     End(SessionId, u32, Reason),
     /// Nobody is a member any more.
     Close(RoomEnd),
+    /// Nobody is a member any more, and the session of each one ends.
+    CloseAndEnd(Reason),
+}
+
+/// A parcel that did not reach the members on some workers.
+#[derive(Debug)]
+pub(crate) struct Unheard {
+    pub(crate) parcel: Arc<Parcel>,
+    workers: [u64; 4],
+}
+
+impl Unheard {
+    /// A parcel that has reached nobody so far, for as long as no worker is named.
+    pub(crate) fn new(parcel: Arc<Parcel>) -> Self {
+        Self { parcel, workers: [0; 4] }
+    }
+
+    /// It did not reach the members on this worker.
+    pub(crate) fn add(&mut self, worker: usize) {
+        self.workers[worker / 64] |= 1 << (worker % 64);
+    }
+
+    /// Whether a session is on a worker whose members it did not reach.
+    pub(crate) fn is_of(&self, id: SessionId) -> bool {
+        let worker = usize::from(id.worker());
+        self.workers[worker / 64] >> (worker % 64) & 1 == 1
+    }
 }
 
 /// What a room hands to workers.
@@ -54,12 +84,35 @@ impl Parcel {
         (0..256).filter(|worker| self.workers[worker / 64] >> (worker % 64) & 1 == 1)
     }
 
-    /// The same without what was said: what a worker that does not keep up must still know.
-    pub(crate) fn without_bytes(&self) -> Self {
-        let said =
-            |part: &&Part| !matches!(part, Part::All(..) | Part::Others(..) | Part::One(..) | Part::Data(..));
-        let parts = self.parts.iter().filter(said).cloned().collect();
-        Self { room: self.room, bytes: Bytes::new(), parts, workers: self.workers }
+    /// Whether something is said in it that nobody may miss.
+    pub(crate) fn must_be_heard(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::All(..) | Part::Others(..) | Part::One(..)))
+    }
+
+    /// The same without what was said: what a worker that does not keep up must still know. Nothing, if that is nothing.
+    /// Of what was said each member has missed some, so a session does not leave the room unnoticed: it ends.
+    pub(crate) fn without_bytes(&self) -> Option<Self> {
+        let ends = self.must_be_heard();
+        let known = |part: &Part| match part {
+            Part::All(..) | Part::Others(..) | Part::One(..) | Part::Data(..) => None,
+            // It is answered by its end.
+            Part::Answered(..) if ends => None,
+            Part::PutOut(id, ticket, _) if ends => Some(Part::End(*id, *ticket, Reason::Lagged)),
+            Part::Close(_) if ends => Some(Part::CloseAndEnd(Reason::Lagged)),
+            part => Some(part.clone()),
+        };
+        let parts: Box<[Part]> = self.parts.iter().filter_map(known).collect();
+        (!parts.is_empty()).then(|| Self {
+            room: self.room,
+            bytes: Bytes::new(),
+            parts,
+            workers: self.workers,
+        })
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.parts.len() * size_of::<Part>() + self.bytes.len()
     }
 }
 
@@ -151,6 +204,15 @@ impl Outbox {
     pub(super) fn answered(&mut self, id: SessionId, ticket: u32) {
         self.mark(id);
         self.parts.push(Part::Answered(id, ticket));
+    }
+
+    /// A session is charged for so much less.
+    pub(super) fn taken(&mut self, id: SessionId, bytes: u32) {
+        self.mark(id);
+        match self.parts.last_mut() {
+            Some(Part::Taken(before, sum)) if *before == id => *sum = sum.saturating_add(bytes),
+            _ => self.parts.push(Part::Taken(id, bytes)),
+        }
     }
 
     pub(super) fn put_out(&mut self, id: SessionId, ticket: u32, why: RoomEnd) {

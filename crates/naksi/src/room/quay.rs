@@ -10,9 +10,9 @@ use std::time::Duration;
 use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::tick::Tick;
 
-use super::event::Quay;
-use super::parcel::Parcel;
-use super::{Batch, Event, Left, RoomDoor};
+use super::event::{EVENT_BYTES, Quay};
+use super::parcel::{Parcel, Unheard};
+use super::{Batch, Event, Left, RoomDoor, Space};
 use crate::remote::Door;
 
 /// How often a worker that ends runs a room at most.
@@ -25,6 +25,8 @@ pub(crate) struct Seat {
     pub(crate) room: Arc<dyn RoomDoor>,
     pub(crate) ticket: u32,
     pub(crate) farewell: Farewell,
+    /// Bytes of memory of the packets that the session has brought and is not charged for yet.
+    pub(crate) unmarked_bytes: u32,
 }
 
 /// How far a session whose peer has said its end has come with a room.
@@ -129,16 +131,42 @@ impl LocalRooms {
         self.batch(room).events.push(event);
     }
 
-    /// A session hands a packet on. Returns whether there is room for it.
-    pub(crate) fn bring_packet(&mut self, seat: &Seat, from: SessionId, frame: &[u8]) -> bool {
+    /// A session joins, with so many bytes of data for the room. Returns the bytes of memory of both.
+    pub(crate) fn bring_join(&mut self, room: &Arc<dyn RoomDoor>, event: Event, data_bytes: usize) -> u32 {
+        let batch = self.batch(room);
+        batch.events.push(event);
+        batch.data_bytes += data_bytes;
+        u32::try_from(EVENT_BYTES + data_bytes).unwrap_or(u32::MAX)
+    }
+
+    /// When the room has come so far, the session is charged for so much less.
+    pub(crate) fn mark(&mut self, room: &Arc<dyn RoomDoor>, id: SessionId, bytes: u32) {
+        let events = &mut self.batch(room).events;
+        match events.last_mut() {
+            Some(Event::Mark { id: before, bytes: sum }) if *before == id => *sum = sum.saturating_add(bytes),
+            _ => events.push(Event::Mark { id, bytes }),
+        }
+    }
+
+    /// A session hands a packet on. Returns what room there was for it. `waits`: the session waits already for rooms to take
+    /// what it has brought, so the last half of a mailbox is not for it.
+    pub(crate) fn bring_packet(
+        &mut self,
+        seat: &mut Seat,
+        from: SessionId,
+        frame: &[u8],
+        waits: bool,
+    ) -> Space {
         let batch = self.batch(&seat.room);
-        if !seat.room.has_room(batch.events.len() + 1, batch.frames.len() + frame.len()) {
-            return false;
+        let space = seat.room.space(batch.events.len() + 1, batch.frames.len() + frame.len());
+        if space == Space::Full || space == Space::Crowded && waits {
+            return Space::Full;
         }
         batch.frames.extend_from_slice(frame);
         let bytes = u32::try_from(frame.len()).expect("a frame has at most 65,535 bytes");
         batch.events.push(Event::Packet { from, ticket: seat.ticket, bytes });
-        true
+        seat.unmarked_bytes += EVENT_BYTES as u32 + bytes;
+        space
     }
 
     /// A session's peer has said its end. Returns whether one of its rooms has still to answer what it brought before.
@@ -230,8 +258,8 @@ impl LocalRooms {
 }
 
 impl Quay for Arc<dyn Door> {
-    fn post(&self, parcel: Parcel) {
-        self.post_parcel(parcel);
+    fn post(&self, parcel: Parcel) -> Option<Unheard> {
+        self.post_parcel(parcel)
     }
 
     fn alarm(&self, room: Arc<dyn RoomDoor>, at: Tick) {

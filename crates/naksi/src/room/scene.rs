@@ -2,7 +2,7 @@
 //!
 //! Whoever calls has the room to itself. Nothing here knows a thread, a queue or a worker.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
 
@@ -12,8 +12,9 @@ use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 
+use super::cell::Charge;
 use super::clockwork::Clockwork;
-use super::parcel::Outbox;
+use super::parcel::{Outbox, Part, Unheard};
 use super::routes::Routes;
 use super::{Cx, Event, Left, Room, RoomBooks, RoomCell, RoomEnd, RoomOptions};
 use crate::watch::{What, Who, about, seen, seen_at};
@@ -131,6 +132,13 @@ impl<R: Room> Body<R> {
         true
     }
 
+    /// The session that is charged for what has just been played is not any more.
+    pub(super) fn take_off(&mut self, Charge { session, bytes }: Charge) {
+        if let Some(session) = session {
+            self.scene.outbox.taken(session, bytes);
+        }
+    }
+
     /// Plays what a session brought. `frame`: of a packet.
     pub(super) fn apply(&mut self, event: Event, frame: &[u8], options: &RoomOptions) {
         match event {
@@ -144,6 +152,7 @@ impl<R: Room> Body<R> {
                     self.bid_farewell();
                 }
             }
+            Event::Mark { id, bytes } => self.scene.outbox.taken(id, bytes),
             Event::Finish { id, ticket } => {
                 // Whoever is no member any more learns that, behind everything said to it.
                 if self.scene.holds(id, ticket) {
@@ -201,6 +210,27 @@ impl<R: Room> Body<R> {
         }
     }
 
+    /// A parcel did not reach the members on some workers: the sessions of those who missed something of it end. Returns how
+    /// many messages to how many of them were lost.
+    pub(super) fn lose(&mut self, unheard: &Unheard) -> u64 {
+        let missed = Missed::of(&unheard.parcel.parts);
+        let mut lost = Vec::new();
+        for (id, place) in self.scene.members.iter() {
+            let id = SessionId::from_u64(*id);
+            let messages = if unheard.is_of(id) { missed.messages_to(id, place.ticket) } else { 0 };
+            if messages > 0 {
+                lost.push((id, messages));
+            }
+        }
+        for (id, _) in &lost {
+            if let Some(ticket) = self.scene.take_out(*id, Left::Ended(Reason::Lagged)) {
+                self.scene.outbox.end(*id, ticket, Reason::Lagged);
+            }
+        }
+        self.bid_farewell();
+        lost.iter().map(|(_, messages)| messages).sum()
+    }
+
     /// Ends the room.
     pub(super) fn finish(&mut self, end: RoomEnd) {
         if self.is_over() {
@@ -255,6 +285,42 @@ impl<R: Room> Body<R> {
         if let Some(end) = self.scene.end {
             self.finish(end);
         }
+    }
+}
+
+/// What was said in a parcel, and who misses how much of it without the parcel.
+#[derive(Default)]
+struct Missed {
+    /// Messages for everybody, or for all but one.
+    to_all: u64,
+    /// Those for all but one by that one.
+    but: TokenMap<u64, u64>,
+    /// Those for one member, by the member and its ticket.
+    to_one: HashMap<(SessionId, u32), u64>,
+}
+
+impl Missed {
+    fn of(parts: &[Part]) -> Self {
+        let mut missed = Self::default();
+        for part in parts {
+            match part {
+                Part::All(_, messages) => missed.to_all += u64::from(*messages),
+                Part::Others(but, _) => {
+                    missed.to_all += 1;
+                    *missed.but.entry(but.to_u64()).or_default() += 1;
+                }
+                Part::One(id, ticket, _, messages) => {
+                    *missed.to_one.entry((*id, *ticket)).or_default() += u64::from(*messages);
+                }
+                _ => {}
+            }
+        }
+        missed
+    }
+
+    fn messages_to(&self, id: SessionId, ticket: u32) -> u64 {
+        let but = self.but.get(&id.to_u64()).copied().unwrap_or_default();
+        self.to_all - but + self.to_one.get(&(id, ticket)).copied().unwrap_or_default()
     }
 }
 

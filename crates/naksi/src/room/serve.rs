@@ -8,6 +8,7 @@ use std::time::Duration;
 use naksi_core::content::Ending;
 use naksi_core::data_plane::DataClass;
 use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
 use naksi_core::send_queue::Sent;
 use naksi_os::port::Port;
 
@@ -70,17 +71,17 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                     }
                 }
                 Part::Answered(id, ticket) => self.hear_out(*id, room, *ticket),
+                Part::Taken(id, bytes) => self.take_off(*id, *bytes),
                 Part::PutOut(id, ticket, why) => self.put_out(*id, room, *ticket, *why),
                 Part::End(id, ticket, reason) => {
                     if self.unseat(*id, room, Some(*ticket)) {
-                        self.with_session(id.slot(), id.generation(), |session, cx, stage| {
-                            session.with_outlet(cx, stage, |stage, outlet| {
-                                stage.play(outlet, (), |_, conn| conn.end_with(*reason, Ending::Flush));
-                            });
-                        });
+                        self.end_in_order(*id, *reason);
                     }
                 }
-                Part::Close(why) => self.close_room(room, *why),
+                Part::Close(why) => self.close_room(room, |worker, id| worker.tell_of_end(id, room, *why)),
+                Part::CloseAndEnd(reason) => {
+                    self.close_room(room, |worker, id| worker.end_in_order(id, *reason));
+                }
             }
         }
     }
@@ -146,15 +147,33 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The room is over for every session of this worker.
-    fn close_room(&mut self, room: u64, why: RoomEnd) {
+    /// A room has taken so many bytes of what a session brought: one that waited for that is read again.
+    fn take_off(&mut self, id: SessionId, bytes: u32) {
+        if usize::from(id.worker()) == self.index {
+            self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+                session.taken(bytes, cx, stage)
+            });
+        }
+    }
+
+    /// The room is over for every session of this worker. `then`: what follows for each.
+    fn close_room(&mut self, room: u64, then: impl Fn(&mut Self, SessionId)) {
         let mut members = Vec::new();
         self.desk.rooms.members_into(room, &mut members);
         for id in members {
             if self.unseat(id, room, None) {
-                self.tell_of_end(id, room, why);
+                then(self, id);
             }
         }
+    }
+
+    /// Ends a session; what was sent to it before still leaves.
+    fn end_in_order(&mut self, id: SessionId, reason: Reason) {
+        self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+            session.with_outlet(cx, stage, |stage, outlet| {
+                stage.play(outlet, (), |_, conn| conn.end_with(reason, Ending::Flush));
+            });
+        });
     }
 
     fn put_out(&mut self, id: SessionId, room: u64, ticket: u32, why: RoomEnd) {

@@ -10,9 +10,9 @@ use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 
-use super::cell::{Job, Site};
+use super::cell::{Charge, Job, Site};
 use super::event::Quay;
-use super::parcel::{Parcel, Part};
+use super::parcel::{Parcel, Part, Unheard};
 use super::{Batch, Cx, Event, Left, Room, RoomBooks, RoomCell, RoomDoor, RoomEnd, RoomOptions, RoomStats};
 use crate::packets::{Message, decode, encode};
 
@@ -118,7 +118,7 @@ impl<R: Room> TestRoom<R> {
 
     /// Somebody calls into the room, as with [`RoomRef::call`](super::RoomRef::call).
     pub fn call(&mut self, call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static) {
-        self.bring(Job::Call(Box::new(call)));
+        self.bring(Job::Call(Box::new(call), Charge::default()));
     }
 
     /// Lets time pass: timers and ticks come when they are due, one after the other.
@@ -243,7 +243,7 @@ impl Harbour {
 }
 
 impl Quay for Harbour {
-    fn post(&self, parcel: Parcel) {
+    fn post(&self, parcel: Parcel) -> Option<Unheard> {
         let bytes = |range: &std::ops::Range<u32>| &parcel.bytes[range.start as usize..range.end as usize];
         let mut fakes = self.fakes();
         for part in &parcel.parts {
@@ -270,8 +270,8 @@ impl Quay for Harbour {
                 Part::Admit(id, _) => {
                     fakes.entry(*id).or_default().member = true;
                 }
-                // Whoever is made up has no peer that could say its end.
-                Part::Answered(..) => {}
+                // Whoever is made up has no peer that could say its end, and brings what it wants.
+                Part::Answered(..) | Part::Taken(..) => {}
                 Part::PutOut(id, _, why) => {
                     let fake = fakes.entry(*id).or_default();
                     (fake.member, fake.put_out) = (false, Some(*why));
@@ -280,6 +280,7 @@ impl Quay for Harbour {
                     let fake = fakes.entry(*id).or_default();
                     (fake.member, fake.ended) = (false, Some(*reason));
                 }
+                Part::CloseAndEnd(_) => unreachable!("a fake session keeps up"),
                 Part::Close(why) => {
                     for fake in fakes.values_mut().filter(|fake| fake.member) {
                         (fake.member, fake.put_out) = (false, Some(*why));
@@ -287,6 +288,7 @@ impl Quay for Harbour {
                 }
             }
         }
+        None
     }
 
     fn alarm(&self, _room: Arc<dyn RoomDoor>, _at: Tick) {}

@@ -150,3 +150,84 @@ fn whoever_was_connected_to_on_purpose_has_no_rate() {
     (0..100).for_each(|number| hand.bytes(&frame_of(number, b"")));
     assert_eq!(packets(&hand), 100);
 }
+
+fn with_outlet<T>(hand: &mut Hand, run: impl FnOnce(&mut Outlet<'_>) -> T) -> T {
+    let mut result = None;
+    hand.with(|session, cx, notes| {
+        result = Some(session.with_outlet(cx, notes, |_, mut outlet| run(&mut outlet)));
+    });
+    result.expect("it has run")
+}
+
+#[test]
+fn joins_have_a_rate_of_their_own_and_a_flood_of_them_ends_the_session() {
+    let limits = Limits { room_joins_per_second_max: 10, ..limits(0, 0, OverRate::Pause) };
+    let mut hand = Hand::new(Framing::Packets, limits.clone());
+    let spent: Vec<_> = (0..10).map(|_| with_outlet(&mut hand, |outlet| outlet.spend_join())).collect();
+    assert_eq!((&spent[..9], spent[9]), (&[Spent::Within; 9][..], Spent::Paused));
+    assert!(with_outlet(&mut hand, |outlet| outlet.is_held_back()), "a handler can see it");
+    assert_eq!(hand.cancelled, [Verb::Recv], "it is not read on");
+    come_home(&mut hand);
+    hand.late_by(Duration::from_millis(250));
+    assert!(hand.recv && !with_outlet(&mut hand, |outlet| outlet.is_held_back()), "it is read again");
+    let more = std::iter::from_fn(|| {
+        Some(with_outlet(&mut hand, |outlet| outlet.spend_join())).filter(|spent| *spent != Spent::Ended)
+    });
+    assert!((30..=40).contains(&more.count()), "one callback can go on for so long");
+    assert!(!hand.session.is_open());
+    hand.recv_ends(Ended::Aborted);
+    hand.shuts_down();
+    assert_eq!(hand.closes(), Reason::RateExceeded);
+
+    let mut hand = Hand::new(Framing::Packets, Limits { over_rate: OverRate::EndSession, ..limits.clone() });
+    let spent: Vec<_> = (0..10).map(|_| with_outlet(&mut hand, |outlet| outlet.spend_join())).collect();
+    assert_eq!(spent[9], Spent::Ended);
+
+    // One that goes on after every pause is borne with for ten seconds.
+    let mut hand = Hand::new(Framing::Packets, limits.clone());
+    let mut pauses = 0;
+    'flood: loop {
+        loop {
+            match with_outlet(&mut hand, |outlet| outlet.spend_join()) {
+                Spent::Within => {}
+                Spent::Paused => break,
+                Spent::Ended => break 'flood,
+            }
+        }
+        come_home(&mut hand);
+        hand.late_by(Duration::from_millis(250));
+        pauses += 1;
+    }
+    assert!((40..=42).contains(&pauses), "{pauses} pauses of a quarter of a second");
+
+    for (limits, trusts) in
+        [(Limits { room_joins_per_second_max: 0, ..limits.clone() }, false), (limits, true)]
+    {
+        let mut hand = Hand::new(Framing::Packets, limits);
+        if trusts {
+            hand.with(|session, _, _| session.trust());
+        }
+        let all_within =
+            (0..10_000).all(|_| with_outlet(&mut hand, |outlet| outlet.spend_join()) == Spent::Within);
+        assert!(all_within, "without a limit, and where it was connected to on purpose");
+    }
+}
+
+#[test]
+fn a_session_is_not_read_while_rooms_have_too_much_of_what_it_brought() {
+    let limits = Limits { room_backlog_bytes_max: 1000, ..limits(0, 0, OverRate::Pause) };
+    let mut hand = Hand::new(Framing::Packets, limits);
+    assert!(!with_outlet(&mut hand, |outlet| outlet.bring(600, false)));
+    assert!(hand.cancelled.is_empty() && hand.session.held_bytes() == 600);
+    assert!(with_outlet(&mut hand, |outlet| outlet.bring(600, false)), "it waits from now on");
+    assert!(!with_outlet(&mut hand, |outlet| outlet.bring(1, false)), "which is told once");
+    come_home(&mut hand);
+    hand.with(|session, cx, notes| session.taken(701, cx, notes));
+    assert!(!hand.recv, "half of it is still there");
+    hand.with(|session, cx, notes| session.taken(1, cx, notes));
+    assert!(hand.recv && hand.session.held_bytes() == 499, "less than half: it is read again");
+    assert!(with_outlet(&mut hand, |outlet| outlet.bring(1, true)), "a crowded room is waited for at once");
+    come_home(&mut hand);
+    hand.with(|session, cx, notes| session.taken(500, cx, notes));
+    assert!(hand.recv && hand.session.held_bytes() == 0);
+}
