@@ -30,6 +30,7 @@ impl Piece {
     }
 
     /// Bytes of memory that it keeps. What is shared counts for each who shares it.
+    #[inline]
     fn held_bytes(&self) -> usize {
         match self {
             Piece::Owned(bytes) => bytes.capacity(),
@@ -78,9 +79,12 @@ impl Pieces {
         }
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Piece> {
         let first = self.first.take()?;
-        self.first = self.rest.pop_front();
+        if !self.rest.is_empty() {
+            self.first = self.rest.pop_front();
+        }
         self.held -= first.held_bytes();
         Some(first)
     }

@@ -15,8 +15,8 @@ const CLASSES: [(usize, usize); 7] = [
     (64, 4096),
     (512, 2048),
     (Spares::PAGE_BYTES, 1024),
-    (16 * 1024, 256),
-    (32 * 1024, 128),
+    (0x4000, 256),
+    (0x8000, 128),
     (Spares::CLASS_BYTES_MAX, 64),
     (Spares::HUGE_BYTES, 32),
 ];
@@ -64,37 +64,53 @@ impl Spares {
 
     /// An empty buffer with room for at least `bytes`.
     pub fn buffer(&mut self, bytes: usize) -> Vec<u8> {
-        let fits = |(capacity, _): &(usize, usize)| match bytes {
-            ..=Self::CLASS_BYTES_MAX => bytes <= *capacity,
-            _ => bytes == *capacity,
-        };
-        let mut capacity = bytes;
-        if let Some(number) = CLASSES.iter().position(fits) {
-            let class = &mut self.classes[number];
-            if let Some(buffer) = class.buffers.pop() {
-                class.unused = class.unused.min(class.buffers.len());
-                return buffer;
+        let number = match bytes {
+            ..=64 => 0,
+            ..=512 => 1,
+            ..=Self::PAGE_BYTES => 2,
+            ..=0x4000 => 3,
+            ..=0x8000 => 4,
+            ..=Self::CLASS_BYTES_MAX => 5,
+            Self::HUGE_BYTES => 6,
+            _ => {
+                self.made_bytes += bytes;
+                return Vec::with_capacity(bytes);
             }
-            capacity = CLASSES[number].0;
+        };
+        let class = &mut self.classes[number];
+        if let Some(buffer) = class.buffers.pop() {
+            class.unused = class.unused.min(class.buffers.len());
+            return buffer;
         }
-        self.made_bytes += capacity;
-        Vec::with_capacity(capacity)
+        self.made_bytes += CLASSES[number].0;
+        Vec::with_capacity(CLASSES[number].0)
     }
 
     /// Takes a buffer back, or frees it.
     pub fn put_buffer(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        let place = CLASSES.iter().position(|(capacity, _)| buffer.capacity() == *capacity);
-        if let Some(number) = place
-            && self.classes[number].buffers.len() < CLASSES[number].1
-        {
-            let buffers = &mut self.classes[number].buffers;
-            buffers.push(buffer);
-            self.plump |= buffers.len() * CLASSES[number].0 >= Self::TRIM_BYTES_MIN;
-        } else {
-            self.freed_bytes += buffer.capacity();
-            self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
+        let number = match buffer.capacity() {
+            64 => 0,
+            512 => 1,
+            Self::PAGE_BYTES => 2,
+            0x4000 => 3,
+            0x8000 => 4,
+            Self::CLASS_BYTES_MAX => 5,
+            Self::HUGE_BYTES => 6,
+            bytes => return self.freed(bytes),
+        };
+        let ((capacity, most), buffers) = (CLASSES[number], &mut self.classes[number].buffers);
+        if buffers.len() >= most {
+            return self.freed(capacity);
         }
+        buffer.clear();
+        buffers.push(buffer);
+        self.plump |= buffers.len() >= Self::TRIM_BYTES_MIN / capacity;
+    }
+
+    /// So many bytes are freed by the caller.
+    fn freed(&mut self, bytes: usize) {
+        self.freed_bytes += bytes;
+        self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
     }
 
     /// Whether there is so much to give back that [`Spares::trim`] should be called after a while.
@@ -177,8 +193,7 @@ impl Spares {
         if usable && self.batches.len() < Self::BATCHES_MAX {
             self.batches.push(batch);
         } else {
-            self.freed_bytes += batch.held_bytes();
-            self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
+            self.freed(batch.held_bytes());
         }
     }
 }

@@ -6,20 +6,18 @@
 //! however long turns are. Where waits never bring everything, because of a flood, a deadline is judged a second late all
 //! the same. Nothing here knows a session.
 
-use std::time::Duration;
-
 use naksi_core::tick::Tick;
 
-/// A deadline that passed this long ago is judged, even if not everything has been read.
-const UNREAD_SPAN_MAX: Duration = Duration::from_secs(1);
+/// A deadline that passed so many nanoseconds ago is judged, even if not everything has been read.
+const UNREAD_SPAN_MAX: u64 = 1_000_000_000;
 
 /// A single step that takes longer has held the worker: the peers are granted the rest of it.
-const STEP_SPAN_MAX: Duration = Duration::from_millis(100);
+const STEP_SPAN_MAX: u64 = 100_000_000;
 
 /// No more than this is granted: a worker that sleeps looks the same as one that is held.
-const HELD_MAX: Duration = Duration::from_secs(5);
+const HELD_MAX: u64 = 5_000_000_000;
 
-/// What a worker has read, in terms of time.
+/// What a worker has read, in terms of time. Spans are nanoseconds: every turn reckons with them.
 #[derive(Debug, Default)]
 pub(crate) struct Lateness {
     /// When the last two waits returned, the latest last.
@@ -29,42 +27,47 @@ pub(crate) struct Lateness {
     /// The last time that was accounted for.
     at: Tick,
     /// How long the worker was held and has not worked since.
-    held: Duration,
+    held: u64,
     /// It was held, or it slept, before a wait that left nothing in the port; the next wait tells.
-    slept: Duration,
+    slept: u64,
 }
 
 impl Lateness {
     /// A wait has returned, and leaves nothing in the port or not.
+    #[inline]
     pub(crate) fn turn(&mut self, now: Tick, brings_all: bool) {
-        let before = self.held;
-        self.pass(now);
+        let excess = self.pass_by(now);
         if brings_all {
             // This wait and the one before it have asked the kernel at least once, but perhaps only the one before: that
             // began after the wait before it had returned.
             self.read_until = self.waits[0];
-            self.slept = self.held.saturating_sub(before);
-            self.held = self.held.min(before);
+            self.slept = excess;
         } else {
-            self.held = (self.held + std::mem::take(&mut self.slept)).min(HELD_MAX);
+            self.held = (self.held + excess + std::mem::take(&mut self.slept)).min(HELD_MAX);
         }
         self.waits = [self.waits[1], now];
     }
 
     /// Time goes on within a turn.
     pub(crate) fn pass(&mut self, now: Tick) {
-        let span = now.since(std::mem::replace(&mut self.at, now));
+        self.held = (self.held + self.pass_by(now)).min(HELD_MAX);
+    }
+
+    /// Takes the time since the last step off what the worker was held. Returns by how much the step was too long.
+    #[inline]
+    fn pass_by(&mut self, now: Tick) -> u64 {
+        let span = now.nanos().saturating_sub(std::mem::replace(&mut self.at, now).nanos());
         if span > STEP_SPAN_MAX {
-            self.held = (self.held + (span - STEP_SPAN_MAX)).min(HELD_MAX);
-        } else {
-            self.held = self.held.saturating_sub(span);
+            return (span - STEP_SPAN_MAX).min(HELD_MAX);
         }
+        self.held = self.held.saturating_sub(span);
+        0
     }
 
     /// Deadlines up to this tick may be judged.
     pub(crate) fn judged_until(&self, now: Tick) -> Tick {
-        let grace = Tick::ZERO + self.held + self.slept + UNREAD_SPAN_MAX;
-        self.read_until.max(Tick::from_nanos(now.nanos().saturating_sub(grace.nanos())))
+        let grace = self.held + self.slept + UNREAD_SPAN_MAX;
+        self.read_until.max(Tick::from_nanos(now.nanos().saturating_sub(grace)))
     }
 }
 
@@ -111,7 +114,10 @@ mod tests {
         );
         let flood = turns(&mut lateness, now, 200, 100, false);
         let judged = lateness.judged_until(at(flood));
-        assert!(judged + UNREAD_SPAN_MAX >= at(flood), "a flood of seconds protects no squatter: {judged:?}");
+        assert!(
+            judged.nanos() + UNREAD_SPAN_MAX >= at(flood).nanos(),
+            "a flood of seconds protects no squatter: {judged:?}"
+        );
         let now = turns(&mut lateness, flood, 3, 1, true);
         assert!(lateness.judged_until(at(now)) >= at(flood), "all was read");
     }

@@ -85,17 +85,20 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     /// Frees spare buffers that nobody has used for a while, and gives the system its memory back when that is much.
+    #[inline]
     pub(crate) fn trim_spares(&mut self) {
-        let now = self.desk.now;
         match self.relief.trim_at {
-            None if self.spares.is_plump() => self.relief.trim_at = Some(now + TRIM_EVERY),
-            Some(at) if at <= now => {
-                self.relief.trim_at = None;
-                if self.spares.trim() {
-                    naksi_os::give_back_memory();
-                }
-            }
+            None if self.spares.is_plump() => self.relief.trim_at = Some(self.desk.now + TRIM_EVERY),
+            Some(at) if at <= self.desk.now => self.trim_now(),
             _ => {}
+        }
+    }
+
+    #[cold]
+    fn trim_now(&mut self) {
+        self.relief.trim_at = None;
+        if self.spares.trim() {
+            naksi_os::give_back_memory();
         }
     }
 
@@ -105,7 +108,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             && self.relief.held_bytes > 0
             && self.stopping.is_none()
             && self.hub.pressure() >= Pressure::EndStuck;
-        pressed.then_some(self.relief.act_at).into_iter().chain(self.relief.trim_at).min()
+        match (pressed, self.relief.trim_at) {
+            (true, Some(trim_at)) => Some(self.relief.act_at.min(trim_at)),
+            (true, None) => Some(self.relief.act_at),
+            (false, trim_at) => trim_at,
+        }
     }
 
     fn give_back(&mut self, step: Pressure, share: u64, held: u64) {

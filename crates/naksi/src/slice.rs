@@ -13,7 +13,7 @@ const SLICE: Duration = Duration::from_millis(20);
 const STEPS_A_LOOK: u8 = 16;
 
 /// Steps between two looks at the clock that took longer are slow: timers are looked at before the turn is over.
-pub(crate) const SLOW: Duration = Duration::from_millis(10);
+const SLOW: Duration = Duration::from_millis(10);
 
 /// The time that a turn has.
 #[derive(Debug)]
@@ -21,18 +21,23 @@ pub(crate) struct Slice {
     end: Tick,
     looked_at: Tick,
     steps_left: u8,
+    /// The last steps were slow, and nobody has looked at the timers since.
+    slow: bool,
+    over: bool,
 }
 
 impl Default for Slice {
     fn default() -> Self {
-        Self { end: Tick::MAX, looked_at: Tick::ZERO, steps_left: STEPS_A_LOOK }
+        Self { end: Tick::MAX, looked_at: Tick::ZERO, steps_left: STEPS_A_LOOK, slow: false, over: false }
     }
 }
 
 impl Slice {
     /// A turn begins.
+    #[inline]
     pub(crate) fn begin(&mut self, now: Tick) {
-        *self = Self { end: now + SLICE, looked_at: now, steps_left: self.steps_left };
+        (self.end, self.looked_at) = (now + SLICE, now);
+        (self.slow, self.over) = (false, false);
     }
 
     /// One step was made.
@@ -44,20 +49,28 @@ impl Slice {
         }
     }
 
+    #[cold]
     fn look(&mut self, now: Tick) {
         let slow = now.since(self.looked_at) >= SLOW;
         self.steps_left = if slow { 0 } else { STEPS_A_LOOK };
+        self.slow |= slow;
+        self.over = now >= self.end;
         self.looked_at = now;
     }
 
-    /// When the clock was read last.
-    pub(crate) fn looked_at(&self) -> Tick {
-        self.looked_at
+    /// What time it is, if the timers should be looked at before the turn is over.
+    #[inline]
+    pub(crate) fn is_slow(&mut self) -> Option<Tick> {
+        self.slow.then(|| {
+            self.slow = false;
+            self.looked_at
+        })
     }
 
     /// Whether the turn has taken as long as it should.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.looked_at >= self.end
+        self.over
     }
 }
 
@@ -82,8 +95,8 @@ mod tests {
             looks
         };
         assert!(run(&mut slice, 1_700, Duration::from_micros(1)) <= 100);
-        assert!(!slice.is_over());
+        assert!(!slice.is_over() && slice.is_slow().is_none());
         assert!(run(&mut slice, 100, Duration::from_millis(12)) >= 100 - usize::from(STEPS_A_LOOK));
-        assert!(slice.is_over());
+        assert!(slice.is_over() && slice.is_slow().is_some() && slice.is_slow().is_none());
     }
 }

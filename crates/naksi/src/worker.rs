@@ -35,7 +35,7 @@ use crate::remote::Door;
 use crate::room::quay::{LocalRooms, Seat};
 use crate::session::Factory;
 use crate::shutdown::Stopping;
-use crate::slice::{SLOW, Slice};
+use crate::slice::Slice;
 use crate::spin::Spin;
 use crate::stage::Stage;
 use crate::topic::{LocalTopics, Membership};
@@ -200,8 +200,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.flush_topics();
             }
             self.desk.slice.step(|| self.port.now());
-            if self.desk.slice.looked_at().since(self.desk.now) >= SLOW {
-                self.time_has_passed();
+            if let Some(now) = self.desk.slice.is_slow() {
+                self.time_has_passed(now);
             }
         }
         self.caught = caught;
@@ -373,6 +373,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
+    #[inline]
     fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.desk.wheel.due(self.desk.now, &mut due);
@@ -394,9 +395,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     /// Callbacks are slow: timers and deadlines do not wait for the end of the turn.
-    fn time_has_passed(&mut self) {
-        self.desk.now = self.desk.slice.looked_at();
-        self.lateness.pass(self.desk.now);
+    #[cold]
+    fn time_has_passed(&mut self, now: Tick) {
+        self.desk.now = now;
+        self.lateness.pass(now);
         self.fire_timers();
     }
 
