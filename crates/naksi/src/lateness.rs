@@ -11,7 +11,7 @@ use naksi_core::tick::Tick;
 /// A deadline that passed so many nanoseconds ago is judged, even if not everything has been read.
 const UNREAD_SPAN_MAX: u64 = 1_000_000_000;
 
-/// A single step that takes longer has held the worker: the peers are granted the rest of it.
+/// A single step that takes longer has held the worker: its peers are granted as long.
 const STEP_SPAN_MAX: u64 = 100_000_000;
 
 /// No more than this is granted: a worker that sleeps looks the same as one that is held.
@@ -26,8 +26,9 @@ pub(crate) struct Lateness {
     read_until: Tick,
     /// The last time that was accounted for.
     at: Tick,
-    /// How long the worker was held and has not worked since.
+    /// How long the worker was held. From a second later on, the time that it has worked since is taken off.
     held: u64,
+    held_at: Tick,
     /// It was held, or it slept, before a wait that left nothing in the port; the next wait tells.
     slept: u64,
 }
@@ -43,25 +44,35 @@ impl Lateness {
             self.read_until = self.waits[0];
             self.slept = excess;
         } else {
-            self.held = (self.held + excess + std::mem::take(&mut self.slept)).min(HELD_MAX);
+            let slept = std::mem::take(&mut self.slept);
+            self.hold(now, excess + slept);
         }
         self.waits = [self.waits[1], now];
     }
 
     /// Time goes on within a turn.
     pub(crate) fn pass(&mut self, now: Tick) {
-        self.held = (self.held + self.pass_by(now)).min(HELD_MAX);
+        let excess = self.pass_by(now);
+        self.hold(now, excess);
     }
 
-    /// Takes the time since the last step off what the worker was held. Returns by how much the step was too long.
+    /// A step has ended. Returns how long it took, if that was too long.
     #[inline]
     fn pass_by(&mut self, now: Tick) -> u64 {
         let span = now.nanos().saturating_sub(std::mem::replace(&mut self.at, now).nanos());
         if span > STEP_SPAN_MAX {
-            return (span - STEP_SPAN_MAX).min(HELD_MAX);
+            return span.min(HELD_MAX);
         }
-        self.held = self.held.saturating_sub(span);
+        if self.held > 0 && now.nanos().saturating_sub(self.held_at.nanos()) >= UNREAD_SPAN_MAX {
+            self.held = self.held.saturating_sub(span);
+        }
         0
+    }
+
+    fn hold(&mut self, now: Tick, span: u64) {
+        if span > 0 {
+            (self.held, self.held_at) = ((self.held + span).min(HELD_MAX), now);
+        }
     }
 
     /// Deadlines up to this tick may be judged.

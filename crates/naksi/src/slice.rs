@@ -12,7 +12,8 @@ const SLICE: Duration = Duration::from_millis(20);
 /// As many steps as this take next to no time, mostly.
 const STEPS_A_LOOK: u8 = 16;
 
-/// Steps between two looks at the clock that took longer are slow: timers are looked at before the turn is over.
+/// After this long timers are looked at before the turn is over; steps between two looks at the clock that took as long are
+/// slow.
 const SLOW: Duration = Duration::from_millis(10);
 
 /// The time that a turn has.
@@ -21,14 +22,22 @@ pub(crate) struct Slice {
     end: Tick,
     looked_at: Tick,
     steps_left: u8,
-    /// The last steps were slow, and nobody has looked at the timers since.
+    /// When the timers were looked at last, and whether they should be again.
+    timers_at: Tick,
     slow: bool,
     over: bool,
 }
 
 impl Default for Slice {
     fn default() -> Self {
-        Self { end: Tick::MAX, looked_at: Tick::ZERO, steps_left: STEPS_A_LOOK, slow: false, over: false }
+        Self {
+            end: Tick::MAX,
+            looked_at: Tick::ZERO,
+            steps_left: STEPS_A_LOOK,
+            timers_at: Tick::ZERO,
+            slow: false,
+            over: false,
+        }
     }
 }
 
@@ -36,7 +45,7 @@ impl Slice {
     /// A turn begins.
     #[inline]
     pub(crate) fn begin(&mut self, now: Tick) {
-        (self.end, self.looked_at) = (now + SLICE, now);
+        (self.end, self.looked_at, self.timers_at) = (now + SLICE, now, now);
         (self.slow, self.over) = (false, false);
     }
 
@@ -53,7 +62,7 @@ impl Slice {
     fn look(&mut self, now: Tick) {
         let slow = now.since(self.looked_at) >= SLOW;
         self.steps_left = if slow { 0 } else { STEPS_A_LOOK };
-        self.slow |= slow;
+        self.slow |= now.since(self.timers_at) >= SLOW;
         self.over = now >= self.end;
         self.looked_at = now;
     }
@@ -62,7 +71,7 @@ impl Slice {
     #[inline]
     pub(crate) fn is_slow(&mut self) -> Option<Tick> {
         self.slow.then(|| {
-            self.slow = false;
+            (self.slow, self.timers_at) = (false, self.looked_at);
             self.looked_at
         })
     }
