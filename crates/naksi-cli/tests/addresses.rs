@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use support::{Server, naksi};
 
@@ -23,10 +23,16 @@ fn every_address_of_a_name_is_listened_on_with_a_line_of_its_own() {
     command.args(["serve", "--addr", "localhost:0", "--workers", "1"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let lines: Vec<String> = lines.take(localhost().len()).map(|line| line.expect("text")).collect();
-    child.kill().expect("it runs");
-    child.wait().expect("a killed process ends");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut said = String::new();
+    stdout.read_line(&mut said).expect("its first line");
+    // All lines are said before it heeds a signal, and none comes behind its end.
+    let name = if support::is_under_wine() { "-INT" } else { "-TERM" };
+    let status = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
+    assert!(status.success(), "{said}");
+    stdout.read_to_string(&mut said).expect("text");
+    child.wait().expect("it ends");
+    let lines: Vec<&str> = said.lines().collect();
     for address in localhost() {
         let shown = SocketAddr::new(address.ip(), 0).to_string();
         let begins = format!("naksi: listening on {}", shown.trim_end_matches('0'));

@@ -213,9 +213,9 @@ fn writer(out: &mut String, field: &Field) {
                 Kind::Scalar("float") => {
                     format!("global::System.BitConverter.DoubleToInt64Bits((double){name}) != 0")
                 }
-                _ => format!("{} != 0", value(&name)),
+                _ => format!("{} != 0", value(name)),
             };
-            put!(out, "            if ({differs}) {}", one(&name));
+            put!(out, "            if ({differs}) {}", one(name));
         }
         Many::Maybe => {
             let inside = if is_reference(&field.kind) { name.clone() } else { format!("{name}.Value") };
