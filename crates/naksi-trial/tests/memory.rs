@@ -160,7 +160,8 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
         for ((guest, _), bytes) in guests.iter().zip(asked) {
             stage.nudge(*guest, bytes);
         }
-        assert!((600_000..800_000).contains(&stage.stats().held_bytes), "{}", stage.stats());
+        // A buffer is held until all of it has gone out, whatever part the kernel has taken.
+        assert!((850_000..900_000).contains(&stage.stats().held_bytes), "{}", stage.stats());
         let (_, early) = stage.come();
         assert!(!early.over.get(), "there is room, and it is let in");
 
@@ -280,7 +281,7 @@ fn who_sleeps_is_rung_and_gives_back_its_part() {
 #[test]
 fn a_step_that_was_reached_holds_until_there_is_room_again() {
     let mut stage = Stage::open(Dialect::Uring, 2, MOST);
-    let guests: Vec<_> = (0..16).map(|_| stage.come()).collect();
+    let guests: Vec<_> = (0..10).map(|_| stage.come()).collect();
     for (guest, _) in &guests {
         stage.nudge(*guest, 80_000);
     }
