@@ -111,3 +111,17 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_said_in_words_with_the_systems_number_if_there_is_one() {
+        let text = |ended: Ended| ended.to_string();
+        assert_eq!(text(Ended::Closed), "closed by the peer");
+        assert_eq!(text(Ended::Failed(OsError::new(Failure::Refused, 0))), "connection refused");
+        let full = Ended::Failed(OsError::new(Failure::StorageFull, 28));
+        assert_eq!(text(full), "no space left on the device (system error 28)");
+    }
+}

@@ -173,6 +173,17 @@ mod tests {
     use core::hash::BuildHasher as _;
 
     #[test]
+    fn names_are_shown_by_their_parts() {
+        let (session, handle) = (SessionId::new(3, 77, 9), Handle::new(77, 9));
+        assert_eq!((handle.slot(), handle.generation()), (77, 9));
+        assert_eq!(
+            (format!("{session}"), format!("{session:?}")),
+            ("3.77.9".to_owned(), "3.77.9".to_owned())
+        );
+        assert_eq!(format!("{handle:?} {:?}", Token::new(4, 77, 9)), "h77.9 t4:77.9");
+    }
+
+    #[test]
     fn a_session_id_keeps_its_three_parts_apart() {
         for (worker, slot, generation) in
             [(0, 0, 0), (255, SessionId::SLOTS_MAX - 1, u32::MAX), (3, 77, 1_000_000)]

@@ -164,6 +164,17 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_not_moved_to_the_front_while_more_fits_behind_it() {
+        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        buffer.push(&[1; 50], &mut spares);
+        let (place, capacity) =
+            (buffer.view().as_ptr(), buffer.0.as_ref().expect("it waits").bytes.capacity());
+        buffer.took(5, &mut spares);
+        buffer.push(&vec![2; capacity - 50], &mut spares);
+        assert_eq!((buffer.view().as_ptr(), buffer.len()), (place.wrapping_add(5), capacity - 5));
+    }
+
+    #[test]
     fn a_buffer_is_empty_until_bytes_wait_and_when_all_are_taken() {
         let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
         assert!(buffer.is_empty());

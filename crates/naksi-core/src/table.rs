@@ -129,6 +129,36 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_empty_before_its_first_value_and_after_its_last() {
+        let mut table = Table::new(4);
+        assert!(table.is_empty());
+        let (index, generation) = table.insert('a').expect("there is room");
+        assert_eq!((table.is_empty(), table.len()), (false, 1));
+        table.remove(index, generation).expect("it is there");
+        assert_eq!((table.is_empty(), table.len()), (true, 0));
+    }
+
+    /// More values than a page holds, each found under its own name, to be read and to be changed.
+    #[test]
+    fn every_value_is_found_under_its_name_and_no_other_is() {
+        let mut table = Table::new(10_000);
+        let names: Vec<_> = (0..5_000_u32).map(|value| table.insert(value).expect("there is room")).collect();
+        for (value, (index, generation)) in (0..).zip(&names) {
+            assert_eq!(table.get(*index, *generation), Some(&value));
+            *table.get_mut(*index, *generation).expect("it is there") += 1;
+            assert_eq!(table.at_mut(*index), Some((*generation, &mut (value + 1))));
+            assert_eq!(
+                (table.get(*index, generation + 1), table.get_mut(*index, generation + 1)),
+                (None, None)
+            );
+        }
+        for (index, generation) in names {
+            assert_eq!(table.remove(index, generation), Some(index + 1), "slots are given out in order");
+            assert_eq!((table.get(index, generation), table.get_mut(index, generation)), (None, None));
+        }
+    }
+
+    #[test]
     fn a_full_table_hands_the_value_back() {
         let mut table = Table::new(2);
         assert!(table.insert("a").is_ok() && table.insert("b").is_ok());

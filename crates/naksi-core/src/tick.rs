@@ -58,3 +58,19 @@ impl Sub<Tick> for Tick {
         self.since(earlier)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_added_and_taken_off_and_neither_end_is_passed() {
+        let (early, late) = (Tick::from_nanos(5), Tick::from_nanos(5) + Duration::from_nanos(7));
+        assert_eq!(
+            (late.nanos(), late - early, late.since(early)),
+            (12, Duration::from_nanos(7), Duration::from_nanos(7))
+        );
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(late + Duration::MAX, Tick::MAX);
+    }
+}
