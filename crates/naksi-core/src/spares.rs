@@ -65,12 +65,12 @@ impl Spares {
     /// An empty buffer with room for at least `bytes`.
     pub fn buffer(&mut self, bytes: usize) -> Vec<u8> {
         let number = match bytes {
-            ..=64 => 0,
-            ..=512 => 1,
-            ..=Self::PAGE_BYTES => 2,
-            ..=0x4000 => 3,
-            ..=0x8000 => 4,
-            ..=Self::CLASS_BYTES_MAX => 5,
+            0..=64 => 0,
+            65..=512 => 1,
+            513..=Self::PAGE_BYTES => 2,
+            0x1001..=0x4000 => 3,
+            0x4001..=0x8000 => 4,
+            0x8001..=Self::CLASS_BYTES_MAX => 5,
             Self::HUGE_BYTES => 6,
             _ => {
                 self.made_bytes += bytes;

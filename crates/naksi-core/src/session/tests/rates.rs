@@ -179,7 +179,7 @@ fn joins_have_a_rate_of_their_own_and_a_flood_of_them_ends_the_session() {
     hand.shuts_down();
     assert_eq!(hand.closes(), Reason::RateExceeded);
 
-    let mut hand = Hand::new(Framing::Packets, Limits { over_rate: OverRate::EndSession, ..limits.clone() });
+    let mut hand = Hand::new(Framing::Packets, Limits { over_rate: OverRate::EndSession, ..limits });
     let spent: Vec<_> = (0..10).map(|_| with_outlet(&mut hand, |outlet| outlet.spend_join())).collect();
     assert_eq!(spent[9], Spent::Ended);
 
