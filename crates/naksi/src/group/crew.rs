@@ -28,7 +28,7 @@ pub(crate) trait Runnable: Send + Sync {
 }
 
 enum Job {
-    Call(Box<dyn FnOnce() + Send>),
+    Call(JobFn),
     Run(Arc<dyn Runnable>),
 }
 
@@ -70,11 +70,16 @@ pub(crate) struct Core {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// A job that is a closure.
+type JobFn = Box<dyn FnOnce() + Send>;
+/// Jobs that wait behind the one that a thread carries out, each with its group.
+type Behind = VecDeque<(Arc<Core>, JobFn)>;
+
 thread_local! {
     /// The group that this thread belongs to, and which of its threads it is.
     static HERE: RefCell<Option<(Weak<Core>, usize)>> = const { RefCell::new(None) };
     /// Jobs that this thread carries out behind the one that it carries out for want of room, if it does.
-    static BEHIND: RefCell<Option<VecDeque<(Arc<Core>, Box<dyn FnOnce() + Send>)>>> = const { RefCell::new(None) };
+    static BEHIND: RefCell<Option<Behind>> = const { RefCell::new(None) };
 }
 
 /// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
@@ -149,7 +154,7 @@ impl Core {
         }
     }
 
-    pub(super) fn post(self: &Arc<Self>, job: Box<dyn FnOnce() + Send>) -> Result<(), Refused> {
+    pub(super) fn post(self: &Arc<Self>, job: JobFn) -> Result<(), Refused> {
         let mut waiting = unpoisoned(&self.waiting);
         if waiting.closed {
             return Err(Refused::Closed);
@@ -168,7 +173,7 @@ impl Core {
 
     /// Carries a job out on this thread: at once, or behind the one that it carries out here already, so that jobs that post
     /// jobs need no deeper stack. Returns `false` if there are too many of these.
-    fn run_here(self: &Arc<Self>, job: Box<dyn FnOnce() + Send>) -> bool {
+    fn run_here(self: &Arc<Self>, job: JobFn) -> bool {
         let job = BEHIND.with_borrow_mut(|behind| match behind {
             Some(behind) if behind.len() >= self.options.jobs_max => Err(false),
             Some(behind) => {
