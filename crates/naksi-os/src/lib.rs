@@ -15,6 +15,7 @@ pub mod network_events;
 pub mod port;
 pub mod seats;
 pub mod sim;
+pub mod stop_signal;
 pub mod taken;
 pub mod tally;
 #[cfg(windows)]
@@ -32,7 +33,7 @@ std::cfg_select! {
         pub use linux::clock::ThreadClock;
         pub use linux::file::make_new;
         pub use linux::port::now;
-        pub use linux::{completion_port, event, message, overlapped, queue, routine, select};
+        pub use linux::{completion_port, event, message, overlapped, queue, routine, select, signals};
     }
     windows => {
         /// The port of the system that this was built for.
@@ -40,7 +41,7 @@ std::cfg_select! {
         pub use windows::clock::ThreadClock;
         pub use windows::file::make_new;
         pub use windows::port::now;
-        pub use windows::{completion_port, event, message, overlapped, queue, routine, select};
+        pub use windows::{completion_port, event, message, overlapped, queue, routine, select, signals};
     }
 }
 

@@ -58,6 +58,7 @@ mod stage;
 mod watch;
 
 mod shutdown;
+mod signals;
 mod sync;
 pub mod stats;
 

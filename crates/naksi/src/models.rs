@@ -19,6 +19,7 @@ use naksi_core::limits::Limits;
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 use naksi_os::port::{FileAccess, Ledger, ListenOptions, Port, PortError, Poster, Refusal, Refused, Tide};
+use naksi_os::stop_signal::StopSignal;
 
 use crate::hub::Hub;
 use crate::mailbox::{Mailbox, Message};
@@ -204,7 +205,7 @@ fn whoever_waits_for_a_signal_is_woken_by_it_and_whoever_looks_later_sees_it() {
             let signals = Arc::clone(&signals);
             thread::spawn(move || signals.wait(Duration::MAX))
         };
-        signals.came();
+        signals.came(StopSignal::Terminate);
         assert!(signals.seen());
         assert!(waiter.join().expect("the waiter ends"));
     });

@@ -278,8 +278,8 @@ impl<F: Factory> Ready<F> {
         launch(plan, self.factory)
     }
 
-    /// Starts, says on standard output where it listens, and serves until SIGTERM or Ctrl-C; then drains.
-    /// A second signal ends the process at once.
+    /// Starts, says on standard output where it listens, and serves until SIGTERM, Ctrl-C or a hang-up; then
+    /// drains. A second, separate request ends the process at once: see [`Signals`].
     ///
     /// # Errors
     /// As for [`Ready::start`], or a worker that broke.

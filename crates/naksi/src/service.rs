@@ -5,8 +5,8 @@
 use core::net::SocketAddr;
 use std::fmt;
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,14 @@ use crate::config::{Error, Result};
 use crate::group::Group;
 use crate::remote::{Door, Remote};
 use crate::stats::Stats;
-use crate::sync::{Condvar, Mutex};
+
+pub use crate::signals::Signals;
 
 /// After the time to drain, workers have this long to cut what is left and to come home.
 const HOME_WITHIN: Duration = Duration::from_millis(2_500);
+
+/// The line that announces a service may take this long before the service goes on without it.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What happens to a running service.
 #[derive(Debug)]
@@ -93,14 +97,23 @@ impl Service {
         self.door.stats()
     }
 
-    /// Says on standard output where it listens, one line for each address.
+    /// Writes where it listens to standard output, one line for each address: all of it before it returns, unless
+    /// nothing reads there for a second. A standard output that is closed or full is no reason not to serve.
     pub fn announce(&self) {
-        let mut out = std::io::stdout().lock();
-        for address in &self.addresses {
-            let Self { backend, workers, .. } = self;
-            let line = format!("naksi: listening on {address} backend={backend} workers={workers}\n");
-            // A closed standard output is no reason not to serve.
-            out.write_all(line.as_bytes()).and_then(|()| out.flush()).ok();
+        let Self { addresses, backend, workers, .. } = self;
+        let line = |address| format!("naksi: listening on {address} backend={backend} workers={workers}\n");
+        let text: String = addresses.iter().map(line).collect();
+        let (written, is_written) = channel();
+        // A pipe that is full holds its writer for ever, and signals are to be heard meanwhile.
+        let write = move || {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+            written.send(()).ok(); // Nothing waits for a line that came too late.
+        };
+        let spawned = std::thread::Builder::new().name("naksi-announce".to_owned()).spawn(write);
+        match spawned {
+            Ok(_) => drop(is_written.recv_timeout(ANNOUNCED_WITHIN)),
+            Err(error) => tracing::warn!(%error, "no thread to announce the addresses on standard output"),
         }
     }
 
@@ -111,7 +124,7 @@ impl Service {
         self.door.stats()
     }
 
-    /// Serves until SIGTERM or Ctrl-C, then stops; a second signal ends the process at once with status 1.
+    /// Serves until a request to stop, then stops: see [`Signals`].
     ///
     /// # Errors
     /// The system allows no signal handler, or a worker broke (the others are stopped then).
@@ -182,64 +195,5 @@ impl Drop for Service {
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service({:?}, {}, {} workers)", self.addresses, self.backend, self.workers)
-    }
-}
-
-/// SIGINT, SIGTERM, SIGHUP and the console events of Windows, counted.
-pub struct Signals {
-    count: Mutex<u32>,
-    changed: Condvar,
-}
-
-impl Signals {
-    /// Begins to count signals, once for the process.
-    ///
-    /// # Errors
-    /// The system allows no handler, or another library has taken it.
-    pub fn watch() -> Result<&'static Signals> {
-        static SIGNALS: OnceLock<Result<Signals>> = OnceLock::new();
-        let watched = SIGNALS.get_or_init(|| {
-            ctrlc::set_handler(|| {
-                if let Some(Ok(signals)) = SIGNALS.get() {
-                    signals.came();
-                }
-            })
-            .map_err(|error| Error::System(format!("no handler for signals: {error}")))?;
-            Ok(Signals::unseen())
-        });
-        watched.as_ref().map_err(Clone::clone)
-    }
-
-    /// None has come yet.
-    pub(crate) fn unseen() -> Self {
-        Self { count: Mutex::new(0), changed: Condvar::new() }
-    }
-
-    /// Whether one has come.
-    pub fn seen(&self) -> bool {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) > 0
-    }
-
-    /// Waits for one, at most this long. Returns whether one has come.
-    pub fn wait(&self, at_most: Duration) -> bool {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(count, at_most, |count| *count == 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 > 0
-    }
-
-    pub(crate) fn came(&self) {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        *count += 1;
-        if *count > 1 {
-            // Somebody who asks twice does not want to wait.
-            std::process::exit(1);
-        }
-        self.changed.notify_all();
-    }
-}
-
-impl fmt::Debug for Signals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signals(seen: {})", self.seen())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `port.rs` is the loop (submit, wait), `reap.rs` what came out of the port, `op.rs` what one wish owns and
 //! what one result means, `socket.rs` and `file.rs` open things, `error.rs` translates numbers, `ext.rs` finds
-//! out what this system can do, `poster.rs` wakes a port from another thread, `queue.rs` is the completion queue of a group. Without a twin are `board.rs`,
+//! out what this system can do, `signals.rs` hears requests to stop, `poster.rs` wakes a port from another thread, `queue.rs` is the completion queue of a group. Without a twin are `board.rs`,
 //! which turns a wish into what flies, `call.rs`, the call for each, `accept.rs`, the chain of accepts,
 //! `kernel.rs`, the completion port itself, `parcel.rs`, what a kernel is pointed at, `extra.rs`, what Winsock can do beyond the contract, and `census.rs`, which counts handles
 //! for tests. This room knows no session.
@@ -35,4 +35,5 @@ pub mod queue;
 mod reap;
 pub mod routine;
 pub mod select;
+pub mod signals;
 mod socket;

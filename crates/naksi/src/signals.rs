@@ -1,0 +1,143 @@
+//! Requests to stop, and the rule that tells a second request from an echo of the first one.
+//!
+//! Nothing here stops anything but the process itself.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use naksi_os::signals;
+use naksi_os::stop_signal::StopSignal;
+
+use crate::config::{Error, Result};
+use crate::sync::{Condvar, Mutex};
+
+/// Signals of one kind that come within this span after the first of them belong to the same event: a wrapper forwards
+/// what its child has received already, a service manager signals a process and its group.
+const SAME_EVENT: Duration = Duration::from_millis(150);
+
+/// Requests to stop: Ctrl-C (SIGINT), SIGTERM, a hang-up (SIGHUP), and the console events of Windows.
+///
+/// One event is one stop. The first request begins it. What ends the process at once, with status 1, is a second
+/// Ctrl-C after a Ctrl-C or a second SIGTERM after a SIGTERM, at least 150 ms later. Different kinds never add up
+/// (systemd may send SIGHUP behind SIGTERM), and a hang-up never ends the process at once (a closed terminal brings two,
+/// and a logout a SIGTERM behind them). A signal that the process was started to ignore, as under nohup, stays ignored.
+pub struct Signals {
+    requests: Mutex<Requests>,
+    changed: Condvar,
+}
+
+/// What has come so far.
+#[derive(Debug, Default)]
+struct Requests {
+    seen: bool,
+    interrupted: Option<Instant>,
+    terminated: Option<Instant>,
+}
+
+impl Requests {
+    /// Takes the next one. Returns whether it is a second, separate request.
+    fn take(&mut self, signal: StopSignal, now: Instant) -> bool {
+        self.seen = true;
+        let first = match signal {
+            StopSignal::Interrupt => &mut self.interrupted,
+            StopSignal::Terminate => &mut self.terminated,
+            _ => return false,
+        };
+        now.saturating_duration_since(*first.get_or_insert(now)) >= SAME_EVENT
+    }
+}
+
+impl Signals {
+    /// Begins to take requests to stop, once for the process; they no longer end it by themselves.
+    ///
+    /// # Errors
+    /// The system allows no handler.
+    pub fn watch() -> Result<&'static Signals> {
+        static SIGNALS: OnceLock<Result<Arc<Signals>>> = OnceLock::new();
+        let watched = SIGNALS.get_or_init(|| {
+            let signals = Arc::new(Signals::unseen());
+            let told = Arc::clone(&signals);
+            match signals::watch(move |signal| told.came(signal)) {
+                Ok(()) => Ok(signals),
+                Err(error) => Err(Error::System(format!("no handler for signals: {error}"))),
+            }
+        });
+        watched.as_ref().map(|signals| &**signals).map_err(Clone::clone)
+    }
+
+    /// None has come yet.
+    pub(crate) fn unseen() -> Self {
+        Self { requests: Mutex::new(Requests::default()), changed: Condvar::new() }
+    }
+
+    /// Whether one has come.
+    pub fn seen(&self) -> bool {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).seen
+    }
+
+    /// Waits for one, at most this long. Returns whether one has come.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(requests, at_most, |requests| !requests.seen);
+        waited.unwrap_or_else(PoisonError::into_inner).0.seen
+    }
+
+    pub(crate) fn came(&self, signal: StopSignal) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.take(signal, Instant::now()) {
+            std::process::exit(1);
+        }
+        self.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signals(seen: {})", self.seen())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use StopSignal::{HangUp, Interrupt, Terminate};
+
+    /// Whether any of these, each so many milliseconds after the first one, is a second request.
+    fn ends_at_once(signals: &[(u64, StopSignal)]) -> bool {
+        let (mut requests, began) = (Requests::default(), Instant::now());
+        let mut take = |(after, signal): &(u64, StopSignal)| {
+            requests.take(*signal, began + Duration::from_millis(*after))
+        };
+        signals.iter().fold(false, |ended, signal| take(signal) || ended)
+    }
+
+    #[test]
+    fn the_signals_of_one_event_are_one_request() {
+        let events: [&[(u64, StopSignal)]; 6] = [
+            &[(0, Terminate)],
+            &[(0, Terminate), (1, HangUp)],
+            &[(0, HangUp), (3, HangUp), (900, HangUp)],
+            &[(0, HangUp), (2, HangUp), (2_000, Terminate), (2_001, HangUp)],
+            &[(0, Interrupt), (5, Interrupt), (9, Terminate)],
+            &[(0, Terminate), (40, Terminate), (149, Terminate), (3_000, Interrupt)],
+        ];
+        for event in events {
+            assert!(!ends_at_once(event), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_request_of_the_same_kind_ends_at_once() {
+        let again: [&[(u64, StopSignal)]; 4] = [
+            &[(0, Terminate), (150, Terminate)],
+            &[(0, Interrupt), (60_000, Interrupt)],
+            // Pressed again and again: the span begins at the first one.
+            &[(0, Interrupt), (100, Interrupt), (200, Interrupt)],
+            &[(0, Terminate), (1, HangUp), (2_000, Terminate)],
+        ];
+        for requests in again {
+            assert!(ends_at_once(requests), "{requests:?}");
+        }
+    }
+}
