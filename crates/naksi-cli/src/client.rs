@@ -1,20 +1,32 @@
 //! `naksi client`: the lectures' interactive TCP client, for an echo server.
 //!
-//! It sends one line, waits until as many bytes have come back, and shows them. A plain blocking socket
-//! is all it needs; it knows nothing of the engine.
+//! It sends one line, waits until as many bytes have come back, and shows them, control characters written out. A plain
+//! socket is all it needs, and a thread for standard input, so that a request to stop is heard; it knows nothing of the
+//! engine.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use encoding_rs::Encoding;
+use naksi::service::Signals;
 
 use crate::config::plain;
+use crate::escape::Escaped;
 use crate::outcome::{Outcome, Problem};
+use crate::results::print;
+use crate::serve::failed;
+use crate::stderr::tell;
 use crate::target;
 
 /// How long a server may take to answer a connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How often a wait looks for a request to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest line, in bytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Options of `naksi client`.
 #[derive(clap::Args)]
@@ -22,7 +34,7 @@ pub(crate) struct Options {
     /// The server, like 127.0.0.1:7777; of a name every address is tried in turn.
     #[arg(value_name = "ADDR")]
     address: String,
-    /// How the text travels: 안녕하세요 is 15 bytes in UTF-8 and 10 in CP949.
+    /// How the text travels: 안녕하세요 is 15 bytes in UTF-8 and 10 in CP949. Input may be in UTF-8 or in this encoding.
     #[arg(long, value_enum, default_value = "utf-8")]
     encoding: Text,
 }
@@ -50,27 +62,44 @@ impl Text {
             Text::Cp949 => "CP949",
         }
     }
+
+    /// A line of the input: UTF-8, as terminals write it, or else this encoding, as files of Windows have it.
+    fn read(self, bytes: Vec<u8>) -> Result<String, Problem> {
+        String::from_utf8(bytes).or_else(|refused| {
+            let line =
+                self.encoding().decode_without_bom_handling_and_without_replacement(refused.as_bytes());
+            line.map(|line| line.into_owned()).ok_or_else(|| {
+                let or = if let Text::Utf8 = self { "" } else { " or CP949" };
+                Problem::usage(format!(
+                    "the input is not text in UTF-8{or}: name its encoding with --encoding"
+                ))
+            })
+        })
+    }
 }
 
-/// Talks until an empty line, the end of the input, or the end of the connection.
+/// Talks until an empty line, the end of the input, a request to stop, or the end of the connection.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let (stream, _) = target::connect(&target::servers(&options.address)?, CONNECT_WITHIN)?;
+    let looks = stream.set_read_timeout(Some(LOOK_EVERY)).and(stream.set_write_timeout(Some(LOOK_EVERY)));
+    looks.map_err(lost)?;
+    let signals = Signals::watch().map_err(failed)?;
     let prompt = io::stdin().is_terminal();
-    let mut lines = io::stdin().lock();
+    let lines = lines()?;
     loop {
         if prompt {
-            say(format_args!("\n[보낼 데이터] "))?;
+            print("\n[보낼 데이터] ")?;
         }
-        let mut line = String::new();
-        let read = lines
-            .read_line(&mut line)
-            .map_err(|error| Problem::failed(format!("cannot read the line: {}", plain(&error))))?;
+        let Some(line) = next(&lines, signals)? else { break };
+        let line = options.encoding.read(line)?;
         let line = line.trim_end_matches(['\r', '\n']);
-        if read == 0 || line.is_empty() {
+        if line.is_empty() {
             break;
         }
-        if !exchange(&stream, line, options.encoding)? {
-            return Ok(Outcome::Errors);
+        match exchange(&stream, line, options.encoding, signals)? {
+            Exchanged::All => {}
+            Exchanged::Stopped => break,
+            Exchanged::Ended => return Ok(Outcome::Errors),
         }
     }
     // A server that is already gone has nothing to be told.
@@ -79,37 +108,107 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
 }
 
-fn say(text: std::fmt::Arguments<'_>) -> Result<(), Problem> {
-    let mut out = io::stdout().lock();
-    out.write_fmt(text).and_then(|()| out.flush()).map_err(Problem::output)
+/// The lines of standard input, read by a thread that ends with the process; the last one is empty.
+fn lines() -> Result<Receiver<io::Result<Vec<u8>>>, Problem> {
+    let (sender, lines) = sync_channel(1);
+    let read = move || {
+        let mut input = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+            let is_last = line.is_empty();
+            let read = match read {
+                Ok(count) if count as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") => {
+                    Err(io::Error::other(format!("it is longer than {LINE_BYTES_MAX} bytes")))
+                }
+                read => read.map(|_| line),
+            };
+            // Nothing waits for lines any more when the connection has ended.
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("naksi-input".to_owned()).spawn(read);
+    spawned.map_err(|error| Problem::failed(format!("no thread to read the input: {error}")))?;
+    Ok(lines)
 }
 
-/// One line there and back; `false` if the server ended the connection instead.
-fn exchange(mut stream: &TcpStream, line: &str, text: Text) -> Result<bool, Problem> {
+/// The next line; nothing at the end of the input and when the program is to stop.
+fn next(lines: &Receiver<io::Result<Vec<u8>>>, signals: &Signals) -> Result<Option<Vec<u8>>, Problem> {
+    while !signals.seen() {
+        match lines.recv_timeout(LOOK_EVERY) {
+            Ok(line) => {
+                return line
+                    .map(Some)
+                    .map_err(|error| Problem::failed(format!("cannot read the line: {}", plain(&error))));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Ok(None)
+}
+
+fn lost(error: io::Error) -> Problem {
+    Problem::failed(format!("the connection failed: {}", plain(&error)))
+}
+
+/// How sending a line and waiting for its echo ended.
+enum Exchanged {
+    All,
+    /// The server ended the connection.
+    Ended,
+    /// The program is to stop.
+    Stopped,
+}
+
+/// One line there and back.
+fn exchange(mut stream: &TcpStream, line: &str, text: Text, signals: &Signals) -> Result<Exchanged, Problem> {
     let encoding = text.encoding();
     let (bytes, _, unmappable) = encoding.encode(line);
     if unmappable {
+        let line = Escaped(line);
         return Err(Problem::usage(format!("`{line}` cannot be written in {}", text.name())));
     }
-    let lost = |error: io::Error| Problem::failed(format!("the connection failed: {}", plain(&error)));
-    stream.write_all(&bytes).map_err(lost)?;
-    say(format_args!("[TCP 클라이언트] {}바이트를 보냈습니다.\n", bytes.len()))?;
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match patiently(signals, || stream.write(&bytes[sent..]))? {
+            None => return Ok(Exchanged::Stopped),
+            Some(count) => sent += count,
+        }
+    }
+    print(&format!("[TCP 클라이언트] {sent}바이트를 보냈습니다.\n"))?;
     let mut back = vec![0; bytes.len()];
     let mut filled = 0;
     while filled < back.len() {
-        match stream.read(&mut back[filled..]).map_err(lost)? {
-            0 => {
-                eprintln!("naksi: the server ended the connection after {filled} of {} bytes", back.len());
-                return Ok(false);
+        match patiently(signals, || stream.read(&mut back[filled..]))? {
+            None => return Ok(Exchanged::Stopped),
+            Some(0) => {
+                tell!("naksi: the server ended the connection after {filled} of {} bytes", back.len());
+                return Ok(Exchanged::Ended);
             }
-            count => filled += count,
+            Some(count) => filled += count,
         }
     }
-    say(format_args!(
-        "[TCP 클라이언트] {filled}바이트를 받았습니다.\n[받은 데이터] {}\n",
-        encoding.decode(&back).0
-    ))?;
-    Ok(true)
+    let line = encoding.decode(&back).0;
+    print(&format!("[TCP 클라이언트] {filled}바이트를 받았습니다.\n[받은 데이터] {}\n", Escaped(&line)))?;
+    Ok(Exchanged::All)
+}
+
+/// Tries until it is done; nothing if the program is to stop before that.
+fn patiently(
+    signals: &Signals,
+    mut attempt: impl FnMut() -> io::Result<usize>,
+) -> Result<Option<usize>, Problem> {
+    while !signals.seen() {
+        match attempt() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done.map(Some).map_err(lost),
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -120,5 +219,18 @@ mod tests {
     fn a_greeting_has_the_lectures_ten_bytes_in_cp949_and_fifteen_in_utf_8() {
         let bytes = |text: Text| text.encoding().encode("안녕하세요").0.len();
         assert_eq!((bytes(Text::Cp949), bytes(Text::Utf8)), (10, 15));
+    }
+
+    #[test]
+    fn input_is_read_in_utf_8_and_in_the_encoding_that_was_named() {
+        let greeting = "안녕하세요";
+        let cp949 = encoding_rs::EUC_KR.encode(greeting).0.into_owned();
+        for text in [Text::Cp949, Text::Utf8] {
+            assert_eq!(text.read(greeting.as_bytes().to_vec()).expect("it is UTF-8"), greeting);
+        }
+        assert_eq!(Text::Cp949.read(cp949.clone()).expect("it is CP949"), greeting);
+        assert!(Text::Utf8.read(cp949).expect_err("it is not UTF-8").to_string().contains("--encoding"));
+        let neither = Text::Cp949.read(vec![0xff, 0xff]).expect_err("it is neither");
+        assert!(neither.to_string().contains("UTF-8 or CP949"), "{neither}");
     }
 }

@@ -15,7 +15,6 @@ mod scope;
 mod table;
 mod typescript;
 
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,6 +25,7 @@ use crate::config;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
 use crate::picture::{self, Place};
+use crate::results::print;
 use crate::text;
 use model::{Model, Spelling};
 use schema::Schema;
@@ -107,7 +107,7 @@ fn model(table: Option<Table>, schema: &Schema, spelling: &Spelling) -> Result<M
 fn put(out: Option<&Path>, text: &str) -> Result<Outcome, Problem> {
     match out {
         Some(path) => OutputFile::open(path)?.write(text)?,
-        None => std::io::stdout().lock().write_all(text.as_bytes()).map_err(Problem::output)?,
+        None => print(text)?,
     }
     Ok(Outcome::Fine)
 }

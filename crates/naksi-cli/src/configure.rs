@@ -1,11 +1,13 @@
 //! `naksi config`: look at settings before a server does. Nothing here starts anything.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::{FILE_DEFAULT, Flags, Origin, plain, table};
+use crate::escape;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
+use crate::results::print;
 use crate::target::resolve;
 
 /// Options of `naksi config`.
@@ -71,7 +73,5 @@ fn init(file: &Path) -> Result<Outcome, Problem> {
 }
 
 fn say(text: &str) -> Result<Outcome, Problem> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)?;
-    Ok(Outcome::Fine)
+    print(&escape::lines(text)).map(|()| Outcome::Fine)
 }

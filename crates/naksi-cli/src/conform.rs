@@ -4,11 +4,11 @@
 //! differences allows. Nothing here knows what a scenario does.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use naksi_trial::conform::{Backend, Report, Scenario, Verdict, permitted, scenarios};
 
 use crate::outcome::{Outcome, Problem};
+use crate::results::print;
 
 /// Options of `naksi conform`.
 #[derive(clap::Args)]
@@ -147,9 +147,4 @@ fn list(chosen: &[&Scenario]) -> String {
             .expect("a string takes everything");
     }
     text
-}
-
-fn print(text: &str) -> Result<(), Problem> {
-    let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Problem::output)
 }

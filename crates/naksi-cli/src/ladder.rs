@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use naksi::service::Signals;
 use naksi_models::load::Crowd;
 use naksi_models::{MODELS, Model};
 
@@ -20,7 +21,8 @@ use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
 use crate::platform;
-use crate::units::{parse_count, parse_duration};
+use crate::serve::failed;
+use crate::units::{parse_count_within, parse_duration};
 use report::{Measured, Report};
 use stage::Stage;
 
@@ -31,6 +33,12 @@ const CONNECTS_AHEAD_MAX: u64 = 64;
 /// A server that stops accepting for so long has met something.
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a load may be measured.
+const SPAN_MIN: Duration = Duration::from_millis(10);
+const SPAN_MAX: Duration = Duration::from_secs(3_600);
+/// How often a load looks for a request to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// Options of `naksi ladder`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -38,14 +46,14 @@ pub(crate) struct Options {
     #[arg(long = "model", value_name = "NAME", value_delimiter = ',', value_parser = parse_model)]
     models: Vec<&'static Model>,
     /// How many clients are connected at once.
-    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_connections,
+    #[arg(long = "conns", value_name = "COUNT", value_delimiter = ',', value_parser = parse_count_within::<1, 1_000_000>,
         default_value = "1,64,200,1000")]
     connections: Vec<u32>,
     /// How long each load is measured, like 3 or 3s.
     #[arg(long = "secs", value_name = "SPAN", value_parser = parse_seconds, default_value = "3")]
     span: Duration,
     /// How many of the clients talk, while the others are only connected; all of them if not given.
-    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count_within::<1, 1_000_000>)]
     active: Option<u32>,
     /// Workers of the completion port; as many as there are processors if not given.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -71,21 +79,14 @@ fn parse_model(name: &str) -> Result<&'static Model, String> {
     })
 }
 
-/// A count of clients, of whom there must be one.
-fn parse_connections(text: &str) -> Result<u32, String> {
-    match parse_count(text)? {
-        0 => Err("at least 1".to_owned()),
-        count => Ok(count),
-    }
-}
-
 /// A span in seconds, with or without a unit.
 fn parse_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds < 3600.0 => Ok(Duration::from_secs_f64(seconds)),
-        Ok(_) => Err("between 0 and 3600 seconds".to_owned()),
-        Err(_) => parse_duration(text),
-    }
+    let span = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => Some(parse_duration(text)?),
+    };
+    let is_sane = |span: &Duration| (SPAN_MIN..=SPAN_MAX).contains(span);
+    span.filter(is_sane).ok_or_else(|| "from 0.01 to 3600 seconds".to_owned())
 }
 
 /// Climbs the ladder.
@@ -98,20 +99,14 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     if let Some(lab) = options.lab {
         return lab::play(lab);
     }
-    let conditions = Conditions { span: options.span, workers, active: options.active };
+    let signals = Signals::watch().map_err(failed)?;
+    let conditions = Conditions { span: options.span, workers, active: options.active, signals };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
     let json = options.json.as_deref().map(OutputFile::open).transpose()?;
     let html = options.html.as_deref().map(OutputFile::open).transpose()?;
     let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;
-    for model in models {
-        for connections in &options.connections {
-            progress(format_args!("{} × {connections}", model.name));
-            let row = measure(model, u64::from(*connections), &conditions)?;
-            progress(format_args!(""));
-            report.add(row)?;
-        }
-    }
+    climb(&models, &options.connections, &conditions, &mut report)?;
     report.print_foot()?;
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&report).expect("plain figures can be written");
@@ -123,48 +118,98 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     Ok(if report.is_clean() { Outcome::Fine } else { Outcome::Errors })
 }
 
+/// Measures every model under every load, or as much of it as there is time for until a request to stop.
+fn climb(
+    models: &[&'static Model],
+    connections: &[u32],
+    conditions: &Conditions,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    let loads = models.iter().flat_map(|model| connections.iter().map(|count| (*model, *count)));
+    for (model, connections) in loads {
+        progress(format_args!("{} × {connections}", model.name));
+        let row = measure(model, connections.into(), conditions)?;
+        progress(format_args!(""));
+        match row {
+            Some(row) => report.add(row)?,
+            None => {
+                report.cut_short = true;
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What is the same for every model and every load.
 pub(crate) struct Conditions {
+    signals: &'static Signals,
     span: Duration,
     workers: Option<usize>,
     active: Option<u32>,
 }
 
-/// One model under one load; and once more with all clients silent but one, if nothing else was asked for.
-fn measure(model: &'static Model, connections: u64, conditions: &Conditions) -> Result<Measured, Problem> {
-    let talking = measure_once(model, connections, conditions)?;
+/// One model under one load; and once more with all clients silent but one, if nothing else was asked for. Nothing if the
+/// program was asked to stop meanwhile.
+fn measure(
+    model: &'static Model,
+    connections: u64,
+    conditions: &Conditions,
+) -> Result<Option<Measured>, Problem> {
+    let Some(talking) = measure_once(model, connections, conditions)? else { return Ok(None) };
     if conditions.active.is_some() {
-        return Ok(talking);
+        return Ok(Some(talking));
     }
     let span = conditions.span.div_f64(2.0);
     let silent = measure_once(model, connections, &Conditions { span, active: Some(1), ..*conditions })?;
-    Ok(talking.with_silent(&silent))
+    Ok(silent.map(|silent| talking.with_silent(&silent)))
 }
 
 fn measure_once(
     model: &'static Model,
     connections: u64,
     conditions: &Conditions,
-) -> Result<Measured, Problem> {
-    let Conditions { span, workers, active } = *conditions;
+) -> Result<Option<Measured>, Problem> {
+    let Conditions { span, workers, active, signals } = *conditions;
     let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
     let mut stage = Stage::open(model, workers)?;
     let mut crowd = Crowd::open(active.map_or(usize::MAX, |active| active as usize)).map_err(failed)?;
-    let refused = gather(&mut crowd, &mut stage, connections)?;
+    let refused = gather(&mut crowd, &mut stage, connections, signals)?;
     let mut ignored = 0;
-    crowd.run(span.min(WARM_UP_MAX), |_| ignored += 1).map_err(failed)?;
+    talk(&mut crowd, span.min(WARM_UP_MAX), signals, |_| ignored += 1).map_err(failed)?;
     let mut latencies = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are sane");
     let before = stage.sample()?;
     let started = Instant::now();
-    crowd.run(span, |latency| latencies.saturating_record(latency.as_nanos() as u64)).map_err(failed)?;
+    let record = |latency: Duration| latencies.saturating_record(latency.as_nanos() as u64);
+    talk(&mut crowd, span, signals, record).map_err(failed)?;
     let elapsed = started.elapsed();
     let after = stage.sample()?;
+    if signals.seen() {
+        return Ok(None);
+    }
     let measured = Measured::new(model, connections, (&before, &after), &latencies, elapsed);
-    Ok(measured.with_crowd(crowd.clients(), crowd.wrong(), refused))
+    Ok(Some(measured.with_crowd(crowd.clients(), crowd.wrong(), refused)))
+}
+
+/// Has the crowd talk for this long, or until a request to stop.
+fn talk(
+    crowd: &mut Crowd,
+    span: Duration,
+    signals: &Signals,
+    mut on_message: impl FnMut(Duration),
+) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        let left = span.saturating_sub(began.elapsed());
+        if left.is_zero() || signals.seen() {
+            return Ok(());
+        }
+        crowd.run(left.min(LOOK_EVERY), &mut on_message)?;
+    }
 }
 
 /// Connects the crowd, never far ahead of the server. Says how many connects the system refused.
-fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64) -> Result<u64, Problem> {
+fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64, signals: &Signals) -> Result<u64, Problem> {
     let mut refused = 0;
     for number in 1..=connections {
         if crowd.connect(stage.address()).is_err() {
@@ -176,6 +221,9 @@ fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64) -> Result<u64,
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        if signals.seen() {
+            break;
+        }
     }
     Ok(refused)
 }
@@ -183,6 +231,6 @@ fn gather(crowd: &mut Crowd, stage: &mut Stage, connections: u64) -> Result<u64,
 /// A line that is written over; only for a person who looks.
 fn progress(text: std::fmt::Arguments<'_>) {
     if io::stderr().is_terminal() {
-        eprint!("\r\x1b[2K{text}");
+        crate::stderr::raw(&format!("\r\x1b[2K{text}"));
     }
 }

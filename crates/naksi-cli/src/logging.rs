@@ -1,17 +1,23 @@
-//! Log lines to stderr, written by a thread of their own so that no worker ever waits for a terminal.
+//! Log lines to stderr, written by the thread of `stderr.rs` so that no worker ever waits for a terminal. What stands in
+//! them may come from a peer: the control characters of every field are written out.
 //!
 //! `NAKSI_LOG`, or else `RUST_LOG`, says which lines; then the settings; without them, warnings and errors. Nothing
 //! here knows what is logged.
 
 use std::env::{self, VarError};
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{Builder, LevelFilter};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use crate::escape::Escaping;
 use crate::outcome::Problem;
+use crate::stderr::Log;
 
 /// Names the lines of this program.
 const OURS: &str = "NAKSI_LOG";
@@ -23,8 +29,8 @@ type Set = dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync;
 /// Changes the filter of the log that runs.
 static SET: OnceLock<Box<Set>> = OnceLock::new();
 
-/// Starts the log. Its lines are flushed when the guard is dropped.
-pub(crate) fn start() -> Result<WorkerGuard, Problem> {
+/// Starts the log.
+pub(crate) fn start() -> Result<(), Problem> {
     let filter = match env::var(OURS) {
         Ok(filter) => parse(&filter).map_err(|error| Problem::usage(format!("{OURS}: {error}")))?,
         Err(VarError::NotUnicode(_)) => {
@@ -33,17 +39,29 @@ pub(crate) fn start() -> Result<WorkerGuard, Problem> {
         // It speaks to other programs as well: what it says of them is no mistake.
         Err(_) => builder().parse_lossy(env::var(EVERYBODYS).unwrap_or_default()),
     };
-    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     let log = tracing_subscriber::fmt()
+        .fmt_fields(debug_fn(write_field).delimited(" "))
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(|| Log)
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_filter_reloading();
     let handle = log.reload_handle();
     let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     SET.set(Box::new(set)).ok(); // A program has one log; a second one would not be asked.
     log.init();
-    Ok(guard)
+    Ok(())
+}
+
+/// One field of a line, in which nothing begins another line or steers a terminal.
+fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => {}
+        // What the `log` crate says of a line beside its text.
+        name if name.starts_with("log.") => return Ok(()),
+        name => write!(line, "{name}=")?,
+    }
+    write!(Escaping(line), "{value:?}")
 }
 
 /// Which lines are written from now on; empty for warnings and errors. The environment has the last word.

@@ -13,6 +13,7 @@ mod configure;
 mod conform;
 mod demo;
 mod dummy;
+mod escape;
 mod ladder;
 mod logging;
 mod outcome;
@@ -24,10 +25,12 @@ mod replay;
 mod results;
 mod serve;
 mod sim;
+mod stderr;
 mod target;
 mod text;
 mod units;
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -75,9 +78,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Some(command) = Arguments::parse().command else {
+    stderr::take_panics();
+    let command = match Arguments::try_parse() {
+        Ok(Arguments { command: Some(command) }) => command,
         // Clap's own answer to "no subcommand" is an error; a person who types the bare name wants the help.
-        return ended(Arguments::command().print_help().map_err(Problem::output).map(|()| Outcome::Fine));
+        Ok(Arguments { command: None }) => {
+            let help = Arguments::command().render_help().to_string();
+            return ended(results::print(&help).map(|()| Outcome::Fine));
+        }
+        Err(answer) => return answered(&answer),
     };
     let reloads = match &command {
         Command::Serve(options) => options.reloads(),
@@ -89,11 +98,12 @@ fn main() -> ExitCode {
         platform::hold_hangups();
     }
     // Simulated services fail all the time, on purpose: their logs say nothing to a person.
-    let log = match (!matches!(command, Command::Sim(_))).then(logging::start).transpose() {
-        Ok(log) => log,
-        Err(problem) => return ended(Err(problem)),
-    };
-    let result = match command {
+    if !matches!(command, Command::Sim(_))
+        && let Err(problem) = logging::start()
+    {
+        return ended(Err(problem));
+    }
+    ended(match command {
         Command::Serve(options) => serve::run(options),
         Command::Record(options) => options.into_serve().and_then(serve::run),
         Command::Replay(options) => replay::run(options),
@@ -106,18 +116,36 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Conform(options) => conform::run(options),
         Command::Ladder(options) => ladder::run(options),
-    };
-    // The log's writer thread must be done before the last line of stderr is printed.
-    drop(log);
-    ended(result)
+    })
+}
+
+/// What clap answers in place of a command: help and versions on standard output, what is wrong on standard error.
+fn answered(answer: &clap::Error) -> ExitCode {
+    let (is_error, text) = (answer.use_stderr(), answer.render());
+    match (is_error, io::stderr().is_terminal(), io::stdout().is_terminal()) {
+        // In a terminal, in colours; a terminal is read.
+        (true, true, _) | (false, _, true) => {
+            if let Err(error) = answer.print()
+                && !is_error
+            {
+                return ended(Err(Problem::output(error)));
+            }
+        }
+        (true, false, _) => stderr::line(format_args!("{}", text.to_string().trim_end())),
+        (false, _, false) => return ended(results::print(&text.to_string()).map(|()| Outcome::Fine)),
+    }
+    stderr::flush();
+    ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2))
 }
 
 fn ended(result: Result<Outcome, Problem>) -> ExitCode {
-    match result {
+    let code = match result {
         Ok(outcome) => outcome.exit_code(),
         Err(problem) => {
-            eprintln!("naksi: {problem}");
+            stderr::problem("naksi", &problem);
             problem.exit_code()
         }
-    }
+    };
+    stderr::flush();
+    code
 }

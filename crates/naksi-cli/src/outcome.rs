@@ -43,6 +43,8 @@ pub(crate) enum Problem {
     },
     /// Several things are wrong; each is said as it would be alone.
     Several(Vec<Problem>),
+    /// The reader of standard output has left, like `head`: there is nobody to tell, and nothing to say.
+    NotRead,
 }
 
 impl Problem {
@@ -65,13 +67,16 @@ impl Problem {
 
     /// Standard output was refused.
     pub(crate) fn output(error: io::Error) -> Self {
-        Problem::Failed(format!("cannot write to standard output: {error}"))
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Problem::NotRead,
+            _ => Problem::Failed(format!("cannot write to standard output: {error}")),
+        }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Problem::Usage(_) | Problem::Pictured { .. } | Problem::Several(_) => 2,
-            Problem::Failed(_) => 1,
+            Problem::Failed(_) | Problem::NotRead => 1,
         })
     }
 }
@@ -85,6 +90,7 @@ impl fmt::Display for Problem {
                 // Each begins as the first does, which is said by whoever shows it.
                 return f.write_str(&said.join("\nnaksi: "));
             }
+            Problem::NotRead => "nothing reads standard output",
         };
         // Messages of libraries may have several lines; a problem has one.
         let mut parts = line.lines().map(str::trim).filter(|part| !part.is_empty());

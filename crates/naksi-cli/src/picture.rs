@@ -6,6 +6,7 @@ use std::ops::Range;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic};
 use miette::{NamedSource, Report};
 
+use crate::escape;
 use crate::outcome::Problem;
 
 /// A line of more bytes is written by a program, and shown to no person.
@@ -53,15 +54,15 @@ pub(crate) fn of(message: &str, line: &str, place: Place<'_>) -> Problem {
 
 /// What a library says of a place in a text.
 pub(crate) fn draw(diagnostic: &dyn Diagnostic) -> Option<String> {
-    let theme = if std::io::stderr().is_terminal() {
-        GraphicalTheme::unicode()
+    let (theme, escape): (_, fn(&str) -> String) = if std::io::stderr().is_terminal() {
+        (GraphicalTheme::unicode(), escape::coloured_lines)
     } else {
         // A log or a pipe: plain characters, as a compiler's.
-        GraphicalTheme::none()
+        (GraphicalTheme::none(), escape::lines)
     };
     let mut drawn = String::new();
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110);
-    handler.render_report(&mut drawn, diagnostic).ok().map(|()| drawn)
+    handler.render_report(&mut drawn, diagnostic).ok().map(|()| escape(&drawn))
 }
 
 /// Bytes of the line that this byte is in.

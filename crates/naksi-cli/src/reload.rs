@@ -8,7 +8,8 @@ use naksi::prelude::Remote;
 use crate::config::table::{Row, rows};
 use crate::config::{Flags, Settings};
 use crate::outcome::Problem;
-use crate::{logging, platform};
+use crate::stderr::tell;
+use crate::{logging, platform, stderr};
 
 /// Reloads at every hang-up, on a thread that dies with the process.
 pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: Remote) -> Result<(), Problem> {
@@ -17,7 +18,7 @@ pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: Remote) -> Res
         while platform::wait_for_hangup() {
             match flags.settings().and_then(|settings| apply(&settings, &remote).map(|()| rows(&settings))) {
                 Ok(next) => {
-                    eprintln!("naksi: reloaded: {}", difference(&now, &next));
+                    tell!("naksi: reloaded: {}", difference(&now, &next));
                     // What needs a restart has not changed in this server.
                     now = now
                         .into_iter()
@@ -25,7 +26,9 @@ pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: Remote) -> Res
                         .map(|(old, new)| if new.is_reloaded() { new } else { old })
                         .collect();
                 }
-                Err(problem) => eprintln!("naksi: not reloaded, everything stays as it was: {problem}"),
+                Err(problem) => {
+                    stderr::problem("naksi: not reloaded, everything stays as it was", &problem);
+                }
             }
         }
     };

@@ -51,7 +51,8 @@ impl Json {
     }
 }
 
-fn print(text: &str) -> Result<(), Problem> {
+/// Prints a result, all of it.
+pub(crate) fn print(text: &str) -> Result<(), Problem> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::output)
 }

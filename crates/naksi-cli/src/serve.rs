@@ -16,6 +16,7 @@ use crate::apps::world::{Gate, Kept, Player};
 use crate::apps::{App, echo::Echo, relay::Relay};
 use crate::config::{Flags, Settings};
 use crate::outcome::{Outcome, Problem};
+use crate::stderr::tell;
 use crate::{logging, platform, reload, target, units};
 
 /// How long sessions may take to flush and say goodbye before they are cut.
@@ -125,7 +126,7 @@ fn open_players(app: App, database: Option<&str>) -> Result<Option<Kept>, Proble
 fn close_players(players: Kept) -> Outcome {
     let (written, closed) = players.close();
     let lost = closed.saves_lost + closed.still_running;
-    eprintln!("naksi: saved {} places, {lost} lost", units::grouped(written));
+    tell!("naksi: saved {} places, {lost} lost", units::grouped(written));
     if lost > 0 { Outcome::Errors } else { Outcome::Fine }
 }
 
@@ -133,7 +134,7 @@ fn close_players(players: Kept) -> Outcome {
 fn say_fallback(service: &Service) {
     if let Some(reason) = service.fallback_reason() {
         let backend = service.backend();
-        eprintln!("naksi: {backend} serves, because the port that was asked for first was refused: {reason}");
+        tell!("naksi: {backend} serves, because the port that was asked for first was refused: {reason}");
     }
 }
 
@@ -183,7 +184,7 @@ fn warn_of_descriptors(available: Option<u64>, sessions_max: usize) {
     let asked = Limits::default().sessions_max != sessions_max;
     if let Some(available) = available.filter(|available| asked && *available < sessions_max as u64 + 64) {
         let needed = sessions_max + 64;
-        eprintln!(
+        tell!(
             "naksi: {} sessions need {needed} descriptors and this process may have {available}: run `ulimit -n {needed}` first",
             units::grouped(sessions_max as u64)
         );
@@ -195,7 +196,7 @@ fn report_regularly(remote: Remote, every: Duration) -> Result<(), Problem> {
     let report = move || {
         loop {
             thread::sleep(every);
-            eprintln!("naksi: {}", counted(&remote.stats()));
+            tell!("naksi: {}", counted(&remote.stats()));
         }
     };
     let spawned = thread::Builder::new().name("naksi-stats".to_owned()).spawn(report);
@@ -255,19 +256,19 @@ fn say_farewell(stats: &Stats) {
         let memory = units::grouped(stats.refused_memory_total);
         format!("; refused: full {full}, address {address}, rate {rate}, memory {memory}")
     };
-    eprintln!(
+    tell!(
         "naksi: drained {} sessions, {} left ({} connected in all{before}{refused})",
         units::grouped(drained),
         stats.live,
         units::grouped(stats.connected_total),
     );
     if stats.rooms.ticks_total > 0 {
-        eprintln!("naksi: {}", ticked(stats));
+        tell!("naksi: {}", ticked(stats));
     }
     if stats.recorded_total + stats.record_lost_total > 0 {
         let (recorded, lost) =
             (units::grouped(stats.recorded_total), units::grouped(stats.record_lost_total));
-        eprintln!("naksi: recorded {recorded} entries, {lost} lost");
+        tell!("naksi: recorded {recorded} entries, {lost} lost");
     }
 }
 

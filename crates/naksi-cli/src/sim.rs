@@ -23,6 +23,7 @@ use naksi_trial::sim::sweep::{Failure, Order, Swept, attempt, shrink, sweep};
 
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
+use crate::stderr::tell;
 use crate::units::grouped;
 
 /// Options of `naksi sim`.
@@ -32,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value = "0", value_parser = parse_seed)]
     seed: u64,
     /// Run worlds until this many sessions have lived; without it and with --seed, one world.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     sessions: Option<u64>,
     /// Only this kernel's manners: uring or iocp; both in turn by default.
     #[arg(long, value_name = "D", value_parser = parse_dialect)]
@@ -125,7 +126,7 @@ fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
     let terminal = io::stderr().is_terminal();
     if !terminal {
         let (sessions, threads) = (grouped(order.sessions), order.threads);
-        eprintln!("naksi: simulating {sessions} sessions from seed {} on, {threads} threads", order.seed);
+        tell!("naksi: simulating {sessions} sessions from seed {} on, {threads} threads", order.seed);
     }
     let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(order.sessions), target);
@@ -141,7 +142,7 @@ fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
         // A log has no bar: whoever reads one hears once a minute how far it is.
         if !terminal && minutes_told.fetch_max(minutes, Ordering::Relaxed) < minutes {
             let (sessions, completions) = (grouped(sum.sessions), grouped(sum.completions));
-            eprintln!("naksi: {minutes} min: {sessions} sessions, {completions} completions, 0 breaks");
+            tell!("naksi: {minutes} min: {sessions} sessions, {completions} completions, 0 breaks");
         }
         if signals.seen() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -154,7 +155,7 @@ fn tell_the_rest(order: &Order, swept: &Swept) {
     let rest = order.sessions - swept.sum.sessions;
     let dialect = order.dialect.map(|dialect| format!(" --dialect {}", dialect.name())).unwrap_or_default();
     let talk = talk_flag(order.talk);
-    eprintln!(
+    tell!(
         "naksi: broken off after {} of {} sessions. The rest:\n  naksi sim --seed {} --sessions {rest}{dialect}{talk}",
         grouped(swept.sum.sessions),
         grouped(order.sessions),
@@ -212,7 +213,7 @@ fn judge(sum: &Sum) -> Outcome {
     let silent = sum.silent();
     for kind in &silent {
         let worlds = sum.enabled.get(kind).copied().unwrap_or(0);
-        eprintln!("naksi: {kind:?} was enabled in {} worlds and never happened", grouped(worlds));
+        tell!("naksi: {kind:?} was enabled in {} worlds and never happened", grouped(worlds));
     }
     if silent.is_empty() { Outcome::Fine } else { Outcome::Errors }
 }
@@ -220,16 +221,16 @@ fn judge(sum: &Sum) -> Outcome {
 /// Says what broke and how to see it again, and writes the smallest world that breaks.
 fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
     let (seed, dialect) = (failure.setting.seed, failure.setting.dialect.name());
-    eprintln!("{}\n\nseed {seed} ({dialect}) broke a law. Again:", failure.text);
+    tell!("{}\n\nseed {seed} ({dialect}) broke a law. Again:", failure.text);
     let talk = talk_flag(failure.setting.talk);
-    eprintln!("  naksi sim --seed {seed} --dialect {dialect}{talk}\n\nshrinking…");
+    tell!("  naksi sim --seed {seed} --dialect {dialect}{talk}\n\nshrinking…");
     let small = shrink(failure);
     let path = seeds.join(format!("{dialect}-{seed}.txt"));
     let text = format!("# {}\n{}", small.text.replace('\n', " "), small.setting);
     fs::create_dir_all(seeds)
         .map_err(|error| Problem::failed(format!("cannot make {}: {error}", seeds.display())))?;
     OutputFile::open(&path)?.write(&text)?;
-    eprintln!("  naksi sim --replay {}\n  naksi sim --replay {} --trace", path.display(), path.display());
+    tell!("  naksi sim --replay {}\n  naksi sim --replay {} --trace", path.display(), path.display());
     Ok(())
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use support::{Process, Server, expect, frame, naksi};
+use support::{Process, Server, ended, expect, frame, naksi};
 
 #[test]
 fn a_thousand_dummies_hear_everything_once_and_in_order_and_see_who_walks() {
@@ -25,6 +25,26 @@ fn a_thousand_dummies_hear_everything_once_and_in_order_and_see_who_walks() {
     );
     assert!(summary["sent"].as_u64() > Some(10_000), "{summary}");
     assert_eq!(summary["received"].as_u64(), summary["sent"].as_u64().map(|sent| sent * 10), "rooms of ten");
+    server.stop();
+}
+
+#[test]
+fn no_program_says_a_line_in_the_name_of_another_or_steers_a_terminal() {
+    let server = Server::start(&["--app", "chat"]);
+    let mut anna = server.connect();
+    anna.write_all(b"anna\n").expect("it takes the bytes");
+    expect(&mut anna, b"* 1 here\n");
+    let text = |text: &str| [&[u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat();
+    let enter = |name: &str| frame(1, &[&[0], &text(name)[..]].concat());
+    let mut forger = server.connect();
+    forger.write_all(&enter("bob\n* anna left")).expect("it takes the bytes");
+    assert_eq!(ended(&mut forger), 0, "nobody is called so");
+    let mut bob = server.connect();
+    bob.write_all(&enter("bob")).expect("it takes the bytes");
+    expect(&mut anna, b"* bob joined\n");
+    bob.write_all(&frame(10, &text("hi\nserver: your password?\u{1b}[2J\u{9b}2J\u{202e}!")))
+        .expect("it takes them");
+    expect(&mut anna, b"bob: hi server: your password?[2J2J!\n");
     server.stop();
 }
 

@@ -41,6 +41,32 @@ fn the_client_speaks_as_in_the_lectures() {
 }
 
 #[test]
+fn the_client_reads_what_it_is_to_send_in_the_encoding_that_was_named() {
+    let server = Server::start(&["--app", "echo"]);
+    let mut command = naksi();
+    command.args(["client", &server.address.to_string(), "--encoding", "cp949"]);
+    let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    // "안녕" as a file of Windows has it.
+    let greeting = [0xbe, 0xc8, 0xb3, 0xe7, b'\n'];
+    client.stdin.take().expect("piped").write_all(&greeting).expect("it reads");
+    let output = client.wait_with_output().expect("it ends");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("4바이트를 보냈습니다") && said.contains("[받은 데이터] 안녕\n"), "{said}");
+    server.stop();
+}
+
+#[test]
+fn what_a_server_sends_to_the_client_does_not_steer_the_terminal() {
+    let server = Server::start(&["--app", "echo"]);
+    let output = talk(&server, "utf-8", "\u{1b}[2J\u{9b}2J\u{202e}a\tb\u{7f}\n");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.ends_with("[받은 데이터] \\u{1b}[2J\\u{9b}2J\\u{202e}a\\tb\\u{7f}\n"), "{said}");
+    server.stop();
+}
+
+#[test]
 fn the_demo_loses_nothing_and_says_what_to_try_next() {
     let output = naksi().args(["demo", "--secs", "1"]).output().expect("it runs");
     let said = String::from_utf8(output.stdout).expect("text");

@@ -107,7 +107,7 @@ impl Service {
         // A pipe that is full holds its writer for ever, and signals are to be heard meanwhile.
         let write = move || {
             let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok(); // It serves all the same.
             written.send(()).ok(); // Nothing waits for a line that came too late.
         };
         let spawned = std::thread::Builder::new().name("naksi-announce".to_owned()).spawn(write);

@@ -106,10 +106,7 @@ mod tests {
     /// Whether any of these, each so many milliseconds after the first one, is a second request.
     fn ends_at_once(signals: &[(u64, StopSignal)]) -> bool {
         let (mut requests, began) = (Requests::default(), Instant::now());
-        let mut take = |(after, signal): &(u64, StopSignal)| {
-            requests.take(*signal, began + Duration::from_millis(*after))
-        };
-        signals.iter().fold(false, |ended, signal| take(signal) || ended)
+        signals.iter().any(|(after, signal)| requests.take(*signal, began + Duration::from_millis(*after)))
     }
 
     #[test]

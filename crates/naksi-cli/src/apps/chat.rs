@@ -2,7 +2,8 @@
 //!
 //! A program speaks frames, as the table below says; a person speaks lines: the first one is the name, `/go X Y` walks,
 //! anything else is said. Which of the two somebody is shows in the first bytes, because no line holds a zero byte.
-//! Nothing here knows how many rooms there are, or on which thread one runs.
+//! Text is relayed without control characters, and no name has any: nobody steers another one's terminal, or says a line
+//! in another one's name. Nothing here knows how many rooms there are, or on which thread one runs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use naksi::frame;
 use naksi::packets::decode;
 use naksi::prelude::*;
+
+use crate::escape::{is_control, stripped};
 
 packets! {
     /// What programs and the chat say to each other.
@@ -116,6 +119,7 @@ impl Hall {
     }
 
     fn say(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Say { text }: Say) {
+        let text = stripped(&text);
         let name = cx.member(from).map(|person| person.name.as_str()).unwrap_or_default();
         let line = if self.lines > 0 { format!("{name}: {text}\n") } else { String::new() };
         self.tell(cx, None, &Said { from: from.to_u64(), text }, &line);
@@ -175,6 +179,11 @@ impl Halls {
     }
 }
 
+/// Whether a client may be called so.
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(is_control)
+}
+
 /// How somebody speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tongue {
@@ -215,7 +224,7 @@ impl Chat {
     fn take_frame(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         if packet.id == Enter::ID {
             match decode::<Enter>(packet.body) {
-                Ok(Enter { room, name }) if (1..=NAME_BYTES_MAX).contains(&name.len()) => {
+                Ok(Enter { room, name }) if is_name(&name) => {
                     (self.number, self.name) = (room, name);
                     self.enter(c);
                 }
@@ -231,8 +240,11 @@ impl Chat {
     fn take_line(&mut self, c: &mut Conn<'_>, line: &str) {
         let Some(hall) = self.hall.clone() else {
             let guest = || format!("guest {}", c.id());
-            self.name =
-                if line.is_empty() { guest() } else { line.chars().take(NAME_BYTES_MAX / 4).collect() };
+            let name = stripped(line);
+            self.name = match name.trim() {
+                "" => guest(),
+                name => name.chars().take(NAME_BYTES_MAX / 4).collect(),
+            };
             return self.enter(c);
         };
         let place = line.strip_prefix("/go ").and_then(|place| place.split_once(' '));
@@ -331,6 +343,24 @@ mod tests {
         let mut told: Vec<_> = moved.flat_map(|moved| moved.places).map(|(who, ..)| who).collect();
         told.sort_unstable();
         assert!(told.into_iter().eq(people.iter().map(|who| who.to_u64())), "each once");
+    }
+
+    #[test]
+    fn a_name_has_no_control_characters_and_what_is_said_is_relayed_without_them() {
+        for name in
+            ["bob\n* anna left", "bob\u{1b}[2J", "\u{7f}", "\u{9b}2J", "bob\u{2028}", "\u{202e}bob", ""]
+        {
+            assert!(!is_name(name), "{name:?}");
+        }
+        assert!(is_name("bob") && is_name("베르타 😀"));
+        let mut hall = TestRoom::new(Hall::default(), Hall::options());
+        let (anna, berta) = (hall.join(person("anna", false)), hall.join(person("berta", true)));
+        hall.received_bytes(berta);
+        hall.send(anna, &Say { text: "hi\nserver: your password?\u{1b}]0;x\u{7}\u{202e}".into() });
+        let said = "hi server: your password?]0;x";
+        assert_eq!(hall.heard::<Said>(anna), [Said { from: anna.to_u64(), text: said.into() }]);
+        let told = String::from_utf8(hall.received_bytes(berta)).expect("text");
+        assert_eq!(told, format!("anna: {said}\n"));
     }
 
     #[test]

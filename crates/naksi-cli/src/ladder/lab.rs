@@ -14,6 +14,7 @@ use naksi_models::{Site, Watch};
 
 use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
+use crate::results::print;
 
 /// Long enough for any machine; a lab that hangs helps nobody.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -80,13 +81,11 @@ impl Watch for Window {
 pub(super) fn play(lab: Lab) -> Result<Outcome, Problem> {
     let windows =
         windows(lab).map_err(|error| Problem::failed(format!("the lab failed: {}", plain(&error))))?;
-    let mut out = io::stdout().lock();
-    for (title, lines) in ["TCPServer", "TCPClient", "TCPClient"].iter().zip(windows) {
-        writeln!(out, "── {title} ──").map_err(Problem::output)?;
-        lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(Problem::output)?;
-        writeln!(out).map_err(Problem::output)?;
-    }
-    Ok(Outcome::Fine)
+    let shown = ["TCPServer", "TCPClient", "TCPClient"]
+        .iter()
+        .zip(windows)
+        .map(|(title, lines)| format!("── {title} ──\n{}\n\n", lines.join("\n")));
+    print(&shown.collect::<String>()).map(|()| Outcome::Fine)
 }
 
 /// The lines of the server and of both clients.

@@ -2,7 +2,6 @@
 //!
 //! Nothing here measures.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::Conditions;
 use super::stage::Sample;
 use crate::outcome::Problem;
+use crate::results::print;
 use crate::units::grouped;
 
 /// One model under one load.
@@ -165,6 +165,8 @@ pub(super) struct Report {
     /// How many threads of others wanted a processor shortly before, where the system tells it.
     pub(super) busy: Option<f64>,
     pub(super) rows: Vec<Measured>,
+    /// A request to stop came before the top.
+    pub(super) cut_short: bool,
 }
 
 impl Report {
@@ -179,7 +181,17 @@ impl Report {
         let message_bytes = naksi_models::load::MESSAGE_BYTES;
         let seconds = conditions.span.as_secs_f64();
         let (active, busy) = (conditions.active, load_average());
-        Self { system, wine, processors, seconds, message_bytes, active, busy, rows: Vec::new() }
+        Self {
+            system,
+            wine,
+            processors,
+            seconds,
+            message_bytes,
+            active,
+            busy,
+            rows: Vec::new(),
+            cut_short: false,
+        }
     }
 
     /// Whether others left less than half of the machine to this run.
@@ -247,6 +259,9 @@ impl Report {
                 format!("{} × {}: {} wrong, {} refused", row.model, row.connections, row.wrong, row.refused)
             })
             .collect();
+        if self.cut_short {
+            say(format_args!("\ncut short by Ctrl-C after {} loads\n", self.rows.len()))?;
+        }
         if bad.is_empty() {
             return say(format_args!("\nEvery echo was compared byte by byte.\n"));
         }
@@ -255,6 +270,5 @@ impl Report {
 }
 
 fn say(text: std::fmt::Arguments<'_>) -> Result<(), Problem> {
-    let mut out = std::io::stdout().lock();
-    out.write_fmt(text).and_then(|()| out.flush()).map_err(Problem::output)
+    print(&text.to_string())
 }

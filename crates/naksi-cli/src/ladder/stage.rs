@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
+use naksi::service::Signals;
 use naksi_models::{Model, Site};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ impl Sample {
 /// Is the server: until the standard input ends.
 pub(super) fn serve(model: &'static Model, workers: Option<usize>) -> Result<Outcome, Problem> {
     let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
+    // A Ctrl-C is for the measuring process, which still needs this one; the end of the input is the sign to stop.
+    Signals::watch().map_err(crate::serve::failed)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut site = Site::default();

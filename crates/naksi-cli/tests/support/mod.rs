@@ -34,6 +34,14 @@ pub(crate) fn is_under_wine() -> bool {
     std::env::var_os(UNDER_WINE).is_some()
 }
 
+/// Whether a test is left out under Wine; it says so, and why.
+pub(crate) fn is_left_out_under_wine(why: &str) -> bool {
+    if is_under_wine() {
+        writeln!(std::io::stderr(), "skipped: {why}").expect("stderr takes a line");
+    }
+    is_under_wine()
+}
+
 /// What a program printed, and its exit code, when it has ended by itself.
 ///
 /// Under Wine, of thousands of programs one now and then says all it has to say and is then ended by a signal that nobody
@@ -53,6 +61,12 @@ pub(crate) fn output(command: &mut Command) -> Output {
 
 /// A process that is killed when its test is over.
 pub(crate) struct Process(Child);
+
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self(child)
+    }
+}
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Self {
@@ -128,7 +142,19 @@ impl Server {
 
     /// A server from a whole command with so many workers.
     pub(crate) fn with_workers(mut command: Command, workers: usize) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let (address, child) = Self::spawn(command.stderr(Stdio::piped()), workers);
+        Self { process: Process(child), address }
+    }
+
+    /// A server from a whole command with two workers, whose standard error is this.
+    pub(crate) fn with_output(command: &mut Command, stderr: Stdio) -> Self {
+        let (address, child) = Self::spawn(command.stderr(stderr), 2);
+        Self { process: Process(child), address }
+    }
+
+    /// Starts a server and reads where it listens.
+    fn spawn(command: &mut Command, workers: usize) -> (SocketAddr, Child) {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
         let rest =
@@ -137,7 +163,7 @@ impl Server {
         let address = words.next().and_then(|word| word.parse().ok()).expect("an address");
         assert!(words.next().is_some_and(|word| word.starts_with("backend=")), "{line:?}");
         assert_eq!(words.next(), Some(format!("workers={workers}").as_str()), "{line:?}");
-        Self { process: Process(child), address }
+        (address, child)
     }
 
     /// A server whose settings come from a file.

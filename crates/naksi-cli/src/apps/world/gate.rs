@@ -11,6 +11,7 @@ use naksi::prelude::*;
 use super::room::{Person, Way, World};
 use super::store::Store;
 use super::{Login, NAME_BYTES_MAX};
+use crate::escape::is_control;
 
 /// The one world of a server; it is opened by whoever comes first.
 pub(crate) struct Gate {
@@ -68,9 +69,7 @@ impl Session for Player {
             return;
         }
         match decode::<Login>(packet.body) {
-            Ok(Login { name }) if packet.id == Login::ID && (1..=NAME_BYTES_MAX).contains(&name.len()) => {
-                self.log_in(c, &name);
-            }
+            Ok(Login { name }) if packet.id == Login::ID && is_name(&name) => self.log_in(c, &name),
             _ => c.end(Reason::Protocol),
         }
     }
@@ -82,5 +81,25 @@ impl Session for Player {
     fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {
         self.world = None;
         c.end(if why == RoomEnd::Full { Reason::RoomFull } else { Reason::RoomClosed });
+    }
+}
+
+/// Whether a player may be called so: nobody steers the terminal of those who see the name.
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_a_length_and_no_control_characters() {
+        for name in
+            ["", "bob\n", "\u{1b}[2J", "\u{85}", "\u{2029}", "\u{202e}bob", &"x".repeat(NAME_BYTES_MAX + 1)]
+        {
+            assert!(!is_name(name), "{name:?}");
+        }
+        assert!(is_name("bob") && is_name("베르타 😀") && is_name(&"x".repeat(NAME_BYTES_MAX)));
     }
 }

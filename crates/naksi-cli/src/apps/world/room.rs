@@ -17,6 +17,7 @@ use super::store::Store;
 use super::{
     EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step, TEXT_BYTES_MAX, WORLD, Welcome,
 };
+use crate::escape::stripped;
 
 /// Ticks of the world in a second.
 pub(super) const TICK_HZ: u32 = 20;
@@ -162,7 +163,7 @@ impl World {
         let Some(entity) = cx.member(from).and_then(|person| person.entity) else { return };
         if text.len() > TEXT_BYTES_MAX {
             cx.end(from, Reason::Protocol);
-        } else if body(&mut self.bodies, entity).line.replace(text).is_none() {
+        } else if body(&mut self.bodies, entity).line.replace(stripped(&text)).is_none() {
             self.speakers.push(entity);
         }
     }
