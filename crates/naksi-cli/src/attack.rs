@@ -28,6 +28,7 @@ use crate::dummy::{Scenario, enough_descriptors};
 use crate::outcome::{Outcome, Problem};
 use crate::results::Json;
 use crate::serve::failed;
+use crate::stderr::tell;
 use crate::target;
 use crate::{platform, units};
 use assault::{Assault, Field, Tally};
@@ -58,7 +59,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAMES", default_value = "all")]
     suite: String,
     /// Good clients that must not notice.
-    #[arg(long, value_name = "N", default_value = "200", value_parser = units::parse_count)]
+    #[arg(long, value_name = "N", default_value = "200", value_parser = units::parse_count_within::<1, 100_000>)]
     good: u32,
     /// Messages a second of each good client.
     #[arg(long, value_name = "HZ", default_value = "10")]
@@ -121,13 +122,13 @@ fn check(options: &Options, servers: &[SocketAddr]) -> Result<Vec<Assault>, Prob
             "{target} is not a loopback address: attacks stay on this machine, at 127.0.0.1 or [::1]"
         )));
     }
-    if options.good == 0
-        || !(0.1..=3_600.0).contains(&options.secs)
+    if !(0.1..=3_600.0).contains(&options.secs)
         || !(0.001..=100.0).contains(&options.scale)
         || !(0.001..=10_000.0).contains(&options.rate)
+        || options.grace > Duration::from_secs(3_600)
     {
         return Err(Problem::usage(
-            "--good must be at least 1, --secs 0.1 to 3,600, --scale 0.001 to 100, --rate 0.001 to 10,000",
+            "--secs must be 0.1 to 3,600, --scale 0.001 to 100, --rate 0.001 to 10,000, --grace at most an hour",
         ));
     }
     let all = <Assault as clap::ValueEnum>::value_variants();
@@ -153,7 +154,7 @@ fn applicable(suite: Vec<Assault>, served: Served) -> Result<Vec<Assault>, Probl
     }
     if !left_out.is_empty() {
         let names: Vec<String> = left_out.into_iter().map(Assault::name).collect();
-        eprintln!("naksi: left out {}, which do not apply to {why}", names.join(", "));
+        tell!("naksi: left out {}, which do not apply to {why}", names.join(", "));
     }
     Ok(suite)
 }

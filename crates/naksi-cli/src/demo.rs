@@ -15,7 +15,8 @@ use crate::dummy::progress::{Elsewhere, View};
 use crate::dummy::report::Summary;
 use crate::outcome::{Outcome, Problem};
 use crate::serve::failed;
-use crate::units::{self, grouped};
+use crate::stderr::tell;
+use crate::units::grouped;
 use crate::{dummy, platform};
 
 /// How long the server may take to notice that everybody has left.
@@ -28,10 +29,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value = "10")]
     secs: f64,
     /// How many dummies.
-    #[arg(long, value_name = "N", default_value = "500", value_parser = units::parse_count)]
+    #[arg(long, value_name = "N", default_value = "500", value_parser = dummy::parse_sessions)]
     sessions: u32,
     /// How many rooms they share.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = units::parse_count)]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = dummy::parse_sessions)]
     rooms: u32,
     /// Messages a second of each dummy.
     #[arg(long, value_name = "HZ", default_value = "10")]
@@ -41,17 +42,16 @@ pub(crate) struct Options {
 /// Runs server and crowd, and shows how it went.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let plausible = (0.1..=3600.0).contains(&options.secs) && (0.001..=10_000.0).contains(&options.rate);
-    if !plausible || options.sessions == 0 || options.rooms == 0 {
-        return Err(Problem::usage(
-            "--secs must be 0.1 to 3,600, --rate 0.001 to 10,000, the counts at least 1",
-        ));
+    if !plausible {
+        return Err(Problem::usage("--secs must be 0.1 to 3,600, --rate 0.001 to 10,000"));
     }
+    dummy::know_each_other(options.sessions, options.rooms)?;
     // Both ends of every connection are in this process.
     dummy::enough_descriptors(options.sessions.saturating_mul(2))?;
     let server =
         Server::new().listen("127.0.0.1:0").workers(1).session(Relay::default).start().map_err(failed)?;
     let target = *server.addresses().first().ok_or_else(|| Problem::failed("the server has no address"))?;
-    eprintln!(
+    tell!(
         "naksi demo: a relay server on {target} ({}), {} dummies in {} rooms, {} messages a second each",
         server.backend(),
         grouped(u64::from(options.sessions)),

@@ -53,6 +53,15 @@ const SIZE: usize = 64;
 const CONNECT_RATE: u32 = 5_000;
 /// Largest message of an echo.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a message of each dummy, all of them together.
+const CROWD_BYTES_MAX: u64 = 4 << 30;
+/// What members of rooms keep of each other, all of them together.
+const ACQUAINTANCES_MAX: u64 = 100_000_000;
+
+/// Reads how many dummies there shall be, or what cannot be more than they are.
+pub(crate) fn parse_sessions(text: &str) -> Result<u32, String> {
+    units::parse_count_within::<1, 1_000_000>(text)
+}
 
 /// A session type of the crowd.
 pub(crate) trait Dummy: Session {
@@ -75,10 +84,6 @@ pub(crate) enum Scenario {
     Chat,
     /// Live in the sample world: log in, walk, see who is near, come back (a world server).
     World,
-    /// Read too slowly (not built yet).
-    Slow,
-    /// Send nonsense (not built yet).
-    Garbage,
 }
 
 /// Options of `naksi dummy`.
@@ -91,13 +96,13 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "echo")]
     scenario: Scenario,
     /// How many dummies; 10k is 10,000.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = units::parse_count)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse_sessions)]
     sessions: u32,
     /// Messages a second of each dummy, on a fixed schedule; 10 by default (not idle, not storm).
     #[arg(long, value_name = "HZ", conflicts_with = "window")]
     rate: Option<f64>,
     /// Closed loop instead: so many messages on their way at a time, the next when one is back (echo, relay, chat).
-    #[arg(long, value_name = "W", value_parser = units::parse_count)]
+    #[arg(long, value_name = "W", value_parser = units::parse_count_within::<1, 1_000_000>)]
     window: Option<u32>,
     /// Bytes of a message, 64 by default; 4KiB is 4,096 (echo, relay, chat).
     #[arg(long, value_name = "B", value_parser = units::parse_bytes)]
@@ -109,13 +114,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=255))]
     workers: Option<u16>,
     /// Rooms of the relay and chat scenarios; one for every ten dummies by default.
-    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    #[arg(long, value_name = "N", value_parser = parse_sessions)]
     rooms: Option<u32>,
     /// How the dummies of a world stand; wide by default.
     #[arg(long, value_enum)]
     spread: Option<Spread>,
     /// New connections a second; 5,000 by default (not storm, which is as fast as it goes).
-    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    #[arg(long, value_name = "N", value_parser = units::parse_count_within::<1, 10_000_000>)]
     connect_rate: Option<u32>,
     /// Which of the kernel's interfaces the dummies use.
     #[arg(long, value_enum, default_value = "auto")]
@@ -130,7 +135,7 @@ pub(crate) struct Options {
     /// Writes the summary and a picture as one HTML file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost or errors with a count.
+    /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost, never-started or errors with a count.
     #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
     fail_if: Vec<Threshold>,
     /// Loads a server that is not on this machine. Do that to nobody else's.
@@ -165,20 +170,7 @@ pub(crate) fn run_relay(plan: Plan, view: &mut View) -> Result<Summary, Problem>
 
 fn check(options: &Options, servers: &[SocketAddr]) -> Result<(), Problem> {
     let usage = |line: String| Err(Problem::Usage(line));
-    if let Scenario::Slow | Scenario::Garbage = options.scenario {
-        let name = format!("{:?}", options.scenario).to_lowercase();
-        return usage(format!(
-            "the {name} scenario is not built yet: use echo, relay, chat, world, idle or storm"
-        ));
-    }
     may_load(servers, options.i_own_this_target)?;
-    if options.sessions == 0
-        || options.connect_rate == Some(0)
-        || options.window == Some(0)
-        || options.rooms == Some(0)
-    {
-        return usage("--sessions, --connect-rate, --window and --rooms must be at least 1".into());
-    }
     if options.rate.is_some_and(|rate| !(0.001..=1_000_000.0).contains(&rate)) {
         return usage("--rate must be 0.001 to 1,000,000 messages a second".into());
     }
@@ -198,7 +190,38 @@ fn check(options: &Options, servers: &[SocketAddr]) -> Result<(), Problem> {
         let (least, most) = (sizes.start(), units::grouped(*sizes.end() as u64));
         return usage(format!("--size must be {least} to {most} bytes in this scenario"));
     }
-    Ok(())
+    fits_memory(options)
+}
+
+/// Refuses a crowd that could not be kept in memory.
+fn fits_memory(options: &Options) -> Result<(), Problem> {
+    let (sessions, size) = (u64::from(options.sessions), options.size.unwrap_or(SIZE) as u64);
+    if sessions * size > CROWD_BYTES_MAX {
+        return Err(Problem::usage(format!(
+            "{} dummies with {} each are more than {}: use a smaller --size or fewer --sessions",
+            units::grouped(sessions),
+            units::bytes(size),
+            units::bytes(CROWD_BYTES_MAX)
+        )));
+    }
+    match options.scenario {
+        Scenario::Relay | Scenario::Chat => know_each_other(options.sessions, rooms(options)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses rooms in which too many would keep something of each other.
+pub(crate) fn know_each_other(sessions: u32, rooms: u32) -> Result<(), Problem> {
+    let sessions = u64::from(sessions);
+    let of_one = sessions.div_ceil(rooms.into());
+    if sessions * of_one <= ACQUAINTANCES_MAX {
+        return Ok(());
+    }
+    Err(Problem::usage(format!(
+        "{} dummies in rooms of {} hear too many of each other: use more --rooms or fewer --sessions",
+        units::grouped(sessions),
+        units::grouped(of_one)
+    )))
 }
 
 /// Refuses an option that the scenario has no use for: whoever gave it believes that it changes the figures.
@@ -251,12 +274,17 @@ pub(crate) fn enough_descriptors(sessions: u32) -> Result<(), Problem> {
     }
 }
 
-fn plan(options: &Options, target: SocketAddr) -> Plan {
-    let rooms = match options.scenario {
+/// Rooms of the plan.
+fn rooms(options: &Options) -> u32 {
+    match options.scenario {
         Scenario::Relay | Scenario::Chat => options.rooms.unwrap_or(options.sessions.div_ceil(10)),
         // Everybody is alone: what it gets is what it sent.
         _ => options.sessions,
-    };
+    }
+}
+
+fn plan(options: &Options, target: SocketAddr) -> Plan {
+    let rooms = rooms(options);
     let pace = match options.window {
         Some(window) => Pace::Window(window),
         None => Pace::every(options.rate.unwrap_or(RATE)),

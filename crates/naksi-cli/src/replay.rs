@@ -13,8 +13,10 @@ use naksi::prelude::*;
 use naksi::service::Signals;
 
 use crate::dummy::{enough_descriptors, listening, may_load};
+use crate::escape::Escaped;
 use crate::outcome::{Outcome, Problem};
 use crate::serve::failed;
+use crate::stderr::tell;
 use crate::target;
 use crate::units;
 use player::{Manner, Player, Tally};
@@ -40,6 +42,9 @@ pub(crate) struct Options {
     /// Waits so many milliseconds for each further answer after a session's last packet, unless it was the client that left.
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=600_000))]
     wait_ms: u32,
+    /// Sessions that are not answered at all are no error: for a server that only takes.
+    #[arg(long)]
+    one_way: bool,
     /// Plays to a server that is not on this machine. Do that to nobody else's.
     #[arg(long)]
     i_own_this_target: bool,
@@ -79,7 +84,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let look = || tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     while look().over + service.stats().given_up_total < sessions && !signals.wait(LOOK_EVERY) {}
     service.stop(Duration::ZERO);
-    conclude(&look(), sessions, began.elapsed(), manner).map_err(Problem::output)
+    conclude(&look(), sessions, began.elapsed(), manner, options.one_way).map_err(Problem::output)
 }
 
 /// Says what was recorded.
@@ -99,16 +104,23 @@ fn introduce(play: &Play) -> io::Result<()> {
         play.table_version,
     )?;
     if play.lost > 0 {
-        eprintln!("naksi: {} entries are missing: the disk did not keep up", units::grouped(play.lost));
+        tell!("naksi: {} entries are missing: the disk did not keep up", units::grouped(play.lost));
     }
     for (path, bytes) in &play.torn {
-        eprintln!("naksi: {}: read up to byte {bytes}, the last whole entry", path.display());
+        let path = path.display().to_string();
+        tell!("naksi: {}: read up to byte {bytes}, the last whole entry", Escaped(&path));
     }
     Ok(())
 }
 
 /// Says what became of it.
-fn conclude(tally: &Tally, sessions: u64, took: Duration, manner: Manner) -> io::Result<Outcome> {
+fn conclude(
+    tally: &Tally,
+    sessions: u64,
+    took: Duration,
+    manner: Manner,
+    one_way: bool,
+) -> io::Result<Outcome> {
     let mut out = io::stdout().lock();
     let late = if manner.fast {
         String::new()
@@ -142,6 +154,15 @@ fn conclude(tally: &Tally, sessions: u64, took: Duration, manner: Manner) -> io:
     if tally.stopped > 0 {
         writeln!(out, "stopped    {} before all was sent", tally.stopped)?;
     }
-    let whole = tally.connected == sessions && cut_short + tally.stopped == 0;
+    let never_started = sessions.saturating_sub(tally.connected);
+    if never_started > 0 {
+        writeln!(out, "unstarted  {} were never connected", units::grouped(never_started))?;
+    }
+    if tally.unanswered > 0 {
+        let unanswered = units::grouped(tally.unanswered);
+        writeln!(out, "unanswered {unanswered} sent something and were told nothing (--one-way permits it)")?;
+    }
+    let is_answered = one_way || tally.unanswered == 0;
+    let whole = never_started + cut_short + tally.stopped == 0 && is_answered;
     Ok(if whole { Outcome::Fine } else { Outcome::Errors })
 }

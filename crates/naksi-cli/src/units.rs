@@ -70,6 +70,14 @@ pub(crate) fn parse_count(text: &str) -> Result<u32, String> {
     Ok(count as u32)
 }
 
+/// Reads a count within bounds.
+pub(crate) fn parse_count_within<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
+    match parse_count(text)? {
+        count if (LEAST..=MOST).contains(&count) => Ok(count),
+        _ => Err(format!("from {} to {}", grouped(LEAST.into()), grouped(MOST.into()))),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -136,6 +144,15 @@ mod tests {
         assert!(parse_bytes("99999999999GiB").unwrap_err().contains("can count"));
         assert!(parse_bytes("99999999999999999999").unwrap_err().contains("can count"));
         assert!(parse_count("1.5").is_err());
+    }
+
+    #[test]
+    fn a_count_out_of_its_bounds_is_told_them() {
+        assert_eq!(parse_count_within::<1, 10_000>("10k"), Ok(10_000));
+        for count in ["0", "10001", "4294967295"] {
+            assert_eq!(parse_count_within::<1, 10_000>(count), Err("from 1 to 10,000".to_owned()), "{count}");
+        }
+        assert_eq!(parse_count_within::<1, 10>("4294967296"), Err("`4294967296` is not a count".to_owned()));
     }
 
     #[test]

@@ -36,15 +36,15 @@ fn no_program_says_a_line_in_the_name_of_another_or_steers_a_terminal() {
     expect(&mut anna, b"* 1 here\n");
     let text = |text: &str| [&[u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat();
     let enter = |name: &str| frame(1, &[&[0], &text(name)[..]].concat());
-    let mut forger = server.connect();
-    forger.write_all(&enter("bob\n* anna left")).expect("it takes the bytes");
-    assert_eq!(ended(&mut forger), 0, "nobody is called so");
+    let mut nameless = server.connect();
+    nameless.write_all(&enter("\u{1b}\u{202e}\n")).expect("it takes the bytes");
+    assert_eq!(ended(&mut nameless), 0, "a name is something that can be seen");
     let mut bob = server.connect();
-    bob.write_all(&enter("bob")).expect("it takes the bytes");
-    expect(&mut anna, b"* bob joined\n");
+    bob.write_all(&enter("bob\n* anna left\u{1b}[2J")).expect("it takes the bytes");
+    expect(&mut anna, b"* bob * anna left[2J joined\n");
     bob.write_all(&frame(10, &text("hi\nserver: your password?\u{1b}[2J\u{9b}2J\u{202e}!")))
         .expect("it takes them");
-    expect(&mut anna, b"bob: hi server: your password?[2J2J!\n");
+    expect(&mut anna, b"bob * anna left[2J: hi server: your password?[2J2J!\n");
     server.stop();
 }
 

@@ -5,9 +5,8 @@
 mod support;
 
 use std::fs::File;
-use std::io;
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use support::{Server, naksi, scratch};
 
@@ -94,9 +93,13 @@ fn a_mistyped_level_is_named_and_does_not_silence_the_log() {
 }
 
 #[test]
-fn what_is_not_built_says_so() {
+fn what_is_not_built_is_not_offered() {
+    let help = String::from_utf8(run(&["dummy", "--help"]).stdout).expect("text");
     for scenario in ["slow", "garbage"] {
-        refused(&["dummy", "127.0.0.1:1", "--scenario", scenario], 2, &[scenario, "not built yet"]);
+        let output = run(&["dummy", "127.0.0.1:1", "--scenario", scenario]);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.code() == Some(2) && said.contains("possible values: echo, relay"), "{said}");
+        assert!(!help.contains(&format!("- {scenario}")), "{help}");
     }
 }
 
@@ -179,22 +182,67 @@ fn what_an_encoding_has_no_letter_for_is_said_under_the_name_that_was_typed() {
 }
 
 #[test]
-fn a_count_of_nothing_is_refused() {
-    let cases = [["sim", "--sessions"], ["sim", "--threads"], ["ladder", "--conns"], ["ladder", "--workers"]];
-    for [command, option] in cases {
-        let output = run(&[command, option, "0"]);
-        let said = String::from_utf8(output.stderr).expect("text");
-        assert!(output.status.code() == Some(2) && said.contains(option), "{command} {option} 0: {said}");
+fn a_count_out_of_its_range_is_refused_with_the_option_named() {
+    let most = u32::MAX.to_string();
+    let address = "127.0.0.1:1";
+    let cases: [(&[&str], &str); 16] = [
+        (&["sim"], "--sessions"),
+        (&["sim"], "--threads"),
+        (&["sim"], "--talk"),
+        (&["ladder"], "--conns"),
+        (&["ladder"], "--active"),
+        (&["ladder"], "--workers"),
+        (&["ladder"], "--secs"),
+        (&["dummy", address], "--sessions"),
+        (&["dummy", address], "--window"),
+        (&["dummy", address], "--rooms"),
+        (&["dummy", address], "--workers"),
+        (&["dummy", address], "--connect-rate"),
+        (&["attack", address], "--good"),
+        (&["demo"], "--sessions"),
+        (&["demo"], "--rooms"),
+        (&["replay", "file", address], "--wait-ms"),
+    ];
+    for (command, option) in cases {
+        let largest =
+            if option == "--sessions" && command == ["sim"] { "18446744073709551615" } else { &most };
+        for value in ["0", largest, "-1", "nan", "1e99"] {
+            let output = run(&[command, &[&format!("{option}={value}")]].concat());
+            let said = String::from_utf8(output.stderr).expect("text");
+            assert!(
+                output.status.code() == Some(2) && said.contains(option),
+                "{command:?} {option} {value}: {said}"
+            );
+        }
+    }
+    // What is checked with the rest, in one line.
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["dummy", address], &["--rate", "--secs", "--size"]),
+        (&["attack", address], &["--rate", "--secs", "--scale"]),
+        (&["demo"], &["--rate", "--secs"]),
+        (&["dummy", address, "--scenario", "relay"], &["--size"]),
+        (&["dummy", address, "--scenario", "chat"], &["--size"]),
+    ];
+    for (command, options) in cases {
+        for option in options {
+            for value in ["0", "99999999999999999999", "NaN"] {
+                let output = run(&[command, &[&format!("{option}={value}")]].concat());
+                let said = String::from_utf8(output.stderr).expect("text");
+                assert!(
+                    output.status.code() == Some(2) && said.contains(option),
+                    "{command:?} {option} {value}: {said}"
+                );
+            }
+        }
     }
 }
 
 #[test]
-fn a_trace_that_nobody_reads_any_more_ends_in_one_line() {
-    let (reader, writer) = io::pipe().expect("a pipe");
-    drop(reader);
-    let mut command = naksi();
-    command.args(["sim", "--seed", "0", "--trace"]).stdout(writer).stderr(Stdio::piped());
-    refused_as(&mut command, 1, &["cannot write to standard output"]);
+fn a_crowd_that_no_memory_holds_is_refused() {
+    refused(&["dummy", "127.0.0.1:1", "--sessions", "1M", "--size", "64MiB"], 2, &["--size", "--sessions"]);
+    let crowded = ["dummy", "127.0.0.1:1", "--scenario", "relay", "--sessions", "1M", "--rooms", "1"];
+    refused(&crowded, 2, &["--rooms", "--sessions"]);
+    refused(&["demo", "--sessions", "1M", "--rooms", "1"], 2, &["--rooms", "--sessions"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
+use std::thread;
 
 use support::{frame, naksi, threaded};
 
@@ -148,4 +149,85 @@ fn a_changed_message_is_corrupt() {
         vec![message]
     }));
     assert_eq!(caught(address, &["--scenario", "relay", "--sessions", "1"])["corrupt"], 1);
+}
+
+/// Runs a crowd of three at a server, and returns its exit code and its summary.
+fn crowd_of_three(address: SocketAddr, scenario: &str, more: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let mut command = naksi();
+    command.args(["dummy", &address.to_string(), "--scenario", scenario, "--sessions", "3"]);
+    let output = command.args(["--secs", "0.5", "--json", "-"]).args(more).output().expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    (output.status.code(), serde_json::from_str(&said).expect("a summary in JSON"))
+}
+
+/// Takes what comes and says nothing.
+fn mute(mut stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = stream.read(&mut buffer) {}
+}
+
+#[test]
+fn silence_is_an_error_of_every_scenario() {
+    let address = threaded(mute);
+    let run =
+        |scenario: &'static str| thread::spawn(move || (scenario, crowd_of_three(address, scenario, &[])));
+    let runs = ["echo", "relay", "chat", "idle", "storm"].map(run);
+    for (scenario, (code, summary)) in runs.map(|run| run.join().expect("it runs")) {
+        assert_eq!(code, Some(1), "{scenario}: {summary}");
+        // An echo begins without asking; what it sends is lost.
+        let never_started = if scenario == "echo" { 0 } else { 3 };
+        assert_eq!(summary["never_started"], never_started, "{scenario}: {summary}");
+        let named = if scenario == "echo" { "lost" } else { "never started" };
+        assert!(summary["errors"][named].as_u64() >= Some(3), "{scenario}: {summary}");
+    }
+}
+
+#[test]
+fn those_who_were_not_let_in_have_never_started() {
+    let joins = Mutex::new(0);
+    let address = threaded(move |mut stream| {
+        let mut header = [0; 4];
+        while stream.read_exact(&mut header).is_ok() {
+            let size = usize::from(u16::from_le_bytes([header[0], header[1]]));
+            let mut body = vec![0; size - 4];
+            stream.read_exact(&mut body).expect("a whole frame");
+            let answer = match header[2] {
+                1 => {
+                    let mut joins = joins.lock().expect("one thread at a time");
+                    *joins += 1;
+                    if *joins == 1 { frame(2, &body) } else { Vec::new() }
+                }
+                _ => frame(10, &body),
+            };
+            stream.write_all(&answer).expect("the dummy reads");
+        }
+    });
+    let page = support::scratch("never-started.html");
+    let html = page.to_str().expect("a plain path");
+    let more = ["--rooms", "3", "--rate", "50", "--html", html, "--fail-if", "never-started>1"];
+    let (code, summary) = crowd_of_three(address, "relay", &more);
+    assert_eq!((code, &summary["never_started"]), (Some(99), &2.into()), "{summary}");
+    assert_eq!((&summary["errors"]["never started"], &summary["lost"]), (&2.into(), &0.into()), "{summary}");
+    assert!(summary["received"].as_u64() > Some(0), "{summary}");
+    let page = std::fs::read_to_string(&page).expect("it was written");
+    assert!(page.contains("never started: 2 of 3") && page.contains("Errors    never started 2"), "{page}");
+}
+
+#[test]
+fn a_run_that_sends_nothing_has_measured_nothing() {
+    let address = threaded(echo_with(|_, _| true));
+    let (code, summary) = crowd_of_three(address, "echo", &["--rate", "0.001", "--seed", "1"]);
+    assert_eq!((code, &summary["sent"]), (Some(1), &0.into()), "{summary}");
+    assert_eq!(summary["errors"]["nothing sent"], 1, "{summary}");
+}
+
+#[test]
+fn a_crowd_that_is_sent_away_has_no_rate() {
+    let address = threaded(drop);
+    let mut command = naksi();
+    command.args(["dummy", &address.to_string(), "--scenario", "idle", "--sessions", "20", "--secs", "1"]);
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("never started 20") && !said.contains("msg/s"), "{said}");
 }

@@ -33,10 +33,11 @@ fn serve() -> Command {
 }
 
 /// Commands whose result is what they print.
-fn results(table: &str) -> Vec<Vec<String>> {
-    let table = scratch(table);
-    fs::write(&table, "packets! { pub GAME { 1 => Hello { name: String } } }").expect("a scratch file");
-    let table = table.to_str().expect("a plain path");
+fn results(schema: &str) -> Vec<Vec<String>> {
+    let schema = scratch(schema);
+    let text = "syntax = \"proto3\";\npackage game;\nmessage Hello { string name = 1; }\n";
+    fs::write(&schema, text).expect("a scratch file");
+    let schema = schema.to_str().expect("a plain path");
     let all: &[&[&str]] = &[
         &[],
         &["--help"],
@@ -45,7 +46,7 @@ fn results(table: &str) -> Vec<Vec<String>> {
         &["help", "dummy"],
         &["config", "print", "--effective"],
         &["config", "check"],
-        &["gen", "--lang", "typescript", "--packets", table],
+        &["gen", "--lang", "rust", "--proto", schema],
         &["conform", "--list"],
         &["sim", "--seed", "1"],
         &["sim", "--seed", "1", "--trace"],
@@ -66,7 +67,7 @@ fn a_result_that_cannot_be_written_is_an_error_of_every_command() {
     if support::is_left_out_under_wine(OUTPUTS) {
         return;
     }
-    for arguments in results("disk.rs") {
+    for arguments in results("disk.proto") {
         let disk = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
         let (code, said) = output(&arguments, disk.into());
         assert_eq!(code, Some(1), "{arguments:?}: {said}");
@@ -82,7 +83,7 @@ fn a_reader_that_has_left_is_told_nothing() {
     }
     // A demo says on standard error what it does.
     let is_silent = |arguments: &Vec<String>| arguments.first().is_none_or(|name| name != "demo");
-    for arguments in results("pipe.rs").into_iter().filter(is_silent) {
+    for arguments in results("pipe.proto").into_iter().filter(is_silent) {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
         let (code, said) = output(&arguments, writer.into());

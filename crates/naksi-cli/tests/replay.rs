@@ -211,6 +211,25 @@ fn whoever_stops_playing_does_not_blame_the_server() {
     fs::remove_dir_all(folder).expect("it can be removed");
 }
 
+#[test]
+fn a_server_that_does_not_answer_is_an_error_unless_it_only_takes() {
+    let pieces = (0..3).map(|at_us| Entry::Received { at_us, session: 1, bytes: b"a" });
+    let ended = Entry::Ended { at_us: 10, session: 1, reason: "peer_closed" };
+    let folder = make_recording("unanswered", pieces.chain([ended]));
+    // Its connections are made, and wait in its queue.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = server.local_addr().expect("its address").to_string();
+    for manner in [&["--fast"][..], &[]] {
+        let play = [&["replay", plain(&folder), &address, "--wait-ms", "50"], manner].concat();
+        let (code, printed, said) = run(&play);
+        assert_eq!(code, Some(1), "{printed}{said}");
+        assert!(printed.contains("unanswered 1 sent something"), "{printed}");
+        let (code, printed, said) = run(&[&play[..], &["--one-way"]].concat());
+        assert_eq!(code, Some(0), "{printed}{said}");
+    }
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
+
 fn kill(mut process: Process) {
     process.signal("KILL");
     assert_eq!(process.wait().code(), None, "it ends by the signal");

@@ -172,3 +172,28 @@ fn a_database_is_for_the_world_and_must_be_one() {
         assert!(said.contains(says), "{said}");
     }
 }
+
+#[test]
+fn a_world_that_falls_silent_is_an_error_even_for_one_who_is_alone_in_it() {
+    let server = Server::start(&["--app", "world"]);
+    let alone = server.descriptors();
+    let mut command = naksi();
+    command.args([
+        "dummy",
+        &server.address.to_string(),
+        "--scenario",
+        "world",
+        "--sessions",
+        "1",
+        "--secs",
+        "2",
+    ]);
+    let mut crowd = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    until("it has come", || alone.is_none_or(|alone| server.descriptors() > Some(alone)));
+    // Before the welcome or behind it: neither is a good run.
+    server.process.signal("STOP");
+    let (said, code) = (crowd.stdout(), crowd.wait().code());
+    server.process.signal("CONT");
+    assert_eq!(code, Some(1), "{said}{}", crowd.stderr());
+    server.stop();
+}

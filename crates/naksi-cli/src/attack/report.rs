@@ -205,7 +205,11 @@ impl FromStr for Ceiling {
         let shape = || format!("`{text}` is not a ceiling: write `ratio>2` or `rss>512MiB`");
         let (name, bound) = text.split_once('>').ok_or_else(shape)?;
         let (figure, bound) = match name.trim() {
-            "ratio" => (Figure::Ratio, bound.trim().parse().map_err(|_| shape())?),
+            "ratio" => {
+                let bound =
+                    bound.trim().parse().ok().filter(|bound: &f64| bound.is_finite() && *bound >= 0.0);
+                (Figure::Ratio, bound.ok_or_else(shape)?)
+            }
             "rss" => (Figure::Rss, units::parse_bytes(bound)? as f64),
             _ => return Err(shape()),
         };
@@ -252,5 +256,6 @@ mod tests {
         assert_eq!(read("ratio>2"), Ok((Figure::Ratio, 2.0)));
         assert_eq!(read("rss > 1MiB"), Ok((Figure::Rss, 1_048_576.0)));
         assert!(read("ratio<2").is_err() && read("p99>1").is_err() && read("ratio>fast").is_err());
+        assert!(read("ratio>nan").is_err() && read("ratio>inf").is_err() && read("ratio>-1").is_err());
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Aftermath {
     pub(crate) dummy: Watch,
     /// Ctrl-C came before the time was over.
     pub(crate) cut_short: bool,
+    /// Members that have not begun, though they had the time to.
+    pub(crate) never_started: u64,
 }
 
 /// Runs the plan from the first connection to the last goodbye.
@@ -90,7 +92,8 @@ pub(crate) fn conduct(
     }
     let gathered = began.elapsed();
     (server.start, dummy.start) = look();
-    if !cut_short {
+    let has_begun = !cut_short;
+    if has_begun {
         cut_short = watch(plan, scenario, signals, view);
     }
     let elapsed = plan.signals.sent_for();
@@ -101,11 +104,13 @@ pub(crate) fn conduct(
     if scenario == Scenario::World && !cut_short {
         cut_short = world::settle(plan, signals);
     }
-    wait_for_stragglers(plan);
+    wait_for_stragglers(plan, scenario);
     plan.signals.finish();
     let backend = service.backend();
+    let never_started = if has_begun { plan.never_started() } else { 0 };
     let stats = service.stop(GOODBYE_WITHIN);
-    Ok(Aftermath { total: meter::collect(plan), stats, backend, gathered, elapsed, server, dummy, cut_short })
+    let total = meter::collect(plan);
+    Ok(Aftermath { total, stats, backend, gathered, elapsed, server, dummy, cut_short, never_started })
 }
 
 fn launch(plan: &Arc<Plan>, scenario: Scenario, backend: Backend) -> naksi::Result<Service> {
@@ -199,13 +204,16 @@ fn watch(plan: &Plan, scenario: Scenario, signals: &Signals, view: &mut View) ->
 }
 
 /// Waits for what is still on its way, as long as something comes.
-fn wait_for_stragglers(plan: &Plan) {
+fn wait_for_stragglers(plan: &Plan, scenario: Scenario) {
+    // Who has no connection yet in a storm owes nothing so far, and is awaited all the same.
+    let are_all_in = || scenario != Scenario::Storm || plan.never_started() == 0;
     let began = Instant::now();
     let (mut seen, mut moved_at) = (Glance::default(), began);
     while began.elapsed() < STRAGGLERS_WITHIN && moved_at.elapsed() < STRAGGLER_PATIENCE {
         let glance = meter::glance(plan);
         // What was due before the stop may still be sent after it: two looks must find all of it answered.
-        if glance.received >= glance.owed && glance.owed == seen.owed && began.elapsed() > LATE_SENDS {
+        let is_answered = glance.received >= glance.owed && glance.owed == seen.owed;
+        if is_answered && are_all_in() && began.elapsed() > LATE_SENDS {
             return;
         }
         if glance.received > seen.received || glance.owed > seen.owed {

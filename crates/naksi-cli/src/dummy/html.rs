@@ -44,6 +44,14 @@ fn write_page(summary: &Summary, out: &mut String) -> fmt::Result {
         writeln!(out, "<tr><td>{name}</td><td>{} ms</td></tr>", millis(nanos))?;
     }
     out.write_str("</table>\n")?;
+    if summary.never_started > 0 {
+        writeln!(
+            out,
+            "<p class=\"bad\">never started: {} of {}</p>",
+            grouped(summary.never_started),
+            grouped(summary.sessions.into())
+        )?;
+    }
     if summary.errors_total() > 0 {
         writeln!(out, "<p class=\"bad\">errors: {}</p>", grouped(summary.errors_total()))?;
     }

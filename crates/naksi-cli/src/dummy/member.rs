@@ -67,6 +67,7 @@ impl Member {
     pub(crate) fn ready(&mut self, c: &mut Conn<'_>) {
         if !self.ready {
             self.ready = true;
+            self.plan.start(self.index);
             self.plan.meter(self.worker).ready += 1;
             self.look_out(c);
         }

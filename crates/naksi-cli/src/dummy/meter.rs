@@ -33,6 +33,8 @@ pub(crate) struct Meter {
     pub(crate) bytes_in: u64,
     /// Whole visits of the storm: connected, echoed, closed.
     pub(crate) visits: u64,
+    /// Visits whose echo had not come when the run was over.
+    pub(crate) unanswered: u64,
     /// What the dummies of a world were told of each other.
     pub(crate) sights: Sights,
     pub(crate) latency: Histogram<u64>,
@@ -69,6 +71,7 @@ impl Default for Meter {
             bytes_out: 0,
             bytes_in: 0,
             visits: 0,
+            unanswered: 0,
             sights: Sights::default(),
             latency: histogram(),
             connect: histogram(),
@@ -98,6 +101,7 @@ impl Meter {
         self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;
         self.visits += other.visits;
+        self.unanswered += other.unanswered;
         self.sights.add(&other.sights);
         self.latency.add(&other.latency).expect("the same bounds");
         self.connect.add(&other.connect).expect("the same bounds");

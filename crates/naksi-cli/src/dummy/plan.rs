@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) clock: Clock,
     pub(crate) signals: Signals,
     pub(crate) meters: Box<[Mutex<Meter>]>,
+    /// Which members have begun: what a scenario begins with has been answered.
+    started: Box<[AtomicBool]>,
 }
 
 impl Plan {
@@ -71,6 +73,7 @@ impl Plan {
             clock: Clock::new(0),
             signals: Signals::default(),
             meters: Box::default(),
+            started: (0..sessions).map(|_| AtomicBool::new(false)).collect(),
         };
         // The server wants processors as well, and is usually on the same machine.
         plan.set_workers(thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2).min(255)));
@@ -82,6 +85,21 @@ impl Plan {
         self.workers = workers;
         self.clock = Clock::new(workers);
         self.meters = (0..workers).map(|_| Mutex::default()).collect();
+    }
+
+    /// Whether this member has begun.
+    pub(crate) fn is_started(&self, member: u32) -> bool {
+        self.started[member as usize].load(Ordering::Relaxed)
+    }
+
+    /// This member has begun.
+    pub(crate) fn start(&self, member: u32) {
+        self.started[member as usize].store(true, Ordering::Relaxed);
+    }
+
+    /// Members that have not begun.
+    pub(crate) fn never_started(&self) -> u64 {
+        self.started.iter().filter(|started| !started.load(Ordering::Relaxed)).count() as u64
     }
 
     /// The meter of one worker. Only that worker and the conductor ever wait for it.

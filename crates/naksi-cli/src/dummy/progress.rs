@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::meter::Glance;
+use crate::stderr::tell;
 use crate::units::{grouped, millis};
 
 /// What is shown when stderr is no terminal.
@@ -62,7 +63,7 @@ impl View {
             grouped(glance.connected.saturating_sub(glance.gone)),
         );
         if self.lines && second {
-            eprintln!("  {:>3}/{} s  {text}", elapsed.as_secs(), span.as_secs());
+            tell!("  {:>3}/{} s  {text}", elapsed.as_secs(), span.as_secs());
         }
         self.bar.set_message(format!("{}/{} s  {text}", elapsed.as_secs(), span.as_secs()));
         self.style(span.as_millis() as u64, "  [{bar:20}] {msg}");

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -17,6 +18,9 @@ use super::{Scenario, meter};
 use crate::outcome::Outcome;
 use crate::platform;
 use crate::units::{bytes, grouped, millis};
+
+/// A crowd that sent for less than this has no rate.
+const RATE_AFTER: Duration = Duration::from_millis(50);
 
 /// Percentiles in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -64,6 +68,8 @@ pub(crate) struct Summary {
     pub(crate) seed: u64,
     pub(crate) sessions: u32,
     pub(crate) connected: u64,
+    /// Dummies that never came to send anything: not connected, not let in, or not answered at all.
+    pub(crate) never_started: u64,
     pub(crate) rooms: Option<u32>,
     pub(crate) size: usize,
     /// How long the crowd took to gather.
@@ -79,8 +85,10 @@ pub(crate) struct Summary {
     pub(crate) out_of_order: u64,
     pub(crate) corrupt: u64,
     pub(crate) foreign: u64,
-    /// Messages a second of the whole crowd.
+    /// Messages a second of the whole crowd; 0 where there is no rate.
     pub(crate) rate: f64,
+    #[serde(skip)]
+    has_rate: bool,
     pub(crate) rate_wanted: Option<f64>,
     pub(crate) mib_per_second_out: f64,
     pub(crate) mib_per_second_in: f64,
@@ -105,9 +113,14 @@ impl Summary {
     pub(crate) fn new(plan: &Plan, scenario: Scenario, after: Aftermath, thresholds: &[Threshold]) -> Self {
         let total = &after.total;
         let seconds = after.elapsed.as_secs_f64().max(0.001);
-        let per_second = |count: u64| count as f64 / seconds;
+        // Of a crowd that was silent on purpose, or gone in a moment, there is no rate.
+        let has_rate = scenario != Scenario::Idle && after.elapsed >= RATE_AFTER;
+        let per_second = |count: u64| if has_rate { count as f64 / seconds } else { 0.0 };
         let mib = |count: u64| per_second(count) / (1024.0 * 1024.0);
-        let lost = if scenario == Scenario::Storm { 0 } else { meter::lost(&total.ledgers, plan.rooms) };
+        let lost = match scenario {
+            Scenario::Storm => total.unanswered,
+            _ => meter::lost(&total.ledgers, plan.rooms),
+        };
         let mut summary = Self {
             scenario: format!("{scenario:?}").to_lowercase(),
             target: plan.target.to_string(),
@@ -117,6 +130,7 @@ impl Summary {
             seed: plan.seed,
             sessions: plan.sessions,
             connected: total.connected,
+            never_started: after.never_started,
             rooms: matches!(scenario, Scenario::Relay | Scenario::Chat).then_some(plan.rooms),
             size: plan.size,
             seconds_to_gather: after.gathered.as_secs_f64(),
@@ -131,6 +145,7 @@ impl Summary {
             corrupt: total.corrupt,
             foreign: total.foreign,
             rate: per_second(total.sent),
+            has_rate,
             rate_wanted: rate_wanted(plan, scenario),
             mib_per_second_out: mib(total.bytes_out),
             mib_per_second_in: mib(total.bytes_in),
@@ -229,14 +244,18 @@ impl Summary {
             0 => String::new(),
             nanos => format!("   connect p99 {} ms", millis(nanos)),
         };
-        writeln!(
-            out,
-            "          rate {} msg/s{wanted}   {:.1} MiB/s out  {:.1} MiB/s in{connect}",
-            grouped(self.rate.round() as u64),
-            self.mib_per_second_out,
-            self.mib_per_second_in,
-        )?;
-        if self.scenario == "storm" {
+        if self.has_rate {
+            writeln!(
+                out,
+                "          rate {} msg/s{wanted}   {:.1} MiB/s out  {:.1} MiB/s in{connect}",
+                grouped(self.rate.round() as u64),
+                self.mib_per_second_out,
+                self.mib_per_second_in,
+            )?;
+        } else if !connect.is_empty() {
+            writeln!(out, "       {connect}")?;
+        }
+        if self.scenario == "storm" && self.has_rate {
             let rate = self.visits as f64 / self.seconds;
             let (visits, rate) = (grouped(self.visits), grouped(rate.round() as u64));
             writeln!(out, "          {rate} connections/s  ({visits} connected, echoed and closed)")?;
@@ -370,6 +389,9 @@ fn errors(after: &Aftermath, scenario: Scenario, lost: u64) -> BTreeMap<String, 
         total.surprises.iter().map(|(reason, count)| (format!("disconnected {reason}"), *count)).collect();
     let counted = [
         ("connect failed", after.stats.connect_failures_total),
+        ("never started", after.never_started),
+        // A run that has sent nothing has measured nothing.
+        ("nothing sent", u64::from(total.sent == 0 && !after.cut_short)),
         ("lost", lost),
         ("duplicated", total.duplicated),
         ("out of order", total.out_of_order),

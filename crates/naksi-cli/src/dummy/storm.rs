@@ -33,7 +33,9 @@ impl Session for StormDummy {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         let plan = &self.member.plan;
         self.connected_at = plan.clock.now();
-        let goes_on = plan.signals.started().is_none_or(|_| self.connected_at < plan.signals.stop_at());
+        // A member that has made no visit yet makes its first one, however late it comes in.
+        let goes_on = plan.signals.started().is_none_or(|_| self.connected_at < plan.signals.stop_at())
+            || !plan.is_started(self.member.index);
         let mut meter = plan.meter(self.member.worker);
         meter.connected += 1;
         if goes_on {
@@ -62,6 +64,7 @@ impl Session for StormDummy {
             self.waits = false;
             meter.received += 1;
             meter.visits += 1;
+            plan.start(self.member.index);
             meter.latency.saturating_record(plan.clock.now().saturating_sub(self.connected_at));
             c.end(Reason::Handler);
         }
@@ -72,12 +75,13 @@ impl Session for StormDummy {
         let plan = &self.member.plan;
         let mut meter = plan.meter(self.member.worker);
         meter.gone += 1;
-        if self.waits {
-            meter.owed -= 1;
-        }
         // A visit that was not asked to do anything, or has done it, ends as it should.
-        if self.waits && !plan.signals.is_finished() {
-            *meter.surprises.entry(reason.name()).or_default() += 1;
+        match (self.waits, plan.signals.is_finished()) {
+            (false, _) => return,
+            (true, false) => *meter.surprises.entry(reason.name()).or_default() += 1,
+            // What is not answered by now is not answered at all.
+            (true, true) => meter.unanswered += 1,
         }
+        meter.owed -= 1;
     }
 }

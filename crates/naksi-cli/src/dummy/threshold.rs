@@ -18,6 +18,7 @@ enum Figure {
     P999,
     Max,
     Lost,
+    NeverStarted,
     Errors,
 }
 
@@ -54,9 +55,12 @@ impl FromStr for Threshold {
             "p99.9" => Figure::P999,
             "max" => Figure::Max,
             "lost" => Figure::Lost,
+            "never-started" => Figure::NeverStarted,
             "errors" => Figure::Errors,
             other => {
-                return Err(format!("`{other}` is no figure: use p50, p90, p99, p99.9, max, lost or errors"));
+                return Err(format!(
+                    "`{other}` is no figure: use p50, p90, p99, p99.9, max, lost, never-started or errors"
+                ));
             }
         };
         let (or_equal, bound) = match bound.strip_prefix('=') {
@@ -74,7 +78,7 @@ impl FromStr for Threshold {
 
 impl Figure {
     fn is_count(self) -> bool {
-        matches!(self, Figure::Lost | Figure::Errors)
+        matches!(self, Figure::Lost | Figure::NeverStarted | Figure::Errors)
     }
 
     fn of(self, summary: &Summary) -> u64 {
@@ -85,6 +89,7 @@ impl Figure {
             Figure::P999 => summary.latency.p999,
             Figure::Max => summary.latency.max,
             Figure::Lost => summary.lost,
+            Figure::NeverStarted => summary.never_started,
             Figure::Errors => summary.errors_total(),
         }
     }
@@ -112,6 +117,7 @@ mod tests {
             read("p99.9 > 1s").map(|read| (read.figure, read.bound)),
             Ok((Figure::P999, 1_000_000_000))
         );
+        assert_eq!(read("never-started>=2").map(|read| read.figure), Ok(Figure::NeverStarted));
         assert_eq!(read("lost>0").map(|read| (read.figure, read.bound)), Ok((Figure::Lost, 0)));
         assert!(read("p99<5ms").is_err() && read("p98>5ms").is_err() && read("p99>5").is_err());
     }

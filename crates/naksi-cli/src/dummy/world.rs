@@ -32,6 +32,8 @@ const LEAVE_AFTER: Duration = Duration::from_millis(200);
 const RELOG_ONE_IN: u32 = 20;
 /// So many steps are between two lines.
 const STEPS_PER_LINE: u32 = 100;
+/// What some say when they have compared what they see with what is.
+const LAST_LINE: &str = "That was all.";
 /// Neighbours whose news are looked at with each step.
 const LOOKED_AT: u32 = 4;
 
@@ -41,6 +43,8 @@ pub(crate) struct WorldDummy {
     me: Option<u32>,
     view: View,
     judged: bool,
+    /// It has said its last line and not heard it yet.
+    awaits_last_line: bool,
     /// It has stopped stepping in order to log out, or has come back from that.
     leaving: bool,
     chance: u64,
@@ -49,7 +53,15 @@ pub(crate) struct WorldDummy {
 impl super::Dummy for WorldDummy {
     fn new(member: Member) -> Self {
         let chance = mix(member.plan.seed ^ u64::from(member.index) << 20 ^ member.plan.clock.now());
-        Self { member, me: None, view: View::default(), judged: false, leaving: false, chance }
+        Self {
+            member,
+            me: None,
+            view: View::default(),
+            judged: false,
+            awaits_last_line: false,
+            leaving: false,
+            chance,
+        }
     }
 }
 
@@ -119,6 +131,10 @@ impl WorldDummy {
             (Said::ID, Some(me)) => {
                 let said: Said = decode(packet.body).ok()?;
                 self.view.said(said.from == me, said.from);
+                if self.awaits_last_line && said.from == me && said.text == LAST_LINE {
+                    self.awaits_last_line = false;
+                    self.member.plan.meter(self.member.worker).sights.judged += 1;
+                }
             }
             _ => return None,
         }
@@ -216,7 +232,13 @@ impl WorldDummy {
         } else if !self.judged {
             self.judged = true;
             self.view.judge(&plan.field, self.member.index);
-            plan.meter(self.member.worker).sights.judged += 1;
+            // Who is alone is told nothing, of a server that lives and of one that does not: some ask for an answer.
+            if self.member.index.is_multiple_of(RELOG_ONE_IN) {
+                self.awaits_last_line = true;
+                c.send_message(&Say { text: LAST_LINE.to_owned() });
+            } else {
+                plan.meter(self.member.worker).sights.judged += 1;
+            }
         }
     }
 }

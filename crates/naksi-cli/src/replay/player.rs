@@ -54,6 +54,8 @@ pub(super) struct Tally {
     pub(super) cut_short: u64,
     /// Sessions that the server ended behind that.
     pub(super) ended_by_server: u64,
+    /// Sessions that sent something, were never answered and not ended by the server either.
+    pub(super) unanswered: u64,
     /// Sessions that we ended before all was sent, because we were asked to stop.
     pub(super) stopped: u64,
     pub(super) over: u64,
@@ -68,7 +70,11 @@ pub(super) struct Player {
     next: usize,
     /// Whether answers make no whole frames any more: then only their bytes count.
     garbled: bool,
+    /// Whether something was answered since this was asked last, and whether anything ever was.
     answered: bool,
+    heard: bool,
+    /// The recorded end has come, and it stays for its first answer alone.
+    overdue: bool,
     /// Whether it is we who end.
     leaving: bool,
     /// What it waits for: one thing at a time.
@@ -85,6 +91,8 @@ impl Player {
             next: 0,
             garbled: false,
             answered: false,
+            heard: false,
+            overdue: false,
             leaving: false,
             timer: None,
         }
@@ -174,10 +182,13 @@ impl Session for Player {
         }
     }
 
-    fn on_recv(&mut self, _c: &mut Conn<'_>, data: &[u8]) -> usize {
-        self.answered = true;
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        (self.answered, self.heard) = (true, true);
         let taken = if self.manner.framed { self.count_frames(data) } else { data.len() };
         self.count(|tally| tally.answer_bytes += taken as u64);
+        if self.overdue {
+            self.leave(c);
+        }
         taken
     }
 
@@ -185,6 +196,11 @@ impl Session for Player {
         match tag {
             SEND => self.send_due(c),
             QUIET if std::mem::take(&mut self.answered) => self.wake(c, self.manner.wait, QUIET),
+            // A client that left at once may have left before its answer; that there is one must be seen.
+            END if !self.heard && self.next > 0 => {
+                self.overdue = true;
+                self.wake(c, self.manner.wait, QUIET);
+            }
             _ => self.leave(c),
         }
     }
@@ -192,8 +208,10 @@ impl Session for Player {
     fn on_disconnected(&mut self, reason: Reason) {
         // Whoever was asked to stop stops all of its own.
         let (is_through, is_ours) = (self.is_through(), self.leaving || reason == Reason::Shutdown);
+        let (is_left, heard) = (self.leaving && self.next > 0, self.heard);
         self.count(|tally| {
             tally.over += 1;
+            tally.unanswered += u64::from(is_through && is_left && !heard);
             tally.stopped += u64::from(!is_through && is_ours);
             tally.cut_short += u64::from(!is_through && !is_ours);
             tally.ended_by_server += u64::from(is_through && !is_ours);
