@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use support::{Process, Server, frame, naksi, scratch};
+use support::{Process, Server, frame, naksi, scratch, until};
 
 /// A small crowd for a world.
 const WORLD: [&str; 5] = ["dummy", "--scenario", "world", "--sessions", "20"];
