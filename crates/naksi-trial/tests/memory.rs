@@ -281,9 +281,9 @@ fn who_sleeps_is_rung_and_gives_back_its_part() {
 #[test]
 fn a_step_that_was_reached_holds_until_there_is_room_again() {
     let mut stage = Stage::open(Dialect::Uring, 2, MOST);
-    let guests: Vec<_> = (0..10).map(|_| stage.come()).collect();
+    let guests: Vec<_> = (0..12).map(|_| stage.come()).collect();
     for (guest, _) in &guests {
-        stage.nudge(*guest, 80_000);
+        stage.nudge(*guest, 66_000);
     }
     let held = stage.stats().held_bytes as usize;
     stage.nudge(guests[0].0, ALL | ((MOST / 100 * 99 - held) / guests.len()) as u32);
