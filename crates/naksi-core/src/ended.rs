@@ -86,6 +86,8 @@ pub enum Failure {
     Invalid,
     /// The disk is full.
     StorageFull,
+    /// More was asked for at once than the limits of the service allow.
+    OverLimit,
     /// Anything else: the number says what.
     Other,
 }
@@ -107,6 +109,7 @@ impl Failure {
             Failure::Unsupported => "not supported by this system",
             Failure::Invalid => "invalid request",
             Failure::StorageFull => "no space left on the device",
+            Failure::OverLimit => "more at once than the limits allow",
             Failure::Other => "system failure",
         }
     }

@@ -34,3 +34,4 @@ pub mod planted;
 pub mod prng;
 pub mod table;
 pub mod timer;
+pub mod unwind;

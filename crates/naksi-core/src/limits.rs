@@ -19,6 +19,11 @@
 
 use std::time::Duration;
 
+use crate::id::SessionId;
+
+/// Most sessions that a service can have: as many as an id can name.
+const SESSIONS_MAX: usize = SessionId::SLOTS_MAX as usize;
+
 /// What happens when somebody queues bytes for a session whose send queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
@@ -154,6 +159,18 @@ pub struct Limits {
     /// What happens to a session that is over one of the three rates.
     /// Default: [`OverRate::Pause`].
     pub over_rate: OverRate,
+    /// Most files that one session may have open. One more is answered `FileDone::Failed` with
+    /// [`Failure::OverLimit`](crate::ended::Failure::OverLimit).
+    /// Default: 64. Counted as `file_refused_total`.
+    pub files_max: usize,
+    /// Most file operations (opens, reads, writes, syncs) that one session may have asked for and not been told of. One
+    /// more is answered in the same way, and the session is shown nothing more in that turn.
+    /// Default: 256. Counted as `file_refused_total`.
+    pub file_operations_max: usize,
+    /// Most bytes that the reads and writes of one session may hold at once; a read counts for what it can bring. One
+    /// that would be more is answered in the same way.
+    /// Default: 16 MiB. Counted as `file_refused_total`.
+    pub file_bytes_max: usize,
     /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as long
     /// for what its rooms answer, before that.
     /// Default: 3 s.
@@ -161,7 +178,7 @@ pub struct Limits {
     /// After flushing, the peer's own end is awaited for this long before the socket is closed.
     /// Default: 1 s.
     pub linger_within: Duration,
-    /// Most sessions of a service; more are refused at accept.
+    /// Most sessions of a service, 1 to 16,777,216; more are refused at accept.
     /// Default: 1,000,000. Counted as `refused_full_total`.
     pub sessions_max: usize,
     /// Most connections from one address.
@@ -206,6 +223,9 @@ impl Default for Limits {
             memberships_max: 1024,
             room_backlog_bytes_max: 16 * 1024,
             over_rate: OverRate::Pause,
+            files_max: 64,
+            file_operations_max: 256,
+            file_bytes_max: 16 * 1024 * 1024,
             drain_within: Duration::from_secs(3),
             linger_within: Duration::from_secs(1),
             sessions_max: 1_000_000,
@@ -287,7 +307,14 @@ impl Limits {
                 "idle_within, first_frame_within, frame_within and send_stall_within must not be 0: every session would \
                  end at once (a long time, like \"8760h\", is as good as none)",
             ),
-            (self.sessions_max > 0, "sessions_max must not be 0"),
+            (
+                (1..=SESSIONS_MAX).contains(&self.sessions_max),
+                "sessions_max must be 1 to 16,777,216: a worker names no more",
+            ),
+            (
+                self.files_max > 0 && self.file_operations_max > 0 && self.file_bytes_max > 0,
+                "files_max, file_operations_max and file_bytes_max must not be 0",
+            ),
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
             (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
             (self.accepts_per_second_max > 0, "accepts_per_second_max must not be 0"),

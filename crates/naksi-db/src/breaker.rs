@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::settings::after;
+
 /// When it opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -89,7 +91,7 @@ impl Breaker {
                 true
             }
             BreakerState::HalfOpen => {
-                self.pause = (self.pause * 2).min(self.settings.pause_max);
+                self.pause = self.pause.saturating_mul(2).min(self.settings.pause_max);
                 self.open(now);
                 false
             }
@@ -100,7 +102,7 @@ impl Breaker {
 
     fn open(&mut self, now: Instant) {
         self.state = BreakerState::Open;
-        self.until = now.checked_add(self.pause);
+        self.until = Some(after(now, self.pause));
     }
 }
 
@@ -146,6 +148,26 @@ mod tests {
             assert!(breaker.pass(now) && !breaker.failed(now));
         }
         assert_eq!(breaker.opened_total, 1);
+    }
+
+    #[test]
+    fn a_pause_without_an_end_keeps_it_open() {
+        let now = Instant::now();
+        let forever = BreakerSettings { failures: 1, first_pause: Duration::MAX, pause_max: Duration::MAX };
+        let mut breaker = Breaker::new(forever);
+        assert!(breaker.failed(now));
+        for years in 0..10 {
+            assert!(!breaker.pass(now + Duration::from_secs(years * 31_536_000)), "{years} years later");
+        }
+        // A long pause doubles to one that no clock can reach.
+        let long = BreakerSettings { failures: 1, first_pause: Duration::from_secs(1 << 62), pause_max: Duration::MAX };
+        let mut breaker = Breaker::new(long);
+        breaker.state = BreakerState::HalfOpen;
+        for _ in 0..3 {
+            assert!(!breaker.failed(now));
+            assert!(!breaker.pass(now + Duration::from_secs(3600)));
+            breaker.state = BreakerState::HalfOpen;
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::error::{Error, OpenError, Refused};
 use crate::lanes::{Key, Kind, Lanes};
 use crate::link::{Link, Place};
-use crate::settings::{Settings, WhenFull};
+use crate::settings::{Settings, WhenFull, after};
 use crate::stats::{Counts, Stats};
 use crate::task::Job;
 
@@ -117,7 +117,7 @@ impl Crew {
             Kind::Load => self.settings.load_within,
             Kind::Save => self.settings.save_within,
         };
-        let deadline = job.asked.checked_add(within).unwrap_or(job.asked + Duration::from_secs(1 << 30));
+        let deadline = after(job.asked, within);
         state.counts.taken(kind);
         state.lanes.push(keys, kind, deadline, job);
         self.summon(&mut state);

@@ -1,7 +1,5 @@
 //! What can go wrong with a job, and why one is not taken. Nothing here knows a database.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 /// The result of a job.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -34,15 +32,6 @@ pub enum Error {
     /// The database was closed before the job's turn came, because it did not get through in time.
     #[error("the database was closed")]
     Closed,
-}
-
-/// Runs something that may panic; if it does, the panic's text.
-pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        text.unwrap_or_else(|| "without a text".to_owned())
-    })
 }
 
 impl Error {

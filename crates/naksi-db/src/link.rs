@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use naksi_core::unwind::caught;
+
 use crate::conn::Conn;
-use crate::error::{Error, OpenError, Result, caught};
+use crate::error::{Error, OpenError, Result};
 use crate::lanes::Kind;
 use crate::settings::Settings;
 use crate::sqlite::{Sqlite, SqliteFile};
@@ -65,7 +67,7 @@ impl Place {
     pub(crate) fn connect(&self, settings: &Settings) -> Result<Link> {
         // A client that finds no descriptor for its own needs may panic, and that passes as other outages do.
         caught(|| self.open(settings))
-            .unwrap_or_else(|text| Err(Error::Down(format!("connecting panicked: {text}"))))
+            .unwrap_or_else(|panic| Err(Error::Down(format!("connecting panicked: {panic}"))))
     }
 
     /// Makes the first connection. A file that cannot be opened is no outage: its address is wrong.

@@ -25,6 +25,9 @@ pub use direct::PostgresTransaction;
 /// Statements that one connection keeps prepared; a program has fewer than this.
 const PREPARED_MAX: usize = 512;
 
+/// The longest `statement_timeout` and TCP_USER_TIMEOUT: both count milliseconds in 31 bits, which is 24 days.
+const WITHIN_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Statements that one connection has prepared, by their text.
 pub(crate) type Prepared = HashMap<String, Statement>;
 
@@ -32,9 +35,6 @@ pub(crate) type Prepared = HashMap<String, Statement>;
 pub(crate) fn read(address: &str) -> Result<Box<Config>, String> {
     address.parse().map(Box::new).map_err(|error: postgres::Error| whole_text(&error))
 }
-
-/// The longest time that the server's settings can say, in milliseconds.
-const MILLIS_MAX: u128 = i32::MAX as u128;
 
 /// The text of whatever comes after a statement that failed.
 const AFTERMATH: &str = "an earlier statement of the transaction has failed";
@@ -51,7 +51,7 @@ impl Postgres {
         let mut config = config.clone();
         config.connect_timeout(settings.connect_within);
         // A server that is gone without a word is noticed, and a statement that hangs is ended by the server.
-        config.tcp_user_timeout(settings.statement_within);
+        config.tcp_user_timeout(settings.statement_within.min(WITHIN_MAX));
         // The kernel counts these in whole seconds, from 1.
         config.keepalives_idle(
             settings.statement_within.clamp(Duration::from_secs(1), Duration::from_secs(3600)),
@@ -100,7 +100,7 @@ impl Postgres {
 
 /// A time for `statement_timeout`, where 0 would be none.
 fn timeout(within: Duration) -> u128 {
-    within.as_millis().clamp(1, MILLIS_MAX)
+    within.min(WITHIN_MAX).as_millis().max(1)
 }
 
 /// Refuses statements that would begin or end the job's transaction: what was done before would be kept without the rest.

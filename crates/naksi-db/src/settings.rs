@@ -1,9 +1,17 @@
 //! What a database is to be like: threads, bounds, patience. Nothing here opens anything.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::breaker::BreakerSettings;
 use crate::error::OpenError;
+
+/// A span that no clock can reach ends after so long: 34 years.
+const FAR: Duration = Duration::from_secs(1 << 30);
+
+/// The time `span` after `now`, also for spans that stand for "never", like [`Duration::MAX`].
+pub(crate) fn after(now: Instant, span: Duration) -> Instant {
+    now.checked_add(span).unwrap_or_else(|| now + FAR)
+}
 
 /// What happens to a job when as many wait as may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +131,13 @@ mod tests {
         let millis: Vec<u128> = (1..=9).map(|attempts| settings.pause(attempts).as_millis()).collect();
         assert_eq!(millis, [20, 40, 80, 160, 320, 640, 1280, 2000, 2000]);
         assert_eq!(settings.pause(u32::MAX), settings.pause_max);
+    }
+
+    #[test]
+    fn a_span_that_no_clock_can_reach_is_far_away_and_not_now() {
+        let now = Instant::now();
+        assert_eq!(after(now, Duration::from_secs(7)), now + Duration::from_secs(7));
+        assert_eq!(after(now, Duration::MAX), now + FAR);
     }
 
     #[test]

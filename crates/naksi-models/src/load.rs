@@ -79,7 +79,7 @@ impl Crowd {
     /// # Errors
     /// The port fails.
     pub fn run(&mut self, span: Duration, mut on_message: impl FnMut(Duration)) -> io::Result<()> {
-        let until = Instant::now() + span;
+        let began = Instant::now();
         for associated in std::mem::take(&mut self.ready) {
             if self.talkers < self.talkers_max {
                 self.talkers += 1;
@@ -90,11 +90,11 @@ impl Crowd {
             }
         }
         loop {
-            let now = Instant::now();
-            if now >= until {
+            let left = span.saturating_sub(began.elapsed());
+            if left.is_zero() {
                 return Ok(());
             }
-            let Some(packet) = self.port.next(Some(until - now))? else { continue };
+            let Some(packet) = self.port.next(Some(left))? else { continue };
             let Packet::Done { associated, verb, result } = packet else { continue };
             match (verb, result) {
                 (_, Err(_)) | (Verb::Recv, Ok(0)) => self.ended += 1,

@@ -72,14 +72,14 @@ impl Client {
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
     }
 
-    /// How many connections.
+    /// How many connections, 1 to 16,777,216; 1 by default. Others are an error of [`Ready::start`].
     #[must_use]
     pub fn connections(mut self, connections: u32) -> Self {
         self.dial.connections = connections;
         self
     }
 
-    /// At most so many new connections a second; as fast as possible without this.
+    /// At most so many new connections a second, at least 1; as fast as possible without this.
     #[must_use]
     pub fn connect_rate(mut self, per_second: u32) -> Self {
         self.dial.rate = Some(per_second);

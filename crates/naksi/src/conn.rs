@@ -346,31 +346,37 @@ impl Conn<'_> {
     }
 
     /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
-    /// session opened are closed with it.
+    /// session opened are closed with it. A session may have so many open, so many operations under way and so many bytes in
+    /// them: [`Limits::files_max`], [`Limits::file_operations_max`], [`Limits::file_bytes_max`]. Beyond that this and the
+    /// following are answered with [`FileDone::Failed`](crate::file::FileDone::Failed), over the limit.
+    ///
+    /// [`Limits::files_max`]: naksi_core::limits::Limits::files_max
+    /// [`Limits::file_operations_max`]: naksi_core::limits::Limits::file_operations_max
+    /// [`Limits::file_bytes_max`]: naksi_core::limits::Limits::file_bytes_max
     pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
-        self.desk.files.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
+        self.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
     }
 
     /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::file::READ_BYTES_MAX) are refused
     /// ([`FileDone::Failed`](crate::file::FileDone::Failed), invalid request), and so is what there is no memory for.
     /// Room is made for what the file holds now; where the system does not know that (a device), 64 KiB come at most.
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
-        self.desk.files.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
+        self.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
     }
 
     /// Writes bytes at `offset`. Reads and writes of one file run beside one another, in no order; a sync waits.
     pub fn write_at(&mut self, file: FileId, offset: u64, bytes: Vec<u8>, tag: u32) {
-        self.desk.files.wish(Wish::Write { owner: self.id, tag, file, offset, bytes });
+        self.wish(Wish::Write { owner: self.id, tag, file, offset, bytes });
     }
 
     /// Has what was written, also what is still being written, on stable storage.
     pub fn sync_file(&mut self, file: FileId, tag: u32) {
-        self.desk.files.wish(Wish::Sync { owner: self.id, tag, file });
+        self.wish(Wish::Sync { owner: self.id, tag, file });
     }
 
     /// Closes a file before the session ends.
     pub fn close_file(&mut self, file: FileId) {
-        self.desk.files.wish(Wish::Close { file });
+        self.wish(Wish::Close { file });
     }
 
     /// The same connection for a shorter time, to lend to a helper.
@@ -427,6 +433,14 @@ impl Conn<'_> {
         self.desk.rooms.mark(room, self.id, bytes);
         if self.outlet.bring(bytes, is_crowded) {
             self.desk.counters.room_pauses_total.add(1);
+        }
+    }
+
+    /// Wishes for something done with a file. A session that may not have more of it under way is shown nothing more in
+    /// this turn, so that its refusals do not pile up.
+    fn wish(&mut self, wish: Wish) {
+        if !self.desk.files.wish(wish, self.outlet.limits) {
+            self.outlet.rest();
         }
     }
 

@@ -5,13 +5,13 @@
 
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
 use naksi_core::planted;
 use naksi_core::send_queue::Pending;
 use naksi_core::session::{Session, Verb};
+use naksi_core::unwind::caught;
 use naksi_os::port::{Port, Poster};
 use thin_vec::ThinVec;
 
@@ -130,13 +130,17 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let arrival = Arrival { worker: self.index, index, peer };
         // Whoever cannot be made ends nobody else.
         let make = || seen_at(What::Factory, Who::Arrival(index), || self.factory.make(&arrival));
-        let Ok(user) = catch_unwind(AssertUnwindSafe(make)) else {
-            self.desk.counters.handler_panics.add(1);
-            self.desk.say(Subject::FactoryPanicked, |suppressed| {
-                tracing::error!(%peer, suppressed, "making a session panicked; the connection is closed");
-            });
-            self.turn_away(socket);
-            return self.forget(peer, dialled);
+        let user = match caught(make) {
+            Ok(user) => user,
+            Err(panic) => {
+                self.desk.counters.handler_panics.add(1);
+                self.desk.say(Subject::FactoryPanicked, |suppressed| {
+                    let panic = panic.text();
+                    tracing::error!(%peer, ?panic, suppressed, "making a session panicked; the connection is closed");
+                });
+                self.turn_away(socket);
+                return self.forget(peer, dialled);
+            }
         };
         let framing = <F::Session as crate::session::Session>::FRAMING;
         let mut session = Session::new(socket, framing, self.desk.now);
@@ -192,9 +196,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.forget(peer, entry.dialled.map(|number| number.get() - 1));
         // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
         let destroy = || seen_at(What::Destructor, Who::Session(id), || drop(entry.user));
-        if catch_unwind(AssertUnwindSafe(destroy)).is_err() {
+        if let Err(panic) = caught(destroy) {
             self.desk.counters.handler_panics.add(1);
-            tracing::error!(session = %id, "dropping a session panicked");
+            self.desk.say(Subject::GoodbyePanicked, |suppressed| {
+                tracing::error!(session = %id, panic = ?panic.text(), suppressed, "dropping a session panicked");
+            });
         }
     }
 

@@ -3,12 +3,13 @@
 //! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 000). A
 //! file belongs to the session that opened it and is closed with it. Nothing here knows a disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use naksi_core::completion::Done;
 use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::id::{Handle, SessionId, Token};
+use naksi_core::limits::Limits;
 use naksi_core::op::Op;
 use naksi_core::table::Table;
 use naksi_os::port::{FileAccess, Port};
@@ -31,7 +32,7 @@ pub const READ_BYTES_MAX: usize = 1 << 30;
 const READ_BYTES_UNSEEN: usize = 64 * 1024;
 
 /// Names an open file of a session; stale once it is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId {
     slot: u32,
     generation: u32,
@@ -88,6 +89,32 @@ pub(crate) enum Wish {
     Write { owner: SessionId, tag: u32, file: FileId, offset: u64, bytes: Vec<u8> },
     Sync { owner: SessionId, tag: u32, file: FileId },
     Close { file: FileId },
+    /// One of the others, for which its session has no room.
+    Refuse { owner: SessionId, tag: u32 },
+}
+
+impl Wish {
+    /// Who is to be answered, under which number, and how many bytes the wish holds until then; nobody is told of a close.
+    fn asks(&self) -> Option<(SessionId, u32, usize)> {
+        match self {
+            Wish::Open { owner, tag, .. } | Wish::Read { owner, tag, .. } | Wish::Sync { owner, tag, .. } => {
+                Some((*owner, *tag, 0))
+            }
+            Wish::Write { owner, tag, bytes, .. } => Some((*owner, *tag, bytes.capacity())),
+            Wish::Close { .. } | Wish::Refuse { .. } => None,
+        }
+    }
+}
+
+/// What one session has of files: kept while it has any.
+#[derive(Default)]
+struct Owner {
+    /// Its open files.
+    files: BTreeSet<FileId>,
+    /// What it has asked for and was not told of.
+    operations: usize,
+    /// Bytes of its reads and writes among them.
+    bytes: usize,
 }
 
 struct OpenFile {
@@ -146,6 +173,8 @@ impl Order {
 struct Operation {
     owner: SessionId,
     tag: u32,
+    /// What it counts for among its session's bytes.
+    bytes: usize,
     /// `None`: the close itself, which nobody waits for.
     file: Option<FileId>,
     offset: u64,
@@ -153,22 +182,80 @@ struct Operation {
     sync: u32,
 }
 
+/// What an operation on an open file is to do.
+enum Wanted {
+    /// Read so many bytes.
+    Read(usize),
+    /// Write these.
+    Write(Vec<u8>),
+    Sync,
+}
+
 /// The open files of one worker and what is in flight on them.
 pub(crate) struct Files {
     wishes: VecDeque<Wish>,
     open: Table<OpenFile>,
     operations: Table<Operation>,
+    owners: BTreeMap<SessionId, Owner>,
 }
 
 impl Default for Files {
     fn default() -> Self {
-        Self { wishes: VecDeque::new(), open: Table::new(FILES_MAX), operations: Table::new(SLOTS_MAX) }
+        Self {
+            wishes: VecDeque::new(),
+            open: Table::new(FILES_MAX),
+            operations: Table::new(SLOTS_MAX),
+            owners: BTreeMap::new(),
+        }
     }
 }
 
 impl Files {
-    pub(crate) fn wish(&mut self, wish: Wish) {
-        self.wishes.push_back(wish);
+    /// Takes a wish. Returns whether its session has room for it; if not, its answer is a refusal.
+    pub(crate) fn wish(&mut self, wish: Wish, limits: &Limits) -> bool {
+        let Some((owner, tag, bytes)) = wish.asks() else {
+            self.wishes.push_back(wish);
+            return true;
+        };
+        let of_owner = self.owners.entry(owner).or_default();
+        let fits = of_owner.operations < limits.file_operations_max
+            && of_owner.bytes.saturating_add(bytes) <= limits.file_bytes_max;
+        if fits {
+            of_owner.operations += 1;
+            of_owner.bytes += bytes;
+        }
+        self.wishes.push_back(if fits { wish } else { Wish::Refuse { owner, tag } });
+        self.forget_if_empty(owner);
+        fits
+    }
+
+    /// An operation of the session is over, and what it held is given back.
+    fn settle(&mut self, owner: SessionId, bytes: usize) {
+        let of_owner = self.owners.get_mut(&owner).expect("a session with an operation is known");
+        of_owner.operations -= 1;
+        of_owner.bytes -= bytes;
+        self.forget_if_empty(owner);
+    }
+
+    /// A read of the session holds so many bytes from now on, if there is room for them.
+    fn charge(&mut self, owner: SessionId, bytes: usize, limits: &Limits) -> bool {
+        let of_owner = self.owners.get_mut(&owner).expect("a session with an operation is known");
+        let fits = of_owner.bytes.saturating_add(bytes) <= limits.file_bytes_max;
+        if fits {
+            of_owner.bytes += bytes;
+        }
+        fits
+    }
+
+    fn forget_if_empty(&mut self, owner: SessionId) {
+        let empty = |of_owner: &Owner| of_owner.files.is_empty() && of_owner.operations == 0;
+        if self.owners.get(&owner).is_some_and(empty) {
+            self.owners.remove(&owner);
+        }
+    }
+
+    fn files_of(&self, owner: SessionId) -> usize {
+        self.owners.get(&owner).map_or(0, |of_owner| of_owner.files.len())
     }
 
     pub(crate) fn has_wishes(&self) -> bool {
@@ -186,85 +273,133 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // up nobody.
         for _ in 0..self.desk.files.wishes.len() {
             let Some(wish) = self.desk.files.wishes.pop_front() else { return };
+            let bytes_held = wish.asks().map_or(0, |(_, _, bytes)| bytes);
             match wish {
-                Wish::Open { owner, tag, path, access } => self.open_file(owner, tag, path, access),
-                Wish::Read { owner, tag, bytes, .. } if bytes > READ_BYTES_MAX => {
-                    let error = OsError::new(Failure::Invalid, 0);
-                    tracing::debug!(session = %owner, bytes, "a read of more than {READ_BYTES_MAX} bytes is refused");
-                    self.tell(owner, FileDone::Failed { tag, error });
+                Wish::Open { owner, tag, path, access } => {
+                    let opened = self.open_file(owner, path, access);
+                    self.desk.files.settle(owner, 0);
+                    match opened {
+                        Ok((file, bytes)) => self.tell(owner, FileDone::Opened { tag, file, bytes }),
+                        Err(error) => self.tell(owner, FileDone::Failed { tag, error }),
+                    }
                 }
                 Wish::Read { owner, tag, file, offset, bytes } => {
-                    self.start(owner, tag, file, offset, |port, file| {
-                        let buffer = read_buffer(bytes, offset, || port.file_bytes(file))?;
-                        Ok(Op::ReadAt { file, offset, buffer })
+                    self.start((owner, tag, 0), file, offset, |port, handle| {
+                        let bytes = read_bytes(bytes, offset, || port.file_bytes(handle))?;
+                        Ok(Wanted::Read(bytes))
                     });
                 }
                 Wish::Write { owner, tag, file, offset, bytes } => {
-                    self.start(owner, tag, file, offset, |_, file| Ok(Op::WriteAt { file, offset, bytes }));
+                    self.start((owner, tag, bytes_held), file, offset, |_, _| Ok(Wanted::Write(bytes)));
                 }
                 Wish::Sync { owner, tag, file } => {
-                    self.start(owner, tag, file, 0, |_, file| Ok(Op::Sync { file }));
+                    self.start((owner, tag, 0), file, 0, |_, _| Ok(Wanted::Sync));
                 }
                 Wish::Close { file } => self.close_file(file),
+                Wish::Refuse { owner, tag } => self.refuse(owner, tag),
             }
         }
     }
 
-    fn open_file(&mut self, owner: SessionId, tag: u32, path: PathBuf, access: FileAccess) {
-        let handle = match self.port.open_file(&path, access) {
-            Ok(handle) => handle,
-            Err(error) => return self.tell(owner, FileDone::Failed { tag, error }),
-        };
+    /// Tells a session that it has asked for too much at once.
+    fn refuse(&mut self, owner: SessionId, tag: u32) {
+        self.desk.counters.file_refused_total.add(1);
+        self.tell(owner, FileDone::Failed { tag, error: OsError::new(Failure::OverLimit, 0) });
+    }
+
+    fn open_file(
+        &mut self,
+        owner: SessionId,
+        path: PathBuf,
+        access: FileAccess,
+    ) -> Result<(FileId, u64), OsError> {
+        if self.desk.files.files_of(owner) >= self.hub.limits.files_max {
+            self.desk.counters.file_refused_total.add(1);
+            return Err(OsError::new(Failure::OverLimit, 0));
+        }
+        let handle = self.port.open_file(&path, access)?;
         let entry = OpenFile { handle, owner, in_flight: 0, order: Order::default(), closing: false };
         let Ok((slot, generation)) = self.desk.files.open.insert(entry) else {
             self.close_handle(handle, owner);
-            let error = OsError::new(Failure::DescriptorsExhausted, 0);
-            return self.tell(owner, FileDone::Failed { tag, error });
+            return Err(OsError::new(Failure::DescriptorsExhausted, 0));
         };
         let file = FileId { slot, generation };
+        self.desk.files.owners.entry(owner).or_default().files.insert(file);
         let known = self.sessions.get(owner.slot(), owner.generation()).is_some();
         let size = self.port.file_bytes(handle);
         if size.is_err() || !known {
             self.close_file(file);
         }
-        match size {
-            Ok(bytes) => self.tell(owner, FileDone::Opened { tag, file, bytes }),
-            Err(error) => self.tell(owner, FileDone::Failed { tag, error }),
-        }
+        size.map(|bytes| (file, bytes))
     }
 
+    /// Begins an operation that its session has been charged for.
     fn start(
         &mut self,
-        owner: SessionId,
-        tag: u32,
+        (owner, tag, mut bytes_held): (SessionId, u32, usize),
         file: FileId,
         offset: u64,
-        op: impl FnOnce(&P, Handle) -> Result<Op, OsError>,
+        wanted: impl FnOnce(&P, Handle) -> Result<Wanted, OsError>,
     ) {
-        let invalid = OsError::new(Failure::Invalid, 0);
+        let started = self.prepare(owner, &mut bytes_held, file, offset, wanted);
+        let Err(error) = started.and_then(|op| self.launch((owner, tag, bytes_held), file, offset, op)) else {
+            return;
+        };
+        self.desk.files.settle(owner, bytes_held);
+        if error.kind == Failure::OverLimit { self.refuse(owner, tag) } else { self.tell(owner, FileDone::Failed { tag, error }) }
+    }
+
+    /// The operation that is wanted, with a buffer for what is read; or why there is none.
+    fn prepare(
+        &mut self,
+        owner: SessionId,
+        bytes_held: &mut usize,
+        file: FileId,
+        offset: u64,
+        wanted: impl FnOnce(&P, Handle) -> Result<Wanted, OsError>,
+    ) -> Result<Op, OsError> {
         let files = &mut self.desk.files;
         let usable = |open: &&mut OpenFile| !open.closing && open.owner == owner;
-        let Some(open) = files.open.get_mut(file.slot, file.generation).filter(usable) else {
-            return self.tell(owner, FileDone::Failed { tag, error: invalid });
-        };
-        let exhausted = OsError::new(Failure::MemoryExhausted, 0);
+        let open = files.open.get_mut(file.slot, file.generation).filter(usable);
+        let handle = open.ok_or(OsError::new(Failure::Invalid, 0))?.handle;
         if files.operations.len() >= OPERATIONS_MAX {
-            return self.tell(owner, FileDone::Failed { tag, error: exhausted });
+            return Err(OsError::new(Failure::MemoryExhausted, 0));
         }
-        let op = match op(&self.port, open.handle) {
-            Ok(op) => op,
-            Err(error) => return self.tell(owner, FileDone::Failed { tag, error }),
+        Ok(match wanted(&self.port, handle)? {
+            Wanted::Read(bytes) if !files.charge(owner, bytes, &self.hub.limits) => {
+                return Err(OsError::new(Failure::OverLimit, 0));
+            }
+            Wanted::Read(bytes) => {
+                *bytes_held += bytes;
+                Op::ReadAt { file: handle, offset, buffer: read_buffer(bytes)? }
+            }
+            Wanted::Write(bytes) => Op::WriteAt { file: handle, offset, bytes },
+            Wanted::Sync => Op::Sync { file: handle },
+        })
+    }
+
+    /// Hands an operation to the port, or keeps a sync for its writes.
+    fn launch(
+        &mut self,
+        (owner, tag, bytes): (SessionId, u32, usize),
+        file: FileId,
+        offset: u64,
+        op: Op,
+    ) -> Result<(), OsError> {
+        let files = &mut self.desk.files;
+        let Some(open) = files.open.get_mut(file.slot, file.generation) else {
+            unreachable!("the file was open when the operation was made");
         };
         let is_write = matches!(op, Op::WriteAt { .. });
         let sync = if is_write { open.order.write() } else { 0 };
-        let operation = Operation { owner, tag, file: Some(file), offset, sync };
+        let operation = Operation { owner, tag, bytes, file: Some(file), offset, sync };
         let Ok((slot, generation)) = files.operations.insert(operation) else {
             unreachable!("there are fewer operations than slots");
         };
         open.in_flight += 1;
         let token = Token::new(KIND_FILE, slot, generation);
         if matches!(op, Op::Sync { .. }) && open.order.sync(token) {
-            return;
+            return Ok(());
         }
         if let Err(refused) = self.port.submit(token, op) {
             tracing::debug!(why = %refused.why, "a file operation was refused");
@@ -273,8 +408,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 open.order.written(sync);
             }
             files.operations.remove(slot, generation);
-            self.tell(owner, FileDone::Failed { tag, error: invalid });
+            return Err(OsError::new(Failure::Invalid, 0));
         }
+        Ok(())
     }
 
     /// A write has ended, well or not: syncs that waited for it last begin.
@@ -295,7 +431,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let Some(operation) = files.operations.remove(token.slot(), token.generation()) else {
             unreachable!("a file operation ends once");
         };
-        let Operation { owner, tag, file: Some(file), offset, sync } = operation else { return };
+        let Operation { owner, tag, bytes: held, file: Some(file), offset, sync } = operation else { return };
+        files.settle(owner, held);
         if matches!(done, Done::WriteAt(..)) {
             self.written(file, sync);
         }
@@ -324,15 +461,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// The session is gone: its files are closed as soon as nothing is in flight on them.
     pub(crate) fn abandon_files_of(&mut self, owner: SessionId) {
-        if self.desk.files.open.is_empty() {
-            return;
+        let Some(of_owner) = self.desk.files.owners.get_mut(&owner) else { return };
+        for file in std::mem::take(&mut of_owner.files) {
+            self.close_file(file);
         }
-        for (slot, generation) in self.desk.files.open.names() {
-            let open = self.desk.files.open.get(slot, generation);
-            if open.is_some_and(|open| open.owner == owner) {
-                self.close_file(FileId { slot, generation });
-            }
-        }
+        self.desk.files.forget_if_empty(owner);
     }
 
     fn close_file(&mut self, file: FileId) {
@@ -344,11 +477,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         let (handle, owner) = (open.handle, open.owner);
         files.open.remove(file.slot, file.generation);
+        if let Some(of_owner) = files.owners.get_mut(&owner) {
+            of_owner.files.remove(&file);
+            files.forget_if_empty(owner);
+        }
         self.close_handle(handle, owner);
     }
 
     fn close_handle(&mut self, handle: Handle, owner: SessionId) {
-        let operation = Operation { owner, tag: 0, file: None, offset: 0, sync: 0 };
+        let operation = Operation { owner, tag: 0, bytes: 0, file: None, offset: 0, sync: 0 };
         let Ok((slot, generation)) = self.desk.files.operations.insert(operation) else {
             unreachable!("there are not so many files to close");
         };
@@ -369,20 +506,26 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 }
 
-/// Room for what a read can bring, or the answer that there is none: a peer may have chosen the number.
-fn read_buffer(
+/// How many bytes a read can bring: a peer may have chosen the number.
+fn read_bytes(
     bytes: usize,
     offset: u64,
     file_bytes: impl FnOnce() -> Result<u64, OsError>,
-) -> Result<Vec<u8>, OsError> {
-    let bytes = if bytes <= READ_BYTES_UNSEEN {
-        bytes
-    } else {
-        // Whoever cannot be told the size can still read, a little at a time.
-        let rest = file_bytes().unwrap_or(0).saturating_sub(offset);
-        let rest = usize::try_from(rest).unwrap_or(usize::MAX);
-        bytes.min(rest.max(READ_BYTES_UNSEEN))
-    };
+) -> Result<usize, OsError> {
+    match bytes {
+        0..=READ_BYTES_UNSEEN => Ok(bytes),
+        0..=READ_BYTES_MAX => {
+            // Whoever cannot be told the size can still read, a little at a time.
+            let rest = file_bytes().unwrap_or(0).saturating_sub(offset);
+            let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+            Ok(bytes.min(rest.max(READ_BYTES_UNSEEN)))
+        }
+        _ => Err(OsError::new(Failure::Invalid, 0)),
+    }
+}
+
+/// Room for so many bytes, or the answer that there is none.
+fn read_buffer(bytes: usize) -> Result<Vec<u8>, OsError> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(bytes).map_err(|_| OsError::new(Failure::MemoryExhausted, 0))?;
     buffer.resize(bytes, 0);
@@ -415,22 +558,22 @@ mod tests {
             (3, 0, long, 3),
             (0, 0, long, 0),
         ] {
-            let buffer = read_buffer(bytes, offset, || Ok(file_bytes)).expect("there is so much memory");
-            assert_eq!(
-                (buffer.len(), buffer.capacity()),
-                (room, room),
-                "{bytes} at {offset} of {file_bytes}"
-            );
+            let wanted = read_bytes(bytes, offset, || Ok(file_bytes));
+            assert_eq!(wanted, Ok(room), "{bytes} at {offset} of {file_bytes}");
+            let buffer = read_buffer(room).expect("there is so much memory");
+            assert_eq!((buffer.len(), buffer.capacity()), (room, room));
         }
     }
 
     #[test]
     fn a_read_without_memory_is_an_answer_and_one_of_an_unknown_size_is_made() {
         let none = OsError::new(Failure::MemoryExhausted, 0);
-        assert_eq!(read_buffer(usize::MAX, 0, || Ok(u64::MAX)), Err(none));
+        assert_eq!(read_buffer(usize::MAX), Err(none));
+        let invalid = OsError::new(Failure::Invalid, 0);
+        assert_eq!(read_bytes(READ_BYTES_MAX + 1, 0, || Ok(u64::MAX)), Err(invalid));
         let unknown = || Err(OsError::new(Failure::DescriptorsExhausted, 24));
         let long = 2 * READ_BYTES_UNSEEN;
-        assert_eq!(read_buffer(long, 0, unknown).map(|buffer| buffer.len()), Ok(READ_BYTES_UNSEEN));
+        assert_eq!(read_bytes(long, 0, unknown), Ok(READ_BYTES_UNSEEN));
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
 
 use core::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
 use naksi_core::flush::Flush;
+use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
+use naksi_core::unwind::{Panicked, caught};
 use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
 
@@ -27,6 +29,15 @@ use crate::worker::{Turn, Worker};
 
 /// A longer spin than this is a thread that does not sleep.
 const SPIN_MAX: Duration = Duration::from_millis(1);
+
+/// As many as io_uring takes.
+const SUBMISSION_ENTRIES_MAX: u32 = 1 << 15;
+const COMPLETION_ENTRIES_MAX: u32 = 1 << 16;
+const DIRECT_DESCRIPTORS_MAX: u32 = 1 << 20;
+/// The receive buffers of one worker.
+const POOL_BYTES_MAX: u64 = 4 << 30;
+/// Completions of one wait; more only make a turn longer.
+const CATCH_MAX: usize = 1 << 16;
 
 /// What a service shall be.
 #[derive(Clone, Debug)]
@@ -169,14 +180,9 @@ fn check(plan: &Plan) -> Result<()> {
     if !(1..=256).contains(&plan.workers) {
         return Err(Error::Config(format!("workers must be 1 to 256, not {}", plan.workers)));
     }
-    let port = &plan.port;
-    if !port.lease_count.is_power_of_two() || port.lease_bytes == 0 || port.catch_max == 0 {
-        return Err(Error::Config(
-            "lease_count must be a power of two, lease_bytes and catch_max not 0".into(),
-        ));
-    }
-    if port.direct_descriptors == Some(0) {
-        return Err(Error::Config("direct_descriptors must be at least 1".into()));
+    check_port(&plan.port)?;
+    if let Some(dial) = &plan.dial {
+        check_dial(dial)?;
     }
     if plan.record.as_ref().is_some_and(|(record, _)| record.directory.as_os_str().is_empty()) {
         return Err(Error::Config("the folder to record in must have a name".into()));
@@ -185,6 +191,49 @@ fn check(plan: &Plan) -> Result<()> {
         if plan.groups[..place].iter().any(|other| other.name() == group.name()) {
             return Err(Error::Config(format!("two groups are named `{}`", group.name())));
         }
+    }
+    Ok(())
+}
+
+/// The sizes of a port, before memory for them is asked for.
+fn check_port(port: &PortOptions) -> Result<()> {
+    let pool_bytes = (port.lease_bytes as u64).saturating_mul(port.lease_count.into());
+    let rules = [
+        (
+            port.submission_entries.is_power_of_two() && port.submission_entries <= SUBMISSION_ENTRIES_MAX,
+            "submission_entries must be a power of two up to 32,768",
+        ),
+        (
+            port.completion_entries.is_power_of_two() && port.completion_entries <= COMPLETION_ENTRIES_MAX,
+            "completion_entries must be a power of two up to 65,536",
+        ),
+        (
+            port.lease_count.is_power_of_two() && port.lease_bytes > 0,
+            "lease_count must be a power of two, lease_bytes not 0",
+        ),
+        (
+            pool_bytes <= POOL_BYTES_MAX,
+            "lease_count times lease_bytes must be at most 4 GiB",
+        ),
+        ((1..=CATCH_MAX).contains(&port.catch_max), "catch_max must be 1 to 65,536"),
+        (
+            port.direct_descriptors.is_none_or(|entries| (1..=DIRECT_DESCRIPTORS_MAX).contains(&entries)),
+            "direct_descriptors must be 1 to 1,048,576",
+        ),
+    ];
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(Error::Config((*rule).to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn check_dial(dial: &Dial) -> Result<()> {
+    if !(1..=SessionId::SLOTS_MAX).contains(&dial.connections) {
+        let most = SessionId::SLOTS_MAX;
+        return Err(Error::Config(format!("a client makes 1 to {most} connections, not {}", dial.connections)));
+    }
+    if dial.rate == Some(0) {
+        return Err(Error::Config("a client's connect_rate must be at least 1 a second".into()));
     }
     Ok(())
 }
@@ -279,16 +328,16 @@ fn live<P: Port + 'static, F: Factory>(
             Ok(())
         }
     };
-    let ended = catch_unwind(AssertUnwindSafe(life));
-    let panicked = || Err(PortError { text: "it panicked".into(), code: 0 });
-    let told = ended.as_ref().map_or_else(|_| panicked(), Clone::clone);
+    let ended = caught(life);
+    let panicked = |panic: &Panicked| Err(PortError { text: format!("it panicked: {panic}"), code: 0 });
+    let told = ended.as_ref().map_or_else(panicked, Clone::clone);
     if let Err(error) = &told {
         // Now, and not only when somebody stops the service: whoever runs it has nobody else to ask.
         tracing::error!(worker = index, %error, "a worker broke: its sessions are lost, and the others go on without it");
     }
     events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
     if let Err(panic) = ended {
-        resume_unwind(panic);
+        resume_unwind(Box::new(panic));
     }
 }
 

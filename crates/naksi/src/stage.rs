@@ -3,7 +3,7 @@
 //! A panic in a callback ends its session and is counted; the worker goes on. Nothing here knows a port.
 
 use core::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 use naksi_core::content::{Content, Ending, Outlet};
 use naksi_core::frame::Packet;
@@ -11,6 +11,7 @@ use naksi_core::id::SessionId;
 use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::timer::TimerKey;
+use naksi_core::unwind::caught;
 use thin_vec::ThinVec;
 
 use crate::conn::Conn;
@@ -61,20 +62,19 @@ impl<S: Session> Stage<'_, S> {
         // The session's own state may be broken after a panic: it is ended and never called again but for
         // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
         caller::begin(self.id);
-        let played =
-            catch_unwind(AssertUnwindSafe(|| seen(Who::Session(self.id), || run(self.user, &mut conn))));
+        let played = caught(|| seen(Who::Session(self.id), || run(self.user, &mut conn)));
         let called_bytes = caller::end();
         if called_bytes > 0 && outlet.bring(called_bytes, false) {
             self.desk.counters.room_pauses_total.add(1);
         }
         match played {
             Ok(result) => result,
-            Err(panic) if planted!("27") => resume_unwind(panic),
-            Err(_) => {
+            Err(panic) if planted!("27") => resume_unwind(Box::new(panic)),
+            Err(panic) => {
                 *self.broken = true;
                 self.desk.counters.handler_panics.add(1);
                 self.desk.say(Subject::CallbackPanicked, |suppressed| {
-                    tracing::error!(session = %self.id, suppressed, "a callback panicked; its session ends");
+                    tracing::error!(session = %self.id, panic = ?panic.text(), suppressed, "a callback panicked; its session ends");
                 });
                 outlet.end(Reason::HandlerPanic, Ending::Now);
                 otherwise
@@ -150,10 +150,10 @@ impl<S: Session> Content for Stage<'_, S> {
         self.desk.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
         let goodbye =
             || seen_at(What::OnDisconnected, Who::Session(self.id), || self.user.on_disconnected(reason));
-        if catch_unwind(AssertUnwindSafe(goodbye)).is_err() {
+        if let Err(panic) = caught(goodbye) {
             self.desk.counters.handler_panics.add(1);
             self.desk.say(Subject::GoodbyePanicked, |suppressed| {
-                tracing::error!(session = %self.id, suppressed, "on_disconnected panicked");
+                tracing::error!(session = %self.id, panic = ?panic.text(), suppressed, "on_disconnected panicked");
             });
         }
     }

@@ -172,6 +172,9 @@ counters! {
     /// Messages that the overflow policy dropped, those of topics that a worker was behind by too much to be brought, and those
     /// of rooms to members who have ended because their worker was behind (`rooms.lost_total`).
     dropped,
+    /// File operations that were refused because their session had as many open or under way, or as many bytes in them, as
+    /// it may.
+    file_refused_total,
     /// Callbacks that panicked.
     handler_panics,
     /// Log lines that were suppressed because too many of their kind came in a second.

@@ -251,3 +251,25 @@ fn io_and_logic_and_database_are_a_pipeline_that_drains_in_its_order() {
     assert_eq!((database.name.as_str(), database.done_total, database.depth), ("db", 200, 0));
     assert!(stats.to_string().contains("group.db.service"), "{stats}");
 }
+
+/// Panics when it is dropped, and may be thrown.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("on purpose, in the payload's destructor")
+    }
+}
+
+#[test]
+fn a_payload_that_panics_when_it_is_dropped_ends_no_thread() {
+    let group = open(GroupOptions::new("logic").threads(2).concurrency(2));
+    for _ in 0..8 {
+        group.post(|| std::panic::panic_any(Bomb)).expect("there is room");
+    }
+    let (told, tells) = mpsc::channel();
+    group.post(move || told.send(7).expect("the test listens")).expect("there is room");
+    assert_eq!(tells.recv_timeout(PATIENCE), Ok(7));
+    let stats = group.close(PATIENCE);
+    assert_eq!((stats.posted_total, stats.done_total, stats.panics_total), (9, 9, 8));
+}

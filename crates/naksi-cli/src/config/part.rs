@@ -518,11 +518,17 @@ limits_part! {
     room_backlog_bytes_max: Size,
     /// What happens to a session that brings more than one of the three rates: pause or end_session.
     over_rate: OverRateName,
+    /// Most files that one session may have open.
+    files_max: usize,
+    /// Most file operations that one session may have under way.
+    file_operations_max: usize,
+    /// Most bytes that the reads and writes of one session may hold at once.
+    file_bytes_max: Size,
     /// A session that is ending in order may flush its queue for this long.
     drain_within: Span,
     /// After flushing, the peer's own end is awaited for this long.
     linger_within: Span,
-    /// Most sessions; more are refused at accept.
+    /// Most sessions, 1 to 16,777,216; more are refused at accept.
     sessions_max: usize,
     /// Most connections from one address.
     connections_per_address_max: u32,

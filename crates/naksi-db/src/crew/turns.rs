@@ -1,16 +1,17 @@
 //! A turn: a thread of the group takes one job, tries it once on its own connection, and tells the answer.
 //! Nothing here decides the order.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use naksi::group::{blocking, thread_index};
+use naksi_core::unwind::caught;
 
 use super::{Crew, State, unpoisoned};
 use crate::breaker::BreakerState;
-use crate::error::{Error, Result, caught};
+use crate::error::{Error, Result};
 use crate::lanes::{Kind, Ticket};
+use crate::settings::after;
 use crate::task::Job;
 
 /// What became of an attempt.
@@ -80,12 +81,12 @@ impl Crew {
         }
         let open = link.as_mut().expect("it was just made");
         let attempt = || open.attempt(kind, &mut |conn| job.task.attempt(conn));
-        let outcome = caught(attempt).unwrap_or_else(|text| Err(Error::Panicked(text)));
+        let outcome = caught(attempt).unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())));
         if matches!(outcome, Err(Error::Down(_) | Error::Panicked(_)))
             // Nobody knows what is still on its way in it.
             && let Err(panic) = caught(|| *link = None)
         {
-            tracing::error!(panic, "a broken connection of the database panicked when it was dropped");
+            tracing::error!(panic = panic.text(), "a broken connection of the database panicked when it was dropped");
         }
         outcome
     }
@@ -141,8 +142,7 @@ impl Crew {
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX).max(2);
         let pause = std::time::Duration::from_micros(state.chance.between(micros / 2, micros));
         job.error = outcome.err();
-        let now = Instant::now();
-        let at = now.checked_add(pause).unwrap_or(now);
+        let at = after(Instant::now(), pause);
         state.lanes.again(ticket, at, job);
         self.wake_clock(state, at);
     }
@@ -151,9 +151,9 @@ impl Crew {
     pub(super) fn answer(&self, job: Job, outcome: Result<()>) {
         let micros = u64::try_from(job.asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         unpoisoned(&self.state).answers.saturating_record(micros.max(1));
-        if catch_unwind(AssertUnwindSafe(|| job.task.answer(outcome))).is_err() {
+        if let Err(panic) = caught(|| job.task.answer(outcome)) {
             unpoisoned(&self.state).counts.panics_total += 1;
-            tracing::error!("the callback of a database's answer panicked");
+            tracing::error!(panic = panic.text(), "the callback of a database's answer panicked");
         }
     }
 

@@ -4,6 +4,7 @@
 mod closing;
 #[cfg(unix)] // By a signal.
 mod example;
+mod extremes;
 mod file;
 mod order;
 mod outage;

@@ -160,7 +160,7 @@ impl<S: Send + 'static> CompletionPort<S> {
     /// # Errors
     /// The system fails.
     pub fn next(&self, timeout: Option<Duration>) -> io::Result<Option<Packet<S>>> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let mut failed = Ok(());
             let turn = self.seats.turn(until, || {

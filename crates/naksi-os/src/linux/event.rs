@@ -258,7 +258,7 @@ impl WaitSet {
     /// The system fails.
     pub fn wait(&mut self, timeout: Option<Duration>, set: &mut Vec<usize>) -> io::Result<()> {
         let mut found = [libc::epoll_event { events: 0, u64: 0 }; SET_EVENTS_MAX];
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             self.tally.call();

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use naksi_core::planted;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
+use naksi_core::unwind::caught;
 use naksi_os::queue::{Queue, Taken};
 
 use super::steps::Steps;
@@ -272,12 +273,13 @@ impl Core {
 
     fn play(&self, job: impl FnOnce()) {
         // A job owns what it captured; whatever a panic leaves half done is gone with it.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+        if let Err(panic) = caught(job) {
             if planted!("46") {
-                resume_unwind(panic);
+                resume_unwind(Box::new(panic));
             }
             self.counts.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(group = self.options.name, "a job panicked; its thread goes on");
+            let panic = panic.text();
+            tracing::error!(group = self.options.name, ?panic, "a job panicked; its thread goes on");
         }
     }
 

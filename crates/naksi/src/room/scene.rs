@@ -3,7 +3,6 @@
 //! Whoever calls has the room to itself. Nothing here knows a thread, a queue or a worker.
 
 use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
 
 use naksi_core::frame::{self, Packet};
@@ -11,6 +10,7 @@ use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
+use naksi_core::unwind::caught;
 
 use super::cell::Charge;
 use super::clockwork::Clockwork;
@@ -254,9 +254,10 @@ impl<R: Room> Body<R> {
     /// Drops what is the user's: its destructors are no more to be trusted than its other callbacks.
     fn discard<T>(&mut self, what: T) {
         let destroy = || seen_at(What::Destructor, Who::Room(self.scene.number), || drop(what));
-        if catch_unwind(AssertUnwindSafe(destroy)).is_err() {
+        if let Err(panic) = caught(destroy) {
             self.panics += 1;
-            tracing::error!(room = self.scene.number, "dropping something of a room panicked");
+            let (room, panic) = (self.scene.number, panic.text());
+            tracing::error!(room, ?panic, "dropping something of a room panicked");
         }
     }
 
@@ -267,10 +268,10 @@ impl<R: Room> Body<R> {
         // The room's own state may be broken after a panic: it is ended and never called again. What else a callback
         // can reach keeps its invariants between its own calls.
         let number = cx.number();
-        if catch_unwind(AssertUnwindSafe(|| seen(Who::Room(number), || run(room, &mut cx)))).is_err() {
+        if let Err(panic) = caught(|| seen(Who::Room(number), || run(room, &mut cx))) {
             self.panics += 1;
             self.scene.end = Some(RoomEnd::Panicked);
-            tracing::error!(room = self.scene.number, "a callback of a room panicked; the room ends");
+            tracing::error!(room = number, panic = ?panic.text(), "a callback of a room panicked; the room ends");
         }
     }
 

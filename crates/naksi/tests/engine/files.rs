@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use naksi::file::READ_BYTES_MAX;
+use naksi_core::ended::Failure;
 
 use super::*;
 
@@ -138,7 +139,9 @@ fn a_sync_has_what_was_written_before_it_also_what_is_still_being_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let there = folder.path().join("file");
     let hasty = move || Hasty { path: there.clone(), rounds: 12, file: None, written: 0 };
-    let service = server().workers(1).session(hasty).start().expect("a server");
+    // Its writes of one round hold 24 MiB.
+    let limits = Limits { file_bytes_max: 32 << 20, ..Limits::default() };
+    let service = server().workers(1).limits(limits).session(hasty).start().expect("a server");
     let said = read_to_end(&mut connect(service.addresses()[0]));
     assert_eq!(String::from_utf8_lossy(&said), "in order");
 }
@@ -272,4 +275,118 @@ fn whoever_asks_for_a_file_again_and_again_holds_up_nobody() {
     }
     drop((stubborn, other));
     assert_eq!(service.stop(Duration::from_secs(5)).live, 0);
+}
+
+/// Does what it is told with a file of its own: so many reads of so many bytes, or so many more opens, all at once; and
+/// says what became of them.
+struct Asker {
+    path: PathBuf,
+    file: Option<FileId>,
+    waits_for: u32,
+    done: u32,
+    refused: u32,
+}
+
+impl Asker {
+    fn told(&mut self, c: &mut Conn<'_>, is_done: bool) {
+        if is_done {
+            self.done += 1;
+        } else {
+            self.refused += 1;
+        }
+        if self.done + self.refused == self.waits_for {
+            c.send(format!("{} {}\n", self.done, self.refused).as_bytes());
+        }
+    }
+}
+
+impl Session for Asker {
+    fn on_connected(&mut self, c: &mut Conn<'_>) {
+        c.open_file(&self.path, FileAccess::Read, 0);
+    }
+
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        if data.len() < 9 {
+            return 0;
+        }
+        let number = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().expect("four bytes"));
+        let (verb, count, bytes) = (data[0], number(1), number(5) as usize);
+        (self.waits_for, self.done, self.refused) = (count, 0, 0);
+        let file = self.file.expect("it is asked when it has said that its file is open");
+        for tag in 0..count {
+            match verb {
+                b'r' => c.read_at(file, 0, bytes, tag),
+                b'w' => c.write_at(file, 0, vec![7; bytes], tag),
+                _ => c.open_file(&self.path, FileAccess::Read, 1),
+            }
+        }
+        9
+    }
+
+    fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
+        match done {
+            FileDone::Opened { tag: 0, file, .. } => {
+                self.file = Some(file);
+                c.send(b"open\n");
+            }
+            FileDone::Failed { error, .. } if error.kind == Failure::OverLimit => self.told(c, false),
+            // The file is open for reading: a write that reaches the disk fails there.
+            _ => self.told(c, true),
+        }
+    }
+}
+
+/// What became of each of these wishes, one after the other, of a session with these limits and a file of 64 KiB; and how
+/// many were refused in all.
+fn asked(name: &str, limits: Limits, wishes: &[(u8, u32, u32)]) -> (Vec<String>, u64) {
+    let path = std::env::temp_dir().join(format!("naksi-{name}-test-{}", std::process::id()));
+    std::fs::write(&path, vec![7; 64 * 1024]).expect("a scratch file");
+    let there = path.clone();
+    let make = move || Asker { path: there.clone(), file: None, waits_for: 0, done: 0, refused: 0 };
+    let service = server().workers(1).limits(limits).session(make).start().expect("a server");
+    let mut stream = std::io::BufReader::new(connect(service.addresses()[0]));
+    let mut said = Vec::new();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stream, &mut line).expect("it opens its file");
+    for (verb, count, bytes) in wishes {
+        let mut wish = vec![*verb];
+        wish.extend(count.to_le_bytes());
+        wish.extend(bytes.to_le_bytes());
+        write(stream.get_mut(), &wish);
+        line.clear();
+        std::io::BufRead::read_line(&mut stream, &mut line).expect("it says what became of it");
+        said.push(line.trim_end().to_owned());
+    }
+    drop(stream);
+    until("it is over", || service.stats().live == 0);
+    let stats = service.stop(Duration::from_secs(5));
+    assert_eq!((stats.handles, stats.in_flight), (0, 0));
+    std::fs::remove_file(path).expect("the file can be removed");
+    (said, stats.file_refused_total)
+}
+
+#[test]
+fn a_session_may_have_so_many_file_operations_under_way_and_the_rest_is_refused_and_counted() {
+    let limits = Limits { file_operations_max: 10, ..Limits::default() };
+    let wishes = [(b'r', 1000, 8), (b'r', 10, 8), (b'r', 11, 8), (b'o', 11, 0)];
+    let (said, refused) = asked("operations", limits, &wishes);
+    assert_eq!(said, ["10 990", "10 0", "10 1", "10 1"]);
+    assert_eq!(refused, 992);
+}
+
+#[test]
+fn a_session_may_have_so_many_bytes_in_its_reads_and_writes_and_the_rest_is_refused_and_counted() {
+    let limits = Limits { file_bytes_max: 100_000, ..Limits::default() };
+    // A read counts for what the file holds, not for what was asked for.
+    let wishes = [(b'r', 4, 30_000), (b'r', 2, 1 << 30), (b'w', 4, 40_000), (b'w', 1, 100_001), (b'r', 3, 30_000)];
+    let (said, refused) = asked("bytes", limits, &wishes);
+    assert_eq!(said, ["3 1", "1 1", "2 2", "0 1", "3 0"]);
+    assert_eq!(refused, 5);
+}
+
+#[test]
+fn a_session_may_have_so_many_files_open_and_another_one_has_its_own() {
+    let limits = Limits { files_max: 5, ..Limits::default() };
+    let (said, refused) = asked("files", limits.clone(), &[(b'o', 10, 0), (b'r', 1, 8)]);
+    assert_eq!((said, refused), (vec!["4 6".to_owned(), "1 0".to_owned()], 6));
 }

@@ -11,6 +11,8 @@ mod lifetime;
 mod limits;
 mod remote;
 mod shutdown;
+mod extremes;
+mod payloads;
 mod unhandled;
 
 use naksi_os::OsPort;
