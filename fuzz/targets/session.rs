@@ -10,7 +10,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use naksi_core::batch::SendBatch;
 use naksi_core::completion::Done;
-use naksi_core::content::{Content, Ending, Outlet};
+use naksi_core::content::{Content, Ending, Outlet, Traffic};
 use naksi_core::ended::Ended;
 use naksi_core::frame::Packet;
 use naksi_core::id::Handle;
@@ -54,7 +54,7 @@ impl Content for User {
         assert!(self.disconnected == 0 && bytes > 0);
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: Reason, _: &Traffic) {
         self.disconnected += 1;
         assert_eq!(self.disconnected, 1, "law 8: told once");
     }

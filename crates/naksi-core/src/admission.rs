@@ -4,7 +4,7 @@
 //! unless the limits say otherwise. Nothing here knows a listener or a clock.
 
 use core::net::{IpAddr, Ipv6Addr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::limits::Limits;
 use crate::tick::Tick;
@@ -22,6 +22,18 @@ pub enum Denied {
     MemoryMax,
 }
 
+impl Denied {
+    /// The name of the limit.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Denied::SessionsMax => "sessions_max",
+            Denied::AddressMax => "connections_per_address_max",
+            Denied::RateMax => "accepts_per_second_max",
+            Denied::MemoryMax => "memory_bytes_max",
+        }
+    }
+}
+
 /// The doorkeeper of one service.
 #[derive(Debug, Default)]
 pub struct Admission {
@@ -31,6 +43,17 @@ pub struct Admission {
     /// Accepts that the bucket still holds, in billionths.
     credit: u128,
     refilled_at: Option<Tick>,
+    refused: Refused,
+}
+
+/// Addresses that were refused are remembered up to this many, the last ones: an attacker has any number of them.
+const REFUSED_MAX: usize = 1024;
+
+/// The addresses that were refused last, each once.
+#[derive(Debug, Default)]
+struct Refused {
+    known: BTreeSet<IpAddr>,
+    in_order: VecDeque<IpAddr>,
 }
 
 impl Admission {
@@ -55,6 +78,22 @@ impl Admission {
         *self.by_address.entry(group(address)).or_default() += 1;
         self.live += 1;
         Ok(())
+    }
+
+    /// Notes that a connection was refused. Returns whether it is the first one of its address, among the last 1,024
+    /// addresses that were refused.
+    pub fn is_first_refusal(&mut self, address: IpAddr) -> bool {
+        let Refused { known, in_order } = &mut self.refused;
+        if !known.insert(group(address)) {
+            return false;
+        }
+        in_order.push_back(group(address));
+        if in_order.len() > REFUSED_MAX
+            && let Some(oldest) = in_order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        true
     }
 
     /// A connection that was let in is gone.
@@ -176,6 +215,19 @@ mod tests {
                 "nothing is kept of those who have left"
             );
         }
+    }
+
+    #[test]
+    fn the_first_refusal_of_an_address_is_told_apart_and_the_memory_of_it_has_an_end() {
+        let mut door = Admission::default();
+        assert!(door.is_first_refusal(ip("192.0.2.1")) && !door.is_first_refusal(ip("192.0.2.1")));
+        assert!(door.is_first_refusal(ip("2001:db8::1")) && !door.is_first_refusal(ip("2001:db8::2")));
+        for number in 0..100_000_u32 {
+            assert!(door.is_first_refusal(IpAddr::from(number.to_be_bytes())));
+            assert!(door.refused.known.len() <= REFUSED_MAX && door.refused.in_order.len() <= REFUSED_MAX);
+        }
+        assert!(!door.is_first_refusal(IpAddr::from(99_999_u32.to_be_bytes())));
+        assert!(door.is_first_refusal(ip("192.0.2.1")), "it was long ago");
     }
 
     #[test]

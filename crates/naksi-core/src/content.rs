@@ -5,8 +5,10 @@
 //! threads, rooms or panics; those are the engine's.
 
 use bytes::Bytes;
+use std::time::Duration;
 
 use crate::data_plane::{DataClass, Placed};
+use crate::ended::OsError;
 use crate::flush::{Flush, Pace};
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
@@ -42,7 +44,7 @@ pub trait Content {
     /// More came than its rate allows: it is not read for a while, or ends, as the limits say.
     fn on_over_rate(&mut self) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
-    fn on_disconnected(&mut self, reason: Reason);
+    fn on_disconnected(&mut self, reason: Reason, traffic: &Traffic);
 }
 
 /// How a session shall end.
@@ -52,6 +54,41 @@ pub enum Ending {
     Flush,
     /// At once: what is queued is dropped.
     Now,
+}
+
+/// How a session ends: wished for first, and carried out by the session, of which the first reason stays.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) reason: Reason,
+    pub(crate) ending: Ending,
+    /// The session has begun to end.
+    pub(crate) begun: bool,
+    /// It was to end in order, and shall end at once.
+    pub(crate) hurries: bool,
+    /// The system's error, whatever the reason makes of it.
+    pub(crate) os_error: Option<OsError>,
+    /// What was queued, if it ends because it did not keep up.
+    pub(crate) slow: Option<Slow>,
+}
+
+impl End {
+    pub(crate) fn new(reason: Reason, ending: Ending) -> Box<Self> {
+        let os_error = reason.os_error();
+        Box::new(Self { reason, ending, begun: false, hurries: false, os_error, slow: None })
+    }
+}
+
+/// What went through a session, for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that the kernel brought.
+    pub recv_bytes: u64,
+    /// Bytes that the kernel took.
+    pub sent_bytes: u64,
+    /// How long it was connected, to some milliseconds.
+    pub age: Duration,
+    /// The system's error that ended it, if one did.
+    pub os_error: Option<OsError>,
 }
 
 /// What was queued for a session when it ended because it did not keep up.
@@ -68,9 +105,8 @@ pub struct Slow {
 pub struct Outlet<'a> {
     pub(crate) queue: &'a mut SendQueue,
     pub(crate) pace: &'a mut Pace,
-    pub(crate) wish: &'a mut Option<(Reason, Ending)>,
+    pub(crate) end: &'a mut Option<Box<End>>,
     pub(crate) dropped: &'a mut u32,
-    pub(crate) slow: &'a mut Option<Box<Slow>>,
     pub(crate) throttle: &'a mut Throttle,
     pub(crate) open: bool,
     /// No rate holds for it.
@@ -190,9 +226,10 @@ impl Outlet<'_> {
 
     /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
     pub fn end(&mut self, reason: Reason, ending: Ending) {
-        let overtakes = matches!((&self.wish, ending), (Some((_, Ending::Flush)), Ending::Now));
-        if self.wish.is_none() || overtakes {
-            *self.wish = Some((reason, ending));
+        match self.end {
+            Some(end) if end.begun => end.hurries |= ending == Ending::Now,
+            Some(end) if end.ending == Ending::Now || ending == Ending::Flush => {}
+            _ => *self.end = Some(End::new(reason, ending)),
         }
     }
 
@@ -201,9 +238,8 @@ impl Outlet<'_> {
         Outlet {
             queue: self.queue,
             pace: self.pace,
-            wish: self.wish,
+            end: self.end,
             dropped: self.dropped,
-            slow: self.slow,
             throttle: self.throttle,
             open: self.open,
             exempt: self.exempt,
@@ -215,7 +251,7 @@ impl Outlet<'_> {
 
     /// Whether bytes queued now would still be sent.
     pub fn is_open(&self) -> bool {
-        self.open && (self.wish.is_none() || planted!("36"))
+        self.open && (self.end.is_none() || planted!("36"))
     }
 
     /// Bytes queued and not yet taken by the kernel.
@@ -248,8 +284,10 @@ impl Outlet<'_> {
 
     fn give_up_on_it(&mut self, class: Option<u8>) -> Sent {
         let pending = self.queue.pending(self.now);
-        self.slow.get_or_insert_with(|| Box::new(Slow { pending, class }));
         self.end(Reason::SendQueueFull, Ending::Now);
+        if let Some(end) = self.end {
+            end.slow.get_or_insert(Slow { pending, class });
+        }
         Sent::Overflowed
     }
 }

@@ -30,7 +30,7 @@ impl fmt::Display for Ended {
 }
 
 /// A failure of the system: what it means to an engine, and the system's own number for a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OsError {
     /// What it means.
     pub kind: Failure,
@@ -58,7 +58,7 @@ impl fmt::Display for OsError {
 impl std::error::Error for OsError {}
 
 /// What a failure of the system means to an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Failure {
     /// The process or the system has no descriptor left.
     DescriptorsExhausted,

@@ -8,12 +8,13 @@
 //! ```text
 //!   256 KiB  send_queue_bytes_max            what others and the handler queued for it
 //! +  64 KiB  data_bytes_max                  data that a slow peer may miss
+//! +  16 MiB  file_bytes_max                  its file reads and writes under way, if it has files
 //! +  16 KiB  frame_bytes_max                 one cut frame
 //! +   8 MiB  recv_backlog_bytes_max          received before a pause took effect; bounded in practice by
 //!                                            the kernel's receive buffer, and empty while it drains
 //! ```
 //!
-//! An idle session holds none of the four, and all of a worker's backlogs together have a bound of their own
+//! An idle session holds none of the five, and all of a worker's backlogs together have a bound of their own
 //! (`recv_backlog_total_bytes_max`, 128 MiB): a crowd that makes the server talk and does not listen fills
 //! its backlogs at once. All of it together has one in `memory_bytes_max`, for whoever sets it.
 
@@ -124,8 +125,9 @@ pub struct Limits {
     /// them and with the kernel, of data beside it, and of what they have brought and nobody has taken. Capacity is counted
     /// and not contents: a byte of a cut frame holds a buffer of 64. What several share is counted for *each* of them: 16 KiB
     /// said to ten thousand are 160 MB here until they are sent. Not counted are spare buffers (25 MiB a worker at most, and
-    /// freed when nobody has used them for five seconds), what rooms and groups keep themselves, the sessions themselves, and
-    /// what the kernel keeps. Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
+    /// freed when nobody has used them for five seconds), what rooms and groups keep themselves, file operations (they
+    /// have a bound of their own), the sessions themselves, and what the kernel keeps.
+    /// Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
     ///
     /// From 90 % on nobody new is let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not
     /// moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
@@ -273,6 +275,10 @@ impl Limits {
                 "kernel_send_bytes_max and kernel_recv_bytes_max must be 0 or 4 KiB to 1 GiB",
             ),
             (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
+            (
+                u32::try_from(self.send_queue_bytes_max).is_ok(),
+                "send_queue_bytes_max must be less than 4 GiB",
+            ),
             (
                 self.data_bytes_max > 0 && self.data_entries_max > 0,
                 "data_bytes_max and data_entries_max must not be 0",

@@ -3,28 +3,35 @@
 //! Nothing here decides; the session does, and the first reason stays.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::ended::{Failure, OsError};
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident $(($held:ty))? = $text:literal,)*) => {
         /// Why a session ended.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
         pub enum Reason {
-            $($(#[$doc])* $name,)*
+            $($(#[$doc])* $name $(($held))?,)*
         }
 
-        impl Reason {
-            /// Every reason, in the order of their numbers.
-            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+        #[derive(Clone, Copy)]
+        enum Number { $($name,)* }
 
-            /// The name used by counters and logs.
-            pub fn name(self) -> &'static str {
-                match self { $(Reason::$name => $text,)* }
+        impl Reason {
+            /// The name of every reason, in the order of their numbers.
+            pub const NAMES: &'static [&'static str] = &[$($text,)*];
+
+            /// Its place in [`Reason::NAMES`].
+            pub fn number(&self) -> usize {
+                let number = match self { $(reasons!(@pattern $name $($held)?) => Number::$name,)* };
+                number as usize
             }
         }
     };
+    (@pattern $name:ident) => { Reason::$name };
+    (@pattern $name:ident $held:ty) => { Reason::$name(_) };
 }
 
 reasons! {
@@ -77,31 +84,95 @@ reasons! {
     /// The service is stopping.
     Shutdown = "shutdown",
     /// The system had no memory for an operation.
-    OutOfMemory = "out_of_memory",
+    OutOfMemory(OsError) = "out_of_memory",
     /// The network gave up: no answer to what was sent.
-    TimedOut = "timed_out",
+    TimedOut(OsError) = "timed_out",
     /// The network says that there is no way to the peer.
-    Unreachable = "unreachable",
-    /// The system failed an operation in another way; the log holds its number.
-    System = "system",
+    Unreachable(OsError) = "unreachable",
+    /// The system failed an operation in another way: its number says what.
+    System(OsError) = "system",
+    /// The application ended it, for a cause of its own; see [`Reason::custom`].
+    Custom(Cause) = "custom",
 }
 
 impl Reason {
+    /// The application's own cause: a code, and a short text for the log. What is longer than [`Cause::TEXT_BYTES_MAX`] is
+    /// cut. All of them are counted under one name, `custom`.
+    ///
+    /// ```
+    /// use naksi_core::reason::Reason;
+    /// let banned = Reason::custom(4001, "banned for 3 days");
+    /// assert_eq!(banned.name(), "custom");
+    /// assert_eq!(banned.cause().map(|cause| (cause.code(), cause.text())), Some((4001, "banned for 3 days")));
+    /// ```
+    pub fn custom(code: u32, text: impl AsRef<str>) -> Self {
+        let text = text.as_ref();
+        let cut = text.floor_char_boundary(Cause::TEXT_BYTES_MAX);
+        Reason::Custom(Cause(Arc::new((code, text[..cut].into()))))
+    }
+
     /// The reason for a failure that a system reported under an established session.
     pub fn from_system(error: OsError) -> Self {
         match error.kind {
-            Failure::MemoryExhausted => Reason::OutOfMemory,
-            Failure::TimedOut => Reason::TimedOut,
-            Failure::Unreachable => Reason::Unreachable,
+            Failure::MemoryExhausted => Reason::OutOfMemory(error),
+            Failure::TimedOut => Reason::TimedOut(error),
+            Failure::Unreachable => Reason::Unreachable(error),
             Failure::PeerGone | Failure::Refused => Reason::PeerReset,
-            _ => Reason::System,
+            _ => Reason::System(error),
+        }
+    }
+
+    /// The name used by counters and logs.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.number()]
+    }
+
+    /// The system's error, if it was one.
+    pub fn os_error(&self) -> Option<OsError> {
+        match self {
+            Reason::OutOfMemory(error)
+            | Reason::TimedOut(error)
+            | Reason::Unreachable(error)
+            | Reason::System(error) => Some(*error),
+            _ => None,
+        }
+    }
+
+    /// The application's own cause, if it was one.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Reason::Custom(cause) => Some(cause),
+            _ => None,
         }
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.name())?;
+        match self {
+            Reason::Custom(cause) => write!(f, " {} {:?}", cause.code(), cause.text()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an application ended a session: its own code, and a short text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cause(Arc<(u32, Box<str>)>);
+
+impl Cause {
+    /// Most bytes of the text.
+    pub const TEXT_BYTES_MAX: usize = 120;
+
+    /// The application's code.
+    pub fn code(&self) -> u32 {
+        self.0.0
+    }
+
+    /// The application's text, of at most [`Cause::TEXT_BYTES_MAX`] bytes.
+    pub fn text(&self) -> &str {
+        &self.0.1
     }
 }
 
@@ -111,9 +182,39 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_number_and_name() {
-        for (index, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(*reason as usize, index);
-            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+        for name in Reason::NAMES {
+            assert_eq!(Reason::NAMES.iter().filter(|other| *other == name).count(), 1, "{name}");
         }
+        let error = OsError::new(Failure::Other, 71);
+        for (reason, name) in [
+            (Reason::PeerClosed, "peer_closed"),
+            (Reason::Shutdown, "shutdown"),
+            (Reason::System(error), "system"),
+            (Reason::custom(1, ""), "custom"),
+        ] {
+            assert_eq!((reason.name(), Reason::NAMES[reason.number()]), (name, name));
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_system_keeps_its_number() {
+        for kind in [Failure::MemoryExhausted, Failure::TimedOut, Failure::Unreachable, Failure::Other] {
+            let error = OsError::new(kind, 113);
+            assert_eq!(Reason::from_system(error).os_error(), Some(error));
+        }
+        assert_eq!(Reason::PeerReset.os_error(), None);
+    }
+
+    #[test]
+    fn an_own_cause_has_its_code_and_a_text_that_is_cut_between_letters() {
+        let long = "낚시".repeat(100);
+        let reason = Reason::custom(u32::MAX, &long);
+        let cause = reason.cause().expect("it is its own");
+        assert_eq!((cause.code(), cause.text()), (u32::MAX, "낚시".repeat(20).as_str()));
+        assert_eq!(cause.text().len(), Cause::TEXT_BYTES_MAX);
+        let odd = format!("x{long}");
+        assert_eq!(Reason::custom(0, &odd).cause().map(|cause| cause.text().len()), Some(118));
+        assert_eq!(Reason::custom(7, "a\nb").to_string(), "custom 7 \"a\\nb\"", "one line in a log");
+        assert!(size_of::<Reason>() <= 16, "every mailbox entry has one");
     }
 }

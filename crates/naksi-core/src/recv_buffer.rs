@@ -1,9 +1,11 @@
 //! Bytes that were received and not yet taken: a cut frame, or what came while a session was paused.
 //!
 //! Empty and without memory most of the time: whole frames are read straight from the lease. Invariant:
-//! `read <= bytes.len()`. Nothing here knows about sockets, frames or time.
+//! `read <= bytes.len()`. Nothing here knows about sockets, or asks
+//! for the time.
 
 use crate::spares::Spares;
+use crate::tick::Tick;
 
 /// Received bytes that wait, in order. One word: every idle session has one, and it is empty.
 #[derive(Debug, Default)]
@@ -14,6 +16,8 @@ struct Kept {
     bytes: Vec<u8>,
     /// First byte that nobody has taken.
     read: usize,
+    /// When the frame began that is cut at the end of these bytes, if one is.
+    cut_since: Option<Tick>,
 }
 
 impl Kept {
@@ -41,6 +45,18 @@ impl RecvBuffer {
     /// All bytes that wait, in one run.
     pub fn view(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |kept| kept.view())
+    }
+
+    /// Since when the frame at the head of what waits is cut, if it is.
+    pub fn cut_since(&self) -> Option<Tick> {
+        self.0.as_ref()?.cut_since
+    }
+
+    /// Says since when the frame at the head of what waits is cut. Nothing, if nothing waits.
+    pub fn set_cut_since(&mut self, since: Option<Tick>) {
+        if let Some(kept) = &mut self.0 {
+            kept.cut_since = since;
+        }
     }
 
     /// Copies bytes behind those that wait.

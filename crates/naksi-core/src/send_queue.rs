@@ -39,8 +39,8 @@ pub enum Sent {
 #[derive(Debug, Default)]
 pub struct SendQueue {
     waiting: SendBatch,
-    /// Bytes of the batch that is with the kernel.
-    flying_bytes: usize,
+    /// Bytes of the batch that is with the kernel: less than 4 GiB, as the limits say.
+    flying_bytes: u32,
     /// Pieces of the batch that is with the kernel.
     flying_pieces: u32,
     /// Bytes of memory of the batch that is with the kernel.
@@ -73,7 +73,7 @@ pub struct Pending {
 impl SendQueue {
     /// Bytes queued, those with the kernel included.
     pub fn bytes(&self) -> usize {
-        self.waiting.bytes() + self.flying_bytes
+        self.waiting.bytes() + self.flying_bytes as usize
     }
 
     /// Bytes of memory that the queue keeps, not only of their contents, and the data that waits beside it.
@@ -269,7 +269,7 @@ impl SendQueue {
         }
         self.crowded = false;
         let batch = std::mem::take(&mut self.waiting);
-        self.flying_bytes = batch.bytes();
+        self.flying_bytes = u32::try_from(batch.bytes()).unwrap_or(u32::MAX);
         self.flying_held = u32::try_from(batch.held_bytes()).unwrap_or(u32::MAX);
         self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
         Some(batch)

@@ -15,8 +15,8 @@
 
 use crate::batch::SendBatch;
 use crate::completion::Done;
-use crate::content::{Content, Ending, Outlet, Slow};
-use crate::ended::Ended;
+use crate::content::{Content, End, Ending, Outlet, Slow, Traffic};
+use crate::ended::{Ended, Failure, OsError};
 use crate::flush::Pace;
 use crate::id::Handle;
 use crate::lease::Lease;
@@ -28,6 +28,7 @@ use crate::recv_buffer::RecvBuffer;
 use crate::send_queue::SendQueue;
 use crate::spares::Spares;
 use crate::tick::Tick;
+use std::time::Duration;
 
 mod deadlines;
 mod flushing;
@@ -93,11 +94,11 @@ pub struct Context<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Connected,
-    Draining(Reason),
-    Lingering(Reason),
-    Ending(Reason),
-    Closing(Reason),
-    Over(Reason),
+    Draining,
+    Lingering,
+    Ending,
+    Closing,
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +113,9 @@ enum Receiving {
 struct Voice {
     queue: SendQueue,
     pace: Pace,
-    wish: Option<(Reason, Ending)>,
+    /// Why and how it ends, from the first wish on.
+    end: Option<Box<End>>,
     dropped: u32,
-    slow: Option<Box<Slow>>,
     throttle: Throttle,
     /// No rate holds for it.
     exempt: bool,
@@ -125,9 +126,8 @@ impl Voice {
         Outlet {
             queue: &mut self.queue,
             pace: &mut self.pace,
-            wish: &mut self.wish,
+            end: &mut self.end,
             dropped: &mut self.dropped,
-            slow: &mut self.slow,
             throttle: &mut self.throttle,
             open,
             exempt: self.exempt,
@@ -139,7 +139,7 @@ impl Voice {
 
     /// Whether the user should be shown nothing more for now.
     fn holds_back(&self) -> bool {
-        self.queue.is_congested() || self.wish.is_some() || self.throttle.is_paused()
+        self.queue.is_congested() || self.end.is_some() || self.throttle.is_paused()
     }
 }
 
@@ -161,6 +161,11 @@ pub struct Session {
     /// The first whole frame has come.
     greeted: bool,
     told: bool,
+    /// When it was connected, in [`AGE_UNIT_BITS`].
+    opened_at: u32,
+    /// Bytes that the kernel brought, and took.
+    recv_bytes: u64,
+    sent_bytes: u64,
     buffer: RecvBuffer,
     voice: Voice,
     /// When the present state began.
@@ -168,8 +173,6 @@ pub struct Session {
     received_at: Tick,
     /// When a batch last left or made progress.
     sent_at: Tick,
-    /// When the frame that is cut now began.
-    cut_since: Option<Tick>,
 }
 
 impl Session {
@@ -186,12 +189,14 @@ impl Session {
             peer_finished: false,
             greeted: false,
             told: false,
+            opened_at: age_units(now),
+            recv_bytes: 0,
+            sent_bytes: 0,
             buffer: RecvBuffer::default(),
             voice: Voice::default(),
             since: now,
             received_at: now,
             sent_at: now,
-            cut_since: None,
         }
     }
 
@@ -204,12 +209,12 @@ impl Session {
     /// The next thing the session wants, until there is nothing more.
     pub fn register(&mut self, now: Tick) -> Option<Request> {
         match self.state {
-            State::Connected | State::Draining(_) | State::Lingering(_) => self
+            State::Connected | State::Draining | State::Lingering => self
                 .register_recv()
                 .or_else(|| self.register_send(now))
                 .or_else(|| self.register_goodbye(now)),
-            State::Ending(reason) => self.register_end(reason),
-            State::Closing(_) | State::Over(_) => None,
+            State::Ending => self.register_end(),
+            State::Closing | State::Over => None,
         }
     }
 
@@ -250,8 +255,8 @@ impl Session {
     /// Whoever waited for the session waits no more: its user is told, whatever is still in flight.
     pub fn give_up(&mut self, reason: Reason, cx: &mut Context<'_>, content: &mut impl Content) {
         self.begin_ending(reason, cx);
-        if let State::Ending(reason) = self.state {
-            self.tell(reason, content);
+        if self.state == State::Ending {
+            self.tell(cx.now, content);
         }
     }
 
@@ -266,12 +271,16 @@ impl Session {
     pub fn check_deadline(&mut self, until: Tick, cx: &mut Context<'_>, content: &mut impl Content) {
         self.read_again(cx, content);
         match self.late(until, cx.limits) {
-            Some(reason) => {
-                if reason == Reason::SendStalled {
-                    let pending = self.voice.queue.pending(cx.now);
-                    self.voice.slow = Some(Box::new(Slow { pending, class: None }));
-                }
+            Some(None) => self.cut_short(cx),
+            Some(Some(reason)) => {
+                let pending = self.voice.queue.pending(cx.now);
+                let stalled = reason == Reason::SendStalled;
                 self.begin_ending(reason, cx);
+                if let Some(end) = &mut self.voice.end
+                    && stalled
+                {
+                    end.slow = Some(Slow { pending, class: None });
+                }
             }
             None => self.beat(cx),
         }
@@ -285,20 +294,18 @@ impl Session {
 
     /// Whether bytes queued now would be sent.
     pub fn is_open(&self) -> bool {
-        self.state == State::Connected && self.voice.wish.is_none()
+        self.state == State::Connected && self.voice.end.is_none()
     }
 
     /// The reason, once the socket is closed and the slot may be freed.
     pub fn over(&self) -> Option<Reason> {
-        match self.state {
-            State::Over(reason) => Some(reason),
-            _ => None,
-        }
+        let end = self.voice.end.as_ref().filter(|_| self.state == State::Over)?;
+        Some(end.reason.clone())
     }
 
     /// What was queued when the session ended because it did not keep up, if that is why.
     pub fn slow(&self) -> Option<&Slow> {
-        self.voice.slow.as_deref()
+        self.voice.end.as_ref()?.slow.as_ref()
     }
 
     /// Messages that the overflow policy has dropped since it was asked last.
@@ -323,19 +330,21 @@ impl Session {
     }
 
     fn register_goodbye(&mut self, now: Tick) -> Option<Request> {
-        let State::Draining(reason) = self.state else { return None };
+        if self.state != State::Draining {
+            return None;
+        }
         // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
         if !self.voice.queue.is_empty() || self.peer_finished {
             return None;
         }
-        self.state = State::Lingering(reason);
+        self.state = State::Lingering;
         self.since = now;
         self.control = true;
         let op = Op::Shutdown { socket: self.socket, how: ShutdownHow::Write };
         Some(Request::Submit(Verb::Shutdown, op))
     }
 
-    fn register_end(&mut self, reason: Reason) -> Option<Request> {
+    fn register_end(&mut self) -> Option<Request> {
         if self.control {
             return None;
         }
@@ -352,7 +361,7 @@ impl Session {
         if !self.told {
             return None;
         }
-        self.state = State::Closing(reason);
+        self.state = State::Closing;
         Some(Request::Submit(Verb::Close, Op::Close { handle: self.socket }))
     }
 
@@ -386,6 +395,7 @@ impl Session {
         match result {
             Ok(lease) => {
                 self.received_at = cx.now;
+                self.recv_bytes += lease.len() as u64;
                 if self.state == State::Connected {
                     self.take_lease(lease, cx, content);
                 }
@@ -395,7 +405,7 @@ impl Session {
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
             Err(Ended::Failed(_)) if planted!("30") => self.receiving = Receiving::Running,
-            Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
+            Err(Ended::Failed(error)) => self.fail(error, cx),
         }
     }
 
@@ -407,8 +417,9 @@ impl Session {
         content: &mut impl Content,
     ) {
         let was_congested = self.voice.queue.is_congested();
+        self.sent_bytes += u64::from(*result.as_ref().unwrap_or(&0));
         match result {
-            Ok(sent) if !matches!(self.state, State::Ending(_)) => {
+            Ok(sent) if self.state != State::Ending => {
                 if self.voice.queue.returned(batch, sent as usize, cx.limits, cx.spares) {
                     // Its tick has come already.
                     self.voice.pace.hurry();
@@ -423,76 +434,116 @@ impl Session {
             result => {
                 self.voice.queue.abandon_flying(batch, cx.spares);
                 match result {
-                    Err(Ended::Failed(error)) => self.begin_ending(Reason::from_system(error), cx),
+                    Err(Ended::Failed(error)) => self.fail(error, cx),
                     Err(Ended::Reset | Ended::Closed) => self.begin_ending(Reason::PeerReset, cx),
-                    Err(Ended::Aborted) | Ok(_) => self.begin_ending(Reason::System, cx),
+                    Err(Ended::Aborted) | Ok(_) => self.fail(OsError::new(Failure::Other, 0), cx),
                 }
             }
         }
     }
 
     fn process_close(&mut self) {
-        let State::Closing(reason) = self.state else { unreachable!("closed without having asked for it") };
-        self.state = State::Over(reason);
+        assert_eq!(self.state, State::Closing, "closed without having asked for it");
+        self.state = State::Over;
     }
 
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        if let Some((reason, ending)) = self.voice.wish.take() {
-            match ending {
-                Ending::Flush if planted!("12") => self.begin_ending(reason, cx),
-                Ending::Flush => self.begin_draining(reason, cx),
-                Ending::Now => self.begin_ending(reason, cx),
+        if let Some(end) = &self.voice.end {
+            match (end.begun, end.ending) {
+                (false, Ending::Flush) if !planted!("12") => self.begin_draining(cx),
+                (false, _) => self.cut_short(cx),
+                (true, _) if end.hurries => self.cut_short(cx),
+                (true, _) => {}
             }
         }
         if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !content.is_owed()) {
             let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
             let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
             content.on_draining(self.voice.outlet(true, cx));
-            match self.voice.wish.take() {
-                Some((reason, _)) => self.begin_ending(reason, cx),
-                None => self.begin_draining(reason, cx),
+            if self.voice.end.is_some() {
+                self.cut_short(cx);
+            } else {
+                self.voice.end = Some(End::new(reason, Ending::Flush));
+                self.begin_draining(cx);
             }
         }
-        if let State::Draining(reason) | State::Lingering(reason) = self.state
+        if matches!(self.state, State::Draining | State::Lingering)
             && self.peer_finished
             && self.voice.queue.is_empty()
         {
-            self.state = State::Ending(reason);
+            self.state = State::Ending;
         }
-        if let State::Ending(reason) = self.state
+        if self.state == State::Ending
             && (!self.in_flight() || planted!("09"))
             && (!self.told || planted!("29"))
         {
-            self.tell(reason, content);
+            self.tell(cx.now, content);
         }
     }
 
-    fn tell(&mut self, reason: Reason, content: &mut impl Content) {
-        if !std::mem::replace(&mut self.told, true) || planted!("29") {
-            content.on_disconnected(reason);
+    fn tell(&mut self, now: Tick, content: &mut impl Content) {
+        if std::mem::replace(&mut self.told, true) && !planted!("29") {
+            return;
         }
+        let Some(end) = &self.voice.end else { unreachable!("what ends has a reason") };
+        let age = u64::from(age_units(now).wrapping_sub(self.opened_at)) << AGE_UNIT_BITS;
+        let traffic = Traffic {
+            recv_bytes: self.recv_bytes,
+            sent_bytes: self.sent_bytes,
+            age: Duration::from_nanos(age),
+            os_error: end.os_error,
+        };
+        content.on_disconnected(end.reason.clone(), &traffic);
     }
 
-    fn begin_draining(&mut self, reason: Reason, cx: &mut Context<'_>) {
+    /// What was wished for begins: nothing more is shown, and what is queued goes out.
+    fn begin_draining(&mut self, cx: &mut Context<'_>) {
+        if let Some(end) = &mut self.voice.end {
+            end.begun = true;
+        }
         if self.state == State::Connected {
-            self.state = State::Draining(reason);
+            self.state = State::Draining;
             self.since = cx.now;
             self.buffer.clear(cx.spares);
         }
     }
 
+    /// The system failed an operation under the session.
+    fn fail(&mut self, error: OsError, cx: &mut Context<'_>) {
+        self.begin_ending(Reason::from_system(error), cx);
+        if let Some(end) = &mut self.voice.end {
+            end.os_error.get_or_insert(error);
+        }
+    }
+
     /// The first reason stays: what happens while a session is already ending explains nothing.
     fn begin_ending(&mut self, reason: Reason, cx: &mut Context<'_>) {
-        let reason = match self.state {
-            State::Connected => reason,
-            State::Draining(first) | State::Lingering(first) => first,
-            State::Ending(_) | State::Closing(_) | State::Over(_) => return,
-        };
-        self.state = State::Ending(reason);
+        // What a callback wished for in this very moment explains nothing either: it has not begun.
+        if self.voice.end.as_ref().is_none_or(|end| !end.begun) {
+            self.voice.end = Some(End::new(reason, Ending::Now));
+        }
+        self.cut_short(cx);
+    }
+
+    /// Ends at once, for the reason that there is.
+    fn cut_short(&mut self, cx: &mut Context<'_>) {
+        if let Some(end) = &mut self.voice.end {
+            (end.begun, end.hurries) = (true, false);
+        }
+        if matches!(self.state, State::Ending | State::Closing | State::Over) {
+            return;
+        }
+        self.state = State::Ending;
         self.since = cx.now;
-        self.voice.wish = None;
         self.buffer.clear(cx.spares);
         self.voice.queue.abandon(cx.spares);
     }
+}
+
+/// Ages are kept in units of so many bits of nanoseconds: 4.2 ms, and 208 days until they begin anew.
+const AGE_UNIT_BITS: u32 = 22;
+
+fn age_units(at: Tick) -> u32 {
+    (at.nanos() >> AGE_UNIT_BITS) as u32
 }

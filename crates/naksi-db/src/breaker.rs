@@ -160,7 +160,11 @@ mod tests {
             assert!(!breaker.pass(now + Duration::from_secs(years * 31_536_000)), "{years} years later");
         }
         // A long pause doubles to one that no clock can reach.
-        let long = BreakerSettings { failures: 1, first_pause: Duration::from_secs(1 << 62), pause_max: Duration::MAX };
+        let long = BreakerSettings {
+            failures: 1,
+            first_pause: Duration::from_secs(1 << 62),
+            pause_max: Duration::MAX,
+        };
         let mut breaker = Breaker::new(long);
         breaker.state = BreakerState::HalfOpen;
         for _ in 0..3 {

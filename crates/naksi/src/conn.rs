@@ -119,7 +119,14 @@ impl Conn<'_> {
         self.outlet.send_data(class, key, bytes)
     }
 
-    /// Ends the session in order: what is queued is sent first.
+    /// Ends the session in order: what is queued is sent first. For a cause of your own there is [`Reason::custom`].
+    ///
+    /// ```
+    /// # use naksi::prelude::*;
+    /// # fn ban(c: &mut Conn) {
+    /// c.end(Reason::custom(4001, "banned for 3 days"));
+    /// # }
+    /// ```
     pub fn end(&mut self, reason: Reason) {
         self.end_with(reason, Ending::Flush);
     }

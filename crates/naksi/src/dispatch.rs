@@ -50,11 +50,24 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     fn process_session(&mut self, token: Token, done: Done, more: bool) {
+        if tracing::enabled!(tracing::Level::TRACE) {
+            self.trace_lengths(token, &done);
+        }
         debug_assert!(Verb::from_kind(token.kind()).is_some(), "nobody submits {token:?}");
         let known = self.with_session(token.slot(), token.generation(), |session, cx, stage| {
             session.process(done, more, cx, stage);
         });
         assert!(known.is_some(), "law 4 is broken: {token:?} outlived its session");
+    }
+
+    /// One line for each receive and send that went well.
+    fn trace_lengths(&self, token: Token, done: &Done) {
+        let session = self.name(token.slot(), token.generation());
+        match done {
+            Done::Recv(Ok(lease)) => tracing::trace!(%session, bytes = lease.len(), "received"),
+            Done::Send(_, Ok(bytes)) => tracing::trace!(%session, bytes, "sent"),
+            _ => {}
+        }
     }
 
     pub(crate) fn read_mailbox(&mut self) {
@@ -167,6 +180,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         };
         self.desk.counters.live.add(1);
         self.desk.counters.connected_total.add(1);
+        let id = self.name(slot, generation);
+        tracing::debug!(session = %id, %peer, connection = dialled, "a session is connected");
         self.with_session(slot, generation, |session, cx, stage| session.connected(cx, stage));
         if self.stopping.is_some() {
             self.say_goodbye(slot, generation);

@@ -84,13 +84,39 @@ pub enum FileDone<'a> {
 /// What a callback wishes done with a file.
 #[derive(Debug)]
 pub(crate) enum Wish {
-    Open { owner: SessionId, tag: u32, path: PathBuf, access: FileAccess },
-    Read { owner: SessionId, tag: u32, file: FileId, offset: u64, bytes: usize },
-    Write { owner: SessionId, tag: u32, file: FileId, offset: u64, bytes: Vec<u8> },
-    Sync { owner: SessionId, tag: u32, file: FileId },
-    Close { file: FileId },
+    Open {
+        owner: SessionId,
+        tag: u32,
+        path: PathBuf,
+        access: FileAccess,
+    },
+    Read {
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+        offset: u64,
+        bytes: usize,
+    },
+    Write {
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Sync {
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+    },
+    Close {
+        file: FileId,
+    },
     /// One of the others, for which its session has no room.
-    Refuse { owner: SessionId, tag: u32 },
+    Refuse {
+        owner: SessionId,
+        tag: u32,
+    },
 }
 
 impl Wish {
@@ -342,11 +368,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         wanted: impl FnOnce(&P, Handle) -> Result<Wanted, OsError>,
     ) {
         let started = self.prepare(owner, &mut bytes_held, file, offset, wanted);
-        let Err(error) = started.and_then(|op| self.launch((owner, tag, bytes_held), file, offset, op)) else {
+        let Err(error) = started.and_then(|op| self.launch((owner, tag, bytes_held), file, offset, op))
+        else {
             return;
         };
         self.desk.files.settle(owner, bytes_held);
-        if error.kind == Failure::OverLimit { self.refuse(owner, tag) } else { self.tell(owner, FileDone::Failed { tag, error }) }
+        if error.kind == Failure::OverLimit {
+            self.refuse(owner, tag)
+        } else {
+            self.tell(owner, FileDone::Failed { tag, error })
+        }
     }
 
     /// The operation that is wanted, with a buffer for what is read; or why there is none.

@@ -179,6 +179,11 @@ impl<P: Port> Hub<P> {
         admission.enter(address, now, limits)
     }
 
+    /// Notes that a connection was refused; whether it is the first one of its address.
+    pub(crate) fn is_first_refusal(&self, address: IpAddr) -> bool {
+        unpoisoned(&self.admission).0.is_first_refusal(address)
+    }
+
     /// What the sessions of all workers hold, as each said at the end of its last turn, and what is on its way to rooms and
     /// workers.
     pub(crate) fn held_bytes(&self) -> u64 {

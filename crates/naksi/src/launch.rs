@@ -211,10 +211,7 @@ fn check_port(port: &PortOptions) -> Result<()> {
             port.lease_count.is_power_of_two() && port.lease_bytes > 0,
             "lease_count must be a power of two, lease_bytes not 0",
         ),
-        (
-            pool_bytes <= POOL_BYTES_MAX,
-            "lease_count times lease_bytes must be at most 4 GiB",
-        ),
+        (pool_bytes <= POOL_BYTES_MAX, "lease_count times lease_bytes must be at most 4 GiB"),
         ((1..=CATCH_MAX).contains(&port.catch_max), "catch_max must be 1 to 65,536"),
         (
             port.direct_descriptors.is_none_or(|entries| (1..=DIRECT_DESCRIPTORS_MAX).contains(&entries)),
@@ -230,7 +227,10 @@ fn check_port(port: &PortOptions) -> Result<()> {
 fn check_dial(dial: &Dial) -> Result<()> {
     if !(1..=SessionId::SLOTS_MAX).contains(&dial.connections) {
         let most = SessionId::SLOTS_MAX;
-        return Err(Error::Config(format!("a client makes 1 to {most} connections, not {}", dial.connections)));
+        return Err(Error::Config(format!(
+            "a client makes 1 to {most} connections, not {}",
+            dial.connections
+        )));
     }
     if dial.rate == Some(0) {
         return Err(Error::Config("a client's connect_rate must be at least 1 a second".into()));
@@ -297,6 +297,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
         .with_groups(groups);
     match failed {
         None => {
+            let service = service.started();
             hub.begin();
             Ok(service)
         }

@@ -3,8 +3,10 @@
 //! No failure breaks the chain (law 6): whatever ends an accept, it is asked for again, at once or after a
 //! back-off that doubles while the system has no descriptor left. Nothing here knows what a session does.
 
+use core::net::SocketAddr;
 use std::time::Duration;
 
+use naksi_core::admission::Denied;
 use naksi_core::completion::{Accepted, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
@@ -127,9 +129,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
             self.desk.counters.refused(why);
-            self.desk.say(Subject::Refused, |suppressed| {
-                tracing::debug!(%peer, ?why, suppressed, "refused at the door");
-            });
+            self.log_refusal(peer, why);
             return self.turn_away(socket);
         }
         let worker = if self.keeps { self.hub.settle(self.index) } else { self.hub.place(self.index) };
@@ -145,6 +145,23 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         match self.port.release(socket) {
             Ok(socket) => self.hub.mailboxes[worker].push(Message::Adopt { socket, peer }),
             Err(why) => unreachable!("nothing is in flight on a socket just accepted: {why}"),
+        }
+    }
+
+    /// The first refusal of an address is for the operator, the others for whoever looks closer.
+    fn log_refusal(&mut self, peer: SocketAddr, why: Denied) {
+        let limit = why.limit();
+        if self.hub.is_first_refusal(peer.ip()) {
+            self.desk.say(Subject::FirstRefused, |suppressed| {
+                tracing::warn!(
+                    %peer, limit, suppressed,
+                    "a connection was refused; further ones from this address are logged at debug"
+                );
+            });
+        } else {
+            self.desk.say(Subject::Refused, |suppressed| {
+                tracing::debug!(%peer, limit, suppressed, "a connection was refused");
+            });
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) enum Subject {
     AcceptLost,
     AcceptPaused,
     Refused,
+    FirstRefused,
     Unhandled,
     CallbackPanicked,
     GoodbyePanicked,

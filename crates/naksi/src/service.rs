@@ -42,6 +42,8 @@ pub struct Service {
     fallback: Option<String>,
     workers: usize,
     groups: Vec<Group>,
+    /// Its start was logged.
+    started: bool,
 }
 
 impl Service {
@@ -53,12 +55,30 @@ impl Service {
         (backend, fallback): (&'static str, Option<String>),
     ) -> Self {
         let workers = threads.len();
-        Self { door, threads, happened, addresses, backend, fallback, workers, groups: Vec::new() }
+        Self {
+            door,
+            threads,
+            happened,
+            addresses,
+            backend,
+            fallback,
+            workers,
+            groups: Vec::new(),
+            started: false,
+        }
     }
 
     /// The same service, with groups to drain when it ends.
     pub(crate) fn with_groups(mut self, groups: Vec<Group>) -> Self {
         self.groups = groups;
+        self
+    }
+
+    /// Every worker stands and begins to serve.
+    pub(crate) fn started(mut self) -> Self {
+        let Self { addresses, backend, workers, .. } = &self;
+        tracing::info!(?addresses, backend, workers, fallback = self.fallback, "the service has started");
+        self.started = true;
         self
     }
 
@@ -151,6 +171,9 @@ impl Service {
     }
 
     fn finish(&mut self, within: Duration) -> Result<()> {
+        if self.started {
+            tracing::info!(addresses = ?self.addresses, ?within, "the service stops");
+        }
         self.door.drain(within);
         // Never, if it is later than a clock can say.
         let until = within.checked_add(HOME_WITHIN).and_then(|within| Instant::now().checked_add(within));
@@ -179,6 +202,10 @@ impl Service {
                 tracing::error!(worker = index, %error, "a worker broke");
                 result = Err(Error::Worker(index, error.text));
             }
+        }
+        if std::mem::take(&mut self.started) {
+            let Stats { live, connected_total, .. } = self.door.stats();
+            tracing::info!(addresses = ?self.addresses, connected_total, live, "the service has stopped");
         }
         result
     }

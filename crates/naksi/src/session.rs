@@ -59,7 +59,8 @@ pub trait Session: Sized + 'static {
     fn on_room_closed(&mut self, c: &mut Conn<'_>, room: u64, why: RoomEnd) {}
 
     /// The session is over. Called exactly once if [`Session::on_connected`] was, and nothing after it; the
-    /// value is dropped as soon as the socket is closed.
+    /// value is dropped as soon as the socket is closed. A reason has the system's error ([`Reason::os_error`]) or the
+    /// application's own code and text ([`Reason::cause`]), where there is one.
     fn on_disconnected(&mut self, reason: Reason) {}
 }
 

@@ -73,7 +73,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
             Some(Stopping::Cutting(_)) => {
                 tracing::error!(sessions = self.sessions.len(), "not everything came home; giving up");
-                self.give_up(Reason::Shutdown);
+                self.give_up(&Reason::Shutdown);
                 self.stopping = Some(Stopping::GivenUp);
             }
             Some(Stopping::GivenUp) | None => {}
@@ -81,10 +81,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     /// Tells whoever has not been told, whatever the kernel still holds, and forgets them (law 8).
-    pub(crate) fn give_up(&mut self, reason: Reason) {
+    pub(crate) fn give_up(&mut self, reason: &Reason) {
         self.stop_connecting();
         for (slot, generation) in self.sessions.names() {
-            self.with_session(slot, generation, |session, cx, stage| session.give_up(reason, cx, stage));
+            self.with_session(slot, generation, |session, cx, stage| {
+                session.give_up(reason.clone(), cx, stage)
+            });
             self.retire(slot, generation);
         }
         self.abandon_record();

@@ -5,11 +5,11 @@
 use core::net::SocketAddr;
 use std::panic::resume_unwind;
 
-use naksi_core::content::{Content, Ending, Outlet};
+use naksi_core::content::{Content, Ending, Outlet, Traffic};
 use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
 use naksi_core::planted;
-use naksi_core::reason::Reason;
+use naksi_core::reason::{Cause, Reason};
 use naksi_core::timer::TimerKey;
 use naksi_core::unwind::caught;
 use thin_vec::ThinVec;
@@ -137,15 +137,16 @@ impl<S: Session> Content for Stage<'_, S> {
         self.desk.counters.over_rate_total.add(1);
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: Reason, traffic: &Traffic) {
         for key in self.timers.drain(..) {
             self.desk.wheel.cancel(key);
         }
         self.desk.topics.leave_all(self.id, self.memberships);
         for seat in self.seats.drain(..) {
-            self.desk.rooms.leave(seat, self.id, Left::Over(reason));
+            self.desk.rooms.leave(seat, self.id, Left::Over(reason.clone()));
         }
-        self.desk.counters.ended(reason);
+        self.desk.counters.ended(&reason);
+        log_end(self.id, self.peer, &reason, traffic);
         let session = self.id.to_u64();
         self.desk.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
         let goodbye =
@@ -157,4 +158,22 @@ impl<S: Session> Content for Stage<'_, S> {
             });
         }
     }
+}
+
+/// One line for each session that ends; `os_error` is the number of the system's error that came to it.
+fn log_end(session: SessionId, peer: SocketAddr, reason: &Reason, traffic: &Traffic) {
+    let Traffic { recv_bytes, sent_bytes, age, os_error } = *traffic;
+    tracing::debug!(
+        %session,
+        %peer,
+        reason = reason.name(),
+        code = reason.cause().map(Cause::code),
+        text = reason.cause().map(|cause| tracing::field::debug(cause.text())),
+        recv_bytes,
+        sent_bytes,
+        ?age,
+        os_error = os_error.map(|error| error.code),
+        error = os_error.map(|error| error.kind.text()),
+        "a session has ended"
+    );
 }

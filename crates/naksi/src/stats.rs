@@ -68,7 +68,7 @@ macro_rules! counters {
 
         impl Default for Counters {
             fn default() -> Self {
-                let ended = Reason::ALL.iter().map(|_| Counter::default()).collect();
+                let ended = Reason::NAMES.iter().map(|_| Counter::default()).collect();
                 Self { $($name: Counter::default(),)* ended, catches: Default::default() }
             }
         }
@@ -77,7 +77,8 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Ended sessions by reason; reasons that never occurred are left out.
+            /// Ended sessions by the name of their reason; reasons that never occurred are left out. There is one name for
+            /// all causes of an application's own, `custom`.
             pub ended: BTreeMap<&'static str, u64>,
             /// Waits by how many completions they brought; see [`CATCHES`].
             pub catches: [u64; CATCHES],
@@ -93,10 +94,10 @@ macro_rules! counters {
                 for (sum, catch) in self.catches.iter_mut().zip(&counters.catches) {
                     *sum += catch.value();
                 }
-                for reason in Reason::ALL {
-                    let count = counters.ended[*reason as usize].value();
+                for (name, count) in Reason::NAMES.iter().zip(&counters.ended) {
+                    let count = count.value();
                     if count > 0 {
-                        *self.ended.entry(reason.name()).or_default() += count;
+                        *self.ended.entry(name).or_default() += count;
                     }
                 }
             }
@@ -205,9 +206,9 @@ counters! {
 }
 
 impl Counters {
-    pub(crate) fn ended(&self, reason: Reason) {
+    pub(crate) fn ended(&self, reason: &Reason) {
         self.disconnected_total.add(1);
-        self.ended[reason as usize].add(1);
+        self.ended[reason.number()].add(1);
     }
 
     /// A wait has brought so many completions.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::completion::Completion;
+use naksi_core::ended::{Failure, OsError};
 use naksi_core::flush::Flush;
 use naksi_core::id::{SessionId, Token};
 use naksi_core::reason::Reason;
@@ -183,7 +184,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.tide = match self.spin.wait(&mut self.port, &mut caught, until) {
             Ok(tide) => tide,
             Err(broken) => {
-                self.give_up(Reason::System);
+                self.give_up(&Reason::System(OsError::new(Failure::Other, broken.code)));
                 return Err(broken);
             }
         };

@@ -142,7 +142,8 @@ fn rows_of_files(settings: &Settings) -> Vec<Row> {
             settings.log_filter.as_deref().map(quoted),
             (Form::Text, "a text like \"info\" or \"warn,naksi=debug\""),
             "\"info\"",
-            "Which log lines are written; NAKSI_LOG overrides it. Warnings and errors if it is not set.",
+            "Which log lines are written; NAKSI_LOG overrides it. Warnings and errors if it is not set; info adds the start and \
+             stop of the service, debug each session's beginning and end, trace the lengths of receives and sends.",
         ),
     ]
 }

@@ -23,31 +23,32 @@ impl Session {
         nearest
     }
 
-    /// Deadlines that end the session, each with its reason; of those that have passed the first one counts.
+    /// Deadlines that end the session, each with its reason, unless it has one already; of those that have passed the first
+    /// one counts.
     #[inline]
-    fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Reason)) {
+    fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Option<Reason>)) {
         match self.state {
             State::Connected => {
                 // While we do not listen, nobody can be late with what they say, nor when they have said everything.
                 let held_back = self.voice.queue.is_congested() || self.voice.throttle.is_paused();
                 let listening = !held_back && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
-                    visit(self.since + limits.first_frame_within, Reason::FirstFrameLate);
+                    visit(self.since + limits.first_frame_within, Some(Reason::FirstFrameLate));
                 }
-                if let Some(since) = self.cut_since.filter(|_| listening) {
+                if let Some(since) = self.buffer.cut_since().filter(|_| listening) {
                     let within = if planted!("52") { limits.frame_within * 50 } else { limits.frame_within };
-                    visit(since + within, Reason::FrameLate);
+                    visit(since + within, Some(Reason::FrameLate));
                 }
                 if self.voice.queue.is_flying() {
-                    visit(self.sent_at + limits.send_stall_within, Reason::SendStalled);
+                    visit(self.sent_at + limits.send_stall_within, Some(Reason::SendStalled));
                 }
                 if listening {
-                    visit(self.received_at + limits.idle_within, Reason::Idle);
+                    visit(self.received_at + limits.idle_within, Some(Reason::Idle));
                 }
             }
-            State::Draining(reason) => visit(self.since + limits.drain_within, reason),
-            State::Lingering(reason) => visit(self.since + limits.linger_within, reason),
-            State::Ending(_) | State::Closing(_) | State::Over(_) => {}
+            State::Draining => visit(self.since + limits.drain_within, None),
+            State::Lingering => visit(self.since + limits.linger_within, None),
+            State::Ending | State::Closing | State::Over => {}
         }
     }
 
@@ -62,11 +63,12 @@ impl Session {
         self.late(now, limits).is_some()
     }
 
-    pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Reason> {
+    /// What it is late with: a reason to end, or the end for which it has one.
+    pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Option<Reason>> {
         let mut late = None;
         self.each_deadline(limits, |tick, reason| {
             if tick <= now {
-                late = late.or(Some(reason));
+                late.get_or_insert(reason);
             }
         });
         late

@@ -22,7 +22,7 @@ impl Session {
         if self.state == State::Connected {
             // The peer's time begins anew: we did not listen.
             self.since = cx.now;
-            self.cut_since = self.cut_since.map(|_| cx.now);
+            self.buffer.set_cut_since(self.buffer.cut_since().map(|_| cx.now));
             self.take_in(&[], cx, content);
         }
     }
@@ -105,15 +105,15 @@ impl Session {
     /// Notes since when the frame at the head of the buffer has been waiting for its end.
     pub(super) fn mark_cut(&mut self, delivered: bool, now: Tick) {
         if self.buffer.is_empty() || self.voice.holds_back() {
-            self.cut_since = None;
-        } else if delivered || self.cut_since.is_none() {
-            self.cut_since = Some(now);
+            self.buffer.set_cut_since(None);
+        } else if delivered || self.buffer.cut_since().is_none() {
+            self.buffer.set_cut_since(Some(now));
         }
     }
 
     pub(super) fn keep(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         // Of a session that ends after this callback nothing is kept, and no other reason is found.
-        if bytes.is_empty() || self.voice.wish.is_some() {
+        if bytes.is_empty() || self.voice.end.is_some() {
             return;
         }
         let own_bytes = self.buffer.len() + bytes.len();

@@ -13,6 +13,7 @@ mod lent;
 mod patience;
 mod rates;
 mod ticks;
+mod traffic;
 
 /// Echoes, and notes what it was told.
 #[derive(Default)]
@@ -29,6 +30,8 @@ struct Notes {
     owed: bool,
     /// There is no time to show it more than one message a turn.
     hurried: bool,
+    /// What went through it, when it was over.
+    traffic: Traffic,
 }
 
 impl Content for Notes {
@@ -72,9 +75,10 @@ impl Content for Notes {
         outlet.send(&std::mem::take(&mut self.held_back));
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: Reason, traffic: &Traffic) {
         self.disconnected += 1;
         self.events.push(format!("disconnected {reason}"));
+        self.traffic = *traffic;
     }
 }
 

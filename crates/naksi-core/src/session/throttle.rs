@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Session, Voice};
-use crate::content::{Content, Ending};
+use crate::content::{Content, End, Ending};
 use crate::limits::{Limits, OverRate};
 use crate::planted;
 use crate::reason::Reason;
@@ -170,7 +170,7 @@ impl Voice {
         content.on_over_rate();
         match cx.limits.over_rate {
             OverRate::Pause => self.throttle.pause(Some(until)),
-            OverRate::EndSession => self.wish = Some((Reason::RateExceeded, Ending::Now)),
+            OverRate::EndSession => self.end = Some(End::new(Reason::RateExceeded, Ending::Now)),
         }
         false
     }

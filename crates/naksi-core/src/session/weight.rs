@@ -16,10 +16,10 @@ impl Session {
     /// gives back all of it as soon as the kernel lets go.
     pub fn held_bytes(&self) -> usize {
         match self.state {
-            State::Connected | State::Draining(_) | State::Lingering(_) => {
+            State::Connected | State::Draining | State::Lingering => {
                 self.voice.queue.held_bytes() + self.buffer.held_bytes() + self.voice.throttle.brought_bytes()
             }
-            State::Ending(_) | State::Closing(_) | State::Over(_) => 0,
+            State::Ending | State::Closing | State::Over => 0,
         }
     }
 

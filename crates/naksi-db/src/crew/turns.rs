@@ -86,7 +86,10 @@ impl Crew {
             // Nobody knows what is still on its way in it.
             && let Err(panic) = caught(|| *link = None)
         {
-            tracing::error!(panic = panic.text(), "a broken connection of the database panicked when it was dropped");
+            tracing::error!(
+                panic = panic.text(),
+                "a broken connection of the database panicked when it was dropped"
+            );
         }
         outcome
     }

@@ -39,7 +39,7 @@ pub struct Books {
 }
 
 /// What is known of a session to whoever knows its peer's address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Life {
     /// Its name.
     pub id: SessionId,
@@ -84,7 +84,7 @@ impl Books {
 
     /// The session that has, or had, its peer at this address.
     pub fn life(&self, peer: Option<SocketAddr>) -> Option<Life> {
-        peer.and_then(|peer| self.pages().lives.get(&peer).copied())
+        peer.and_then(|peer| self.pages().lives.get(&peer).cloned())
     }
 
     /// A row of the fault table was met.

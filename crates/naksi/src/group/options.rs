@@ -69,7 +69,10 @@ impl GroupOptions {
     pub(super) fn check(&self) -> Result<()> {
         let rules = [
             (!self.name.is_empty(), "a group must have a name"),
-            (!self.name.contains('\0'), "a group's name must not contain a null character: its threads are named after it"),
+            (
+                !self.name.contains('\0'),
+                "a group's name must not contain a null character: its threads are named after it",
+            ),
             ((1..=256).contains(&self.threads), "a group's threads must be 1 to 256"),
             ((1..=1 << 23).contains(&self.jobs_max), "a group's jobs_max must be 1 to 8,388,608"),
         ];

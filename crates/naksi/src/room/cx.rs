@@ -161,7 +161,7 @@ impl<'a, R: Room> Cx<'a, R> {
 
     /// Ends a member's session in order. Returns whether it was a member.
     pub fn end(&mut self, member: SessionId, reason: Reason) -> bool {
-        let ticket = self.scene.take_out(member, Left::Ended(reason));
+        let ticket = self.scene.take_out(member, Left::Ended(reason.clone()));
         if let Some(ticket) = ticket {
             self.scene.outbox.end(member, ticket, reason);
         }

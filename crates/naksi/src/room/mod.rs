@@ -94,7 +94,7 @@ pub trait Room: Sized + Send + 'static {
 }
 
 /// Why a member is gone from a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
     /// Its session asked to leave.
     Asked,

@@ -75,12 +75,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 Part::PutOut(id, ticket, why) => self.put_out(*id, room, *ticket, *why),
                 Part::End(id, ticket, reason) => {
                     if self.unseat(*id, room, Some(*ticket)) {
-                        self.end_in_order(*id, *reason);
+                        self.end_in_order(*id, reason.clone());
                     }
                 }
                 Part::Close(why) => self.close_room(room, |worker, id| worker.tell_of_end(id, room, *why)),
                 Part::CloseAndEnd(reason) => {
-                    self.close_room(room, |worker, id| worker.end_in_order(id, *reason));
+                    self.close_room(room, |worker, id| worker.end_in_order(id, reason.clone()));
                 }
             }
         }

@@ -179,7 +179,7 @@ impl<R: Room> TestRoom<R> {
 
     /// Why the room ended a session, if it did.
     pub fn ended(&self, id: SessionId) -> Option<Reason> {
-        self.harbour.fakes().get(&id).and_then(|fake| fake.ended)
+        self.harbour.fakes().get(&id).and_then(|fake| fake.ended.clone())
     }
 
     /// Why a session is not in the room any more though it did not leave, if that is so.
@@ -278,7 +278,7 @@ impl Quay for Harbour {
                 }
                 Part::End(id, _, reason) => {
                     let fake = fakes.entry(*id).or_default();
-                    (fake.member, fake.ended) = (false, Some(*reason));
+                    (fake.member, fake.ended) = (false, Some(reason.clone()));
                 }
                 Part::CloseAndEnd(_) => unreachable!("a fake session keeps up"),
                 Part::Close(why) => {

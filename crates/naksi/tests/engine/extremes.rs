@@ -149,6 +149,7 @@ fn counts_that_cannot_be_served_are_refused_by_name_at_the_start() {
     for (limits, name) in [
         (Limits { sessions_max: (1 << 24) + 1, ..limits() }, "sessions_max"),
         (Limits { sessions_max: 0, ..limits() }, "sessions_max"),
+        (Limits { send_queue_bytes_max: 1 << 32, ..limits() }, "send_queue_bytes_max"),
         (Limits { files_max: 0, ..limits() }, "files_max"),
         (Limits { file_operations_max: 0, ..limits() }, "file_operations_max"),
         (Limits { file_bytes_max: 0, ..limits() }, "file_bytes_max"),
@@ -175,10 +176,10 @@ fn counts_that_cannot_be_served_are_refused_by_name_at_the_start() {
 #[test]
 fn the_largest_counts_that_can_be_served_are() {
     let limits = Limits {
-        send_queue_bytes_max: usize::MAX,
+        send_queue_bytes_max: u32::MAX as usize,
         send_queue_entries_max: usize::MAX,
-        send_queue_high_bytes: usize::MAX,
-        send_queue_low_bytes: usize::MAX,
+        send_queue_high_bytes: u32::MAX as usize,
+        send_queue_low_bytes: u32::MAX as usize,
         data_bytes_max: usize::MAX,
         data_entries_max: usize::MAX,
         recv_backlog_bytes_max: usize::MAX,

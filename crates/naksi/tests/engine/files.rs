@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use naksi::file::READ_BYTES_MAX;
-use naksi_core::ended::Failure;
 
 use super::*;
 
@@ -378,7 +377,8 @@ fn a_session_may_have_so_many_file_operations_under_way_and_the_rest_is_refused_
 fn a_session_may_have_so_many_bytes_in_its_reads_and_writes_and_the_rest_is_refused_and_counted() {
     let limits = Limits { file_bytes_max: 100_000, ..Limits::default() };
     // A read counts for what the file holds, not for what was asked for.
-    let wishes = [(b'r', 4, 30_000), (b'r', 2, 1 << 30), (b'w', 4, 40_000), (b'w', 1, 100_001), (b'r', 3, 30_000)];
+    let wishes =
+        [(b'r', 4, 30_000), (b'r', 2, 1 << 30), (b'w', 4, 40_000), (b'w', 1, 100_001), (b'r', 3, 30_000)];
     let (said, refused) = asked("bytes", limits, &wishes);
     assert_eq!(said, ["3 1", "1 1", "2 2", "0 1", "3 0"]);
     assert_eq!(refused, 5);

@@ -141,3 +141,18 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
     let spin = server().spin(Duration::from_millis(2)).session(|| Echo).start();
     assert!(spin.expect_err("too long").to_string().contains("at most 1 ms"));
 }
+
+#[test]
+fn an_answer_leaves_at_its_tick_however_many_were_held_before_it() {
+    let service = server().workers(1).flush(Flush::Every(SPAN)).session(|| Echo).start().expect("a server");
+    let mut clients: Vec<_> = (0..3).map(|_| connect(service.addresses()[0])).collect();
+    for round in 0..5_u8 {
+        // Nothing else happens to a session between its answer and its tick.
+        for client in &mut clients {
+            write(client, &[round]);
+        }
+        for client in &mut clients {
+            assert_eq!(read(client, 1), [round]);
+        }
+    }
+}

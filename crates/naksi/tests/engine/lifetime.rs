@@ -97,26 +97,19 @@ impl Port for Forgetful {
         &mut self,
         address: SocketAddr,
         options: &ListenOptions,
-    ) -> Result<(Handle, SocketAddr), naksi_core::ended::OsError> {
+    ) -> Result<(Handle, SocketAddr), OsError> {
         self.inner.listen(address, options)
     }
 
-    fn bind_datagram(
-        &mut self,
-        address: SocketAddr,
-    ) -> Result<(Handle, SocketAddr), naksi_core::ended::OsError> {
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
         self.inner.bind_datagram(address)
     }
 
-    fn open_file(
-        &mut self,
-        path: &std::path::Path,
-        access: FileAccess,
-    ) -> Result<Handle, naksi_core::ended::OsError> {
+    fn open_file(&mut self, path: &std::path::Path, access: FileAccess) -> Result<Handle, OsError> {
         self.inner.open_file(path, access)
     }
 
-    fn file_bytes(&self, file: Handle) -> Result<u64, naksi_core::ended::OsError> {
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
         self.inner.file_bytes(file)
     }
 
@@ -285,20 +278,28 @@ fn a_session_that_panicked_is_called_no_more_and_one_that_panics_at_its_end_harm
     }
 }
 
-/// What a panic carries, and what panics again as the engine lets go of it: a bug of the engine, in effect.
-struct Splinter;
+/// Bytes of the user's own, whose destructor panics as the engine lets go of them: a bug of the engine, in effect.
+struct Splinter([u8; 8192]);
+
+impl AsRef<[u8]> for Splinter {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl Drop for Splinter {
     fn drop(&mut self) {
-        panic!("on purpose, in the payload of a panic");
+        panic!("on purpose, in the destructor of bytes that were sent");
     }
 }
 
 struct Fatal;
 
 impl Session for Fatal {
-    fn on_recv(&mut self, _: &mut Conn<'_>, _: &[u8]) -> usize {
-        std::panic::panic_any(Splinter)
+    fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
+        // So long that they are sent from where they are.
+        c.send_shared(&Bytes::from_owner(Splinter([7; 8192])));
+        data.len()
     }
 }
 

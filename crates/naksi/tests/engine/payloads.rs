@@ -151,6 +151,8 @@ fn a_payload_that_panics_when_it_is_dropped_ends_its_room_and_not_what_runs_it()
                 let mut next = connect(service.addresses()[0]);
                 next.write_all(&frame(1, b"")).ok();
                 read_to_end(&mut next);
+            } else {
+                until("they are in the room", || service.stats().rooms.events_total >= 2);
             }
             drop(members);
             let stats = service.stop(Duration::from_secs(5));
