@@ -543,16 +543,16 @@ fn read_bytes(
     offset: u64,
     file_bytes: impl FnOnce() -> Result<u64, OsError>,
 ) -> Result<usize, OsError> {
-    match bytes {
-        0..=READ_BYTES_UNSEEN => Ok(bytes),
-        0..=READ_BYTES_MAX => {
-            // Whoever cannot be told the size can still read, a little at a time.
-            let rest = file_bytes().unwrap_or(0).saturating_sub(offset);
-            let rest = usize::try_from(rest).unwrap_or(usize::MAX);
-            Ok(bytes.min(rest.max(READ_BYTES_UNSEEN)))
-        }
-        _ => Err(OsError::new(Failure::Invalid, 0)),
+    if bytes <= READ_BYTES_UNSEEN {
+        return Ok(bytes);
     }
+    if bytes > READ_BYTES_MAX {
+        return Err(OsError::new(Failure::Invalid, 0));
+    }
+    // A handler that cannot be told the size can still read, a little at a time.
+    let rest = file_bytes().unwrap_or(0).saturating_sub(offset);
+    let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+    Ok(bytes.min(rest.max(READ_BYTES_UNSEEN)))
 }
 
 /// Room for so many bytes, or the answer that there is none.

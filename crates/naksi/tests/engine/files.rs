@@ -387,6 +387,6 @@ fn a_session_may_have_so_many_bytes_in_its_reads_and_writes_and_the_rest_is_refu
 #[test]
 fn a_session_may_have_so_many_files_open_and_another_one_has_its_own() {
     let limits = Limits { files_max: 5, ..Limits::default() };
-    let (said, refused) = asked("files", limits.clone(), &[(b'o', 10, 0), (b'r', 1, 8)]);
+    let (said, refused) = asked("files", limits, &[(b'o', 10, 0), (b'r', 1, 8)]);
     assert_eq!((said, refused), (vec!["4 6".to_owned(), "1 0".to_owned()], 6));
 }
