@@ -274,16 +274,10 @@ impl Limits {
                     .all(|bytes| *bytes == 0 || (4096..=1 << 30).contains(bytes)),
                 "kernel_send_bytes_max and kernel_recv_bytes_max must be 0 or 4 KiB to 1 GiB",
             ),
-            (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
             (
                 u32::try_from(self.send_queue_bytes_max).is_ok(),
                 "send_queue_bytes_max must be less than 4 GiB",
             ),
-            (
-                self.data_bytes_max > 0 && self.data_entries_max > 0,
-                "data_bytes_max and data_entries_max must not be 0",
-            ),
-            (self.send_queue_entries_max > 0, "send_queue_entries_max must not be 0"),
             (
                 self.recv_backlog_bytes_max >= self.frame_bytes_max,
                 "recv_backlog_bytes_max must hold at least one frame (frame_bytes_max)",
@@ -300,12 +294,6 @@ impl Limits {
                 self.recv_bytes_per_second_max == 0 || self.recv_bytes_per_second_max >= self.frame_bytes_max,
                 "recv_bytes_per_second_max must be 0 or let at least one frame through (frame_bytes_max)",
             ),
-            (self.room_backlog_bytes_max > 0, "room_backlog_bytes_max must not be 0"),
-            (self.memberships_max > 0, "memberships_max must not be 0"),
-            (
-                self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
-                "a heartbeat must not come every 0 seconds",
-            ),
             (
                 [self.idle_within, self.first_frame_within, self.frame_within, self.send_stall_within]
                     .iter()
@@ -317,6 +305,26 @@ impl Limits {
                 (1..=SESSIONS_MAX).contains(&self.sessions_max),
                 "sessions_max must be 1 to 16,777,216: a worker names no more",
             ),
+        ];
+        let rules = rules.into_iter().chain(self.rules_against_zero());
+        rules.filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
+    }
+
+    /// Limits of which 0 would let nothing through, each with whether it holds.
+    fn rules_against_zero(&self) -> [(bool, &'static str); 10] {
+        [
+            (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
+            (
+                self.data_bytes_max > 0 && self.data_entries_max > 0,
+                "data_bytes_max and data_entries_max must not be 0",
+            ),
+            (self.send_queue_entries_max > 0, "send_queue_entries_max must not be 0"),
+            (self.room_backlog_bytes_max > 0, "room_backlog_bytes_max must not be 0"),
+            (self.memberships_max > 0, "memberships_max must not be 0"),
+            (
+                self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
+                "a heartbeat must not come every 0 seconds",
+            ),
             (
                 self.files_max > 0 && self.file_operations_max > 0 && self.file_bytes_max > 0,
                 "files_max, file_operations_max and file_bytes_max must not be 0",
@@ -324,8 +332,7 @@ impl Limits {
             (self.connections_per_address_max > 0, "connections_per_address_max must not be 0"),
             (self.log_lines_per_second_max > 0, "log_lines_per_second_max must not be 0"),
             (self.accepts_per_second_max > 0, "accepts_per_second_max must not be 0"),
-        ];
-        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
+        ]
     }
 }
 

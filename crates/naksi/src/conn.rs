@@ -354,12 +354,10 @@ impl Conn<'_> {
 
     /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
     /// session opened are closed with it. A session may have so many open, so many operations under way and so many bytes in
-    /// them: [`Limits::files_max`], [`Limits::file_operations_max`], [`Limits::file_bytes_max`]. Beyond that this and the
-    /// following are answered with [`FileDone::Failed`](crate::file::FileDone::Failed), over the limit.
-    ///
-    /// [`Limits::files_max`]: naksi_core::limits::Limits::files_max
-    /// [`Limits::file_operations_max`]: naksi_core::limits::Limits::file_operations_max
-    /// [`Limits::file_bytes_max`]: naksi_core::limits::Limits::file_bytes_max
+    /// them as [`files_max`](naksi_core::limits::Limits::files_max),
+    /// [`file_operations_max`](naksi_core::limits::Limits::file_operations_max) and
+    /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) say. Beyond that this and the following are answered
+    /// with [`FileDone::Failed`](crate::file::FileDone::Failed), over the limit.
     pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
         self.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
     }
