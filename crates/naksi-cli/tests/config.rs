@@ -89,7 +89,7 @@ fn everything_that_is_wrong_is_said_at_once_whoever_says_it() {
         "much.toml:3:12: `io.flush_ms` wants a whole number from 1 to 100, and not \"x\"",
         "naksi: environment variable NAKSI_IO__SPIN_US: `io.spin_us` wants a whole number from 0 to 1,000, and not \"many\"",
         "naksi: io.workers must be 1 to 256 (",
-        "naksi: limits make no sense: sessions_max must not be 0",
+        "naksi: limits make no sense: sessions_max must be 1 to 16,777,216: a worker names no more",
         "naksi: `nowhere` has no port",
     ] {
         assert!(said.contains(line), "{line}\nin\n{said}");
