@@ -86,7 +86,9 @@ impl Place {
                 Sqlite::open(file, Arc::clone(writer), settings).map(Box::new).map(Link::Sqlite)
             }
             #[cfg(feature = "postgres")]
-            Self::Postgres(config) => crate::postgres::Postgres::open(config, settings).map(Link::Postgres),
+            Self::Postgres(config) => {
+                crate::postgres::Postgres::open(config, settings).map(Box::new).map(Link::Postgres)
+            }
             #[cfg(test)]
             Self::Planted(connect) => connect(settings),
         }
@@ -97,7 +99,7 @@ impl Place {
 pub(crate) enum Link {
     Sqlite(Box<Sqlite>),
     #[cfg(feature = "postgres")]
-    Postgres(crate::postgres::Postgres),
+    Postgres(Box<crate::postgres::Postgres>),
     /// Is down as soon as it is asked for anything, and does this when it is dropped.
     #[cfg(test)]
     Broken(Broken),
