@@ -159,7 +159,7 @@ impl Trial {
             }
             10 => {
                 self.now = self.now + Duration::from_millis(u64::from(argument) * 100);
-                self.with(|session, cx, user| session.check_deadline(cx, user));
+                self.with(|session, cx, user| session.check_deadline(cx.now, cx, user));
             }
             11 if argument >= 200 => {
                 let ending = if argument % 2 == 0 { Ending::Flush } else { Ending::Now };

@@ -25,8 +25,22 @@ pub(crate) fn naksi() -> Command {
             wine.arg(program);
             wine
         }
+        None if ignores_signals() => {
+            let mut with_defaults = Command::new("env");
+            with_defaults.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_naksi")]);
+            with_defaults
+        }
         None => Command::new(env!("CARGO_BIN_EXE_naksi")),
     }
+}
+
+/// Whether these tests were started by `nohup` or in the background of a script: the program would inherit what is ignored.
+fn ignores_signals() -> bool {
+    const HANGUP_INTERRUPT_TERMINATE: u64 = 1 | 1 << 1 | 1 << 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & HANGUP_INTERRUPT_TERMINATE != 0)
 }
 
 /// Whether the program under test runs under Wine, which hides from this system how much of it a process has.
