@@ -18,12 +18,16 @@ const WORKERS: usize = 16;
 
 /// A server that may have so many descriptors, with a table of that size for each of its workers.
 fn confined(descriptors: usize, workers: usize, direct: usize) -> Server {
+    Server::with_workers(confined_command(descriptors, workers, direct), workers)
+}
+
+fn confined_command(descriptors: usize, workers: usize, direct: usize) -> Command {
     let mut command = Command::new("sh");
     // A shell, because only a process itself can lower its own limit for good without unsafe code.
     command.args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh", &descriptors.to_string()]);
     command.arg(env!("CARGO_BIN_EXE_naksi")).args(["serve", "--addr", "127.0.0.1:0", "--backend", "uring"]);
     command.args(["--workers", &workers.to_string(), "--direct", &direct.to_string()]);
-    Server::with_workers(command, workers)
+    command
 }
 
 #[test]
@@ -77,9 +81,12 @@ fn a_full_table_makes_connections_wait_and_loses_none() {
 
 #[test]
 fn a_table_larger_than_the_limit_is_refused_in_one_line() {
-    let mut command = naksi();
-    command.args(["serve", "--addr", "127.0.0.1:0", "--backend", "uring", "--direct", "1000000000"]);
-    let output = command.output().expect("the program starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("use more workers with smaller tables"), "{said}");
+    for (table, told) in [
+        (1_000_000, "use more workers with smaller tables"),
+        (1_000_000_000, "direct_descriptors must be 1 to 1,048,576"),
+    ] {
+        let output = confined_command(DESCRIPTORS, 1, table).output().expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(told), "{said}");
+    }
 }
