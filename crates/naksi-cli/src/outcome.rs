@@ -43,7 +43,7 @@ pub(crate) enum Problem {
     },
     /// Several things are wrong; each is said as it would be alone.
     Several(Vec<Problem>),
-    /// The reader of standard output has left, like `head`: there is nobody to tell, and nothing to say.
+    /// The reader of standard output has closed it, as `head` does: the program ends without a message.
     NotRead,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
             Problem::Usage(line) | Problem::Failed(line) | Problem::Pictured { line, .. } => line,
             Problem::Several(problems) => {
                 let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                // Each begins as the first does, which is said by whoever shows it.
+                // The caller prints the prefix of the first line.
                 return f.write_str(&said.join("\nnaksi: "));
             }
             Problem::NotRead => "nothing reads standard output",

@@ -39,7 +39,7 @@ struct Queue {
     is_writing: bool,
     /// Lines that were written or given up.
     done_total: u64,
-    /// Lines that nobody will read, since the last time that their number was written.
+    /// Lines dropped since their number was last written.
     dropped: u64,
 }
 

@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Whoever has given its part waits so long for the others to give theirs.
 const GIVE_AGAIN: Duration = Duration::from_millis(10);
 
-/// Spare buffers that nobody has used for so long are freed.
+/// Spare buffers unused for this long are freed.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// One worker's part in relieving the service.

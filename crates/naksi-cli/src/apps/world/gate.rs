@@ -84,7 +84,7 @@ impl Session for Player {
     }
 }
 
-/// Whether a player may be called so: nobody steers the terminal of those who see the name.
+/// Whether a name is allowed: without control characters, which would steer the terminals that show it.
 fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(is_control)
 }
