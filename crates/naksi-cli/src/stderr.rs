@@ -258,7 +258,12 @@ mod tests {
         let (writer, permit, text) = slow();
         let line = || vec![b'x'; 1023].into_iter().chain([b'\n']).collect::<Box<[u8]>>();
         let pushed = 4 * BYTES_MAX / 1024;
-        for _ in 0..pushed {
+        writer.push(line());
+        // From here on the writer waits with the first line in hand, and takes no number of dropped ones.
+        while !writer.queue().is_writing {
+            thread::yield_now();
+        }
+        for _ in 1..pushed {
             writer.push(line());
         }
         let Queue { bytes, dropped, .. } = *writer.queue();
