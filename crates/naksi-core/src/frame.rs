@@ -29,13 +29,7 @@ pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Reason> {
     let Some(size) = bytes.first_chunk::<2>() else {
         return Ok(HEADER_BYTES - bytes.len());
     };
-    let size = usize::from(u16::from_le_bytes(*size));
-    if size < HEADER_BYTES && !planted!("25") {
-        return Err(Reason::FrameTooShort);
-    }
-    if size > frame_bytes_max && !planted!("37") {
-        return Err(Reason::FrameTooLong);
-    }
+    let size = checked_size(*size, frame_bytes_max)?;
     // Until the header is whole, ask for no more than the header: the body may never be wanted.
     let wanted = if bytes.len() < HEADER_BYTES { HEADER_BYTES } else { size };
     Ok(wanted.saturating_sub(bytes.len()))
@@ -45,13 +39,27 @@ pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Reason> {
 ///
 /// # Errors
 /// As for [`missing`].
+#[inline]
 pub fn first(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<Packet<'_>>, Reason> {
-    if missing(bytes, frame_bytes_max)? > 0 || bytes.len() < HEADER_BYTES {
-        return Ok(None);
+    let Some(&[size_low, size_high, id_low, id_high]) = bytes.first_chunk::<HEADER_BYTES>() else {
+        // Of half a header the size may already be wrong.
+        return missing(bytes, frame_bytes_max).map(|_| None);
+    };
+    let size = checked_size([size_low, size_high], frame_bytes_max)?;
+    let Some(frame) = bytes.get(..size) else { return Ok(None) };
+    Ok(Some(Packet { id: u16::from_le_bytes([id_low, id_high]), body: &frame[HEADER_BYTES..], frame }))
+}
+
+#[inline]
+fn checked_size(size: [u8; 2], frame_bytes_max: usize) -> Result<usize, Reason> {
+    let size = usize::from(u16::from_le_bytes(size));
+    if size < HEADER_BYTES && !planted!("25") {
+        return Err(Reason::FrameTooShort);
     }
-    let size = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-    let frame = &bytes[..size];
-    Ok(Some(Packet { id: u16::from_le_bytes([frame[2], frame[3]]), body: &frame[HEADER_BYTES..], frame }))
+    if size > frame_bytes_max && !planted!("37") {
+        return Err(Reason::FrameTooLong);
+    }
+    Ok(size)
 }
 
 /// The header of a frame with a body of `body_bytes`; `None` if no frame can be so long.

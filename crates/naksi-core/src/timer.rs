@@ -13,6 +13,8 @@ const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 const TICK_BITS: u32 = 20;
 const NONE: u32 = u32::MAX;
+/// The wheel tick of a wheel without timers.
+const NEVER: u64 = u64::MAX;
 /// The level of a timer that is due and was not fired: it stands in no list.
 const DUE: u8 = u8::MAX;
 
@@ -41,6 +43,8 @@ pub struct TimerWheel<T> {
     occupied: [u64; LEVELS],
     /// The wheel tick up to which everything has fired.
     now: u64,
+    /// No linked timer is due before this wheel tick.
+    next: u64,
     len: usize,
 }
 
@@ -53,6 +57,7 @@ impl<T> Default for TimerWheel<T> {
             tails: [[NONE; SLOTS]; LEVELS],
             occupied: [0; LEVELS],
             now: 0,
+            next: NEVER,
             len: 0,
         }
     }
@@ -110,19 +115,20 @@ impl<T> TimerWheel<T> {
 
     /// When to call [`TimerWheel::expire`] next: no later than the next timer is due, perhaps earlier.
     pub fn next(&self) -> Option<Tick> {
-        let mut soonest: Option<u64> = None;
-        for level in 0..LEVELS {
-            if self.occupied[level] == 0 {
-                continue;
-            }
+        (self.len > 0 && self.next != NEVER)
+            .then(|| Tick::from_nanos(self.next.saturating_mul(1 << TICK_BITS)))
+    }
+
+    /// The first wheel tick at which a slot with timers begins.
+    fn first_occupied(&self) -> u64 {
+        let levels = self.occupied.iter().enumerate().filter(|(_, occupied)| **occupied != 0);
+        let begins = levels.map(|(level, occupied)| {
             let shift = SLOT_BITS * level as u32;
             let position = ((self.now >> shift) & (SLOTS as u64 - 1)) as u32;
-            let distance = self.occupied[level].rotate_right(position).trailing_zeros();
-            let slot_start = ((self.now >> shift) + u64::from(distance)) << shift;
-            let tick = slot_start.max(self.now);
-            soonest = Some(soonest.map_or(tick, |other| other.min(tick)));
-        }
-        soonest.map(|tick| Tick::from_nanos(tick.saturating_mul(1 << TICK_BITS)))
+            let distance = occupied.rotate_right(position).trailing_zeros();
+            (((self.now >> shift) + u64::from(distance)) << shift).max(self.now)
+        });
+        begins.min().unwrap_or(NEVER)
     }
 
     /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks, those of
@@ -148,19 +154,16 @@ impl<T> TimerWheel<T> {
     /// Takes every timer that is due at `now` out of its list, in order.
     fn reach(&mut self, now: Tick, mut reached: impl FnMut(&mut Self, u32)) {
         let until = now.nanos() >> TICK_BITS;
-        while let Some(next) = self.next() {
-            let tick = next.nanos() >> TICK_BITS;
-            if tick > until {
-                break;
-            }
-            self.now = tick;
+        while self.next <= until {
+            self.now = self.next;
             self.cascade();
-            let slot = (tick & (SLOTS as u64 - 1)) as usize;
+            let slot = (self.now & (SLOTS as u64 - 1)) as usize;
             while self.heads[0][slot] != NONE {
                 let index = self.heads[0][slot];
                 self.unlink(index);
                 reached(self, index);
             }
+            self.next = self.first_occupied();
         }
         self.now = self.now.max(until);
     }
@@ -170,14 +173,16 @@ impl<T> TimerWheel<T> {
         for level in (1..LEVELS).rev() {
             let shift = SLOT_BITS * level as u32;
             let slot = ((self.now >> shift) & (SLOTS as u64 - 1)) as usize;
-            let mut moving = Vec::new();
-            while self.heads[level][slot] != NONE {
-                let index = self.heads[level][slot];
-                self.unlink(index);
-                moving.push(index);
+            let mut index = std::mem::replace(&mut self.heads[level][slot], NONE);
+            if index == NONE {
+                continue;
             }
-            for index in moving {
+            self.tails[level][slot] = NONE;
+            self.occupied[level] &= !(1 << slot);
+            while index != NONE {
+                let after = self.entries[index as usize].after;
                 self.link(index);
+                index = after;
             }
         }
     }
@@ -189,7 +194,8 @@ impl<T> TimerWheel<T> {
         let level = ((63 - differing.leading_zeros()) / SLOT_BITS).min(LEVELS as u32 - 1);
         let shift = SLOT_BITS * level;
         let reach = ((SLOTS as u64 - 1) << shift) + (self.now & !((1 << shift) - 1));
-        let slot = ((at.min(reach.max(self.now)) >> shift) & (SLOTS as u64 - 1)) as usize;
+        let placed_at = at.min(reach.max(self.now));
+        let slot = ((placed_at >> shift) & (SLOTS as u64 - 1)) as usize;
         let level = level as usize;
         let tail = std::mem::replace(&mut self.tails[level][slot], index);
         let entry = &mut self.entries[index as usize];
@@ -202,6 +208,8 @@ impl<T> TimerWheel<T> {
             self.entries[tail as usize].after = index;
         }
         self.occupied[level] |= 1 << slot;
+        // A slot of a higher level is looked at when it begins.
+        self.next = self.next.min(((placed_at >> shift) << shift).max(self.now));
     }
 
     fn unlink(&mut self, index: u32) {
