@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// [`PATIENCE`] to tell.
 const SMOKE: &[&str] = &["15", "29", "35", "65", "78"];
 /// Where the ports on real kernels of this system live: no simulation ever runs what stands there.
-const REAL_PORTS: &[&str] = &["naksi-os/src/linux", "naksi-os/src/epoll"];
+const REAL_PORTS: &[&str] = &["naksi-os/src/uring", "naksi-os/src/epoll", "naksi-os/src/linux"];
 /// The tests that run those ports.
 const TESTS_OF_REAL_PORTS: &[&str] = &["port_contract", "tripwire"];
 

@@ -1,14 +1,17 @@
 //! Completion ports: the one place where Naksi meets a kernel.
 //!
-//! `linux/` and `windows/` are twin rooms with the same file names, `epoll/` serves where Linux refuses
-//! io_uring, `sim/` is a kernel made of a seed. All of them are a [`port::Port`] and keep the same laws. This crate knows no session: it carries out
-//! operations and says how each one ended.
+//! There is one port for each kernel: `uring/`, `epoll/`, which serves where Linux refuses io_uring, and `iocp/`,
+//! with the same file names where they do the same thing, and `sim/`, a kernel made of a seed. All of them are a
+//! [`port::Port`] and keep the same laws. `linux/` and `windows/` hold what else differs by system. This crate
+//! knows no session: it carries out operations and says how each one ended.
 
 pub mod connection;
 #[cfg(target_os = "linux")]
 pub mod epoll;
 pub mod handles;
 pub mod in_flight;
+#[cfg(windows)]
+pub mod iocp;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod network_events;
@@ -18,6 +21,8 @@ pub mod sim;
 pub mod stop_signal;
 pub mod taken;
 pub mod tally;
+#[cfg(target_os = "linux")]
+pub mod uring;
 #[cfg(windows)]
 pub mod windows;
 
@@ -32,15 +37,15 @@ std::cfg_select! {
         pub type OsPort = linux::choice::Port;
         pub use linux::clock::ThreadClock;
         pub use linux::file::make_new;
-        pub use linux::port::now;
+        pub use uring::port::now;
         pub use linux::{completion_port, event, message, overlapped, queue, routine, select, signals};
     }
     windows => {
         /// The port of the system that this was built for.
-        pub type OsPort = windows::port::Port;
+        pub type OsPort = iocp::port::Port;
         pub use windows::clock::ThreadClock;
         pub use windows::file::make_new;
-        pub use windows::port::now;
+        pub use iocp::port::now;
         pub use windows::{completion_port, event, message, overlapped, queue, routine, select, signals};
     }
 }

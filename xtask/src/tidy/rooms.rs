@@ -11,48 +11,50 @@ const SYSTEM_SWITCHES: &[(&str, &str)] = &[
     ("crates/naksi-cli/src/platform.rs", "what a terminal and a process can do differs by system"),
 ];
 
-const TWIN_ROOMS: [&str; 2] = ["crates/naksi-os/src/linux/", "crates/naksi-os/src/windows/"];
-
-/// Doors that only one twin has: file name, reason.
-const EXTRA_DOORS: &[(&str, &str)] = &[
-    (
-        "buffers.rs",
-        "io_uring takes receive buffers from a ring that we fill; Windows is handed one per receive",
-    ),
-    ("direct.rs", "only a ring has a table of descriptors that the process is not charged for"),
-    (
-        "parked.rs",
-        "on Windows a receive that has no buffer yet is not with the kernel; a ring's must be asked again",
-    ),
-    (
-        "queue/watch.rs",
-        "Windows sees by itself who of a queue's threads blocks; on Linux somebody has to look",
-    ),
-    ("choice.rs", "Linux has two ports and picks one; Windows has one"),
-    (
-        "sandbox.rs",
-        "only on Linux can a container take the better port away, which a trial must be able to repeat",
-    ),
-    ("kernel.rs", "a completion port is made of raw calls; a ring has a library for them"),
-    (
-        "board.rs",
-        "half of the wishes make calls of their own on Windows; a ring has entries, which op.rs writes",
-    ),
-    ("call.rs", "Windows has a call for each wish; a ring has one kind of entry for all, which op.rs writes"),
-    (
-        "accept.rs",
-        "Windows accepts one client for each AcceptEx, so a chain of them is kept; a ring accepts on",
-    ),
-    ("extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
-    ("census.rs", "tests count handles; on Linux the file system tells their number"),
+/// Folders of which each has the same file names as the others in its group.
+const TWIN_ROOMS: &[&[&str]] = &[
+    &["crates/naksi-os/src/linux/", "crates/naksi-os/src/windows/"],
+    &["crates/naksi-os/src/uring/", "crates/naksi-os/src/epoll/", "crates/naksi-os/src/iocp/"],
 ];
 
-/// Where `unsafe` may stand: the twin rooms, the room of the port that serves where io_uring is refused, the
-/// trial that takes released memory away from a kernel, and the hand-written ring that Naksi is compared with.
-const ROOMS_OF_DANGER: [&str; 5] = [
+/// Files that not every folder of a group has: path below `naksi-os/src`, reason.
+const EXTRA_DOORS: &[(&str, &str)] = &[
+    ("linux/choice.rs", "Linux has two ports and picks one; Windows has one"),
+    (
+        "linux/queue/watch.rs",
+        "Windows sees by itself which of a queue's threads blocks; on Linux a thread has to look",
+    ),
+    (
+        "linux/sandbox.rs",
+        "only on Linux can a container take the better port away, which a trial must be able to repeat",
+    ),
+    ("windows/kernel.rs", "a completion port is made of raw calls; a ring has a library for them"),
+    ("windows/ext.rs", "only Winsock has functions that have to be asked for"),
+    ("windows/census.rs", "tests count handles; on Linux the file system tells their number"),
+    ("uring/ext.rs", "io_uring differs from kernel to kernel and is probed; the other two do not"),
+    ("uring/buffers.rs", "only io_uring takes receive buffers from a ring that we fill"),
+    ("uring/direct.rs", "only a ring has a table of descriptors that the process is not charged for"),
+    ("uring/parked.rs", "only a multishot receive has to be asked for again after it has brought much"),
+    ("uring/parcel.rs", "what a kernel is pointed at; epoll points it at nothing between two calls"),
+    ("iocp/parcel.rs", "what a kernel is pointed at; epoll points it at nothing between two calls"),
+    ("iocp/call.rs", "Windows has a call for each operation; a ring has entries, which op.rs writes"),
+    ("iocp/accept.rs", "Windows accepts one client for each AcceptEx, so a chain of them is kept"),
+    ("iocp/extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
+    ("epoll/serve.rs", "readiness is turned into calls here; the other kernels carry operations out"),
+    ("epoll/pier.rs", "what a socket is ready for; the other kernels keep that to themselves"),
+    ("epoll/poll.rs", "epoll is made of raw calls; a ring has a library for them"),
+    ("epoll/desk.rs", "a file is always ready to epoll, so a thread waits for the disk"),
+    ("epoll/timers.rs", "epoll knows no deadlines as operations"),
+];
+
+/// Where `unsafe` may stand: the ports, what is particular to a system, the trial that takes released memory away
+/// from a kernel, and the hand-written ring that Naksi is compared with.
+const ROOMS_OF_DANGER: [&str; 7] = [
+    "crates/naksi-os/src/uring/",
+    "crates/naksi-os/src/epoll/",
+    "crates/naksi-os/src/iocp/",
     "crates/naksi-os/src/linux/",
     "crates/naksi-os/src/windows/",
-    "crates/naksi-os/src/epoll/",
     "crates/naksi-os/tests/tripwire/",
     "bench/peers/uring/",
 ];
@@ -119,17 +121,23 @@ pub(super) fn the_formatter_finds_every_module(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The twin rooms hold the same file names: who knows one finds the way in the other.
+/// The folders of a group hold the same file names: a reader who knows one finds the way in the others.
 pub(super) fn twin_rooms_have_the_same_doors(tree: &Tree) -> Vec<Finding> {
-    let doors = TWIN_ROOMS.map(|room| -> BTreeSet<&str> {
-        tree.files.iter().filter_map(|file| file.path.strip_prefix(room)).collect()
-    });
     let mut findings = Vec::new();
-    for (mine, twin) in [(0, 1), (1, 0)] {
-        for door in doors[mine].difference(&doors[twin]) {
-            if !EXTRA_DOORS.iter().any(|(name, _)| name == door) {
-                let path = format!("{}{door}", TWIN_ROOMS[mine]);
-                findings.push(Finding::new(&path, 0, format!("has no twin at {}{door}", TWIN_ROOMS[twin])));
+    for rooms in TWIN_ROOMS {
+        let doors: Vec<BTreeSet<&str>> = rooms
+            .iter()
+            .map(|room| tree.files.iter().filter_map(|file| file.path.strip_prefix(room)).collect())
+            .collect();
+        for (room, mine) in rooms.iter().zip(&doors) {
+            let lacks = |door: &&str| rooms.iter().zip(&doors).find(|(_, others)| !others.contains(*door));
+            for door in mine {
+                let path = format!("{room}{door}");
+                let known =
+                    EXTRA_DOORS.iter().any(|(extra, _)| path == format!("crates/naksi-os/src/{extra}"));
+                if let Some((other, _)) = lacks(door).filter(|_| !known) {
+                    findings.push(Finding::new(&path, 0, format!("has no twin at {other}{door}")));
+                }
             }
         }
     }
@@ -143,8 +151,7 @@ pub(super) fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<Finding> {
         if let Some(first) = source.words("unsafe").next() {
             let line = source.line(first);
             if !ROOMS_OF_DANGER.iter().any(|room| file.path.starts_with(room)) {
-                let text =
-                    "`unsafe` lives only in naksi-os/src/linux, naksi-os/src/windows and naksi-os/src/epoll";
+                let text = "`unsafe` lives only in naksi-os/src: uring, epoll, iocp, linux and windows";
                 findings.push(Finding::new(&file.path, line, text));
             } else if !file.text.lines().any(|line| line.starts_with("// UNSAFETY:")) {
                 let text = "say at the top, after `// UNSAFETY:`, what is unsafe here and why it holds";
@@ -271,14 +278,26 @@ mod tests {
     #[test]
     fn a_door_without_its_twin_is_red() {
         let tree = Tree::sample(&[
-            ("crates/naksi-os/src/linux/port.rs", ""),
-            ("crates/naksi-os/src/linux/buffers.rs", ""),
-            ("crates/naksi-os/src/windows/port.rs", ""),
+            ("crates/naksi-os/src/linux/error.rs", ""),
+            ("crates/naksi-os/src/linux/choice.rs", ""),
+            ("crates/naksi-os/src/windows/error.rs", ""),
             ("crates/naksi-os/src/windows/file.rs", ""),
+            ("crates/naksi-os/src/uring/port.rs", ""),
+            ("crates/naksi-os/src/uring/reap.rs", ""),
+            ("crates/naksi-os/src/epoll/port.rs", ""),
+            ("crates/naksi-os/src/epoll/reap.rs", ""),
+            ("crates/naksi-os/src/iocp/port.rs", ""),
         ]);
         let found = twin_rooms_have_the_same_doors(&tree);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].path, "crates/naksi-os/src/windows/file.rs");
+        let paths: Vec<_> = found.iter().map(|finding| finding.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "crates/naksi-os/src/windows/file.rs",
+                "crates/naksi-os/src/uring/reap.rs",
+                "crates/naksi-os/src/epoll/reap.rs"
+            ]
+        );
     }
 
     #[test]
@@ -288,7 +307,7 @@ mod tests {
             ("crates/naksi/src/lib.rs", forbids),
             ("crates/naksi-core/src/lib.rs", "//! x\n"),
             ("crates/naksi/src/worker.rs", "//! unsafe\nfn a() { unsafe { b() } }\n"),
-            ("crates/naksi-os/src/linux/port.rs", "//! x\n// UNSAFETY: rings.\nfn a() { unsafe { b() } }\n"),
+            ("crates/naksi-os/src/uring/port.rs", "//! x\n// UNSAFETY: rings.\nfn a() { unsafe { b() } }\n"),
             ("crates/naksi-os/src/linux/file.rs", "//! x\nfn a() { unsafe { b() } }\n"),
         ]);
         let found: Vec<String> =

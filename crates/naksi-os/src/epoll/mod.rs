@@ -1,19 +1,19 @@
-//! The epoll room: the same contract over readiness, for systems that refuse io_uring.
+//! The epoll port: the same contract over readiness, for systems that refuse io_uring.
 //!
 //! A wish is kept in the in-flight table and carried out, by an ordinary system call inside `wait`, when its
 //! descriptor is ready for it; no kernel ever holds a buffer of ours. `port.rs` is the loop (submit, wait),
-//! `board.rs` the way in, `serve.rs` carries out what is ready, `catch.rs` is the way out, `op.rs` turns
+//! `prepare.rs` the way in, `serve.rs` carries out what is ready, `reap.rs` is the way out, `op.rs` turns
 //! results into answers, `pier.rs` remembers what each descriptor is ready for, `poll.rs` asks the kernel,
 //! `desk.rs` is the thread that reads and writes files, `timers.rs` the deadlines. Opening things, posts and
-//! the meaning of numbers are those of `linux/`. This room knows no session.
+//! the meaning of numbers are those of `linux/`. Nothing here knows a session.
 
 pub mod port;
 
-mod board;
-mod catch;
 mod desk;
 mod op;
 mod pier;
 mod poll;
+mod prepare;
+mod reap;
 mod serve;
 mod timers;

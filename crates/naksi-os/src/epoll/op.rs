@@ -18,8 +18,8 @@ use socket2::SockRef;
 use super::desk::Work;
 use super::pier::Resource;
 use crate::handles::{HandleTable, Lane};
-use crate::linux::op::{recv_ended, send_ended};
 use crate::linux::{error, socket};
+use crate::uring::op::{recv_ended, send_ended};
 
 /// One operation in flight.
 #[derive(Debug)]

@@ -31,11 +31,12 @@ use super::serve::pier;
 use super::timers::Timers;
 use crate::handles::{HandleKind, HandleTable};
 use crate::in_flight::{InFlight, Key};
-use crate::linux::port::now;
 use crate::linux::poster::{Inbox, Poster};
 use crate::linux::socket::{self, Socket};
-use crate::linux::{error, ext, file};
+use crate::linux::{error, file};
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::uring::ext;
+use crate::uring::port::now;
 
 /// The word of the event that other threads wake the port with; no handle is that large.
 const WAKE: u64 = u64::MAX;

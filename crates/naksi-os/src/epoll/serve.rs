@@ -26,8 +26,9 @@ use super::poll::Watch;
 use super::port::Port;
 use crate::handles::{HandleKind, Lane};
 use crate::in_flight::Key;
+use crate::linux::error;
 use crate::linux::socket::{self, Descriptor};
-use crate::linux::{error, parcel::PIECES_MAX};
+use crate::uring::parcel::PIECES_MAX;
 
 /// Connections taken from one listener at a visit.
 const ACCEPTS_MAX: usize = 32;

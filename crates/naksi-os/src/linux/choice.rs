@@ -15,11 +15,12 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
+use super::clock;
 use super::poster::Poster;
 use super::socket::Socket;
-use super::{clock, ext, port as uring};
 use crate::epoll::port as epoll;
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::uring::{ext, port as uring};
 
 /// The port of this system: io_uring, or epoll.
 pub struct Port {

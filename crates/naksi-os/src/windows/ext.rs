@@ -23,19 +23,19 @@ use super::kernel::last_error;
 
 /// What the provider of a socket has to offer. `None` stands for a function that it has not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extensions {
-    pub(super) accept: LPFN_ACCEPTEX,
-    pub(super) accept_addresses: LPFN_GETACCEPTEXSOCKADDRS,
-    pub(super) connect: LPFN_CONNECTEX,
-    pub(super) disconnect: LPFN_DISCONNECTEX,
-    pub(super) transmit_file: LPFN_TRANSMITFILE,
-    pub(super) transmit_packets: LPFN_TRANSMITPACKETS,
-    pub(super) receive_message: LPFN_WSARECVMSG,
+pub(crate) struct Extensions {
+    pub(crate) accept: LPFN_ACCEPTEX,
+    pub(crate) accept_addresses: LPFN_GETACCEPTEXSOCKADDRS,
+    pub(crate) connect: LPFN_CONNECTEX,
+    pub(crate) disconnect: LPFN_DISCONNECTEX,
+    pub(crate) transmit_file: LPFN_TRANSMITFILE,
+    pub(crate) transmit_packets: LPFN_TRANSMITPACKETS,
+    pub(crate) receive_message: LPFN_WSARECVMSG,
 }
 
 impl Extensions {
     /// Asks the provider of this socket for every function.
-    pub(super) fn of(socket: &impl AsRawSocket) -> Self {
+    pub(crate) fn of(socket: &impl AsRawSocket) -> Self {
         Self {
             accept: function(socket, "AcceptEx", WSAID_ACCEPTEX),
             accept_addresses: function(socket, "GetAcceptExSockaddrs", WSAID_GETACCEPTEXSOCKADDRS),
@@ -48,7 +48,7 @@ impl Extensions {
     }
 
     /// The name of a function without which no port can serve, if one is missing.
-    pub(super) fn missing(&self) -> Option<&'static str> {
+    pub(crate) fn missing(&self) -> Option<&'static str> {
         if self.accept.is_none() {
             return Some("AcceptEx");
         }

@@ -13,7 +13,7 @@ use super::kernel::Answer;
 use crate::port::FileAccess;
 
 /// Opens a file (`CreateFileW`, made here and now, because it is rare).
-pub(super) fn open(path: &Path, access: FileAccess) -> Result<File, OsError> {
+pub(crate) fn open(path: &Path, access: FileAccess) -> Result<File, OsError> {
     let mut options = OpenOptions::new();
     match access {
         FileAccess::Read => options.read(true),
@@ -33,13 +33,13 @@ pub fn make_new(path: &Path) -> io::Result<()> {
 }
 
 /// The size of an open file in bytes.
-pub(super) fn size_bytes(file: &File) -> Result<u64, OsError> {
+pub(crate) fn size_bytes(file: &File) -> Result<u64, OsError> {
     file.metadata().map(|facts| facts.len()).map_err(|refusal| error::from_io(&refusal))
 }
 
 /// Has everything written to the file on stable storage (`FlushFileBuffers`). There is no overlapped form
 /// of it, so the thread waits for the disk.
-pub(super) fn sync(file: &File) -> Answer {
+pub(crate) fn sync(file: &File) -> Answer {
     match file.sync_all() {
         Ok(()) => Answer::done(0),
         Err(refusal) => Answer::failed(refusal.raw_os_error().unwrap_or(0)),

@@ -27,11 +27,11 @@ use windows_sys::Win32::System::Threading::{
 };
 
 /// The completion key of every handle that a port serves.
-pub(super) const OPERATION: usize = 0;
+pub(crate) const OPERATION: usize = 0;
 
 /// What a wait for packets came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dequeued {
+pub(crate) enum Dequeued {
     /// So many packets, failed operations among them.
     Packets(usize),
     /// None came in time.
@@ -42,40 +42,40 @@ pub(super) enum Dequeued {
 
 /// What one packet says of its operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Bytes moved; may be more than none although the operation failed.
-    pub(super) bytes: u32,
+    pub(crate) bytes: u32,
     /// The system's number, 0 for success.
-    pub(super) code: i32,
+    pub(crate) code: i32,
 }
 
 impl Answer {
-    pub(super) fn done(bytes: u32) -> Self {
+    pub(crate) fn done(bytes: u32) -> Self {
         Self { bytes, code: 0 }
     }
 
-    pub(super) fn failed(code: i32) -> Self {
+    pub(crate) fn failed(code: i32) -> Self {
         Self { bytes: 0, code }
     }
 }
 
 /// One packet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packet {
+pub(crate) struct Packet {
     /// The OVERLAPPED of the operation; null in a post without one.
-    pub(super) overlapped: *mut OVERLAPPED,
-    pub(super) answer: Answer,
+    pub(crate) overlapped: *mut OVERLAPPED,
+    pub(crate) answer: Answer,
 }
 
 /// A completion port.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     handle: OwnedHandle,
 }
 
 impl Kernel {
     /// A port on which at most `concurrency` threads run at a time; 0 is as many as there are processors.
-    pub(super) fn open(concurrency: u32) -> io::Result<Self> {
+    pub(crate) fn open(concurrency: u32) -> io::Result<Self> {
         // SAFETY: CreateIoCompletionPort: with INVALID_HANDLE_VALUE "the function creates an I/O completion
         // port without associating it with a file handle", and touches no memory of ours.
         let raw = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, concurrency) };
@@ -89,21 +89,21 @@ impl Kernel {
     }
 
     /// Has every operation on a handle report here, for as long as the handle's object lives.
-    pub(super) fn associate(&self, handle: HANDLE) -> Result<(), i32> {
+    pub(crate) fn associate(&self, handle: HANDLE) -> Result<(), i32> {
         // SAFETY: two handles and a number; the caller's handle is open, because its owner lends it.
         let raw = unsafe { CreateIoCompletionPort(handle, self.raw(), OPERATION, 0) };
         if raw.is_null() { Err(last_error()) } else { Ok(()) }
     }
 
     /// Puts a packet without an operation into the port: PostQueuedCompletionStatus.
-    pub(super) fn post(&self, key: usize, bytes: u32) -> Result<(), i32> {
+    pub(crate) fn post(&self, key: usize, bytes: u32) -> Result<(), i32> {
         // SAFETY: "The completion key and the OVERLAPPED pointer are not interpreted"; ours is null.
         let posted = unsafe { PostQueuedCompletionStatus(self.raw(), bytes, key, ptr::null()) };
         if posted == 0 { Err(last_error()) } else { Ok(()) }
     }
 
     /// Puts a number of 64 bits into the port, whatever the width of its words.
-    pub(super) fn post_number(&self, key: usize, number: u64) -> Result<(), i32> {
+    pub(crate) fn post_number(&self, key: usize, number: u64) -> Result<(), i32> {
         let low = ptr::without_provenance(number as u32 as usize);
         // SAFETY: as in `post`; the low half travels as the address of an OVERLAPPED that nobody looks at.
         let posted = unsafe { PostQueuedCompletionStatus(self.raw(), (number >> 32) as u32, key, low) };
@@ -111,12 +111,12 @@ impl Kernel {
     }
 
     /// The number in an entry that `post_number` made.
-    pub(super) fn number(entry: &OVERLAPPED_ENTRY) -> u64 {
+    pub(crate) fn number(entry: &OVERLAPPED_ENTRY) -> u64 {
         u64::from(entry.dwNumberOfBytesTransferred) << 32 | entry.lpOverlapped.addr() as u64
     }
 
     /// Takes as many packets as there is room for, and waits for the first one at most so long.
-    pub(super) fn dequeue(
+    pub(crate) fn dequeue(
         &self,
         entries: &mut [OVERLAPPED_ENTRY],
         milliseconds: u32,
@@ -150,7 +150,7 @@ impl Kernel {
 }
 
 /// What an entry says. The call that brought it succeeded even if its operation did not.
-pub(super) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
+pub(crate) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
     let mut answer = Answer::done(entry.dwNumberOfBytesTransferred);
     if let Some(overlapped) = ptr::NonNull::new(entry.lpOverlapped) {
         // SAFETY: law 2: the OVERLAPPED lives until its packet was dequeued, which is now; OVERLAPPED: "Internal:
@@ -167,13 +167,13 @@ pub(super) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
 /// Wishes that one operation, or with null every operation on the handle, ends early. Its packet still comes.
 ///
 /// What the call returns is of no use: that nothing was pending is told in different ways.
-pub(super) fn cancel(handle: HANDLE, overlapped: *const OVERLAPPED) {
+pub(crate) fn cancel(handle: HANDLE, overlapped: *const OVERLAPPED) {
     // SAFETY: CancelIoEx reads no more of the OVERLAPPED than its address, and law 2 keeps that in place.
     unsafe { CancelIoEx(handle, overlapped) };
 }
 
 /// The number of the call that has just failed on this thread.
-pub(super) fn last_error() -> i32 {
+pub(crate) fn last_error() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
@@ -183,10 +183,10 @@ pub(super) fn last_error() -> i32 {
 /// version 2004), and nests. Windows 11 takes it away again from processes whose windows nobody sees, unless
 /// they ask it not to: a server has no window to be seen.
 #[derive(Debug)]
-pub(super) struct FineClock(());
+pub(crate) struct FineClock(());
 
 impl FineClock {
-    pub(super) fn keep() -> Self {
+    pub(crate) fn keep() -> Self {
         let state = PROCESS_POWER_THROTTLING_STATE {
             Version: PROCESS_POWER_THROTTLING_CURRENT_VERSION,
             ControlMask: PROCESS_POWER_THROTTLING_IGNORE_TIMER_RESOLUTION,

@@ -14,11 +14,11 @@ use naksi_core::id::Token;
 use super::kernel::Kernel;
 
 /// The completion key of the packet that wakes a port.
-pub(super) const WAKE: usize = 1;
+pub(crate) const WAKE: usize = 1;
 
 /// What the port and its posters share. The completion port is closed when the last of them is gone.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     posts: Mutex<Posts>,
     /// There may be posts in the list.
     filled: AtomicBool,
@@ -35,14 +35,14 @@ struct Posts {
 
 impl Inbox {
     /// An empty inbox of a port that is awake.
-    pub(super) fn open(kernel: &Arc<Kernel>) -> Arc<Self> {
+    pub(crate) fn open(kernel: &Arc<Kernel>) -> Arc<Self> {
         let posts = Mutex::new(Posts { waiting: Vec::new(), open: true });
         let kernel = Arc::clone(kernel);
         Arc::new(Self { posts, filled: AtomicBool::new(false), sleeping: AtomicBool::new(false), kernel })
     }
 
     /// Says that the port is about to wait. `false` says that it must not: there are posts.
-    pub(super) fn fall_asleep(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);
         if self.filled.load(Ordering::SeqCst) {
             self.sleeping.store(false, Ordering::SeqCst);
@@ -52,24 +52,24 @@ impl Inbox {
     }
 
     /// Says that the port is back.
-    pub(super) fn wake_up(&self) {
+    pub(crate) fn wake_up(&self) {
         self.sleeping.store(false, Ordering::SeqCst);
     }
 
     /// Whether there may be posts. A post that another thread is just leaving may be missed; it wakes.
-    pub(super) fn is_filled(&self) -> bool {
+    pub(crate) fn is_filled(&self) -> bool {
         self.filled.load(Ordering::Relaxed)
     }
 
     /// Swaps the posts for an empty list, so that both lists keep their memory.
-    pub(super) fn take(&self, empty: &mut Vec<(Token, u64)>) {
+    pub(crate) fn take(&self, empty: &mut Vec<(Token, u64)>) {
         assert!(empty.is_empty(), "posts that were not handed out yet would be overtaken");
         self.filled.store(false, Ordering::SeqCst);
         mem::swap(&mut self.lock().waiting, empty);
     }
 
     /// Takes no more posts.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().open = false;
     }
 
@@ -86,7 +86,7 @@ pub struct Poster {
 }
 
 impl Poster {
-    pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
+    pub(crate) fn new(inbox: &Arc<Inbox>) -> Self {
         Self { inbox: Arc::clone(inbox) }
     }
 }

@@ -34,58 +34,58 @@ const ADDRESS_BYTES: usize = 128;
 
 /// Room for one address in the buffer of an `AcceptEx`. Its manual: "This value must be at least 16 bytes
 /// more than the maximum address length for the transport protocol in use."
-pub(super) const ACCEPT_ADDRESS_BYTES: usize = ADDRESS_BYTES + 16;
+pub(crate) const ACCEPT_ADDRESS_BYTES: usize = ADDRESS_BYTES + 16;
 
 /// A connected socket on its way from one port to another; dropping it closes it.
 ///
 /// One that was used on its first port stays associated with that port for ever: another port can adopt
 /// and close it, but every operation there ends with `Unsupported`.
 #[derive(Debug)]
-pub struct Socket(pub(super) Descriptor);
+pub struct Socket(pub(crate) Descriptor);
 
 /// What is behind a handle.
 #[derive(Debug)]
-pub(super) enum Resource {
+pub(crate) enum Resource {
     Socket(OwnedSocket),
     File(File),
 }
 
 /// What the port keeps for an open handle: the resource, and how its stream stands.
 #[derive(Debug)]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     resource: Resource,
     /// The completion port that the resource reports to has been chosen, for ever.
     associated: bool,
     /// What accepted sockets of this listener are to be like.
-    pub(super) listen: Option<(Domain, ListenOptions)>,
+    pub(crate) listen: Option<(Domain, ListenOptions)>,
     /// We ended our own direction: a send that fails now fails by our own wish.
-    pub(super) ended_write: bool,
+    pub(crate) ended_write: bool,
     /// We ended both directions: a receive that ends now ends by our own wish.
-    pub(super) ended_both: bool,
+    pub(crate) ended_both: bool,
     /// A send met the peer's reset. The system reports a reset only once and may call what follows an
     /// orderly end of zero bytes; the receive shall hear the truth.
-    pub(super) reset: bool,
+    pub(crate) reset: bool,
     /// The receive that waits inside the port for a lease to come home.
-    pub(super) parked: Option<Key>,
+    pub(crate) parked: Option<Key>,
 }
 
 impl Descriptor {
-    pub(super) fn socket(owned: OwnedSocket) -> Self {
+    pub(crate) fn socket(owned: OwnedSocket) -> Self {
         Self::new(Resource::Socket(owned), false)
     }
 
     /// A socket whose connecting was its first operation on this port.
-    pub(super) fn connected(owned: OwnedSocket) -> Self {
+    pub(crate) fn connected(owned: OwnedSocket) -> Self {
         Self::new(Resource::Socket(owned), true)
     }
 
-    pub(super) fn listener(owned: OwnedSocket, address: SocketAddr, options: &ListenOptions) -> Self {
+    pub(crate) fn listener(owned: OwnedSocket, address: SocketAddr, options: &ListenOptions) -> Self {
         let mut descriptor = Self::new(Resource::Socket(owned), false);
         descriptor.listen = Some((Domain::for_address(address), options.clone()));
         descriptor
     }
 
-    pub(super) fn file(file: File) -> Self {
+    pub(crate) fn file(file: File) -> Self {
         Self::new(Resource::File(file), false)
     }
 
@@ -94,11 +94,11 @@ impl Descriptor {
         Self { resource, associated, listen: None, ended_write, ended_both, reset: false, parked: None }
     }
 
-    pub(super) fn resource(&self) -> &Resource {
+    pub(crate) fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    pub(super) fn raw(&self) -> HANDLE {
+    pub(crate) fn raw(&self) -> HANDLE {
         match &self.resource {
             Resource::Socket(owned) => raw(owned),
             Resource::File(file) => file.as_raw_handle(),
@@ -106,7 +106,7 @@ impl Descriptor {
     }
 
     /// Has the resource report to this port. Only the first call does anything.
-    pub(super) fn associate(&mut self, kernel: &Kernel) -> Result<(), i32> {
+    pub(crate) fn associate(&mut self, kernel: &Kernel) -> Result<(), i32> {
         if self.associated {
             return Ok(());
         }
@@ -116,19 +116,19 @@ impl Descriptor {
     }
 
     /// The association with another port, if any, is for ever: ask again, and let the system refuse.
-    pub(super) fn moved(mut self) -> Self {
+    pub(crate) fn moved(mut self) -> Self {
         self.associated = false;
         self
     }
 }
 
 /// A socket as the handle that it is.
-pub(super) fn raw(socket: &impl AsRawSocket) -> HANDLE {
+pub(crate) fn raw(socket: &impl AsRawSocket) -> HANDLE {
     ptr::with_exposed_provenance_mut(socket.as_raw_socket() as usize)
 }
 
 /// A listener, and its address.
-pub(super) fn listen(
+pub(crate) fn listen(
     address: SocketAddr,
     options: &ListenOptions,
 ) -> Result<(OwnedSocket, SocketAddr), OsError> {
@@ -154,7 +154,7 @@ pub(super) fn listen(
 }
 
 /// A datagram socket, and its address.
-pub(super) fn datagram(address: SocketAddr) -> Result<(OwnedSocket, SocketAddr), OsError> {
+pub(crate) fn datagram(address: SocketAddr) -> Result<(OwnedSocket, SocketAddr), OsError> {
     let open = || -> io::Result<(OwnedSocket, SocketAddr)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -170,14 +170,14 @@ pub(super) fn datagram(address: SocketAddr) -> Result<(OwnedSocket, SocketAddr),
 }
 
 /// A stream socket that is not connected yet. The error is the system's number.
-pub(super) fn stream(domain: Domain) -> Result<OwnedSocket, i32> {
+pub(crate) fn stream(domain: Domain) -> Result<OwnedSocket, i32> {
     let socket =
         socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(|error| code(&error))?;
     Ok(OwnedSocket::from(socket))
 }
 
 /// A stream socket on its way to a remote: ConnectEx wants a socket that is bound already.
-pub(super) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
+pub(crate) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
     let any = match remote {
         SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
         SocketAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
@@ -191,7 +191,7 @@ pub(super) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
 }
 
 /// Makes an accepted socket whole. An error says that the client has gone already.
-pub(super) fn settle_accepted(
+pub(crate) fn settle_accepted(
     accepted: &OwnedSocket,
     listener: HANDLE,
     options: &ListenOptions,
@@ -212,7 +212,7 @@ pub(super) fn settle_accepted(
 }
 
 /// Makes a connected socket whole, and tells our own address on it. One that met itself was refused.
-pub(super) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr> {
+pub(crate) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr> {
     set_option(connected, SO_UPDATE_CONNECT_CONTEXT, &[])?;
     let socket = SockRef::from(connected);
     socket.set_nonblocking(true)?;
@@ -227,7 +227,7 @@ pub(super) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr
 }
 
 /// Reads what has arrived. `None` says that nothing has; zero bytes are the peer's end.
-pub(super) fn read(socket: &OwnedSocket, buffer: &mut [u8]) -> Result<Option<u32>, i32> {
+pub(crate) fn read(socket: &OwnedSocket, buffer: &mut [u8]) -> Result<Option<u32>, i32> {
     let length = buffer.len();
     // SAFETY: the bytes are written already, so they may stand where bytes need not be; `recv` writes no
     // byte that is not one.
@@ -241,12 +241,12 @@ pub(super) fn read(socket: &OwnedSocket, buffer: &mut [u8]) -> Result<Option<u32
 }
 
 /// Ends our direction, or both.
-pub(super) fn shutdown(socket: &OwnedSocket, how: Shutdown) -> Result<(), i32> {
+pub(crate) fn shutdown(socket: &OwnedSocket, how: Shutdown) -> Result<(), i32> {
     SockRef::from(socket).shutdown(how).map_err(|error| code(&error))
 }
 
 /// An address as the system wrote it.
-pub(super) fn inet(address: &SockAddr) -> Result<SocketAddr, i32> {
+pub(crate) fn inet(address: &SockAddr) -> Result<SocketAddr, i32> {
     address.as_socket().ok_or(WSAEAFNOSUPPORT)
 }
 

@@ -10,8 +10,8 @@ use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::{Ended, Failure};
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
-use naksi_os::linux::port;
 use naksi_os::port::{ListenOptions, Port, PortOptions, Refusal, Share};
+use naksi_os::uring::port;
 
 use crate::angler::{Angler, Waters, alone, loopback, small, together};
 use crate::real::descriptors;

@@ -133,7 +133,7 @@ macro_rules! waters {
 
 #[cfg(target_os = "linux")]
 mod uring {
-    use naksi_os::linux::port::Port;
+    use naksi_os::uring::port::Port;
 
     waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
     contract_of_real_kernels!(Uring);
@@ -143,7 +143,7 @@ mod uring {
 /// io_uring once more, with accepted sockets in a table of the ring's own.
 #[cfg(target_os = "linux")]
 mod uring_direct {
-    use naksi_os::linux::port::Port;
+    use naksi_os::uring::port::Port;
 
     waters!(UringDirect, Port, crate::direct::open);
     contract_of_real_kernels!(UringDirect);
@@ -160,7 +160,7 @@ mod uring_direct {
 
 #[cfg(windows)]
 mod iocp {
-    use naksi_os::windows::port::Port;
+    use naksi_os::iocp::port::Port;
 
     waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
     contract_of_real_kernels!(Iocp);

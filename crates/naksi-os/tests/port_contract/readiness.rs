@@ -9,8 +9,9 @@ use naksi_core::batch::{Piece, SendBatch};
 use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::op::Op;
-use naksi_os::linux::{choice, port as uring};
+use naksi_os::linux::choice;
 use naksi_os::port::{Ledger, Port as _, PortOptions};
+use naksi_os::uring::port as uring;
 
 use crate::angler::{Angler, Waters, small, together};
 use crate::epoll::Epoll;

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::thread;
 
 use naksi_os::OsPort;
-use naksi_os::linux::port;
 use naksi_os::linux::sandbox::refuse_io_uring;
 use naksi_os::port::{Port, PortOptions};
+use naksi_os::uring::port;
 
 use crate::angler::together;
 

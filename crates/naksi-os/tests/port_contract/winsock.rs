@@ -4,8 +4,8 @@ use bytes::Bytes;
 use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
+use naksi_os::iocp::extra::{FileSpan, Part};
 use naksi_os::port::{FileAccess, Port as _, Refusal};
-use naksi_os::windows::extra::{FileSpan, Part};
 
 use super::iocp::Iocp;
 use crate::angler::{Angler, loopback, small, together};

@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 
-use naksi_os::{epoll, linux};
+use naksi_os::{epoll, uring};
 
 #[global_allocator]
 static MEMORY: pages::OwnPages = pages::OwnPages::new();
@@ -48,15 +48,15 @@ fn a_late_write_of_the_kernel_meets_no_page() {
 #[test]
 fn ten_thousand_races_on_io_uring_end_once_and_leave_nothing() {
     let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = linux::port::Port::open(&races::options()) {
+    if let Err(error) = uring::port::Port::open(&races::options()) {
         // Behind the harness, which shows nothing of what passes.
         let line = format!("skipped: races on io_uring, which cannot be used here: {error}");
         writeln!(std::io::stderr(), "{line}").expect("stderr takes a line");
         return;
     }
     let before = descriptors();
-    let open = || linux::port::Port::open(&races::options()).expect("io_uring works here");
-    races::run(10_000, open, linux::port::Port::end);
+    let open = || uring::port::Port::open(&races::options()).expect("io_uring works here");
+    races::run(10_000, open, uring::port::Port::end);
     assert_eq!(descriptors(), before);
 }
 

@@ -235,8 +235,8 @@ mod tests {
     use naksi_core::id::{Handle, Token};
     use naksi_core::op::Op;
 
-    use crate::linux::port::Port;
     use crate::port::{Port as _, PortOptions};
+    use crate::uring::port::Port;
 
     fn next(port: &mut Port) -> Completion {
         let (mut caught, deadline) = (Vec::new(), port.now() + Duration::from_secs(20));

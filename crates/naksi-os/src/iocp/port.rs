@@ -21,16 +21,16 @@ use naksi_core::tick::Tick;
 use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER};
 use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 
-use super::ext::Extensions;
-use super::kernel::{self, Answer, Dequeued, FineClock, Kernel};
 use super::op::{self, CANCELLED, Flight, Wish};
 use super::parcel::Parcel;
-use super::poster::{Inbox, Poster};
-use super::socket::{self, Descriptor, Socket};
-use super::{error, file};
 use crate::handles::{HandleKind, HandleTable};
 use crate::in_flight::{InFlight, Key};
 use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::windows::ext::Extensions;
+use crate::windows::kernel::{self, Answer, Dequeued, FineClock, Kernel};
+use crate::windows::poster::{Inbox, Poster};
+use crate::windows::socket::{self, Descriptor, Socket};
+use crate::windows::{error, file};
 
 /// Packets that one call takes out of the port.
 const PACKETS_MAX: usize = 256;

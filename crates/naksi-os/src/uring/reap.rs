@@ -20,13 +20,13 @@ use naksi_core::lease::Buffer;
 use naksi_core::planted;
 
 use super::buffers::{Buffers, RECV_LEASES_MAX};
-use super::error;
 use super::op::{Arm, Wish};
 use super::parked::Queue;
 use super::port::{CANCEL, Port, WAKE, now};
-use super::socket::{self, Aim, Descriptor, Place};
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
+use crate::linux::error;
+use crate::linux::socket::{self, Aim, Descriptor, Place};
 use crate::port::{Ledger, Port as _};
 
 /// Completion entries that are copied out of the ring at a time.

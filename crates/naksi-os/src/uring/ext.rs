@@ -234,7 +234,7 @@ fn features(supported: impl Fn(u8) -> bool) -> Result<Features, PortError> {
     })
 }
 
-pub(super) fn io_uring_disabled() -> Option<String> {
+pub(crate) fn io_uring_disabled() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
     Some(text.trim().to_owned())
 }

@@ -16,12 +16,12 @@ use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE};
 use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAEINVAL, WSARecv, WSARecvFrom, WSASend, WSASendTo};
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 
-use super::error;
-use super::ext::Extensions;
 use super::extra;
-use super::kernel::last_error;
 use super::op::{Flight, Wish};
 use crate::in_flight::Key;
+use crate::windows::error;
+use crate::windows::ext::Extensions;
+use crate::windows::kernel::last_error;
 
 /// Longest transfer of one file operation: the system counts its bytes in 32 bits.
 const FILE_BYTES_MAX: usize = 1 << 30;

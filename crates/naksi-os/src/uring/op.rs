@@ -23,12 +23,13 @@ use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
 use naksi_core::planted;
 
+use super::buffers;
 use super::direct::AcceptMany;
 use super::parcel::{self, Parcel, Parcels};
-use super::socket::{self, Aim, Descriptor, Mark, Place};
-use super::{buffers, error};
 use crate::handles::{HandleKind, HandleTable, Lane};
 use crate::in_flight::Key;
+use crate::linux::error;
+use crate::linux::socket::{self, Aim, Descriptor, Mark, Place};
 
 /// `io_uring_enter(2)`: bits of `ioprio` for receives.
 const RECV_POLL_FIRST: u16 = 1 << 0;

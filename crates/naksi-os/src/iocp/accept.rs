@@ -21,16 +21,16 @@ use socket2::{Domain, SockAddr, SockAddrStorage};
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE};
 use windows_sys::Win32::Networking::WinSock::{SOCKADDR, SOCKET, WSAEINVAL};
 
-use super::error::{self, AcceptEnded};
-use super::ext::Extensions;
-use super::kernel::{self, Answer};
 use super::op::Wish;
 use super::parcel::Parcel;
 use super::port::Port;
-use super::socket::{self, ACCEPT_ADDRESS_BYTES, Descriptor};
 use crate::handles::HandleKind;
 use crate::in_flight::Key;
 use crate::port::ListenOptions;
+use crate::windows::error::{self, AcceptEnded};
+use crate::windows::ext::Extensions;
+use crate::windows::kernel::{self, Answer};
+use crate::windows::socket::{self, ACCEPT_ADDRESS_BYTES, Descriptor};
 
 /// Accepts posted at a time. More clients than these wait in the system's own queue.
 pub(super) const CREDITS: usize = 32;

@@ -20,8 +20,8 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
-use super::error;
 use crate::in_flight::Key;
+use crate::windows::error;
 
 /// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
 const PIECES_MAX: usize = 64;

@@ -20,12 +20,13 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 
 use super::call::{outcome, overflow};
-use super::ext::Extensions;
 use super::op::{Flight, Wish};
 use super::parcel::Parcel;
 use super::port::Port;
 use crate::handles::{HandleKind, Lane};
 use crate::port::Refusal;
+use crate::windows::ext::Extensions;
+use crate::windows::socket::Descriptor;
 
 /// Most bytes of one file that one call sends ("2,147,483,646 bytes").
 const FILE_BYTES_MAX: u32 = i32::MAX as u32 - 1;
@@ -71,7 +72,7 @@ impl Port {
             return Err(Refusal::Unsupported);
         }
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &[span.file])?;
-        let file = self.handles.any(span.file).map_or(ptr::null_mut(), super::socket::Descriptor::raw);
+        let file = self.handles.any(span.file).map_or(ptr::null_mut(), Descriptor::raw);
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::TransmitFile { socket, span, file, parcel });
         Ok(())
@@ -91,9 +92,8 @@ impl Port {
         let files: Vec<Handle> = parts.iter().filter_map(Part::file).collect();
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &files)?;
         let file_of = |part: &Part| part.file().and_then(|file| self.handles.any(file));
-        let elements = parts
-            .iter()
-            .map(|part| part.element(file_of(part).map_or(ptr::null_mut(), super::socket::Descriptor::raw)));
+        let elements =
+            parts.iter().map(|part| part.element(file_of(part).map_or(ptr::null_mut(), Descriptor::raw)));
         let elements = Elements(elements.collect());
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::TransmitParts { socket, parts, elements, parcel });

@@ -11,12 +11,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 
-use super::error;
 use super::op::{Arm, Flight, Wish};
 use super::port::Port;
-use super::socket::Descriptor;
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
+use crate::linux::error;
+use crate::linux::socket::Descriptor;
 
 /// Single accepts that stand for one accept of many: as many connections as one turn takes without asking.
 const ACCEPTS_MAX: usize = 16;

@@ -18,7 +18,7 @@ use naksi_core::completion::Datagram;
 use naksi_core::ended::Ended;
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::error;
+use crate::linux::error;
 
 /// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
 pub(crate) const PIECES_MAX: usize = 64;

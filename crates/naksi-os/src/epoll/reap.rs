@@ -17,8 +17,8 @@ use super::port::Port;
 use super::serve::pier;
 use crate::handles::Lane;
 use crate::in_flight::{Finished, Key};
-use crate::linux::port::now;
 use crate::port::{Ledger, Port as _};
+use crate::uring::port::now;
 
 /// How long the end of a port waits for work on files (law 10).
 const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);

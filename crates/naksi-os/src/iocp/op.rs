@@ -17,12 +17,12 @@ use naksi_core::tick::Tick;
 use windows_sys::Win32::Foundation::{ERROR_OPERATION_ABORTED, HANDLE};
 
 use super::accept::Accepting;
-use super::error;
 use super::extra::{Elements, FileSpan, Part};
-use super::kernel::Answer;
 use super::parcel::Parcel;
-use super::socket::{self, Descriptor};
 use crate::handles::{HandleKind, HandleTable, Lane};
+use crate::windows::error;
+use crate::windows::kernel::Answer;
+use crate::windows::socket::{self, Descriptor};
 
 /// The number of a cancelled operation, for those that no kernel has seen.
 pub(super) const CANCELLED: i32 = ERROR_OPERATION_ABORTED as i32;

@@ -11,15 +11,16 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock::WSAEMSGSIZE;
 
 use super::accept::Accepting;
-use super::kernel::{self, Answer};
+use super::call;
 use super::op::{self, CANCELLED, Flight, Wish};
 use super::parcel::Parcel;
 use super::port::{Port, now};
-use super::socket::{self, Descriptor, Resource};
-use super::{call, file};
 use crate::handles::{HandleKind, Lane};
 use crate::in_flight::Key;
 use crate::port::Refusal;
+use crate::windows::file;
+use crate::windows::kernel::{self, Answer};
+use crate::windows::socket::{self, Descriptor, Resource};
 
 impl Port {
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.

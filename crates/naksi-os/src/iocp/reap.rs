@@ -12,14 +12,14 @@ use std::time::Duration;
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, Token};
 
-use super::kernel::{self, Answer, Packet};
 use super::op::{CANCELLED, Wish};
 use super::parcel;
 use super::port::{Port, now};
-use super::socket::{self, Resource};
 use crate::handles::{HandleKind, Lane};
 use crate::in_flight::{Finished, Key};
 use crate::port::{Ledger, Port as _};
+use crate::windows::kernel::{self, Answer, Packet};
+use crate::windows::socket::{self, Resource};
 
 /// How often a receive is read without asking the kernel in between: the budget that lets others come first.
 const READS_MAX: u8 = 8;

@@ -1,0 +1,135 @@
+//! From an operation to an entry of the ring: what is refused, what needs no kernel, and what is handed to it.
+//!
+//! An operation is checked against the handle table first, so that a refused one has changed nothing. Nothing here
+//! makes a system call but to open the socket of a connect.
+
+use std::os::fd::AsRawFd;
+
+use io_uring::opcode;
+use naksi_core::id::Token;
+use naksi_core::op::{Op, ShutdownHow};
+
+use super::direct::AcceptMany;
+use super::op::{Arm, Flight, Wish};
+use super::port::{CANCEL, Port, now};
+use crate::handles::{HandleKind, Lane};
+use crate::in_flight::Key;
+use crate::linux::socket::{self, Aim, Descriptor};
+use crate::port::Refusal;
+
+/// What an operation without a file is aimed at.
+const NOTHING: Aim = Aim::Process(-1);
+
+impl Port {
+    /// Checks a wish and takes its lane. Nothing has changed if it is refused.
+    pub(super) fn reserve(&mut self, op: &Op) -> Result<Aim, Refusal> {
+        if let Some(why) = Refusal::of_any_system(op) {
+            return Err(why);
+        }
+        let (handle, kind, lane) = match op {
+            Op::Connect { .. } | Op::Close { .. } => return Ok(NOTHING),
+            Op::Timeout { .. } if self.features.timeouts => return Ok(NOTHING),
+            Op::Timeout { .. } => return Err(Refusal::Unsupported),
+            Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
+            Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
+            Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
+            Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
+            Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Sync { .. } if !self.features.files => {
+                return Err(Refusal::Unsupported);
+            }
+            Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
+                (*file, HandleKind::File, Lane::Shared)
+            }
+            Op::RecvFrom { .. } | Op::SendTo { .. } if !self.features.datagrams => {
+                return Err(Refusal::Unsupported);
+            }
+            Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
+            Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
+        };
+        self.handles.begin(handle, kind, lane).map(Descriptor::aim)
+    }
+
+    /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
+    pub(super) fn board(&mut self, op: Op, aim: Aim) -> (Flight, Option<i32>) {
+        let mut early = None;
+        let mut aim = aim;
+        let wish = match op {
+            Op::Accept { listener } if self.direct.is_some() => {
+                Wish::AcceptMany(Box::new(AcceptMany::new(listener)))
+            }
+            Op::Accept { listener } => Wish::Accept { listener },
+            Op::Connect { remote } => {
+                let mut parcel = self.spent.take();
+                parcel.set_remote(remote);
+                let socket = socket::stream(remote).map_err(|errno| early = Some(-errno)).ok();
+                aim = socket.as_ref().map_or(NOTHING, |socket| Aim::Process(socket.as_raw_fd()));
+                Wish::Connect { socket, parcel }
+            }
+            Op::Recv { socket } => Wish::Recv { socket },
+            Op::Send { socket, batch } if batch.pieces() == 1 => Wish::SendOne { socket, batch },
+            Op::Send { socket, batch } => {
+                let mut parcel = self.spent.take();
+                parcel.set_batch(batch);
+                Wish::Send { socket, parcel }
+            }
+            Op::Shutdown { socket, how } => {
+                let entry = self.handles.any_mut(socket).expect("its lane was just taken");
+                entry.ended_write = true;
+                entry.ended_both |= how == ShutdownHow::Both;
+                if how == ShutdownHow::Both {
+                    // A parked receive would learn of it only when a lease comes home.
+                    self.end_parked(socket);
+                }
+                Wish::Shutdown { socket, how }
+            }
+            Op::Close { .. } => unreachable!("a close is boarded by `close`"),
+            Op::ReadAt { file, offset, buffer } => {
+                Wish::ReadAt { file, parcel: self.spent.with_buffer(buffer, offset) }
+            }
+            Op::WriteAt { file, offset, bytes } => {
+                Wish::WriteAt { file, parcel: self.spent.with_buffer(bytes, offset) }
+            }
+            Op::Sync { file } => Wish::Sync { file },
+            Op::RecvFrom { socket, buffer } => {
+                Wish::RecvFrom { socket, parcel: self.spent.with_buffer(buffer, 0) }
+            }
+            Op::SendTo { socket, remote, bytes } => {
+                let mut parcel = self.spent.take();
+                parcel.set_remote(remote);
+                parcel.set_shared(bytes);
+                Wish::SendTo { socket, parcel }
+            }
+            Op::Timeout { at } => {
+                let span = at.since(now());
+                let mut parcel = self.spent.take();
+                parcel.set_span(span);
+                // A point that has passed needs no timer.
+                early = span.is_zero().then_some(-libc::ETIME);
+                Wish::Timeout { parcel }
+            }
+        };
+        (Flight { mark: aim.into(), cancelled: false, wish }, early)
+    }
+
+    pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
+        let key = self.flights.start(token, flight);
+        self.tokens.insert(token, key);
+        match early {
+            Some(result) => self.local.push_back((key, result)),
+            None if self.is_accept_of_many(key) => self.begin_accepts(key),
+            None => self.arm(key, Arm::First),
+        }
+    }
+
+    /// Hands a running flight to the kernel, for the first time or again.
+    pub(super) fn arm(&mut self, key: Key, arm: Arm) {
+        let (_, flight) = self.flights.running(key).expect("only running flights are armed");
+        let entry = flight.entry(arm, self.recv_bytes_max).user_data(key.to_u64());
+        self.push(entry);
+    }
+
+    /// Wishes that the kernel ends a flight early.
+    pub(super) fn recall(&mut self, key: Key) {
+        self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
+    }
+}
