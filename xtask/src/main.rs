@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   nightly         what the gate has no time for: all mutants, the whole Windows lane, a long simulation, …
   instructions [--update]
                   instructions per item of what every message passes, against the committed counts
-  mutants         plant every known bug and see it caught; --smoke tries a few
+  mutants [NAME…] put each mutant of xtask/mutants.toml into a copy of the tree and see it caught; --smoke tries a few
   mutants --core [FILE…]
                   cargo-mutants on naksi-core, file by file: what its tests miss must be listed with a reason
   fuzz [--secs N] every fuzz target for so many seconds each (60), guided by coverage; --replay
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ["mutants"] => mutants::run(),
         ["mutants", "--smoke"] => mutants::smoke(),
         ["mutants", "--core", files @ ..] => core_mutants::run(files),
+        ["mutants", names @ ..] => mutants::some(names),
         ["fuzz", "--secs", seconds] => fuzz::run(seconds),
         ["fuzz"] => fuzz::run("60"),
         ["fuzz", "--replay"] => fuzz::replay(),

@@ -4,6 +4,7 @@
 //! run in well under a second, as `cargo xtask tidy` and as a test. Nothing here changes a file.
 
 mod lecture;
+mod mutants;
 mod rooms;
 mod shape;
 mod source;
@@ -61,6 +62,7 @@ const RULES: &[Rule] = &[
     words::nothing_names_this_machine,
     lecture::links_lead_to_the_code,
     lecture::citations_lead_to_the_lecture,
+    mutants::every_mutant_finds_its_place,
 ];
 
 /// Judges the tree and prints what it found.

@@ -12,7 +12,6 @@ use crate::ended::OsError;
 use crate::flush::{Flush, Pace};
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
-use crate::planted;
 use crate::reason::Reason;
 use crate::send_queue::{Pending, SendQueue, Sent};
 use crate::session::{Spent, Throttle};
@@ -251,7 +250,7 @@ impl Outlet<'_> {
 
     /// Whether bytes queued now would still be sent.
     pub fn is_open(&self) -> bool {
-        self.open && (self.end.is_none() || planted!("36"))
+        self.open && self.end.is_none()
     }
 
     /// Bytes queued and not yet taken by the kernel.

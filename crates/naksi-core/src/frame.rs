@@ -4,7 +4,6 @@
 //! naive decoder for ever (the 4-byte remote hang of the lecture's `PacketSession`), above the limit it is
 //! refused at the header. Nothing here keeps bytes, knows a session or the time.
 
-use crate::planted;
 use crate::reason::Reason;
 
 /// Bytes of a frame's header.
@@ -53,10 +52,10 @@ pub fn first(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<Packet<'_>>,
 #[inline]
 fn checked_size(size: [u8; 2], frame_bytes_max: usize) -> Result<usize, Reason> {
     let size = usize::from(u16::from_le_bytes(size));
-    if size < HEADER_BYTES && !planted!("25") {
+    if size < HEADER_BYTES {
         return Err(Reason::FrameTooShort);
     }
-    if size > frame_bytes_max && !planted!("37") {
+    if size > frame_bytes_max {
         return Err(Reason::FrameTooLong);
     }
     Ok(size)

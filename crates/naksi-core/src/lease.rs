@@ -11,8 +11,6 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use crate::planted;
-
 /// Received bytes in a buffer of the port's pool; goes home when dropped. Never empty.
 pub struct Lease {
     /// `None` only while `drop` runs.
@@ -42,7 +40,6 @@ impl LeasePart {
         if start + bytes.len() > lease.len() || !lease.keep() {
             return None;
         }
-        let start = if planted!("49") { lease.len() - bytes.len() } else { start };
         // Both fit: the length of a lease is 32 bits wide.
         Some(Self { lease: Rc::clone(lease), start: start as u32, length: bytes.len() as u32 })
     }

@@ -30,7 +30,6 @@ pub mod spares;
 
 pub mod grid;
 
-pub mod planted;
 pub mod prng;
 pub mod table;
 pub mod timer;

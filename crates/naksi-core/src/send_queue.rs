@@ -12,7 +12,6 @@ use std::time::Duration;
 use crate::batch::{Piece, SendBatch};
 use crate::data_plane::{DataClass, DataPlane, Placed};
 use crate::limits::Limits;
-use crate::planted;
 use crate::spares::Spares;
 use crate::tick::Tick;
 
@@ -121,7 +120,7 @@ impl SendQueue {
         if length == 0 {
             return true;
         }
-        if self.bytes() + length > limits.send_queue_bytes_max && !planted!("26") {
+        if self.bytes() + length > limits.send_queue_bytes_max {
             return false;
         }
         if self.waiting.pieces() == 0 {
@@ -287,7 +286,6 @@ impl SendQueue {
     ) -> bool {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
-        let sent = if planted!("31") { batch.bytes() } else { sent };
         batch.advance(sent, |piece| spares.put_piece(piece));
         let left = !batch.is_empty();
         if left {
@@ -297,7 +295,7 @@ impl SendQueue {
         } else {
             spares.put_batch(batch);
         }
-        if self.bytes() <= limits.send_queue_low_bytes && !planted!("38") {
+        if self.bytes() <= limits.send_queue_low_bytes {
             self.congested = false;
         }
         self.load_data(limits, spares);

@@ -22,7 +22,6 @@ use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::op::{Op, ShutdownHow};
-use crate::planted;
 use crate::reason::Reason;
 use crate::recv_buffer::RecvBuffer;
 use crate::send_queue::SendQueue;
@@ -348,7 +347,7 @@ impl Session {
         if self.control {
             return None;
         }
-        if self.in_flight() && !(planted!("09") && self.told) {
+        if self.in_flight() {
             if !self.cut {
                 self.cut = true;
                 self.control = true;
@@ -404,7 +403,6 @@ impl Session {
             Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
-            Err(Ended::Failed(_)) if planted!("30") => self.receiving = Receiving::Running,
             Err(Ended::Failed(error)) => self.fail(error, cx),
         }
     }
@@ -451,7 +449,7 @@ impl Session {
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
         if let Some(end) = &self.voice.end {
             match (end.begun, end.ending) {
-                (false, Ending::Flush) if !planted!("12") => self.begin_draining(cx),
+                (false, Ending::Flush) => self.begin_draining(cx),
                 (false, _) => self.cut_short(cx),
                 (true, _) if end.hurries => self.cut_short(cx),
                 (true, _) => {}
@@ -474,16 +472,13 @@ impl Session {
         {
             self.state = State::Ending;
         }
-        if self.state == State::Ending
-            && (!self.in_flight() || planted!("09"))
-            && (!self.told || planted!("29"))
-        {
+        if self.state == State::Ending && !self.in_flight() && !self.told {
             self.tell(cx.now, content);
         }
     }
 
     fn tell(&mut self, now: Tick, content: &mut impl Content) {
-        if std::mem::replace(&mut self.told, true) && !planted!("29") {
+        if std::mem::replace(&mut self.told, true) {
             return;
         }
         let Some(end) = &self.voice.end else { unreachable!("what ends has a reason") };

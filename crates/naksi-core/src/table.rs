@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use crate::planted;
-
 /// Slots of one page.
 const PAGE_SLOTS: usize = 64;
 
@@ -68,7 +66,7 @@ impl<T> Table<T> {
     /// The value under this name, unless the name is stale.
     pub fn get_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
         let slot = self.slot_mut(index)?;
-        if slot.generation == generation || planted!("08") { slot.value.as_mut() } else { None }
+        if slot.generation == generation { slot.value.as_mut() } else { None }
     }
 
     /// The value that is in a slot now, with its generation.

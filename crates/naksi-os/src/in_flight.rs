@@ -22,7 +22,6 @@
 //! purpose (law 10): memory lost is a number in a ledger, memory reused under a kernel is a corruption.
 
 use naksi_core::id::Token;
-use naksi_core::planted;
 use std::mem;
 use std::num::NonZeroU32;
 
@@ -123,7 +122,7 @@ impl<H> InFlight<H> {
     /// A terminal completion: the slot is free again and its things come home.
     pub fn finish(&mut self, key: Key) -> Finished<H> {
         let slot = self.slots.get_mut(key.slot());
-        let Some(slot) = slot.filter(|slot| slot.generation == key.generation || planted!("51")) else {
+        let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
             return Finished::Unknown;
         };
         let finished = match mem::replace(&mut slot.state, State::Idle) {

@@ -13,7 +13,6 @@ use naksi_core::data_plane::DataClass;
 use naksi_core::flush::Flush;
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
-use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::send_queue::{Pending, Sent};
 use naksi_core::session::Spent;
@@ -194,9 +193,6 @@ impl Conn<'_> {
 
     /// Takes a timer back. Returns whether it had not fired yet.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
-        if planted!("42") {
-            return true;
-        }
         self.desk.wheel.cancel(key).is_some()
     }
 
@@ -480,7 +476,7 @@ impl Conn<'_> {
 
     /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
-        if !self.memberships.is_empty() && !planted!("40") {
+        if !self.memberships.is_empty() {
             self.desk.catch_up(self.memberships, &mut self.outlet);
         }
     }

@@ -8,7 +8,6 @@ use core::num::NonZeroU32;
 
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
-use naksi_core::planted;
 use naksi_core::send_queue::Pending;
 use naksi_core::session::{Session, Verb};
 use naksi_core::unwind::caught;
@@ -224,7 +223,6 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.hub.unsettle(self.index);
         match dialled {
             Some(connection) => self.connection_ended(connection),
-            None if planted!("28") => {}
             None => self.hub.left(peer.ip()),
         }
     }

@@ -11,7 +11,6 @@ use naksi_core::completion::{Accepted, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
-use naksi_core::planted;
 use naksi_os::port::Port;
 
 use crate::address::unmapped;
@@ -91,7 +90,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.closing = true;
-        if listener.accepting && !planted!("07") {
+        if listener.accepting {
             self.port.cancel(accept_token(index));
         }
         self.close_listener_when_idle(index);
@@ -122,9 +121,6 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // A peer that came over IPv4 to a listener of both families is the same peer.
         let peer = unmapped(peer);
         if self.stopping.is_some() {
-            if planted!("04") {
-                return;
-            }
             return self.turn_away(socket);
         }
         if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
@@ -182,12 +178,6 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let pause = listener.pause;
         listener.pause = (pause * 2).min(PAUSE_MAX);
         self.desk.counters.accept_pauses_total.add(1);
-        if planted!("19") {
-            return self.register_accept(index);
-        }
-        if planted!("35") {
-            return;
-        }
         if pause == PAUSE_MIN {
             self.desk.say(Subject::AcceptPaused, |suppressed| {
                 tracing::warn!(%ended, suppressed, "accepting pauses; connections wait in the system's queue");

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use naksi_core::content::Ending;
 use naksi_core::id::{SessionId, Token};
-use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, Poster};
@@ -161,7 +160,7 @@ impl<P: Port> Mailbox<P> {
         // The swap and the look at `closed` are one side of a handshake with `close`: either it sees what was
         // just pushed, or we see that it is closed.
         let rung = self.rung.swap(true, Ordering::SeqCst);
-        if self.closed.load(Ordering::SeqCst) && !planted!("43") {
+        if self.closed.load(Ordering::SeqCst) {
             self.clear();
         } else if let Some(bell) = self.bell.get()
             && !rung
@@ -191,7 +190,7 @@ impl<P: Port> Mailbox<P> {
     /// The worker heard the bell and looks in: what is put in from now on rings again.
     pub(crate) fn heard(&self) {
         // Reading the flag acquires what was pushed by whoever found it rung and so did not ring again.
-        self.rung.swap(planted!("39"), Ordering::AcqRel);
+        self.rung.swap(false, Ordering::AcqRel);
     }
 
     /// The oldest message.

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use naksi_core::content::Ending;
-use naksi_core::planted;
 use naksi_core::pressure::{Pressure, STUCK_AFTER, share_of_relief};
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
@@ -42,8 +41,7 @@ impl Relief {
     /// What one session was counted to hold, and holds now.
     pub(crate) fn count(&mut self, counted: &mut u32, now: usize) {
         let now = u32::try_from(now).unwrap_or(u32::MAX);
-        let before = if planted!("50") { 0 } else { u64::from(*counted) };
-        self.held_bytes = self.held_bytes + u64::from(now) - before;
+        self.held_bytes = self.held_bytes + u64::from(now) - u64::from(*counted);
         *counted = now;
     }
 

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use naksi_core::content::Ending;
-use naksi_core::planted;
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
@@ -97,7 +96,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             None => false,
             Some(Stopping::GivenUp) => true,
             Some(Stopping::Draining(_) | Stopping::Cutting(_)) => {
-                (self.sessions.is_empty() || planted!("03"))
+                self.sessions.is_empty()
                     && self.listeners.iter().all(|listener| listener.closed)
                     && self.dialer.as_ref().is_none_or(|dialer| dialer.is_idle())
                     && self.desk.files.is_empty()

@@ -5,7 +5,6 @@
 
 use super::{Framing, Session, State};
 use crate::limits::Limits;
-use crate::planted;
 use crate::reason::Reason;
 use crate::session::Context;
 use crate::tick::Tick;
@@ -36,8 +35,7 @@ impl Session {
                     visit(self.since + limits.first_frame_within, Some(Reason::FirstFrameLate));
                 }
                 if let Some(since) = self.buffer.cut_since().filter(|_| listening) {
-                    let within = if planted!("52") { limits.frame_within * 50 } else { limits.frame_within };
-                    visit(since + within, Some(Reason::FrameLate));
+                    visit(since + limits.frame_within, Some(Reason::FrameLate));
                 }
                 if self.voice.queue.is_flying() {
                     visit(self.sent_at + limits.send_stall_within, Some(Reason::SendStalled));

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::{Session, Voice};
 use crate::content::{Content, End, Ending};
 use crate::limits::{Limits, OverRate};
-use crate::planted;
 use crate::reason::Reason;
 use crate::session::Context;
 use crate::tick::Tick;
@@ -62,7 +61,7 @@ impl Throttle {
 
     /// When the session should be read again, if it is not now.
     pub(super) fn paused_until(&self) -> Option<Tick> {
-        self.0.as_ref()?.paused_until.filter(|_| !planted!("44"))
+        self.0.as_ref()?.paused_until
     }
 
     /// Its user cannot take more now: it is read again in a later turn.
@@ -148,7 +147,7 @@ impl Throttle {
     /// larger than a burst is shown at all.
     fn spend(&mut self, messages: u32, bytes: usize, now: Tick, limits: &Limits) {
         let (messages_max, bytes_max) = (limits.messages_per_second_max, limits.recv_bytes_per_second_max);
-        if (messages_max == 0 && bytes_max == 0) || planted!("45") {
+        if messages_max == 0 && bytes_max == 0 {
             return;
         }
         let paid = |until: Tick, units: u64, rate: u64| match rate {
@@ -157,9 +156,7 @@ impl Throttle {
         };
         let buckets = self.0.get_or_insert_default();
         buckets.messages_paid_until = paid(buckets.messages_paid_until, messages.into(), messages_max.into());
-        if !planted!("53") {
-            buckets.bytes_paid_until = paid(buckets.bytes_paid_until, bytes as u64, bytes_max as u64);
-        }
+        buckets.bytes_paid_until = paid(buckets.bytes_paid_until, bytes as u64, bytes_max as u64);
     }
 }
 

@@ -13,8 +13,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use naksi_core::planted;
-
 use crate::in_flight::Key;
 use crate::linux::poster::Inbox;
 
@@ -142,9 +140,7 @@ impl Shared {
             papers = self.lock();
             papers.done.push(done);
             drop(papers);
-            if !planted!("77") {
-                self.inbox.nudge();
-            }
+            self.inbox.nudge();
             papers = self.lock();
         }
     }

@@ -19,7 +19,6 @@ use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token, TokenMap};
 use naksi_core::lease::LeasePool;
 use naksi_core::op::Op;
-use naksi_core::planted;
 use naksi_core::tick::Tick;
 use socket2::SockRef;
 
@@ -247,7 +246,7 @@ impl crate::port::Port for Port {
             Wish::File { work: Some(_), .. } => return,
             Wish::File { work, .. } => {
                 *work = self.desk.withdraw(key);
-                if work.is_none() && !planted!("80") {
+                if work.is_none() {
                     return;
                 }
             }

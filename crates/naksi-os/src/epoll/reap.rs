@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, Token};
-use naksi_core::planted;
 
 use super::op::{Flight, Wish};
 use super::pier::Resource;
@@ -78,7 +77,7 @@ impl Port {
         let now = now();
         while let Some(key) = self.timers.take_passed(now) {
             match self.flights.running(key) {
-                Some((_, flight)) if !flight.over || planted!("78") => {
+                Some((_, flight)) if !flight.over => {
                     flight.over = true;
                     self.local.push_back((key, -libc::ETIME));
                 }
@@ -125,7 +124,7 @@ impl Port {
     /// As many parked receives as there are buffers go to the head of what is ready: they have waited
     /// longest, and the others would only find the pool empty again.
     fn resume_parked(&mut self) {
-        if self.parked.is_empty() || planted!("75") {
+        if self.parked.is_empty() {
             return;
         }
         let room = self.pool.at_home();

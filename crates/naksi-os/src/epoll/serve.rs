@@ -17,7 +17,6 @@ use naksi_core::batch::SendBatch;
 use naksi_core::completion::{Accepted, Completion, Datagram, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::ShutdownHow;
-use naksi_core::planted;
 use socket2::{MaybeUninitSlice, SockAddr, SockRef};
 
 use super::op::{Wish, count};
@@ -138,7 +137,7 @@ impl Port {
             SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
         let length = received.as_ref().ok().and_then(|length| NonZeroU32::new(*length as u32));
         if let Some(length) = length {
-            if (length.get() as usize) < buffer.bytes.len() || planted!("71") {
+            if (length.get() as usize) < buffer.bytes.len() {
                 pier.read_short();
             }
             let again = pier.readable;
@@ -171,7 +170,7 @@ impl Port {
         let whole = batch.bytes().min(SENT_BYTES_MAX);
         for _ in 0..SEND_CALLS_MAX {
             self.counters.enters_total += 1;
-            match send_some(pier, batch, if planted!("72") { 0 } else { *sent }) {
+            match send_some(pier, batch, *sent) {
                 Ok(some) => *sent += some,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
@@ -233,7 +232,6 @@ impl Port {
             return Visit::Waits;
         }
         match SockRef::from(pier.descriptor.owned()).take_error() {
-            Ok(_) if planted!("79") => Visit::Over(0),
             Ok(None) => Visit::Over(0),
             Ok(Some(error)) | Err(error) => Visit::Over(-errno(&error)),
         }

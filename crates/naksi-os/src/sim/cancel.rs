@@ -5,10 +5,9 @@
 
 use naksi_core::ended::Ended;
 use naksi_core::op::Op;
-use naksi_core::planted;
 
 use super::calendar::{Event, OpId};
-use super::dock::{Answer, End, Held, Raw, Stage, Target};
+use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
 use super::kernel::Kernel;
 
@@ -21,9 +20,6 @@ impl Kernel {
         }
         if self.calendar.strike(FaultKind::CancelNotFound) {
             let nanos = self.calendar.delay();
-            if planted!("23") {
-                return;
-            }
             if let Some(held) = self.held(op) {
                 held.unfound = true;
             }
@@ -49,20 +45,12 @@ impl Kernel {
 
     /// Ends an operation that the kernel still has, without success.
     pub(super) fn abort(&mut self, op: OpId) {
-        let iocp = self.is_iocp();
         let Some(held) = self.held(op) else { return };
         if held.stage == Stage::Parked {
             return self.stir_to_abort(op);
         }
         if held.stage != Stage::Armed {
             return;
-        }
-        if planted!("21") && iocp {
-            // The wish is freed at the cancel; its packet is still to come.
-            drop(self.dock(op.port).in_flight.finish(op.key));
-            return self
-                .dock(op.port)
-                .push(Answer::Op { key: op.key, raw: Raw::Ended(Ended::Aborted), end: End::Last }, false);
         }
         let connecting = matches!(held.op, Op::Connect { .. }).then_some(held.target);
         if let Some(target) = connecting {

@@ -6,7 +6,6 @@
 use naksi_core::completion::Completion;
 use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::op::Op;
-use naksi_core::planted;
 
 use super::calendar::{Calendar, OpId};
 use super::dock::{Answer, End, Held, Raw, Stage, Target};
@@ -38,11 +37,7 @@ pub(super) fn ending_of(code: i32, held: &Held, net: &mut Net) -> Ended {
         (Target::Stream(id), Op::Send { .. }) => net.live(id).shut_write,
         _ => false,
     };
-    if (shut || held.cancelled) && !planted!("33") {
-        Ended::Aborted
-    } else {
-        Ended::Failed(OsError::new(Failure::Other, code))
-    }
+    if shut || held.cancelled { Ended::Aborted } else { Ended::Failed(OsError::new(Failure::Other, code)) }
 }
 
 impl Kernel {
@@ -108,9 +103,7 @@ impl Kernel {
         if end == End::Last {
             self.detach(op, target);
         }
-        if !planted!("24") {
-            self.dock(op.port).local.push_back(Answer::Op { key: op.key, raw, end });
-        }
+        self.dock(op.port).local.push_back(Answer::Op { key: op.key, raw, end });
         true
     }
 

@@ -10,7 +10,6 @@ use std::num::NonZeroU32;
 use naksi_core::completion::Datagram;
 use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::op::{Op, ShutdownHow};
-use naksi_core::planted;
 
 use super::calendar::{Calendar, Caller, Event, OpId};
 use super::dock::{End, Held, Raw, Stage, Target};
@@ -280,9 +279,6 @@ impl Kernel {
             }
             if self.calendar.strike(FaultKind::AcceptContextFailed) {
                 self.abandon_connect(Target::Stream(id));
-                if planted!("20") {
-                    return self.set_stage(op, Stage::Answered);
-                }
                 continue;
             }
             if self.calendar.strike(FaultKind::AcceptAborted) {
@@ -346,9 +342,7 @@ impl Kernel {
             return Some((Raw::Starved, End::Lost));
         };
         if self.calendar.strike(FaultKind::RecvFailed) {
-            if !planted!("11") {
-                dock.pool.put(buffer);
-            }
+            dock.pool.put(buffer);
             return Some((any_failure(&mut self.calendar), End::Last));
         }
         dock.with_kernel += 1;

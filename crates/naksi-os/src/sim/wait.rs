@@ -5,9 +5,8 @@
 //! aborted connection is passed over. Nothing here knows how an answer came about.
 
 use naksi_core::completion::{Accepted, Completion, Connected, Done};
-use naksi_core::ended::{Ended, Failure, OsError};
+use naksi_core::ended::Ended;
 use naksi_core::op::Op;
-use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::calendar::{Event, OpId};
@@ -69,11 +68,6 @@ impl Kernel {
     fn interrupted(&mut self, port: u32) {
         let dock = self.dock(port);
         dock.asleep = false;
-        if planted!("01")
-            && let Some(Submission::Start(key)) = dock.submissions.front().copied()
-        {
-            drop(dock.in_flight.finish(key));
-        }
     }
 
     /// Hands every wish in the submission queue to the kernel.
@@ -144,12 +138,6 @@ impl Kernel {
                 assert!(matches!(found, Finished::Unknown), "law 1: a stray completion ended an operation");
                 None
             }
-            Answer::Op { key, raw: Raw::Ended(Ended::Failed(_)) | Raw::EndedWith(_), .. }
-                if planted!("22") && self.is_iocp() =>
-            {
-                self.set_stage(OpId { port, key }, Stage::Answered);
-                None
-            }
             Answer::Op { key, raw, end: End::Last } => Some(self.last(port, key, raw)),
             Answer::Op { key, raw, end } => self.goes_on(OpId { port, key }, raw, end),
         }
@@ -164,16 +152,8 @@ impl Kernel {
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
         let (_, held) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
         let (target, cancelled) = (held.target, held.cancelled);
-        if planted!("05")
-            && cancelled
-            && let Raw::Data(buffer, _) = raw
-        {
-            std::mem::forget(buffer);
-            dock.with_kernel -= 1;
-            return None;
-        }
         let completion = self.brought(op, target, raw);
-        if end == End::More || (planted!("13") && end == End::Overflowed) {
+        if end == End::More {
             return completion;
         }
         if cancelled {
@@ -184,14 +164,9 @@ impl Kernel {
             self.abort(op);
             return completion;
         }
-        if starved && planted!("14") {
-            self.detach(op, target);
-            let no_buffers = OsError::new(Failure::MemoryExhausted, 105);
-            return Some(self.last(op.port, op.key, Raw::Ended(Ended::Failed(no_buffers))));
-        }
         if starved {
             self.park(op);
-        } else if !planted!("15") {
+        } else {
             let dock = self.dock(op.port);
             dock.totals.rearmed_total += 1;
             if dock.single_shot && end == End::Lost && completion.is_some() {
@@ -214,10 +189,6 @@ impl Kernel {
     /// The kernel has nothing left to cancel, so the port says the ending itself.
     pub(super) fn end_cancelled(&mut self, op: OpId, target: Target) -> Completion {
         self.detach(op, target);
-        if planted!("10") {
-            let again = Answer::Op { key: op.key, raw: Raw::Ended(Ended::Aborted), end: End::Last };
-            self.dock(op.port).push(again, false);
-        }
         self.last(op.port, op.key, Raw::Ended(Ended::Aborted))
     }
 
@@ -235,11 +206,7 @@ impl Kernel {
         held.stage = Stage::Parked;
         held.parked_as = dock.totals.starved_total;
         let target = held.target;
-        if planted!("16") {
-            dock.starved.push_front(op.key);
-        } else if !planted!("34") {
-            dock.starved.push_back(op.key);
-        }
+        dock.starved.push_back(op.key);
         if let Target::Stream(id) = target
             && self.net.live(id).shut_read
         {
@@ -257,10 +224,8 @@ impl Kernel {
             Raw::EndedWith(code) => Raw::Ended(iocp::ending_of(code, &held, &mut self.net)),
             raw => raw,
         };
-        if !(planted!("06") && held.cancelled) {
-            let named = dock.names.remove(&token);
-            assert!(named == Some(key), "law 1: the token names another operation");
-        }
+        let named = dock.names.remove(&token);
+        assert!(named == Some(key), "law 1: the token names another operation");
         if let Some((handle, lane)) = held.lane {
             dock.handles.end(handle, lane);
         }

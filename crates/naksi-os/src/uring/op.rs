@@ -21,7 +21,6 @@ use naksi_core::completion::{Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
-use naksi_core::planted;
 
 use super::buffers;
 use super::direct::AcceptMany;
@@ -185,11 +184,6 @@ impl Flight {
     /// Somebody wishes that it ends. What the kernel was given stays until the last completion (law 2).
     pub(super) fn call_off(&mut self) {
         self.cancelled = true;
-        if let Wish::RecvFrom { parcel, .. } | Wish::ReadAt { parcel, .. } = &mut self.wish
-            && planted!("59")
-        {
-            parcel.lose_buffer();
-        }
     }
 
     /// The lane of the handle that this flight occupies, to be freed with its last completion.
@@ -280,10 +274,7 @@ impl Flight {
 
 fn sent(batch: SendBatch, descriptor: Option<&mut Descriptor>, result: i32, ours: bool) -> Done {
     let count = u32::try_from(result).ok();
-    let mut sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
-    if planted!("55") {
-        sent = sent.map(|_| batch.bytes() as u32);
-    }
+    let sent = count.and_then(NonZeroU32::new).map(NonZeroU32::get);
     Done::Send(batch, sent.ok_or_else(|| send_ended(descriptor, result, ours)))
 }
 
@@ -344,7 +335,7 @@ pub(crate) fn recv_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
         descriptor.reset = true;
     }
     match result {
-        0 if ended_both && !planted!("61") => Ended::Aborted,
+        0 if ended_both => Ended::Aborted,
         0 if reset => Ended::Reset,
         0 => Ended::Closed,
         _ => error::recv(-result, cancelled || ended_both),
@@ -364,7 +355,7 @@ pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
 
 fn closed(place: Place, result: i32) {
     let Place::Process(descriptor) = place else { return };
-    if result == -libc::ECANCELED || planted!("58") {
+    if result == -libc::ECANCELED {
         // The ring never came to it: the descriptor is closed here, by its end.
         return;
     }

@@ -119,11 +119,6 @@ impl Parcel {
         mem::take(&mut self.contents().shared)
     }
 
-    /// Releases the buffer while the kernel may still write there: a planted bug, and nothing else.
-    pub(super) fn lose_buffer(&mut self) {
-        self.contents().buffer = Vec::new();
-    }
-
     /// Takes the buffer out, and leaves the parcel to be used again.
     pub(super) fn emptied(mut self, spent: &mut Parcels) -> Vec<u8> {
         let buffer = mem::take(&mut self.contents().buffer);

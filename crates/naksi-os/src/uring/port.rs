@@ -23,7 +23,6 @@ use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token, TokenMap};
 use naksi_core::lease::LeasePool;
 use naksi_core::op::Op;
-use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::buffers::{self, Buffers};
@@ -151,7 +150,7 @@ impl Port {
 impl Port {
     /// Writes an entry into the ring. A full ring is handed over first; nothing is ever dropped.
     pub(super) fn push(&mut self, entry: Entry) {
-        if (self.backlog.is_empty() && self.try_push(&entry)) || planted!("56") {
+        if self.backlog.is_empty() && self.try_push(&entry) {
             return;
         }
         self.backlog.push_back(entry);
@@ -202,7 +201,7 @@ impl Port {
 
     /// Waits for a completion, or only hands entries over if a post has come in meanwhile.
     fn sleep(&mut self, until: Option<Tick>) -> Result<(), PortError> {
-        let want = usize::from(self.inbox.fall_asleep() || planted!("62"));
+        let want = usize::from(self.inbox.fall_asleep());
         let outcome = self.enter(want, until);
         self.inbox.wake_up();
         outcome
@@ -211,7 +210,7 @@ impl Port {
     /// Whether the kernel has completions for us that an enter would bring.
     fn kernel_owes(&mut self) -> bool {
         let submission = self.ring.submission();
-        (submission.taskrun() && !self.hollow) || (submission.cq_overflow() && !planted!("63"))
+        (submission.taskrun() && !self.hollow) || submission.cq_overflow()
     }
 
     /// Enters for what the kernel owes.

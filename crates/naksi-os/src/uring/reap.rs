@@ -17,7 +17,6 @@ use io_uring::{cqueue, opcode};
 use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Buffer;
-use naksi_core::planted;
 
 use super::buffers::{Buffers, RECV_LEASES_MAX};
 use super::op::{Arm, Wish};
@@ -88,9 +87,7 @@ impl Port {
         let Some(descriptor) = self.handles.any_mut(socket) else { return false };
         let Some(key) = descriptor.parked.take() else { return false };
         self.counters.starved -= usize::from(mem::take(&mut descriptor.starved));
-        if !planted!("54") {
-            self.local.push_back((key, -libc::ECANCELED));
-        }
+        self.local.push_back((key, -libc::ECANCELED));
         true
     }
 
@@ -216,7 +213,7 @@ impl Port {
                         self.arm(key, Arm::First);
                     }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
-                    libc::ENOBUFS if !planted!("66") => self.run_dry(key, socket),
+                    libc::ENOBUFS => self.run_dry(key, socket),
                     // A kernel that knows no limit refuses it, to all that were asked with one, and is asked without.
                     libc::EINVAL if !unlimited && !over => {
                         self.recv_bytes_max = 0;
@@ -261,7 +258,7 @@ impl Port {
     fn go_on(&mut self, key: Key, over: bool) {
         if over {
             self.local.push_back((key, -libc::ECANCELED));
-        } else if !planted!("64") {
+        } else {
             self.counters.rearmed_total += 1;
             self.arm(key, Arm::Again);
         }
@@ -278,7 +275,7 @@ impl Port {
     /// Whether those in doubt are looked at now. A look is a system call that costs something for each of them,
     /// and a busy one says in its next bytes that it lives.
     pub(super) fn must_settle(&mut self, about_to_sleep: bool) -> bool {
-        if self.doubts.is_empty() || planted!("57") {
+        if self.doubts.is_empty() {
             return false;
         }
         self.waits_in_doubt += 1;
@@ -346,7 +343,7 @@ impl Port {
         descriptor.recalled = false;
         if over || descriptor.ended_both {
             self.local.push_back((key, -libc::ECANCELED));
-        } else if !planted!("65") {
+        } else {
             self.counters.rearmed_total += 1;
             self.park(key, socket, if long { Queue::Long } else { Queue::Usual }, false);
         }
@@ -382,7 +379,6 @@ impl Port {
         };
         if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) =
             (&flight.wish, result, &mut self.direct)
-            && !planted!("60")
         {
             direct.give_back();
         }

@@ -6,13 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use naksi_core::planted;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::unwind::caught;
@@ -160,7 +158,7 @@ impl Core {
         if waiting.closed {
             return Err(Refused::Closed);
         }
-        if waiting.jobs.len() < self.options.jobs_max || planted!("47") {
+        if waiting.jobs.len() < self.options.jobs_max {
             return self.accept(&mut waiting, Job::Call(job));
         }
         drop(waiting);
@@ -274,9 +272,6 @@ impl Core {
     fn play(&self, job: impl FnOnce()) {
         // A job owns what it captured; whatever a panic leaves half done is gone with it.
         if let Err(panic) = caught(job) {
-            if planted!("46") {
-                resume_unwind(Box::new(panic));
-            }
             self.counts.panics.fetch_add(1, Ordering::Relaxed);
             let panic = panic.text();
             tracing::error!(group = self.options.name, ?panic, "a job panicked; its thread goes on");

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use naksi_core::id::SessionId;
-use naksi_core::planted;
 use naksi_core::tick::Tick;
 
 use super::event::Quay;
@@ -377,7 +376,7 @@ impl<R: Room> Runnable for RoomCell<R> {
     fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick) {
         let Some(door) = self.door() else { return self.release() };
         while RoomDoor::run(Arc::clone(&self), clock, &door) {
-            if planted!("48") || Arc::clone(&self).hand_over() {
+            if Arc::clone(&self).hand_over() {
                 return;
             }
         }

@@ -1,7 +1,6 @@
-//! Plays worlds one after another until one breaks a law, and says which: how a planted bug is caught.
+//! Plays worlds one after another until one breaks a law, and says which.
 //!
-//! `NAKSI_MUTANT` chooses the bug, in a build with `--cfg mutant="any"`; `cargo xtask mutants` does both.
-//! The arguments are how many worlds to play at most. Nothing here knows what the bug is.
+//! `cargo xtask mutants` builds it in a copy of the tree that has mutants. The argument is how many worlds to play at most.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ fn main() -> ExitCode {
     let worlds = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1000);
     let begun = Instant::now();
     for number in 0..worlds {
-        // A bug that shows nothing in this time is not caught; only a world without an end is a hang.
+        // A mutant that shows nothing in this time is not caught; only a world without an end is a hang.
         if begun.elapsed() > PATIENCE {
             println!("{number} survived");
             return ExitCode::SUCCESS;
