@@ -21,6 +21,7 @@
 //! so the slot keeps it and the completion frees it. If a deadline passes first, the slots are leaked on
 //! purpose (law 10): memory lost is a number in a ledger, memory reused under a kernel is a corruption.
 
+use crate::port::Trimmed;
 use naksi_core::id::Token;
 use std::mem;
 use std::num::NonZeroU32;
@@ -57,6 +58,9 @@ impl Key {
     }
 }
 
+/// Slots that are never freed.
+const SLOTS_KEPT: usize = 1024;
+
 enum State<H> {
     Idle,
     Running { token: Token, held: H },
@@ -85,11 +89,23 @@ pub struct InFlight<H> {
     free: Vec<u32>,
     running: usize,
     abandoned: usize,
+    /// Most slots that were in use at once since the last trim.
+    peak: usize,
+    /// Where the generations of a new slot begin: past those of every slot that was freed (law 3).
+    first_generation: NonZeroU32,
 }
 
 impl<H> Default for InFlight<H> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), running: 0, abandoned: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            running: 0,
+            abandoned: 0,
+            peak: 0,
+            // Not 0, so that a key is never one of the small numbers a backend reserves.
+            first_generation: NonZeroU32::MIN,
+        }
     }
 }
 
@@ -97,6 +113,7 @@ impl<H> InFlight<H> {
     /// Takes ownership of what a kernel may touch from now on.
     pub fn start(&mut self, token: Token, held: H) -> Key {
         self.running += 1;
+        self.peak = self.peak.max(self.running + self.abandoned);
         let state = State::Running { token, held };
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
@@ -104,8 +121,7 @@ impl<H> InFlight<H> {
             return Key::new(index, slot.generation);
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 operations in flight");
-        // Generations start at 1, so that a key is never one of the small numbers a backend reserves.
-        let generation = NonZeroU32::MIN;
+        let generation = self.first_generation;
         self.slots.push(Slot { generation, state });
         Key::new(index, generation)
     }
@@ -168,6 +184,25 @@ impl<H> InFlight<H> {
         keys
     }
 
+    /// Frees the slots at the end that no operation has needed since the last trim.
+    pub fn trim(&mut self) -> Trimmed {
+        let in_use = self.running + self.abandoned;
+        let needed = mem::replace(&mut self.peak, in_use).max(SLOTS_KEPT);
+        let is_worth_it = |needed: usize| self.slots.len() > needed + needed / 4;
+        if !is_worth_it(needed) {
+            return if is_worth_it(in_use.max(SLOTS_KEPT)) { Trimmed::Later } else { Trimmed::Nothing };
+        }
+        let is_free = |slot: &&Slot<H>| matches!(slot.state, State::Idle);
+        let unused = self.slots.iter().rev().take_while(is_free).count().min(self.slots.len() - needed);
+        let kept = self.slots.len() - unused;
+        let freed = self.slots.drain(kept..).map(|slot| slot.generation);
+        self.first_generation = freed.fold(self.first_generation, NonZeroU32::max);
+        self.free.retain(|index| (*index as usize) < kept);
+        self.slots.shrink_to(kept);
+        self.free.shrink_to(2 * self.free.len());
+        if unused > 0 { Trimmed::Freed } else { Trimmed::Nothing }
+    }
+
     /// Operations that somebody waits for.
     pub fn len(&self) -> usize {
         self.running
@@ -220,6 +255,28 @@ mod tests {
         assert_eq!(table.stale(7), Some(old));
         assert!(matches!(table.finish(new), Finished::Wanted(..)));
         assert_eq!(table.stale(7), None, "nothing runs in its slot");
+    }
+
+    #[test]
+    fn slots_of_a_burst_are_freed_and_their_keys_stay_stale() {
+        let mut table = InFlight::default();
+        let lasting: Vec<_> = (0..1_000).map(|number| table.start(token(number), "lasting")).collect();
+        let burst: Vec<_> = (0..9_000).map(|number| table.start(token(number), "burst")).collect();
+        for key in &burst {
+            assert!(matches!(table.finish(*key), Finished::Wanted(_, "burst")));
+        }
+        assert_eq!(table.trim(), Trimmed::Later, "the burst was a moment ago; the next trim frees its slots");
+        assert_eq!(table.slots.len(), 10_000);
+        assert_eq!(table.trim(), Trimmed::Freed);
+        assert!(table.slots.capacity() < 2_000 && table.free.len() < 100);
+        let again: Vec<_> = (0..9_000).map(|number| table.start(token(number), "again")).collect();
+        for key in burst {
+            assert!(table.running(key).is_none() && matches!(table.finish(key), Finished::Unknown));
+        }
+        for key in lasting.into_iter().chain(again) {
+            assert!(matches!(table.finish(key), Finished::Wanted(..)));
+        }
+        assert!(table.is_empty());
     }
 
     #[test]

@@ -102,6 +102,11 @@ pub trait Port {
 
     /// What the port holds right now, for the laws, the counters and the tests.
     fn ledger(&self) -> Ledger;
+
+    /// Frees memory of operations in flight that has not been needed since the last call.
+    fn trim(&mut self) -> Trimmed {
+        Trimmed::Nothing
+    }
 }
 
 /// Wakes a port from any thread and hands it a number, as `PostQueuedCompletionStatus` does.
@@ -118,6 +123,17 @@ pub enum Tide {
     Dry,
     /// More completions are ready and were not taken in this call.
     More,
+}
+
+/// What became of memory that operations in flight may not need any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trimmed {
+    /// There is little to free.
+    Nothing,
+    /// It was in use since the last call; the next call may free it.
+    Later,
+    /// Some was freed.
+    Freed,
 }
 
 /// Sizes of a port. Every one is a bound.

@@ -11,7 +11,7 @@ use naksi_core::content::Ending;
 use naksi_core::pressure::{Pressure, STUCK_AFTER, share_of_relief};
 use naksi_core::reason::Reason;
 use naksi_core::tick::Tick;
-use naksi_os::port::Port;
+use naksi_os::port::{Port, Trimmed};
 
 use crate::mailbox::Message;
 use crate::murmur::Subject;
@@ -25,6 +25,8 @@ const GIVE_AGAIN: Duration = Duration::from_millis(10);
 
 /// Spare buffers unused for this long are freed.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
+/// Lists of sessions keep room for this many.
+const LIST_ENTRIES_KEPT: usize = 1024;
 
 /// One worker's part in relieving the service.
 #[derive(Debug, Default)]
@@ -94,8 +96,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     #[cold]
     fn trim_now(&mut self) {
-        self.relief.trim_at = None;
-        if self.spares.trim() {
+        let port = self.port.trim();
+        self.relief.trim_at = (port == Trimmed::Later).then_some(self.desk.now + TRIM_EVERY);
+        self.touched.shrink_to(LIST_ENTRIES_KEPT);
+        self.members.shrink_to(LIST_ENTRIES_KEPT);
+        if self.spares.trim() || port == Trimmed::Freed {
             naksi_os::give_back_memory();
         }
     }

@@ -33,7 +33,9 @@ use crate::in_flight::{InFlight, Key};
 use crate::linux::poster::{Inbox, Poster};
 use crate::linux::socket::{self, Socket};
 use crate::linux::{error, file};
-use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::port::{
+    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+};
 use crate::uring::ext;
 use crate::uring::port::now;
 
@@ -303,5 +305,13 @@ impl crate::port::Port for Port {
             lease_size: self.pool.size(),
             ..self.counters
         }
+    }
+
+    fn trim(&mut self) -> Trimmed {
+        let trimmed = self.flights.trim();
+        if trimmed == Trimmed::Freed {
+            self.tokens.shrink_to(self.flights.len() * 5 / 4);
+        }
+        trimmed
     }
 }

@@ -25,7 +25,9 @@ use super::op::{self, CANCELLED, Flight, Wish};
 use super::parcel::Parcel;
 use crate::handles::{HandleKind, HandleTable};
 use crate::in_flight::{InFlight, Key};
-use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::port::{
+    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+};
 use crate::windows::ext::Extensions;
 use crate::windows::kernel::{self, Answer, Dequeued, FineClock, Kernel};
 use crate::windows::poster::{Inbox, Poster};
@@ -312,6 +314,14 @@ impl crate::port::Port for Port {
             lease_size: self.pool.size(),
             ..self.counters
         }
+    }
+
+    fn trim(&mut self) -> Trimmed {
+        let trimmed = self.flights.trim();
+        if trimmed == Trimmed::Freed {
+            self.tokens.shrink_to(self.flights.len() * 5 / 4);
+        }
+        trimmed
     }
 }
 

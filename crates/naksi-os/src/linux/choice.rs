@@ -19,7 +19,9 @@ use super::clock;
 use super::poster::Poster;
 use super::socket::Socket;
 use crate::epoll::port as epoll;
-use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::port::{
+    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+};
 use crate::uring::{ext, port as uring};
 
 /// The port of this system: io_uring, or epoll.
@@ -176,6 +178,10 @@ impl crate::port::Port for Port {
 
     fn ledger(&self) -> Ledger {
         served!(&self.served, port => port.ledger())
+    }
+
+    fn trim(&mut self) -> Trimmed {
+        served!(&mut self.served, port => port.trim())
     }
 }
 

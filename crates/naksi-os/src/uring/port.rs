@@ -36,7 +36,9 @@ use crate::in_flight::{InFlight, Key};
 use crate::linux::poster::{Inbox, Poster};
 use crate::linux::socket::{self, Descriptor, Place, Socket};
 use crate::linux::{error, file};
-use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::port::{
+    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+};
 
 /// The ring's own operations; an in-flight key is never below 2^32.
 pub(super) const WAKE: u64 = 1;
@@ -379,5 +381,13 @@ impl crate::port::Port for Port {
             lease_size: self.pool.size(),
             ..self.counters
         }
+    }
+
+    fn trim(&mut self) -> Trimmed {
+        let trimmed = self.flights.trim();
+        if trimmed == Trimmed::Freed {
+            self.tokens.shrink_to(self.flights.len() * 5 / 4);
+        }
+        trimmed
     }
 }
