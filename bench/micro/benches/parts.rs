@@ -10,6 +10,7 @@ use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use naksi_core::frame;
+use naksi_core::id::PeerMap;
 use naksi_core::limits::Limits;
 use naksi_core::send_queue::SendQueue;
 use naksi_core::spares::Spares;
@@ -108,4 +109,43 @@ fn timer_wheel(bencher: Bencher<'_, '_>, timers: usize) {
             black_box(fired);
         });
     });
+}
+
+/// Finding one of 30,000 topics whose numbers are random, or chosen by a peer: numbers in a row, multiples of a large power of
+/// two, and numbers that a multiplication by the golden ratio and a shift, as unseeded hashes do it, maps to one place.
+#[divan::bench(args = ["random", "sequential", "multiples", "collide_unseeded"])]
+fn topic_lookup(bencher: Bencher<'_, '_>, keys: &str) {
+    const TOPICS: u64 = 30_000;
+    let key = |number: u64| match keys {
+        "random" => mix(number),
+        "sequential" => number,
+        "multiples" => number << 40,
+        _ => unmix(5 << 57 | number << 24 | 0x1_2345),
+    };
+    let keys: Vec<u64> = (0..TOPICS).map(key).collect();
+    let map: PeerMap<u64, [u8; 160]> = keys.iter().map(|key| (*key, [1; 160])).collect();
+    bencher.counter(ItemsCount::new(1_000_usize)).bench_local(|| {
+        for step in 0..1_000 {
+            black_box(map.get(&keys[step * 7919 % keys.len()]));
+        }
+    });
+}
+
+const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
+
+fn mix(word: u64) -> u64 {
+    let product = word.wrapping_mul(GOLDEN_RATIO);
+    product ^ (product >> 29)
+}
+
+/// What [`mix`] makes `hash` of.
+fn unmix(hash: u64) -> u64 {
+    let product = (0..3).fold(hash, |product, _| hash ^ (product >> 29));
+    // Newton's iteration for the inverse modulo 2^64: each step doubles the bits that are right.
+    let inverse = (0..6).fold(GOLDEN_RATIO, |inverse: u64, _| {
+        inverse.wrapping_mul(2_u64.wrapping_sub(GOLDEN_RATIO.wrapping_mul(inverse)))
+    });
+    let word = product.wrapping_mul(inverse);
+    assert_eq!(mix(word), hash);
+    word
 }
