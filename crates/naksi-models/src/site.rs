@@ -13,7 +13,7 @@ use naksi_os::connection::{Connection, accept_now};
 use naksi_os::event::EVENTS_MAX;
 use naksi_os::tally::Tally;
 
-/// The buffer of one connection. Two of the lectures' have 512 bytes; this is a page.
+/// The buffer of one connection: one page. Lecture 001 calls it `BUFSIZE` and gives no size.
 pub const BUFFER_BYTES: usize = 4096;
 
 /// Longest wait for a connect to ourselves, by which a server is told to stop.

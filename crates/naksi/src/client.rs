@@ -47,7 +47,7 @@ impl Retry {
     }
 }
 
-/// A client to be (the lecture's `ClientService`, lecture 004).
+/// A client that has not started (the client service that lecture 004 mentions).
 #[derive(Clone, Debug)]
 pub struct Client {
     plan: Plan,

@@ -1,6 +1,6 @@
 //! Overlapped files on the worker's port: a session asks, the answer comes to `on_file`.
 //!
-//! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 000). A
+//! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 002). A
 //! file belongs to the session that opened it and is closed with it. Nothing here knows a disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -44,44 +44,44 @@ struct Panel {
 
 const PANELS: [Panel; 6] = [
     Panel {
-        korean: "모두 조용하고 하나만 말할 때: 메시지 하나의 CPU 시간 (µs)",
+        korean: "클라이언트 하나만 말할 때: 메시지당 CPU 시간(µs)",
         english: "one talks, all others are silent",
-        how_to_read: "사다리가 생긴 까닭 · why there is a ladder: who pays for the silent ones? lower is better",
+        how_to_read: "조용한 접속에도 비용이 드는지 보여 줍니다. 낮을수록 좋습니다 · what silent clients cost; lower is better",
         logarithmic: true,
         value: |row| row.silent_processor_us_per_message.unwrap_or(0.0),
     },
     Panel {
-        korean: "메시지 하나의 시스템 호출 수",
+        korean: "메시지당 시스템 호출 수",
         english: "system calls per message",
-        how_to_read: "문(door)이 직접 셉니다 · counted by the doors themselves; lower is better",
+        how_to_read: "호출할 때마다 셉니다. 낮을수록 좋습니다 · counted at every call; lower is better",
         logarithmic: true,
         value: |row| row.calls_per_message,
     },
     Panel {
-        korean: "모두 말할 때: 메시지 하나의 CPU 시간 (µs)",
+        korean: "모두 말할 때: 메시지당 CPU 시간(µs)",
         english: "everybody talks",
-        how_to_read: "낮을수록 좋습니다. 서버의 스레드만 셉니다 · lower is better; the server's threads alone",
+        how_to_read: "낮을수록 좋습니다. 서버 스레드의 시간만 잽니다 · lower is better; the server's threads alone",
         logarithmic: true,
         value: |row| row.processor_us_per_message,
     },
     Panel {
-        korean: "메시지 하나의 깨어남",
+        korean: "메시지당 깨어난 횟수",
         english: "wake-ups per message",
-        how_to_read: "기다리다 돌아온 횟수 · waits that a thread came back from; lower is better",
+        how_to_read: "대기하던 스레드가 깨어난 횟수입니다. 낮을수록 좋습니다 · waits that returned; lower is better",
         logarithmic: true,
         value: |row| row.wakeups_per_message,
     },
     Panel {
-        korean: "초당 메시지",
+        korean: "초당 메시지 수",
         english: "messages per second",
         how_to_read: "높을수록 좋습니다 · higher is better",
         logarithmic: false,
         value: |row| row.messages_per_second,
     },
     Panel {
-        korean: "지연 p99 (µs)",
+        korean: "지연 시간 p99(µs)",
         english: "latency, 99th percentile",
-        how_to_read: "접속이 많을수록 줄이 길어집니다 · lower is better; the crowd shares the processors",
+        how_to_read: "낮을수록 좋습니다. 클라이언트와 서버가 CPU를 나누어 씁니다 · lower is better; the crowd shares the processors",
         logarithmic: true,
         value: |row| row.p99_us,
     },
@@ -98,22 +98,22 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
     write!(
         out,
         "<!doctype html>\n<html lang=\"ko\"><head><meta charset=\"utf-8\"><title>naksi ladder</title>\
-         <style>{STYLE}</style></head><body>\n<h1>사다리: 여섯 소켓 입출력 모델</h1>\n\
+         <style>{STYLE}</style></head><body>\n<h1>사다리: 여섯 가지 소켓 입출력 모델</h1>\n\
          <p class=\"sub\">The ladder: six socket I/O models, the same echo server, the same load. {}.</p>\n",
         report.conditions()
     )?;
     if report.is_crowded() {
         writeln!(
             out,
-            "<p class=\"warn\">다른 일로 바쁜 기계에서 쟀습니다 (평균 부하 {:.1}). 초당 메시지와 지연은 흔들리고, 호출 수와 CPU \
-             시간은 믿을 만합니다. · Taken on a machine that was busy with other things: rates and latencies waver, \
+            "<p class=\"warn\">다른 작업이 돌고 있는 컴퓨터에서 측정했습니다(평균 부하 {:.1}). 초당 메시지 수와 지연 시간은 \
+             부정확할 수 있지만, 호출 수와 CPU 시간은 믿을 수 있습니다. · Taken on a machine that was busy with other things: rates and latencies waver, \
              counts and processor time hold.</p>",
             report.busy.unwrap_or_default()
         )?;
     }
     if report.wine {
         out.write_str(
-            "<p class=\"warn\">Wine에서 잰 값입니다. 윈도우의 속도가 아닙니다. · Taken under Wine: these figures \
+            "<p class=\"warn\">Wine에서 측정한 값이므로 윈도우의 성능을 나타내지 않습니다. · Taken under Wine: these figures \
              say nothing about the speed of Windows.</p>\n",
         )?;
     }
@@ -142,10 +142,10 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
     out.write_str("</div>\n")?;
     table(report, out)?;
     out.write_str(
-        "<p class=\"sub\">리액터(1–3)는 준비를 기다렸다가 부르고, 프로액터(4–6)는 먼저 부르고 완료를 기다립니다. · \
+        "<p class=\"sub\">리액터(1–3)는 소켓이 준비된 뒤에 입출력 함수를 호출하고, 프로액터(4–6)는 미리 호출해 두고 완료를 기다립니다. · \
          A reactor (1–3) waits until a socket is ready and then calls; a proactor (4–6) calls first and waits until it \
-         is done. 모두가 말하면 select 한 번이 여러 소켓을 한꺼번에 알려 주므로 싸 보이고, 대부분이 조용하면 매번 모두를 등록하는 값이 \
-         드러납니다. · When everybody talks, one select tells of many sockets and looks cheap; when most are silent, one \
+         is done. 모두 말할 때는 select 한 번으로 여러 소켓의 상태를 알 수 있어 비용이 적어 보이지만, 대부분 조용할 때는 모든 \
+         소켓을 매번 등록하는 비용이 드러납니다. · When everybody talks, one select tells of many sockets and looks cheap; when most are silent, one \
          message pays for registering all of them. Every echo was compared byte by byte.</p>\n</body></html>\n",
     )
 }
@@ -306,9 +306,9 @@ fn trimmed(text: String) -> String {
 
 fn table(report: &Report, out: &mut String) -> fmt::Result {
     out.write_str(
-        "<table><tr><th>모델 model</th><th>접속 clients</th><th>서비스 served</th><th>메시지/s</th><th>CPU µs</th>\
-         <th>조용할 때 one talks</th><th>호출 calls</th><th>깨어남 wake-ups</th><th>p50 µs</th><th>p99 µs</th><th>스레드 threads</th>\
-         <th>만난 천장 the ceiling met</th></tr>\n",
+        "<table><tr><th>모델 model</th><th>접속 수 clients</th><th>처리한 접속 served</th><th>메시지/초</th><th>CPU µs</th>\
+         <th>하나만 말할 때 one talks</th><th>호출 수 calls</th><th>깨어난 횟수 wake-ups</th><th>p50 µs</th><th>p99 µs</th><th>스레드 수 threads</th>\
+         <th>걸린 제한 the ceiling met</th></tr>\n",
     )?;
     let mut before = "";
     for row in &report.rows {

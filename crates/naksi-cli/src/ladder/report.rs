@@ -100,7 +100,11 @@ impl Measured {
 fn ceiling(model: &Model, after: &Sample) -> (String, String) {
     match model.ceiling {
         Ceiling::Sockets(places) if after.turned_away > 0 => (
-            format!("셋이 가득: 자리 {}, 돌려보냄 {}", grouped(places as u64), grouped(after.turned_away)),
+            format!(
+                "소켓 집합이 가득 참: 최대 {}개, 거절한 접속 {}개",
+                grouped(places as u64),
+                grouped(after.turned_away)
+            ),
             format!(
                 "set full: {} places, {} turned away",
                 grouped(places as u64),
@@ -108,18 +112,19 @@ fn ceiling(model: &Model, after: &Sample) -> (String, String) {
             ),
         ),
         Ceiling::EventsPerWait(events) if after.groups > 1 => (
-            format!("대기 하나에 {events}개: 스레드 {}개", after.groups),
+            format!("한 번에 {events}개까지 대기: 스레드 {}개", after.groups),
             format!("{events} events a wait: {} threads", after.groups),
         ),
         Ceiling::OneThread => {
-            ("메시지 하나씩, 한 스레드".to_owned(), "message by message, one thread".to_owned())
+            ("한 스레드가 메시지를 하나씩 처리".to_owned(), "message by message, one thread".to_owned())
         }
         Ceiling::IssuingThread => {
-            ("요청한 스레드만 실행".to_owned(), "only the thread that asked".to_owned())
+            ("완료 루틴은 요청한 스레드에서만 실행".to_owned(), "only the thread that asked".to_owned())
         }
-        Ceiling::Concurrency => {
-            (format!("동시 실행 {}개까지", after.threads), format!("at most {} run at once", after.threads))
-        }
+        Ceiling::Concurrency => (
+            format!("스레드를 동시에 {}개까지 실행", after.threads),
+            format!("at most {} run at once", after.threads),
+        ),
         Ceiling::Sockets(_) | Ceiling::EventsPerWait(_) => (String::new(), String::new()),
     }
 }
@@ -128,12 +133,12 @@ fn ceiling(model: &Model, after: &Sample) -> (String, String) {
 const COLUMNS: [(&str, &str, usize); 11] = [
     ("모델", "model", 18),
     ("접속", "clients", 8),
-    ("서비스", "served", 8),
+    ("처리 중", "served", 8),
     ("메시지/초", "messages/s", 12),
     ("CPU µs", "a message", 11),
-    ("조용할 때", "one talks", 11),
-    ("호출", "calls", 8),
-    ("깨어남", "wakes", 8),
+    ("혼자 말할 때", "one talks", 13),
+    ("호출 수", "calls", 8),
+    ("깨어난 횟수", "wakes", 12),
     ("p50 µs", "p50 µs", 9),
     ("p99 µs", "p99 µs", 9),
     ("스레드", "threads", 9),
@@ -226,14 +231,14 @@ impl Report {
         }
         let korean = COLUMNS.map(|(korean, _, width)| padded(korean, width)).concat();
         let english = COLUMNS.map(|(_, english, width)| padded(english, width)).concat();
-        say(format_args!("\n{korean}  만난 천장\n{english}  the ceiling met\n"))
+        say(format_args!("\n{korean}  걸린 제한\n{english}  the ceiling met\n"))
     }
 
     pub(super) fn add(&mut self, row: Measured) -> Result<(), Problem> {
         let silent =
             row.silent_processor_us_per_message.map_or("–".to_owned(), |span| format!("{span:.2}"));
         say(format_args!(
-            "{:<18}{:>8}{:>8}{:>12}{:>11.2}{silent:>11}{:>8.2}{:>8.3}{:>9.0}{:>9.0}{:>9}  {}\n",
+            "{:<18}{:>8}{:>8}{:>12}{:>11.2}{silent:>13}{:>8.2}{:>12.3}{:>9.0}{:>9.0}{:>9}  {}\n",
             row.model,
             row.connections,
             row.served,

@@ -39,7 +39,7 @@ const fn offset_halves(offset: u64) -> (u32, u32) {
 #[derive(Debug)]
 pub(super) struct Parcel(NonNull<Contents>);
 
-//= lecture 004: the OVERLAPPED stands first, so that its address is the address of what belongs to it
+//= lecture 001: 첫 멤버 변수로 overlapped가 온다고 해보겠습니다
 #[repr(C)]
 struct Contents {
     overlapped: OVERLAPPED,
