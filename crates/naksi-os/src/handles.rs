@@ -5,6 +5,7 @@
 //! is closed under an operation in flight (laws 2 and 4). Nothing here knows a kernel.
 
 use naksi_core::id::Handle;
+use naksi_core::op::Op;
 use std::collections::VecDeque;
 
 use crate::port::Refusal;
@@ -33,6 +34,23 @@ pub enum Lane {
     Control,
     /// File operations: any number at once, each with its own offset.
     Shared,
+}
+
+/// The handle that an operation is aimed at, of which kind it must be, and which lane it occupies. `None`: it needs no
+/// open handle, or takes it out of the table (a close).
+pub(crate) fn needed(op: &Op) -> Option<(Handle, HandleKind, Lane)> {
+    Some(match op {
+        Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return None,
+        Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
+        Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
+        Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
+        Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
+        Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
+            (*file, HandleKind::File, Lane::Shared)
+        }
+        Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
+        Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
+    })
 }
 
 struct Entry<T> {

@@ -5,17 +5,20 @@
 //! [`port::Port`] and keep the same laws. `linux/` and `windows/` hold what else differs by system. This crate
 //! knows no session: it carries out operations and says how each one ended.
 
+mod clock;
 pub mod connection;
 #[cfg(target_os = "linux")]
 pub mod epoll;
 pub mod handles;
 pub mod in_flight;
+mod inbox;
 #[cfg(windows)]
 pub mod iocp;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod network_events;
 pub mod port;
+mod port_core;
 pub mod seats;
 pub mod sim;
 pub mod stop_signal;
@@ -30,6 +33,8 @@ pub mod windows;
 #[path = "linux/heap.rs"]
 mod heap;
 
+pub use clock::now;
+
 // Modules stand outside: `cargo fmt` does not look for any in here.
 std::cfg_select! {
     target_os = "linux" => {
@@ -37,7 +42,7 @@ std::cfg_select! {
         pub type OsPort = linux::choice::Port;
         pub use linux::clock::ThreadClock;
         pub use linux::file::make_new;
-        pub use uring::port::now;
+        pub(crate) use linux::waker::Waker;
         pub use linux::{completion_port, event, message, overlapped, queue, routine, select, signals};
     }
     windows => {
@@ -45,7 +50,7 @@ std::cfg_select! {
         pub type OsPort = iocp::port::Port;
         pub use windows::clock::ThreadClock;
         pub use windows::file::make_new;
-        pub use iocp::port::now;
+        pub(crate) use windows::waker::Waker;
         pub use windows::{completion_port, event, message, overlapped, queue, routine, select, signals};
     }
 }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::in_flight::Key;
-use crate::linux::poster::Inbox;
+use crate::inbox::Inbox;
+use crate::linux::waker::Waker;
 
 /// What to do with a file; owns the buffer.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ struct Papers {
 struct Shared {
     papers: Mutex<Papers>,
     arrived: Condvar,
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<Waker>>,
 }
 
 /// The port's side of the desk.
@@ -56,7 +57,7 @@ pub(super) struct Desk {
 
 impl Desk {
     /// A desk without a clerk, who comes with the first work.
-    pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
+    pub(super) fn new(inbox: &Arc<Inbox<Waker>>) -> Self {
         let inbox = Arc::clone(inbox);
         let shared = Shared { papers: Mutex::default(), arrived: Condvar::new(), inbox };
         Self { shared: Arc::new(shared), clerk: None, out: 0 }

@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
-use naksi_core::id::{Handle, Token, TokenMap};
-use naksi_core::lease::LeasePool;
+use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 use socket2::SockRef;
@@ -28,54 +27,44 @@ use super::pier::{Pier, Resource, handle};
 use super::poll::{Epoll, Watch};
 use super::serve::pier;
 use super::timers::Timers;
-use crate::handles::{HandleKind, HandleTable};
-use crate::in_flight::{InFlight, Key};
-use crate::linux::poster::{Inbox, Poster};
+use crate::clock::now;
+use crate::handles::HandleKind;
+use crate::in_flight::Key;
+use crate::inbox::Poster;
 use crate::linux::socket::{self, Socket};
+use crate::linux::waker::Waker;
 use crate::linux::{error, file};
 use crate::port::{
     FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
 };
+use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 use crate::uring::ext;
-use crate::uring::port::now;
 
 /// The word of the event that other threads wake the port with; no handle is that large.
 const WAKE: u64 = u64::MAX;
-/// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
-const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
 
 /// A completion port on epoll. Opened by the thread that will own it.
 pub struct Port {
     pub(super) epoll: Epoll,
-    catch_max: usize,
-    pub(super) handles: HandleTable<Resource>,
-    pub(super) flights: InFlight<Flight>,
-    pub(super) tokens: TokenMap<Token, Key>,
-    pub(super) pool: LeasePool,
+    pub(super) core: PortCore<Flight, Resource, i32>,
     /// Operations whose descriptors are ready, the first to become so first.
     pub(super) ready: VecDeque<Key>,
     /// Receives that brought a lease and have more: they go on with the next wait.
     pub(super) later: Vec<Key>,
     /// Receives that found the pool empty, the first to come home first.
     pub(super) parked: VecDeque<Key>,
-    /// Results that need no visit: of cancelled operations, closes, timers, files.
-    pub(super) local: VecDeque<(Key, i32)>,
     pub(super) timers: Timers,
     pub(super) desk: Desk,
     pub(super) filed: Vec<super::desk::Done>,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) posts: Vec<(Token, u64)>,
-    pub(super) posts_given: usize,
     /// The last wait asked the kernel for events.
     looked: bool,
-    pub(super) counters: Ledger,
 }
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port")
             .field("backend", &"epoll")
-            .field("counters", &self.counters)
+            .field("counters", &self.core.counters)
             .finish_non_exhaustive()
     }
 }
@@ -86,47 +75,36 @@ impl Port {
     /// # Errors
     /// One line that names the cause: a pool that makes no sense, or no descriptor left.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
-        if options.lease_count == 0 || options.lease_count > 1 << 15 || options.lease_bytes == 0 {
-            let text = "the receive pool needs 1 to 32768 buffers of at least one byte".to_owned();
-            return Err(PortError { text, code: libc::EINVAL });
-        }
+        port_core::check(options, libc::EINVAL)?;
         now();
-        let catch_max = options.catch_max.max(1);
-        let epoll = Epoll::open(catch_max.clamp(16, 1024))
+        let epoll = Epoll::open(options.catch_max.clamp(16, 1024))
             .map_err(|error| ext::refusal("epoll cannot be set up", &error))?;
-        let inbox =
-            Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
+        let waker =
+            Waker::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
         // Every write to the event is an edge, so the event's count is never read.
         epoll
-            .watch(inbox.event(), WAKE, Watch::In)
+            .watch(waker.descriptor(), WAKE, Watch::In)
             .map_err(|error| ext::refusal("epoll refuses an event", &error))?;
+        let core = PortCore::new(options, waker);
+        let desk = Desk::new(&core.inbox);
         Ok(Self {
             epoll,
-            catch_max,
-            handles: HandleTable::default(),
-            flights: InFlight::default(),
-            tokens: TokenMap::default(),
-            pool: LeasePool::new(options.lease_count, options.lease_bytes),
+            core,
             ready: VecDeque::new(),
             later: Vec::new(),
             parked: VecDeque::new(),
-            local: VecDeque::new(),
             timers: Timers::default(),
-            desk: Desk::new(&inbox),
+            desk,
             filed: Vec::new(),
-            inbox,
-            posts: Vec::new(),
-            posts_given: 0,
             looked: false,
-            counters: Ledger::default(),
         })
     }
 
     /// One system call: takes events, and waits for them at most until `until` if nothing else is to do.
     fn look(&mut self, until: Option<Tick>) -> Result<(), PortError> {
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let until = [until, self.timers.next()].into_iter().flatten().min();
-        let sleeps = self.may_sleep() && self.inbox.fall_asleep();
+        let sleeps = self.may_sleep() && self.core.inbox.fall_asleep();
         let span = if sleeps {
             until.map(|until| until.since(now()).min(SLEEP_SPAN_MAX))
         } else {
@@ -134,13 +112,13 @@ impl Port {
         };
         let outcome = self.epoll.wait(span);
         if sleeps {
-            self.inbox.wake_up();
+            self.core.inbox.wake_up();
         }
         outcome.map_err(|error| ext::refusal("epoll cannot be waited on", &error))?;
         for index in 0..self.epoll.filled() {
             let (word, ready) = self.epoll.event(index);
             // An event of a socket that was closed meanwhile, or the event that woke the port, is nobody's.
-            let Some(pier) = self.handles.any_mut(handle(word)).and_then(Resource::pier_mut) else {
+            let Some(pier) = self.core.handles.any_mut(handle(word)).and_then(Resource::pier_mut) else {
                 continue;
             };
             let parked = pier.descriptor.parked;
@@ -152,19 +130,20 @@ impl Port {
     }
 
     fn may_sleep(&self) -> bool {
-        let servable = !self.parked.is_empty() && self.pool.at_home() > 0;
-        let idle = self.ready.is_empty() && self.later.is_empty() && self.local.is_empty();
-        !servable && idle && self.posts_given >= self.posts.len()
+        let servable = !self.parked.is_empty() && self.core.pool.at_home() > 0;
+        let idle = self.ready.is_empty() && self.later.is_empty() && self.core.local.is_empty();
+        !servable && idle && !self.core.has_posts_left()
     }
 
     fn tide(&self) -> Tide {
-        let here = !self.may_sleep() || self.inbox.is_filled() || (self.looked && self.epoll.is_brimming());
+        let here =
+            !self.may_sleep() || self.core.inbox.is_filled() || (self.looked && self.epoll.is_brimming());
         if here { Tide::More } else { Tide::Dry }
     }
 }
 
 impl crate::port::Port for Port {
-    type Poster = Poster;
+    type Poster = Poster<Waker>;
     type Socket = Socket;
 
     fn backend(&self) -> &'static str {
@@ -189,11 +168,11 @@ impl crate::port::Port for Port {
 
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
         let owned = file::open(path, access)?;
-        Ok(self.handles.insert(HandleKind::File, Resource::File(Arc::new(File::from(owned)))))
+        Ok(self.core.handles.insert(HandleKind::File, Resource::File(Arc::new(File::from(owned)))))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
-        match self.handles.resource(file, HandleKind::File) {
+        match self.core.handles.resource(file, HandleKind::File) {
             Ok(Resource::File(file)) => {
                 file.metadata().map(|facts| facts.len()).map_err(|error| error::from_io(&error))
             }
@@ -202,11 +181,11 @@ impl crate::port::Port for Port {
     }
 
     fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
-        self.handles.resource(socket, HandleKind::Stream)?;
-        let Resource::Socket(pier) = self.handles.remove(socket)? else {
+        self.core.handles.resource(socket, HandleKind::Stream)?;
+        let Resource::Socket(pier) = self.core.handles.remove(socket)? else {
             unreachable!("a stream is a socket");
         };
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         self.epoll.forget(pier.descriptor.owned().as_raw_fd()).ok(); // one that was never watched has nothing to forget
         Ok(Socket(pier.descriptor))
     }
@@ -216,19 +195,16 @@ impl crate::port::Port for Port {
     }
 
     fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
-        if self.tokens.contains_key(&token) {
-            return Err(Refused { op, why: Refusal::TokenInUse });
-        }
         if let Op::Close { handle } = op {
-            let resource = match self.handles.remove(handle) {
+            let resource = match self.core.take_to_close(token, handle) {
                 Ok(resource) => resource,
                 Err(why) => return Err(Refused { op, why }),
             };
             let key = self.launch(token, Wish::Close { resource });
-            self.local.push_back((key, 0));
+            self.core.local.push_back((key, 0));
             return Ok(());
         }
-        if let Err(why) = self.reserve(&op) {
+        if let Err(why) = self.core.reserve(token, &op) {
             return Err(Refused { op, why });
         }
         self.board(token, op);
@@ -236,11 +212,11 @@ impl crate::port::Port for Port {
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some(key) = self.tokens.get(&token).copied() else { return };
-        let (_, flight) = self.flights.running(key).expect("every token in flight names a running flight");
+        let Some((key, flight)) = self.core.named(token) else { return };
         if flight.over {
             return;
         }
+        let is_timer = matches!(flight.wish, Wish::Timeout);
         match &mut flight.wish {
             // A close is never called off: the handle is gone already, and closing takes no time.
             Wish::Close { .. } => return,
@@ -253,22 +229,22 @@ impl crate::port::Port for Port {
                 }
             }
             Wish::Recv { socket } => {
-                let descriptor = &mut pier(&mut self.handles, *socket).descriptor;
-                self.counters.starved -= usize::from(descriptor.parked.take().is_some());
+                let socket = *socket;
+                let descriptor = &mut pier(&mut self.core.handles, socket).descriptor;
+                self.core.counters.starved -= usize::from(descriptor.parked.take().is_some());
             }
             _ => {}
         }
-        let is_timer = matches!(flight.wish, Wish::Timeout);
         self.end_early(key);
         if is_timer {
-            let flights = &mut self.flights;
-            self.timers.forget_one(|key| flights.running(key).is_some_and(|(_, flight)| !flight.over));
+            let in_flight = &mut self.core.in_flight;
+            self.timers.forget_one(|key| in_flight.running(key).is_some_and(|(_, flight)| !flight.over));
         }
     }
 
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
         let start = caught.len();
-        let full = start + self.catch_max;
+        let full = start + self.core.catch_max;
         // What was submitted since the last wait is carried out before the kernel is asked for more: half of
         // all waits need not ask it. The other half must, so that nobody is kept waiting by who is busy.
         let looked_before = mem::replace(&mut self.looked, false);
@@ -293,25 +269,15 @@ impl crate::port::Port for Port {
         now()
     }
 
-    fn poster(&self) -> Poster {
-        Poster::new(&self.inbox)
+    fn poster(&self) -> Poster<Waker> {
+        self.core.poster()
     }
 
     fn ledger(&self) -> Ledger {
-        Ledger {
-            handles: self.handles.open(),
-            in_flight: self.flights.len(),
-            leases_out: self.pool.out(),
-            lease_size: self.pool.size(),
-            ..self.counters
-        }
+        self.core.ledger()
     }
 
     fn trim(&mut self) -> Trimmed {
-        let trimmed = self.flights.trim();
-        if trimmed == Trimmed::Freed {
-            self.tokens.shrink_to(self.flights.len() * 5 / 4);
-        }
-        trimmed
+        self.core.trim()
     }
 }

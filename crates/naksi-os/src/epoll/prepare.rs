@@ -16,22 +16,21 @@ use super::pier::{Pier, Resource, word};
 use super::poll::Watch;
 use super::port::Port;
 use super::serve::{errno, pier};
-use crate::handles::{HandleKind, Lane};
+use crate::handles::HandleKind;
 use crate::in_flight::Key;
 use crate::linux::error;
 use crate::linux::socket::Descriptor;
-use crate::port::Refusal;
 
 impl Port {
     /// Takes a socket into the table and watches it. A socket that the system will not watch is open all
     /// the same; the operations on it fail and say why.
     pub(super) fn admit(&mut self, kind: HandleKind, pier: Pier) -> Handle {
         let raw = pier.descriptor.owned().as_raw_fd();
-        let socket = self.handles.insert(kind, Resource::Socket(pier));
-        self.counters.enters_total += 1;
+        let socket = self.core.handles.insert(kind, Resource::Socket(pier));
+        self.core.counters.enters_total += 1;
         let watch = if kind == HandleKind::Stream { Watch::InOut } else { Watch::In };
         let outcome = self.epoll.watch(raw, word(socket), watch);
-        let pier = super::serve::pier(&mut self.handles, socket);
+        let pier = super::serve::pier(&mut self.core.handles, socket);
         pier.watches_room = watch == Watch::InOut;
         if let Err(error) = outcome {
             tracing::warn!(%error, "epoll refuses a socket");
@@ -44,39 +43,17 @@ impl Port {
     /// As `admit`, for sockets whose opening can fail.
     pub(super) fn admit_watched(&mut self, kind: HandleKind, owned: OwnedFd) -> Result<Handle, OsError> {
         let socket = self.admit(kind, Pier::new(Descriptor::new(owned)));
-        match pier(&mut self.handles, socket).unwatched {
+        match pier(&mut self.core.handles, socket).unwatched {
             None => Ok(socket),
             Some(errno) => {
-                self.handles.remove(socket).expect("nothing is in flight on a new socket");
+                self.core.handles.remove(socket).expect("nothing is in flight on a new socket");
                 Err(error::os_error(errno))
             }
         }
     }
 
-    /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    pub(super) fn reserve(&mut self, op: &Op) -> Result<(), Refusal> {
-        if let Some(why) = Refusal::of_any_system(op) {
-            return Err(why);
-        }
-        let (handle, kind, lane) = match op {
-            Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return Ok(()),
-            Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
-            Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-            Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
-            Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
-            Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-                (*file, HandleKind::File, Lane::Shared)
-            }
-            Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
-            Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
-        };
-        self.handles.begin(handle, kind, lane).map(|_| ())
-    }
-
     pub(super) fn launch(&mut self, token: Token, wish: Wish) -> Key {
-        let key = self.flights.start(token, Flight::new(wish));
-        self.tokens.insert(token, key);
-        key
+        self.core.track(token, Flight::new(wish))
     }
 
     /// Keeps an accepted operation, and puts it where it will be found.
@@ -100,7 +77,7 @@ impl Port {
                 self.enqueue(key);
             }
             Op::Shutdown { socket, how } => {
-                let descriptor = &mut pier(&mut self.handles, socket).descriptor;
+                let descriptor = &mut pier(&mut self.core.handles, socket).descriptor;
                 descriptor.ended_write = true;
                 descriptor.ended_both |= how == ShutdownHow::Both;
                 if how == ShutdownHow::Both {
@@ -127,7 +104,7 @@ impl Port {
 
     fn board_incoming(&mut self, token: Token, socket: Handle, wish: Wish) {
         let key = self.launch(token, wish);
-        let pier = pier(&mut self.handles, socket);
+        let pier = pier(&mut self.core.handles, socket);
         pier.incoming = Some(key);
         if pier.readable {
             self.enqueue(key);
@@ -136,7 +113,7 @@ impl Port {
 
     fn board_outgoing(&mut self, token: Token, socket: Handle, wish: Wish) {
         let key = self.launch(token, wish);
-        let pier = pier(&mut self.handles, socket);
+        let pier = pier(&mut self.core.handles, socket);
         pier.outgoing = Some(key);
         if pier.writable {
             self.enqueue(key);
@@ -145,7 +122,7 @@ impl Port {
 
     fn board_work(&mut self, token: Token, file: Handle, work: Work) {
         let key = self.launch(token, Wish::File { file, work: None });
-        let Some(Resource::File(opened)) = self.handles.any(file) else {
+        let Some(Resource::File(opened)) = self.core.handles.any(file) else {
             unreachable!("its lane was just taken");
         };
         self.desk.hand_over(key, opened, work);
@@ -153,7 +130,7 @@ impl Port {
 
     /// Puts an operation at the end of what is ready, once.
     pub(super) fn enqueue(&mut self, key: Key) {
-        let Some((_, flight)) = self.flights.running(key) else { return };
+        let Some((_, flight)) = self.core.in_flight.running(key) else { return };
         if !mem::replace(&mut flight.queued, true) {
             self.ready.push_back(key);
         }
@@ -161,9 +138,9 @@ impl Port {
 
     /// An operation ends before it was carried out. Its result is handed out with the next wait.
     pub(super) fn end_early(&mut self, key: Key) {
-        let (_, flight) = self.flights.running(key).expect("only what flies can end early");
+        let (_, flight) = self.core.in_flight.running(key).expect("only what flies can end early");
         flight.over = true;
         let result = flight.early_result(libc::ECANCELED);
-        self.local.push_back((key, result));
+        self.core.local.push_back((key, result));
     }
 }

@@ -4,23 +4,18 @@
 //! their turn with sockets; and the end of a port takes everything back (law 10). Nothing here knows what
 //! an operation does.
 
-use std::mem;
-use std::time::Duration;
-
-use naksi_core::completion::{Completion, Done};
-use naksi_core::id::{Handle, Token};
+use naksi_core::completion::Completion;
+use naksi_core::id::Handle;
 
 use super::op::{Flight, Wish};
 use super::pier::Resource;
 use super::port::Port;
 use super::serve::pier;
+use crate::clock::now;
 use crate::handles::Lane;
-use crate::in_flight::{Finished, Key};
+use crate::in_flight::Key;
 use crate::port::{Ledger, Port as _};
-use crate::uring::port::now;
-
-/// How long the end of a port waits for work on files (law 10).
-const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
+use crate::port_core;
 
 /// The way out.
 impl Port {
@@ -28,7 +23,7 @@ impl Port {
     pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
         self.resume_parked();
         while caught.len() < full {
-            let Some((key, result)) = self.local.pop_front() else { break };
+            let Some((key, result)) = self.core.local.pop_front() else { break };
             self.finish(key, result, caught);
         }
         // Neither posts nor sockets can keep the others from being heard.
@@ -39,19 +34,8 @@ impl Port {
     }
 
     fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
-        while caught.len() < full {
-            if let Some((token, value)) = self.posts.get(self.posts_given).copied() {
-                self.posts_given += 1;
-                self.hand_out(caught, token, Done::Posted(value), false);
-                continue;
-            }
-            self.posts.clear();
-            self.posts_given = 0;
-            if !self.inbox.is_filled() {
-                return;
-            }
-            self.inbox.take(&mut self.posts);
-            // The desk wakes the port as a post does, so its work is looked for whenever posts are.
+        // The desk wakes the port as a post does, so its work is looked for whenever posts are.
+        if self.core.hand_out_posts(caught, full) {
             self.collect_work();
         }
     }
@@ -62,11 +46,12 @@ impl Port {
         }
         self.desk.collect(&mut self.filed);
         for (key, done, result) in self.filed.drain(..) {
-            let Some((_, Flight { wish: Wish::File { work, .. }, .. })) = self.flights.running(key) else {
+            let Some((_, Flight { wish: Wish::File { work, .. }, .. })) = self.core.in_flight.running(key)
+            else {
                 unreachable!("work on files is in flight until it comes home");
             };
             *work = Some(done);
-            self.local.push_back((key, result));
+            self.core.local.push_back((key, result));
         }
     }
 
@@ -76,10 +61,10 @@ impl Port {
         }
         let now = now();
         while let Some(key) = self.timers.take_passed(now) {
-            match self.flights.running(key) {
+            match self.core.in_flight.running(key) {
                 Some((_, flight)) if !flight.over => {
                     flight.over = true;
-                    self.local.push_back((key, -libc::ETIME));
+                    self.core.local.push_back((key, -libc::ETIME));
                 }
                 _ => self.timers.took_dead(),
             }
@@ -88,12 +73,10 @@ impl Port {
 
     /// The last completion of an operation: what it owned comes home, its lane and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
-        let Finished::Wanted(token, flight) = self.flights.finish(key) else {
-            unreachable!("a flight that was just seen running");
-        };
+        let (token, flight) = self.core.take_out(key);
         if let Some((handle, lane)) = flight.lane() {
-            self.handles.end(handle, lane);
-            if let Some(pier) = self.handles.any_mut(handle).and_then(Resource::pier_mut) {
+            self.core.handles.end(handle, lane);
+            if let Some(pier) = self.core.handles.any_mut(handle).and_then(Resource::pier_mut) {
                 match lane {
                     Lane::In => pier.incoming = None,
                     Lane::Out => pier.outgoing = None,
@@ -101,14 +84,8 @@ impl Port {
                 }
             }
         }
-        let done = flight.conclude(result, &mut self.handles);
-        self.tokens.remove(&token);
-        self.hand_out(caught, token, done, false);
-    }
-
-    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
-        self.counters.completions_total += 1;
-        caught.push(Completion { token, done, more });
+        let done = flight.conclude(result, &mut self.core.handles);
+        self.core.hand_out_last(caught, token, done);
     }
 }
 
@@ -116,9 +93,7 @@ impl Port {
 impl Port {
     pub(super) fn park(&mut self, key: Key) {
         self.parked.push_back(key);
-        self.counters.starved += 1;
-        self.counters.starved_total += 1;
-        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+        self.core.count_starved();
     }
 
     /// As many parked receives as there are buffers go to the head of what is ready: they have waited
@@ -127,11 +102,11 @@ impl Port {
         if self.parked.is_empty() {
             return;
         }
-        let room = self.pool.at_home();
+        let room = self.core.pool.at_home();
         let before = self.ready.len();
         while self.ready.len() < before + room {
             let Some(key) = self.next_parked() else { break };
-            let (_, flight) = self.flights.running(key).expect("it was just seen");
+            let (_, flight) = self.core.in_flight.running(key).expect("it was just seen");
             flight.queued = true;
             self.ready.push_back(key);
         }
@@ -142,13 +117,14 @@ impl Port {
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
-            let Some((_, Flight { wish: Wish::Recv { socket }, .. })) = self.flights.running(key) else {
+            let Some((_, Flight { wish: Wish::Recv { socket }, .. })) = self.core.in_flight.running(key)
+            else {
                 continue;
             };
-            let descriptor = &mut pier(&mut self.handles, *socket).descriptor;
+            let descriptor = &mut pier(&mut self.core.handles, *socket).descriptor;
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
-                self.counters.starved -= 1;
+                self.core.counters.starved -= 1;
                 return Some(key);
             }
         }
@@ -157,8 +133,8 @@ impl Port {
 
     /// Ends the parked receive of a socket, if there is one.
     pub(super) fn end_parked(&mut self, socket: Handle) {
-        if let Some(key) = pier(&mut self.handles, socket).descriptor.parked.take() {
-            self.counters.starved -= 1;
+        if let Some(key) = pier(&mut self.core.handles, socket).descriptor.parked.take() {
+            self.core.counters.starved -= 1;
             self.end_early(key);
         }
     }
@@ -175,25 +151,10 @@ impl Port {
 
     /// Only work on files can take time: no kernel holds anything else.
     fn drain(&mut self) {
-        self.inbox.close();
-        let deadline = now() + DRAIN_SPAN_MAX;
-        let mut caught = Vec::new();
-        while !self.flights.is_empty() && now() < deadline {
-            for token in self.tokens.keys().copied().collect::<Vec<_>>() {
-                self.cancel(token);
-            }
-            if let Err(error) = self.wait(&mut caught, Some(deadline)) {
-                tracing::warn!(%error, "the end of a port cannot wait for its operations");
-                break;
-            }
-            caught.clear();
-        }
-        self.flights.abandon_all();
-        let leaked = mem::take(&mut self.flights).leak();
-        self.counters.leaked_total += leaked as u64;
-        if leaked > 0 {
-            tracing::warn!(leaked, "operations could not be drained: their memory is leaked on purpose");
-        }
+        let Some((tokens, deadline)) = self.core.begin_end() else { return };
+        tokens.into_iter().for_each(|token| self.cancel(token));
+        port_core::drain(self, deadline);
+        self.core.leak_the_rest();
     }
 }
 

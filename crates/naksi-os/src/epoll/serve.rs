@@ -53,7 +53,7 @@ impl Port {
     pub(super) fn serve(&mut self, caught: &mut Vec<Completion>, full: usize) {
         while caught.len() < full {
             let Some(key) = self.ready.pop_front() else { return };
-            let Some((token, flight)) = self.flights.running(key) else { continue };
+            let Some((token, flight)) = self.core.in_flight.running(key) else { continue };
             flight.queued = false;
             if flight.over {
                 continue; // its result is on the way
@@ -83,7 +83,7 @@ impl Port {
     /// A receive goes on with the next wait: until then its session can end it or have it rest, and what a
     /// peer that floods has sent stays in the kernel.
     fn put_off(&mut self, key: Key) {
-        let (_, flight) = self.flights.running(key).expect("it was just visited");
+        let (_, flight) = self.core.in_flight.running(key).expect("it was just visited");
         flight.queued = true;
         self.later.push(key);
     }
@@ -93,8 +93,8 @@ impl Port {
             if caught.len() >= full {
                 return Visit::Again;
             }
-            let pier = pier(&mut self.handles, listener);
-            self.counters.enters_total += 1;
+            let pier = pier(&mut self.core.handles, listener);
+            self.core.counters.enters_total += 1;
             let (peer, address) = match SockRef::from(pier.descriptor.owned()).accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -113,17 +113,17 @@ impl Port {
             let Some(peer_address) = address.as_socket() else { continue };
             let socket = self.admit(HandleKind::Stream, Pier::new(Descriptor::new(OwnedFd::from(peer))));
             let accepted = Accepted { socket, peer: peer_address };
-            self.hand_out(caught, token, Done::Accept(Ok(accepted)), true);
+            self.core.hand_out(caught, token, Done::Accept(Ok(accepted)), true);
         }
         Visit::Again
     }
 
     fn recv(&mut self, key: Key, token: Token, socket: Handle, caught: &mut Vec<Completion>) -> Visit {
-        let pier = pier(&mut self.handles, socket);
+        let pier = pier(&mut self.core.handles, socket);
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
-        let Some(mut buffer) = self.pool.take() else {
+        let Some(mut buffer) = self.core.pool.take() else {
             if pier.descriptor.ended_both {
                 return Visit::Over(-libc::ECANCELED);
             }
@@ -131,7 +131,7 @@ impl Port {
             self.park(key);
             return Visit::Waits;
         };
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let flags = libc::MSG_DONTWAIT;
         let received =
             SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
@@ -141,11 +141,11 @@ impl Port {
                 pier.read_short();
             }
             let again = pier.readable;
-            let lease = self.pool.lend(buffer, length);
-            self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+            let lease = self.core.pool.lend(buffer, length);
+            self.core.hand_out(caught, token, Done::Recv(Ok(lease)), true);
             return if again { Visit::Later } else { Visit::Waits };
         }
-        self.pool.put(buffer);
+        self.core.pool.put(buffer);
         match received {
             Ok(_) => Visit::Over(0),
             Err(error) => match error.kind() {
@@ -161,15 +161,15 @@ impl Port {
 
     /// Sends until everything is with the kernel, there is no more room, or the visit is over. Room for a part is an end.
     fn send(&mut self, key: Key, socket: Handle) -> Visit {
-        let pier = pier(&mut self.handles, socket);
-        let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
+        let pier = pier(&mut self.core.handles, socket);
+        let Some((_, flight)) = self.core.in_flight.running(key) else { return Visit::Waits };
         let Wish::Send { batch, sent, .. } = &mut flight.wish else { return Visit::Waits };
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
         let whole = batch.bytes().min(SENT_BYTES_MAX);
         for _ in 0..SEND_CALLS_MAX {
-            self.counters.enters_total += 1;
+            self.core.counters.enters_total += 1;
             match send_some(pier, batch, *sent) {
                 Ok(some) => *sent += some,
                 Err(error) => match error.kind() {
@@ -200,7 +200,7 @@ impl Port {
             Ok(owned) => owned,
             Err(errno) => return Visit::Over(-errno),
         };
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let begun = SockRef::from(&owned);
         let outcome = begun.set_nonblocking(true).and_then(|()| begun.connect(&SockAddr::from(remote)));
         let in_progress = |error: &io::Error| error.raw_os_error() == Some(libc::EINPROGRESS);
@@ -214,17 +214,17 @@ impl Port {
         new.outgoing = Some(key);
         new.writable = outcome.is_ok();
         let socket = self.admit(HandleKind::Stream, new);
-        self.handles.begin(socket, HandleKind::Stream, Lane::Out).expect("the handle is new");
-        let (_, flight) = self.flights.running(key).expect("it is being visited");
+        self.core.handles.begin(socket, HandleKind::Stream, Lane::Out).expect("the handle is new");
+        let (_, flight) = self.core.in_flight.running(key).expect("it is being visited");
         flight.wish = Wish::Connect { remote, socket: Some(socket) };
         // A socket that is not watched never hears that it is connected: it says so now.
-        let heard = pier(&mut self.handles, socket).unwatched.is_none();
+        let heard = pier(&mut self.core.handles, socket).unwatched.is_none();
         if outcome.is_ok() || !heard { self.connected(socket) } else { Visit::Waits }
     }
 
     /// `connect(2)`: "After select(2) indicates writability, use getsockopt(2) to read the SO_ERROR option".
     fn connected(&mut self, socket: Handle) -> Visit {
-        let pier = pier(&mut self.handles, socket);
+        let pier = pier(&mut self.core.handles, socket);
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
@@ -238,12 +238,12 @@ impl Port {
     }
 
     fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> i32 {
-        let pier = pier(&mut self.handles, socket);
+        let pier = pier(&mut self.core.handles, socket);
         let how_std = match how {
             ShutdownHow::Write => std::net::Shutdown::Write,
             ShutdownHow::Both => std::net::Shutdown::Both,
         };
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let outcome = SockRef::from(pier.descriptor.owned()).shutdown(how_std);
         // Whoever is in flight looks again and finds the end; an event would tell it later.
         pier.writable = true;
@@ -259,13 +259,13 @@ impl Port {
     }
 
     fn recv_from(&mut self, key: Key, socket: Handle) -> Visit {
-        let pier = pier(&mut self.handles, socket);
-        let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
+        let pier = pier(&mut self.core.handles, socket);
+        let Some((_, flight)) = self.core.in_flight.running(key) else { return Visit::Waits };
         let Wish::RecvFrom { buffer, datagram, .. } = &mut flight.wish else { return Visit::Waits };
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let mut pieces = [MaybeUninitSlice::new(as_uninit(buffer))];
         let received = SockRef::from(pier.descriptor.owned())
             .recv_from_vectored_with_flags(&mut pieces, libc::MSG_DONTWAIT);
@@ -289,13 +289,13 @@ impl Port {
     }
 
     fn send_to(&mut self, key: Key, socket: Handle) -> Visit {
-        let pier = pier(&mut self.handles, socket);
-        let Some((_, flight)) = self.flights.running(key) else { return Visit::Waits };
+        let pier = pier(&mut self.core.handles, socket);
+        let Some((_, flight)) = self.core.in_flight.running(key) else { return Visit::Waits };
         let Wish::SendTo { remote, bytes, .. } = &flight.wish else { return Visit::Waits };
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         let sent =
             SockRef::from(pier.descriptor.owned()).send_to_with_flags(bytes, &SockAddr::from(*remote), flags);
@@ -312,11 +312,11 @@ impl Port {
     /// A datagram socket has room nearly always, and tells of it after every datagram that leaves: it is
     /// asked to only once it has had none.
     fn watch_room(&mut self, socket: Handle) -> Visit {
-        let pier = pier(&mut self.handles, socket);
+        let pier = pier(&mut self.core.handles, socket);
         pier.writable = false;
         if !pier.watches_room {
             pier.watches_room = true;
-            self.counters.enters_total += 1;
+            self.core.counters.enters_total += 1;
             let raw = pier.descriptor.owned().as_raw_fd();
             if let Err(error) = self.epoll.rewatch(raw, word(socket), Watch::InOut) {
                 return Visit::Over(-errno(&error));

@@ -175,14 +175,14 @@ impl Port {
     fn post_credit(&mut self, key: Key, number: usize) -> bool {
         let Some((listener, domain, _)) = self.listener_of(key) else { return false };
         for _ in 0..OFFERS_MAX {
-            self.counters.enters_total += 1;
+            self.core.counters.enters_total += 1;
             let extensions = self.extensions;
             let Some(accepting) = self.accepting(key) else { return false };
             let Err(code) = accepting.post(key, number, listener, domain, &extensions) else { return true };
             match error::accept(code, false) {
                 // "WSAECONNRESET: An incoming connection was indicated, but was subsequently terminated by the
                 // remote peer prior to accepting the call."
-                AcceptEnded::NextPeer => self.counters.rearmed_total += 1,
+                AcceptEnded::NextPeer => self.core.counters.rearmed_total += 1,
                 AcceptEnded::Over(ended) => {
                     self.end_accepts(key, ended);
                     return false;
@@ -203,7 +203,7 @@ impl Port {
         accepting.over = Some(ended);
         accepting.cancel(listener);
         if accepting.posted == 0 {
-            self.local.push_back((key, Answer::done(0)));
+            self.core.local.push_back((key, Answer::done(0)));
         }
     }
 
@@ -231,13 +231,13 @@ impl Port {
         } else {
             drop(owned);
             match error::accept(answer.code, over) {
-                AcceptEnded::NextPeer => self.counters.rearmed_total += 1,
+                AcceptEnded::NextPeer => self.core.counters.rearmed_total += 1,
                 AcceptEnded::Over(ended) => self.end_accepts(key, ended),
             }
         }
         let Some(accepting) = self.accepting(key) else { return };
         match (accepting.over.is_some(), accepting.posted) {
-            (true, 0) if over => self.local.push_back((key, Answer::done(0))),
+            (true, 0) if over => self.core.local.push_back((key, Answer::done(0))),
             (true, _) => {}
             (false, _) => {
                 self.post_credit(key, number);
@@ -255,8 +255,8 @@ impl Port {
     ) {
         match (socket::settle_accepted(&owned, listener, options), peer) {
             (Ok(()), Some(peer)) => {
-                let socket = self.handles.insert(HandleKind::Stream, Descriptor::socket(owned));
-                self.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+                let socket = self.core.handles.insert(HandleKind::Stream, Descriptor::socket(owned));
+                self.core.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
             }
             (settled, _) => {
                 tracing::debug!(?settled, "a client was gone before it was accepted");
@@ -265,7 +265,7 @@ impl Port {
     }
 
     fn accepting(&mut self, key: Key) -> Option<&mut Accepting> {
-        match &mut self.flights.running(key)?.1.wish {
+        match &mut self.core.in_flight.running(key)?.1.wish {
             Wish::Accept(accepting) => Some(accepting),
             _ => None,
         }
@@ -273,7 +273,7 @@ impl Port {
 
     fn listener_of(&mut self, key: Key) -> Option<(HANDLE, Domain, ListenOptions)> {
         let listener = self.accepting(key)?.listener;
-        let descriptor = self.handles.any(listener)?;
+        let descriptor = self.core.handles.any(listener)?;
         let (domain, options) = descriptor.listen.clone()?;
         Some((descriptor.raw(), domain, options))
     }

@@ -72,7 +72,7 @@ impl Port {
             return Err(Refusal::Unsupported);
         }
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &[span.file])?;
-        let file = self.handles.any(span.file).map_or(ptr::null_mut(), Descriptor::raw);
+        let file = self.core.handles.any(span.file).map_or(ptr::null_mut(), Descriptor::raw);
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::TransmitFile { socket, span, file, parcel });
         Ok(())
@@ -91,7 +91,7 @@ impl Port {
         }
         let files: Vec<Handle> = parts.iter().filter_map(Part::file).collect();
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &files)?;
-        let file_of = |part: &Part| part.file().and_then(|file| self.handles.any(file));
+        let file_of = |part: &Part| part.file().and_then(|file| self.core.handles.any(file));
         let elements =
             parts.iter().map(|part| part.element(file_of(part).map_or(ptr::null_mut(), Descriptor::raw)));
         let elements = Elements(elements.collect());
@@ -109,7 +109,7 @@ impl Port {
             return Err(Refusal::Unsupported);
         }
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Control), &[])?;
-        let descriptor = self.handles.any_mut(socket).expect("its lane was just taken");
+        let descriptor = self.core.handles.any_mut(socket).expect("its lane was just taken");
         (descriptor.ended_write, descriptor.ended_both) = (true, true);
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::Disconnect { socket, parcel });
@@ -141,15 +141,13 @@ impl Port {
         (kind, lane): (HandleKind, Lane),
         files: &[Handle],
     ) -> Result<HANDLE, Refusal> {
-        if self.tokens.contains_key(&token) {
-            return Err(Refusal::TokenInUse);
-        }
+        self.core.may_start(token)?;
         for file in files {
-            self.handles.resource(*file, HandleKind::File)?;
+            self.core.handles.resource(*file, HandleKind::File)?;
         }
-        let raw = self.handles.begin(socket, kind, lane)?.raw();
+        let raw = self.core.handles.begin(socket, kind, lane)?.raw();
         for file in files {
-            self.handles.begin(*file, HandleKind::File, Lane::Shared).expect("it was just seen");
+            self.core.handles.begin(*file, HandleKind::File, Lane::Shared).expect("it was just seen");
         }
         Ok(raw)
     }

@@ -9,13 +9,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
-use naksi_core::id::{Handle, Token, TokenMap};
-use naksi_core::lease::LeasePool;
+use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER};
@@ -23,52 +22,41 @@ use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 
 use super::op::{self, CANCELLED, Flight, Wish};
 use super::parcel::Parcel;
-use crate::handles::{HandleKind, HandleTable};
-use crate::in_flight::{InFlight, Key};
+use crate::clock::now;
+use crate::handles::HandleKind;
+use crate::in_flight::Key;
+use crate::inbox::Poster;
 use crate::port::{
     FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
 };
+use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 use crate::windows::ext::Extensions;
 use crate::windows::kernel::{self, Answer, Dequeued, FineClock, Kernel};
-use crate::windows::poster::{Inbox, Poster};
 use crate::windows::socket::{self, Descriptor, Socket};
+use crate::windows::waker::Waker;
 use crate::windows::{error, file};
 
 /// Packets that one call takes out of the port.
 const PACKETS_MAX: usize = 256;
-/// Longest single sleep, so that no system has to add centuries to its clock; the caller's loop sleeps on.
-const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
 
 /// A completion port of Windows. Opened by the thread that will own it.
 pub struct Port {
     pub(super) kernel: Arc<Kernel>,
     pub(super) extensions: Extensions,
-    pub(super) catch_max: usize,
-    pub(super) handles: HandleTable<Descriptor>,
-    pub(super) flights: InFlight<Flight>,
-    pub(super) tokens: TokenMap<Token, Key>,
-    pub(super) pool: LeasePool,
+    pub(super) core: PortCore<Flight, Descriptor, Answer>,
     /// Receives that found the pool empty, the first to come home first.
     pub(super) parked: VecDeque<Key>,
     /// Receives that have more to read than one buffer took.
     pub(super) ready: VecDeque<Key>,
-    /// Answers that no kernel has to give: a call that failed at once, a cancelled parked receive.
-    pub(super) local: VecDeque<(Key, Answer)>,
     /// Timeouts, the next one first.
     pub(super) timers: BTreeSet<(Tick, u64)>,
     pub(super) spent: Vec<Parcel>,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) posts: Vec<(Token, u64)>,
-    pub(super) posts_given: usize,
     /// Packets as they came out of the port: those from `entries_read` to `entries_filled` are to be read.
     pub(super) entries: Vec<OVERLAPPED_ENTRY>,
     pub(super) entries_read: usize,
     pub(super) entries_filled: usize,
     /// The last dequeue brought as many packets as there was room for.
     pub(super) kernel_owes: bool,
-    /// The port is being dropped: nothing is asked for again.
-    pub(super) ending: bool,
-    pub(super) counters: Ledger,
     _clock: FineClock,
 }
 
@@ -76,15 +64,9 @@ impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port")
             .field("backend", &"iocp")
-            .field("counters", &self.counters)
+            .field("counters", &self.core.counters)
             .finish_non_exhaustive()
     }
-}
-
-/// All ports of a process count from the moment at which the first of them asked (law 11).
-pub fn now() -> Tick {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
 }
 
 impl Port {
@@ -94,10 +76,7 @@ impl Port {
     /// One line that names the cause: a pool without buffers, no handle left, or a system without the
     /// extension functions.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
-        if options.lease_count == 0 || options.lease_count > 1 << 15 || options.lease_bytes == 0 {
-            let text = "the receive pool needs 1 to 32768 buffers of at least one byte".to_owned();
-            return Err(PortError { text, code: ERROR_INVALID_PARAMETER as i32 });
-        }
+        port_core::check(options, ERROR_INVALID_PARAMETER as i32)?;
         now();
         let refusal = |cause: &str, code: i32| {
             let text = format!("{cause}: {}", error::os_error(code));
@@ -114,30 +93,20 @@ impl Port {
             refusal("no completion port can be opened", error.raw_os_error().unwrap_or(0))
         })?;
         let kernel = Arc::new(kernel);
-        let inbox = Inbox::open(&kernel);
-        let catch_max = options.catch_max.max(1);
+        let core = PortCore::new(options, Waker::new(&kernel));
+        let packets = core.catch_max.min(PACKETS_MAX);
         Ok(Self {
             kernel,
             extensions,
-            catch_max,
-            handles: HandleTable::default(),
-            flights: InFlight::default(),
-            tokens: TokenMap::default(),
-            pool: LeasePool::new(options.lease_count, options.lease_bytes),
+            core,
             parked: VecDeque::new(),
             ready: VecDeque::new(),
-            local: VecDeque::new(),
             timers: BTreeSet::new(),
             spent: Vec::new(),
-            inbox,
-            posts: Vec::new(),
-            posts_given: 0,
-            entries: vec![OVERLAPPED_ENTRY::default(); catch_max.min(PACKETS_MAX)],
+            entries: vec![OVERLAPPED_ENTRY::default(); packets],
             entries_read: 0,
             entries_filled: 0,
             kernel_owes: false,
-            ending: false,
-            counters: Ledger::default(),
             _clock: FineClock::keep(),
         })
     }
@@ -147,15 +116,15 @@ impl Port {
 impl Port {
     /// Takes packets out of the port. `sleep`: waits for the first one, at most until then.
     fn dequeue(&mut self, sleep: Option<Option<Tick>>) -> Result<(), PortError> {
-        let asleep = sleep.is_some() && self.inbox.fall_asleep();
+        let asleep = sleep.is_some() && self.core.inbox.fall_asleep();
         let milliseconds = match sleep {
             Some(until) if asleep => wait_milliseconds(now(), self.alarm(until)),
             _ => 0,
         };
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         (self.entries_read, self.entries_filled, self.kernel_owes) = (0, 0, false);
         let outcome = self.kernel.dequeue(&mut self.entries, milliseconds);
-        self.inbox.wake_up();
+        self.core.inbox.wake_up();
         match outcome {
             Ok(Dequeued::Packets(filled)) => {
                 self.entries_filled = filled;
@@ -186,14 +155,17 @@ impl Port {
 
     /// Something can be completed without the kernel.
     fn has_own(&self) -> bool {
-        let posts = self.posts_given < self.posts.len() || self.inbox.is_filled();
-        let servable = !self.parked.is_empty() && self.pool.at_home() > 0;
-        posts || servable || self.entries_left() || !self.local.is_empty() || !self.ready.is_empty()
+        let servable = !self.parked.is_empty() && self.core.pool.at_home() > 0;
+        self.core.has_posts()
+            || servable
+            || self.entries_left()
+            || !self.core.local.is_empty()
+            || !self.ready.is_empty()
     }
 }
 
 impl crate::port::Port for Port {
-    type Poster = Poster;
+    type Poster = Poster<Waker>;
     type Socket = Socket;
 
     fn backend(&self) -> &'static str {
@@ -207,47 +179,44 @@ impl crate::port::Port for Port {
     ) -> Result<(Handle, SocketAddr), OsError> {
         let (owned, local) = socket::listen(address, options)?;
         let descriptor = Descriptor::listener(owned, local, options);
-        Ok((self.handles.insert(HandleKind::Listener, descriptor), local))
+        Ok((self.core.handles.insert(HandleKind::Listener, descriptor), local))
     }
 
     fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
         let (owned, local) = socket::datagram(address)?;
-        Ok((self.handles.insert(HandleKind::Datagram, Descriptor::socket(owned)), local))
+        Ok((self.core.handles.insert(HandleKind::Datagram, Descriptor::socket(owned)), local))
     }
 
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
         let opened = file::open(path, access)?;
-        Ok(self.handles.insert(HandleKind::File, Descriptor::file(opened)))
+        Ok(self.core.handles.insert(HandleKind::File, Descriptor::file(opened)))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
         let invalid = || error::os_error(ERROR_INVALID_HANDLE as i32);
-        op::file_of(&self.handles, file).ok_or_else(invalid).and_then(file::size_bytes)
+        op::file_of(&self.core.handles, file).ok_or_else(invalid).and_then(file::size_bytes)
     }
 
     fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
-        self.handles.resource(socket, HandleKind::Stream)?;
-        self.handles.remove(socket).map(|descriptor| Socket(descriptor.moved()))
+        self.core.handles.resource(socket, HandleKind::Stream)?;
+        self.core.handles.remove(socket).map(|descriptor| Socket(descriptor.moved()))
     }
 
     fn adopt(&mut self, socket: Socket) -> Handle {
-        self.handles.insert(HandleKind::Stream, socket.0)
+        self.core.handles.insert(HandleKind::Stream, socket.0)
     }
 
     fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
-        if self.tokens.contains_key(&token) {
-            return Err(Refused { op, why: Refusal::TokenInUse });
-        }
         if let Op::Close { handle } = op {
             // Nothing is in flight on it (law 4), so closing it leaves nothing behind.
-            match self.handles.remove(handle) {
+            match self.core.take_to_close(token, handle) {
                 Ok(descriptor) => drop(descriptor),
                 Err(why) => return Err(Refused { op, why }),
             }
             self.launch(token, Flight::new(std::ptr::null_mut(), Wish::Close), Some(Answer::done(0)));
             return Ok(());
         }
-        let raw = match self.reserve(&op) {
+        let raw = match self.reserve(token, &op) {
             Ok(raw) => raw,
             Err(why) => return Err(Refused { op, why }),
         };
@@ -257,8 +226,7 @@ impl crate::port::Port for Port {
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some(key) = self.tokens.get(&token).copied() else { return };
-        let (_, flight) = self.flights.running(key).expect("every token in flight names a running flight");
+        let Some((key, flight)) = self.core.named(token) else { return };
         // A close is never called off: the handle is gone already.
         if flight.cancelled || matches!(flight.wish, Wish::Close) {
             return;
@@ -272,7 +240,7 @@ impl crate::port::Port for Port {
         match flight.wish {
             Wish::Accept(_) => self.end_accepts(key, naksi_core::ended::Ended::Aborted),
             Wish::Timeout { at } if self.timers.remove(&(at, key.to_u64())) => {
-                self.local.push_back((key, Answer::failed(CANCELLED)));
+                self.core.local.push_back((key, Answer::failed(CANCELLED)));
             }
             Wish::Recv { socket, .. } => self.end_resting(key, socket),
             // Its answer is on its way already.
@@ -282,7 +250,7 @@ impl crate::port::Port for Port {
 
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
         let start = caught.len();
-        let full = start + self.catch_max;
+        let full = start + self.core.catch_max;
         loop {
             self.serve_parked();
             self.catch(caught, full);
@@ -302,26 +270,16 @@ impl crate::port::Port for Port {
         now()
     }
 
-    fn poster(&self) -> Poster {
-        Poster::new(&self.inbox)
+    fn poster(&self) -> Poster<Waker> {
+        self.core.poster()
     }
 
     fn ledger(&self) -> Ledger {
-        Ledger {
-            handles: self.handles.open(),
-            in_flight: self.flights.len(),
-            leases_out: self.pool.out(),
-            lease_size: self.pool.size(),
-            ..self.counters
-        }
+        self.core.ledger()
     }
 
     fn trim(&mut self) -> Trimmed {
-        let trimmed = self.flights.trim();
-        if trimmed == Trimmed::Freed {
-            self.tokens.shrink_to(self.flights.len() * 5 / 4);
-        }
-        trimmed
+        self.core.trim()
     }
 }
 

@@ -14,8 +14,9 @@ use super::accept::Accepting;
 use super::call;
 use super::op::{self, CANCELLED, Flight, Wish};
 use super::parcel::Parcel;
-use super::port::{Port, now};
-use crate::handles::{HandleKind, Lane};
+use super::port::Port;
+use crate::clock::now;
+use crate::handles::Lane;
 use crate::in_flight::Key;
 use crate::port::Refusal;
 use crate::windows::file;
@@ -24,23 +25,10 @@ use crate::windows::socket::{self, Descriptor, Resource};
 
 impl Port {
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    pub(super) fn reserve(&mut self, op: &Op) -> Result<HANDLE, Refusal> {
-        if let Some(why) = Refusal::of_any_system(op) {
-            return Err(why);
-        }
-        let (handle, kind, lane) = match op {
-            Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return Ok(std::ptr::null_mut()),
-            Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
-            Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-            Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
-            Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
-            Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-                (*file, HandleKind::File, Lane::Shared)
-            }
-            Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
-            Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
-        };
-        self.handles.begin(handle, kind, lane).map(Descriptor::raw)
+    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<HANDLE, Refusal> {
+        self.core
+            .reserve(token, op)
+            .map(|descriptor| descriptor.map_or(std::ptr::null_mut(), Descriptor::raw))
     }
 
     /// Turns an accepted operation into what flies. The answer, if there is one, needs no kernel.
@@ -85,7 +73,7 @@ impl Port {
                 Wish::WriteAt { file, offset, bytes, parcel: self.parcel() }
             }
             Op::Sync { file } => {
-                early = op::file_of(&self.handles, file).map(file::sync);
+                early = op::file_of(&self.core.handles, file).map(file::sync);
                 Wish::Sync { file }
             }
             Op::RecvFrom { socket, buffer } => {
@@ -109,20 +97,20 @@ impl Port {
 
     /// A handle reports to this port from its first operation on.
     pub(super) fn associate(&mut self, handle: Handle) -> Option<Answer> {
-        let descriptor = self.handles.any_mut(handle).expect("its lane was just taken");
+        let descriptor = self.core.handles.any_mut(handle).expect("its lane was just taken");
         descriptor.associate(&self.kernel).err().map(Answer::failed)
     }
 
     /// A direction that we ended ourselves is asked of nobody: not every system answers at once.
     fn ended(&self, socket: Handle, lane: Lane) -> Option<Answer> {
-        let descriptor = self.handles.any(socket)?;
+        let descriptor = self.core.handles.any(socket)?;
         let is_over = if lane == Lane::In { descriptor.ended_both } else { descriptor.ended_write };
         is_over.then_some(Answer::failed(CANCELLED))
     }
 
     /// Ends directions of a stream, here and now. What is in flight comes home with both of them.
     fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> Answer {
-        let descriptor = self.handles.any_mut(socket).expect("its lane was just taken");
+        let descriptor = self.core.handles.any_mut(socket).expect("its lane was just taken");
         descriptor.ended_write = true;
         descriptor.ended_both |= how == ShutdownHow::Both;
         let Resource::Socket(owned) = descriptor.resource() else { return Answer::done(0) };
@@ -136,11 +124,10 @@ impl Port {
     }
 
     pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<Answer>) {
-        let key = self.flights.start(token, flight);
-        self.tokens.insert(token, key);
-        let Some((_, flight)) = self.flights.running(key) else { return };
+        let key = self.core.track(token, flight);
+        let Some((_, flight)) = self.core.in_flight.running(key) else { return };
         match (early, &flight.wish) {
-            (Some(answer), _) => self.local.push_back((key, answer)),
+            (Some(answer), _) => self.core.local.push_back((key, answer)),
             (None, Wish::Accept(_)) => self.begin_accepts(key),
             (None, Wish::Timeout { at }) => {
                 self.timers.insert((*at, key.to_u64()));
@@ -151,12 +138,12 @@ impl Port {
 
     /// Hands a flight to the kernel, or answers it if the kernel will not have it.
     pub(super) fn arm(&mut self, key: Key) {
-        self.counters.enters_total += 1;
-        let (_, flight) = self.flights.running(key).expect("only running flights are armed");
+        self.core.counters.enters_total += 1;
+        let (_, flight) = self.core.in_flight.running(key).expect("only running flights are armed");
         flight.pending = true;
         if let Err(code) = call::start(flight, key, &self.extensions) {
             flight.pending = false;
-            self.local.push_back((key, Answer::failed(code)));
+            self.core.local.push_back((key, Answer::failed(code)));
         }
     }
 

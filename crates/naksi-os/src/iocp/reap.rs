@@ -4,20 +4,20 @@
 //! empty is parked until a lease comes home, and one that read nothing asks the kernel again. The end of a
 //! port takes everything back (law 10). Nothing here waits, except at the end.
 
-use std::mem;
 use std::num::NonZeroU32;
 use std::ptr::{self, NonNull};
-use std::time::Duration;
 
 use naksi_core::completion::{Completion, Done};
-use naksi_core::id::{Handle, Token};
+use naksi_core::id::Handle;
 
 use super::op::{CANCELLED, Wish};
 use super::parcel;
-use super::port::{Port, now};
+use super::port::Port;
+use crate::clock::now;
 use crate::handles::{HandleKind, Lane};
-use crate::in_flight::{Finished, Key};
+use crate::in_flight::Key;
 use crate::port::{Ledger, Port as _};
+use crate::port_core;
 use crate::windows::kernel::{self, Answer, Packet};
 use crate::windows::socket::{self, Resource};
 
@@ -25,20 +25,18 @@ use crate::windows::socket::{self, Resource};
 const READS_MAX: u8 = 8;
 /// Parcels that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
-/// How long the end of a port waits for the kernel (law 10).
-const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
 
 impl Port {
     /// Appends what is ready, up to `full` completions, without waiting.
     pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
         self.take_due_timers();
         while caught.len() < full {
-            let Some((key, answer)) = self.local.pop_front() else { break };
+            let Some((key, answer)) = self.core.local.pop_front() else { break };
             self.finish(key, answer, caught);
         }
         // Neither posts nor the kernel can keep the other from being heard.
         let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
-        self.hand_out_posts(caught, half);
+        self.core.hand_out_posts(caught, half);
         while caught.len() < full && self.entries_read < self.entries_filled {
             let packet = kernel::packet(&self.entries[self.entries_read]);
             self.entries_read += 1;
@@ -52,12 +50,12 @@ impl Port {
             let Some(key) = self.ready.pop_front() else { break };
             self.read(key, caught);
         }
-        self.hand_out_posts(caught, full);
+        self.core.hand_out_posts(caught, full);
     }
 
     /// Reads for those who wait for leases, as many as there are buffers at home.
     pub(super) fn serve_parked(&mut self) {
-        for _ in 0..self.pool.at_home() {
+        for _ in 0..self.core.pool.at_home() {
             let Some(key) = self.next_parked() else { break };
             self.ready.push_back(key);
         }
@@ -65,11 +63,12 @@ impl Port {
 
     /// Ends the parked receive of a socket, if there is one. It completes as aborted with the next wait.
     pub(super) fn end_parked(&mut self, socket: Handle) -> bool {
-        let Some(key) = self.handles.any_mut(socket).and_then(|descriptor| descriptor.parked.take()) else {
+        let Some(key) = self.core.handles.any_mut(socket).and_then(|descriptor| descriptor.parked.take())
+        else {
             return false;
         };
-        self.counters.starved -= 1;
-        self.local.push_back((key, Answer::failed(CANCELLED)));
+        self.core.counters.starved -= 1;
+        self.core.local.push_back((key, Answer::failed(CANCELLED)));
         true
     }
 
@@ -80,19 +79,19 @@ impl Port {
         }
         if let Some(place) = self.ready.iter().position(|ready| *ready == key) {
             self.ready.remove(place);
-            self.local.push_back((key, Answer::failed(CANCELLED)));
+            self.core.local.push_back((key, Answer::failed(CANCELLED)));
         }
     }
 
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
-            let Some((_, flight)) = self.flights.running(key) else { continue };
+            let Some((_, flight)) = self.core.in_flight.running(key) else { continue };
             let Wish::Recv { socket, .. } = flight.wish else { continue };
-            let Some(descriptor) = self.handles.any_mut(socket) else { continue };
+            let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
-                self.counters.starved -= 1;
+                self.core.counters.starved -= 1;
                 return Some(key);
             }
         }
@@ -105,23 +104,7 @@ impl Port {
                 return;
             }
             self.timers.pop_first();
-            self.local.push_back((Key::from_u64(raw), Answer::done(0)));
-        }
-    }
-
-    fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
-        while caught.len() < full {
-            if let Some((token, value)) = self.posts.get(self.posts_given).copied() {
-                self.posts_given += 1;
-                self.hand_out(caught, token, Done::Posted(value), false);
-                continue;
-            }
-            self.posts.clear();
-            self.posts_given = 0;
-            if !self.inbox.is_filled() {
-                return;
-            }
-            self.inbox.take(&mut self.posts);
+            self.core.local.push_back((Key::from_u64(raw), Answer::done(0)));
         }
     }
 
@@ -130,7 +113,7 @@ impl Port {
         // A packet without an operation has done its work by arriving: it woke us.
         let Some(overlapped) = NonNull::new(packet.overlapped) else { return };
         let (key, number) = parcel::addressee(overlapped);
-        let Some((token, flight)) = self.flights.running(key) else {
+        let Some((token, flight)) = self.core.in_flight.running(key) else {
             debug_assert!(false, "a packet of nothing that is in flight: {key:?}, {packet:?}");
             tracing::error!(?key, ?packet, "the kernel completed something that is not in flight");
             return;
@@ -148,38 +131,38 @@ impl Port {
 
     /// Reads what there is into a lease, or finds out that there is none of the one or of the other.
     fn read(&mut self, key: Key, caught: &mut Vec<Completion>) {
-        let Some((token, flight)) = self.flights.running(key) else { return };
+        let Some((token, flight)) = self.core.in_flight.running(key) else { return };
         let over = flight.cancelled;
         let Wish::Recv { socket, .. } = flight.wish else { return };
-        let descriptor = self.handles.any(socket).expect("a handle outlives the operations on it");
+        let descriptor = self.core.handles.any(socket).expect("a handle outlives the operations on it");
         let Resource::Socket(owned) = descriptor.resource() else { return };
-        if over || self.ending || descriptor.ended_both {
+        if over || self.core.ending || descriptor.ended_both {
             self.finish(key, Answer::failed(CANCELLED), caught);
             return;
         }
-        let Some(mut buffer) = self.pool.take() else {
+        let Some(mut buffer) = self.core.pool.take() else {
             self.park(key, socket);
             return;
         };
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         match socket::read(owned, &mut buffer.bytes) {
             Ok(Some(bytes)) => {
                 let is_full = bytes as usize == buffer.bytes.len();
                 let Some(length) = NonZeroU32::new(bytes) else {
-                    self.pool.put(buffer);
+                    self.core.pool.put(buffer);
                     self.finish(key, Answer::done(0), caught);
                     return;
                 };
-                let lease = self.pool.lend(buffer, length);
-                self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+                let lease = self.core.pool.lend(buffer, length);
+                self.core.hand_out(caught, token, Done::Recv(Ok(lease)), true);
                 self.go_on(key, is_full);
             }
             Ok(None) => {
-                self.pool.put(buffer);
+                self.core.pool.put(buffer);
                 self.go_on(key, false);
             }
             Err(code) => {
-                self.pool.put(buffer);
+                self.core.pool.put(buffer);
                 self.finish(key, Answer::failed(code), caught);
             }
         }
@@ -187,7 +170,7 @@ impl Port {
 
     /// A full buffer says that there may be more: it is read without the kernel, within a budget.
     fn go_on(&mut self, key: Key, is_full: bool) {
-        let Some((_, flight)) = self.flights.running(key) else { return };
+        let Some((_, flight)) = self.core.in_flight.running(key) else { return };
         let Wish::Recv { reads, .. } = &mut flight.wish else { return };
         *reads += 1;
         if is_full && *reads < READS_MAX {
@@ -199,34 +182,24 @@ impl Port {
     }
 
     fn park(&mut self, key: Key, socket: Handle) {
-        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         descriptor.parked = Some(key);
         self.parked.push_back(key);
-        self.counters.starved += 1;
-        self.counters.starved_total += 1;
-        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+        self.core.count_starved();
     }
 
     /// The last completion of an operation: what it owned comes home, its lane and its token are free.
     fn finish(&mut self, key: Key, answer: Answer, caught: &mut Vec<Completion>) {
-        let Finished::Wanted(token, flight) = self.flights.finish(key) else {
-            unreachable!("a flight that was just seen running");
-        };
+        let (token, flight) = self.core.take_out(key);
         debug_assert!(!flight.pending, "a packet is owed for {flight:?}");
         let (lane, files) = (flight.lane(), flight.files());
-        let done = flight.conclude(answer, &mut self.handles, &mut self.spent);
+        let done = flight.conclude(answer, &mut self.core.handles, &mut self.spent);
         if let Some((handle, lane)) = lane {
-            self.handles.end(handle, lane);
+            self.core.handles.end(handle, lane);
         }
-        files.into_iter().for_each(|file| self.handles.end(file, Lane::Shared));
+        files.into_iter().for_each(|file| self.core.handles.end(file, Lane::Shared));
         self.spent.truncate(SPENT_PARCELS_MAX);
-        self.tokens.remove(&token);
-        self.hand_out(caught, token, done, false);
-    }
-
-    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
-        self.counters.completions_total += 1;
-        caught.push(Completion { token, done, more });
+        self.core.hand_out_last(caught, token, done);
     }
 }
 
@@ -240,47 +213,24 @@ impl Port {
     }
 
     fn drain(&mut self) {
-        if mem::replace(&mut self.ending, true) {
-            return;
-        }
-        self.inbox.close();
-        let deadline = now() + DRAIN_SPAN_MAX;
-        for token in self.tokens.keys().copied().collect::<Vec<_>>() {
-            self.cancel(token);
-        }
-        for (handle, _) in self.handles.iter() {
+        let Some((tokens, deadline)) = self.core.begin_end() else { return };
+        tokens.into_iter().for_each(|token| self.cancel(token));
+        for (handle, _) in self.core.handles.iter() {
             // Before the handle is closed: closing alone does not bring everything home everywhere.
-            if let Some(descriptor) = self.handles.any(handle) {
+            if let Some(descriptor) = self.core.handles.any(handle) {
                 kernel::cancel(descriptor.raw(), ptr::null());
             }
         }
-        for (handle, kind) in self.handles.iter() {
-            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle))
+        for (handle, kind) in self.core.handles.iter() {
+            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.core.handles.any(handle))
                 && let Resource::Socket(owned) = descriptor.resource()
             {
                 // The only failure is that there is nothing to end.
                 socket::shutdown(owned, std::net::Shutdown::Both).ok();
             }
         }
-        let mut caught = Vec::new();
-        while !self.flights.is_empty() && now() < deadline {
-            if let Err(error) = self.wait(&mut caught, Some(deadline)) {
-                tracing::warn!(%error, "the end of a port cannot wait for its operations");
-                break;
-            }
-            // Sockets that were accepted meanwhile are in the handle table and close with it.
-            caught.clear();
-        }
-        self.give_up_the_rest();
-    }
-
-    fn give_up_the_rest(&mut self) {
-        self.flights.abandon_all();
-        let leaked = mem::take(&mut self.flights).leak();
-        self.counters.leaked_total += leaked as u64;
-        if leaked > 0 {
-            tracing::warn!(leaked, "operations could not be drained: their memory is leaked on purpose");
-        }
+        port_core::drain(self, deadline);
+        self.core.leak_the_rest();
     }
 }
 

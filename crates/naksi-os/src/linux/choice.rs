@@ -16,9 +16,10 @@ use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
 use super::clock;
-use super::poster::Poster;
 use super::socket::Socket;
+use super::waker::Waker;
 use crate::epoll::port as epoll;
+use crate::inbox::Poster;
 use crate::port::{
     FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
 };
@@ -121,7 +122,7 @@ impl fmt::Debug for Port {
 }
 
 impl crate::port::Port for Port {
-    type Poster = Poster;
+    type Poster = Poster<Waker>;
     type Socket = Socket;
 
     fn backend(&self) -> &'static str {
@@ -172,7 +173,7 @@ impl crate::port::Port for Port {
         served!(&self.served, port => port.now())
     }
 
-    fn poster(&self) -> Poster {
+    fn poster(&self) -> Poster<Waker> {
         served!(&self.served, port => port.poster())
     }
 

@@ -1,7 +1,7 @@
 //! What both ports of Linux share, the choice between them, and the doors of the ladder.
 //!
 //! `choice.rs` serves with `epoll/` where `uring/` is refused, and `sandbox.rs` refuses it for trials.
-//! `socket.rs` and `file.rs` open things, `error.rs` translates error numbers, `poster.rs` wakes a port from
+//! `socket.rs` and `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from
 //! another thread, `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, and
 //! `clock.rs` reads a thread's processor time. Nothing here knows a session.
 //!
@@ -17,10 +17,10 @@ pub(crate) mod file;
 mod flight;
 pub mod message;
 pub mod overlapped;
-pub(crate) mod poster;
 pub mod queue;
 pub mod routine;
 pub mod sandbox;
 pub mod select;
 pub mod signals;
 pub(crate) mod socket;
+pub(crate) mod waker;

@@ -70,14 +70,14 @@ impl AcceptMany {
 
 impl Port {
     pub(super) fn is_accept_of_many(&mut self, key: Key) -> bool {
-        self.flights.running(key).is_some_and(|(_, flight)| matches!(flight.wish, Wish::AcceptMany(_)))
+        self.core.in_flight.running(key).is_some_and(|(_, flight)| matches!(flight.wish, Wish::AcceptMany(_)))
     }
 
     /// Hands the single accepts to the kernel, or ends the accept at once because the table is full.
     pub(super) fn begin_accepts(&mut self, many: Key) {
         self.post_accepts(many);
         if self.many(many).ones.is_empty() {
-            self.local.push_back((many, -libc::ENFILE));
+            self.core.local.push_back((many, -libc::ENFILE));
         }
     }
 
@@ -96,14 +96,14 @@ impl Port {
         result: i32,
         caught: &mut Vec<Completion>,
     ) {
-        let (_, flight) = self.flights.running(one).expect("a flight that was just seen running");
+        let (_, flight) = self.core.in_flight.running(one).expect("a flight that was just seen running");
         let Wish::AcceptOne { many, parcel } = &mut flight.wish else { unreachable!("{flight:?}") };
         let many = *many;
         let peer = parcel.came_from();
         let goes_on = self.accepts_go_on(many);
         let Ok(index) = u32::try_from(result) else {
             if error::accept(-result, !goes_on) == error::AcceptEnded::NextPeer {
-                self.counters.rearmed_total += 1;
+                self.core.counters.rearmed_total += 1;
                 return self.arm(one, Arm::Again);
             }
             self.table().give_back();
@@ -112,8 +112,8 @@ impl Port {
         };
         // The kernel asks a new socket for its peer and drops it if there is none, so there is one.
         let peer = peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-        let socket = self.handles.insert(HandleKind::Stream, Descriptor::direct(index));
-        self.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+        let socket = self.core.handles.insert(HandleKind::Stream, Descriptor::direct(index));
+        self.core.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
         if goes_on && self.table().set_aside() {
             self.arm(one, Arm::Again);
             // There may be room again for those that had to retire while the table was full.
@@ -135,10 +135,10 @@ impl Port {
         while self.accepts_go_on(many) && self.many(many).ones.len() < ACCEPTS_MAX && self.table().set_aside()
         {
             let parcel = self.spent.take();
-            let (token, flight) = self.flights.running(many).expect("only running accepts are posted");
+            let (token, flight) = self.core.in_flight.running(many).expect("only running accepts are posted");
             let flight =
                 Flight { mark: flight.mark, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
-            let one = self.flights.start(token, flight);
+            let one = self.core.in_flight.start(token, flight);
             self.many(many).ones.push(one);
             self.table().accepts += 1;
             self.arm(one, Arm::First);
@@ -146,8 +146,8 @@ impl Port {
     }
 
     fn accepts_go_on(&mut self, many: Key) -> bool {
-        let ending = self.ending;
-        let (_, flight) = self.flights.running(many).expect("an accept outlives its single ones");
+        let ending = self.core.ending;
+        let (_, flight) = self.core.in_flight.running(many).expect("an accept outlives its single ones");
         !flight.cancelled && !ending && matches!(&flight.wish, Wish::AcceptMany(many) if many.ended.is_none())
     }
 
@@ -163,7 +163,7 @@ impl Port {
     /// A single accept is over; the last one ends the accept as well.
     fn retire(&mut self, one: Key, many: Key) {
         let Finished::Wanted(_, Flight { wish: Wish::AcceptOne { parcel, .. }, .. }) =
-            self.flights.finish(one)
+            self.core.in_flight.finish(one)
         else {
             unreachable!("a single accept that was just seen running");
         };
@@ -174,12 +174,12 @@ impl Port {
         if state.ones.is_empty() {
             // Nothing went wrong, and nobody is left: the table is full, or somebody cancelled them.
             let result = state.ended.unwrap_or(-libc::ENFILE);
-            self.local.push_back((many, result));
+            self.core.local.push_back((many, result));
         }
     }
 
     fn many(&mut self, key: Key) -> &mut AcceptMany {
-        match self.flights.running(key) {
+        match self.core.in_flight.running(key) {
             Some((_, Flight { wish: Wish::AcceptMany(many), .. })) => many,
             _ => unreachable!("an accept outlives its single ones"),
         }

@@ -11,17 +11,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use io_uring::IoUring;
 use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
 use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
-use naksi_core::id::{Handle, Token, TokenMap};
-use naksi_core::lease::LeasePool;
+use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
@@ -31,31 +28,26 @@ use super::ext;
 use super::op::{Flight, Wish};
 use super::parcel::Parcels;
 use super::parked::Parked;
-use crate::handles::{HandleKind, HandleTable};
-use crate::in_flight::{InFlight, Key};
-use crate::linux::poster::{Inbox, Poster};
+use crate::clock::now;
+use crate::handles::HandleKind;
+use crate::inbox::Poster;
 use crate::linux::socket::{self, Descriptor, Place, Socket};
+use crate::linux::waker::Waker;
 use crate::linux::{error, file};
 use crate::port::{
     FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
 };
+use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 
 /// The ring's own operations; an in-flight key is never below 2^32.
 pub(super) const WAKE: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
 
-/// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
-const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
-
 /// A completion port on io_uring. Opened by the thread that will own it.
 pub struct Port {
     pub(super) ring: IoUring,
     pub(super) features: ext::Features,
-    pub(super) catch_max: usize,
-    pub(super) handles: HandleTable<Descriptor>,
-    pub(super) flights: InFlight<Flight>,
-    pub(super) tokens: TokenMap<Token, Key>,
-    pub(super) pool: LeasePool,
+    pub(super) core: PortCore<Flight, Descriptor, i32>,
     /// `None` only while the port is dropped.
     pub(super) buffers: Option<Buffers>,
     /// Receives to be asked for again by the next wait that has a buffer; who waits longest comes first.
@@ -66,38 +58,24 @@ pub struct Port {
     pub(super) doubts: Vec<Handle>,
     /// How often the port has been asked since the first of them came up.
     pub(super) waits_in_doubt: u32,
-    /// Results that no kernel has to give: a cancelled parked receive, a socket that could not be made.
-    pub(super) local: VecDeque<(Key, i32)>,
     /// Entries for which the ring had no room even after it was handed over.
     pub(super) backlog: VecDeque<Entry>,
     pub(super) spent: Parcels,
     /// The ring's own table of sockets, if it has one.
     pub(super) direct: Option<Direct>,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) posts: Vec<(Token, u64)>,
-    pub(super) posts_given: usize,
     /// Why the ring can be used no more; told by the next wait.
     pub(super) broken: Option<PortError>,
     /// The kernel said that it has work for us, and an enter brought none (see [`Port::ask`]).
     hollow: bool,
-    /// The port is being dropped: nothing is asked for again.
-    pub(super) ending: bool,
-    pub(super) counters: Ledger,
 }
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port")
             .field("backend", &"uring")
-            .field("counters", &self.counters)
+            .field("counters", &self.core.counters)
             .finish_non_exhaustive()
     }
-}
-
-/// All ports of a process count from the moment at which the first of them asked (law 11).
-pub fn now() -> Tick {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()
 }
 
 impl Port {
@@ -107,41 +85,28 @@ impl Port {
     /// One line that names the cause: io_uring refused (`io_uring_setup(2)`), a kernel older than Linux 6.0,
     /// no memory or no descriptor left.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
-        if options.lease_count == 0 || options.lease_count > 1 << 15 || options.lease_bytes == 0 {
-            let text = "the receive pool needs 1 to 32768 buffers of at least one byte".to_owned();
-            return Err(PortError { text, code: libc::EINVAL });
-        }
+        port_core::check(options, libc::EINVAL)?;
         now();
         let (ring, features) = ext::open(options)?;
-        let inbox =
-            Inbox::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
-        let mut pool = LeasePool::new(options.lease_count, options.lease_bytes);
-        let buffers = Buffers::open(&ring, &mut pool).map_err(|error| ext::no_buffer_ring(&error))?;
+        let waker =
+            Waker::open().map_err(|error| ext::refusal("no descriptor left for a port's event", &error))?;
+        let mut core = PortCore::new(options, waker);
+        let buffers = Buffers::open(&ring, &mut core.pool).map_err(|error| ext::no_buffer_ring(&error))?;
         ext::enable(&ring)?;
         let mut port = Self {
             ring,
             features,
-            catch_max: options.catch_max.max(1),
-            handles: HandleTable::default(),
-            flights: InFlight::default(),
-            tokens: TokenMap::default(),
-            pool,
+            core,
             buffers: Some(buffers),
             parked: Parked::default(),
             recv_bytes_max: buffers::recv_bytes_max(options.lease_bytes),
             doubts: Vec::new(),
             waits_in_doubt: 0,
-            local: VecDeque::new(),
             backlog: VecDeque::new(),
             spent: Parcels::default(),
             direct: options.direct_descriptors.map(Direct::new),
-            inbox,
-            posts: Vec::new(),
-            posts_given: 0,
             broken: None,
             hollow: false,
-            ending: false,
-            counters: Ledger::default(),
         };
         port.watch_inbox();
         Ok(port)
@@ -178,7 +143,7 @@ impl Port {
 
     /// One system call: hands all entries over, and waits for `want` completions at most until `until`.
     pub(super) fn enter(&mut self, want: usize, until: Option<Tick>) -> Result<(), PortError> {
-        self.counters.enters_total += 1;
+        self.core.counters.enters_total += 1;
         let submitter = self.ring.submitter();
         let outcome = match until {
             Some(until) if want > 0 => {
@@ -203,9 +168,9 @@ impl Port {
 
     /// Waits for a completion, or only hands entries over if a post has come in meanwhile.
     fn sleep(&mut self, until: Option<Tick>) -> Result<(), PortError> {
-        let want = usize::from(self.inbox.fall_asleep());
+        let want = usize::from(self.core.inbox.fall_asleep());
         let outcome = self.enter(want, until);
-        self.inbox.wake_up();
+        self.core.inbox.wake_up();
         outcome
     }
 
@@ -230,7 +195,7 @@ impl Port {
     }
 
     fn tide(&mut self) -> Tide {
-        let here = !self.local.is_empty() || self.posts_given < self.posts.len() || self.inbox.is_filled();
+        let here = !self.core.local.is_empty() || self.core.has_posts();
         if here || self.has_servable() || self.kernel_owes() || !self.ring.completion().is_empty() {
             Tide::More
         } else {
@@ -240,7 +205,7 @@ impl Port {
 }
 
 impl crate::port::Port for Port {
-    type Poster = Poster;
+    type Poster = Poster<Waker>;
     type Socket = Socket;
 
     fn backend(&self) -> &'static str {
@@ -253,47 +218,44 @@ impl crate::port::Port for Port {
         options: &ListenOptions,
     ) -> Result<(Handle, SocketAddr), OsError> {
         let (owned, local) = socket::listen(address, options)?;
-        Ok((self.handles.insert(HandleKind::Listener, Descriptor::new(owned)), local))
+        Ok((self.core.handles.insert(HandleKind::Listener, Descriptor::new(owned)), local))
     }
 
     fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
         let (owned, local) = socket::datagram(address)?;
-        Ok((self.handles.insert(HandleKind::Datagram, Descriptor::new(owned)), local))
+        Ok((self.core.handles.insert(HandleKind::Datagram, Descriptor::new(owned)), local))
     }
 
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
         let owned = file::open(path, access)?;
-        Ok(self.handles.insert(HandleKind::File, Descriptor::new(owned)))
+        Ok(self.core.handles.insert(HandleKind::File, Descriptor::new(owned)))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
-        match self.handles.resource(file, HandleKind::File) {
+        match self.core.handles.resource(file, HandleKind::File) {
             Ok(descriptor) => file::size_bytes(descriptor.owned()),
             Err(_) => Err(error::os_error(libc::EBADF)),
         }
     }
 
     fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
-        let descriptor = self.handles.resource(socket, HandleKind::Stream)?;
+        let descriptor = self.core.handles.resource(socket, HandleKind::Stream)?;
         if matches!(descriptor.place(), Place::Ring(_)) {
             return Err(Refusal::Unsupported);
         }
-        self.handles.remove(socket).map(Socket)
+        self.core.handles.remove(socket).map(Socket)
     }
 
     fn adopt(&mut self, mut socket: Socket) -> Handle {
         // The other port may have been in doubt, about a receive of its own.
         socket.0.doubted = None;
         socket.0.recalled = false;
-        self.handles.insert(HandleKind::Stream, socket.0)
+        self.core.handles.insert(HandleKind::Stream, socket.0)
     }
 
     fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
-        if self.tokens.contains_key(&token) {
-            return Err(Refused { op, why: Refusal::TokenInUse });
-        }
         if let Op::Close { handle } = op {
-            let place = match self.handles.remove(handle) {
+            let place = match self.core.take_to_close(token, handle) {
                 Ok(descriptor) => descriptor.into_place(),
                 Err(why) => return Err(Refused { op, why }),
             };
@@ -301,7 +263,7 @@ impl crate::port::Port for Port {
             self.launch(token, flight, None);
             return Ok(());
         }
-        let aim = match self.reserve(&op) {
+        let aim = match self.reserve(token, &op) {
             Ok(aim) => aim,
             Err(why) => return Err(Refused { op, why }),
         };
@@ -311,8 +273,7 @@ impl crate::port::Port for Port {
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some(key) = self.tokens.get(&token).copied() else { return };
-        let (_, flight) = self.flights.running(key).expect("every token in flight names a running flight");
+        let Some((key, flight)) = self.core.named(token) else { return };
         // A close is never called off: the handle is gone already, and closing takes no time.
         if flight.cancelled || matches!(flight.wish, Wish::Close { .. }) {
             return;
@@ -331,7 +292,7 @@ impl crate::port::Port for Port {
 
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
         let start = caught.len();
-        let full = start + self.catch_max;
+        let full = start + self.core.catch_max;
         self.hollow = false;
         loop {
             self.refill();
@@ -369,25 +330,16 @@ impl crate::port::Port for Port {
         now()
     }
 
-    fn poster(&self) -> Poster {
-        Poster::new(&self.inbox)
+    fn poster(&self) -> Poster<Waker> {
+        self.core.poster()
     }
 
     fn ledger(&self) -> Ledger {
-        Ledger {
-            handles: self.handles.open(),
-            in_flight: self.flights.len() - self.direct.as_ref().map_or(0, Direct::accepts),
-            leases_out: self.pool.out(),
-            lease_size: self.pool.size(),
-            ..self.counters
-        }
+        let ledger = self.core.ledger();
+        Ledger { in_flight: ledger.in_flight - self.direct.as_ref().map_or(0, Direct::accepts), ..ledger }
     }
 
     fn trim(&mut self) -> Trimmed {
-        let trimmed = self.flights.trim();
-        if trimmed == Trimmed::Freed {
-            self.tokens.shrink_to(self.flights.len() * 5 / 4);
-        }
-        trimmed
+        self.core.trim()
     }
 }

@@ -11,8 +11,8 @@ use naksi_core::op::{Op, ShutdownHow};
 
 use super::direct::AcceptMany;
 use super::op::{Arm, Flight, Wish};
-use super::port::{CANCEL, Port, now};
-use crate::handles::{HandleKind, Lane};
+use super::port::{CANCEL, Port};
+use crate::clock::now;
 use crate::in_flight::Key;
 use crate::linux::socket::{self, Aim, Descriptor};
 use crate::port::Refusal;
@@ -22,31 +22,19 @@ const NOTHING: Aim = Aim::Process(-1);
 
 impl Port {
     /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    pub(super) fn reserve(&mut self, op: &Op) -> Result<Aim, Refusal> {
-        if let Some(why) = Refusal::of_any_system(op) {
-            return Err(why);
-        }
-        let (handle, kind, lane) = match op {
-            Op::Connect { .. } | Op::Close { .. } => return Ok(NOTHING),
-            Op::Timeout { .. } if self.features.timeouts => return Ok(NOTHING),
-            Op::Timeout { .. } => return Err(Refusal::Unsupported),
-            Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
-            Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-            Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
-            Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
-            Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Sync { .. } if !self.features.files => {
-                return Err(Refusal::Unsupported);
-            }
-            Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-                (*file, HandleKind::File, Lane::Shared)
-            }
-            Op::RecvFrom { .. } | Op::SendTo { .. } if !self.features.datagrams => {
-                return Err(Refusal::Unsupported);
-            }
-            Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
-            Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
+    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<Aim, Refusal> {
+        let features = self.features;
+        let known = match op {
+            Op::Timeout { .. } => features.timeouts,
+            Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Sync { .. } => features.files,
+            Op::RecvFrom { .. } | Op::SendTo { .. } => features.datagrams,
+            _ => true,
         };
-        self.handles.begin(handle, kind, lane).map(Descriptor::aim)
+        if !known {
+            self.core.may_start(token)?;
+            return Err(Refusal::Unsupported);
+        }
+        self.core.reserve(token, op).map(|descriptor| descriptor.map_or(NOTHING, Descriptor::aim))
     }
 
     /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
@@ -73,7 +61,7 @@ impl Port {
                 Wish::Send { socket, parcel }
             }
             Op::Shutdown { socket, how } => {
-                let entry = self.handles.any_mut(socket).expect("its lane was just taken");
+                let entry = self.core.handles.any_mut(socket).expect("its lane was just taken");
                 entry.ended_write = true;
                 entry.ended_both |= how == ShutdownHow::Both;
                 if how == ShutdownHow::Both {
@@ -112,10 +100,9 @@ impl Port {
     }
 
     pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
-        let key = self.flights.start(token, flight);
-        self.tokens.insert(token, key);
+        let key = self.core.track(token, flight);
         match early {
-            Some(result) => self.local.push_back((key, result)),
+            Some(result) => self.core.local.push_back((key, result)),
             None if self.is_accept_of_many(key) => self.begin_accepts(key),
             None => self.arm(key, Arm::First),
         }
@@ -123,7 +110,7 @@ impl Port {
 
     /// Hands a running flight to the kernel, for the first time or again.
     pub(super) fn arm(&mut self, key: Key, arm: Arm) {
-        let (_, flight) = self.flights.running(key).expect("only running flights are armed");
+        let (_, flight) = self.core.in_flight.running(key).expect("only running flights are armed");
         let entry = flight.entry(arm, self.recv_bytes_max).user_data(key.to_u64());
         self.push(entry);
     }

@@ -10,7 +10,6 @@
 use std::mem::{self, MaybeUninit};
 use std::num::NonZeroU32;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::time::Duration;
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
@@ -21,12 +20,14 @@ use naksi_core::lease::Buffer;
 use super::buffers::{Buffers, RECV_LEASES_MAX};
 use super::op::{Arm, Wish};
 use super::parked::Queue;
-use super::port::{CANCEL, Port, WAKE, now};
+use super::port::{CANCEL, Port, WAKE};
+use crate::clock::now;
 use crate::handles::HandleKind;
-use crate::in_flight::{Finished, Key};
+use crate::in_flight::Key;
 use crate::linux::error;
 use crate::linux::socket::{self, Aim, Descriptor, Place};
 use crate::port::{Ledger, Port as _};
+use crate::port_core;
 
 /// Completion entries that are copied out of the ring at a time.
 const REAP_ENTRIES: usize = 32;
@@ -36,31 +37,29 @@ const DOUBTS_MAX: usize = 1024;
 const WAITS_IN_DOUBT_MAX: u32 = 64;
 /// As much as a receive brings from here on is much.
 const LONG_BYTES_MIN: u32 = 4 * 1024;
-/// How long the end of a port waits for the kernel (law 10).
-const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
 
 impl Port {
     /// Appends what is ready, up to `full` completions, without a system call.
     pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
         while caught.len() < full {
-            let Some((key, result)) = self.local.pop_front() else { break };
+            let Some((key, result)) = self.core.local.pop_front() else { break };
             self.complete(key, result, 0, caught);
         }
         // Neither posts nor the kernel can keep the other from being heard.
         let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
-        self.hand_out_posts(caught, half);
+        self.core.hand_out_posts(caught, half);
         self.reap(caught, full);
-        self.hand_out_posts(caught, full);
+        self.core.hand_out_posts(caught, full);
         if let Some(buffers) = self.buffers.as_mut() {
             // The next system call may come before anything has been done with these, and shall find some.
-            buffers.top_up(&mut self.pool);
+            buffers.top_up(&mut self.core.pool);
         }
     }
 
     /// Gives the kernel the buffers that came home, and asks again for receives that can be served.
     pub(super) fn refill(&mut self) {
         let Some(buffers) = self.buffers.as_mut() else { return };
-        buffers.refill(&mut self.pool, self.parked.usual());
+        buffers.refill(&mut self.core.pool, self.parked.usual());
         // As many as there are buffers: the others would find the pool empty and lose their turn.
         let mut buffers = buffers.with_kernel();
         let mut portion = self.parked.turn(now);
@@ -79,53 +78,39 @@ impl Port {
     /// Whether a receive is parked that could be served: nobody sleeps then.
     pub(super) fn has_servable(&self) -> bool {
         let ahead = self.buffers.as_ref().map_or(0, Buffers::with_kernel);
-        !self.parked.is_empty() && ahead + self.pool.at_home() > 0
+        !self.parked.is_empty() && ahead + self.core.pool.at_home() > 0
     }
 
     /// Ends the parked receive of a socket, if there is one. It completes as aborted with the next wait.
     pub(super) fn end_parked(&mut self, socket: Handle) -> bool {
-        let Some(descriptor) = self.handles.any_mut(socket) else { return false };
+        let Some(descriptor) = self.core.handles.any_mut(socket) else { return false };
         let Some(key) = descriptor.parked.take() else { return false };
-        self.counters.starved -= usize::from(mem::take(&mut descriptor.starved));
-        self.local.push_back((key, -libc::ECANCELED));
+        self.core.counters.starved -= usize::from(mem::take(&mut descriptor.starved));
+        self.core.local.push_back((key, -libc::ECANCELED));
         true
     }
 
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
     fn next_parked(&mut self, queue: Queue) -> Option<(Key, Arm)> {
         while let Some(key) = self.parked.pop(queue) {
-            let Some((_, flight)) = self.flights.running(key) else { continue };
+            let Some((_, flight)) = self.core.in_flight.running(key) else { continue };
             let Wish::Recv { socket } = flight.wish else { continue };
-            let Some(descriptor) = self.handles.any_mut(socket) else { continue };
+            let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
                 let starved = mem::take(&mut descriptor.starved);
-                self.counters.starved -= usize::from(starved);
+                self.core.counters.starved -= usize::from(starved);
                 return Some((key, if starved { Arm::Once } else { Arm::Again }));
             }
         }
         None
     }
 
-    fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
-        while caught.len() < full {
-            if let Some((token, value)) = self.posts.get(self.posts_given).copied() {
-                self.posts_given += 1;
-                self.hand_out(caught, token, Done::Posted(value), false);
-                continue;
-            }
-            self.posts.clear();
-            self.posts_given = 0;
-            if !self.inbox.is_filled() {
-                return;
-            }
-            self.inbox.take(&mut self.posts);
-        }
-    }
-
     pub(super) fn watch_inbox(&mut self) {
         // Every write to the event triggers a multishot poll, so the event's count is never read.
-        let poll = opcode::PollAdd::new(Fd(self.inbox.event()), libc::POLLIN as u32).multi(true).build();
+        let poll = opcode::PollAdd::new(Fd(self.core.inbox.waker.descriptor()), libc::POLLIN as u32)
+            .multi(true)
+            .build();
         self.push(poll.user_data(WAKE));
     }
 
@@ -140,7 +125,7 @@ impl Port {
             for entry in filled {
                 match entry.user_data() {
                     CANCEL => {} // only the target's last completion means anything
-                    WAKE if cqueue::more(entry.flags()) || self.ending => {}
+                    WAKE if cqueue::more(entry.flags()) || self.core.ending => {}
                     WAKE => self.watch_inbox(),
                     key => self.complete(Key::from_u64(key), entry.result(), entry.flags(), caught),
                 }
@@ -154,13 +139,13 @@ impl Port {
         debug_assert_ne!(result, -libc::EFAULT, "law 2: the kernel met memory that was released: {key:?}");
         let buffer =
             cqueue::buffer_select(flags).and_then(|number| self.take_back(number, result.max(0) as usize));
-        let Some((token, flight)) = self.flights.running(key) else {
+        let Some((token, flight)) = self.core.in_flight.running(key) else {
             debug_assert!(false, "a completion of nothing that is in flight: {key:?}, result {result}");
             tracing::error!(?key, result, "the kernel completed something that is not in flight");
             self.put_home(buffer);
             return;
         };
-        let over = flight.cancelled || self.ending;
+        let over = flight.cancelled || self.core.ending;
         let more = cqueue::more(flags);
         match flight.wish {
             Wish::Recv { socket } => {
@@ -187,8 +172,8 @@ impl Port {
         let length = u32::try_from(result).ok().and_then(NonZeroU32::new);
         match (length, buffer) {
             (Some(length), Some(buffer)) => {
-                let lease = self.pool.lend(buffer, length);
-                self.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+                let lease = self.core.pool.lend(buffer, length);
+                self.core.hand_out(caught, token, Done::Recv(Ok(lease)), true);
                 if !more {
                     self.go_on_receiving(key, socket, length.get() >= LONG_BYTES_MIN, over);
                 }
@@ -201,14 +186,14 @@ impl Port {
                 // An ending may name a buffer that it did not fill.
                 self.put_home(buffer);
                 let descriptor =
-                    self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+                    self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
                 let ended_both = descriptor.ended_both;
                 let recalled = mem::take(&mut descriptor.recalled);
                 let unlimited = descriptor.unlimited;
                 descriptor.unlimited |= result == -libc::EINVAL;
                 match -result {
                     libc::ECANCELED if recalled && !over && !ended_both => {
-                        self.counters.rearmed_total += 1;
+                        self.core.counters.rearmed_total += 1;
                         // It looks before it takes a buffer, as a first one does: there may be nothing but an end.
                         self.arm(key, Arm::First);
                     }
@@ -244,8 +229,8 @@ impl Port {
         let owned = unsafe { OwnedFd::from_raw_fd(result) };
         match socket::peer(&owned) {
             Ok(peer) => {
-                let socket = self.handles.insert(HandleKind::Stream, Descriptor::new(owned));
-                self.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+                let socket = self.core.handles.insert(HandleKind::Stream, Descriptor::new(owned));
+                self.core.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
             }
             Err(error) => tracing::debug!(%error, "a peer was gone before it was accepted"),
         }
@@ -257,16 +242,16 @@ impl Port {
     /// The kernel ended a multishot operation that nobody asked it to end, or that somebody did meanwhile.
     fn go_on(&mut self, key: Key, over: bool) {
         if over {
-            self.local.push_back((key, -libc::ECANCELED));
+            self.core.local.push_back((key, -libc::ECANCELED));
         } else {
-            self.counters.rearmed_total += 1;
+            self.core.counters.rearmed_total += 1;
             self.arm(key, Arm::Again);
         }
     }
 
     /// A receive has brought bytes and goes on, and the kernel says that there was nothing behind them.
     fn doubt(&mut self, key: Key, socket: Handle) {
-        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         if descriptor.doubted.replace(key).is_none() {
             self.doubts.push(socket);
         }
@@ -293,11 +278,11 @@ impl Port {
         let mut keys = Vec::new();
         let mut polls = Vec::new();
         for socket in mem::take(&mut self.doubts) {
-            let Some(descriptor) = self.handles.any_mut(socket) else { continue };
+            let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             let Some(key) = descriptor.doubted.take() else { continue };
             let idle = descriptor.parked.is_some() || descriptor.recalled;
             let aim = descriptor.aim();
-            match (self.flights.running(key), aim) {
+            match (self.core.in_flight.running(key), aim) {
                 (Some((_, flight)), Aim::Process(fd)) if !flight.cancelled && !idle => {
                     keys.push((socket, key));
                     polls.push(libc::pollfd { fd, events: 0, revents: 0 });
@@ -330,7 +315,7 @@ impl Port {
 
     /// Takes a receive back, to ask for it again: a fresh one looks at the stream before it waits.
     fn ask_afresh(&mut self, socket: Handle, key: Key) {
-        if let Some(descriptor) = self.handles.any_mut(socket) {
+        if let Some(descriptor) = self.core.handles.any_mut(socket) {
             descriptor.recalled = true;
         }
         self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
@@ -338,21 +323,21 @@ impl Port {
 
     /// A receive has brought all that it may before the next wait.
     fn go_on_receiving(&mut self, key: Key, socket: Handle, long: bool, over: bool) {
-        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         // A recall that came too late is over with this one: the next looks at the stream anyway.
         descriptor.recalled = false;
         if over || descriptor.ended_both {
-            self.local.push_back((key, -libc::ECANCELED));
+            self.core.local.push_back((key, -libc::ECANCELED));
         } else {
-            self.counters.rearmed_total += 1;
+            self.core.counters.rearmed_total += 1;
             self.park(key, socket, if long { Queue::Long } else { Queue::Usual }, false);
         }
     }
 
     /// A receive has found no buffer: they have run out, or the kernel had been given too few of them ahead.
     fn run_dry(&mut self, key: Key, socket: Handle) {
-        let starved = self.pool.at_home() == 0;
-        self.counters.rearmed_total += u64::from(!starved);
+        let starved = self.core.pool.at_home() == 0;
+        self.core.counters.rearmed_total += u64::from(!starved);
         if let Some(buffers) = self.buffers.as_mut().filter(|_| !starved) {
             buffers.widen();
         }
@@ -361,39 +346,29 @@ impl Port {
 
     /// A receive waits in here until the next wait, and, if it is starved, until a lease has come home.
     fn park(&mut self, key: Key, socket: Handle, queue: Queue, starved: bool) {
-        let descriptor = self.handles.any_mut(socket).expect("a handle outlives the operations on it");
+        let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         descriptor.parked = Some(key);
         descriptor.starved = starved;
         self.parked.push(queue, key);
         if starved {
-            self.counters.starved += 1;
-            self.counters.starved_total += 1;
-            tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+            self.core.count_starved();
         }
     }
 
     /// The last completion of an operation: what it owned comes home, its lane and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
-        let Finished::Wanted(token, flight) = self.flights.finish(key) else {
-            unreachable!("a flight that was just seen running");
-        };
+        let (token, flight) = self.core.take_out(key);
         if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) =
             (&flight.wish, result, &mut self.direct)
         {
             direct.give_back();
         }
         let lane = flight.lane();
-        let done = flight.conclude(result, &mut self.handles, &mut self.spent);
+        let done = flight.conclude(result, &mut self.core.handles, &mut self.spent);
         if let Some((handle, lane)) = lane {
-            self.handles.end(handle, lane);
+            self.core.handles.end(handle, lane);
         }
-        self.tokens.remove(&token);
-        self.hand_out(caught, token, done, false);
-    }
-
-    pub(super) fn hand_out(&mut self, caught: &mut Vec<Completion>, token: Token, done: Done, more: bool) {
-        self.counters.completions_total += 1;
-        caught.push(Completion { token, done, more });
+        self.core.hand_out_last(caught, token, done);
     }
 
     fn take_back(&mut self, number: u16, bytes: usize) -> Option<Buffer> {
@@ -404,7 +379,7 @@ impl Port {
 
     fn put_home(&mut self, buffer: Option<Buffer>) {
         if let Some(buffer) = buffer {
-            self.pool.put(buffer);
+            self.core.pool.put(buffer);
         }
     }
 }
@@ -419,47 +394,28 @@ impl Port {
     }
 
     fn drain(&mut self) {
-        if mem::replace(&mut self.ending, true) {
-            return;
-        }
-        self.inbox.close();
-        let deadline = now() + DRAIN_SPAN_MAX;
-        for (handle, kind) in self.handles.iter() {
+        let Some((tokens, deadline)) = self.core.begin_end() else { return };
+        for (handle, kind) in self.core.handles.iter() {
             // What is in the ring's own table ends when the table is given up.
-            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.handles.any(handle))
+            if let (HandleKind::Stream, Some(descriptor)) = (kind, self.core.handles.any(handle))
                 && let Place::Process(owned) = descriptor.place()
             {
                 socket::end(owned);
             }
         }
-        for token in self.tokens.keys().copied().collect::<Vec<_>>() {
-            self.cancel(token);
-        }
-        let mut caught = Vec::new();
-        while !self.flights.is_empty() && now() < deadline {
-            if let Err(error) = self.wait(&mut caught, Some(deadline)) {
-                tracing::warn!(%error, "the end of a port cannot wait for its operations");
-                break;
-            }
-            // Sockets that were accepted meanwhile are in the handle table and close with it.
-            caught.clear();
-        }
+        tokens.into_iter().for_each(|token| self.cancel(token));
+        port_core::drain(self, deadline);
         self.give_up_the_rest();
     }
 
     fn give_up_the_rest(&mut self) {
         let Some(buffers) = self.buffers.take() else { return };
-        self.flights.abandon_all();
-        let leaked = mem::take(&mut self.flights).leak();
-        self.counters.leaked_total += leaked as u64;
-        if leaked == 0 {
+        // If anything is leaked, dropping the table of raw pointers frees nothing: the kernel may still write there.
+        if self.core.leak_the_rest() == 0 {
             self.give_up_table();
-            if let Err(error) = buffers.close(&self.ring.submitter(), &mut self.pool) {
+            if let Err(error) = buffers.close(&self.ring.submitter(), &mut self.core.pool) {
                 tracing::warn!(%error, "the receive pool could not be taken back and is leaked on purpose");
             }
-        } else {
-            // Dropping the table of raw pointers frees nothing: the kernel may still write there.
-            tracing::warn!(leaked, "operations could not be drained: their memory is leaked on purpose");
         }
     }
 }

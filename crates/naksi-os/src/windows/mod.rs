@@ -1,7 +1,7 @@
 //! What the port of Windows and the queue of a group share, and the doors of the ladder.
 //!
 //! `kernel.rs` is the completion port itself, `ext.rs` finds Winsock's extension functions, `socket.rs` and
-//! `file.rs` open things, `error.rs` translates error numbers, `poster.rs` wakes a port from another thread,
+//! `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from another thread,
 //! `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, `clock.rs` reads a
 //! thread's processor time, and `census.rs` counts handles for tests. Nothing here knows a session.
 //!
@@ -20,9 +20,9 @@ pub mod heap;
 pub(crate) mod kernel;
 pub mod message;
 pub mod overlapped;
-pub(crate) mod poster;
 pub mod queue;
 pub mod routine;
 pub mod select;
 pub mod signals;
 pub(crate) mod socket;
+pub(crate) mod waker;
