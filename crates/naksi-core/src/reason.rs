@@ -73,7 +73,7 @@ reasons! {
     Kicked = "kicked",
     /// It was to join more topics or rooms than a session may be in.
     MembershipsFull = "memberships_full",
-    /// What a room said to it found no room in the mailbox of its worker, which did not keep up.
+    /// A message of one of its rooms or topics found no room in the mailbox of its worker, which did not keep up.
     Lagged = "lagged",
     /// The room that it was in has ended.
     RoomClosed = "room_closed",

@@ -5,22 +5,26 @@
 
 use bytes::Bytes;
 use naksi_core::content::Outlet;
+use naksi_core::reason::Reason;
 use naksi_os::port::Port;
 
 use crate::desk::Desk;
 use crate::mailbox::{Mailbox, Message};
 use crate::session::Factory;
 use crate::stats::Counters;
-use crate::topic::Post;
+use crate::topic::{Owed, Post};
 use crate::worker::Worker;
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Sends what topics gathered: to local members by reference, to other workers once each. A worker that has no room
-    /// gets its batches later, in their order; what is too much for that is lost to its members, and to nobody else.
+    /// gets its batches later, in their order; if that is too much, its members of the topic end with [`Reason::Lagged`].
     pub(crate) fn flush_topics(&mut self) {
         let Self { desk, hub, .. } = self;
         let has_room = |worker: usize| hub.mailboxes[worker].has_room();
-        desk.topics.pay(has_room, |worker, post| send_post(&hub.mailboxes[worker], &desk.counters, post));
+        desk.topics.pay(has_room, |worker, owed| match owed {
+            Owed::Post(post) => send_post(&hub.mailboxes[worker], &desk.counters, post),
+            Owed::Lagged(topic) => hub.mailboxes[worker].push(Message::Lagged { topic }),
+        });
         for number in self.desk.topics.take_dirty() {
             let Some(topic) = self.desk.topics.topic(number) else { continue };
             let Some(flushed) = self.desk.topics.freeze(number) else { continue };
@@ -45,6 +49,16 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if !topics.owe(worker, post) {
             counters.dropped.add(messages);
         }
+    }
+
+    /// The members of a topic here have missed a batch of it: they end, behind what they were sent before.
+    pub(crate) fn end_lagging_members(&mut self, number: u64) {
+        let mut members = std::mem::take(&mut self.members);
+        self.desk.topics.members_into(number, &mut members);
+        for member in &members {
+            self.end_in_order(*member, Reason::Lagged);
+        }
+        self.members = members;
     }
 
     /// Queues a batch, which is all of its allocation, for every local member. `epoch`: of a local batch, of which members may have a part.

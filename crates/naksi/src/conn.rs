@@ -223,8 +223,8 @@ impl Conn<'_> {
     /// once, shared by all members of a worker, and posted once to every other worker.
     ///
     /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
-    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and is left out
-    /// as soon as it lacks more than fits a send queue; nobody else waits for it.
+    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and no other worker
+    /// waits for it; when it lacks more than fits a send queue, its members of the topic end with [`Reason::Lagged`].
     pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
         self.append_for_all(topic, &[bytes])
     }
@@ -452,8 +452,8 @@ impl Conn<'_> {
             self.desk.counters.dropped.add(1);
         }
         // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
-        // queue does not hold it back where it does not hear what it says. Nor should somebody say much while another
-        // worker lacks much already: what is too much for it is lost to its members.
+        // queue does not hold it back where it does not hear what it says. Nor should a session broadcast much while another
+        // worker lacks much already: members that miss something end.
         let full = sent == Sent::Dropped || self.desk.topics.is_full();
         if full && self.desk.topics.is_crowded(topic) || self.desk.topics.is_behind(topic) {
             self.outlet.rest();

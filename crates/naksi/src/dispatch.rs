@@ -98,6 +98,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.flush_topics();
                 self.deliver(topic, &bytes, messages, None);
             }
+            Message::Lagged { topic } => self.end_lagging_members(topic),
             Message::Parcel(parcel) => self.deliver_parcel(&parcel),
             Message::Alarm { room, at } => self.desk.rooms.set_alarm(room, at),
             Message::Run(claim) => {

@@ -36,6 +36,8 @@ pub(crate) enum Message<S> {
     End { id: SessionId, reason: Reason, ending: Ending },
     /// A batch for the members of a topic.
     Batch { topic: u64, bytes: Bytes, messages: u64 },
+    /// The members of a topic have missed a batch of it, for which there was no room here.
+    Lagged { topic: u64 },
     /// What a room says and does to sessions.
     Parcel(Arc<Parcel>),
     /// A room is to be woken at this time.

@@ -170,8 +170,8 @@ counters! {
     deliveries,
     /// Batches posted to other workers by broadcasts.
     posts,
-    /// Messages that the overflow policy dropped, those of topics that a worker was behind by too much to be brought, and those
-    /// of rooms to members who have ended because their worker was behind (`rooms.lost_total`).
+    /// Messages that the overflow policy dropped, and those of topics and rooms to members that ended with `lagged` because
+    /// their worker was behind (of rooms: `rooms.lost_total`).
     dropped,
     /// File operations that were refused because their session had as many open or under way, or as many bytes in them, as
     /// it may.

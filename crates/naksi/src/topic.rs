@@ -112,11 +112,20 @@ pub(crate) struct Post {
     pub(crate) messages: u64,
 }
 
+/// What another worker is owed.
+pub(crate) enum Owed {
+    Post(Post),
+    /// It missed a batch of this topic: its members of the topic end.
+    Lagged(u64),
+}
+
 /// What another worker has not been posted yet, the oldest first.
 #[derive(Default)]
 struct Debt {
-    posts: VecDeque<Post>,
+    owed: VecDeque<Owed>,
     bytes: usize,
+    /// Topics of which it has missed a batch, and which `owed` says so of.
+    lagged: PeerMap<u64, ()>,
 }
 
 /// The topics of one worker.
@@ -281,15 +290,21 @@ impl LocalTopics {
         !self.dirty.is_empty()
     }
 
-    /// Keeps a post for a worker that has no room for it. Returns `false` if it lacks too much already.
+    /// Keeps a post for a worker that has no room for it. Returns `false` if it is dropped, because the worker lacks too
+    /// much already: its members of the topic end behind what is owed before.
     pub(crate) fn owe(&mut self, worker: usize, post: Post) -> bool {
         let debt = self.debts.entry(worker).or_default();
-        let fits = debt.bytes + post.bytes.len() <= self.batch_bytes_max;
-        if fits {
-            debt.bytes += post.bytes.len();
-            debt.posts.push_back(post);
+        if debt.lagged.contains_key(&post.topic) {
+            return false;
         }
-        fits
+        if debt.bytes + post.bytes.len() > self.batch_bytes_max {
+            debt.lagged.insert(post.topic, ());
+            debt.owed.push_back(Owed::Lagged(post.topic));
+            return false;
+        }
+        debt.bytes += post.bytes.len();
+        debt.owed.push_back(Owed::Post(post));
+        true
     }
 
     /// Whether a worker lacks something: then what comes next has to wait behind it.
@@ -303,21 +318,27 @@ impl LocalTopics {
     }
 
     /// Hands out what workers lack, in its order, to each for as long as it has room.
-    pub(crate) fn pay(&mut self, has_room: impl Fn(usize) -> bool, mut post: impl FnMut(usize, Post)) {
+    pub(crate) fn pay(&mut self, has_room: impl Fn(usize) -> bool, mut pay: impl FnMut(usize, Owed)) {
         self.debts.retain(|worker, debt| {
             while has_room(*worker)
-                && let Some(owed) = debt.posts.pop_front()
+                && let Some(owed) = debt.owed.pop_front()
             {
-                debt.bytes -= owed.bytes.len();
-                post(*worker, owed);
+                match &owed {
+                    Owed::Post(post) => debt.bytes -= post.bytes.len(),
+                    Owed::Lagged(topic) => {
+                        debt.lagged.remove(topic);
+                    }
+                }
+                pay(*worker, owed);
             }
-            !debt.posts.is_empty()
+            !debt.owed.is_empty()
         });
     }
 
     /// Messages that workers still lack.
     pub(crate) fn owed_messages(&self) -> u64 {
-        self.debts.values().flat_map(|debt| &debt.posts).map(|post| post.messages).sum()
+        let owed = self.debts.values().flat_map(|debt| &debt.owed);
+        owed.map(|owed| if let Owed::Post(post) = owed { post.messages } else { 0 }).sum()
     }
 
     /// The topic with this number, if this worker knows it.

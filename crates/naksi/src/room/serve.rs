@@ -168,7 +168,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     /// Ends a session; what was sent to it before still leaves.
-    fn end_in_order(&mut self, id: SessionId, reason: Reason) {
+    /// Ends a session once what is queued for it has left.
+    pub(crate) fn end_in_order(&mut self, id: SessionId, reason: Reason) {
         self.with_session(id.slot(), id.generation(), |session, cx, stage| {
             session.with_outlet(cx, stage, |stage, outlet| {
                 stage.play(outlet, (), |_, conn| conn.end_with(reason, Ending::Flush));

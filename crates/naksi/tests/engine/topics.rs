@@ -391,11 +391,11 @@ fn what_waits_for_its_tick_reaches_the_members_on_all_workers_before_a_drain_say
 }
 
 #[test]
-fn what_a_worker_lacks_is_bounded_and_beyond_that_it_is_left_out_and_counted() {
+fn members_end_with_lagged_when_their_worker_lacks_more_than_may_be_owed() {
     const SAID: u64 = 40;
     let mut pair = pair();
     let mut sender = pair.connect_to_first();
-    let _far = pair.connect_to_second();
+    let mut far = pair.connect_to_second();
     let mut near = pair.connect_to_first();
     let remote = pair.fill_second();
     for number in 0..SAID {
@@ -414,11 +414,29 @@ fn what_a_worker_lacks_is_bounded_and_beyond_that_it_is_left_out_and_counted() {
     let dropped = pair.hub.stats().dropped;
     assert_eq!(dropped, SAID - 16, "a send queue's worth is kept for it");
     pair.drain_second();
-    until("what is kept has come", || {
+    until("what is kept has come, and then its end", || {
         pair.turn_both(&remote);
-        pair.hub.stats().deliveries >= SAID + 16
+        pair.hub.stats().ended.get("lagged") == Some(&1)
     });
     assert_eq!(pair.hub.stats().deliveries, SAID + 16);
+    let mut heard = Vec::new();
+    far.read_to_end(&mut heard).expect("it ends in order");
+    let kept: Vec<u8> = (0..16).flat_map(|number| frame(SAY, &[number; 1000])).collect();
+    assert_eq!(heard, kept, "nothing is missing between what it heard");
+    drop(far);
+    until("its session is over", || {
+        pair.turn_both(&remote);
+        pair.second.sessions() == 0
+    });
+    // Others hear on, and a member that comes later hears what is broadcast from then on.
+    let mut later = pair.connect_to_second();
+    let (last, sent) = (frame(SAY, b"last"), pair.hub.stats().sent_bytes);
+    write(&mut sender, &last);
+    until("it has left both workers", || {
+        pair.turn_both(&remote);
+        pair.hub.stats().sent_bytes == sent + 2 * last.len() as u64
+    });
+    assert_eq!((read(&mut near, last.len()), read(&mut later, last.len())), (last.clone(), last));
 }
 
 #[test]
