@@ -4,10 +4,15 @@
 
 use std::time::Duration;
 
+use naksi_core::id::SessionId;
 use naksi_core::tick::Tick;
 
 /// After this long a turn shows each session one message more at most.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// A session that has been shown so many messages in one turn is shown the rest in the next one. A few receives full of tiny
+/// messages would take the whole slice otherwise, and all others would wait for it.
+const MESSAGES_OF_ONE: u32 = 1024;
 
 /// As many steps as this take next to no time, mostly.
 const STEPS_A_LOOK: u8 = 16;
@@ -26,6 +31,9 @@ pub(crate) struct Slice {
     timers_at: Tick,
     slow: bool,
     over: bool,
+    /// The session that was shown messages last, and how many in a row.
+    shown_to: Option<SessionId>,
+    shown: u32,
 }
 
 impl Default for Slice {
@@ -37,6 +45,8 @@ impl Default for Slice {
             timers_at: Tick::ZERO,
             slow: false,
             over: false,
+            shown_to: None,
+            shown: 0,
         }
     }
 }
@@ -46,7 +56,18 @@ impl Slice {
     #[inline]
     pub(crate) fn begin(&mut self, now: Tick) {
         (self.end, self.looked_at, self.timers_at) = (now + SLICE, now, now);
-        (self.slow, self.over) = (false, false);
+        (self.slow, self.over, self.shown_to) = (false, false, None);
+    }
+
+    /// A session was shown a message and there is more for it. Returns whether this turn shows it another one.
+    #[inline]
+    pub(crate) fn shows_more(&mut self, session: SessionId, now: impl FnOnce() -> Tick) -> bool {
+        self.step(now);
+        if self.shown_to != Some(session) {
+            (self.shown_to, self.shown) = (Some(session), 0);
+        }
+        self.shown += 1;
+        !self.over && self.shown < MESSAGES_OF_ONE
     }
 
     /// One step was made.
@@ -75,17 +96,31 @@ impl Slice {
             self.looked_at
         })
     }
-
-    /// Whether the turn has taken as long as it should.
-    #[inline]
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_session_is_shown_so_many_messages_a_turn_and_others_have_theirs() {
+        let [flooder, other] = [SessionId::new(0, 1, 1), SessionId::new(0, 2, 1)];
+        let mut slice = Slice::default();
+        let shown = |slice: &mut Slice, session| {
+            // The first one of what came is shown unasked.
+            1 + (0..10_000).take_while(|_| slice.shows_more(session, || Tick::ZERO)).count()
+        };
+        for _ in 0..2 {
+            slice.begin(Tick::ZERO);
+            assert_eq!(shown(&mut slice, flooder), MESSAGES_OF_ONE as usize);
+            assert_eq!(shown(&mut slice, other), MESSAGES_OF_ONE as usize);
+        }
+        let mut late = Slice::default();
+        late.begin(Tick::ZERO);
+        let looks = u32::from(STEPS_A_LOOK) + 1;
+        let more = (0..looks).filter(|_| late.shows_more(other, || Tick::ZERO + SLICE)).count();
+        assert_eq!(more, looks as usize - 1, "one message more at most once the turn has taken its time");
+    }
 
     #[test]
     fn slow_steps_are_all_timed_and_fast_ones_are_not() {
@@ -104,8 +139,8 @@ mod tests {
             looks
         };
         assert!(run(&mut slice, 1_700, Duration::from_micros(1)) <= 100);
-        assert!(!slice.is_over() && slice.is_slow().is_none());
+        assert!(!slice.over && slice.is_slow().is_none());
         assert!(run(&mut slice, 100, Duration::from_millis(12)) >= 100 - usize::from(STEPS_A_LOOK));
-        assert!(slice.is_over() && slice.is_slow().is_some() && slice.is_slow().is_none());
+        assert!(slice.over && slice.is_slow().is_some() && slice.is_slow().is_none());
     }
 }

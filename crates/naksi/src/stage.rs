@@ -124,8 +124,7 @@ impl<S: Session> Content for Stage<'_, S> {
     }
 
     fn may_be_shown_more(&mut self) -> bool {
-        self.desk.slice.step(|| self.clock.now());
-        !self.desk.slice.is_over()
+        self.desk.slice.shows_more(self.id, || self.clock.now())
     }
 
     fn on_over_rate(&mut self) {
