@@ -5,10 +5,10 @@
 
 mod assault;
 mod attacker;
+mod question;
 mod report;
 mod script;
 
-use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use std::time::Duration;
 use naksi::prelude::*;
 use naksi::service::Signals;
 
-use crate::config::{Settings, plain};
+use crate::config::Settings;
 use crate::dummy::conductor::{self, Aftermath};
 use crate::dummy::plan::{Pace, Plan};
 use crate::dummy::progress::{Elsewhere, View};
 use crate::dummy::report::Summary;
-use crate::dummy::{Scenario, enough_descriptors};
+use crate::dummy::{self, Scenario, Spread, enough_descriptors, pattern};
 use crate::outcome::{Outcome, Problem};
 use crate::results::Json;
 use crate::serve::failed;
@@ -33,9 +33,8 @@ use crate::target;
 use crate::{platform, units};
 use assault::{Assault, Field, Tally};
 use report::{Ceiling, Report, Weather};
+use script::Server;
 
-/// How long the server may take to answer the first, single connect.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Slow enough for the accept limit of a server that does not exempt loopback.
 const GOOD_CONNECT_RATE: u32 = 500;
 
@@ -45,14 +44,29 @@ const GOOD_CONNECT_RATE: u32 = 500;
 pub(crate) enum Served {
     /// Raw bytes back.
     Echo,
-    /// Frames, and rooms.
+    /// Frames to all of a topic.
     Relay,
+    /// Rooms with a tick, names and moves.
+    Chat,
+    /// One room with logins, places and a database.
+    World,
+}
+
+impl Served {
+    /// What an attack that does not apply would need.
+    fn lacks(self) -> &'static str {
+        match self {
+            Served::Echo => "an echo server, which has no frames, rooms, names or places",
+            Served::Relay => "a relay, which has no names or places",
+            Served::Chat | Served::World => "this server",
+        }
+    }
 }
 
 /// Options of `naksi attack`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, like 127.0.0.1:7777; it must be on this machine and run the echo or the relay app.
+    /// The server, like 127.0.0.1:7777; it must be on this machine and run the echo, relay, chat or world app.
     #[arg(value_name = "ADDR")]
     address: String,
     /// Which attacks: `all`, or names with commas between them.
@@ -91,18 +105,24 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let limits = Settings::load(options.config.as_deref())?.limits;
     let json = Json::open(options.json.as_deref())?;
     let signals = Signals::watch().map_err(failed)?;
-    let (served, target) = ask(&servers)?;
-    let field = Field {
-        target,
-        signals,
+    let (served, target) = question::ask(&servers)?;
+    let rooms = options.good.div_ceil(10);
+    let server = Server {
         served,
         limits: &limits,
+        good_seed: pattern::mix(std::process::id().into()),
+        good_rooms: rooms,
+    };
+    let field = Field {
+        target,
+        server,
+        signals,
         scale: options.scale,
         span: Duration::from_secs_f64(options.secs),
         grace: options.grace,
     };
     let suite = applicable(suite, served)?;
-    let most = suite.iter().map(|assault| assault.descriptors(options.scale)).max().unwrap_or(0);
+    let most = suite.iter().map(|assault| assault.descriptors(&field)).max().unwrap_or(0);
     enough_descriptors(options.good + most)?;
     let mut view = View::new(Elsewhere::Nothing);
     let calm = weather("calm", &options, &field, None, &mut view)?;
@@ -148,46 +168,15 @@ fn check(options: &Options, servers: &[SocketAddr]) -> Result<Vec<Assault>, Prob
 fn applicable(suite: Vec<Assault>, served: Served) -> Result<Vec<Assault>, Problem> {
     let (suite, left_out): (Vec<_>, Vec<_>) =
         suite.into_iter().partition(|assault| assault.applies_to(served));
-    let why = "an echo server: it has no frames";
+    let why = served.lacks();
     if suite.is_empty() {
-        return Err(Problem::usage(format!("none of these attacks applies to {why} (try a relay server)")));
+        return Err(Problem::usage(format!("none of these attacks applies to {why} (try a chat server)")));
     }
     if !left_out.is_empty() {
         let names: Vec<String> = left_out.into_iter().map(Assault::name).collect();
         tell!("naksi: left out {}, which do not apply to {why}", names.join(", "));
     }
     Ok(suite)
-}
-
-/// Asks the server what it is: a relay answers JOIN with JOINED, an echo with JOIN.
-fn ask(servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Problem> {
-    let (mut stream, target) = target::connect(servers, ANSWER_WITHIN)?;
-    let question = script::join(u32::MAX);
-    let mut answer = [0; 8];
-    stream
-        .set_read_timeout(Some(ANSWER_WITHIN))
-        .and_then(|()| stream.write_all(&question))
-        .and_then(|()| stream.read_exact(&mut answer))
-        .map_err(|error| no_answer(target, &error))?;
-    match answer[2] {
-        _ if answer[..] == question[..] => Ok((Served::Echo, target)),
-        2 => Ok((Served::Relay, target)),
-        _ => Err(Problem::failed(format!("{target} is neither the echo app nor the relay app"))),
-    }
-}
-
-/// The line for a server that did not answer as an echo or a relay does.
-fn no_answer(target: SocketAddr, error: &io::Error) -> Problem {
-    let why = match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-            "it ended the connection".to_owned()
-        }
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("it says nothing for {} s", ANSWER_WITHIN.as_secs())
-        }
-        _ => plain(error),
-    };
-    Problem::failed(format!("{target} is neither the echo app nor the relay app: {why}"))
 }
 
 /// One run of the good crowd, in calm weather or under an attack.
@@ -199,13 +188,20 @@ fn weather(
     view: &mut View,
 ) -> Result<Weather, Problem> {
     let span = assault.map_or(field.span, |assault| assault.lasts(field));
-    let rooms = options.good.div_ceil(10);
-    let (scenario, rooms) = match field.served {
+    let Server { served, good_seed, good_rooms, .. } = field.server;
+    let (scenario, rooms) = match served {
         Served::Echo => (Scenario::Echo, options.good),
-        Served::Relay => (Scenario::Relay, rooms),
+        Served::Relay => (Scenario::Relay, good_rooms),
+        Served::Chat => (Scenario::Chat, good_rooms),
+        Served::World => (Scenario::World, options.good),
     };
     let mut plan = Plan::new(field.target, options.good, rooms, Pace::every(options.rate), span);
     plan.connect_rate = GOOD_CONNECT_RATE;
+    plan.seed = good_seed;
+    if scenario == Scenario::World {
+        // All on one spot, where attackers can stand as well.
+        plan.field = dummy::Field::new(Spread::One, options.good);
+    }
     let plan = Arc::new(plan);
     let server = platform::listening_process(field.target);
     let (aftermath, tally, server_rss) = beside(&plan, scenario, field, assault, server, view)?;

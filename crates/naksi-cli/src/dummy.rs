@@ -38,8 +38,9 @@ use member::Member;
 use plan::{Pace, Plan};
 use progress::{Elsewhere, View};
 use report::Summary;
+pub(crate) use roommate::room_number;
 use threshold::Threshold;
-use world::{Field, Spread};
+pub(crate) use world::{Field, Spread};
 
 /// How long the server may take to answer the first, single connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

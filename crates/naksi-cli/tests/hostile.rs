@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::thread;
 
+use serde_json::Value;
 use support::{Process, Server, naksi, scratch};
 
 /// Deadlines short enough for a test; loopback counts, so that the door has something to do.
@@ -18,31 +19,97 @@ const STRICT: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \
     send_stall_within = \"1s\"\nloopback_exempt = false\nconnections_per_address_max = 40\n\
     accepts_per_second_max = 500\n";
 
+/// The same where silence is judged by `idle_within`, and a session over its rate ends at once.
+const QUICK: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"2s\"\n\
+    send_stall_within = \"1s\"\nloopback_exempt = false\nconnections_per_address_max = 60\n\
+    accepts_per_second_max = 500\nover_rate = \"end_session\"\n";
+
 /// Attacks a server that has these settings, and knows them itself.
 fn attack(server: &Server, settings: &str, name: &str, arguments: &[&str]) -> Output {
     let file = scratch(name);
     std::fs::write(&file, settings).expect("a scratch file");
     let mut command = naksi();
     command.arg("attack").arg(server.address.to_string()).arg("--config").arg(&file);
-    command.args(["--good", "10", "--secs", "0.5", "--grace", "30s", "--json", "-"]).args(arguments);
+    command.args(["--good", "10", "--secs", "0.5", "--json", "-"]);
+    let patient = if arguments.contains(&"--grace") { &[][..] } else { &["--grace", "30s"] };
+    command.args(patient).args(arguments);
     command.output().expect("the attack runs")
+}
+
+/// Attacks a server of this application in every way, small, and looks at what the good ones and the attackers got.
+/// Returns the report's attacks and what the server said at its end.
+fn withstood(app: &str, settings: &str, attacks: usize) -> (Vec<Value>, String) {
+    let server = Server::configured(&format!("hostile-{app}.toml"), settings, &["--app", app]);
+    let file = format!("hostile-{app}-attack.toml");
+    let output = attack(&server, settings, &file, &["--suite", "all", "--scale", "0.03"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_str(&text).expect("a report");
+    assert_eq!(report["served"], app);
+    let list = report["attacks"].as_array().expect("a list").clone();
+    assert_eq!(list.len(), attacks, "{text}");
+    for attack in &list {
+        assert_eq!((attack["lost"].as_u64(), attack["attack"]["outlived"].as_u64()), (Some(0), Some(0)));
+        assert!(attack["received"].as_u64() > Some(0), "the good ones were served: {attack}");
+        assert!(attack["attack"]["attackers"].as_u64() > Some(0), "an attack without attackers: {attack}");
+    }
+    (list, server.stop())
+}
+
+/// A count of one attack's attackers.
+fn tally(attacks: &[Value], name: &str, count: &str) -> u64 {
+    let attack = attacks.iter().find(|attack| attack["name"] == name).expect("this attack ran");
+    attack["attack"][count].as_u64().expect("a count")
+}
+
+#[test]
+fn a_chat_withstands_every_attack_and_ends_join_floods_and_bad_names() {
+    let (attacks, said) = withstood("chat", QUICK, 12);
+    assert_eq!(
+        tally(&attacks, "members", "ended"),
+        tally(&attacks, "members", "attackers"),
+        "all are over their rate"
+    );
+    assert!(
+        tally(&attacks, "names", "ended") > 20,
+        "renamers over their rate, and names that are not allowed"
+    );
+    assert!(tally(&attacks, "moves", "left") > 0, "moves are held back, and end nobody");
+    for reason in ["rate_exceeded", "protocol", "frame_too_short", "frame_too_long", "idle"] {
+        assert!(said.contains(reason), "{reason} was never counted: {said}");
+    }
+}
+
+#[test]
+fn a_world_withstands_every_attack_and_ends_bad_and_doubled_names() {
+    let (attacks, said) = withstood("world", QUICK, 12);
+    assert!(tally(&attacks, "members", "left") > 0, "they log in and go");
+    assert!(
+        tally(&attacks, "names", "ended") > 0,
+        "names that are not allowed, and players whose name is taken over"
+    );
+    assert!(tally(&attacks, "moves", "left") > 0, "moves are held back, and end nobody");
+    for reason in ["protocol", "kicked", "frame_too_short", "first_frame_late"] {
+        assert!(said.contains(reason), "{reason} was never counted: {said}");
+    }
+}
+
+#[test]
+fn a_join_flood_that_a_server_does_not_end_is_reported() {
+    let unbounded = format!("{QUICK}room_joins_per_second_max = 0\n");
+    let server = Server::configured("hostile-joins.toml", &unbounded, &["--app", "chat"]);
+    let arguments = ["--suite", "members", "--scale", "0.03", "--grace", "500ms"];
+    let output = attack(&server, QUICK, "hostile-joins-attack.toml", &arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_str(&text).expect("a report");
+    assert!(report["attacks"][0]["attack"]["outlived"].as_u64() > Some(0), "{text}");
+    server.stop();
 }
 
 #[test]
 fn every_attack_on_a_relay_ends_and_the_good_ones_lose_nothing() {
-    let server = Server::configured("hostile.toml", STRICT, &["--app", "relay"]);
-    let output = attack(&server, STRICT, "hostile-attack.toml", &["--suite", "all", "--scale", "0.03"]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let report: serde_json::Value = serde_json::from_str(&text).expect("a report");
-    let attacks = report["attacks"].as_array().expect("a list");
-    assert_eq!(attacks.len(), 9, "{text}");
-    for attack in attacks {
-        assert_eq!((attack["lost"].as_u64(), attack["attack"]["outlived"].as_u64()), (Some(0), Some(0)));
-        assert!(attack["received"].as_u64() > Some(0), "the good ones were served: {attack}");
-        assert!(attack["attack"]["attackers"].as_u64() > Some(0), "somebody attacked: {attack}");
-    }
-    let said = server.stop();
+    let (_, said) = withstood("relay", STRICT, 10);
     for reason in ["frame_too_short", "frame_too_long", "first_frame_late", "frame_late", "refused: full"] {
         assert!(said.contains(reason), "{reason} was never counted: {said}");
     }
@@ -55,10 +122,13 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
     let output = attack(&server, STRICT, "hostile-echo-attack.toml", &arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let report: serde_json::Value = serde_json::from_str(&text).expect("a report");
+    let report: Value = serde_json::from_str(&text).expect("a report");
     assert_eq!(report["attacks"].as_array().map(Vec::len), Some(3), "an echo has no sizes: {text}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("left out sizes, ") && said.contains("an echo server: it has no frames"), "{said}");
+    assert!(
+        said.contains("left out sizes, ") && said.contains("an echo server, which has no frames"),
+        "{said}"
+    );
     let output = attack(&server, STRICT, "hostile-none.toml", &["--suite", "sizes,huge"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("none of these attacks applies"), "{said}");
@@ -71,15 +141,16 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
 fn a_server_that_is_no_target_is_told_what_it_is_not() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address").to_string();
-    // One that reads the question and hangs up, as an app with other frames does.
+    // One that reads the question and hangs up, as an app with other frames does; it is asked in the words of three.
     let hangs_up = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("somebody asks");
-        stream.read_exact(&mut [0; 8]).expect("the question");
+        for stream in listener.incoming().take(3) {
+            stream.expect("a connection").read_exact(&mut [0; 8]).expect("the question");
+        }
     });
     let output = support::output(naksi().args(["attack", &address]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && !said.contains("buffer"), "{said}");
-    assert!(said.contains(&format!("{address} is neither the echo app nor the relay app")), "{said}");
+    assert!(said.contains(&format!("{address} runs none of the echo, relay, chat and world apps")), "{said}");
     hangs_up.join().expect("it was asked");
 }
 

@@ -39,11 +39,11 @@ packets! {
 /// Ticks of a room in a second.
 const TICK_HZ: u32 = 20;
 /// Longest name, in bytes.
-const NAME_BYTES_MAX: usize = 64;
+pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// Longest line of a person, in bytes.
 const LINE_BYTES_MAX: usize = 1024;
 /// Longest frame of a program, in bytes.
-const FRAME_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024;
 /// Fewer rooms than this are not looked through for empty ones.
 const PURGE_AT_MIN: usize = 64;
 /// The room that people with lines come to.

@@ -105,6 +105,12 @@ impl Attacker {
         now.duration_since(self.clock_began()) > within + grace
     }
 
+    /// Whether it leaves by itself: it came for a moment only, or the attack is over and nothing that it does must end it.
+    pub(super) fn leaves(&self, now: Instant, is_over: bool) -> bool {
+        let has_stayed = |within| now.duration_since(self.born) >= within;
+        (is_over && self.script.due == Due::Never) || self.script.leaves_after.is_some_and(has_stayed)
+    }
+
     /// Bytes that the server sent and this attacker read.
     pub(super) fn heard_bytes(&self) -> u64 {
         self.heard_bytes

@@ -105,7 +105,7 @@ impl Report {
             Verdict { ceiling: ceiling.text.clone(), value, crossed: value > ceiling.bound }
         };
         let ceilings = ceilings.iter().map(judge).collect();
-        Self { target: field.target.to_string(), served: field.served, good, calm, attacks, ceilings }
+        Self { target: field.target.to_string(), served: field.server.served, good, calm, attacks, ceilings }
     }
 
     pub(super) fn outcome(&self) -> Outcome {

@@ -22,13 +22,14 @@ pub(crate) struct ChatDummy {
     mate: Roommate,
     me: Option<u64>,
     tick: u64,
-    /// How far everybody was seen to have walked.
-    places: HashMap<u64, i32>,
+    /// The others of this crowd, by their first message, and how far each was seen to have walked. What strangers in the same
+    /// room do is theirs.
+    mates: HashMap<u64, Option<i32>>,
 }
 
 impl super::Dummy for ChatDummy {
     fn new(member: Member) -> Self {
-        Self { mate: Roommate::new(member), me: None, tick: 0, places: HashMap::new() }
+        Self { mate: Roommate::new(member), me: None, tick: 0, mates: HashMap::new() }
     }
 }
 
@@ -38,8 +39,7 @@ impl Session for ChatDummy {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         let member = &self.mate.member;
         member.connected();
-        // Room 0 is for people.
-        let room = self.mate.room().max(1);
+        let room = self.mate.room();
         c.send_message(&Enter { room, name: format!("dummy {}", member.index) });
     }
 
@@ -87,6 +87,9 @@ impl ChatDummy {
 
     fn said(&mut self, me: u64, said: &Said) -> Option<()> {
         let head = Head::read(&bytes_of(&said.text)?)?;
+        if self.mate.is_of_this_run(head) {
+            self.mates.entry(said.from).or_default();
+        }
         self.mate.came(head, said.text.len(), |mine| mine == (said.from == me)).then_some(())
     }
 
@@ -95,8 +98,9 @@ impl ChatDummy {
         let later = moved.tick >= self.tick;
         self.tick = moved.tick;
         for (who, x, _) in &moved.places {
+            let Some(place) = self.mates.get_mut(who) else { continue };
             // Everybody walks one way only.
-            if self.places.insert(*who, *x).is_some_and(|before| before >= *x) {
+            if place.replace(*x).is_some_and(|before| before >= *x) {
                 return None;
             }
         }

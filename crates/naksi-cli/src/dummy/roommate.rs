@@ -65,6 +65,12 @@ impl Head {
     }
 }
 
+/// The number that a room of a crowd has at the server. Crowds with different seeds use different rooms, and none uses
+/// room 0, which is a chat's room for people.
+pub(crate) fn room_number(seed: u64, room: u32) -> u32 {
+    (mix(seed) as u32).wrapping_add(room).max(1)
+}
+
 /// A member, and what it has heard from the others of its room.
 pub(super) struct Roommate {
     pub(super) member: Member,
@@ -81,9 +87,9 @@ impl Roommate {
         Self { member, room, orders: Vec::new(), on_their_way: 0 }
     }
 
-    /// The number of its room at the server. Crowds with different seeds use different rooms.
+    /// The number of its room at the server.
     pub(super) fn room(&self) -> u32 {
-        (mix(self.member.plan.seed) as u32).wrapping_add(self.room)
+        room_number(self.member.plan.seed, self.room)
     }
 
     /// Whether the server has let it in.
@@ -116,6 +122,11 @@ impl Roommate {
             meter.owed += messages * u64::from(self.members());
             meter.bytes_out += bytes;
         }
+    }
+
+    /// Whether a message is of this crowd.
+    pub(super) fn is_of_this_run(&self, head: Head) -> bool {
+        head.run == self.member.plan.run
     }
 
     /// A message came, of so many bytes; `fits` looks at what else is known of it, given whether it is this member's

@@ -69,10 +69,11 @@ impl View {
         }
     }
 
-    /// When there was last news of one of those in view.
+    /// When there was last news of one of those in view; of a stranger, who need not move, there need not be any.
     pub(super) fn told_at(&self, chance: u64) -> Option<u64> {
         let who = *self.in_view.get((chance % self.in_view.len().max(1) as u64) as usize)?;
-        self.neighbours[who as usize].as_ref().map(|neighbour| neighbour.told_at)
+        let neighbour = self.neighbours[who as usize].as_ref()?;
+        neighbour.index.is_some().then_some(neighbour.told_at)
     }
 
     /// Everybody stands still and everything has come: who is near must be in view, where it is, and nobody far away.
