@@ -6,7 +6,15 @@
 pub(crate) mod chat;
 pub(crate) mod echo;
 pub(crate) mod relay;
+#[cfg(any(feature = "world", feature = "clients"))]
 pub(crate) mod world;
+
+#[cfg(feature = "world")]
+pub(crate) use world::Kept;
+
+/// The players of a world, in a program without one.
+#[cfg(not(feature = "world"))]
+pub(crate) enum Kept {}
 
 impl App {
     /// The version of what it speaks; 0 if it has no table of packets.
@@ -14,6 +22,7 @@ impl App {
         match self {
             App::Echo | App::Relay => 0,
             App::Chat => chat::CHAT.version(),
+            #[cfg(feature = "world")]
             App::World => world::WORLD.version(),
         }
     }
@@ -29,5 +38,6 @@ pub(crate) enum App {
     /// The sample game on rooms: names, talk, moves and a tick.
     Chat,
     /// The sample world: logins, saved places, and players who are told of those whom they see.
+    #[cfg(feature = "world")]
     World,
 }

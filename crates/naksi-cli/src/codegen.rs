@@ -1,35 +1,13 @@
-//! `naksi gen`: a `packets!` table and its `.proto` files as a client's source file, or as Rust types for a server.
-//!
-//! What is written needs nothing beside it: messages, ids, the table's version, frames, named errors. Nothing here knows
-//! a socket.
+//! `naksi gen`: the options of the crate `naksi-gen`, and how what it refuses is shown.
 
-mod csharp;
-mod files;
-mod model;
-mod names;
-mod nesting;
-mod rust;
-mod rust_names;
-mod schema;
-mod scope;
-mod table;
-mod typescript;
+use std::path::PathBuf;
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::thread;
+use naksi_gen::{Error, Request, generate};
 
-use miette::Diagnostic as _;
-
-use crate::config;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
 use crate::picture::{self, Place};
 use crate::results::print;
-use crate::text;
-use model::{Model, Spelling};
-use schema::Schema;
-use table::Table;
 
 /// Options of `naksi gen`.
 #[derive(clap::Args)]
@@ -62,93 +40,53 @@ enum Language {
     Typescript,
 }
 
-/// Bytes of the stack on which files are read: parsers call themselves for what stands in something else.
-const STACK_BYTES: usize = 64 << 20;
-
 /// Writes the file.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let text = thread::scope(|scope| {
-        let writer = thread::Builder::new().stack_size(STACK_BYTES);
-        let writer = writer.spawn_scoped(scope, || write(&options));
-        let writer = writer.map_err(|error| Problem::failed(format!("cannot start a thread: {error}")))?;
-        let panicked =
-            || Problem::failed("the generator panicked, which is a bug of naksi: please report it");
-        writer.join().unwrap_or_else(|_| Err(panicked()))
-    })?;
-    put(options.out.as_deref(), &text)
-}
-
-fn write(options: &Options) -> Result<String, Problem> {
-    let table = match &options.packets {
-        Some(path) => Some(table::read(path, options.table.as_deref())?),
-        None => None,
-    };
-    let protos = match (&table, options.protos.is_empty()) {
-        (Some(table), true) => table.proto_paths(),
-        _ => options.protos.clone(),
-    };
-    let schema = Schema::compile(&protos)?;
-    Ok(match options.lang {
-        Language::Rust => rust::write(&schema)?,
-        Language::Csharp => csharp::write(&model(table, &schema, &csharp::SPELLING)?),
-        Language::Typescript => typescript::write(&model(table, &schema, &typescript::SPELLING)?),
-    })
-}
-
-fn model(table: Option<Table>, schema: &Schema, spelling: &Spelling) -> Result<Model, Problem> {
-    match table {
-        Some(table) => Model::build(&table, schema, spelling),
-        None => {
-            Err(Problem::usage("a client needs ids: name the file of the `packets!` table with --packets"))
-        }
+    if options.packets.is_none() && options.lang != Language::Rust {
+        return Err(Problem::usage(
+            "a client needs ids: name the file of the `packets!` table with --packets",
+        ));
     }
-}
-
-fn put(out: Option<&Path>, text: &str) -> Result<Outcome, Problem> {
-    match out {
-        Some(path) => OutputFile::open(path)?.write(text)?,
-        None => print(text)?,
+    let text = generate(&request(&options)).map_err(shown)?;
+    match options.out {
+        Some(path) => OutputFile::open(&path)?.write(&text)?,
+        None => print(&text)?,
     }
     Ok(Outcome::Fine)
 }
 
-/// A file that was read.
-struct Source {
-    name: String,
-    text: String,
+fn request(options: &Options) -> Request {
+    let mut request = Request::new(match options.lang {
+        Language::Rust => naksi_gen::Language::Rust,
+        Language::Csharp => naksi_gen::Language::Csharp,
+        Language::Typescript => naksi_gen::Language::Typescript,
+    });
+    if let Some(packets) = &options.packets {
+        request = request.packets(packets);
+    }
+    if let Some(table) = &options.table {
+        request = request.table(table);
+    }
+    options.protos.iter().fold(request, Request::proto)
 }
 
-impl Source {
-    fn read(path: &Path) -> Result<Self, Problem> {
-        let name = path.display().to_string();
-        let refused = |error: &std::io::Error| format!("cannot read {name}: {}", config::plain(error));
-        let text = text::read(path).map_err(|error| Problem::usage(refused(&error)))?;
-        Ok(Self { name, text })
-    }
-
-    /// A refusal that points at a place.
-    fn wrong(&self, message: &str, span: Range<usize>, help: &str) -> Problem {
-        picture::of(message, message, Place { name: &self.name, text: &self.text, span, label: "here", help })
-    }
-
-    /// What a compiler of Protobuf says of this file.
-    fn refused(&self, error: &protox::Error) -> Problem {
-        let mut labels = error.labels().into_iter().flatten();
-        match (labels.next(), picture::draw(error)) {
-            (Some(label), Some(picture)) => {
-                let line = picture::line(&self.name, &self.text, label.offset(), &error.to_string());
+/// A refusal as the program shows it: a place with the text around it.
+fn shown(error: Error) -> Problem {
+    match error {
+        Error::Place(place) => {
+            let (message, span) = (place.message.as_str(), place.span.clone());
+            let (name, text, help) = (place.name.as_str(), place.text.as_str(), place.help.as_str());
+            picture::of(message, message, Place { name, text, span, label: "here", help })
+        }
+        Error::Refused(refused) => match (refused.offset, picture::draw(&*refused.diagnostic)) {
+            (Some(offset), Some(picture)) => {
+                let message = refused.diagnostic.to_string();
+                let line = picture::line(&refused.name, &refused.text, offset, &message);
                 Problem::Pictured { line, picture }
             }
-            _ => Problem::usage(format!("{}: {error}", self.name)),
-        }
-    }
-
-    /// The bytes from this line and column (in bytes), both from 0, to the end of the line or of the declaration.
-    fn token_at(&self, line: usize, column: usize) -> Range<usize> {
-        let before: usize = self.text.split_inclusive('\n').take(line).map(str::len).sum();
-        let rest = self.text[before..].lines().next().unwrap_or("");
-        let start = (column..=rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
-        let length = rest[start..].find([';', '{']).unwrap_or(rest.len() - start);
-        before + start..before + start + rest[start..start + length].trim_end().len()
+            _ => Problem::usage(Error::Refused(refused).to_string()),
+        },
+        Error::Failed(line) => Problem::failed(line),
+        other => Problem::usage(other.to_string()),
     }
 }

@@ -29,9 +29,9 @@ use std::time::Duration;
 use naksi::prelude::*;
 
 use crate::config::BackendName;
+use crate::json::Json;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
-use crate::results::Json;
 use crate::target;
 use crate::{platform, units};
 use member::Member;

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use naksi::prelude::*;
 use naksi::service::Signals;
+#[cfg(feature = "world")]
 use naksi_db::OpenError;
 
 use crate::apps::chat::{Chat, Halls};
-use crate::apps::world::{Gate, Kept, Player};
-use crate::apps::{App, echo::Echo, relay::Relay};
+#[cfg(feature = "world")]
+use crate::apps::world::{Gate, Player};
+use crate::apps::{App, Kept, echo::Echo, relay::Relay};
 use crate::config::{Flags, Settings};
 use crate::outcome::{Outcome, Problem};
 use crate::stderr::tell;
@@ -110,6 +112,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
 /// The world's players, if it is the world that runs.
 fn open_players(app: App, database: Option<&str>) -> Result<Option<Kept>, Problem> {
     match app {
+        #[cfg(feature = "world")]
         App::World => {
             let refused = |error: OpenError| match error {
                 OpenError::Address { .. } => Problem::usage(error.to_string()),
@@ -123,11 +126,17 @@ fn open_players(app: App, database: Option<&str>) -> Result<Option<Kept>, Proble
 }
 
 /// Writes what is left of the players, and says how that went.
+#[cfg(feature = "world")]
 fn close_players(players: Kept) -> Outcome {
     let (written, closed) = players.close();
     let lost = closed.saves_lost + closed.still_running;
     tell!("naksi: saved {} places, {lost} lost", units::grouped(written));
     if lost > 0 { Outcome::Errors } else { Outcome::Fine }
+}
+
+#[cfg(not(feature = "world"))]
+fn close_players(players: Kept) -> Outcome {
+    match players {}
 }
 
 /// Says why the port that serves best here was refused, if it was.
@@ -138,6 +147,7 @@ fn say_fallback(service: &Service) {
     }
 }
 
+#[cfg_attr(not(feature = "world"), expect(unused_variables, reason = "only a world has players"))]
 fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Service, Problem> {
     let mut server = Server::new().backend(settings.backend).limits(settings.limits.clone());
     if let Some(workers) = settings.workers {
@@ -169,6 +179,7 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
             let server = server.group(GroupOptions::new("logic"));
             server.session(move || Chat::new(&halls)).start()
         }
+        #[cfg(feature = "world")]
         App::World => {
             let players = players.expect("a world was opened with its players");
             let gate = Arc::new(Gate::new(players.store(), settings.limits.send_stall_within));

@@ -29,6 +29,8 @@ pub mod session;
 pub mod spares;
 
 pub mod grid;
+pub mod nearest;
+pub mod packet_version;
 
 pub mod prng;
 pub mod table;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use naksi_core::ended::OsError;
+pub use naksi_core::nearest::nearest;
 use naksi_os::OsPort;
 use naksi_os::port::PortError;
 
@@ -124,39 +125,9 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("NAKSI_IO__DIRECT", "sockets that each worker keeps outside the process's descriptors (io_uring)"),
 ];
 
-/// The known name nearest to a wrong one, if one is near enough to be meant.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.into_iter().map(|name| (distance(wrong, name), name));
-    scored.min().filter(|(distance, name)| *distance <= name.len() / 3).map(|(_, name)| name)
-}
-
-/// How many letters must change to make one word the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, wanted) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *wanted);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_near_miss_is_named_and_a_far_one_is_not() {
-        let known = ["workers", "backend", "addresses"];
-        assert_eq!(nearest("wokers", known), Some("workers"));
-        assert_eq!(nearest("backends", known), Some("backend"));
-        assert_eq!(nearest("colour", known), None);
-    }
 
     #[test]
     fn an_error_is_one_line_in_both_forms() {

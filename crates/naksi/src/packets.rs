@@ -36,7 +36,6 @@
 
 mod bounded;
 mod encoding;
-mod version;
 
 use bytes::{BufMut, BytesMut};
 use std::fmt;
@@ -47,7 +46,7 @@ use naksi_core::id::SessionId;
 #[cfg(feature = "prost")]
 pub use encoding::Prost;
 pub use encoding::{Encoding, Postcard};
-pub use version::Version;
+pub use naksi_core::packet_version::Version;
 
 /// A packet's type, as a table of [`packets!`](crate::packets!) says.
 pub trait Message: Sized + 'static {
@@ -89,7 +88,8 @@ impl Table {
         let mut version = Version::NONE;
         let mut line = 0;
         while line < kinds.len() {
-            version = version.line(&kinds[line]);
+            let Kind { id, name, fields } = kinds[line];
+            version = version.line(id, name, fields);
             line += 1;
         }
         let mut proto = 0;

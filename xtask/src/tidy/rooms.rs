@@ -67,7 +67,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("naksi", &["naksi-os", "naksi-core"]),
     ("naksi-db", &["naksi", "naksi-core"]),
     ("naksi-trial", &["naksi", "naksi-os", "naksi-core"]),
-    ("naksi-cli", &["naksi", "naksi-db", "naksi-trial", "naksi-models"]),
+    ("naksi-gen", &["naksi-core"]),
+    ("naksi-cli", &["naksi", "naksi-db", "naksi-trial", "naksi-models", "naksi-gen"]),
     ("xtask", &[]),
 ];
 

@@ -6,13 +6,18 @@
 //! told nothing new of places until it has, and then the latest of each: so a crowd on one spot, or a slow line, costs
 //! freshness and never a connection. Nothing here knows a database's tables or on which thread it runs.
 
+#[cfg(feature = "world")]
 mod gate;
+#[cfg(feature = "world")]
 mod room;
+#[cfg(feature = "world")]
 mod store;
 
 use naksi::prelude::*;
 
+#[cfg(feature = "world")]
 pub(crate) use gate::{Gate, Player};
+#[cfg(feature = "world")]
 pub(crate) use store::Kept;
 
 packets! {
@@ -48,5 +53,5 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// Longest line, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "world"))]
 mod tests;

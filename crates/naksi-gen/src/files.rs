@@ -8,13 +8,12 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use protox::Error;
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
-use super::Source;
-use super::nesting;
-use crate::config;
-use crate::outcome::Problem;
+use crate::nesting;
+use crate::source::{Source, unreadable};
+
+use crate::error::Error;
 
 /// All files that a compilation needs, but for those that Protobuf itself brings.
 #[derive(Default)]
@@ -36,7 +35,7 @@ struct Opened {
 
 impl Files {
     /// Reads these files and everything that they import, which is looked for beside each of them.
-    pub(super) fn gather(paths: &[PathBuf]) -> Result<Self, Problem> {
+    pub(super) fn gather(paths: &[PathBuf]) -> Result<Self, Error> {
         let mut gathered = Gathered { folders: folders(paths), ..Gathered::default() };
         let mut named = Vec::new();
         for path in paths {
@@ -83,7 +82,7 @@ struct Gathered {
 
 impl Gathered {
     /// Reads a file, if it was not read before.
-    fn open(&mut self, path: &Path) -> Result<usize, Problem> {
+    fn open(&mut self, path: &Path) -> Result<usize, Error> {
         let real = real(path)?;
         if let Some(place) = self.files.iter().position(|file| file.real == real) {
             return Ok(place);
@@ -96,10 +95,10 @@ impl Gathered {
     }
 
     /// Opens what a file imports.
-    fn follow(&mut self, place: usize) -> Result<(), Problem> {
+    fn follow(&mut self, place: usize) -> Result<(), Error> {
         let source = &self.files[place].source;
         let parsed = File::from_source(&source.name, &plain_lines(&source.text));
-        let parsed = parsed.map_err(|error| source.refused(&error))?;
+        let parsed = parsed.map_err(|error| source.refused(error))?;
         for import in &parsed.file_descriptor_proto().dependency {
             let mut found: Vec<PathBuf> = Vec::new();
             for path in self.folders.iter().map(|folder| folder.join(import)).filter(|path| path.is_file()) {
@@ -123,7 +122,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn import(&mut self, importer: usize, import: &str, path: &Path) -> Result<(), Problem> {
+    fn import(&mut self, importer: usize, import: &str, path: &Path) -> Result<(), Error> {
         let place = self.open(path)?;
         match self.files[place].imported_as.replace(import.to_owned()) {
             Some(before) if before != import => {
@@ -136,7 +135,7 @@ impl Gathered {
         }
     }
 
-    fn wrong_import(&self, importer: usize, import: &str, message: &str, help: &str) -> Problem {
+    fn wrong_import(&self, importer: usize, import: &str, message: &str, help: &str) -> Error {
         let source = &self.files[importer].source;
         source.wrong(message, import_span(&source.text, import), help)
     }
@@ -162,9 +161,8 @@ impl Gathered {
 }
 
 /// The one path of a file.
-fn real(path: &Path) -> Result<PathBuf, Problem> {
-    let refused = |error| format!("cannot read {}: {}", path.display(), config::plain(&error));
-    fs::canonicalize(path).map_err(|error| Problem::usage(refused(error)))
+fn real(path: &Path) -> Result<PathBuf, Error> {
+    fs::canonicalize(path).map_err(|error| unreadable(path, &error))
 }
 
 /// The last so many parts of a path, as imports spell them.
@@ -195,7 +193,7 @@ impl FileResolver for Resolver {
         path.to_str().map(str::to_owned)
     }
 
-    fn open_file(&self, name: &str) -> Result<File, Error> {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match self.texts.get(name) {
             Some(text) => File::from_source(name, text),
             None => self.google.open_file(name),

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::model::{Enum, Field, Kind, Many, Message, Model, Spelling};
-use super::names;
+use crate::model::{Enum, Field, Kind, Many, Message, Model, Spelling};
+use crate::names;
 
 /// What every client needs: numbers and texts as Protobuf writes them, frames, named errors.
 const RUNTIME: &str = include_str!("runtime.ts");

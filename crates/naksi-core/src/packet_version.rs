@@ -2,8 +2,6 @@
 //!
 //! Nothing here knows what the lines mean.
 
-use super::Kind;
-
 /// A table's version in the making: FNV-1a over its lines and, if its types stand in `.proto` files, over these without
 /// their comments and blanks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +11,12 @@ impl Version {
     /// That of a table without lines.
     pub const NONE: Version = Version(0xCBF2_9CE4_8422_2325);
 
-    /// With one more line, all of it.
-    pub(super) const fn line(self, kind: &Kind) -> Self {
-        let mut version = self.packet(kind.id, kind.name);
+    /// With one more line: an id, a name, and the names and types of the fields.
+    pub const fn line(self, id: u16, name: &str, fields: &[(&str, &str)]) -> Self {
+        let mut version = self.packet(id, name);
         let mut field = 0;
-        while field < kind.fields.len() {
-            let (name, of_type) = kind.fields[field];
+        while field < fields.len() {
+            let (name, of_type) = fields[field];
             version = version.mix(b",").mix(name.as_bytes()).mix(b":").mix(of_type.as_bytes());
             field += 1;
         }

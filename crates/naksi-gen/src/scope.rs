@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::schema::{Schema, Site};
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::schema::{Schema, Site};
 
 /// A scope: a namespace, a class, an enum.
 pub(super) struct Scope<'a> {
@@ -20,7 +20,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Gives this thing of the files the name that it will have.
-    pub(super) fn take(&mut self, name: &str, what: String, site: &Site) -> Result<(), Problem> {
+    pub(super) fn take(&mut self, name: &str, what: String, site: &Site) -> Result<(), Error> {
         let language = self.language;
         if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
             let message = format!("{what} has no letter to begin its name with in {language}");

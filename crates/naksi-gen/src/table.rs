@@ -10,9 +10,9 @@ use proc_macro2::{Group, Spacing, TokenStream, TokenTree};
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::{Ident, LitInt, LitStr, Token, Visibility};
 
-use super::Source;
-use super::nesting::DEPTH_MAX;
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::nesting::DEPTH_MAX;
+use crate::source::Source;
 
 /// A table whose types stand in `.proto` files.
 pub(super) struct Table {
@@ -42,7 +42,7 @@ pub(super) struct Line {
 }
 
 /// Reads the table of a file; the one of this name, if there are several.
-pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Problem> {
+pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Error> {
     let source = Source::read(path)?;
     let tokens = match without_script_line(&source.text).parse::<TokenStream>() {
         Ok(tokens) => tokens,
@@ -73,22 +73,22 @@ pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Problem> {
     Ok(Table { source, name, span, protos: parsed.protos, lines: parsed.lines })
 }
 
-fn choose(source: &Source, mut tables: Vec<Parsed>, name: Option<&str>) -> Result<Parsed, Problem> {
+fn choose(source: &Source, mut tables: Vec<Parsed>, name: Option<&str>) -> Result<Parsed, Error> {
     let names: Vec<String> = tables.iter().map(|table| format!("`{}`", table.name)).collect();
     match name {
         _ if tables.is_empty() => {
-            Err(Problem::usage(format!("{}: there is no `packets!` table in this file", source.name)))
+            Err(Error::usage(format!("{}: there is no `packets!` table in this file", source.name)))
         }
         Some(name) => match tables.iter().position(|table| table.name == name) {
             Some(place) => Ok(tables.swap_remove(place)),
-            None => Err(Problem::usage(format!(
+            None => Err(Error::usage(format!(
                 "{}: there is no table `{name}`; there is {}",
                 source.name,
                 names.join(", ")
             ))),
         },
         None if tables.len() == 1 => Ok(tables.swap_remove(0)),
-        None => Err(Problem::usage(format!(
+        None => Err(Error::usage(format!(
             "{}: there are several tables: say which with --table: {}",
             source.name,
             names.join(", ")
@@ -97,7 +97,7 @@ fn choose(source: &Source, mut tables: Vec<Parsed>, name: Option<&str>) -> Resul
 }
 
 /// What would not compile, or can have no client in another language.
-fn check(source: &Source, table: &Parsed) -> Result<(), Problem> {
+fn check(source: &Source, table: &Parsed) -> Result<(), Error> {
     if table.protos.is_empty() {
         let help = "Rust peers need no generated code for it; for other languages name the types' file: \
                     `packets! { NAME: prost(\"file.proto\") { 1 => Type } }`";
@@ -124,7 +124,7 @@ fn check(source: &Source, table: &Parsed) -> Result<(), Problem> {
 /// What to do about a file that is no Rust.
 const COMPILES: &str = "what does not compile has no client";
 
-fn wrong(source: &Source, error: &syn::Error, what: &str) -> Problem {
+fn wrong(source: &Source, error: &syn::Error, what: &str) -> Error {
     source.wrong(&format!("{what}: {error}"), error.span().byte_range(), COMPILES)
 }
 

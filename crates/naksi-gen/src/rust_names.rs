@@ -7,16 +7,16 @@ use heck::ToSnakeCase as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 
-use super::names;
-use super::schema::{Schema, Site};
-use super::scope::Scope;
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::names;
+use crate::schema::{Schema, Site};
+use crate::scope::Scope;
 
 /// The language, for people.
 const LANGUAGE: &str = "Rust";
 
 /// Refuses files whose types would not have names of their own.
-pub(super) fn check(schema: &Schema) -> Result<(), Problem> {
+pub(super) fn check(schema: &Schema) -> Result<(), Error> {
     let mut types = Scope::new(schema, LANGUAGE);
     for file in schema.files() {
         let site = Site { file: file.name().to_owned(), path: Vec::new() };
@@ -35,7 +35,7 @@ fn check_message(
     types: &mut Scope<'_>,
     message: &DescriptorProto,
     site: &Site,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     types.take(&names::rust_type(message.name()), format!("message `{}`", message.name()), site)?;
     // Nested types stand in a module of the message.
     let mut nested = Scope::new(schema, LANGUAGE);
@@ -55,7 +55,7 @@ fn check_fields(
     nested: &mut Scope<'_>,
     message: &DescriptorProto,
     site: &Site,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     let mut fields = Scope::new(schema, LANGUAGE);
     let mut methods = Scope::new(schema, LANGUAGE);
     for (at, field) in message.field.iter().enumerate().filter(|(_, field)| oneof_of(field).is_none()) {
@@ -131,7 +131,7 @@ fn check_enum(
     types: &mut Scope<'_>,
     list: &EnumDescriptorProto,
     site: &Site,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     let name = names::rust_type(list.name());
     types.take(&name, format!("enum `{}`", list.name()), site)?;
     let mut variants = Scope::new(schema, LANGUAGE);

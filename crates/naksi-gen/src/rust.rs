@@ -3,9 +3,9 @@
 use prost_build::{Config, Module};
 use prost_types::FileDescriptorProto;
 
-use super::rust_names;
-use super::schema::{Schema, Site};
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::rust_names;
+use crate::schema::{Schema, Site};
 
 /// What stands at the head of the file, below its first line.
 const HEAD: &str = "\
@@ -14,7 +14,7 @@ const HEAD: &str = "\
 ";
 
 /// All types of the files that were named, and of those that they import.
-pub(super) fn write(schema: &Schema) -> Result<String, Problem> {
+pub(super) fn write(schema: &Schema) -> Result<String, Error> {
     let files = schema.files();
     let package = schema.named().next().map_or("", |file| file.package());
     let is_brought = |file: &&FileDescriptorProto| file.name().starts_with("google/protobuf/");
@@ -41,7 +41,7 @@ pub(super) fn write(schema: &Schema) -> Result<String, Problem> {
     let requests = files.iter().map(|file| (module.clone(), file.clone())).collect();
     // Whoever uses naksi has the right prost with it.
     let written = Config::new().prost_path("::naksi::prost").generate(requests);
-    let mut written = written.map_err(|error| Problem::failed(error.to_string()))?;
+    let mut written = written.map_err(|error| Error::failed(error.to_string()))?;
     let body = written.remove(&module).unwrap_or_default();
     // The first line is that of prost-build, which says only that it was generated.
     let body = body.split_once('\n').map_or("", |(_, rest)| rest);

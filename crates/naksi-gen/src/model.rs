@@ -4,16 +4,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use naksi_core::nearest::nearest;
+use naksi_core::packet_version::Version;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
-use naksi::packets::Version;
-
-use super::names;
-use super::schema::{Schema, Site};
-use super::scope::Scope;
-use super::table::{Line, Table};
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::names;
+use crate::schema::{Schema, Site};
+use crate::scope::Scope;
+use crate::table::{Line, Table};
 
 /// A client to be.
 pub(super) struct Model {
@@ -140,7 +140,7 @@ pub(super) struct Value {
 
 impl Model {
     /// What a table and its files say, if a client can have it.
-    pub(super) fn build(table: &Table, schema: &Schema, spelling: &Spelling) -> Result<Self, Problem> {
+    pub(super) fn build(table: &Table, schema: &Schema, spelling: &Spelling) -> Result<Self, Error> {
         if let Some(name) = schema.unnamed() {
             let message = format!("{name} is imported, and its changes would not change the table's version");
             let help = "name it in `prost(…)` too, behind the others";
@@ -202,7 +202,7 @@ fn check_names(
     enums: &[Enum],
     schema: &Schema,
     spelling: &Spelling,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     let mut scope = Scope::new(schema, spelling.language);
     let messages = messages.iter().map(|message| (&message.name, "message", &message.site));
     let enums = enums.iter().map(|list| (&list.name, "enum", &list.site));
@@ -296,7 +296,7 @@ impl<'a> Index<'a> {
     }
 
     /// The full name of a line's message.
-    fn packet(&self, table: &Table, line: &Line) -> Result<&str, Problem> {
+    fn packet(&self, table: &Table, line: &Line) -> Result<&str, Error> {
         let named = |place: &Place<'_, DescriptorProto>| {
             place.site.path.len() == 2 && self.schema.named().any(|file| file.name() == place.site.file)
         };
@@ -313,14 +313,14 @@ impl<'a> Index<'a> {
         let known = self.messages.values().filter(|place| named(place));
         let known: Vec<_> = known.map(|place| names::rust_type(place.of.name())).collect();
         let message = format!("packet {} has no message `{}`", line.id, line.name);
-        let help = match naksi::config::nearest(&line.name, known.iter().map(String::as_str)) {
+        let help = match nearest(&line.name, known.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the .proto files have {}", known.join(", ")),
         };
         Err(table.source.wrong(&message, line.span.clone(), &help))
     }
 
-    fn message(&self, place: &Place<'_, DescriptorProto>, packets: &[Packet]) -> Result<Message, Problem> {
+    fn message(&self, place: &Place<'_, DescriptorProto>, packets: &[Packet]) -> Result<Message, Error> {
         let mut scope = Scope::new(self.schema, self.spelling.language);
         let mut fields = Vec::new();
         for (at, of) in place.of.field.iter().enumerate() {
@@ -339,7 +339,7 @@ impl<'a> Index<'a> {
         place: &Place<'_, DescriptorProto>,
         site: &Site,
         field: &FieldDescriptorProto,
-    ) -> Result<Field, Problem> {
+    ) -> Result<Field, Error> {
         let refuse = |what: &str, instead: &str| {
             let message = format!("field `{}` of `{}` is {what}", field.name(), place.of.name());
             Err(self.schema.refuse(site, &message, instead))
@@ -381,7 +381,7 @@ impl<'a> Index<'a> {
         Ok(made)
     }
 
-    fn list(&self, place: &Place<'_, EnumDescriptorProto>) -> Result<Enum, Problem> {
+    fn list(&self, place: &Place<'_, EnumDescriptorProto>) -> Result<Enum, Error> {
         let prefix = names::upper_snake(place.of.name()) + "_";
         let all = place.of.value.iter().all(|value| {
             let rest = value.name().strip_prefix(&prefix);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use prost_types::source_code_info::Location;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-use super::files::Files;
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::files::Files;
 
 /// The compiled files.
 pub(super) struct Schema {
@@ -32,14 +32,14 @@ impl Site {
 
 impl Schema {
     /// Compiles these files; what they import is looked for beside each of them.
-    pub(super) fn compile(paths: &[PathBuf]) -> Result<Self, Problem> {
+    pub(super) fn compile(paths: &[PathBuf]) -> Result<Self, Error> {
         let files = Files::gather(paths)?;
         let mut compiler = protox::Compiler::with_file_resolver(files.resolver());
         compiler.include_imports(true).include_source_info(true);
         if let Err(error) = compiler.open_files(&files.named) {
             return Err(match error.file().and_then(|name| files.sources.get(name)) {
-                Some(source) => source.refused(&error),
-                None => Problem::usage(error.to_string()),
+                Some(source) => source.refused(error),
+                None => Error::usage(error.to_string()),
             });
         }
         let mut set = compiler.file_descriptor_set();
@@ -117,7 +117,7 @@ impl Schema {
     }
 
     /// A refusal of what stands here; the place is that of its name, if it has one.
-    pub(super) fn refuse(&self, site: &Site, message: &str, help: &str) -> Problem {
+    pub(super) fn refuse(&self, site: &Site, message: &str, help: &str) -> Error {
         // A name is the first field of every descriptor.
         let name = self.location(&site.file, &[&site.path[..], &[1]].concat());
         let location = name.or_else(|| self.location(&site.file, &site.path));
@@ -129,7 +129,7 @@ impl Schema {
             (Some(source), Some([line, column, ..])) => {
                 source.wrong(message, source.token_at(*line as usize, *column as usize), help)
             }
-            _ => Problem::usage(format!("{}: {message}: {help}", site.file)),
+            _ => Error::usage(format!("{}: {message}: {help}", site.file)),
         }
     }
 

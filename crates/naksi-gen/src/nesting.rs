@@ -1,13 +1,13 @@
 //! How deep brackets may stand in brackets: parsers of Protobuf call themselves for each, and a stack has an end.
 
-use super::Source;
-use crate::outcome::Problem;
+use crate::error::Error;
+use crate::source::Source;
 
 /// Brackets in brackets, at most: what Protobuf's own compiler takes.
 pub(super) const DEPTH_MAX: usize = 100;
 
 /// Refuses a `.proto` file that is nested deeper.
-pub(super) fn check(source: &Source) -> Result<(), Problem> {
+pub(super) fn check(source: &Source) -> Result<(), Error> {
     match too_deep(&source.text) {
         Some(at) => {
             let message = format!("brackets stand in brackets more than {DEPTH_MAX} deep");
