@@ -218,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_limit_that_stands_against_it() {
+        use Denied::{AddressMax, MemoryMax, RateMax, SessionsMax};
+        assert_eq!(
+            [SessionsMax, AddressMax, RateMax, MemoryMax].map(Denied::limit),
+            ["sessions_max", "connections_per_address_max", "accepts_per_second_max", "memory_bytes_max"]
+        );
+    }
+
+    #[test]
     fn the_first_refusal_of_an_address_is_told_apart_and_the_memory_of_it_has_an_end() {
         let mut door = Admission::default();
         assert!(door.is_first_refusal(ip("192.0.2.1")) && !door.is_first_refusal(ip("192.0.2.1")));
@@ -227,6 +236,11 @@ mod tests {
             assert!(door.refused.known.len() <= REFUSED_MAX && door.refused.in_order.len() <= REFUSED_MAX);
         }
         assert!(!door.is_first_refusal(IpAddr::from(99_999_u32.to_be_bytes())));
+        let kept = u32::try_from(REFUSED_MAX).expect("a thousand");
+        assert!(
+            !door.is_first_refusal(IpAddr::from((100_000 - kept).to_be_bytes())),
+            "the oldest that is known"
+        );
         assert!(door.is_first_refusal(ip("192.0.2.1")), "it was long ago");
     }
 

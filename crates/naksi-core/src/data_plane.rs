@@ -237,7 +237,7 @@ mod tests {
             found.map(|place| self.0.remove(place)).is_some()
         }
 
-        fn push(&mut self, class: DataClass, key: u64, bytes: &Bytes, limits: &Limits) -> bool {
+        fn push(&mut self, class: DataClass, key: u64, bytes: &Bytes, limits: &Limits) -> Placed {
             let key = (class.behind == Behind::Latest).then_some(key);
             let same = self
                 .0
@@ -245,27 +245,34 @@ mod tests {
                 .position(|(mine, old, _)| key.is_some() && *mine == class.number && *old == key);
             if bytes.len() > limits.data_bytes_max && class.behind != Behind::End {
                 same.map(|place| self.0.remove(place));
-                return true;
+                return Placed::Dropped;
             }
+            let before = self.0.len();
             if let Some(place) = same {
                 self.0[place].2 = bytes.clone();
                 while self.bytes() > limits.data_bytes_max && self.drop_oldest(class.number, key) {}
                 if self.bytes() > limits.data_bytes_max {
                     self.0.retain(|(mine, old, _)| *mine != class.number || *old != key);
                 }
-                return true;
+                return Self::placed(before - self.0.len());
             }
             while self.0.len() >= limits.data_entries_max
                 || self.bytes() + bytes.len() > limits.data_bytes_max
             {
                 match class.behind {
                     Behind::DropOld | Behind::Latest if self.drop_oldest(class.number, None) => {}
-                    Behind::End => return false,
-                    _ => return true,
+                    Behind::End => return Placed::End,
+                    _ if self.0.len() == before => return Placed::Dropped,
+                    _ => return Self::placed(before - self.0.len() + 1),
                 }
             }
+            let dropped = before - self.0.len();
             self.0.push((class.number, key, bytes.clone()));
-            true
+            Self::placed(dropped)
+        }
+
+        fn placed(dropped: usize) -> Placed {
+            if dropped > 0 { Placed::Instead(dropped as u64) } else { Placed::Waits }
         }
     }
 
@@ -288,11 +295,12 @@ mod tests {
                     let class = CLASSES[chance(4) as usize];
                     let bytes = Bytes::from(vec![step as u8; 1 + chance(40) as usize]);
                     let key = chance(6);
-                    let fits = model.push(class, key, &bytes, &limits);
+                    let wanted = model.push(class, key, &bytes, &limits);
                     let placed = plane.push(class, key, bytes, Tick::ZERO, &limits);
-                    assert_eq!(placed != Placed::End, fits, "round {round}, step {step}: {placed:?}");
+                    assert_eq!(placed, wanted, "round {round}, step {step}");
                 }
                 assert_eq!((plane.len(), plane.bytes()), (model.0.len(), model.bytes()), "{round}.{step}");
+                assert_eq!(plane.is_empty(), model.0.is_empty());
                 assert!(plane.len() <= limits.data_entries_max && plane.bytes() <= limits.data_bytes_max);
                 assert!(plane.entries.len() <= 2 * plane.len() + 65 + limits.data_entries_max);
             }
@@ -342,6 +350,51 @@ mod tests {
         }
         assert_eq!((plane.len(), plane.bytes()), (1, 60_000));
         assert!(plane.entries.len() < 100, "{} places for one message", plane.entries.len());
+    }
+
+    #[test]
+    fn places_of_many_that_were_dropped_at_once_do_not_pile_up_and_keys_stay_with_their_messages() {
+        let (mut plane, limits) = (DataPlane::default(), limits(64_000, 1_000));
+        let message = |byte: u8, bytes: usize| Bytes::from(vec![byte; bytes]);
+        for key in 0..10 {
+            plane.push(CLASSES[2], key, message(0, 1), Tick::ZERO, &limits);
+        }
+        (0..5).for_each(|_| drop(plane.pop()));
+        for _ in 0..200 {
+            plane.push(CLASSES[0], 0, message(1, 10), Tick::ZERO, &limits);
+        }
+        for _ in 0..1_000 {
+            // It takes the room of all that are old.
+            plane.push(CLASSES[0], 0, message(2, 63_995), Tick::ZERO, &limits);
+            plane.push(CLASSES[0], 0, message(3, 10), Tick::ZERO, &limits);
+        }
+        assert!(plane.entries.len() < 300, "{} places for {} messages", plane.entries.len(), plane.len());
+        for key in 5..10 {
+            assert_eq!(
+                plane.push(CLASSES[2], key, message(key as u8, 1), Tick::ZERO, &limits),
+                Placed::Waits
+            );
+        }
+        let left: Vec<_> = std::iter::from_fn(|| plane.pop()).map(|bytes| bytes[0]).collect();
+        assert_eq!(left, [5, 6, 7, 8, 9, 3]);
+    }
+
+    #[test]
+    fn what_it_holds_is_its_messages_and_the_lists_of_them() {
+        let limits = limits(10_000, 1_000);
+        let held = |class: DataClass, messages: u64| {
+            let mut plane = DataPlane::default();
+            for key in 0..messages {
+                plane.push(class, key, Bytes::from(vec![1; 50]), Tick::ZERO, &limits);
+            }
+            plane.held_bytes()
+        };
+        assert_eq!(held(CLASSES[0], 0), size_of::<DataPlane>());
+        let entries = 100 * (50 + size_of::<Entry>());
+        let without_keys = held(CLASSES[0], 100);
+        assert!((entries..4 * entries).contains(&without_keys), "{without_keys} bytes, and {entries} used");
+        let of_keys = held(CLASSES[2], 100) - without_keys;
+        assert!((100 * 24..100 * 100).contains(&of_keys), "{of_keys} bytes for a hundred keys");
     }
 
     #[test]

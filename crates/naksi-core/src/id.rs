@@ -227,5 +227,17 @@ mod tests {
     fn a_token_keeps_its_three_parts_apart() {
         let token = Token::new(200, 5, 9);
         assert_eq!((token.kind(), token.slot(), token.generation()), (200, 5, 9));
+        let numbers = [Token::new(0, 0, 1), Token::new(0, 1, 0), Token::new(1, 0, 0)].map(Token::to_u64);
+        assert_eq!(numbers, [1, 1 << 32, 1 << 56], "no two tokens have one number");
+    }
+
+    #[test]
+    fn keys_of_several_words_and_of_bytes_have_hashes_of_their_own() {
+        let state = BuildHasherDefault::<MixHasher>::default();
+        let handles = (0..100).flat_map(|slot| (0..100).map(move |generation| Handle::new(slot, generation)));
+        let hashes: std::collections::HashSet<u64> = handles.map(|handle| state.hash_one(handle)).collect();
+        assert_eq!(hashes.len(), 10_000);
+        let texts = (0..10_000).map(|number| state.hash_one(format!("key {number}")));
+        assert_eq!(texts.collect::<std::collections::HashSet<_>>().len(), 10_000);
     }
 }

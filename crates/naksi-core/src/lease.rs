@@ -199,7 +199,11 @@ mod tests {
         let lease = pool.lend(first, NonZeroU32::new(3).expect("not zero"));
         assert_eq!((&lease[..], pool.at_home(), pool.out()), (&b"cod"[..], 1, 1));
         drop(lease);
-        assert_eq!((pool.at_home(), pool.out(), pool.size()), (2, 0, 2));
+        assert_eq!((pool.at_home(), pool.out(), pool.size(), pool.buffer_bytes()), (2, 0, 2, 16));
+        let unused = pool.take().expect("a buffer is home");
+        assert_eq!((pool.at_home(), pool.out()), (1, 0));
+        pool.put(unused);
+        assert_eq!(pool.at_home(), 2, "what a kernel did not use is home again");
     }
 
     #[test]
@@ -218,6 +222,7 @@ mod tests {
         });
         assert_eq!((&parts[0][..], &parts[1][..], &parts[2][..]), (&b"un"[..], &b"a"[..], &b"tuna"[..]));
         assert!(LeasePart::of(&leases[2], &leases[2]).is_none(), "two of eight are kept already");
+        assert!(leases[1].may_be_kept() && !leases[2].may_be_kept(), "one of those two already is");
         let third = leases.pop();
         leases.clear();
         assert_eq!(pool.out(), 3);

@@ -373,4 +373,79 @@ mod tests {
         let restless = Limits { heartbeat, ..Limits::default() };
         assert!(restless.check().unwrap_err().contains("heartbeat"));
     }
+
+    /// Changes a limit to a value.
+    type Set = fn(&mut Limits, usize);
+
+    #[test]
+    fn each_limit_that_must_not_be_zero_may_be_one_and_is_named_when_it_is_zero() {
+        let sets: [(&str, Set); 11] = [
+            ("send_queue_high_bytes", |limits, to| {
+                (limits.send_queue_low_bytes, limits.send_queue_high_bytes) = (0, to);
+            }),
+            ("data_bytes_max", |limits, to| limits.data_bytes_max = to),
+            ("data_entries_max", |limits, to| limits.data_entries_max = to),
+            ("send_queue_entries_max", |limits, to| limits.send_queue_entries_max = to),
+            ("room_backlog_bytes_max", |limits, to| limits.room_backlog_bytes_max = to),
+            ("memberships_max", |limits, to| limits.memberships_max = to),
+            ("files_max", |limits, to| limits.files_max = to),
+            ("file_operations_max", |limits, to| limits.file_operations_max = to),
+            ("file_bytes_max", |limits, to| limits.file_bytes_max = to),
+            ("log_lines_per_second_max", |limits, to| limits.log_lines_per_second_max = to as u32),
+            ("accepts_per_second_max", |limits, to| limits.accepts_per_second_max = to as u32),
+        ];
+        for (name, set) in sets {
+            let mut limits = Limits::default();
+            set(&mut limits, 1);
+            assert_eq!(limits.check(), Ok(()), "{name} of 1");
+            set(&mut limits, 0);
+            assert!(limits.check().is_err_and(|rule| rule.contains(name)), "{name} of 0");
+        }
+    }
+
+    #[test]
+    fn a_limit_makes_sense_up_to_its_bound_and_not_one_beyond() {
+        const KIB: usize = 1024;
+        let sets: [(&str, Set, usize, usize); 12] = [
+            ("frame_bytes_max", |limits, to| limits.frame_bytes_max = to, 4, 3),
+            ("frame_bytes_max", |limits, to| limits.frame_bytes_max = to, 65_535, 65_536),
+            ("first_frame_bytes_max", |limits, to| limits.first_frame_bytes_max = to, 4, 3),
+            ("send_queue_low_bytes", |limits, to| limits.send_queue_low_bytes = to, 64 * KIB, 64 * KIB + 1),
+            (
+                "send_queue_high_bytes",
+                |limits, to| limits.send_queue_high_bytes = to,
+                256 * KIB,
+                256 * KIB + 1,
+            ),
+            ("kernel_send_bytes_max", |limits, to| limits.kernel_send_bytes_max = to, 4096, 4095),
+            ("kernel_recv_bytes_max", |limits, to| limits.kernel_recv_bytes_max = to, 1 << 30, (1 << 30) + 1),
+            (
+                "recv_backlog_bytes_max",
+                |limits, to| limits.recv_backlog_bytes_max = to,
+                16 * KIB,
+                16 * KIB - 1,
+            ),
+            ("memory_bytes_max", |limits, to| limits.memory_bytes_max = to, 512 * KIB, 512 * KIB - 1),
+            (
+                "recv_bytes_per_second_max",
+                |limits, to| limits.recv_bytes_per_second_max = to,
+                16 * KIB,
+                16 * KIB - 1,
+            ),
+            (
+                "connections_per_address_max",
+                |limits, to| limits.connections_per_address_max = to as u32,
+                1,
+                0,
+            ),
+            ("sessions_max", |limits, to| limits.sessions_max = to, 1 << 24, (1 << 24) + 1),
+        ];
+        for (name, set, good, bad) in sets {
+            let mut limits = Limits::default();
+            set(&mut limits, good);
+            assert_eq!(limits.check(), Ok(()), "{name} of {good}");
+            set(&mut limits, bad);
+            assert!(limits.check().is_err_and(|rule| rule.contains(name)), "{name} of {bad}");
+        }
+    }
 }

@@ -206,6 +206,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failure_means_to_a_session_is_its_reason() {
+        for (kind, name) in [
+            (Failure::MemoryExhausted, "out_of_memory"),
+            (Failure::TimedOut, "timed_out"),
+            (Failure::Unreachable, "unreachable"),
+            (Failure::PeerGone, "peer_reset"),
+            (Failure::Refused, "peer_reset"),
+            (Failure::Other, "system"),
+        ] {
+            assert_eq!(Reason::from_system(OsError::new(kind, 1)).name(), name);
+        }
+    }
+
+    #[test]
     fn an_own_cause_has_its_code_and_a_text_that_is_cut_between_letters() {
         let long = "낚시".repeat(100);
         let reason = Reason::custom(u32::MAX, &long);

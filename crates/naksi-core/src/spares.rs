@@ -258,9 +258,80 @@ mod tests {
         let some: Vec<_> = (0..10).map(|_| spares.buffer(4096)).collect();
         some.into_iter().for_each(|buffer| spares.put_buffer(buffer));
         assert!(spares.trim(), "the system gets 990 pages back");
+        assert!((20..1_000).contains(&spares.classes[2].buffers.capacity()), "room for as many again");
         assert_eq!(spares.bytes(), 10 * 4096);
         assert!(!spares.is_plump());
         assert!(!spares.trim());
         assert_eq!(spares.bytes(), 0, "nobody has used the last ten");
+    }
+
+    #[test]
+    fn a_trim_is_worth_it_from_128_kib_on_that_are_spare_or_were_freed() {
+        for (capacity, _) in CLASSES {
+            let mut spares = Spares::default();
+            let enough = (128 * 1024_usize).div_ceil(capacity);
+            for number in 1..=enough {
+                assert!(!spares.is_plump(), "{number} of {capacity} bytes");
+                spares.put_buffer(Vec::with_capacity(capacity));
+            }
+            assert!(spares.is_plump(), "{capacity}");
+        }
+        // Of sizes that are not kept.
+        let mut spares = Spares::default();
+        spares.put_buffer(Vec::with_capacity(100_000));
+        assert!(!spares.is_plump());
+        spares.put_buffer(Vec::with_capacity(31_072));
+        assert!(spares.is_plump() && spares.bytes() == 0);
+    }
+
+    #[test]
+    fn the_system_has_its_memory_back_when_four_times_what_is_needed_was_freed() {
+        let trims = |freed: usize, made: usize| {
+            let mut spares = Spares::default();
+            drop(spares.buffer(made));
+            spares.put_buffer(Vec::with_capacity(freed));
+            let first = spares.trim();
+            assert_eq!(spares.is_plump(), !first && freed >= 128 * 1024, "it is still to be given back");
+            (first, spares.trim())
+        };
+        assert_eq!(trims(128 * 1024, 4096), (true, false), "and is given back once");
+        assert_eq!(trims(128 * 1024 - 1, 4096), (false, false), "too little to be worth it");
+        assert_eq!(trims(400_000, 100_000), (true, false));
+        assert_eq!(trims(400_000, 100_001), (false, true), "needed now, and no more a while later");
+        assert_eq!(trims(128 * 1024, 32 * 1024), (true, false));
+        assert_eq!(trims(128 * 1024, 32 * 1024 + 1), (false, true), "a buffer of 64 KiB was made");
+    }
+
+    #[test]
+    fn batches_that_nobody_has_used_between_two_trims_are_freed_and_few_are_kept() {
+        let used = || {
+            let mut batch = SendBatch::new();
+            batch.push(Piece::Owned(vec![1]));
+            batch
+        };
+        let mut spares = Spares::default();
+        (0..10).for_each(|_| spares.put_batch(used()));
+        spares.trim();
+        assert_eq!(spares.batches.len(), 10, "they came a moment ago");
+        let again: Vec<_> = (0..3).map(|_| spares.batch()).collect();
+        assert!(again.iter().all(|batch| batch.capacity() == 1 && batch.is_empty()), "used again");
+        again.into_iter().for_each(|batch| spares.put_batch(batch));
+        spares.trim();
+        assert_eq!(spares.batches.len(), 3, "three were used");
+        assert!((6..10).contains(&spares.batches.capacity()), "room for as many again");
+        spares.trim();
+        assert_eq!(spares.batches.len(), 0);
+        (0..Spares::BATCHES_MAX + 10).for_each(|_| spares.put_batch(used()));
+        assert_eq!(spares.batches.len(), Spares::BATCHES_MAX);
+    }
+
+    #[test]
+    fn batches_that_were_made_count_as_needed() {
+        let mut spares = Spares::default();
+        let made = 32 * 1024 / SendBatch::HELD_BYTES_MIN + 1;
+        (0..made).for_each(|_| drop(spares.batch()));
+        spares.put_buffer(Vec::with_capacity(128 * 1024));
+        assert!(!spares.trim(), "more than a quarter of what was freed");
+        assert!(spares.trim(), "no more are made");
     }
 }

@@ -9,7 +9,9 @@ use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
 use crate::send_queue::LENT_BYTES_MIN;
 
+mod asked;
 mod lent;
+mod outlet;
 mod patience;
 mod rates;
 mod ticks;
@@ -24,6 +26,8 @@ struct Notes {
     end: Option<Ending>,
     disconnected: u32,
     mute: bool,
+    /// Takes bytes in units of so many; all of them if it is 0.
+    unit: usize,
     /// What others hold back for this session until the end of the turn.
     held_back: Vec<u8>,
     /// Something is on its way to this session.
@@ -41,6 +45,7 @@ impl Content for Notes {
 
     fn on_recv(&mut self, mut outlet: Outlet<'_>, data: &[u8]) -> usize {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+        let data = &data[..data.len() - data.len().checked_rem(self.unit).unwrap_or(0)];
         self.received.extend_from_slice(data);
         if !self.mute {
             outlet.send(data);
@@ -184,6 +189,14 @@ impl Hand {
         self.now = self.now + span;
         self.with(|session, cx, notes| session.check_deadline(cx.now, cx, notes));
     }
+}
+
+fn with_outlet<T>(hand: &mut Hand, run: impl FnOnce(&mut Outlet<'_>) -> T) -> T {
+    let mut result = None;
+    hand.with(|session, cx, notes| {
+        result = Some(session.with_outlet(cx, notes, |_, mut outlet| run(&mut outlet)));
+    });
+    result.expect("it has run")
 }
 
 fn frame_of(id: u16, body: &[u8]) -> Vec<u8> {

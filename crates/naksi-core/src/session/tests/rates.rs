@@ -151,14 +151,6 @@ fn whoever_was_connected_to_on_purpose_has_no_rate() {
     assert_eq!(packets(&hand), 100);
 }
 
-fn with_outlet<T>(hand: &mut Hand, run: impl FnOnce(&mut Outlet<'_>) -> T) -> T {
-    let mut result = None;
-    hand.with(|session, cx, notes| {
-        result = Some(session.with_outlet(cx, notes, |_, mut outlet| run(&mut outlet)));
-    });
-    result.expect("it has run")
-}
-
 #[test]
 fn joins_have_a_rate_of_their_own_and_a_flood_of_them_ends_the_session() {
     let limits = Limits { room_joins_per_second_max: 10, ..limits(0, 0, OverRate::Pause) };
