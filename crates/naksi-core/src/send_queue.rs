@@ -302,21 +302,17 @@ impl SendQueue {
         left
     }
 
-    /// Drops what waits: nobody will read it. A batch with the kernel is not touched; returns bytes dropped.
-    pub fn abandon(&mut self, spares: &mut Spares) -> usize {
-        let waiting = std::mem::take(&mut self.waiting);
-        let dropped = waiting.bytes() + self.data.take().map_or(0, |data| data.bytes());
-        spares.put_batch(waiting);
-        dropped
+    /// Drops what waits: nobody will read it. A batch with the kernel is not touched.
+    pub fn abandon(&mut self, spares: &mut Spares) {
+        self.data = None;
+        spares.put_batch(std::mem::take(&mut self.waiting));
     }
 
-    /// The batch with the kernel came home and will not be sent; returns bytes dropped.
-    pub fn abandon_flying(&mut self, batch: SendBatch, spares: &mut Spares) -> usize {
+    /// The batch with the kernel came home and will not be sent.
+    pub fn abandon_flying(&mut self, batch: SendBatch, spares: &mut Spares) {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
-        let dropped = batch.bytes();
         spares.put_batch(batch);
-        dropped
     }
 
     fn open_batch(&mut self, spares: &mut Spares) {
@@ -440,6 +436,89 @@ mod tests {
         assert_eq!(bytes_of(&batch), shared.repeat(6));
         let tight = Limits { send_queue_bytes_max: shared.len() - 1, ..limits };
         assert!(!SendQueue::default().push_whole(&shared, &tight, &mut spares), "a cap is a cap");
+    }
+
+    #[test]
+    fn shared_bytes_fit_up_to_the_cap_and_not_a_byte_beyond() {
+        let limits =
+            Limits { send_queue_bytes_max: 3_000, send_queue_high_bytes: 3_000, ..Limits::default() };
+        let shared = |bytes: usize| Bytes::from(vec![7; bytes]);
+        for last in [1_500, 1_501] {
+            let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+            assert!(queue.push_shared(&shared(1_500), &limits, &mut spares));
+            assert_eq!(queue.push_shared(&shared(last), &limits, &mut spares), last == 1_500);
+            assert_eq!(queue.bytes(), if last == 1_500 { 3_000 } else { 1_500 });
+        }
+        let class = DataClass { number: 1, behind: crate::data_plane::Behind::DropNew };
+        for (bytes, placed) in [(3_000, Placed::Waits), (3_001, Placed::Dropped)] {
+            let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+            let low = Limits { send_queue_low_bytes: 10, ..limits.clone() };
+            let found = queue.push_data((class, 0), &shared(bytes), Tick::ZERO, &low, &mut spares);
+            assert_eq!((found, queue.is_waiting()), (placed, placed == Placed::Waits), "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_crowded_from_half_of_its_pieces_on() {
+        for most in 1..12 {
+            let limits = Limits { send_queue_entries_max: most, ..Limits::default() };
+            let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+            let shared = Bytes::from(vec![7; COPY_BYTES_MAX + 1]);
+            for pieces in 1..=most {
+                assert!(queue.push_shared(&shared, &limits, &mut spares));
+                assert_eq!(queue.is_crowded(), pieces * 2 >= most, "{pieces} of {most}");
+            }
+            let batch = queue.take().expect("it waits");
+            assert!(!queue.is_crowded(), "all of them are on their way");
+            queue.returned(batch, usize::MAX.min(most * shared.len()), &limits, &mut spares);
+            assert!(queue.is_empty() && queue.entries() == 0);
+        }
+    }
+
+    #[test]
+    fn a_message_that_just_fits_the_buffer_is_put_into_it() {
+        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
+        assert!(queue.push([&[1; 60], &[]], &limits, &mut spares));
+        let held = queue.held_bytes();
+        assert!(queue.push([&[2; 3], &[3]], &limits, &mut spares));
+        assert_eq!((queue.held_bytes(), queue.entries()), (held, 1), "filled to the last of 64 bytes");
+        assert!(queue.push([b"4", &[]], &limits, &mut spares));
+        assert!(queue.held_bytes() > held && queue.entries() == 1);
+    }
+
+    #[test]
+    fn the_batch_of_a_session_that_has_sent_is_the_next_ones() {
+        let (limits, mut spares) = (Limits::default(), Spares::default());
+        let shared = Bytes::from(vec![7; COPY_BYTES_MAX + 1]);
+        type Push = fn(&mut SendQueue, &Bytes, &Limits, &mut Spares) -> bool;
+        let ways: [Push; 2] = [
+            |queue, bytes, limits, spares| queue.push([&bytes[..5], &[]], limits, spares),
+            |queue, bytes, limits, spares| queue.push_shared(bytes, limits, spares),
+        ];
+        for push in ways {
+            let mut first = SendQueue::default();
+            assert!(push(&mut first, &shared, &limits, &mut spares));
+            let batch = first.take().expect("it waits");
+            let bytes = batch.bytes();
+            assert!(!first.returned(batch, bytes, &limits, &mut spares));
+            let mut second = SendQueue::default();
+            assert!(push(&mut second, &shared, &limits, &mut spares));
+            assert_eq!(spares.batch().capacity(), 0, "no batch is left: the second has the one of the first");
+        }
+    }
+
+    #[test]
+    fn data_that_waits_beside_the_queue_is_held_as_well() {
+        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let limits = Limits { send_queue_low_bytes: 10, ..Limits::default() };
+        let class = DataClass { number: 1, behind: crate::data_plane::Behind::DropNew };
+        assert!(queue.push([&[1; 20], &[]], &limits, &mut spares));
+        let held = queue.held_bytes();
+        let data = Bytes::from(vec![7; 500]);
+        assert_eq!(queue.push_data((class, 0), &data, Tick::ZERO, &limits, &mut spares), Placed::Waits);
+        assert!((500..1_500).contains(&(queue.held_bytes() - held)), "{} bytes", queue.held_bytes());
+        queue.abandon(&mut spares);
+        assert_eq!((queue.held_bytes(), queue.pending(Tick::ZERO)), (0, Pending::default()));
     }
 
     #[test]

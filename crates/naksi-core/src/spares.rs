@@ -220,6 +220,12 @@ mod tests {
     #[test]
     fn a_short_message_holds_no_page() {
         let mut spares = Spares::default();
+        let mut huge = spares.buffer(262_144);
+        huge.push(1);
+        let place = huge.as_ptr();
+        spares.put_buffer(huge);
+        let again = spares.buffer(262_144);
+        assert_eq!(again.as_ptr(), place, "what one receive brings before a pause is kept");
         for (bytes, capacity) in
             [(1, 64), (12, 64), (65, 512), (600, 4096), (5_000, 16 * 1024), (100_000, 100_000)]
         {

@@ -75,7 +75,12 @@ mod tests {
     #[test]
     fn a_panic_has_its_text_and_what_does_not_panic_its_result() {
         assert_eq!(caught(|| 7), Ok(7));
-        let text = |run: fn()| caught(run).map_err(|panicked| panicked.to_string());
+        let text = |run: fn()| {
+            caught(run).map_err(|panicked| {
+                assert_eq!(panicked.text(), panicked.to_string());
+                panicked.to_string()
+            })
+        };
         assert_eq!(text(|| panic!("a text")), Err("a text".into()));
         assert_eq!(text(|| panic!("number {}", [7][0])), Err("number 7".into()));
         assert_eq!(text(|| panic_any(7_u32)), Err("without a text".into()));

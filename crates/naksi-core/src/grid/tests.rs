@@ -251,6 +251,14 @@ fn the_edges_of_the_plane_hold_what_is_sent_beyond_them() {
     assert_eq!(changes.len(), 2);
 }
 
+#[test]
+fn the_longest_distance_of_the_plane_is_exact() {
+    let (first, last) = (Point::new(i32::MIN, i32::MIN), Point::new(i32::MAX, i32::MAX));
+    assert_eq!((first.x(), last.y()), (-1_073_741_823, 1_073_741_823));
+    let side = 2 * 1_073_741_823_i64;
+    assert_eq!(first.distance_squared(last), 2 * side * side);
+}
+
 /// Everything that a grid has allocated, in entries.
 fn capacity(grid: &Grid) -> usize {
     let seen: usize = grid.bodies.iter().map(|body| body.seen.capacity()).sum();
@@ -345,6 +353,8 @@ fn the_nearest_are_told_first_and_the_farthest_are_not_forgotten() {
         |rounds: &Vec<u32>| rounds.windows(2).map(|pair| pair[1] - pair[0]).max().expect("told often");
     let (nearest, farthest) = (longest_wait(&told[0]), longest_wait(&told[99]));
     assert!(nearest <= 3 && farthest <= 16 * nearest, "nearest {nearest} rounds, farthest {farthest}");
+    let (often, seldom) = (told[0].len(), told[99].len());
+    assert!(often >= 8 * seldom, "the nearest {often} times, the farthest {seldom}");
     assert!(told.windows(2).all(|pair| pair[0].len() + 3 >= pair[1].len()), "who is nearer is told as often");
 }
 
@@ -392,4 +402,98 @@ fn an_update_larger_than_the_budget_is_told_and_paid_back() {
         }
     }
     assert_eq!(rounds, [0, 3, 7, 10]);
+}
+
+#[test]
+fn an_entity_is_where_it_was_put_until_it_is_gone_and_its_slot_is_its_own() {
+    let (mut grid, mut changes) = (Grid::new(10), Vec::new());
+    assert!(grid.is_empty());
+    let ids: Vec<EntityId> = (0..3)
+        .map(|x| grid.insert(Entity { at: Point::new(x, 7), sight: None, visible: true }, &mut changes))
+        .collect();
+    assert_eq!(ids.iter().map(|id| id.slot()).collect::<Vec<_>>(), [0, 1, 2], "in order, from nothing");
+    assert_eq!((grid.is_empty(), grid.len()), (false, 3));
+    assert_eq!(grid.at(ids[2]).map(|at| (at.x(), at.y())), Some((2, 7)));
+    assert!(grid.remove(ids[2], &mut changes) && grid.at(ids[2]).is_none());
+    let next = grid.insert(player(Point::new(-3, -4), Sight::new(1, 1)), &mut changes);
+    assert_eq!((next.slot(), next == ids[2], grid.at(next)), (2, false, Some(Point::new(-3, -4))));
+    assert!(grid.at(ids[2]).is_none(), "the old name is not the new entity's");
+}
+
+#[test]
+fn what_only_is_seen_sees_nobody_not_even_on_its_own_spot() {
+    let (mut grid, mut changes) = (Grid::new(10), Vec::new());
+    let here = Point::new(1, 1);
+    let blind = grid.insert(Entity { at: here, sight: None, visible: true }, &mut changes);
+    let other = grid.insert(Entity { at: here, sight: None, visible: true }, &mut changes);
+    assert!(changes.is_empty());
+    assert!(grid.set_sight(blind, Some(Sight::new(0, 0)), &mut changes));
+    assert_eq!(changes.pop(), Some(Change::Enter { watcher: blind, entity: other }));
+    assert!(grid.set_sight(blind, None, &mut changes));
+    assert_eq!(changes, [Change::Leave { watcher: blind, entity: other }]);
+}
+
+#[test]
+#[should_panic(expected = "this grid was made for sights of 10 units, not 11")]
+fn a_sight_that_is_wider_than_the_grid_was_made_for_is_refused() {
+    Grid::new(10).insert(player(Point::default(), Sight::new(1, 11)), &mut Vec::new());
+}
+
+#[test]
+fn a_sight_as_wide_as_the_grid_was_made_for_is_taken_and_one_of_none_is_no_grid() {
+    let mut grid = Grid::new(10);
+    grid.insert(player(Point::default(), Sight::new(1, 10)), &mut Vec::new());
+    assert!(crate::unwind::caught(|| Grid::new(0)).is_err());
+    assert!(crate::unwind::caught(|| Grid::new((1 << 29) + 1)).is_err());
+}
+
+#[test]
+fn with_a_short_sight_all_on_one_spot_and_beside_it_are_told_of_in_turn() {
+    let (mut grid, mut changes) = (Grid::new(2), Vec::new());
+    let watcher = grid.insert(player(Point::new(0, 0), Sight::new(2, 2)), &mut changes);
+    let others: Vec<EntityId> = [0, 0, 1, 1]
+        .into_iter()
+        .map(|x| grid.insert(Entity { at: Point::new(x, 0), sight: None, visible: true }, &mut changes))
+        .collect();
+    let mut told = BTreeMap::new();
+    for _ in 0..40 {
+        grid.begin_round();
+        others.iter().for_each(|id| assert!(grid.touch(*id)));
+        let mut chosen = Vec::new();
+        assert_eq!(grid.choose(watcher, 1, |_| 1, &mut chosen).entities, 1);
+        *told.entry(chosen[0]).or_insert(0) += 1;
+    }
+    assert!(told.len() == 4 && told.values().all(|times| *times >= 7), "{told:?}");
+}
+
+#[test]
+fn of_updates_of_all_lengths_as_many_are_told_as_the_bytes_reach() {
+    for bytes in [1, 7, 99, 100, 101, 5_000] {
+        let (mut grid, mut changes) = (Grid::introducing(1_000), Vec::new());
+        let watcher = grid.insert(player(Point::new(0, 0), Sight::new(1_000, 1_000)), &mut changes);
+        for x in 1..=200 {
+            grid.insert(Entity { at: Point::new(x, 0), sight: None, visible: true }, &mut changes);
+        }
+        let wanted = 200.min(1_000_u32.div_ceil(bytes)) as usize;
+        let told = grid.introduce(watcher, 1_000, |_| bytes, &mut changes);
+        assert_eq!((told.entities, told.waiting), (wanted, 200 - wanted), "{bytes} bytes each");
+        let seen: Vec<u32> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Enter { entity, .. } | Change::Leave { entity, .. } => entity.slot(),
+            })
+            .collect();
+        assert_eq!(seen, (1..=wanted as u32).collect::<Vec<_>>(), "the nearest first");
+        grid.introduce(watcher, u32::MAX, |_| 1, &mut changes);
+        for _ in 0..3 {
+            grid.begin_round();
+            (1..=200).for_each(|slot| assert!(grid.touch(name(&grid.bodies, slot))));
+            let mut chosen = Vec::new();
+            let told = grid.choose(watcher, 1_000, |_| bytes, &mut chosen);
+            assert_eq!((told.entities, told.waiting), (chosen.len(), 200 - chosen.len()));
+            if bytes <= 100 {
+                assert!((wanted - 1..=wanted).contains(&chosen.len()), "{bytes} bytes each: {told:?}");
+            }
+        }
+    }
 }

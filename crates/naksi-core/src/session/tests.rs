@@ -7,7 +7,6 @@ use super::*;
 use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
-use crate::send_queue::LENT_BYTES_MIN;
 
 mod asked;
 mod lent;
@@ -45,6 +44,7 @@ impl Content for Notes {
 
     fn on_recv(&mut self, mut outlet: Outlet<'_>, data: &[u8]) -> usize {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+        assert!(!data.is_empty(), "it is shown bytes, never none");
         let data = &data[..data.len() - data.len().checked_rem(self.unit).unwrap_or(0)];
         self.received.extend_from_slice(data);
         if !self.mute {

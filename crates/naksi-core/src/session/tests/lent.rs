@@ -45,8 +45,11 @@ fn little_is_copied_so_that_its_lease_is_home_at_once() {
     hand.sends(usize::MAX);
     assert_eq!((hand.pool.out(), &hand.sent), (0, &frames));
 
-    hand.bytes(&frame_of(4, &long(LENT_BYTES_MIN - 5)));
-    assert_eq!(hand.pool.out(), 0);
+    hand.bytes(&frame_of(4, &long(4_091)));
+    assert_eq!(hand.pool.out(), 0, "4,095 bytes");
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.bytes(&long(4_096));
+    assert_eq!(hand.pool.out(), 1, "4 KiB are worth it");
 }
 
 #[test]
@@ -59,4 +62,17 @@ fn a_session_that_ends_lets_go_of_the_leases_that_it_keeps() {
     assert_eq!(hand.pool.out(), 1, "and stays there until it comes back");
     hand.done(Done::Send(batch, Err(Ended::Reset)), false);
     assert_eq!((hand.closes(), hand.pool.out()), (Reason::PeerReset, 0));
+}
+
+#[test]
+fn short_frames_of_a_long_lease_are_copied_together_and_the_lease_is_home_at_once() {
+    let mut hand = Hand::new(Framing::Packets, Limits::default());
+    let frames = frame_of(1, &long(96)).repeat(60);
+    hand.bytes(&frames);
+    assert_eq!(hand.pool.out(), 0);
+    hand.sends(usize::MAX);
+    while hand.send.is_some() {
+        hand.sends(usize::MAX);
+    }
+    assert_eq!(hand.sent, frames);
 }
