@@ -292,6 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_appended_to_the_last_piece_whole_if_it_has_room_for_them_or_not_at_all() {
+        let mut batch = SendBatch::new();
+        assert_eq!((batch.room(), batch.append(b"a")), (0, false), "there is no piece");
+        batch.push_empty(Vec::with_capacity(8));
+        assert_eq!((batch.room(), batch.append(b"abcde")), (8, true));
+        assert_eq!((batch.room(), batch.append(b"fghi")), (3, false));
+        assert_eq!((batch.append(b"fgh"), batch.room(), batch.bytes()), (true, 0, 8));
+        assert_eq!(left(&batch), b"abcdefgh");
+        batch.push(Piece::Shared(Bytes::from_static(b"shared")));
+        assert_eq!((batch.room(), batch.append(b"x")), (0, false), "shared bytes are never appended to");
+    }
+
+    #[test]
     #[should_panic(expected = "the kernel took")]
     fn a_kernel_that_takes_more_than_there_is_is_caught() {
         let mut batch = SendBatch::new();

@@ -16,5 +16,7 @@ mod tests {
         assert_eq!(nearest("wokers", known), Some("workers"));
         assert_eq!(nearest("backends", known), Some("backend"));
         assert_eq!(nearest("colour", known), None);
+        assert_eq!(nearest("wokrs", known), Some("workers"), "two of seven bytes");
+        assert_eq!(nearest("wrks", known), None, "three of them are too many");
     }
 }

@@ -135,6 +135,50 @@ mod tests {
         assert_eq!(of(r#"a = 'x"'; // y"#), of(r#"a = 'x"'; // z"#));
     }
 
+    /// FNV-1a over these bytes, as it is published.
+    fn fnv(bytes: &[u8]) -> u64 {
+        bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+        })
+    }
+
+    #[test]
+    fn a_line_is_the_hash_of_its_id_its_name_and_its_fields() {
+        assert_eq!(Version::NONE.number(), fnv(b""));
+        assert_eq!(Version::NONE.id(0x0A20, "Move").number(), fnv(b"\x20\x0AMove;"));
+        assert_eq!(Version::NONE.line(1, "Quit", &[]).number(), fnv(b"\x01\0Quit;"));
+        let fields = [("x", "i32"), ("path", "Vec < Point >")];
+        assert_eq!(Version::NONE.line(1, "Go", &fields).number(), fnv(b"\x01\0Go,x:i32,path:Vec<Point>;"));
+        let two = Version::NONE.id(1, "A").line(2, "B", &fields[..1]);
+        assert_eq!(two.number(), fnv(b"\x01\0A;\x02\0B,x:i32;"));
+    }
+
+    #[test]
+    fn what_counts_of_a_text_is_what_is_left_without_comments_and_blanks() {
+        for (text, left) in [
+            ("", ""),
+            ("a b\tc\r\nd", "abcd"),
+            ("a // b\nc", "ac"),
+            ("a //", "a"),
+            ("//\n//x\ny", "y"),
+            ("a /* b\n// */ c", "ac"),
+            ("a /*/ b */ c", "ac"),
+            ("a /***/ c", "ac"),
+            ("/* * / */c", "c"),
+            ("a /* b", "a"),
+            ("a /*", "a"),
+            ("a / b * c /", "a/b*c/"),
+            ("\u{FEFF}a", "a"),
+            (r#""/* a */" // b"#, r#""/*a*/""#),
+            (r#""\"//" x"#, r#""\"//"x"#),
+            (r#"'"//' /* b */ "'""#, r#"'"//'"'""#),
+            (r#"a \ // b"#, r"a\"),
+            ("\"a\\", "\"a\\\0"),
+        ] {
+            assert_eq!(of(text), fnv(format!("{left};").as_bytes()), "{text:?}");
+        }
+    }
+
     #[test]
     fn an_id_counts_whatever_its_bytes_are() {
         let ids: Vec<_> = (0..u16::MAX).map(|id| Version::NONE.id(id, "A").number()).collect();

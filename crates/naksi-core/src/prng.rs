@@ -101,7 +101,8 @@ mod tests {
             seen[prng.below(10) as usize] += 1;
         }
         assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
-        assert!((0..1000).all(|_| (3..=5).contains(&prng.between(3, 5))));
+        let between: std::collections::BTreeSet<u64> = (0..1000).map(|_| prng.between(7, 12)).collect();
+        assert!(between.into_iter().eq(7..=12), "both ends and all between them, and nothing else");
     }
 
     #[test]
@@ -109,6 +110,6 @@ mod tests {
         let mut prng = Prng::new(2);
         let hits = (0..10_000).filter(|_| prng.chance(16_384)).count();
         assert!((2300..2700).contains(&hits), "{hits}");
-        assert!((0..1000).all(|_| !prng.chance(0)));
+        assert!((0..1 << 20).all(|_| !prng.chance(0)), "no chance is none");
     }
 }

@@ -470,7 +470,7 @@ mod tests {
             }
             let batch = queue.take().expect("it waits");
             assert!(!queue.is_crowded(), "all of them are on their way");
-            queue.returned(batch, usize::MAX.min(most * shared.len()), &limits, &mut spares);
+            queue.returned(batch, most * shared.len(), &limits, &mut spares);
             assert!(queue.is_empty() && queue.entries() == 0);
         }
     }
@@ -479,11 +479,23 @@ mod tests {
     fn a_message_that_just_fits_the_buffer_is_put_into_it() {
         let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
         assert!(queue.push([&[1; 60], &[]], &limits, &mut spares));
-        let held = queue.held_bytes();
+        let place = |queue: &SendQueue| queue.waiting.slices().next().map(<[u8]>::as_ptr);
+        let (held, before) = (queue.held_bytes(), place(&queue));
         assert!(queue.push([&[2; 3], &[3]], &limits, &mut spares));
+        assert_eq!(place(&queue), before, "what was there is not copied once more");
         assert_eq!((queue.held_bytes(), queue.entries()), (held, 1), "filled to the last of 64 bytes");
         assert!(queue.push([b"4", &[]], &limits, &mut spares));
         assert!(queue.held_bytes() > held && queue.entries() == 1);
+    }
+
+    #[test]
+    fn the_rest_of_a_long_buffer_is_used_before_another_piece_begins() {
+        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
+        assert!(queue.push([&[1; 5_000], &[]], &limits, &mut spares));
+        (0..11).for_each(|_| assert!(queue.push([&[2; 1_000], &[]], &limits, &mut spares)));
+        assert_eq!(queue.entries(), 1, "16,000 of 16 KiB");
+        assert!(queue.push([&[3; 1_000], &[]], &limits, &mut spares));
+        assert_eq!(queue.entries(), 2);
     }
 
     #[test]
@@ -505,6 +517,23 @@ mod tests {
             assert!(push(&mut second, &shared, &limits, &mut spares));
             assert_eq!(spares.batch().capacity(), 0, "no batch is left: the second has the one of the first");
         }
+    }
+
+    #[test]
+    fn data_joins_what_waits_as_far_as_the_low_mark() {
+        let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
+        let limits = Limits { send_queue_entries_max: 100, ..limits };
+        let class = DataClass { number: 1, behind: crate::data_plane::Behind::DropNew };
+        assert!(queue.push([&[1; 20], &[]], &limits, &mut spares));
+        let batch = queue.take().expect("something waits");
+        assert!(queue.push([&[2; 8], &[]], &limits, &mut spares));
+        for bytes in [&[3; 8][..], &[4; 5]] {
+            let bytes = Bytes::copy_from_slice(bytes);
+            assert_eq!(queue.push_data((class, 0), &bytes, Tick::ZERO, &limits, &mut spares), Placed::Waits);
+        }
+        queue.returned(batch, 20, &limits, &mut spares);
+        let pending = queue.pending(Tick::ZERO);
+        assert_eq!((pending.bytes, pending.data_bytes), (16, 5), "eight more are within 20 bytes, five not");
     }
 
     #[test]

@@ -293,7 +293,7 @@ impl Session {
 
     /// Whether bytes queued now would be sent.
     pub fn is_open(&self) -> bool {
-        self.state == State::Connected && self.voice.end.is_none()
+        self.state == State::Connected
     }
 
     /// The reason, once the socket is closed and the slot may be freed.

@@ -332,6 +332,19 @@ mod tests {
     }
 
     #[test]
+    fn the_buffers_of_a_batch_that_was_sent_are_used_again() {
+        let mut spares = Spares::default();
+        let mut batch = SendBatch::new();
+        batch.push_empty(Vec::with_capacity(64));
+        assert!(batch.append(b"sent"));
+        batch.push(Piece::Shared(bytes::Bytes::from_static(b"of others")));
+        spares.put_batch(batch);
+        assert_eq!(spares.bytes(), 64);
+        spares.put_piece(Piece::Owned(Vec::with_capacity(512)));
+        assert_eq!(spares.bytes(), 64 + 512);
+    }
+
+    #[test]
     fn batches_that_were_made_count_as_needed() {
         let mut spares = Spares::default();
         let made = 32 * 1024 / SendBatch::HELD_BYTES_MIN + 1;

@@ -7,6 +7,7 @@ use super::*;
 use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
+use crate::send_queue::Sent;
 
 mod asked;
 mod lent;
@@ -27,6 +28,9 @@ struct Notes {
     mute: bool,
     /// Takes bytes in units of so many; all of them if it is 0.
     unit: usize,
+    /// What it sends when the kernel has taken something, and what became of that.
+    more: Vec<u8>,
+    more_sent: Option<Sent>,
     /// What others hold back for this session until the end of the turn.
     held_back: Vec<u8>,
     /// Something is on its way to this session.
@@ -64,8 +68,11 @@ impl Content for Notes {
         }
     }
 
-    fn on_sent(&mut self, _: Outlet<'_>, _: usize) {
+    fn on_sent(&mut self, mut outlet: Outlet<'_>, _: usize) {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
+        if !self.more.is_empty() {
+            self.more_sent = Some(outlet.send(&std::mem::take(&mut self.more)));
+        }
     }
 
     fn is_owed(&mut self) -> bool {
@@ -459,7 +466,6 @@ fn a_full_queue_ends_the_session_or_drops_as_the_policy_says() {
             outcome.extend([outlet.send(b"12345678"), outlet.send(b"9"), outlet.send(b"0")]);
         });
     });
-    use crate::send_queue::Sent;
     assert_eq!(outcome, [Sent::Queued, Sent::Overflowed, Sent::Closed]);
     assert!(strict.notes.events.is_empty() || strict.session.is_live());
 

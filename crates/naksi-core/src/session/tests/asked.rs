@@ -238,3 +238,40 @@ fn a_backlog_may_be_as_long_as_the_limits_say_and_not_a_byte_longer() {
     assert!(hoards(4_000, 4_000) && !hoards(4_000, 4_001), "of all together");
     assert!(hoards(9_000, 1_000) && !hoards(9_000, 1_001), "a frame is never too much");
 }
+
+#[test]
+fn a_batch_that_comes_back_to_a_session_that_ends_is_let_go() {
+    let mut hand = Hand::new(Framing::Raw, Limits::default());
+    hand.bytes(b"hello");
+    hand.notes.more = b"more".to_vec();
+    hand.with(|session, cx, notes| session.end(Reason::Kicked, Ending::Now, cx, notes));
+    hand.sends(2);
+    assert_eq!((hand.session.pending_bytes(), hand.notes.more_sent), (0, None), "nothing is told of it");
+    assert_eq!(finish(&mut hand), Reason::Kicked);
+}
+
+#[test]
+fn when_something_was_sent_a_session_can_send_more_unless_it_drains() {
+    for (drains, sent) in [(false, Sent::Queued), (true, Sent::Closed)] {
+        let mut hand = Hand::new(Framing::Raw, Limits::default());
+        hand.bytes(b"hello");
+        hand.notes.more = b"more".to_vec();
+        if drains {
+            hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Flush, cx, notes));
+        }
+        hand.sends(5);
+        assert_eq!(hand.notes.more_sent, Some(sent), "drains: {drains}");
+    }
+}
+
+#[test]
+fn what_is_sent_to_a_silent_peer_does_not_pass_for_its_own_words() {
+    let limits = Limits::default();
+    let mut hand = Hand::new(Framing::Raw, limits.clone());
+    hand.now = hand.now + 30 * SECOND;
+    hand.with(|session, cx, notes| {
+        session.with_outlet(cx, notes, |_, mut outlet| assert_eq!(outlet.send(b"news"), Sent::Queued));
+    });
+    hand.sends(4);
+    assert_late_in(&hand, limits.idle_within - 30 * SECOND);
+}

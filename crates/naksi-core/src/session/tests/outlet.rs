@@ -6,7 +6,6 @@ use super::*;
 use crate::content::Slow;
 use crate::data_plane::{Behind, DataClass};
 use crate::limits::{OverRate, Overflow};
-use crate::send_queue::Sent;
 
 /// A way to send `abc`.
 type Way = fn(&mut Outlet<'_>) -> Sent;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::flush::Flush;
-use crate::send_queue::Sent;
 
 const SPAN: Duration = Duration::from_millis(5);
 
