@@ -13,7 +13,7 @@ use super::rows::Seeker;
 use crate::root;
 
 /// Worlds that a mutant may survive, and how many are played without one: the test suite plays thousands.
-const WORLDS_MAX: &str = "3000";
+const WORLDS_MAX: &str = "1000";
 const WORLDS_WITHOUT: &str = "200";
 /// How long one program looks for one mutant.
 const PATIENCE: Duration = Duration::from_secs(120);
