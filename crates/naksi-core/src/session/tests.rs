@@ -28,6 +28,8 @@ struct Notes {
     mute: bool,
     /// Takes bytes in units of so many; all of them if it is 0.
     unit: usize,
+    /// How often it was shown bytes.
+    shown: usize,
     /// What it sends when the kernel has taken something, and what became of that.
     more: Vec<u8>,
     more_sent: Option<Sent>,
@@ -49,6 +51,7 @@ impl Content for Notes {
     fn on_recv(&mut self, mut outlet: Outlet<'_>, data: &[u8]) -> usize {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
         assert!(!data.is_empty(), "it is shown bytes, never none");
+        self.shown += 1;
         let data = &data[..data.len() - data.len().checked_rem(self.unit).unwrap_or(0)];
         self.received.extend_from_slice(data);
         if !self.mute {

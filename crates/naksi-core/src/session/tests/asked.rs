@@ -181,6 +181,7 @@ fn what_a_session_holds_and_since_when_it_has_not_moved() {
 fn only_a_session_that_did_not_keep_up_says_what_was_queued() {
     let mut stalled = Hand::new(Framing::Raw, Limits::default());
     stalled.bytes(b"hello");
+    assert_eq!(stalled.session.pending_bytes(), 5);
     stalled.late_by(Limits::default().send_stall_within);
     let slow = stalled.session.slow().copied();
     assert!(slow.is_some_and(|slow| slow.pending.bytes == 5 && slow.class.is_none()), "{slow:?}");
@@ -214,6 +215,7 @@ fn a_handler_that_takes_whole_units_is_shown_enough_for_one_however_they_are_cut
             let whole = data.len() / unit * unit;
             assert_eq!(hand.notes.received.len(), whole, "units of {unit} in parts of {cut}");
             assert_eq!(hand.notes.received, data[..whole]);
+            assert!(unit < 40_000 || hand.notes.shown < 1_000, "{} windows", hand.notes.shown);
             assert_eq!(hand.spares.kept_bytes(), data.len() - whole, "the rest waits for more");
         }
     }

@@ -206,6 +206,36 @@ fn joins_have_a_rate_of_their_own_and_a_flood_of_them_ends_the_session() {
 }
 
 #[test]
+fn a_callback_may_owe_four_seconds_of_joins_and_not_one_join_more() {
+    let limits = Limits { room_joins_per_second_max: 10, ..limits(0, 0, OverRate::Pause) };
+    let mut hand = Hand::new(Framing::Packets, limits);
+    let spent = with_outlet(&mut hand, |outlet| (0..41).map(|_| outlet.spend_join()).collect::<Vec<_>>());
+    assert_eq!((&spent[..9], spent[39], spent[40]), (&[Spent::Within; 9][..], Spent::Paused, Spent::Ended));
+}
+
+#[test]
+fn a_session_may_be_over_its_rate_of_joins_for_ten_seconds_and_anew_after_half_a_second_of_fewer() {
+    let limits = Limits { room_joins_per_second_max: 10, ..limits(0, 0, OverRate::Pause) };
+    let joins = |hand: &mut Hand, count: usize| {
+        with_outlet(hand, |outlet| (0..count).map(|_| outlet.spend_join()).last().expect("some"))
+    };
+    for (pause, forgives) in [(500, false), (501, true)] {
+        let mut hand = Hand::new(Framing::Packets, limits.clone());
+        assert_eq!(joins(&mut hand, 10), Spent::Paused);
+        // Half of a burst is left to pay, or a little less: then it counts as one that kept to its rate.
+        hand.now = hand.now + Duration::from_millis(pause);
+        assert_eq!(joins(&mut hand, 6), Spent::Paused);
+        for tenth in 1..=95 {
+            hand.now = hand.now + Duration::from_millis(100);
+            assert_eq!(joins(&mut hand, 1), Spent::Paused, "{pause} ms, and {tenth} tenths");
+        }
+        hand.now = hand.now + Duration::from_millis(100);
+        let spent = joins(&mut hand, 1);
+        assert_eq!(spent, if forgives { Spent::Paused } else { Spent::Ended }, "{pause} ms");
+    }
+}
+
+#[test]
 fn a_session_is_not_read_while_rooms_have_too_much_of_what_it_brought() {
     let limits = Limits { room_backlog_bytes_max: 1000, ..limits(0, 0, OverRate::Pause) };
     let mut hand = Hand::new(Framing::Packets, limits);

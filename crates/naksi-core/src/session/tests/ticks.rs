@@ -8,7 +8,9 @@ const SPAN: Duration = Duration::from_millis(5);
 /// An echo whose queue leaves every 5 ms.
 fn ticking(limits: Limits) -> Hand {
     let mut hand = Hand::new(Framing::Raw, limits);
+    assert_eq!(hand.session.flush(), Flush::AtOnce);
     hand.session.set_flush(Flush::Every(SPAN));
+    assert_eq!(hand.session.flush(), Flush::Every(SPAN));
     hand
 }
 
