@@ -4,7 +4,14 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "world", feature = "clients", feature = "gen", feature = "ladder", feature = "sim")),
+    not(all(
+        feature = "world",
+        feature = "clients",
+        feature = "gen",
+        feature = "ladder",
+        feature = "sim",
+        feature = "pictures"
+    )),
     allow(dead_code, reason = "a program without some of its commands has less use for what they share")
 )]
 

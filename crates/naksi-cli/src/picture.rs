@@ -1,11 +1,15 @@
 //! A wrong place in a text, shown as a person would point at it. Nothing here knows what is right.
 
+#[cfg(feature = "pictures")]
 use std::io::IsTerminal;
 use std::ops::Range;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic};
-use miette::{NamedSource, Report};
+#[cfg(feature = "pictures")]
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+};
 
+#[cfg(feature = "pictures")]
 use crate::escape;
 use crate::outcome::Problem;
 
@@ -36,12 +40,21 @@ pub(crate) fn line(name: &str, text: &str, offset: usize, message: &str) -> Stri
 
 /// One line with the place, and below it the text with a caret under what is meant.
 pub(crate) fn of(message: &str, line: &str, place: Place<'_>) -> Problem {
+    let is_long = line_bytes(place.text, place.span.start) > SHOWN_LINE_BYTES_MAX;
+    let line = self::line(place.name, place.text, place.span.start, line);
+    if is_long { Problem::usage(format!("{line}: {}", place.help)) } else { pictured(message, line, place) }
+}
+
+/// The line, for a program that draws nothing.
+#[cfg(not(feature = "pictures"))]
+fn pictured(_message: &str, line: String, place: Place<'_>) -> Problem {
+    Problem::usage(format!("{line}: {}", place.help))
+}
+
+/// The line, and the text below it.
+#[cfg(feature = "pictures")]
+fn pictured(message: &str, line: String, place: Place<'_>) -> Problem {
     let Place { name, text, span, label, help } = place;
-    let is_long = line_bytes(text, span.start) > SHOWN_LINE_BYTES_MAX;
-    let line = self::line(name, text, span.start, line);
-    if is_long {
-        return Problem::usage(format!("{line}: {help}"));
-    }
     let diagnostic = MietteDiagnostic::new(message)
         .with_label(LabeledSpan::at(span, label.to_owned()))
         .with_help(help.to_owned());
@@ -53,6 +66,7 @@ pub(crate) fn of(message: &str, line: &str, place: Place<'_>) -> Problem {
 }
 
 /// What a library says of a place in a text.
+#[cfg(feature = "pictures")]
 pub(crate) fn draw(diagnostic: &dyn Diagnostic) -> Option<String> {
     let (theme, escape): (_, fn(&str) -> String) = if std::io::stderr().is_terminal() {
         (GraphicalTheme::unicode(), escape::coloured_lines)
