@@ -15,26 +15,30 @@ pub enum Piece {
     Owned(Vec<u8>),
     /// Bytes that several sessions share: encoded once, counted by reference.
     Shared(Bytes),
+    /// The same, where the owner of the bytes counts their memory: once for all sessions.
+    Counted(Bytes),
     /// Bytes that go out from where they came in.
     Lent(LeasePart),
 }
 
 impl Piece {
     /// The bytes.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Piece::Owned(bytes) => bytes,
-            Piece::Shared(bytes) => bytes,
+            Piece::Shared(bytes) | Piece::Counted(bytes) => bytes,
             Piece::Lent(part) => part,
         }
     }
 
-    /// Bytes of memory that it keeps. What is shared counts for each who shares it.
+    /// Bytes of memory that it keeps. What is shared counts for each session that shares it.
     #[inline]
     fn held_bytes(&self) -> usize {
         match self {
             Piece::Owned(bytes) => bytes.capacity(),
             Piece::Shared(bytes) => bytes.len(),
+            Piece::Counted(_) => 0,
             Piece::Lent(part) => part.len(),
         }
     }
@@ -115,6 +119,7 @@ impl SendBatch {
     }
 
     /// Appends a piece; an empty one is dropped.
+    #[inline]
     pub fn push(&mut self, piece: Piece) {
         let length = piece.as_slice().len();
         if length > 0 {
@@ -145,7 +150,7 @@ impl SendBatch {
     pub(crate) fn last_owned(&self) -> Option<usize> {
         match self.0.as_ref()?.back()? {
             Piece::Owned(last) => Some(last.len()),
-            Piece::Shared(_) | Piece::Lent(_) => None,
+            Piece::Shared(_) | Piece::Counted(_) | Piece::Lent(_) => None,
         }
     }
 

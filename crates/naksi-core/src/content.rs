@@ -141,13 +141,17 @@ impl Outlet<'_> {
         if self.queue.push_shared(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
     }
 
-    /// The same for bytes that are all of their allocation; see [`SendQueue::push_whole`].
-    pub fn send_whole(&mut self, bytes: &Bytes) -> Sent {
+    /// The same for bytes whose owner counts their memory; see [`SendQueue::push_counted`].
+    pub fn send_counted(&mut self, bytes: &Bytes) -> Sent {
         if !self.is_open() {
             return Sent::Closed;
         }
         self.queue.look(self.now);
-        if self.queue.push_whole(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+        if self.queue.push_counted(bytes, self.limits, self.spares) {
+            Sent::Queued
+        } else {
+            self.overflowed()
+        }
     }
 
     /// Queues data that this session may miss if it does not keep up; `key` counts for classes that keep the latest.

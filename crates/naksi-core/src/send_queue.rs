@@ -162,15 +162,15 @@ impl SendQueue {
         true
     }
 
-    /// Queues bytes that several sessions share and that are all of their allocation, whole or not at all: the first of a
-    /// batch are not copied, however short, because a reference to them keeps nothing else alive.
+    /// Queues bytes that several sessions share and whose memory their owner counts, whole or not at all. The first of a
+    /// batch are not copied, however short: a reference to them costs less.
     ///
     /// Returns whether they fit.
-    pub fn push_whole(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
-        if self.waiting.pieces() > 0 || bytes.is_empty() {
-            return self.push_shared(bytes, limits, spares);
+    pub fn push_counted(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
+        if bytes.len() <= COPY_BYTES_MAX && (self.waiting.pieces() > 0 || bytes.is_empty()) {
+            return self.push([bytes, &[]], limits, spares);
         }
-        self.push_reference(bytes, limits, spares)
+        self.push_reference(bytes, Piece::Counted, limits, spares)
     }
 
     /// Queues bytes that several sessions share, whole or not at all.
@@ -180,10 +180,17 @@ impl SendQueue {
         if bytes.len() <= COPY_BYTES_MAX {
             return self.push([bytes, &[]], limits, spares);
         }
-        self.push_reference(bytes, limits, spares)
+        self.push_reference(bytes, Piece::Shared, limits, spares)
     }
 
-    fn push_reference(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
+    #[inline]
+    fn push_reference(
+        &mut self,
+        bytes: &Bytes,
+        piece: fn(Bytes) -> Piece,
+        limits: &Limits,
+        spares: &mut Spares,
+    ) -> bool {
         if self.bytes() + bytes.len() > limits.send_queue_bytes_max
             || self.entries() >= limits.send_queue_entries_max
         {
@@ -192,7 +199,7 @@ impl SendQueue {
         if self.waiting.pieces() == 0 {
             self.open_batch(spares);
         }
-        self.waiting.push(Piece::Shared(bytes.clone()));
+        self.waiting.push(piece(bytes.clone()));
         self.mark(limits);
         true
     }
@@ -427,15 +434,15 @@ mod tests {
     fn the_first_of_a_batch_is_referenced_and_what_follows_is_copied_together() {
         let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
         let shared = Bytes::copy_from_slice(b"what everybody hears");
-        assert!(queue.push_whole(&shared, &limits, &mut spares));
-        assert!(queue.held_bytes() < 250, "{} bytes", queue.held_bytes());
-        (0..5).for_each(|_| assert!(queue.push_whole(&shared, &limits, &mut spares)));
+        assert!(queue.push_counted(&shared, &limits, &mut spares));
+        assert_eq!(queue.held_bytes(), SendBatch::HELD_BYTES_MIN, "the owner counts the bytes");
+        (0..5).for_each(|_| assert!(queue.push_counted(&shared, &limits, &mut spares)));
         assert_eq!(queue.entries(), 2);
         let batch = queue.take().expect("something waits");
         assert_eq!(batch.slices().next().map(<[u8]>::as_ptr), Some(shared.as_ptr()));
         assert_eq!(bytes_of(&batch), shared.repeat(6));
         let tight = Limits { send_queue_bytes_max: shared.len() - 1, ..limits };
-        assert!(!SendQueue::default().push_whole(&shared, &tight, &mut spares), "a cap is a cap");
+        assert!(!SendQueue::default().push_counted(&shared, &tight, &mut spares), "a cap is a cap");
     }
 
     #[test]

@@ -25,26 +25,42 @@ const READ: u32 = 1 << 31;
 /// And one with this bit asks for them for everybody.
 const ALL: u32 = 1 << 30;
 
+/// And one with this bit asks for as many for each, which no other member refers to.
+const EACH: u32 = 1 << 29;
+
 type Make = fn(&Arrival) -> Talker;
 
-/// Sends as many bytes as it is asked for, to whoever asks or to everybody.
-struct Talker;
+/// Sends as many bytes as it is asked for: to the guest that asks, to all of them, or to each of them apart. It has a topic of
+/// its own: that of so many on its worker.
+struct Talker(u64);
+
+/// The topic of a worker's session with this number.
+fn topic_of(worker: u64, number: u64) -> u64 {
+    2 + worker * 1000 + number
+}
 
 impl Session for Talker {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        let everybody = c.topic(1);
+        let (everybody, own) = (c.topic(1), c.topic(self.0));
         c.join(&everybody);
+        c.join(&own);
     }
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         let Some(number) = data.first_chunk() else { return 0 };
         let word = u32::from_le_bytes(*number);
-        let bytes = vec![7; (word & !ALL) as usize];
-        if word & ALL == 0 {
-            c.send(&bytes);
-        } else {
+        let bytes = vec![7; (word & !(ALL | EACH)) as usize];
+        if word & EACH != 0 {
+            for worker in 0..2 {
+                let topics = (0..).map(|number| c.topic(topic_of(worker, number)));
+                let topics: Vec<_> = topics.take_while(|topic| topic.members() > 0).collect();
+                topics.iter().for_each(|topic| assert_eq!(c.broadcast(topic, &bytes), Sent::Queued));
+            }
+        } else if word & ALL != 0 {
             let everybody = c.topic(1);
             c.broadcast(&everybody, &bytes);
+        } else {
+            c.send(&bytes);
         }
         number.len()
     }
@@ -92,7 +108,7 @@ impl Stage {
             ..Limits::default()
         };
         let hub = Arc::new(Hub::new(workers, limits));
-        let make: Arc<Make> = Arc::new(|_| Talker);
+        let make: Arc<Make> = Arc::new(|arrival| Talker(topic_of(arrival.worker as u64, arrival.index)));
         let mut listeners = vec![address];
         let workers = (0..workers).map(|index| {
             let mut port = world.open_port(&PortOptions::default());
@@ -202,8 +218,9 @@ fn load_is_shed_from_the_largest_down() {
         for (guest, (id, _)) in guests.iter().enumerate() {
             stage.nudge(*id, asked(guest));
         }
+        let (asker, _) = stage.come();
         let held = stage.stats().held_bytes as usize;
-        stage.nudge(guests[0].0, ALL | ((MOST / 100 * 99 - held) / guests.len()) as u32);
+        stage.nudge(asker, EACH | ((MOST / 100 * 99 - held) / (guests.len() + 1)) as u32);
         stage.pass(Duration::from_millis(100));
         let (over, left): (Vec<_>, Vec<_>) = (0..guests.len()).partition(|guest| guests[*guest].1.over.get());
         assert_eq!(over.len() as u64, stage.pressed(), "{}", stage.stats());
@@ -286,7 +303,7 @@ fn a_step_that_was_reached_holds_until_there_is_room_again() {
         stage.nudge(*guest, 66_000);
     }
     let held = stage.stats().held_bytes as usize;
-    stage.nudge(guests[0].0, ALL | ((MOST / 100 * 99 - held) / guests.len()) as u32);
+    stage.nudge(guests[0].0, EACH | ((MOST / 100 * 99 - held) / guests.len()) as u32);
     stage.pass(Duration::from_millis(200));
     let over =
         |worker: usize| guests.iter().skip(worker).step_by(2).filter(|(_, fate)| fate.over.get()).count();
@@ -305,6 +322,40 @@ fn what_everybody_takes_at_once_costs_nobody_his_session() {
         assert_eq!((stage.pressed(), stage.stats().held_bytes), (0, 0), "{}", stage.stats());
         assert_eq!(stage.stats().sent_bytes, 64 * 15_900);
     }
+}
+
+#[test]
+fn a_broadcast_is_held_once_however_many_members_have_not_sent_it() {
+    for dialect in Dialect::ALL {
+        let mut stage = Stage::open(dialect, 2, MOST);
+        let guests: Vec<_> = (0..64).map(|_| stage.come()).collect();
+        stage.nudge(guests[0].0, ALL | 200_000);
+        stage.pass(Duration::from_millis(100));
+        // The batch, and a copy of it for the member that broadcast it.
+        let held = stage.stats().held_bytes;
+        assert!((400_000..450_000).contains(&held), "{held} bytes");
+        assert_eq!(stage.pressed(), 0, "{}", stage.stats());
+        for (guest, _) in &guests {
+            (0..20).for_each(|_| stage.nudge(*guest, READ | 200_000));
+        }
+        assert!(guests.iter().all(|(_, fate)| fate.read_bytes.get() == 200_000));
+        assert_eq!(stage.stats().held_bytes, 0);
+    }
+}
+
+#[test]
+fn members_that_keep_many_broadcasts_go_when_those_are_too_much_and_others_stay() {
+    let mut stage = Stage::open(Dialect::Uring, 1, MOST);
+    let (reader, fate) = stage.come();
+    let slow: Vec<_> = (0..8).map(|_| stage.come()).collect();
+    for round in 1..=20 {
+        stage.nudge(reader, ALL | 90_000);
+        (0..8).for_each(|_| stage.nudge(reader, READ | 90_000));
+        assert_eq!(fate.read_bytes.get(), round * 90_000);
+        assert!(stage.stats().held_bytes < MOST as u64, "{}", stage.stats());
+    }
+    assert!(!fate.over.get() && slow.iter().all(|(_, fate)| fate.over.get()), "{}", stage.stats());
+    assert!(stage.pressed() > 0);
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.members = members;
     }
 
-    /// Queues a batch, which is all of its allocation, for every local member. `epoch`: of a local batch, of which members may have a part.
+    /// Queues a batch, whose memory it counts itself, for every local member. `epoch`: of a local batch, of which members may have a part.
     pub(crate) fn deliver(&mut self, number: u64, bytes: &Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
         self.desk.topics.members_into(number, &mut members);
@@ -71,8 +71,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             let its = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
                 // A batch that has waited for its tick does not wait for another one of the same span.
                 let leaves_now = session.flush() == ticks;
-                let send = |outlet: &mut Outlet<'_>, bytes: &Bytes, is_whole: bool| {
-                    let sent = if is_whole { outlet.send_whole(bytes) } else { outlet.send_shared(bytes) };
+                let send = |outlet: &mut Outlet<'_>, bytes: &Bytes| {
+                    let sent = outlet.send_counted(bytes);
                     if leaves_now {
                         outlet.flush();
                     }
@@ -84,10 +84,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 });
                 let shown = shown.unwrap_or_default();
                 let sent = match shown.bytes {
-                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes, true)),
-                    from if from < bytes.len() => session.with_outlet(cx, stage, |_, mut outlet| {
-                        send(&mut outlet, &bytes.slice(from..), false)
-                    }),
+                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
+                    from if from < bytes.len() => session
+                        .with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, &bytes.slice(from..))),
                     _ => return 0,
                 };
                 stage.desk.counters.told(sent, messages - shown.messages)

@@ -26,7 +26,7 @@ use crate::room::parcel::{Parcel, Unheard};
 use crate::room::{RoomBooks, RoomDoor, RoomEnd};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
-use crate::topic::{Shared, Topic};
+use crate::topic::{Shared, Topic, counted};
 
 /// What the workers of one service share.
 pub struct Hub<P: Port> {
@@ -47,6 +47,8 @@ pub struct Hub<P: Port> {
     groups: Vec<Group>,
     rooms: Mutex<Rooms>,
     room_books: Arc<RoomBooks>,
+    /// Memory of topics' batches that have been frozen and are not sent to all their members yet.
+    pub(crate) topic_bytes: Arc<std::sync::atomic::AtomicU64>,
 }
 
 /// The rooms that are open, by number.
@@ -81,6 +83,7 @@ impl<P: Port> Hub<P> {
             groups: Vec::new(),
             rooms: Mutex::new(Rooms::default()),
             room_books: Arc::default(),
+            topic_bytes: Arc::default(),
         }
     }
 
@@ -191,10 +194,10 @@ impl<P: Port> Hub<P> {
         sessions + self.under_way_bytes()
     }
 
-    /// What is in the mailboxes of rooms and workers.
+    /// What is in the mailboxes of rooms and workers, and topics' batches that members or workers still refer to.
     fn under_way_bytes(&self) -> u64 {
-        let workers: usize = self.mailboxes.iter().map(Mailbox::bytes).sum();
-        self.room_books.held_bytes() + workers as u64
+        let workers: usize = self.mailboxes.iter().map(Mailbox::own_bytes).sum();
+        self.room_books.held_bytes() + workers as u64 + self.topic_bytes.load(Ordering::Relaxed)
     }
 
     /// The step of the ladder that holds: once reached, a step holds until there is room again.
@@ -269,7 +272,7 @@ where
             return Err(HandOver::Full);
         }
         // Members refer to it: a part of a long buffer would keep all of that alive. Once for all of them.
-        let bytes = Bytes::copy_from_slice(&bytes);
+        let bytes = counted(Bytes::copy_from_slice(&bytes), &self.topic_bytes);
         for worker in topic.workers() {
             let bytes = bytes.clone();
             self.mailboxes[worker].push(Message::Batch { topic: topic.number(), bytes, messages });

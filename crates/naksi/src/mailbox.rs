@@ -88,6 +88,8 @@ pub(crate) struct Mailbox<P: Port> {
     queue: SegQueue<Message<P::Socket>>,
     entries: AtomicUsize,
     bytes: AtomicUsize,
+    /// Those of them that are topics' batches, which the service counts once for all that refer to them.
+    batch_bytes: AtomicUsize,
     bytes_max: usize,
     rung: AtomicBool,
     /// Its worker is gone: whatever is put in is dropped by whoever puts it in.
@@ -101,6 +103,7 @@ impl<P: Port> Default for Mailbox<P> {
             queue: SegQueue::new(),
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            batch_bytes: AtomicUsize::new(0),
             bytes_max: BYTES_MAX,
             rung: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -144,6 +147,11 @@ impl<P: Port> Mailbox<P> {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of memory that nothing else counts.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.bytes().saturating_sub(self.batch_bytes.load(Ordering::Relaxed))
+    }
+
     /// How many messages are inside.
     pub(crate) fn len(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
@@ -158,6 +166,9 @@ impl<P: Port> Mailbox<P> {
     pub(crate) fn push(&self, message: Message<P::Socket>) {
         self.entries.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(message.bytes(), Ordering::Relaxed);
+        if let Message::Batch { bytes, .. } = &message {
+            self.batch_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
         self.queue.push(message);
         // The swap and the look at `closed` are one side of a handshake with `close`: either it sees what was
         // just pushed, or we see that it is closed.
@@ -200,6 +211,9 @@ impl<P: Port> Mailbox<P> {
         let message = self.queue.pop()?;
         self.entries.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(message.bytes(), Ordering::Relaxed);
+        if let Message::Batch { bytes, .. } = &message {
+            self.batch_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+        }
         Some(message)
     }
 }

@@ -174,7 +174,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             };
             let still = entry.session.unmoved_since().map_or(Duration::ZERO, |since| now.since(since));
             let stuck = still >= STUCK_AFTER;
-            let bytes = entry.held_bytes;
+            // Of a topic's batches each session that has not sent them counts: with the last of them they go.
+            let pending = u32::try_from(entry.session.pending_bytes()).unwrap_or(u32::MAX);
+            let bytes = entry.held_bytes.max(pending);
             match step {
                 Pressure::EndLargest => {
                     holders.push(Holder { stuck, weight: u128::from(bytes), bytes, slot, generation });

@@ -150,7 +150,7 @@ counters! {
     recv_backlog_bytes,
     /// Bytes of memory that sessions hold, capacity and not contents: queued for them, with the kernel, data beside it,
     /// received and not yet taken, and brought to rooms. A session whose end has begun holds none. With it what is in the
-    /// mailboxes of rooms and workers.
+    /// mailboxes of rooms and workers, and each topic's batch, once for all members that have not sent it yet.
     held_bytes,
     /// Sessions that ended because all of them together held nearly as much as they may.
     relieved_total,

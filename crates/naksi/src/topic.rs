@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use naksi_core::content::Outlet;
 use naksi_core::id::{PeerMap, SessionId, TokenMap};
@@ -98,6 +98,37 @@ struct Local {
 /// Topics by number, which peers may choose.
 type Locals = PeerMap<u64, Local>;
 
+/// A frozen batch: its memory counts once, for as long as a member or a worker has a reference to it.
+struct Batch {
+    bytes: Bytes,
+    held_bytes: Arc<AtomicU64>,
+}
+
+/// The same bytes, which count in `held_bytes` until the last reference to them is gone.
+pub(crate) fn counted(bytes: Bytes, held_bytes: &Arc<AtomicU64>) -> Bytes {
+    let batch = Batch { bytes, held_bytes: Arc::clone(held_bytes) };
+    held_bytes.fetch_add(batch.memory_bytes(), Ordering::Relaxed);
+    Bytes::from_owner(batch)
+}
+
+impl Batch {
+    fn memory_bytes(&self) -> u64 {
+        (size_of::<Self>() + self.bytes.len()) as u64
+    }
+}
+
+impl AsRef<[u8]> for Batch {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.held_bytes.fetch_sub(self.memory_bytes(), Ordering::Relaxed);
+    }
+}
+
 /// What leaves at a flush.
 pub(crate) struct Flushed {
     pub(crate) bytes: Bytes,
@@ -142,10 +173,12 @@ pub(crate) struct LocalTopics {
     batch_bytes_max: usize,
     /// A batch of so many leaves before the turn is over.
     batch_full_bytes: usize,
+    /// Memory of all frozen batches of the service.
+    held_bytes: Arc<AtomicU64>,
 }
 
 impl LocalTopics {
-    pub(crate) fn new(worker: usize, batch_bytes_max: usize) -> Self {
+    pub(crate) fn new(worker: usize, batch_bytes_max: usize, held_bytes: Arc<AtomicU64>) -> Self {
         // A small send queue has small batches, so that it takes several of them.
         let batch_full_bytes = BATCH_FULL_BYTES.min(batch_bytes_max / 8);
         Self {
@@ -157,6 +190,7 @@ impl LocalTopics {
             debts: BTreeMap::new(),
             batch_bytes_max,
             batch_full_bytes,
+            held_bytes,
         }
     }
 
@@ -353,7 +387,7 @@ impl LocalTopics {
         let mut batch = std::mem::take(&mut local.batch);
         let flushed = Flushed {
             // As long as it is, and no longer: members that do not keep up hold it.
-            bytes: Bytes::copy_from_slice(&batch),
+            bytes: counted(Bytes::copy_from_slice(&batch), &self.held_bytes),
             messages: std::mem::take(&mut local.messages),
             epoch: local.epoch,
         };

@@ -134,7 +134,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let desk = Desk {
             now: port.now(),
             wheel: TimerWheel::default(),
-            topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max),
+            topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max, Arc::clone(&hub.topic_bytes)),
             rooms: LocalRooms::default(),
             files: Files::default(),
             door,

@@ -16,7 +16,7 @@ const WAYS: [(&str, Way); 5] = [
     ("send", |outlet| outlet.send(&ABC)),
     ("send_packet", |outlet| outlet.send_packet(7, b"abc")),
     ("send_shared", |outlet| outlet.send_shared(&ABC)),
-    ("send_whole", |outlet| outlet.send_whole(&ABC)),
+    ("send_counted", |outlet| outlet.send_counted(&ABC)),
     ("send_data", |outlet| outlet.send_data(LATEST, 0, &ABC)),
 ];
 
