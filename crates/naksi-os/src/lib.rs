@@ -19,7 +19,6 @@ pub mod linux;
 pub mod network_events;
 pub mod port;
 mod port_core;
-pub mod seats;
 pub mod sim;
 pub mod stop_signal;
 pub mod taken;

@@ -20,8 +20,9 @@ const TWIN_ROOMS: &[&[&str]] = &[
 /// Files that not every folder of a group has: path below `naksi-os/src`, reason.
 const EXTRA_DOORS: &[(&str, &str)] = &[
     ("linux/choice.rs", "Linux has two ports and picks one; Windows has one"),
+    ("linux/limiter.rs", "Windows' kernel itself says which of a port's threads may run"),
     (
-        "linux/queue/watch.rs",
+        "linux/limiter/watch.rs",
         "Windows sees by itself which of a queue's threads blocks; on Linux a thread has to look",
     ),
     (

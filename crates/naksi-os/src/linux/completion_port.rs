@@ -2,7 +2,7 @@
 //!
 //! Any worker may take any packet. At most `concurrency` workers run at once, the one that came last is woken
 //! first, and another one is released when one says that it blocks (Windows sees that by itself). One of the
-//! waiting workers watches the ring for all; what it brings it shares. Nothing here knows a server.
+//! waiting workers polls the ring for all; what it brings it shares. Nothing here knows a server.
 
 // UNSAFETY: an accepted descriptor comes out of the ring as a number and is owned here for the first time.
 #![expect(unsafe_code, reason = "a descriptor is a bare number in a completion")]
@@ -18,8 +18,8 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::flight::{self, Flights, Landed, NOBODY, Users};
+use super::limiter::{ConcurrencyLimiter, Source, Turn};
 use crate::connection::{Completed, Connection, Verb};
-use crate::seats::{Seats, Turn};
 use crate::tally::Tally;
 
 /// Whether this system is Wine, which keeps fewer of the port's laws than it promises.
@@ -59,13 +59,13 @@ enum Held<S> {
 
 /// A completion port for several workers. Clones are the same port.
 pub struct CompletionPort<S: Send + 'static> {
-    seats: Arc<Seats<Packet<S>>>,
+    limiter: Arc<ConcurrencyLimiter<Packet<S>>>,
     flights: Arc<Flights<Held<S>>>,
 }
 
 impl<S: Send + 'static> Clone for CompletionPort<S> {
     fn clone(&self) -> Self {
-        Self { seats: Arc::clone(&self.seats), flights: Arc::clone(&self.flights) }
+        Self { limiter: Arc::clone(&self.limiter), flights: Arc::clone(&self.flights) }
     }
 }
 
@@ -103,13 +103,14 @@ impl<S: Send + 'static> CompletionPort<S> {
         let ring: Weak<Flights<Held<S>>> = Arc::downgrade(&flights);
         let nudge = move || {
             if let Some(ring) = ring.upgrade() {
-                // A ring that refuses an entry refuses the watcher's wait too, and that is told there.
+                // A ring that refuses an entry refuses the polling worker's wait too, and that is told there.
                 ring.note(&opcode::Nop::new().build().user_data(NOBODY))
                     .and_then(|()| ring.enter(0, None))
                     .ok();
             }
         };
-        Ok(Self { seats: Seats::new(concurrency, nudge), flights })
+        let source = Source::Polled(Box::new(nudge));
+        Ok(Self { limiter: Arc::new(ConcurrencyLimiter::new(concurrency, source)), flights })
     }
 
     /// Binds a connection to this port under a name (CreateIoCompletionPort with a socket).
@@ -151,7 +152,7 @@ impl<S: Send + 'static> CompletionPort<S> {
 
     /// Sends a packet to whichever worker comes next (PostQueuedCompletionStatus).
     pub fn post(&self, key: usize) {
-        self.seats.post(Packet::Posted { key });
+        assert!(self.limiter.post(Packet::Posted { key }), "a completion port is never closed");
     }
 
     /// Takes the next packet, and waits for it (GetQueuedCompletionStatus). A thread that is given one counts as
@@ -163,7 +164,7 @@ impl<S: Send + 'static> CompletionPort<S> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let mut failed = Ok(());
-            let turn = self.seats.turn(until, || {
+            let turn = self.limiter.turn(until, || {
                 if self.flights.unsubmitted() > 0 {
                     failed = self.flights.enter(0, None);
                 }
@@ -175,7 +176,8 @@ impl<S: Send + 'static> CompletionPort<S> {
             match turn {
                 Turn::Take(packet) => return Ok(Some(packet)),
                 Turn::TimedOut => return Ok(None),
-                Turn::Watch => {}
+                Turn::Poll => {}
+                Turn::Quit => unreachable!("a completion port is never closed under its workers"),
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let entered = self.flights.enter(1, left);
@@ -185,9 +187,9 @@ impl<S: Send + 'static> CompletionPort<S> {
                     packets.push(self.packet(held, result));
                 }
             });
-            let anything = self.seats.brought(packets);
+            let anything = self.limiter.brought(packets);
             if entered.is_err() || (!anything && left.is_some_and(|left| left.is_zero())) {
-                self.seats.pass_on();
+                self.limiter.pass_on();
                 return entered.map(|()| None);
             }
         }
@@ -199,17 +201,17 @@ impl<S: Send + 'static> CompletionPort<S> {
             // What fails here fails again in the next wait, and is told there.
             self.flights.enter(0, None).ok();
         }
-        self.seats.blocking(work)
+        self.limiter.blocking(work)
     }
 
     /// How many threads wait for a packet. By the time it is read it may be otherwise.
     pub fn waiting(&self) -> usize {
-        self.seats.waiting()
+        self.limiter.waiting()
     }
 
     /// A worker hands over what piled up when it asks for its next packet; anybody else does it at once.
     fn hand_over(&self) -> io::Result<()> {
-        if self.seats.is_seated() && self.flights.unsubmitted() < UNSUBMITTED_MAX {
+        if self.limiter.is_seated() && self.flights.unsubmitted() < UNSUBMITTED_MAX {
             return Ok(());
         }
         self.flights.enter(0, None)

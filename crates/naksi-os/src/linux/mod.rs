@@ -2,7 +2,8 @@
 //!
 //! `choice.rs` serves with `epoll/` where `uring/` is refused, and `sandbox.rs` refuses it for trials.
 //! `socket.rs` and `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from
-//! another thread, `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, and
+//! another thread, `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, `limiter.rs` says which of its
+//! threads may run, and
 //! `clock.rs` reads a thread's processor time. Nothing here knows a session.
 //!
 //! The ladder has one door for each of its six models: `select.rs`, `message.rs`, `event.rs`,
@@ -15,6 +16,7 @@ pub(crate) mod error;
 pub mod event;
 pub(crate) mod file;
 mod flight;
+mod limiter;
 pub mod message;
 pub mod overlapped;
 pub mod queue;

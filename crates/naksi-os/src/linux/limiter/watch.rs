@@ -1,6 +1,6 @@
-//! The watch of a completion queue: who blocks without a word is found by its processor clock.
+//! The watch: a thread that blocks without saying so is found by its processor clock.
 //!
-//! It looks while work waits that nobody may take, and sleeps without end otherwise. Nothing here knows what the work is.
+//! It looks while work waits that no thread may take, and sleeps without end otherwise. Nothing here knows what the work is.
 
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -15,16 +15,16 @@ const STILL_LOOKS: u32 = 2;
 /// Less than this on a processor between two looks is standing still: to block takes time as well.
 const STILL_TIME: Duration = Duration::from_micros(100);
 
-impl State {
+impl<T> State<T> {
     /// Work waits, somebody could take it, and nobody may.
     fn is_held_up(&self, concurrency: usize) -> bool {
         !self.work.is_empty() && !self.idle.is_empty() && self.running >= concurrency
     }
 }
 
-impl Shared {
-    pub(super) fn watch_if_held_up(self: &Arc<Self>, state: &mut State) {
-        if !state.is_held_up(self.concurrency) {
+impl<T: Send + 'static> Shared<T> {
+    pub(super) fn watch_if_held_up(self: &Arc<Self>, state: &mut State<T>) {
+        if !self.is_watched() || !state.is_held_up(self.concurrency) {
             return;
         }
         match state.watch {
@@ -52,7 +52,7 @@ impl Shared {
             let seen = state.seats.iter().any(|seat| seat.free == Some(Freed::Seen));
             if !seen && !state.is_held_up(self.concurrency) {
                 state.watch = Watch::Asleep;
-                let sleeps = |state: &mut State| state.watch == Watch::Asleep;
+                let sleeps = |state: &mut State<T>| state.watch == Watch::Asleep;
                 state = self.called.wait_while(state, sleeps).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -60,12 +60,12 @@ impl Shared {
             thread::sleep(LOOK_EVERY);
             state = self.lock();
             self.look(&mut state);
-            self.call_somebody(state);
+            self.call_one(state);
             state = self.lock();
         }
     }
 
-    fn look(&self, state: &mut State) {
+    fn look(&self, state: &mut State<T>) {
         let State { seats, running, .. } = state;
         for seat in seats {
             let now = seat.who.clock.elapsed();
