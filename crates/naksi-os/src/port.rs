@@ -109,6 +109,93 @@ pub trait Port {
     }
 }
 
+/// A port in front of another one: what it does not do itself, the port behind it does.
+///
+/// Whatever implements this is a [`Port`].
+pub trait InFront {
+    /// The port behind it.
+    type Behind: Port + ?Sized;
+
+    /// The port behind it.
+    fn behind(&self) -> &Self::Behind;
+
+    /// The port behind it, to be asked for something.
+    fn behind_mut(&mut self) -> &mut Self::Behind;
+
+    /// As [`Port::wait`].
+    ///
+    /// # Errors
+    /// As [`Port::wait`].
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+        self.behind_mut().wait(caught, until)
+    }
+}
+
+impl<T: InFront> Port for T {
+    type Poster = <T::Behind as Port>::Poster;
+    type Socket = <T::Behind as Port>::Socket;
+
+    fn backend(&self) -> &'static str {
+        self.behind().backend()
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<(Handle, SocketAddr), OsError> {
+        self.behind_mut().listen(address, options)
+    }
+
+    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
+        self.behind_mut().bind_datagram(address)
+    }
+
+    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
+        self.behind_mut().open_file(path, access)
+    }
+
+    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
+        self.behind().file_bytes(file)
+    }
+
+    fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal> {
+        self.behind_mut().release(socket)
+    }
+
+    fn adopt(&mut self, socket: Self::Socket) -> Handle {
+        self.behind_mut().adopt(socket)
+    }
+
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+        self.behind_mut().submit(token, op)
+    }
+
+    fn cancel(&mut self, token: Token) {
+        self.behind_mut().cancel(token);
+    }
+
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+        InFront::wait(self, caught, until)
+    }
+
+    fn now(&self) -> Tick {
+        self.behind().now()
+    }
+
+    fn poster(&self) -> Self::Poster {
+        self.behind().poster()
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.behind().ledger()
+    }
+
+    fn trim(&mut self) -> Trimmed {
+        self.behind_mut().trim()
+    }
+}
+
 /// Wakes a port from any thread and hands it a number, as `PostQueuedCompletionStatus` does.
 pub trait Poster: Clone + Send + Sync + 'static {
     /// Makes the port complete `Done::Posted(value)` under `token`. Posts of one thread keep their order.

@@ -5,45 +5,37 @@
 //! sockets around, so a process may hold one of each. Nothing here knows an operation.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use naksi_core::completion::Completion;
-use naksi_core::ended::OsError;
-use naksi_core::id::{Handle, Token};
-use naksi_core::op::Op;
-use naksi_core::tick::Tick;
 
 use super::clock;
 use super::socket::Socket;
 use super::waker::Waker;
 use crate::epoll::port as epoll;
 use crate::inbox::Poster;
-use crate::port::{
-    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
-};
+use crate::port::{InFront, Ledger, PortError, PortOptions};
 use crate::uring::{ext, port as uring};
 
 /// The port of this system: io_uring, or epoll.
 pub struct Port {
-    served: Served,
+    served: Box<dyn Served>,
     fallback_reason: Option<String>,
 }
 
-enum Served {
-    Uring(Box<uring::Port>),
-    Epoll(Box<epoll::Port>),
+/// Either port. The engine is built once for both, and a call goes through one pointer.
+trait Served: crate::port::Port<Poster = Poster<Waker>, Socket = Socket> + fmt::Debug {
+    fn end(self: Box<Self>) -> Ledger;
 }
 
-/// Asks whichever port it is.
-macro_rules! served {
-    ($port:expr, $it:ident => $ask:expr) => {
-        match $port {
-            Served::Uring($it) => $ask,
-            Served::Epoll($it) => $ask,
-        }
-    };
+impl Served for uring::Port {
+    fn end(self: Box<Self>) -> Ledger {
+        uring::Port::end(*self)
+    }
+}
+
+impl Served for epoll::Port {
+    fn end(self: Box<Self>) -> Ledger {
+        epoll::Port::end(*self)
+    }
 }
 
 impl Port {
@@ -55,14 +47,14 @@ impl Port {
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
         clock::be_punctual();
         match uring::Port::open(options) {
-            Ok(port) => Ok(Self { served: Served::Uring(Box::new(port)), fallback_reason: None }),
+            Ok(port) => Ok(Self { served: Box::new(port), fallback_reason: None }),
             // A process without descriptors is told so: it would not get far on epoll either.
             Err(error) if matches!(error.code, libc::EMFILE | libc::ENFILE) => Err(error),
             Err(error) => {
                 let port = epoll::Port::open(options)?;
                 let reason = reason(&error, ext::io_uring_disabled().as_deref());
                 tell(&reason);
-                Ok(Self { served: Served::Epoll(Box::new(port)), fallback_reason: Some(reason) })
+                Ok(Self { served: Box::new(port), fallback_reason: Some(reason) })
             }
         }
     }
@@ -76,9 +68,9 @@ impl Port {
     /// There is no port of this name here, or it cannot be opened: one line that says which and why.
     pub fn open_backend(options: &PortOptions, backend: &str) -> Result<Self, PortError> {
         clock::be_punctual();
-        let served = match backend {
-            "uring" => Served::Uring(Box::new(uring::Port::open(options)?)),
-            "epoll" => Served::Epoll(Box::new(epoll::Port::open(options)?)),
+        let served: Box<dyn Served> = match backend {
+            "uring" => Box::new(uring::Port::open(options)?),
+            "epoll" => Box::new(epoll::Port::open(options)?),
             _ => {
                 let text = format!("backend {backend} is not available on Linux: uring and epoll are");
                 return Err(PortError { text, code: libc::EINVAL });
@@ -95,7 +87,7 @@ impl Port {
     /// Cancels and drains everything, as dropping does, and returns the last ledger (law 10).
     #[must_use]
     pub fn end(self) -> Ledger {
-        served!(self.served, port => port.end())
+        self.served.end()
     }
 }
 
@@ -117,72 +109,19 @@ fn tell(reason: &str) {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        served!(&self.served, port => port.fmt(f))
+        self.served.fmt(f)
     }
 }
 
-impl crate::port::Port for Port {
-    type Poster = Poster<Waker>;
-    type Socket = Socket;
+impl InFront for Port {
+    type Behind = dyn crate::port::Port<Poster = Poster<Waker>, Socket = Socket>;
 
-    fn backend(&self) -> &'static str {
-        served!(&self.served, port => port.backend())
+    fn behind(&self) -> &Self::Behind {
+        &*self.served
     }
 
-    fn listen(
-        &mut self,
-        address: SocketAddr,
-        options: &ListenOptions,
-    ) -> Result<(Handle, SocketAddr), OsError> {
-        served!(&mut self.served, port => port.listen(address, options))
-    }
-
-    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
-        served!(&mut self.served, port => port.bind_datagram(address))
-    }
-
-    fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {
-        served!(&mut self.served, port => port.open_file(path, access))
-    }
-
-    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
-        served!(&self.served, port => port.file_bytes(file))
-    }
-
-    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
-        served!(&mut self.served, port => port.release(socket))
-    }
-
-    fn adopt(&mut self, socket: Socket) -> Handle {
-        served!(&mut self.served, port => port.adopt(socket))
-    }
-
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
-        served!(&mut self.served, port => port.submit(token, op))
-    }
-
-    fn cancel(&mut self, token: Token) {
-        served!(&mut self.served, port => port.cancel(token));
-    }
-
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
-        served!(&mut self.served, port => port.wait(caught, until))
-    }
-
-    fn now(&self) -> Tick {
-        served!(&self.served, port => port.now())
-    }
-
-    fn poster(&self) -> Poster<Waker> {
-        served!(&self.served, port => port.poster())
-    }
-
-    fn ledger(&self) -> Ledger {
-        served!(&self.served, port => port.ledger())
-    }
-
-    fn trim(&mut self) -> Trimmed {
-        served!(&mut self.served, port => port.trim())
+    fn behind_mut(&mut self) -> &mut Self::Behind {
+        &mut *self.served
     }
 }
 

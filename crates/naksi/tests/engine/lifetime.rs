@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use naksi::hub::Hub;
 use naksi::worker::Worker;
 use naksi_core::completion::{Completion, Done};
-use naksi_core::id::{Handle, Token};
-use naksi_core::op::Op;
-use naksi_os::port::{FileAccess, Ledger, ListenOptions, Port, PortError, Refusal, Refused, Tide};
+use naksi_os::port::{InFront, ListenOptions, Port, PortError, Tide};
 
 use super::*;
 
@@ -85,48 +83,15 @@ struct Forgetful {
     kept: Rc<RefCell<Vec<Completion>>>,
 }
 
-impl Port for Forgetful {
-    type Poster = <OsPort as Port>::Poster;
-    type Socket = <OsPort as Port>::Socket;
+impl InFront for Forgetful {
+    type Behind = OsPort;
 
-    fn backend(&self) -> &'static str {
-        self.inner.backend()
+    fn behind(&self) -> &OsPort {
+        &self.inner
     }
 
-    fn listen(
-        &mut self,
-        address: SocketAddr,
-        options: &ListenOptions,
-    ) -> Result<(Handle, SocketAddr), OsError> {
-        self.inner.listen(address, options)
-    }
-
-    fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
-        self.inner.bind_datagram(address)
-    }
-
-    fn open_file(&mut self, path: &std::path::Path, access: FileAccess) -> Result<Handle, OsError> {
-        self.inner.open_file(path, access)
-    }
-
-    fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
-        self.inner.file_bytes(file)
-    }
-
-    fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal> {
-        self.inner.release(socket)
-    }
-
-    fn adopt(&mut self, socket: Self::Socket) -> Handle {
-        self.inner.adopt(socket)
-    }
-
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
-        self.inner.submit(token, op)
-    }
-
-    fn cancel(&mut self, token: Token) {
-        self.inner.cancel(token);
+    fn behind_mut(&mut self) -> &mut OsPort {
+        &mut self.inner
     }
 
     fn wait(&mut self, caught: &mut Vec<Completion>, _: Option<Tick>) -> Result<Tide, PortError> {
@@ -135,24 +100,12 @@ impl Port for Forgetful {
             return Ok(Tide::More);
         }
         // Never sleeps, so that the test can step it.
-        let tide = self.inner.wait(caught, Some(Tick::ZERO))?;
+        let tide = Port::wait(&mut self.inner, caught, Some(Tick::ZERO))?;
         if self.forgets.get() {
             let ends = |completion: &mut Completion| matches!(completion.done, Done::Recv(Err(_)));
             self.kept.borrow_mut().extend(caught.extract_if(.., ends));
         }
         Ok(tide)
-    }
-
-    fn now(&self) -> Tick {
-        self.inner.now()
-    }
-
-    fn poster(&self) -> Self::Poster {
-        self.inner.poster()
-    }
-
-    fn ledger(&self) -> Ledger {
-        self.inner.ledger()
     }
 }
 
