@@ -108,37 +108,65 @@ fn send_post<P: Port>(mailbox: &Mailbox<P>, counters: &Counters, post: Post) {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::time::Duration;
 
+    use naksi_core::id::SessionId;
     use naksi_core::limits::Limits;
+    use naksi_core::send_queue::Sent;
     use naksi_os::port::PortOptions;
+    use naksi_os::sim::port::Port as SimPort;
     use naksi_os::sim::world::{World, WorldOptions};
 
+    use thin_vec::ThinVec;
+
     use crate::hub::Hub;
+    use crate::remote::Door as _;
     use crate::session::{Arrival, Session};
+    use crate::topic::LocalTopics;
 
     struct Quiet;
 
     impl Session for Quiet {}
 
-    /// The other worker takes messages at any moment: room that it has made between two posts is not for the later one.
-    #[test]
-    fn a_batch_waits_behind_one_that_another_worker_is_still_owed() {
+    /// The first of two workers, and what they share.
+    fn first_of_two() -> (Worker<SimPort, impl Factory>, Arc<Hub<SimPort>>) {
         let world = World::new(WorldOptions::default());
         let hub = Arc::new(Hub::new(2, Limits::default()));
         let make = Arc::new(|_: &Arrival| Quiet);
-        let mut worker = Worker::new(0, world.open_port(&PortOptions::default()), Arc::clone(&hub), make);
+        (Worker::new(0, world.open_port(&PortOptions::default()), Arc::clone(&hub), make), hub)
+    }
+
+    /// What the other worker has been posted.
+    fn posted(hub: &Hub<SimPort>) -> Vec<Bytes> {
+        let batches = std::iter::from_fn(|| hub.mailboxes[1].pop()).filter_map(|message| match message {
+            Message::Batch { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        batches.collect()
+    }
+
+    /// Members here get it with their goodbye; the other worker says goodbye to its own at its own time.
+    #[test]
+    fn what_was_broadcast_before_a_drain_is_posted_when_it_begins() {
+        let (mut worker, hub) = first_of_two();
+        let topic = hub.topic(7);
+        let mut of_other = LocalTopics::new(1, hub.limits.send_queue_bytes_max);
+        of_other.join(&topic, SessionId::new(1, 0, 0), &mut ThinVec::new());
+        assert_eq!(worker.desk.topics.append(&topic, &[b"last"]), Sent::Queued);
+        worker.begin_drain(Duration::from_secs(1));
+        assert_eq!(posted(&hub), [b"last".as_slice()]);
+    }
+
+    /// The other worker takes messages at any moment: room that it has made between two posts is not for the later one.
+    #[test]
+    fn a_batch_waits_behind_one_that_another_worker_is_still_owed() {
+        let (mut worker, hub) = first_of_two();
         let post = |text: &'static [u8]| Post { topic: 7, bytes: Bytes::from_static(text), messages: 1 };
         assert!(worker.desk.topics.owe(1, post(b"older")));
         worker.post_batch(1, post(b"newer"));
         assert!(hub.mailboxes[1].pop().is_none(), "it overtook what the worker is owed");
         worker.flush_topics();
-        let batches: Vec<_> = std::iter::from_fn(|| hub.mailboxes[1].pop())
-            .filter_map(|message| match message {
-                Message::Batch { bytes, .. } => Some(bytes),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(batches, [b"older".as_slice(), b"newer"]);
+        assert_eq!(posted(&hub), [b"older".as_slice(), b"newer"]);
         assert!(!worker.desk.topics.owes(1), "and nothing is owed any more");
     }
 }
