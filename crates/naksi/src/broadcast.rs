@@ -150,7 +150,7 @@ mod tests {
     fn what_was_broadcast_before_a_drain_is_posted_when_it_begins() {
         let (mut worker, hub) = first_of_two();
         let topic = hub.topic(7);
-        let mut of_other = LocalTopics::new(1, hub.limits.send_queue_bytes_max);
+        let mut of_other = LocalTopics::new(1, hub.limits.send_queue_bytes_max, Arc::default());
         of_other.join(&topic, SessionId::new(1, 0, 0), &mut ThinVec::new());
         assert_eq!(worker.desk.topics.append(&topic, &[b"last"]), Sent::Queued);
         worker.begin_drain(Duration::from_secs(1));
