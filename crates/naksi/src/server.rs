@@ -22,7 +22,7 @@ use crate::session::{Arrival, Factory, Session};
 /// Where a server listens when nobody says otherwise.
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
 
-/// A server that has not started; starting it gives a [`Service`](crate::service::Service).
+/// A server that has not started; starting it gives a [`Service`].
 #[derive(Clone, Debug)]
 pub struct Server {
     plan: Plan,
