@@ -11,7 +11,7 @@ use crate::results::print;
 /// Where a result goes as JSON.
 #[derive(Debug)]
 pub(crate) enum Json {
-    /// Nobody asked for it.
+    /// No JSON was asked for.
     Nowhere,
     /// Standard output, in the place of the text.
     Printed,

@@ -125,7 +125,7 @@ pub struct Limits {
     /// them and with the kernel, of data beside it, and of what they have brought and nobody has taken. Capacity is counted
     /// and not contents: a byte of a cut frame holds a buffer of 64. What several share is counted for *each* of them: 16 KiB
     /// said to ten thousand are 160 MB here until they are sent. Not counted are spare buffers (25 MiB a worker at most, and
-    /// freed when nobody has used them for five seconds), what rooms and groups keep themselves, file operations (they
+    /// freed when unused for five seconds), what rooms and groups keep themselves, file operations (they
     /// have a bound of their own), the sessions themselves, and what the kernel keeps.
     /// Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
     ///

@@ -309,7 +309,7 @@ impl SendQueue {
         left
     }
 
-    /// Drops what waits: nobody will read it. A batch with the kernel is not touched.
+    /// Drops what waits, because the peer will not read it. A batch with the kernel is not touched.
     pub fn abandon(&mut self, spares: &mut Spares) {
         self.data = None;
         spares.put_batch(std::mem::take(&mut self.waiting));

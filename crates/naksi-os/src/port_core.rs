@@ -163,7 +163,7 @@ impl<F, R, A> PortCore<F, R, A> {
     pub(crate) fn count_starved(&mut self) {
         self.counters.starved += 1;
         self.counters.starved_total += 1;
-        tracing::debug!(starved = self.counters.starved, "a receive waits for a lease to come home");
+        tracing::debug!(starved = self.counters.starved, "a receive waits for a free lease");
     }
 
     /// Posts to this port from other threads.

@@ -120,7 +120,7 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    /// Who is to be answered, under which number, and how many bytes the wish holds until then; nobody is told of a close.
+    /// The session to be answered, its tag, and the bytes that the request holds until then. A close has no answer.
     fn asks(&self) -> Option<(SessionId, u32, usize)> {
         match self {
             Wish::Open { owner, tag, .. } | Wish::Read { owner, tag, .. } | Wish::Sync { owner, tag, .. } => {

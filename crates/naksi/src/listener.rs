@@ -144,7 +144,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The first refusal of an address is for the operator, the others for whoever looks closer.
+    /// The first refusal of an address is a warning, further ones are logged at `debug`.
     fn log_refusal(&mut self, peer: SocketAddr, why: Denied) {
         let limit = why.limit();
         if self.hub.is_first_refusal(peer.ip()) {

@@ -81,7 +81,7 @@ impl Port {
                 descriptor.ended_write = true;
                 descriptor.ended_both |= how == ShutdownHow::Both;
                 if how == ShutdownHow::Both {
-                    // A parked receive would learn of it only when a lease comes home.
+                    // A parked receive would notice it only when a lease is free.
                     self.end_parked(socket);
                 }
                 let key = self.launch(token, Wish::Shutdown { socket, how });

@@ -75,7 +75,7 @@ pub(crate) struct Descriptor {
     /// A send met the peer's reset. The kernel reports a reset only once and calls what follows an orderly
     /// end of zero bytes; the receive shall hear the truth.
     pub(crate) reset: bool,
-    /// The receive that waits inside the port for the next wait, or for a lease to come home.
+    /// The receive that waits inside the port for the next wait, or for a free lease.
     pub(crate) parked: Option<Key>,
     /// It found the pool empty: next time it takes one buffer, and whoever waits behind it the next one.
     pub(crate) starved: bool,

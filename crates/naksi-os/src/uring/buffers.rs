@@ -250,7 +250,7 @@ mod tests {
     /// Receives, and the kernel refuses that at first, as one does that is older than the limit (before Linux 6.17).
     fn recv_refused(port: &mut Port, token: Token, socket: Handle) {
         let op = Op::Recv { socket };
-        let aim = port.reserve(token, &op).expect("nobody else receives there");
+        let aim = port.reserve(token, &op).expect("no other receive is in flight");
         let (flight, _) = port.board(op, aim);
         port.launch(token, flight, Some(-libc::EINVAL));
     }

@@ -65,7 +65,7 @@ impl Port {
                 entry.ended_write = true;
                 entry.ended_both |= how == ShutdownHow::Both;
                 if how == ShutdownHow::Both {
-                    // A parked receive would learn of it only when a lease comes home.
+                    // A parked receive would notice it only when a lease is free.
                     self.end_parked(socket);
                 }
                 Wish::Shutdown { socket, how }

@@ -65,7 +65,7 @@ pub(crate) struct Descriptor {
     /// A send met the peer's reset. The system reports a reset only once and may call what follows an
     /// orderly end of zero bytes; the receive shall hear the truth.
     pub(crate) reset: bool,
-    /// The receive that waits inside the port for a lease to come home.
+    /// The receive that waits inside the port for a free lease.
     pub(crate) parked: Option<Key>,
 }
 
