@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi::hub::Hub;
+use naksi::engine::Hub;
 use naksi::prelude::*;
-use naksi::worker::Worker;
+use naksi::engine::Worker;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
 use naksi_os::sim::fault::Dialect;
 use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};

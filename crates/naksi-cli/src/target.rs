@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use naksi::address::{ToAddresses as _, to_connect};
+use naksi::config::address::{ToAddresses as _, to_connect};
 
 use crate::config::plain;
 use crate::outcome::Problem;

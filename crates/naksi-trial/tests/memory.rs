@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi::hub::Hub;
+use naksi::Stats;
+use naksi::engine::Hub;
+use naksi::engine::Worker;
 use naksi::prelude::*;
-use naksi::stats::Stats;
-use naksi::worker::Worker;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
 use naksi_os::sim::fault::Dialect;
 use naksi_os::sim::peer::{Peer, PeerEvent, PeerId, PeerIo};

@@ -17,50 +17,28 @@
 //! }
 //! ```
 //!
-//! The modules stand in the order in which data flows through them. This crate writes no unsafe code and
-//! names no system: everything below a [`worker::Worker`] is a port, real or simulated.
+//! The folders stand in the order in which they call each other: `service` starts `worker`s, a worker calls a `session`'s
+//! callbacks, and these reach rooms, topics, groups and recordings. This crate writes no unsafe code and names no system:
+//! everything below a worker is a port, real or simulated.
 
 #![forbid(unsafe_code)]
 
-pub mod address;
-pub mod client;
 pub mod config;
-pub mod hub;
-mod launch;
-pub mod mailbox;
-pub mod remote;
-pub mod server;
+pub mod engine;
 pub mod service;
-
-mod broadcast;
-mod connector;
-mod desk;
-mod dispatch;
-mod held;
-mod lateness;
-mod listener;
-mod murmur;
-mod peer;
-mod relief;
-mod slice;
-mod spin;
-pub mod worker;
-
-pub mod conn;
-pub mod file;
-pub mod record;
-pub mod topic;
-pub mod packets;
-pub mod group;
-pub mod room;
+mod worker;
 pub mod session;
-mod stage;
-mod watch;
+mod shared;
 
-mod shutdown;
-mod signals;
+pub mod group;
+pub mod packets;
+pub mod record;
+pub mod room;
+pub mod topic;
+
+mod log_limiter;
 mod sync;
-pub mod stats;
+mod watchdog;
 
 #[cfg(all(loom, test))]
 mod models;
@@ -73,7 +51,14 @@ pub use serde;
 #[cfg(feature = "prost")]
 pub use prost;
 
-pub use naksi_core::frame;
+pub use naksi_core::{frame, grid};
 
-pub use config::{Backend, Error, Result};
-pub use naksi_core::grid;
+pub use config::{Backend, Error, Result, Retry};
+pub use group::{Group, GroupOptions, blocking};
+pub use record::RecordOptions;
+pub use room::{Cx, Room, RoomOptions, RoomRef, TestRoom};
+pub use service::{Client, Server, Service, Signals};
+pub use session::{Arrival, Conn, Session};
+pub use shared::handle::{HandOver, Remote};
+pub use shared::stats::{CATCHES, Counter, Counters, Stats};
+pub use topic::Topic;

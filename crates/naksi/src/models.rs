@@ -21,9 +21,9 @@ use naksi_core::tick::Tick;
 use naksi_os::port::{FileAccess, Ledger, ListenOptions, Port, PortError, Poster, Refusal, Refused, Tide};
 use naksi_os::stop_signal::StopSignal;
 
-use crate::hub::Hub;
-use crate::mailbox::{Mailbox, Message};
 use crate::service::Signals;
+use crate::shared::core::Hub;
+use crate::shared::mailbox::{Mailbox, Message};
 
 /// What wakes the model's worker: posts that are counted, and a condition to wait on.
 #[derive(Clone)]

@@ -1,21 +1,18 @@
 //! What a server or a client needs at the top of its file.
 
-pub use crate::client::{Client, Retry};
+pub use crate::config::Retry;
 pub use crate::config::{Backend, Error};
-pub use crate::conn::Conn;
-pub use crate::file::{FileDone, FileId};
 pub use crate::group::{Group, GroupOptions, blocking};
 pub use crate::packets;
 pub use crate::packets::Message;
 pub use crate::record::RecordOptions;
-pub use crate::remote::Remote;
 pub use crate::room::{
     Cx, Left, Overrun, Room, RoomEnd, RoomFull, RoomOptions, RoomRef, RoomTimer, Routes, TestRoom,
 };
-pub use crate::server::Server;
-pub use crate::service::Service;
-pub use crate::session::{Arrival, Session};
-pub use crate::stats::Stats;
+pub use crate::service::{Client, Server, Service};
+pub use crate::session::{Arrival, Conn, FileDone, FileId, Session};
+pub use crate::shared::handle::Remote;
+pub use crate::shared::stats::Stats;
 pub use crate::topic::Topic;
 pub use bytes::Bytes;
 pub use naksi_core::content::Ending;

@@ -27,7 +27,7 @@ const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 const PLACES_KEPT: usize = 1024;
 
 /// A set of sessions that hear the same. Cheap to clone, usable from any thread through a
-/// [`Remote`](crate::remote::Remote).
+/// [`Remote`](crate::Remote).
 #[derive(Clone)]
 pub struct Topic(pub(crate) Arc<Shared>);
 

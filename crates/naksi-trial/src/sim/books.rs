@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use naksi::Remote;
 use naksi::prelude::*;
-use naksi::remote::Remote;
 
 use super::hall::Hall;
 use super::hazard::{Hazard, Hits};

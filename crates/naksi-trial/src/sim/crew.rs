@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi::client::Retry;
+use naksi::Retry;
+use naksi::engine::Hub;
+use naksi::engine::{Turn, Worker};
 use naksi::group::Group;
-use naksi::hub::Hub;
 use naksi::prelude::*;
 use naksi::session::Factory;
-use naksi::worker::{Turn, Worker};
 use naksi_os::port::{Ledger, ListenOptions, Port as _, PortOptions};
 use naksi_os::sim::port::Port;
 use naksi_os::sim::world::World;

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use naksi::HandOver;
 use naksi::prelude::*;
-use naksi::remote::HandOver;
 
 use super::books::Books;
 use super::hazard::Hazard;

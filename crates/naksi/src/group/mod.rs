@@ -15,34 +15,24 @@
 //! most `concurrency` of them run, and another one is released when one blocks, at once inside [`blocking`]
 //! and after some milliseconds where it is not announced. Nothing here knows what a job is about.
 
-mod crew;
+mod threads;
 mod options;
-mod steps;
-mod times;
+mod stepper;
+mod stats;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::config::Refused;
 use crate::config::Result;
-use crew::Core;
-pub(crate) use crew::Runnable;
-pub use crew::{blocking, thread_index};
 pub use options::{GroupOptions, WhenFull};
-pub use steps::{Begun, Stepper};
-pub(crate) use times::Durations;
-pub use times::{GroupStats, Spread};
-
-/// Why a job was not taken. It is dropped without having run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The queue of the group or room holds as much as it may.
-    #[error("the queue is full")]
-    Full,
-    /// The group or room has been closed.
-    #[error("the group or room is closed")]
-    Closed,
-}
+pub(crate) use stats::Durations;
+pub use stats::{GroupStats, Spread};
+pub use stepper::{Begun, Stepper};
+use threads::Core;
+pub(crate) use threads::Runnable;
+pub use threads::{blocking, thread_index};
 
 /// Threads on a completion queue (the lectures' thread group, lecture 002). Cheap to clone, usable from any
 /// thread. When the last handle is gone, what was posted is still carried out, and the threads end.

@@ -3,32 +3,22 @@
 //! Entries are appended where they happen; the worker hands what has gathered to its port once a turn, one write at a time,
 //! each behind the one before. Nothing here waits, and nothing here knows what is recorded.
 
-use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
-use naksi_core::id::{Handle, Token};
+use naksi_core::id::Handle;
 use naksi_core::op::Op;
-use naksi_os::port::{FileAccess, Port, Refused};
+use naksi_os::port::Refused;
 
 use std::io::Read as _;
 use std::sync::Arc;
 
-use super::{Entry, Header, Reader, RecordOptions, Run, Space};
-use crate::config::{Error, Result};
-use crate::dispatch::KIND_RECORD;
-use crate::session::{Factory, Session};
-use crate::worker::Worker;
-
-use naksi_core::session::Framing;
+use super::{Entry, Header, Reader, Space};
 
 /// Memory of a write that is always kept for the next one.
 const SPARE_BYTES_MIN: usize = 64 << 10;
 
-/// Longest piece of a stream in one entry.
-const PIECE_BYTES_MAX: usize = 32 << 10;
-
 /// What the file is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doing {
+pub(crate) enum Doing {
     Nothing,
     Writing,
     Closing,
@@ -38,7 +28,7 @@ enum Doing {
 /// One worker's recorder.
 pub(crate) struct Recorder {
     file: Handle,
-    doing: Doing,
+    pub(crate) doing: Doing,
     /// Where the next write goes.
     offset: u64,
     /// Entries that wait for the file.
@@ -61,13 +51,13 @@ pub(crate) struct Recorder {
     /// The disk has refused, or there is no space left: nothing more is written.
     broken: bool,
     /// What all recordings of the run may still write.
-    space: Arc<Space>,
+    pub(crate) space: Arc<Space>,
     /// There was no space left for what came now.
-    out_of_space: bool,
+    pub(crate) out_of_space: bool,
 }
 
 impl Recorder {
-    fn new(file: Handle, header: &Header, bytes_max: usize, space: Arc<Space>) -> Self {
+    pub(crate) fn new(file: Handle, header: &Header, bytes_max: usize, space: Arc<Space>) -> Self {
         let (filling, rest) = (header.to_bytes().to_vec(), Vec::new());
         Self {
             file,
@@ -126,7 +116,7 @@ impl Recorder {
     }
 
     /// What to ask of the port now, if anything. `last`: no more entries will come.
-    fn register(&mut self, last: bool, at_us: u64) -> Option<Op> {
+    pub(crate) fn register(&mut self, last: bool, at_us: u64) -> Option<Op> {
         if self.doing != Doing::Nothing {
             return None;
         }
@@ -159,7 +149,7 @@ impl Recorder {
     }
 
     /// Takes a write's answer. Returns why the disk refused, if it did.
-    fn written(&mut self, mut bytes: Vec<u8>, result: std::result::Result<u32, Ended>) -> Option<String> {
+    pub(crate) fn written(&mut self, mut bytes: Vec<u8>, result: Result<u32, Ended>) -> Option<String> {
         self.doing = Doing::Nothing;
         match result {
             Ok(written) if written > 0 => {
@@ -186,7 +176,7 @@ impl Recorder {
     }
 
     /// Takes a wish back. A port may be unable to write files here; closing them it always can.
-    fn refused(&mut self, refused: &Refused) {
+    pub(crate) fn refused(&mut self, refused: &Refused) {
         match refused.op {
             Op::WriteAt { .. } => (self.doing, self.broken) = (Doing::Nothing, true),
             _ => unreachable!("nothing is in flight on the recording: {}", refused.why),
@@ -194,7 +184,7 @@ impl Recorder {
     }
 
     /// Ends it. Returns how many entries were noted and are not whole in the file.
-    fn give_up(&mut self) -> u64 {
+    pub(crate) fn give_up(&mut self) -> u64 {
         self.broken = true;
         let whole = self.whole_of_begun().min(self.leaving);
         self.kept += whole;
@@ -218,130 +208,17 @@ impl Recorder {
     }
 
     /// How many entries have become whole in the file since this was asked last.
-    fn take_kept(&mut self) -> u64 {
+    pub(crate) fn take_kept(&mut self) -> u64 {
         std::mem::take(&mut self.kept)
     }
 
     /// Whether it has something that the file has not got.
-    fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.waiting + self.leaving > 0
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.doing == Doing::Closed
-    }
-}
-
-impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Records what this worker's sessions receive, in its file of this run, which has been made and is empty.
-    pub(crate) fn record(&mut self, options: &RecordOptions, run: &Run) -> Result<()> {
-        let path = run.file(self.index);
-        let file = self.port.open_file(&path, FileAccess::ReadWrite);
-        let file =
-            file.map_err(|error| Error::System(format!("cannot record in {}: {error}", path.display())))?;
-        let header = Header {
-            worker: self.index as u16,
-            framed: <F::Session as Session>::FRAMING == Framing::Packets,
-            table_version: options.table_version,
-            epoch_unix_us: run.epoch_unix_us,
-        };
-        let space = Arc::clone(&run.space);
-        self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max, space));
-        Ok(())
-    }
-
-    /// Hands what has gathered to the port, if it is through with what it had.
-    pub(crate) fn write_record(&mut self) {
-        let last = self.stopping.is_some() && self.sessions.is_empty();
-        let at_us = self.desk.now.nanos() / 1000;
-        let next = |recorder: &mut Recorder| recorder.register(last, at_us);
-        while let Some(op) = self.desk.recorder.as_mut().and_then(next) {
-            if let Err(refused) = self.port.submit(Token::new(KIND_RECORD, 0, 0), op) {
-                self.desk.recorder.as_mut().expect("it has just asked").refused(&refused);
-                self.end_record(&refused.why.to_string());
-            }
-        }
-        if self.desk.recorder.as_mut().is_some_and(|recorder| std::mem::take(&mut recorder.out_of_space)) {
-            self.end_record_without_space();
-        }
-    }
-
-    /// The recording ends before what it was to record: what is not in it is counted as lost, and one line says so.
-    pub(crate) fn end_record(&mut self, why: &str) {
-        if let Some((lost, _)) = self.give_up_record() {
-            tracing::error!(
-                worker = self.index,
-                why,
-                lost,
-                "the recording ends here, and what comes from now on is lost too"
-            );
-        }
-    }
-
-    /// As [`Worker::end_record`], at the latest with the next write of every worker; the first one says it for all.
-    fn end_record_without_space(&mut self) {
-        let worker = self.index;
-        if let Some((lost, space)) = self.give_up_record()
-            && space.is_first_to_end()
-        {
-            let bytes_max = space.bytes_max();
-            tracing::error!(
-                worker,
-                bytes_max,
-                lost,
-                "the recordings have as many bytes as they may, and end here"
-            );
-        }
-    }
-
-    fn give_up_record(&mut self) -> Option<(u64, &Space)> {
-        let recorder = self.desk.recorder.as_mut()?;
-        let lost = recorder.give_up();
-        self.desk.counters.record_lost_total.add(lost);
-        self.desk.counters.recorded_total.add(recorder.take_kept());
-        Some((lost, &recorder.space))
-    }
-
-    /// The worker ends before everything came home: what the file has not got is missing in it.
-    pub(crate) fn abandon_record(&mut self) {
-        if self.desk.recorder.as_ref().is_some_and(Recorder::has_more) {
-            self.end_record("the worker gave up");
-        }
-    }
-
-    pub(crate) fn process_record(&mut self, done: Done) {
-        let recorder = self.desk.recorder.as_mut().expect("only a recorder writes");
-        match done {
-            Done::WriteAt(bytes, result) => {
-                let refused = recorder.written(bytes, result);
-                self.desk.counters.recorded_total.add(recorder.take_kept());
-                if let Some(why) = refused {
-                    self.end_record(&why);
-                }
-            }
-            Done::Close => recorder.doing = Doing::Closed,
-            other => unreachable!("a recorder did not ask for {other:?}"),
-        }
-    }
-}
-
-impl crate::desk::Desk {
-    /// Records something, if there is a recorder.
-    pub(crate) fn record<'a>(&mut self, entry: impl FnOnce(u64) -> Entry<'a>) {
-        if let Some(recorder) = &mut self.recorder
-            && !recorder.note(&entry(self.now.nanos() / 1000))
-        {
-            self.counters.record_lost_total.add(1);
-        }
-    }
-
-    /// Records a piece of a stream, in as many entries as it needs.
-    pub(crate) fn record_stream(&mut self, session: u64, data: &[u8]) {
-        if self.recorder.is_some() {
-            for bytes in data.chunks(PIECE_BYTES_MAX) {
-                self.record(|at_us| Entry::Received { at_us, session, bytes });
-            }
-        }
     }
 }
 

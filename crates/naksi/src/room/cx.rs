@@ -15,7 +15,7 @@ use naksi_core::send_queue::Sent;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 
-use super::scene::Scene;
+use super::state::Scene;
 use super::{Left, Room, RoomEnd, RoomRef};
 use crate::packets::{Message, UnknownPacket, append};
 

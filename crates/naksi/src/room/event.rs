@@ -9,8 +9,9 @@ use std::sync::Arc;
 use naksi_core::id::SessionId;
 use naksi_core::tick::Tick;
 
-use super::parcel::{Parcel, Unheard};
-use super::{Left, RoomEnd};
+use super::output::{Parcel, Unheard};
+use super::{Left, RoomBooks, RoomEnd};
+use crate::group::Group;
 
 /// Something that a session brings.
 pub(crate) enum Event {
@@ -65,16 +66,26 @@ impl Batch {
     }
 }
 
-/// Where a room's parcels go, and who wakes it.
-pub(crate) trait Quay {
-    /// Hands a parcel to every worker concerned. Returns it with the workers whose members it does not reach, if there are
+/// Where a room's output goes, and what wakes the room.
+pub(crate) trait RoomSink {
+    /// Hands the output to every worker concerned. Returns it with the workers whose members it does not reach, if there are
     /// any.
     #[must_use]
     fn post(&self, parcel: Parcel) -> Option<Unheard>;
     /// The room is to be woken at this time.
-    fn alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
-    /// The room is over.
+    fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
+    /// The room has ended.
     fn closed(&self, room: u64);
+}
+
+/// The service, as rooms and those who open them see it.
+pub(crate) trait RoomHost: RoomSink + Send + Sync {
+    fn group(&self, name: &str) -> Option<Group>;
+    /// A number, a home and the counters for a room that is being opened.
+    fn new_room(&self) -> (u64, usize, Arc<RoomBooks>);
+    fn add_room(&self, room: Arc<dyn RoomDoor>);
+    /// Has a claimed room run by its home.
+    fn schedule(&self, room: Arc<dyn RoomDoor>);
 }
 
 /// A room whose type is not known.
@@ -101,7 +112,7 @@ pub(crate) trait RoomDoor: Send + Sync {
     /// Whether the alarm for this time is the one that is set; then it is not any more.
     fn hears(&self, at: Tick) -> bool;
     /// Runs it for its budget. Returns whether there is more to do: then it is still the caller's to run.
-    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick, quay: &dyn Quay) -> bool;
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) -> bool;
     /// Gives the rest to its group. Returns whether there is one that takes it.
     fn hand_over(self: Arc<Self>) -> bool;
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::caller;
-use super::cell::{Charge, Job, Site};
-use super::{Cx, Room, RoomCell, RoomDoor, RoomEnd, RoomOptions};
+use super::mailbox::{Charge, Job, Site};
+use super::{Cx, Room, RoomCell, RoomDoor, RoomEnd, RoomHost, RoomOptions};
 use crate::config::Result;
 use crate::group::Refused;
-use crate::remote::Door;
 
 /// Calls that wait for a room at most.
 const CALLS_MAX: usize = 65_536;
@@ -27,13 +26,13 @@ const ROOM_BYTES: usize = 4096;
 pub struct RoomRef<R: Room>(pub(crate) Arc<RoomCell<R>>);
 
 /// Opens a room. Its first run is up to whoever gets the handle.
-pub(crate) fn open<R: Room>(door: &Arc<dyn Door>, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
+pub(crate) fn open<R: Room>(host: &Arc<dyn RoomHost>, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
     options.check()?;
-    let (number, home, books) = door.new_room();
-    let group = door.group(options.group_name());
-    let site = Site { number, home, group, books, door: Some(Arc::downgrade(door)) };
+    let (number, home, books) = host.new_room();
+    let group = host.group(options.group_name());
+    let site = Site { number, home, group, books, door: Some(Arc::downgrade(host)) };
     let cell = RoomCell::new(room, options, site);
-    door.add_room(Arc::clone(&cell) as Arc<dyn RoomDoor>);
+    host.add_room(Arc::clone(&cell) as Arc<dyn RoomDoor>);
     Ok(RoomRef(cell))
 }
 

@@ -16,44 +16,40 @@
 //! }
 //! ```
 //!
-//! A session joins with [`Conn::join_room`](crate::conn::Conn::join_room) and hands packets on with
-//! [`Conn::to_room`](crate::conn::Conn::to_room). What the sessions of one worker hand over in a turn is one batch; whoever
+//! A session joins with [`Conn::join_room`](crate::Conn::join_room) and hands packets on with
+//! [`Conn::to_room`](crate::Conn::to_room). What the sessions of one worker hand over in a turn is one batch; whoever
 //! brings a batch to a room that nobody runs, runs it, for a bounded time, and leaves the rest to the room's group.
 //! What the room says in that time is one parcel, posted once to each worker that has members. So everybody sees one
 //! order: that in which the room did things. Nothing here knows a port or a socket.
 
-mod books;
+mod stats;
 pub(crate) mod caller;
-mod cell;
-mod clockwork;
+mod mailbox;
+mod ticker;
 mod cx;
 mod event;
-mod guest;
 mod handle;
 mod options;
-pub(crate) mod parcel;
-pub(crate) mod quay;
+pub(crate) mod output;
+pub(crate) mod local;
 mod routes;
-mod scene;
-mod serve;
-mod trial;
+mod state;
+mod test_room;
 
 use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
 use naksi_core::reason::Reason;
 
-pub(crate) use books::RoomBooks;
-pub use books::RoomStats;
-pub(crate) use cell::RoomCell;
 pub use cx::{Cx, RoomTimer};
-pub(crate) use event::{Batch, EVENT_BYTES, Event, RoomDoor, Space};
-pub use guest::Guest;
-pub(crate) use guest::Lobby;
+pub(crate) use event::{Batch, EVENT_BYTES, Event, RoomDoor, RoomHost, RoomSink, Space};
 pub use handle::RoomRef;
 pub(crate) use handle::open;
+pub(crate) use mailbox::RoomCell;
 pub use options::{Overrun, RoomFull, RoomOptions};
 pub use routes::Routes;
-pub use trial::TestRoom;
+pub(crate) use stats::RoomBooks;
+pub use stats::RoomStats;
+pub use test_room::TestRoom;
 
 /// Something that sessions are in together: a lobby, a match, a zone.
 ///

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use naksi::file::READ_BYTES_MAX;
+use naksi::session::READ_BYTES_MAX;
 
 use super::*;
 

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use naksi::hub::Hub;
-use naksi::worker::Worker;
+use naksi::engine::Hub;
+use naksi::engine::Worker;
 use naksi_os::port::{ListenOptions, Port};
 
 use super::*;

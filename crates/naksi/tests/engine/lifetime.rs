@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use naksi::hub::Hub;
-use naksi::worker::Worker;
+use naksi::engine::Hub;
+use naksi::engine::Worker;
 use naksi_core::completion::{Completion, Done};
 use naksi_os::port::{InFront, ListenOptions, Port, PortError, Tide};
 
@@ -290,7 +290,7 @@ fn no_connection_is_placed_with_a_worker_that_is_gone() {
         worker.turn().expect("the port works");
     }
     hub.drain(Duration::from_secs(5));
-    while worker.turn().expect("the port works") == naksi::worker::Turn::Going {}
+    while worker.turn().expect("the port works") == naksi::engine::Turn::Going {}
     for client in &mut clients {
         assert_eq!(read_to_end(client), b"x");
     }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// What the process may map, in KiB: enough for a service, and less than one read may ask for.
-const MAPPED_KIB_MAX: usize = naksi::file::READ_BYTES_MAX / 1024;
+const MAPPED_KIB_MAX: usize = naksi::session::READ_BYTES_MAX / 1024;
 
 #[test]
 fn a_read_of_more_than_there_is_memory_for_ends_no_process() {

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use naksi::remote::HandOver;
+use naksi::HandOver;
 
 use super::*;
 

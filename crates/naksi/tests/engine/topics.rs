@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, mpsc};
 
-use naksi::hub::Hub;
+use naksi::engine::Hub;
+use naksi::engine::{Turn, Worker};
 use naksi::session::Factory;
-use naksi::worker::{Turn, Worker};
 use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port};
 

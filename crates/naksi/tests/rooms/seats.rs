@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use naksi::hub::Hub;
+use naksi::engine::Hub;
+use naksi::engine::Worker;
 use naksi::prelude::*;
-use naksi::worker::Worker;
 use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port, PortOptions};
 

@@ -1,0 +1,144 @@
+//! A group without threads: whoever holds the stepper says when one of them would take a job, and when it is through.
+//!
+//! The jobs, their table, their bounds and their counts are those of every group; only the order in which things
+//! happen, and the time, are somebody else's. A simulation decides both by a seed. Nothing here knows a simulation.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use naksi_core::tick::Tick;
+
+use super::threads::{Core, Posted};
+use super::{Group, GroupOptions, Handle};
+use crate::config::Result;
+
+/// What stands in a group's queue when nobody waits for it, and the time as it was last told.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    waiting: Mutex<VecDeque<u64>>,
+    /// How many wait, so that whoever finds none takes no lock.
+    waiting_count: AtomicUsize,
+    now_nanos: AtomicU64,
+}
+
+impl Steps {
+    pub(super) fn now(&self) -> Tick {
+        Tick::from_nanos(self.now_nanos.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn post(&self, number: u64) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push_back(number);
+        self.waiting_count.store(waiting.len(), Ordering::Release);
+    }
+
+    fn take(&self) -> Option<u64> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = waiting.pop_front();
+        self.waiting_count.store(waiting.len(), Ordering::Release);
+        first
+    }
+}
+
+/// Plays the threads of a group that has none. As long as it lives, jobs can be taken; the group is closed as any
+/// other, by its last handle or by [`Group::close`].
+pub struct Stepper(Arc<Core>);
+
+/// A job that one of the group's threads has begun. Dropped, it has not run, and is not counted as done.
+#[must_use]
+pub struct Begun {
+    posted: Posted,
+    began: Tick,
+    thread: usize,
+}
+
+impl Group {
+    /// A group whose threads are played by the stepper.
+    ///
+    /// # Errors
+    /// Options that make no sense.
+    pub fn stepped(options: GroupOptions) -> Result<(Self, Stepper)> {
+        options.check()?;
+        let core = Core::stepped(options);
+        Ok((Self(Arc::new(Handle(Arc::clone(&core)))), Stepper(core)))
+    }
+}
+
+impl Stepper {
+    /// What time it is for the group from now on.
+    pub fn set_now(&self, now: Tick) {
+        self.0.steps().now_nanos.store(now.nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether a job waits for a thread. Takes no lock.
+    pub fn has_waiting(&self) -> bool {
+        self.0.steps().waiting_count.load(Ordering::Acquire) > 0
+    }
+
+    /// A thread (from 0, less than the group has) takes the job that has waited longest, if there is one.
+    pub fn begin(&self, thread: usize) -> Option<Begun> {
+        let number = self.0.steps().take()?;
+        let posted = self.0.claim(number);
+        Some(Begun { posted, began: self.0.now(), thread })
+    }
+
+    /// What a thread took happens, all at once, and the thread is free.
+    pub fn finish(&self, begun: Begun) {
+        let Begun { posted, began, thread } = begun;
+        self.0.run(posted, began, thread);
+    }
+}
+
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Begun(by {} at {:?})", self.thread, self.began)
+    }
+}
+
+impl std::fmt::Debug for Stepper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stepper({:?})", self.0.stats())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::group::Refused;
+
+    #[test]
+    fn jobs_begin_in_their_order_end_in_any_and_all_of_them_are_counted() {
+        let (group, stepper) =
+            Group::stepped(GroupOptions::new("db").threads(2).jobs_max(3)).expect("a group");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let post = |number: u32| {
+            let said = Arc::clone(&said);
+            group.post(move || {
+                assert!(number != 2, "a job that fails, on purpose");
+                said.lock().expect("no panic with it").push(number);
+            })
+        };
+        assert!(!stepper.has_waiting());
+        assert!((1..=3).all(|number| post(number).is_ok()));
+        assert!(stepper.has_waiting());
+        assert_eq!(post(4), Err(Refused::Full));
+        let (one, two) = (stepper.begin(0).expect("a job"), stepper.begin(1).expect("a job"));
+        assert_eq!(post(5), Ok(()), "there is room again");
+        stepper.set_now(Tick::from_nanos(5_000_000));
+        stepper.finish(two);
+        stepper.finish(one);
+        while let Some(begun) = stepper.begin(0) {
+            stepper.finish(begun);
+        }
+        assert!(!stepper.has_waiting());
+        assert_eq!(*said.lock().expect("no panic with it"), [1, 3, 5]);
+        let stats = group.close(Duration::ZERO);
+        assert_eq!((stats.posted_total, stats.done_total, stats.depth), (4, 4, 0));
+        assert_eq!((stats.refused_total, stats.panics_total), (1, 1));
+        assert!(stats.service.max >= Duration::from_millis(5), "time is what was said: {stats:?}");
+        assert_eq!(post(6), Err(Refused::Closed));
+    }
+}

@@ -1,0 +1,446 @@
+//! A room's mailbox, and the rule that one thread at a time runs what is in it.
+//!
+//! Whoever puts something into a mailbox that nobody empties has claimed the room, and must run it or hand it on. A run
+//! ends when the mailbox is empty or the budget is spent. What the room said is posted before the claim is given up:
+//! otherwise the next run, on another thread, could be heard before this one. What is due goes before the mailbox, and the
+//! mailbox is given as much time as that took if it took long: a tick that lasts longer than its period costs ticks, and
+//! never keeps a room from hearing who leaves. Nothing here knows a worker.
+
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use naksi_core::id::SessionId;
+use naksi_core::tick::Tick;
+
+use super::event::{RoomHost, RoomSink};
+use super::options::RoomFull;
+use super::state::Body;
+use super::{Batch, Cx, Event, Room, RoomBooks, RoomDoor, RoomEnd, RoomOptions, Space};
+use crate::group::{Group, Runnable};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, SegQueue};
+
+/// No alarm is set.
+const NEVER: u64 = u64::MAX;
+
+type Call<R> = Box<dyn FnOnce(&mut R, &mut Cx<'_, R>) + Send>;
+
+/// Something for a room to do.
+pub(super) enum Job<R: Room> {
+    Batch(Batch),
+    Call(Call<R>, Charge),
+    /// Nothing but the charge for what came before.
+    Mark(Charge),
+    /// Look at the clock.
+    Wake,
+    Close(RoomEnd),
+}
+
+/// What a job that was not brought in a batch costs in memory, and which session is charged for it, if one is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Charge {
+    pub(super) session: Option<SessionId>,
+    pub(super) bytes: u32,
+}
+
+/// The batch that is being worked off.
+#[derive(Default)]
+struct Current {
+    events: std::vec::IntoIter<Event>,
+    frames: Bytes,
+}
+
+/// How ticks and timers share a room with its mailbox.
+#[derive(Default)]
+struct Shares {
+    /// What ticks and timers have taken since the mailbox had its turn.
+    clockwork: Duration,
+    /// What the mailbox is given before they go first again.
+    owed: Duration,
+}
+
+impl Shares {
+    fn took(&mut self, by_clockwork: bool, span: Duration, budget: Duration) {
+        if !by_clockwork {
+            *self = Self { clockwork: Duration::ZERO, owed: self.owed.saturating_sub(span) };
+            return;
+        }
+        self.clockwork += span;
+        if self.clockwork > budget {
+            self.owed = std::mem::take(&mut self.clockwork);
+        }
+    }
+}
+
+/// The room itself; only whoever has claimed it locks this.
+pub(super) struct Inside<R: Room> {
+    pub(super) body: Body<R>,
+    current: Current,
+    shares: Shares,
+}
+
+/// A room and its mailbox.
+pub(crate) struct RoomCell<R: Room> {
+    pub(super) number: u64,
+    home: usize,
+    options: RoomOptions,
+    group: Option<Group>,
+    books: Arc<RoomBooks>,
+    door: Option<Weak<dyn RoomHost>>,
+    me: Weak<Self>,
+    inbox: SegQueue<Job<R>>,
+    packets: AtomicUsize,
+    bytes: AtomicUsize,
+    pub(super) calls: AtomicUsize,
+    pub(super) call_bytes: AtomicUsize,
+    /// Somebody runs it, or has to.
+    claimed: AtomicBool,
+    closed: AtomicBool,
+    /// Nothing is due any more: the room is to end, and only what it has been brought is still played.
+    is_still: AtomicBool,
+    heavy: AtomicBool,
+    alarm_at: AtomicU64,
+    pub(super) members: AtomicUsize,
+    pub(super) inside: Mutex<Inside<R>>,
+}
+
+/// Where a room stands in its service.
+pub(super) struct Site {
+    pub(super) number: u64,
+    pub(super) home: usize,
+    pub(super) group: Option<Group>,
+    pub(super) books: Arc<RoomBooks>,
+    pub(super) door: Option<Weak<dyn RoomHost>>,
+}
+
+impl<R: Room> RoomCell<R> {
+    pub(super) fn new(room: R, options: RoomOptions, site: Site) -> Arc<Self> {
+        let Site { number, home, group, books, door } = site;
+        RoomBooks::add(&books.live, 1);
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
+            number,
+            home,
+            options,
+            group,
+            books,
+            door,
+            me: me.clone(),
+            inbox: SegQueue::new(),
+            packets: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            call_bytes: AtomicUsize::new(0),
+            claimed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            is_still: AtomicBool::new(false),
+            heavy: AtomicBool::new(false),
+            alarm_at: AtomicU64::new(NEVER),
+            members: AtomicUsize::new(0),
+            inside: Mutex::new(Inside {
+                body: Body::new(room, number, me.clone()),
+                current: Current::default(),
+                shares: Shares::default(),
+            }),
+        })
+    }
+
+    /// Puts a job in. Returns whether the room is the caller's to run now.
+    #[must_use]
+    pub(super) fn put(&self, job: Job<R>) -> bool {
+        match job {
+            Job::Call(_, Charge { bytes, .. }) => {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                self.call_bytes.fetch_add(bytes as usize, Ordering::Relaxed);
+                RoomBooks::add(&self.books.held_bytes, bytes.into());
+            }
+            // It is in the mailbox already, and nobody can put any number of them in.
+            Job::Close(_) if self.is_still.swap(true, Ordering::Relaxed) => return self.claim(),
+            // The thread that runs the room may play one more tick: it ends a little later then.
+            Job::Close(_) => {}
+            Job::Batch(_) | Job::Mark(_) | Job::Wake => {}
+        }
+        self.inbox.push(job);
+        self.claim()
+    }
+
+    /// Takes the room, to be run or handed on, if nobody has it.
+    #[must_use]
+    pub(super) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn door(&self) -> Option<Arc<dyn RoomHost>> {
+        self.door.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The next event of the batch at hand, or of the next one; other jobs are done here.
+    fn step(&self, inside: &mut Inside<R>) -> bool {
+        let Inside { body, current, .. } = inside;
+        loop {
+            if let Some(event) = current.events.next() {
+                let frame = match &event {
+                    Event::Packet { bytes, .. } => current.frames.split_to(*bytes as usize),
+                    _ => Bytes::new(),
+                };
+                body.apply(event, &frame, &self.options);
+                return true;
+            }
+            match self.inbox.pop() {
+                None => return false,
+                Some(Job::Batch(batch)) => {
+                    self.packets.fetch_sub(batch.packets(), Ordering::Relaxed);
+                    self.books.held_bytes.fetch_sub(batch.memory_bytes() as u64, Ordering::Relaxed);
+                    let (events, frames) = batch.seal();
+                    self.bytes.fetch_sub(frames.len(), Ordering::Relaxed);
+                    *current = Current { events: events.into_iter(), frames };
+                }
+                Some(Job::Call(call, charge)) => {
+                    self.calls.fetch_sub(1, Ordering::Relaxed);
+                    self.call_bytes.fetch_sub(charge.bytes as usize, Ordering::Relaxed);
+                    self.books.held_bytes.fetch_sub(charge.bytes.into(), Ordering::Relaxed);
+                    body.play(call);
+                    body.take_off(charge);
+                    return true;
+                }
+                Some(Job::Mark(charge)) => body.take_off(charge),
+                Some(Job::Wake) => {}
+                Some(Job::Close(why)) => body.finish(why),
+            }
+        }
+    }
+
+    /// Plays what comes next. Returns whether it was due rather than brought, or nothing if there is nothing.
+    fn play_next(&self, inside: &mut Inside<R>) -> Option<bool> {
+        let clockwork_is_first = inside.shares.owed.is_zero();
+        if clockwork_is_first && self.play_clockwork(inside) {
+            return Some(true);
+        }
+        if self.step(inside) {
+            return Some(false);
+        }
+        inside.shares = Shares::default();
+        (!clockwork_is_first && self.play_clockwork(inside)).then_some(true)
+    }
+
+    fn play_clockwork(&self, inside: &mut Inside<R>) -> bool {
+        !self.is_still.load(Ordering::Relaxed) && inside.body.play_clockwork(&self.books)
+    }
+
+    /// Works until there is nothing to do or the budget is spent. Returns whether there may be more.
+    fn work(&self, inside: &mut Inside<R>, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) -> bool {
+        let began = clock();
+        let mut heavy = false;
+        inside.body.scene.now = began;
+        inside.body.open(&self.options);
+        let mut events = 0;
+        let more = loop {
+            let before = inside.body.scene.now;
+            let Some(was_due) = self.play_next(inside) else { break false };
+            if inside.body.scene.outbox.is_full() {
+                self.post(inside, sink);
+            }
+            events += 1;
+            let now = clock();
+            inside.body.scene.now = now;
+            inside.shares.took(was_due, now.since(before), self.options.budget);
+            heavy |= now.since(before) > self.options.budget;
+            if events >= self.options.budget_events || now.since(began) > self.options.budget {
+                break true;
+            }
+        };
+        self.heavy.store(heavy, Ordering::Relaxed);
+        self.members.store(inside.body.scene.members.len(), Ordering::Relaxed);
+        RoomBooks::add(&self.books.events, std::mem::take(&mut inside.body.played));
+        RoomBooks::add(&self.books.panics, inside.body.take_panics());
+        self.post(inside, sink);
+        if inside.body.is_over() && !self.closed.swap(true, Ordering::AcqRel) {
+            self.books.live.fetch_sub(1, Ordering::Relaxed);
+            sink.closed(self.number);
+        }
+        more
+    }
+
+    fn post(&self, inside: &mut Inside<R>, sink: &dyn RoomSink) {
+        while !inside.body.scene.outbox.is_empty() {
+            RoomBooks::add(&self.books.parcels, 1);
+            // Members who miss something are put out, so this ends: what the room says to that is for fewer.
+            let Some(unheard) = sink.post(inside.body.scene.outbox.take(self.number)) else { return };
+            RoomBooks::add(&self.books.parcels_cut, 1);
+            RoomBooks::add(&self.books.lost, inside.body.lose(&unheard));
+        }
+    }
+
+    /// Sets the alarm, if what is due next is due before what it is set for.
+    fn set_alarm(&self, next: Option<Tick>, sink: &dyn RoomSink) {
+        if let Some(next) = next
+            && !self.is_still.load(Ordering::Relaxed)
+            && next.nanos() < self.alarm_at.load(Ordering::Acquire)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.alarm_at.store(next.nanos(), Ordering::Release);
+            sink.set_alarm(me, next);
+        }
+    }
+}
+
+impl<R: Room> RoomDoor for RoomCell<R> {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn home(&self) -> usize {
+        self.home
+    }
+
+    fn space(&self, packets: usize, bytes: usize) -> Space {
+        let packets = self.packets.load(Ordering::Relaxed) + packets;
+        let bytes = self.bytes.load(Ordering::Relaxed) + bytes;
+        let RoomOptions { entries_max, bytes_max, .. } = self.options;
+        if packets > entries_max || bytes > bytes_max {
+            Space::Full
+        } else if packets > entries_max / 2 || bytes > bytes_max / 2 {
+            Space::Crowded
+        } else {
+            Space::Free
+        }
+    }
+
+    fn refuse(&self) -> bool {
+        RoomBooks::add(&self.books.dropped, 1);
+        self.options.full == RoomFull::EndSession
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.heavy.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, batch: Batch) -> bool {
+        self.packets.fetch_add(batch.packets(), Ordering::Relaxed);
+        self.bytes.fetch_add(batch.frames.len(), Ordering::Relaxed);
+        RoomBooks::add(&self.books.held_bytes, batch.memory_bytes() as u64);
+        self.put(Job::Batch(batch))
+    }
+
+    fn wake(&self) -> bool {
+        self.put(Job::Wake)
+    }
+
+    fn close(&self, why: RoomEnd) -> bool {
+        self.put(Job::Close(why))
+    }
+
+    fn release(&self) {
+        self.claimed.swap(false, Ordering::AcqRel);
+    }
+
+    fn awaits(&self, at: Tick) -> bool {
+        !self.is_closed() && self.alarm_at.load(Ordering::Acquire) == at.nanos()
+    }
+
+    fn hears(&self, at: Tick) -> bool {
+        self.alarm_at.compare_exchange(at.nanos(), NEVER, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) -> bool {
+        loop {
+            let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.work(&mut inside, clock, sink) {
+                return true;
+            }
+            self.set_alarm(inside.body.scene.clockwork.next(), sink);
+            drop(inside);
+            // Giving the claim up acquires what was put in by whoever found the room claimed and went away.
+            self.claimed.swap(false, Ordering::AcqRel);
+            if self.inbox.is_empty() || self.claimed.swap(true, Ordering::AcqRel) {
+                return false;
+            }
+        }
+    }
+
+    fn hand_over(self: Arc<Self>) -> bool {
+        let Some(group) = self.group.clone() else { return false };
+        let books = Arc::clone(&self.books);
+        let taken = group.post_run(self).is_ok();
+        RoomBooks::add(&books.handed_over, u64::from(taken));
+        taken
+    }
+}
+
+impl<R: Room> Runnable for RoomCell<R> {
+    /// On a thread of its group: one budget after the other, so that other rooms have their turn between.
+    fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick) {
+        let Some(door) = self.door() else { return self.release() };
+        while RoomDoor::run(Arc::clone(&self), clock, &*door) {
+            if Arc::clone(&self).hand_over() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+struct Still;
+
+#[cfg(test)]
+impl Room for Still {
+    type Member = ();
+}
+
+#[cfg(all(not(loom), test))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_that_is_asked_to_close_any_number_of_times_keeps_it_once() {
+        let site = Site { number: 1, home: 0, group: None, books: Arc::default(), door: None };
+        let cell = RoomCell::new(Still, RoomOptions::new(), site);
+        assert!(RoomDoor::close(&*cell, RoomEnd::Closed), "it is the caller's to run");
+        let claims = (0..1000).filter(|_| RoomDoor::close(&*cell, RoomEnd::Closed)).count();
+        assert_eq!((claims, cell.inbox.len()), (0, 1));
+    }
+}
+
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use crate::room::output::{Parcel, Unheard};
+
+    struct Nowhere;
+
+    impl RoomSink for Nowhere {
+        fn post(&self, _: Parcel) -> Option<Unheard> {
+            None
+        }
+
+        fn set_alarm(&self, _: Arc<dyn RoomDoor>, _: Tick) {}
+
+        fn closed(&self, _: u64) {}
+    }
+
+    /// Brings something, and runs the room if it is the caller's to run.
+    fn bring(cell: &Arc<RoomCell<Still>>) {
+        if cell.put(Job::Call(Box::new(|_, _| ()), Charge::default())) {
+            while RoomDoor::run(Arc::clone(cell), &|| Tick::ZERO, &Nowhere) {}
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_room_that_nobody_runs_however_two_threads_that_bring_something_meet() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let books: Arc<RoomBooks> = Arc::default();
+            let site = Site { number: 1, home: 0, group: None, books: Arc::clone(&books), door: None };
+            let cell = RoomCell::new(Still, RoomOptions::new(), site);
+            let of_thread = Arc::clone(&cell);
+            let other = loom::thread::spawn(move || bring(&of_thread));
+            bring(&cell);
+            other.join().expect("it ends");
+            assert_eq!(books.stats().events_total, 3, "the opening and both calls, and nobody looks again");
+        });
+    }
+}

@@ -1,0 +1,144 @@
+//! A client to be: so many connections to one server, each with a session of its own.
+//!
+//! Nothing happens before `start`.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi_core::limits::Limits;
+use naksi_os::port::PortOptions;
+
+use crate::config::address::{ToAddresses, to_connect};
+use crate::config::{Backend, CONNECT_WITHIN_DEFAULT, Error, Result, Retry};
+use crate::service::Service;
+use crate::service::launch::{Dial, Plan, launch};
+use crate::session::{Arrival, Factory, Session};
+
+/// A client that has not started (the client service that lecture 004 mentions).
+#[derive(Clone, Debug)]
+pub struct Client {
+    plan: Plan,
+    dial: Dial,
+    wrong: Option<Error>,
+}
+
+impl Client {
+    /// One connection to this address, on one worker. A name is resolved here, once; each attempt tries its addresses in
+    /// turn until one of them answers. `0.0.0.0` and `[::]` mean this machine ([`to_connect`]).
+    pub fn new(remote: impl ToAddresses + std::fmt::Debug) -> Self {
+        let (found, wrong) = match remote.to_addresses() {
+            Ok(addresses) => (addresses, None),
+            Err(error) => {
+                let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+                (vec![nowhere], Some(Error::Config(format!("{remote:?} is not an address: {error}"))))
+            }
+        };
+        let remotes: Arc<[SocketAddr]> = found.into_iter().map(to_connect).collect();
+        let (rate, retry, within, schedule) = (None, Retry::START, CONNECT_WITHIN_DEFAULT, None);
+        let dial = Dial { remotes, connections: 1, rate, retry, within, schedule };
+        Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
+    }
+
+    /// How many connections, 1 to 16,777,216; 1 by default. Others are an error of [`Ready::start`].
+    #[must_use]
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.dial.connections = connections;
+        self
+    }
+
+    /// At most so many new connections a second, at least 1; as fast as possible without this.
+    #[must_use]
+    pub fn connect_rate(mut self, per_second: u32) -> Self {
+        self.dial.rate = Some(per_second);
+        self
+    }
+
+    /// One connection for each of these times, made so long after the start, and in the order of their numbers.
+    #[must_use]
+    pub fn connect_at(mut self, times: Vec<Duration>) -> Self {
+        self.dial.connections = times.len().try_into().unwrap_or(u32::MAX);
+        self.dial.schedule = Some(times.into());
+        self
+    }
+
+    /// How long one attempt to connect may take, at least a millisecond; 30 seconds by default. Then it has failed, also if
+    /// the system would wait longer.
+    #[must_use]
+    pub fn connect_within(mut self, span: Duration) -> Self {
+        self.dial.within = span.max(Duration::from_millis(1));
+        self
+    }
+
+    /// What to do when a connection fails.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.dial.retry = retry;
+        self
+    }
+
+    /// Worker threads, 1 to 256.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.plan.workers = workers;
+        self
+    }
+
+    /// Which completion port to use.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.plan.backend = backend;
+        self
+    }
+
+    /// The bounds of every session.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// Sizes of every worker's port.
+    #[must_use]
+    pub fn port_options(mut self, options: PortOptions) -> Self {
+        self.plan.port = options;
+        self
+    }
+
+    /// Makes each connection's session with this function.
+    pub fn session<S: Session>(
+        self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        self.session_with(move |_: &Arrival| make())
+    }
+
+    /// Makes each connection's session with this function, which is told which one it is.
+    pub fn session_with<S: Session>(
+        self,
+        make: impl Fn(&Arrival) -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        Ready { client: self, factory: make }
+    }
+}
+
+/// A client that knows how to make its sessions.
+#[derive(Debug)]
+#[must_use]
+pub struct Ready<F> {
+    client: Client,
+    factory: F,
+}
+
+impl<F: Factory> Ready<F> {
+    /// Opens the ports and begins to connect.
+    ///
+    /// # Errors
+    /// An address that is wrong, limits that make no sense, a system that refuses the port.
+    pub fn start(self) -> Result<Service> {
+        if let Some(wrong) = self.client.wrong {
+            return Err(wrong);
+        }
+        launch(Plan { dial: Some(self.client.dial), ..self.client.plan }, self.factory)
+    }
+}

@@ -1,0 +1,387 @@
+//! From a plan to running workers: threads, ports, listeners, and the one word that begins.
+//!
+//! Every worker opens its own port on its own thread; nobody accepts or connects before all of them stand,
+//! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
+
+use core::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use naksi_core::flush::Flush;
+use naksi_core::id::SessionId;
+use naksi_core::limits::Limits;
+use naksi_core::unwind::{Panicked, caught};
+use naksi_os::OsPort;
+use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
+
+use crate::config::{Backend, Error, Result, Retry};
+use crate::group::{Group, GroupOptions};
+use crate::record::{RecordOptions, Run};
+use crate::service::{Event, Service};
+use crate::session::Factory;
+use crate::shared::core::Hub;
+use crate::shared::handle::Door;
+use crate::worker::{Turn, Worker};
+
+/// A longer spin than this is a thread that does not sleep.
+const SPIN_MAX: Duration = Duration::from_millis(1);
+
+/// As many as io_uring takes.
+const SUBMISSION_ENTRIES_MAX: u32 = 1 << 15;
+const COMPLETION_ENTRIES_MAX: u32 = 1 << 16;
+const DIRECT_DESCRIPTORS_MAX: u32 = 1 << 20;
+/// The receive buffers of one worker.
+const POOL_BYTES_MAX: u64 = 4 << 30;
+/// Completions of one wait; more only make a turn longer.
+const CATCH_MAX: usize = 1 << 16;
+
+/// What a service shall be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) workers: usize,
+    pub(crate) backend: Backend,
+    pub(crate) limits: Limits,
+    pub(crate) flush: Flush,
+    pub(crate) spin: Duration,
+    pub(crate) port: PortOptions,
+    pub(crate) listener: ListenOptions,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) dial: Option<Dial>,
+    pub(crate) drain_within: Duration,
+    pub(crate) groups: Vec<GroupOptions>,
+    /// What is recorded, and into which files, once these have been made.
+    pub(crate) record: Option<(RecordOptions, Run)>,
+}
+
+impl Plan {
+    /// Whether every worker listens on every address and keeps what it accepts: a socket in the table of one
+    /// port cannot be placed with another.
+    fn shares_addresses(&self) -> bool {
+        self.port.direct_descriptors.is_some()
+    }
+
+    /// How a worker opens the listener in this place, if it does.
+    fn share(&self, place: usize, index: usize) -> Option<Share> {
+        match index {
+            0 if self.shares_addresses() => Some(Share::Open),
+            _ if self.shares_addresses() => Some(Share::Join),
+            // Each listener belongs to one worker; what it accepts is placed with the least loaded one.
+            _ => (place % self.workers == index).then_some(Share::Alone),
+        }
+    }
+}
+
+/// What a client shall connect to.
+#[derive(Clone, Debug)]
+pub(crate) struct Dial {
+    /// Tried in turn; at least one.
+    pub(crate) remotes: Arc<[SocketAddr]>,
+    pub(crate) connections: u32,
+    pub(crate) rate: Option<u32>,
+    pub(crate) retry: Retry,
+    /// How long one attempt may take.
+    pub(crate) within: Duration,
+    /// When each is made for the first time; as the rate says without.
+    pub(crate) schedule: Option<Arc<[Duration]>>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            workers: thread::available_parallelism().map_or(1, |count| count.get().min(256)),
+            backend: Backend::Auto,
+            limits: Limits::default(),
+            flush: Flush::AtOnce,
+            spin: Duration::ZERO,
+            port: PortOptions::default(),
+            listener: ListenOptions::default(),
+            listen: Vec::new(),
+            dial: None,
+            drain_within: Duration::from_secs(4),
+            groups: Vec::new(),
+            record: None,
+        }
+    }
+}
+
+/// How a worker opens its port, and why it is not the one that was wanted.
+type Open<P> = fn(&PortOptions, Backend) -> Result<(P, Option<String>)>;
+
+/// What a worker says when it stands.
+#[derive(Default)]
+struct Standing {
+    addresses: Vec<(usize, SocketAddr)>,
+    backend: &'static str,
+    fallback: Option<String>,
+}
+
+impl Standing {
+    fn add(&mut self, other: Standing) {
+        self.addresses.extend(other.addresses);
+        self.backend = other.backend;
+        self.fallback = self.fallback.take().or(other.fallback);
+    }
+
+    /// The addresses in the order in which they were asked for.
+    fn in_order(&self) -> Vec<SocketAddr> {
+        let mut addresses = self.addresses.clone();
+        addresses.sort_by_key(|(place, _)| *place);
+        addresses.into_iter().map(|(_, address)| address).collect()
+    }
+}
+
+/// Starts a service on the system's own port.
+pub(crate) fn launch<F: Factory>(mut plan: Plan, factory: F) -> Result<Service> {
+    check(&plan)?;
+    plan.port.lease_bytes = lease_bytes(&plan);
+    if let Some((options, run)) = &mut plan.record {
+        *run = options.prepare(plan.workers)?;
+    }
+    let (record, workers) = (plan.record.clone(), plan.workers);
+    launch_on(plan, factory, open_system_port).inspect_err(|_| {
+        // Nobody was served, so nobody shall take these for a run.
+        record.iter().for_each(|(_, run)| run.remove(workers));
+    })
+}
+
+/// What a receive buffer holds. Bytes that come beyond a session's rate are copied aside and wait there, so whoever may
+/// bring little is read in small portions: a sixteenth of a second's, and no less than a page.
+fn lease_bytes(plan: &Plan) -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let portion = match plan.limits.recv_bytes_per_second_max {
+        _ if plan.dial.is_some() => usize::MAX,
+        0 => usize::MAX,
+        most => (most / 16).clamp(PAGE_BYTES, 1 << 20).next_power_of_two(),
+    };
+    plan.port.lease_bytes.min(portion)
+}
+
+/// Options of the listeners: what the kernel keeps for a session is bounded by its limits, unless the options say more.
+fn listen_options(plan: &Plan) -> ListenOptions {
+    let bound = |bytes: usize| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    let (given, limits) = (plan.listener.clone(), &plan.limits);
+    ListenOptions {
+        kernel_send_bytes: given.kernel_send_bytes.or(bound(limits.kernel_send_bytes_max)),
+        kernel_recv_bytes: given.kernel_recv_bytes.or(bound(limits.kernel_recv_bytes_max)),
+        ..given
+    }
+}
+
+fn check(plan: &Plan) -> Result<()> {
+    plan.limits.check().map_err(Error::Config)?;
+    plan.flush.check().map_err(Error::Config)?;
+    if plan.spin > SPIN_MAX {
+        return Err(Error::Config(format!("a worker may spin for at most 1 ms, not {:?}", plan.spin)));
+    }
+    if !(1..=256).contains(&plan.workers) {
+        return Err(Error::Config(format!("workers must be 1 to 256, not {}", plan.workers)));
+    }
+    check_port(&plan.port)?;
+    if let Some(dial) = &plan.dial {
+        check_dial(dial)?;
+    }
+    if plan.record.as_ref().is_some_and(|(record, _)| record.directory.as_os_str().is_empty()) {
+        return Err(Error::Config("the folder to record in must have a name".into()));
+    }
+    for (place, group) in plan.groups.iter().enumerate() {
+        if plan.groups[..place].iter().any(|other| other.name() == group.name()) {
+            return Err(Error::Config(format!("two groups are named `{}`", group.name())));
+        }
+    }
+    Ok(())
+}
+
+/// The sizes of a port, before memory for them is asked for.
+fn check_port(port: &PortOptions) -> Result<()> {
+    let pool_bytes = (port.lease_bytes as u64).saturating_mul(port.lease_count.into());
+    let rules = [
+        (
+            port.submission_entries.is_power_of_two() && port.submission_entries <= SUBMISSION_ENTRIES_MAX,
+            "submission_entries must be a power of two up to 32,768",
+        ),
+        (
+            port.completion_entries.is_power_of_two() && port.completion_entries <= COMPLETION_ENTRIES_MAX,
+            "completion_entries must be a power of two up to 65,536",
+        ),
+        (
+            port.lease_count.is_power_of_two() && port.lease_bytes > 0,
+            "lease_count must be a power of two, lease_bytes not 0",
+        ),
+        (pool_bytes <= POOL_BYTES_MAX, "lease_count times lease_bytes must be at most 4 GiB"),
+        ((1..=CATCH_MAX).contains(&port.catch_max), "catch_max must be 1 to 65,536"),
+        (
+            port.direct_descriptors.is_none_or(|entries| (1..=DIRECT_DESCRIPTORS_MAX).contains(&entries)),
+            "direct_descriptors must be 1 to 1,048,576",
+        ),
+    ];
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(Error::Config((*rule).to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn check_dial(dial: &Dial) -> Result<()> {
+    if !(1..=SessionId::SLOTS_MAX).contains(&dial.connections) {
+        let most = SessionId::SLOTS_MAX;
+        return Err(Error::Config(format!(
+            "a client makes 1 to {most} connections, not {}",
+            dial.connections
+        )));
+    }
+    if dial.rate == Some(0) {
+        return Err(Error::Config("a client's connect_rate must be at least 1 a second".into()));
+    }
+    Ok(())
+}
+
+fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, Option<String>)> {
+    let port = match backend {
+        Backend::Auto => OsPort::open(options)?,
+        Backend::Uring => OsPort::open_backend(options, "uring")?,
+        Backend::Epoll => OsPort::open_backend(options, "epoll")?,
+        Backend::Iocp => OsPort::open_backend(options, "iocp")?,
+    };
+    let fallback = port.fallback_reason().map(str::to_owned);
+    Ok((port, fallback))
+}
+
+fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
+    let groups = plan.groups.iter().cloned().map(Group::open).collect::<Result<Vec<_>>>()?;
+    let hub = Hub::<P>::new(plan.workers, plan.limits.clone()).with_flush(plan.flush).with_spin(plan.spin);
+    let hub = Arc::new(hub.with_groups(groups.clone()));
+    let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
+    let (standing, stands) = mpsc::channel();
+    let (events, happened) = mpsc::channel();
+    let mut threads = Vec::with_capacity(plan.workers);
+    let mut stood = Vec::with_capacity(plan.workers);
+    let mut failed = None;
+    for index in 0..plan.workers {
+        let (hub, plan_of_it, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
+        let (standing, events) = (standing.clone(), events.clone());
+        let work = move || live(index, &plan_of_it, hub, factory, open, standing, &events);
+        match thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                failed = Some(Error::System(format!("no thread for a worker: {error}")));
+                break;
+            }
+        }
+        if index == 0 && plan.shares_addresses() {
+            let Ok(first) = stands.recv() else { break };
+            // The others join the addresses that the first one got: port 0 is the same number for all.
+            if let Ok(first) = &first {
+                Arc::make_mut(&mut plan).listen = first.in_order();
+            }
+            stood.push(first);
+            if stood.iter().any(Result::is_err) {
+                break;
+            }
+        }
+    }
+    // The channel ends when every worker has said whether it stands.
+    drop(standing);
+    stood.extend(stands);
+    let mut all = Standing::default();
+    for stood in stood {
+        match stood {
+            Ok(stood) => all.add(stood),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
+    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback))
+        .with_groups(groups);
+    match failed {
+        None => {
+            let service = service.started();
+            hub.begin();
+            Ok(service)
+        }
+        Some(error) => {
+            service.stop(Duration::ZERO);
+            Err(error)
+        }
+    }
+}
+
+/// The life of one worker's thread: it stands, it serves, and however it ends, its end is told.
+fn live<P: Port + 'static, F: Factory>(
+    index: usize,
+    plan: &Plan,
+    hub: Arc<Hub<P>>,
+    factory: Arc<F>,
+    open: Open<P>,
+    standing: Sender<Result<Standing>>,
+    events: &Sender<Event>,
+) {
+    let life = || match stand(index, plan, hub, factory, open) {
+        Ok((worker, stood)) => {
+            standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
+            drop(standing);
+            serve(worker)
+        }
+        Err(error) => {
+            standing.send(Err(error)).ok(); // As above.
+            Ok(())
+        }
+    };
+    let ended = caught(life);
+    let panicked = |panic: &Panicked| Err(PortError { text: format!("it panicked: {panic}"), code: 0 });
+    let told = ended.as_ref().map_or_else(panicked, Clone::clone);
+    if let Err(error) = &told {
+        // Now, and not only when somebody stops the service: whoever runs it has nobody else to ask.
+        tracing::error!(worker = index, %error, "a worker broke: its sessions are lost, and the others go on without it");
+    }
+    events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.
+    if let Err(panic) = ended {
+        resume_unwind(Box::new(panic));
+    }
+}
+
+/// Opens a worker's port, its share of the listeners, and its share of the connections.
+fn stand<P: Port + 'static, F: Factory>(
+    index: usize,
+    plan: &Plan,
+    hub: Arc<Hub<P>>,
+    factory: Arc<F>,
+    open: Open<P>,
+) -> Result<(Worker<P, F>, Standing)> {
+    let (mut port, fallback) = open(&plan.port, plan.backend)?;
+    let mut stood = Standing { addresses: Vec::new(), backend: port.backend(), fallback };
+    let mut listeners = Vec::new();
+    for (place, address) in plan.listen.iter().enumerate() {
+        let Some(share) = plan.share(place, index) else { continue };
+        let (handle, bound) = port
+            .listen(*address, &ListenOptions { share, ..listen_options(plan) })
+            .map_err(|error| Error::Listen { address: *address, error })?;
+        listeners.push(handle);
+        if share != Share::Join {
+            stood.addresses.push((place, bound));
+        }
+    }
+    let mut worker = Worker::new(index, port, hub, factory);
+    if plan.shares_addresses() {
+        worker.keep_accepted();
+    }
+    listeners.into_iter().for_each(|listener| worker.add_listener(listener));
+    if let Some((options, run)) = &plan.record {
+        worker.record(options, run)?;
+    }
+    if let Some(Dial { remotes, connections, rate, retry, within, schedule }) = &plan.dial {
+        worker.dial(Arc::clone(remotes), *retry, *connections, *rate, plan.workers);
+        worker.dial_within(*within);
+        if let Some(schedule) = schedule {
+            worker.dial_at(Arc::clone(schedule));
+        }
+    }
+    Ok((worker, stood))
+}
+
+fn serve<P: Port + 'static, F: Factory>(mut worker: Worker<P, F>) -> Result<(), PortError> {
+    crate::watchdog::enlist();
+    while worker.turn()? == Turn::Going {}
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! A running service: where it listens, what it counts, how it ends.
+//!
+//! Dropping a service stops it at once; `stop` lets it drain. Nothing here knows which port is behind it.
+
+mod client;
+mod launch;
+mod lobby;
+mod server;
+mod signals;
+
+use core::net::SocketAddr;
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use naksi_os::port::PortError;
+
+use crate::config::{Error, Result};
+use crate::group::Group;
+use crate::shared::handle::{Door, Remote};
+use crate::shared::stats::Stats;
+
+pub use client::{Client, Ready as ReadyClient};
+pub use lobby::Guest;
+pub use server::{ADDRESS_DEFAULT, Ready as ReadyServer, Server};
+pub use signals::Signals;
+
+/// After the time to drain, workers have this long to cut what is left and to come home.
+const HOME_WITHIN: Duration = Duration::from_millis(2_500);
+
+/// The line that announces a service may take this long before the service goes on without it.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What happens to a running service.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A worker's thread is at its end.
+    WorkerEnded(usize, Result<(), PortError>),
+}
+
+/// A running service (the lecture's `Service`, lecture 004).
+pub struct Service {
+    door: Arc<dyn Door>,
+    threads: Vec<JoinHandle<()>>,
+    happened: Receiver<Event>,
+    addresses: Vec<SocketAddr>,
+    backend: &'static str,
+    fallback: Option<String>,
+    workers: usize,
+    groups: Vec<Group>,
+    /// Its start was logged.
+    started: bool,
+}
+
+impl Service {
+    pub(crate) fn new(
+        door: Arc<dyn Door>,
+        threads: Vec<JoinHandle<()>>,
+        happened: Receiver<Event>,
+        addresses: Vec<SocketAddr>,
+        (backend, fallback): (&'static str, Option<String>),
+    ) -> Self {
+        let workers = threads.len();
+        Self {
+            door,
+            threads,
+            happened,
+            addresses,
+            backend,
+            fallback,
+            workers,
+            groups: Vec::new(),
+            started: false,
+        }
+    }
+
+    /// The same service, with groups to drain when it ends.
+    pub(crate) fn with_groups(mut self, groups: Vec<Group>) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Every worker stands and begins to serve.
+    pub(crate) fn started(mut self) -> Self {
+        let Self { addresses, backend, workers, .. } = &self;
+        tracing::info!(?addresses, backend, workers, fallback = self.fallback, "the service has started");
+        self.started = true;
+        self
+    }
+
+    /// Where it listens, with the port numbers that the system picked.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What stands behind it: `uring`, `epoll` or `iocp`.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// Why it is not the backend that serves best on this system, if that one was refused.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+
+    /// Its worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Its group of this name.
+    pub fn group(&self, name: &str) -> Option<Group> {
+        self.groups.iter().find(|group| group.name() == name).cloned()
+    }
+
+    /// A door for other threads.
+    pub fn remote(&self) -> Remote {
+        Remote::new(Arc::clone(&self.door))
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> Stats {
+        self.door.stats()
+    }
+
+    /// Writes where it listens to standard output, one line for each address: all of it before it returns, unless
+    /// nothing reads there for a second. A standard output that is closed or full is no reason not to serve.
+    pub fn announce(&self) {
+        let Self { addresses, backend, workers, .. } = self;
+        let line = |address| format!("naksi: listening on {address} backend={backend} workers={workers}\n");
+        let text: String = addresses.iter().map(line).collect();
+        let (written, is_written) = channel();
+        // A pipe that is full holds its writer for ever, and signals are to be heard meanwhile.
+        let write = move || {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok(); // It serves all the same.
+            written.send(()).ok(); // Nothing waits for a line that came too late.
+        };
+        let spawned = std::thread::Builder::new().name("naksi-announce".to_owned()).spawn(write);
+        match spawned {
+            Ok(_) => drop(is_written.recv_timeout(ANNOUNCED_WITHIN)),
+            Err(error) => tracing::warn!(%error, "no thread to announce the addresses on standard output"),
+        }
+    }
+
+    /// Takes nobody new in, lets sessions flush and say goodbye within this time, cuts the rest, and
+    /// returns the last counters when every worker is home.
+    pub fn stop(mut self, within: Duration) -> Stats {
+        self.finish(within).ok(); // A worker that broke has been logged; the counters tell the rest.
+        self.door.stats()
+    }
+
+    /// Serves until a request to stop, then stops: see [`Signals`].
+    ///
+    /// # Errors
+    /// The system allows no signal handler, or a worker broke (the others are stopped then).
+    pub fn serve_until_signal(mut self, drain_within: Duration) -> Result<Stats> {
+        let signals = Signals::watch()?;
+        loop {
+            match self.happened.recv_timeout(Duration::from_millis(20)) {
+                Err(RecvTimeoutError::Timeout) if !signals.seen() => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Ok(Event::WorkerEnded(index, ended)) => {
+                    self.finish(drain_within).ok(); // The first cause is the one to tell.
+                    let cause =
+                        ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.text);
+                    return Err(Error::Worker(index, cause));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.finish(drain_within)?;
+                    return Err(Error::System("every worker has ended".into()));
+                }
+            }
+        }
+        self.finish(drain_within)?;
+        Ok(self.door.stats())
+    }
+
+    fn finish(&mut self, within: Duration) -> Result<()> {
+        if self.started {
+            tracing::info!(addresses = ?self.addresses, ?within, "the service stops");
+        }
+        self.door.drain(within);
+        // Never, if it is later than a clock can say.
+        let until = within.checked_add(HOME_WITHIN).and_then(|within| Instant::now().checked_add(within));
+        let in_time = || until.is_none_or(|until| Instant::now() < until);
+        let mut result = Ok(());
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            while !thread.is_finished() && in_time() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !thread.is_finished() {
+                tracing::error!(worker = index, "a worker does not come home; a callback may be blocking it");
+                continue;
+            }
+            if thread.join().is_err() {
+                result = Err(Error::Worker(index, "it panicked".into()));
+            }
+        }
+        Arc::clone(&self.door).close_rooms();
+        // Nobody is left to post but the groups themselves: each may still post to those behind it.
+        for group in std::mem::take(&mut self.groups) {
+            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            group.close(left.max(HOME_WITHIN));
+        }
+        while let Ok(Event::WorkerEnded(index, ended)) = self.happened.try_recv() {
+            if let Err(error) = ended {
+                tracing::error!(worker = index, %error, "a worker broke");
+                result = Err(Error::Worker(index, error.text));
+            }
+        }
+        if std::mem::take(&mut self.started) {
+            let Stats { live, connected_total, .. } = self.door.stats();
+            tracing::info!(addresses = ?self.addresses, connected_total, live, "the service has stopped");
+        }
+        result
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.finish(Duration::ZERO).ok(); // Nobody is left to be told.
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Service({:?}, {}, {} workers)", self.addresses, self.backend, self.workers)
+    }
+}

@@ -1,0 +1,318 @@
+//! A server to be: where it listens, with how many workers, within which limits.
+//!
+//! Nothing happens before `start` or `run`.
+
+use core::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use naksi_core::flush::Flush;
+use naksi_core::limits::Limits;
+use naksi_os::port::{ListenOptions, PortOptions};
+
+use super::lobby::{Guest, Lobby};
+use crate::config::address::{ToAddresses, to_listen};
+use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
+use crate::group::GroupOptions;
+use crate::record::RecordOptions;
+use crate::room::{Room, RoomOptions};
+use crate::service::launch::{Plan, launch};
+use crate::service::{Service, Signals};
+use crate::session::{Arrival, Factory, Session};
+
+/// Where a server listens when nobody says otherwise.
+pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
+
+/// A server that has not started; starting it gives a [`Service`].
+#[derive(Clone, Debug)]
+pub struct Server {
+    plan: Plan,
+    wrong: Option<Error>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// A server with the defaults: loopback port 7777, a worker for each processor, limits that protect.
+    pub fn new() -> Self {
+        Self { plan: Plan::default(), wrong: None }
+    }
+
+    /// A server as the environment says; see [`ENVIRONMENT`].
+    ///
+    /// # Errors
+    /// A variable that begins with `NAKSI_` and is unknown, or a value that makes no sense.
+    pub fn from_env() -> Result<Self> {
+        let mut server = Self::new();
+        let mut run_bytes_max = None;
+        for (name, value) in std::env::vars_os() {
+            // Others may say what they like in whatever letters.
+            let shown = name.to_string_lossy();
+            if !shown.starts_with("NAKSI_") {
+                continue;
+            }
+            let no_text = || Error::Config(format!("{shown}: the variable's name is not text"));
+            let name = name.to_str().ok_or_else(no_text)?;
+            // What belongs to others may hold anything.
+            if !name.contains("__") && !lacks_an_underscore(name) {
+                continue;
+            }
+            let value = value.into_string();
+            let value = value.map_err(|value| Error::Config(format!("{name}: {value:?} is not text")))?;
+            match name {
+                "NAKSI_LISTEN__ADDRESSES" => {
+                    server = value.split(',').fold(server, |server, address| server.listen(address.trim()));
+                }
+                "NAKSI_LISTEN__DUAL_STACK" => {
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is neither true nor false"));
+                    server = server.dual_stack(value.parse().map_err(wrong)?);
+                }
+                "NAKSI_IO__WORKERS" => {
+                    let workers = value.parse();
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of workers"));
+                    server = server.workers(workers.map_err(wrong)?);
+                }
+                "NAKSI_IO__DIRECT" => {
+                    let entries = value.parse();
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of sockets"));
+                    server = server.direct_descriptors(entries.map_err(wrong)?);
+                }
+                "NAKSI_RECORD__DIRECTORY" => server = server.record(RecordOptions::new(value)),
+                "NAKSI_RECORD__RUN_BYTES_MAX" => {
+                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of bytes"));
+                    run_bytes_max = Some(value.parse().map_err(wrong)?);
+                }
+                "NAKSI_IO__FLUSH_MS" => {
+                    let milliseconds = value.parse();
+                    let wrong =
+                        |_| Error::Config(format!("{name}: `{value}` is not a number of milliseconds"));
+                    let span = Duration::from_millis(milliseconds.map_err(wrong)?);
+                    server = server.flush(Flush::Every(span));
+                }
+                "NAKSI_IO__SPIN_US" => {
+                    let microseconds = value.parse();
+                    let wrong =
+                        |_| Error::Config(format!("{name}: `{value}` is not a number of microseconds"));
+                    server = server.spin(Duration::from_micros(microseconds.map_err(wrong)?));
+                }
+                "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
+                _ => return Err(unknown(name)),
+            }
+        }
+        // Variables come in no order, and this one says nothing where nothing is recorded.
+        if let (Some((record, _)), Some(bytes)) = (&mut server.plan.record, run_bytes_max) {
+            record.run_bytes_max = bytes;
+        }
+        match server.wrong {
+            Some(wrong) => Err(wrong),
+            None => Ok(server),
+        }
+    }
+
+    /// Listens on an address too; the first call replaces the default. A name that stands for several addresses (IPv4
+    /// and IPv6) is listened on with all of them that this machine has; port 0 takes a free port for each.
+    #[must_use]
+    pub fn listen(mut self, address: impl ToAddresses + std::fmt::Debug) -> Self {
+        match address.to_addresses() {
+            Ok(addresses) => self.plan.listen.extend(to_listen(addresses)),
+            Err(error) => {
+                self.wrong =
+                    Some(Error::Config(format!("{address:?} is not an address to listen on: {error}")));
+            }
+        }
+        self
+    }
+
+    /// Whether a listener on `[::]` takes IPv4 as well; off by default, on every system. Peers that come over IPv4 have
+    /// their IPv4 addresses all the same. Addresses other than `[::]` are not touched.
+    #[must_use]
+    pub fn dual_stack(mut self, on: bool) -> Self {
+        self.plan.listener.dual_stack = on;
+        self
+    }
+
+    /// Worker threads, 1 to 256.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.plan.workers = workers;
+        self
+    }
+
+    /// Which completion port to use.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.plan.backend = backend;
+        self
+    }
+
+    /// Keeps up to so many accepted sockets of each worker in a table of its port, where they cost no
+    /// descriptor of the process: N workers then hold N times as many sessions as the process may have
+    /// descriptors. Every worker listens on every address and keeps what the system deals out to it; nothing
+    /// is placed with the least loaded one. A worker whose table is full stops accepting for a while, and
+    /// what the system deals out to it waits, so leave each table some room: a twentieth is plenty.
+    /// For io_uring only; other backends take no notice.
+    #[must_use]
+    pub fn direct_descriptors(mut self, entries: u32) -> Self {
+        self.plan.port.direct_descriptors = Some(entries);
+        self
+    }
+
+    /// When what sessions queue leaves: at once, or at the next tick (1 to 100 ms), so that one send carries
+    /// what was queued since the last one. Batches of topics wait for the same tick. Order and deadlines are
+    /// the same; a session can say otherwise with [`Conn::set_flush`](crate::Conn::set_flush).
+    #[must_use]
+    pub fn flush(mut self, flush: Flush) -> Self {
+        self.plan.flush = flush;
+        self
+    }
+
+    /// How long a worker looks for something to do before it sleeps, at most 1 ms; not at all by default.
+    ///
+    /// A round trip on a connection that is answered at once is then shorter by a wake-up of the server, at
+    /// the price of a busy processor. A worker spins only after waits that were as short, and never while it
+    /// has something to do.
+    #[must_use]
+    pub fn spin(mut self, span: Duration) -> Self {
+        self.plan.spin = span;
+        self
+    }
+
+    /// The bounds of every session.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// Sizes of every worker's port.
+    #[must_use]
+    pub fn port_options(mut self, options: PortOptions) -> Self {
+        self.plan.port = options;
+        self
+    }
+
+    /// Options of every listener.
+    #[must_use]
+    pub fn listen_options(mut self, options: ListenOptions) -> Self {
+        self.plan.listener = options;
+        self
+    }
+
+    /// Records what every session receives, with its times; see [`crate::record`].
+    #[must_use]
+    pub fn record(mut self, options: RecordOptions) -> Self {
+        self.plan.record = Some((options, crate::record::Run::default()));
+        self
+    }
+
+    /// Gives the service a group to post jobs to. Groups are drained after the sessions, in the order in which
+    /// they are declared: a job may post to any group declared behind its own.
+    #[must_use]
+    pub fn group(mut self, options: GroupOptions) -> Self {
+        self.plan.groups.push(options);
+        self
+    }
+
+    /// How long `run` lets sessions flush after the first signal.
+    #[must_use]
+    pub fn drain_within(mut self, within: Duration) -> Self {
+        self.plan.drain_within = within;
+        self
+    }
+
+    /// Makes each connection's session with this function.
+    pub fn session<S: Session>(
+        self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        self.session_with(move |_: &Arrival| make())
+    }
+
+    /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
+    /// sessions end with [`Reason::RoomClosed`](naksi_core::reason::Reason::RoomClosed), and whoever comes next opens
+    /// another one. With options that make no sense it does not start.
+    pub fn room<R: Room<Member: Default>>(
+        mut self,
+        options: RoomOptions,
+        make: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = Guest<R>>> {
+        self.wrong = self.wrong.or(options.check().err());
+        let lobby = Arc::new(Lobby { make: Box::new(make), options, open: Mutex::new(None) });
+        self.session(move || Guest { lobby: Arc::clone(&lobby), room: None })
+    }
+
+    /// Makes each connection's session with this function, which is told who arrived.
+    pub fn session_with<S: Session>(
+        self,
+        make: impl Fn(&Arrival) -> S + Send + Sync + 'static,
+    ) -> Ready<impl Factory<Session = S>> {
+        Ready { server: self, factory: make }
+    }
+}
+
+/// A server that knows how to make its sessions.
+#[derive(Debug)]
+#[must_use]
+pub struct Ready<F> {
+    server: Server,
+    factory: F,
+}
+
+impl<F: Factory> Ready<F> {
+    /// Opens the ports and the listeners; when this returns, clients are accepted.
+    ///
+    /// # Errors
+    /// An address that is taken or wrong, limits or options that make no sense, a system that refuses the port.
+    pub fn start(self) -> Result<Service> {
+        if let Some(wrong) = self.server.wrong {
+            return Err(wrong);
+        }
+        let mut plan = self.server.plan;
+        if plan.listen.is_empty() {
+            let default: SocketAddr = ADDRESS_DEFAULT.parse().expect("the default is an address");
+            plan.listen.push(default);
+        }
+        launch(plan, self.factory)
+    }
+
+    /// Starts, says on standard output where it listens, and serves until SIGTERM, Ctrl-C or a hang-up; then
+    /// drains. A second, separate request ends the process at once: see [`Signals`].
+    ///
+    /// # Errors
+    /// As for [`Ready::start`], or a worker that broke.
+    pub fn run(self) -> Result<()> {
+        let drain_within = self.server.plan.drain_within;
+        // Before it is announced: whoever reads the line may send a signal at once.
+        Signals::watch()?;
+        let service = self.start()?;
+        service.announce();
+        service.serve_until_signal(drain_within).map(drop)
+    }
+}
+
+/// Whether a name has one underscore where two belong, so that nobody would heed it.
+fn lacks_an_underscore(name: &str) -> bool {
+    ENVIRONMENT.iter().any(|(known, _)| known.replacen("__", "_", 1) == name)
+}
+
+fn unknown(name: &str) -> Error {
+    let known = ENVIRONMENT.iter().map(|(name, _)| *name);
+    let meant = nearest(name, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    Error::Config(format!("unknown environment variable {name}{meant}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_one_underscore_where_two_belong_is_known_as_such() {
+        assert!(lacks_an_underscore("NAKSI_IO_WORKERS") && lacks_an_underscore("NAKSI_RECORD_RUN_BYTES_MAX"));
+        assert!(!lacks_an_underscore("NAKSI_IO__WORKERS") && !lacks_an_underscore("NAKSI_LOG"));
+        assert!(unknown("NAKSI_IO_WORKERS").to_string().contains("did you mean NAKSI_IO__WORKERS?"));
+    }
+}

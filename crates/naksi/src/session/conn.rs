@@ -1,0 +1,493 @@
+//! What a callback can do: to its own connection, to topics, with timers and files.
+//!
+//! A `Conn` lives as long as one callback. Sends are queued and leave when the callback's turn is over, all
+//! together; nothing here makes a system call or knows a kernel.
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use naksi_core::content::{Ending, Outlet};
+use naksi_core::data_plane::DataClass;
+use naksi_core::flush::Flush;
+use naksi_core::frame::{self, Packet};
+use naksi_core::id::SessionId;
+use naksi_core::reason::Reason;
+use naksi_core::send_queue::{Pending, Sent};
+use naksi_core::session::Spent;
+use naksi_core::tick::Tick;
+use naksi_core::timer::TimerKey;
+use naksi_os::port::FileAccess;
+use thin_vec::ThinVec;
+
+use crate::config::{Error, Result};
+use crate::group::{Group, Refused};
+use crate::log_limiter::Subject;
+use crate::packets::{Message, append, encode};
+use crate::room::local::{Farewell, Seat};
+use crate::room::{EVENT_BYTES, Event, Left, Room, RoomDoor, RoomHost, RoomOptions, RoomRef, Space};
+use crate::session::context::{Desk, Due};
+use crate::session::files::{FileId, Wish};
+use crate::shared::handle::Remote;
+use crate::topic::{Membership, Topic};
+
+/// Of a room whose mailbox is half full a session may fill this part of what it may otherwise.
+const CROWDED_SHARE: usize = 16;
+
+/// One connection, for the length of one callback.
+pub struct Conn<'a> {
+    pub(crate) outlet: Outlet<'a>,
+    pub(crate) desk: &'a mut Desk,
+    pub(crate) memberships: &'a mut ThinVec<Membership>,
+    pub(crate) seats: &'a mut ThinVec<Seat>,
+    pub(crate) timers: &'a mut ThinVec<TimerKey>,
+    pub(crate) id: SessionId,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Conn<'_> {
+    /// The session's name, good for as long as it lives and harmless afterwards.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The other side's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The worker that owns the session.
+    pub fn worker(&self) -> usize {
+        usize::from(self.id.worker())
+    }
+
+    /// The port's time at the start of this turn.
+    pub fn now(&self) -> Tick {
+        self.desk.now
+    }
+
+    /// Queues a copy of the bytes. What could not be queued is said, and the overflow policy applied.
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.catch_up();
+        self.outlet.send(bytes)
+    }
+
+    /// Queues a frame. A body of more than 65,531 bytes fits no frame and is an overflow.
+    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+        self.catch_up();
+        self.outlet.send_packet(id, body)
+    }
+
+    /// Queues a message of a packet table.
+    pub fn send_message<M: Message>(&mut self, message: &M) -> Sent {
+        self.catch_up();
+        self.desk.scratch.clear();
+        match append(message, &mut self.desk.scratch) {
+            true => self.outlet.send(&self.desk.scratch),
+            false => Sent::Dropped,
+        }
+    }
+
+    /// Queues bytes that are shared with others, without copying them if they are long.
+    pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
+        self.catch_up();
+        self.outlet.send_shared(bytes)
+    }
+
+    /// Says when what is queued for this session leaves, from now on; the server's policy until then.
+    /// Batches of topics leave as the server's policy says, and with the next direct send at the latest.
+    ///
+    /// # Panics
+    /// A tick shorter than 1 ms or longer than 100 ms.
+    pub fn set_flush(&mut self, flush: Flush) {
+        assert_eq!(flush.check(), Ok(()), "a policy that makes sense");
+        self.outlet.set_flush(flush);
+    }
+
+    /// What is queued for this session leaves when this turn ends, whatever the policy is.
+    pub fn flush(&mut self) {
+        self.catch_up();
+        self.outlet.flush();
+    }
+
+    /// Queues data that this session may miss if it does not keep up, as its class says. `key` names what it is about,
+    /// for classes that keep the latest of each.
+    pub fn send_data(&mut self, class: DataClass, key: u64, bytes: &Bytes) -> Sent {
+        self.catch_up();
+        self.outlet.send_data(class, key, bytes)
+    }
+
+    /// Ends the session in order: what is queued is sent first. For a cause of your own there is [`Reason::custom`].
+    ///
+    /// ```
+    /// # use naksi::prelude::*;
+    /// # fn ban(c: &mut Conn) {
+    /// c.end(Reason::custom(4001, "banned for 3 days"));
+    /// # }
+    /// ```
+    pub fn end(&mut self, reason: Reason) {
+        self.end_with(reason, Ending::Flush);
+    }
+
+    /// Ends the session at once: what is queued is dropped.
+    pub fn end_now(&mut self, reason: Reason) {
+        self.end_with(reason, Ending::Now);
+    }
+
+    /// Ends the session, one way or the other.
+    pub fn end_with(&mut self, reason: Reason, ending: Ending) {
+        if ending == Ending::Flush {
+            self.catch_up();
+        }
+        self.outlet.end(reason, ending);
+    }
+
+    /// Ends the session in order, because its handler is done with it.
+    pub fn close(&mut self) {
+        self.end(Reason::Handler);
+    }
+
+    /// Whether bytes queued now would still be sent.
+    pub fn is_open(&self) -> bool {
+        self.outlet.is_open()
+    }
+
+    /// Whether the session is shown nothing more after this callback: its send queue is over the high mark, it is over a rate
+    /// of the limits, rooms have not taken what it brought, or its end has begun. A handler that takes several messages out
+    /// of one [`on_recv`](crate::session::Session::on_recv) should stop at the next one and return what it has taken; it is
+    /// offered the rest later.
+    pub fn is_held_back(&self) -> bool {
+        self.outlet.is_held_back()
+    }
+
+    /// Bytes queued and not yet taken by the kernel.
+    pub fn pending_bytes(&self) -> usize {
+        self.outlet.pending_bytes()
+    }
+
+    /// What is queued, and for how long something has been.
+    pub fn pending(&self) -> Pending {
+        self.outlet.pending()
+    }
+
+    /// Whether more is queued than the high mark: time to send less.
+    pub fn is_congested(&self) -> bool {
+        self.outlet.is_congested()
+    }
+
+    /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, counted from the time
+    /// at which the worker's turn began, and about a millisecond later at most, unless the session has ended by then.
+    /// Behind callbacks that have kept the worker for longer than `span`, that is at once.
+    pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
+        let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
+        let key = self.desk.wheel.set(self.desk.now + span, due);
+        if self.timers.len() == self.timers.capacity() {
+            // Keys of timers that have fired are thrown out before the list may double.
+            self.timers.retain(|key| self.desk.wheel.is_set(*key));
+            self.timers.reserve(self.timers.len() + 1);
+        }
+        self.timers.push(key);
+        key
+    }
+
+    /// Takes a timer back. Returns whether it had not fired yet.
+    pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
+        self.desk.wheel.cancel(key).is_some()
+    }
+
+    /// The service's topic with this number: the same for everybody who asks with it.
+    pub fn topic(&self, number: u64) -> Topic {
+        self.desk.door.topic(number)
+    }
+
+    /// Makes this session a member: it gets what is broadcast from now on. A session that is in
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with [`Reason::MembershipsFull`] instead.
+    pub fn join(&mut self, topic: &Topic) {
+        let is_member = |membership: &Membership| membership.number() == topic.number();
+        if self.memberships.len() >= self.outlet.limits.memberships_max
+            && !self.memberships.iter().any(is_member)
+        {
+            return self.end_now(Reason::MembershipsFull);
+        }
+        self.desk.topics.join(topic, self.id, self.memberships);
+    }
+
+    /// Ends the membership: it still gets what was broadcast before.
+    pub fn leave(&mut self, topic: &Topic) {
+        self.catch_up();
+        self.desk.topics.leave(topic, self.id, self.memberships);
+    }
+
+    /// Queues bytes for every member of the topic, this session included if it is one. They are encoded
+    /// once, shared by all members of a worker, and posted once to every other worker.
+    ///
+    /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
+    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and no other worker
+    /// waits for it; when it lacks more than fits a send queue, its members of the topic end with [`Reason::Lagged`].
+    pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
+        self.append_for_all(topic, &[bytes])
+    }
+
+    /// Queues a frame for every member of the topic.
+    pub fn broadcast_packet(&mut self, topic: &Topic, id: u16, body: &[u8]) -> Sent {
+        match frame::header(id, body.len()) {
+            Some(header) => self.append_for_all(topic, &[&header, body]),
+            None => Sent::Dropped,
+        }
+    }
+
+    /// Queues bytes for every member of the topic but this session.
+    pub fn broadcast_others(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
+        self.catch_up();
+        let sent = self.append(topic, &[bytes]);
+        self.desk.topics.skip(topic, self.memberships);
+        sent
+    }
+
+    /// The service's group of this name, to post jobs to. A job answers through [`Conn::remote`].
+    pub fn group(&self, name: &str) -> Option<Group> {
+        self.desk.door.group(name)
+    }
+
+    /// Opens a room; it begins in this turn. It counts against the session's rate as a join does.
+    ///
+    /// # Errors
+    /// Options that make no sense; or the session ends because of its rate ([`Conn::join_room`]).
+    pub fn open_room<R: Room>(&mut self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
+        if !self.spend_join() {
+            return Err(Error::Job(Refused::Full));
+        }
+        let room = crate::room::open(
+            &(std::sync::Arc::clone(&self.desk.door) as std::sync::Arc<dyn RoomHost>),
+            room,
+            options,
+        )?;
+        if room.0.wake() {
+            self.desk.rooms.claim(std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>);
+        }
+        Ok(room)
+    }
+
+    /// Makes this session a member of a room, with what the room shall keep of it. Returns `false`, and does nothing, if
+    /// the room has ended, or if the session is a member already. However the session ends, it leaves.
+    ///
+    /// An accepted session that joins more than [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits) is not
+    /// read for a while. One that is four seconds ahead of its rate, or over it for ten seconds, joins nothing and ends with
+    /// [`Reason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is in
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
+    /// [`Reason::MembershipsFull`].
+    pub fn join_room<R: Room>(&mut self, room: &RoomRef<R>, data: R::Member) -> bool {
+        let is_member = self.seats.iter().any(|seat| seat.room.number() == room.number());
+        if room.is_closed() || is_member || !self.spend_join() {
+            return false;
+        }
+        if self.seats.len() >= self.outlet.limits.memberships_max {
+            self.end_now(Reason::MembershipsFull);
+            return false;
+        }
+        let ticket = self.desk.rooms.ticket();
+        let door = std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>;
+        let join = Event::Join { id: self.id, ticket, data: Box::new(data) };
+        let bytes = self.desk.rooms.bring_join(&door, join, size_of::<R::Member>());
+        self.charge(&door, bytes, false);
+        self.seats.push(Seat { room: door, ticket, farewell: Farewell::Untold, unmarked_bytes: 0 });
+        true
+    }
+
+    /// Leaves a room: the session hears nothing more of it. Returns whether it was a member.
+    pub fn leave_room<R: Room>(&mut self, room: &RoomRef<R>) -> bool {
+        let place = self.seats.iter().position(|seat| seat.room.number() == room.number());
+        if let Some(place) = place {
+            let seat = self.seats.swap_remove(place);
+            let (room, bytes) = (std::sync::Arc::clone(&seat.room), seat.unmarked_bytes);
+            self.desk.rooms.leave(seat, self.id, Left::Asked);
+            self.charge(&room, bytes + EVENT_BYTES as u32, false);
+        }
+        place.is_some()
+    }
+
+    /// Hands a packet on to a room that this session is in. [`Sent::Closed`]: it is not, or the room has ended.
+    /// [`Sent::Dropped`]: the room's mailbox is full, or half full and the session waits for rooms already.
+    ///
+    /// A session that has brought rooms more than [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) that they
+    /// have not taken, or a sixteenth of it to a room whose mailbox is half full, is not read until they have;
+    /// [`Conn::is_held_back`] tells a handler in time.
+    pub fn to_room<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> Sent {
+        let seat = self.seats.iter_mut().find(|seat| seat.room.number() == room.number());
+        let Some(seat) = seat.filter(|_| !room.is_closed()) else { return Sent::Closed };
+        let waits = self.outlet.waits_for_rooms();
+        let space = self.desk.rooms.bring_packet(seat, self.id, packet.frame, waits);
+        if space != Space::Full {
+            let is_crowded = space == Space::Crowded;
+            let most = self.outlet.limits.room_backlog_bytes_max;
+            let most = if is_crowded { most / CROWDED_SHARE } else { most };
+            if seat.unmarked_bytes as usize >= most {
+                let bytes = std::mem::take(&mut seat.unmarked_bytes);
+                let room = std::sync::Arc::clone(&seat.room);
+                self.charge(&room, bytes, is_crowded);
+            }
+            return Sent::Queued;
+        }
+        if !seat.room.refuse() {
+            return Sent::Dropped;
+        }
+        self.end_now(Reason::RoomFull);
+        Sent::Overflowed
+    }
+
+    /// Hands a message on to a room that this session is in; see [`Conn::to_room`].
+    pub fn send_to_room<R: Room, M: Message>(&mut self, room: &RoomRef<R>, message: &M) -> Sent {
+        match encode(message) {
+            Some(frame) => {
+                let packet = Packet { id: M::ID, body: &frame[frame::HEADER_BYTES..], frame: &frame };
+                self.to_room(room, packet)
+            }
+            None => Sent::Dropped,
+        }
+    }
+
+    /// A door to the service that other threads can use.
+    pub fn remote(&self) -> Remote {
+        Remote::new(std::sync::Arc::clone(&self.desk.door))
+    }
+
+    /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
+    /// session opened are closed with it. A session may have so many open, so many operations under way and so many bytes in
+    /// them as [`files_max`](naksi_core::limits::Limits::files_max),
+    /// [`file_operations_max`](naksi_core::limits::Limits::file_operations_max) and
+    /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) say. Beyond that this and the following are answered
+    /// with [`FileDone::Failed`](crate::session::files::FileDone::Failed), over the limit.
+    pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
+        self.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
+    }
+
+    /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::session::files::READ_BYTES_MAX) are refused
+    /// ([`FileDone::Failed`](crate::session::files::FileDone::Failed), invalid request), and so is what there is no memory for.
+    /// Room is made for what the file holds now; where the system does not know that (a device), 64 KiB come at most.
+    pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
+        self.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
+    }
+
+    /// Writes bytes at `offset`. Reads and writes of one file run beside one another, in no order; a sync waits.
+    pub fn write_at(&mut self, file: FileId, offset: u64, bytes: Vec<u8>, tag: u32) {
+        self.wish(Wish::Write { owner: self.id, tag, file, offset, bytes });
+    }
+
+    /// Has what was written, also what is still being written, on stable storage.
+    pub fn sync_file(&mut self, file: FileId, tag: u32) {
+        self.wish(Wish::Sync { owner: self.id, tag, file });
+    }
+
+    /// Closes a file before the session ends.
+    pub fn close_file(&mut self, file: FileId) {
+        self.wish(Wish::Close { file });
+    }
+
+    /// The same connection for a shorter time, to lend to a helper.
+    pub fn reborrow(&mut self) -> Conn<'_> {
+        Conn {
+            outlet: self.outlet.reborrow(),
+            desk: self.desk,
+            memberships: self.memberships,
+            seats: self.seats,
+            timers: self.timers,
+            id: self.id,
+            peer: self.peer,
+        }
+    }
+
+    /// Ends a session whose type has no `on_recv`, and names the line that it lacks.
+    pub(crate) fn end_unhandled_bytes<S>(&mut self, bytes: usize) {
+        let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
+        self.desk.say(Subject::Unhandled, |suppressed| {
+            tracing::error!(
+                %session, %peer, bytes, suppressed,
+                "bytes came and {kind} has no `on_recv`: its session ends; if it has `on_packet`, it lacks the line \
+                 `const FRAMING: Framing = Framing::Packets;`, otherwise it lacks `fn on_recv`"
+            );
+        });
+        self.end_now(Reason::UnhandledBytes);
+    }
+
+    /// Ends a session whose type has no `on_packet`, and says so.
+    pub(crate) fn end_unhandled_packet<S>(&mut self, packet: Packet<'_>) {
+        let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
+        let (id, bytes) = (packet.id, packet.body.len());
+        self.desk.say(Subject::Unhandled, |suppressed| {
+            tracing::error!(
+                %session, %peer, id, bytes, suppressed,
+                "a packet came and {kind} has no `on_packet`: its session ends; with `FRAMING = Framing::Packets` it \
+                 needs `fn on_packet`"
+            );
+        });
+        self.end_now(Reason::UnknownPacket);
+    }
+
+    /// Counts a join against the session's rate. Returns whether it may be made.
+    fn spend_join(&mut self) -> bool {
+        let spent = self.outlet.spend_join();
+        if spent != Spent::Within {
+            self.desk.counters.over_rate_total.add(1);
+        }
+        spent != Spent::Ended
+    }
+
+    /// Charges the session for memory that a room holds until it has come to what was brought so far.
+    fn charge(&mut self, room: &std::sync::Arc<dyn RoomDoor>, bytes: u32, is_crowded: bool) {
+        self.desk.rooms.mark(room, self.id, bytes);
+        if self.outlet.bring(bytes, is_crowded) {
+            self.desk.counters.room_pauses_total.add(1);
+        }
+    }
+
+    /// Wishes for something done with a file. A session that may not have more of it under way is shown nothing more in
+    /// this turn, so that its refusals do not pile up.
+    fn wish(&mut self, wish: Wish) {
+        if !self.desk.files.wish(wish, self.outlet.limits) {
+            self.outlet.rest();
+        }
+    }
+
+    /// Adds a message to a topic's batch; what does not fit is counted.
+    fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
+        let sent = self.desk.topics.append(topic, parts);
+        if sent == Sent::Dropped {
+            self.desk.counters.dropped.add(1);
+        }
+        // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
+        // queue does not hold it back where it does not hear what it says. Nor should a session broadcast much while another
+        // worker lacks much already: members that miss something end.
+        let full = sent == Sent::Dropped || self.desk.topics.is_full();
+        if full && self.desk.topics.is_crowded(topic) || self.desk.topics.is_behind(topic) {
+            self.outlet.rest();
+        }
+        sent
+    }
+
+    /// Adds a message that the sender hears too, if it is in the topic.
+    ///
+    /// A batch that has become long enough to leave counts against a sender that is in the topic: it is held
+    /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
+    /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
+    fn append_for_all(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
+        let sent = self.append(topic, parts);
+        if self.desk.topics.is_full() {
+            self.catch_up();
+        }
+        sent
+    }
+
+    /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
+    fn catch_up(&mut self) {
+        if !self.memberships.is_empty() {
+            self.desk.catch_up(self.memberships, &mut self.outlet);
+        }
+    }
+}
+
+impl std::fmt::Debug for Conn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Conn({} to {})", self.id, self.peer)
+    }
+}

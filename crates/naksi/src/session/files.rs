@@ -1,0 +1,312 @@
+//! The files that sessions have open: who owns them, what is in flight on them, and which syncs wait for which writes.
+//!
+//! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 002). A
+//! file belongs to the session that opened it and is closed with it. `worker/files.rs` carries the requests out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+
+use naksi_core::ended::OsError;
+use naksi_core::id::{Handle, SessionId, Token};
+use naksi_core::limits::Limits;
+use naksi_core::table::Table;
+use naksi_os::port::FileAccess;
+
+/// Files that one worker has open at most.
+pub(crate) const FILES_MAX: usize = 65_536;
+/// Operations of one worker in flight at most; closes are not counted, they must not be refused.
+pub(crate) const OPERATIONS_MAX: usize = 65_536;
+/// Operations that a token can name.
+pub(crate) const SLOTS_MAX: usize = SessionId::SLOTS_MAX as usize;
+
+/// Most bytes of one read, 1 GiB: a number that a peer sent and nobody looked at shall not cost all memory there is.
+pub const READ_BYTES_MAX: usize = 1 << 30;
+
+/// Names an open file of a session; stale once it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// What became of a file operation.
+#[derive(Debug)]
+pub enum FileDone<'a> {
+    /// The file is open and this many bytes long.
+    Opened {
+        /// The number given with the wish.
+        tag: u32,
+        /// Its name.
+        file: FileId,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// These bytes were read: fewer than asked for at the file's end, none behind it.
+    Read {
+        /// The number given with the wish.
+        tag: u32,
+        /// Where it was read.
+        offset: u64,
+        /// What was read.
+        data: &'a [u8],
+    },
+    /// This many bytes were written.
+    Written {
+        /// The number given with the wish.
+        tag: u32,
+        /// Bytes written; fewer than offered if the disk is full.
+        bytes: u32,
+    },
+    /// Everything that was written before the sync was asked for, told of or not, is on stable storage, as far as it
+    /// could be written.
+    Synced {
+        /// The number given with the wish.
+        tag: u32,
+    },
+    /// It could not be done.
+    Failed {
+        /// The number given with the wish.
+        tag: u32,
+        /// Why.
+        error: OsError,
+    },
+}
+
+/// What a callback wishes done with a file.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Open {
+        owner: SessionId,
+        tag: u32,
+        path: PathBuf,
+        access: FileAccess,
+    },
+    Read {
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+        offset: u64,
+        bytes: usize,
+    },
+    Write {
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Sync {
+        owner: SessionId,
+        tag: u32,
+        file: FileId,
+    },
+    Close {
+        file: FileId,
+    },
+    /// One of the others, for which its session has no room.
+    Refuse {
+        owner: SessionId,
+        tag: u32,
+    },
+}
+
+impl Wish {
+    /// The session to be answered, its tag, and the bytes that the request holds until then. A close has no answer.
+    pub(crate) fn asks(&self) -> Option<(SessionId, u32, usize)> {
+        match self {
+            Wish::Open { owner, tag, .. } | Wish::Read { owner, tag, .. } | Wish::Sync { owner, tag, .. } => {
+                Some((*owner, *tag, 0))
+            }
+            Wish::Write { owner, tag, bytes, .. } => Some((*owner, *tag, bytes.capacity())),
+            Wish::Close { .. } | Wish::Refuse { .. } => None,
+        }
+    }
+}
+
+/// What one session has of files: kept while it has any.
+#[derive(Default)]
+pub(crate) struct Owner {
+    /// Its open files.
+    pub(crate) files: BTreeSet<FileId>,
+    /// What it has asked for and was not told of.
+    pub(crate) operations: usize,
+    /// Bytes of its reads and writes among them.
+    pub(crate) bytes: usize,
+}
+
+pub(crate) struct OpenFile {
+    pub(crate) handle: Handle,
+    pub(crate) owner: SessionId,
+    pub(crate) in_flight: u32,
+    pub(crate) order: Order,
+    /// To be closed as soon as nothing is in flight.
+    pub(crate) closing: bool,
+}
+
+/// Which syncs of a file wait for which writes. No system puts a sync behind writes that are in flight.
+#[derive(Default)]
+pub(crate) struct Order {
+    /// Writes in flight that no waiting sync waits for.
+    writes: u32,
+    /// Syncs that wait, each with its own writes: those behind the sync before it.
+    waiting: VecDeque<(u32, Token)>,
+    /// The number of the first of them.
+    first: u32,
+}
+
+impl Order {
+    /// A write begins. Returns the number of the first sync that will have to wait for it.
+    pub(crate) fn write(&mut self) -> u32 {
+        self.writes += 1;
+        self.first.wrapping_add(self.waiting.len() as u32)
+    }
+
+    /// A sync is wished for. Returns whether it has to wait.
+    pub(crate) fn sync(&mut self, token: Token) -> bool {
+        let waits = self.writes > 0 || !self.waiting.is_empty();
+        if waits {
+            self.waiting.push_back((std::mem::take(&mut self.writes), token));
+        }
+        waits
+    }
+
+    /// A write has ended.
+    pub(crate) fn written(&mut self, number: u32) {
+        match self.waiting.get_mut(number.wrapping_sub(self.first) as usize) {
+            Some((writes, _)) => *writes -= 1,
+            None => self.writes -= 1,
+        }
+    }
+
+    /// The next sync that waits for nothing any more.
+    pub(crate) fn next(&mut self) -> Option<Token> {
+        let (_, token) = self.waiting.front().filter(|(writes, _)| *writes == 0).copied()?;
+        self.waiting.pop_front();
+        self.first = self.first.wrapping_add(1);
+        Some(token)
+    }
+}
+
+pub(crate) struct Operation {
+    pub(crate) owner: SessionId,
+    pub(crate) tag: u32,
+    /// What it counts for among its session's bytes.
+    pub(crate) bytes: usize,
+    /// `None`: the close itself, which nobody waits for.
+    pub(crate) file: Option<FileId>,
+    pub(crate) offset: u64,
+    /// Of a write: the number of the first sync that has to wait for it.
+    pub(crate) sync: u32,
+}
+
+/// What an operation on an open file is to do.
+pub(crate) enum Wanted {
+    /// Read so many bytes.
+    Read(usize),
+    /// Write these.
+    Write(Vec<u8>),
+    Sync,
+}
+
+/// The open files of one worker and what is in flight on them.
+pub(crate) struct Files {
+    pub(crate) wishes: VecDeque<Wish>,
+    pub(crate) open: Table<OpenFile>,
+    pub(crate) operations: Table<Operation>,
+    pub(crate) owners: BTreeMap<SessionId, Owner>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            wishes: VecDeque::new(),
+            open: Table::new(FILES_MAX),
+            operations: Table::new(SLOTS_MAX),
+            owners: BTreeMap::new(),
+        }
+    }
+}
+
+impl Files {
+    /// Takes a wish. Returns whether its session has room for it; if not, its answer is a refusal.
+    pub(crate) fn wish(&mut self, wish: Wish, limits: &Limits) -> bool {
+        let Some((owner, tag, bytes)) = wish.asks() else {
+            self.wishes.push_back(wish);
+            return true;
+        };
+        let of_owner = self.owners.entry(owner).or_default();
+        let fits = of_owner.operations < limits.file_operations_max
+            && of_owner.bytes.saturating_add(bytes) <= limits.file_bytes_max;
+        if fits {
+            of_owner.operations += 1;
+            of_owner.bytes += bytes;
+        }
+        self.wishes.push_back(if fits { wish } else { Wish::Refuse { owner, tag } });
+        self.forget_if_empty(owner);
+        fits
+    }
+
+    /// An operation of the session is over, and what it held is given back.
+    pub(crate) fn settle(&mut self, owner: SessionId, bytes: usize) {
+        let of_owner = self.owners.get_mut(&owner).expect("a session with an operation is known");
+        of_owner.operations -= 1;
+        of_owner.bytes -= bytes;
+        self.forget_if_empty(owner);
+    }
+
+    /// A read of the session holds so many bytes from now on, if there is room for them.
+    pub(crate) fn charge(&mut self, owner: SessionId, bytes: usize, limits: &Limits) -> bool {
+        let of_owner = self.owners.get_mut(&owner).expect("a session with an operation is known");
+        let fits = of_owner.bytes.saturating_add(bytes) <= limits.file_bytes_max;
+        if fits {
+            of_owner.bytes += bytes;
+        }
+        fits
+    }
+
+    pub(crate) fn forget_if_empty(&mut self, owner: SessionId) {
+        let empty = |of_owner: &Owner| of_owner.files.is_empty() && of_owner.operations == 0;
+        if self.owners.get(&owner).is_some_and(empty) {
+            self.owners.remove(&owner);
+        }
+    }
+
+    pub(crate) fn files_of(&self, owner: SessionId) -> usize {
+        self.owners.get(&owner).map_or(0, |of_owner| of_owner.files.len())
+    }
+
+    pub(crate) fn has_wishes(&self) -> bool {
+        !self.wishes.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.operations.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_waits_for_the_writes_before_it_and_for_no_other() {
+        let token = |number| Token::new(19, number, 0);
+        let mut order = Order { first: u32::MAX, ..Order::default() };
+        assert!(!order.sync(token(0)), "nothing is in flight");
+        let (one, two) = (order.write(), order.write());
+        assert!(order.sync(token(1)));
+        assert!(order.sync(token(2)), "syncs keep their order");
+        let three = order.write();
+        assert!(order.sync(token(3)));
+        let four = order.write();
+        order.written(three);
+        order.written(two);
+        assert_eq!(order.next(), None, "the first write is still in flight");
+        order.written(one);
+        let ready: Vec<_> = std::iter::from_fn(|| order.next()).collect();
+        assert_eq!(ready, [token(1), token(2), token(3)]);
+        assert!(order.sync(token(4)), "the last write is in flight");
+        order.written(four);
+        assert_eq!((order.next(), order.next()), (Some(token(4)), None));
+    }
+}

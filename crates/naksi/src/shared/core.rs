@@ -1,0 +1,376 @@
+//! What the workers of one service share: mailboxes, loads, the doorkeeper, the topics' directory, limits.
+//!
+//! Everything here is touched once per connection or once per batch, never once per message. Nothing here
+//! knows a session's content.
+
+use bytes::Bytes;
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use naksi_core::admission::{Admission, Denied};
+use naksi_core::content::Ending;
+use naksi_core::flush::Flush;
+use naksi_core::id::SessionId;
+use naksi_core::limits::Limits;
+use naksi_core::pressure::Pressure;
+use naksi_core::reason::Reason;
+use naksi_core::tick::Tick;
+use naksi_os::port::Port;
+
+use crate::group::Group;
+use crate::room::output::{Parcel, Unheard};
+use crate::room::{RoomBooks, RoomDoor, RoomEnd, RoomHost, RoomSink};
+use crate::shared::handle::{Door, HandOver};
+use crate::shared::mailbox::{Claim, Mailbox, Message};
+use crate::shared::stats::{Counters, Stats};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::topic::{Shared, Topic, counted};
+
+/// What the workers of one service share.
+pub struct Hub<P: Port> {
+    pub(crate) mailboxes: Vec<Mailbox<P>>,
+    pub(crate) counters: Vec<Arc<Counters>>,
+    /// The step of the ladder under memory pressure that was reached last, as a number.
+    pressed: AtomicU32,
+    pub(crate) limits: Limits,
+    /// When topics' batches leave, and what sessions queue unless they say otherwise.
+    pub(crate) flush: Flush,
+    /// How long a worker looks before it sleeps.
+    pub(crate) spin: Duration,
+    /// Sessions that each worker has or is about to get.
+    loads: Vec<AtomicU32>,
+    /// The doorkeeper, and the limits by which it lets in: they may change while a service runs.
+    admission: Mutex<(Admission, Limits)>,
+    directory: Mutex<Directory>,
+    groups: Vec<Group>,
+    rooms: Mutex<Rooms>,
+    room_books: Arc<RoomBooks>,
+    /// Memory of topics' batches that have been frozen and are not sent to all their members yet.
+    pub(crate) topic_bytes: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// The rooms that are open, by number.
+#[derive(Default)]
+struct Rooms {
+    open: BTreeMap<u64, Arc<dyn RoomDoor>>,
+    opened_total: u64,
+}
+
+/// The topics that somebody still holds, by number.
+#[derive(Default)]
+struct Directory {
+    topics: BTreeMap<u64, Weak<Shared>>,
+    /// When there are this many entries, those that nobody holds are forgotten.
+    purge_at: usize,
+}
+
+impl<P: Port> Hub<P> {
+    /// A hub for this many workers (1 to 256).
+    pub fn new(workers: usize, limits: Limits) -> Self {
+        assert!((1..=256).contains(&workers), "a service has 1 to 256 workers, not {workers}");
+        Self {
+            mailboxes: (0..workers).map(|_| Mailbox::within(limits.memory_bytes_max / workers)).collect(),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+            pressed: AtomicU32::new(0),
+            admission: Mutex::new((Admission::default(), limits.clone())),
+            limits,
+            flush: Flush::AtOnce,
+            spin: Duration::ZERO,
+            loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            directory: Mutex::new(Directory::default()),
+            groups: Vec::new(),
+            rooms: Mutex::new(Rooms::default()),
+            room_books: Arc::default(),
+            topic_bytes: Arc::default(),
+        }
+    }
+
+    /// The same hub with another policy for what is queued. A span that is out of range would be no tick.
+    #[must_use]
+    pub fn with_flush(self, flush: Flush) -> Self {
+        Self { flush, ..self }
+    }
+
+    /// The same hub with workers that look for so long before they sleep, where that pays off.
+    #[must_use]
+    pub fn with_spin(self, spin: Duration) -> Self {
+        Self { spin, ..self }
+    }
+
+    /// The same hub, with groups to post jobs to.
+    #[must_use]
+    pub fn with_groups(mut self, groups: Vec<Group>) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Every worker stands: they begin to accept and to connect.
+    pub fn begin(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Begin));
+    }
+
+    /// Ends the rooms that are open, on this thread. The workers have ended, and the groups are still there: a room that
+    /// one of them runs is ended by it.
+    pub fn close_rooms(self: &Arc<Self>)
+    where
+        P: 'static,
+        P::Poster: Send + Sync,
+    {
+        let open = std::mem::take(&mut unpoisoned(&self.rooms).open);
+        for room in open.into_values() {
+            if room.close(RoomEnd::Shutdown) {
+                while Arc::clone(&room).run(&naksi_os::now, &**self) {}
+            }
+        }
+    }
+
+    /// Takes nobody new in and lets everybody go within this time.
+    pub fn drain(&self, within: Duration) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Drain { within }));
+    }
+
+    /// The counters of all workers together.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.counters.iter().for_each(|counters| stats.add(counters));
+        stats.rooms = self.room_books.stats();
+        stats.dropped += stats.rooms.lost_total;
+        stats.held_bytes += self.under_way_bytes();
+        stats.groups = self.groups.iter().map(Group::stats).collect();
+        stats
+    }
+
+    /// Messages on their way to workers; none, once all of them are gone.
+    pub fn in_mailboxes(&self) -> usize {
+        self.mailboxes.iter().map(Mailbox::len).sum()
+    }
+
+    /// The worker with the fewest sessions of those that live, `own` if it is one of them; the session is counted to it.
+    pub(crate) fn place(&self, own: usize) -> usize {
+        let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
+        // Who is gone has no sessions, and would be given all that come.
+        let living = (0..self.loads.len()).filter(|worker| !self.mailboxes[*worker].is_closed());
+        let fewest = living.min_by_key(|worker| load(*worker)).unwrap_or(own);
+        self.settle(if load(own) <= load(fewest) { own } else { fewest })
+    }
+
+    /// Counts a session to a worker, and returns the worker.
+    pub(crate) fn settle(&self, worker: usize) -> usize {
+        self.loads[worker].fetch_add(1, Ordering::Relaxed);
+        worker
+    }
+
+    /// A session of that worker is over.
+    pub(crate) fn unsettle(&self, worker: usize) {
+        self.loads[worker].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// What every worker is counted to have.
+    #[cfg(all(loom, test))]
+    pub(crate) fn loads_now(&self) -> Vec<u32> {
+        self.loads.iter().map(|load| load.load(Ordering::Relaxed)).collect()
+    }
+
+    pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
+        if Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64) >= Pressure::NoNewcomers {
+            return Err(Denied::MemoryMax);
+        }
+        let (admission, limits) = &mut *unpoisoned(&self.admission);
+        admission.enter(address, now, limits)
+    }
+
+    /// Notes that a connection was refused; whether it is the first one of its address.
+    pub(crate) fn is_first_refusal(&self, address: IpAddr) -> bool {
+        unpoisoned(&self.admission).0.is_first_refusal(address)
+    }
+
+    /// What the sessions of all workers hold, as each said at the end of its last turn, and what is on its way to rooms and
+    /// workers.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let sessions: u64 = self.counters.iter().map(|counters| counters.held_bytes.value()).sum();
+        sessions + self.under_way_bytes()
+    }
+
+    /// What is in the mailboxes of rooms and workers, and topics' batches that members or workers still refer to.
+    fn under_way_bytes(&self) -> u64 {
+        let workers: usize = self.mailboxes.iter().map(Mailbox::own_bytes).sum();
+        self.room_books.held_bytes() + workers as u64 + self.topic_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The step of the ladder that holds: once reached, a step holds until there is room again.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let now = Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64);
+        if now == Pressure::None { now } else { now.max(self.pressed()) }
+    }
+
+    /// The same, and it is what was reached from now on; and whether it is only now that sessions have to go.
+    pub(crate) fn press(&self) -> (Pressure, bool) {
+        let (before, step) = (self.pressed(), self.pressure());
+        if before != step {
+            self.pressed.store(step as u32, Ordering::Relaxed);
+        }
+        (step, before < Pressure::EndStuck && step >= Pressure::EndStuck)
+    }
+
+    fn pressed(&self) -> Pressure {
+        Pressure::ALL[self.pressed.load(Ordering::Relaxed) as usize]
+    }
+
+    pub(crate) fn left(&self, address: IpAddr) {
+        unpoisoned(&self.admission).0.left(address);
+    }
+
+    fn mailbox(&self, id: SessionId) -> Result<&Mailbox<P>, HandOver> {
+        self.mailboxes.get(usize::from(id.worker())).ok_or(HandOver::NoWorker)
+    }
+}
+
+/// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
+fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<P: Port + 'static> RoomSink for Hub<P>
+where
+    P::Poster: Send + Sync,
+{
+    fn post(&self, parcel: Parcel) -> Option<Unheard> {
+        let parcel = Arc::new(parcel);
+        let mut unheard: Option<(Unheard, Option<Arc<Parcel>>)> = None;
+        for worker in parcel.workers() {
+            let mailbox = &self.mailboxes[worker];
+            if mailbox.has_room() {
+                mailbox.push(Message::Parcel(Arc::clone(&parcel)));
+                continue;
+            }
+            // It does not keep up: who is in the room it learns, and there are no more of these than members come and go.
+            let (unheard, known) = unheard.get_or_insert_with(|| {
+                (Unheard::new(Arc::clone(&parcel)), parcel.without_bytes().map(Arc::new))
+            });
+            unheard.add(worker);
+            if let Some(known) = known {
+                mailbox.push(Message::Parcel(Arc::clone(known)));
+            }
+        }
+        unheard.filter(|_| !parcel.bytes.is_empty()).map(|(unheard, _)| unheard)
+    }
+
+    fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick) {
+        self.mailboxes[room.home()].push(Message::Alarm { room, at });
+    }
+
+    fn closed(&self, room: u64) {
+        let forgotten = unpoisoned(&self.rooms).open.remove(&room);
+        drop(forgotten);
+    }
+}
+
+impl<P: Port + 'static> RoomHost for Hub<P>
+where
+    P::Poster: Send + Sync,
+{
+    fn group(&self, name: &str) -> Option<Group> {
+        self.groups.iter().find(|group| group.name() == name).cloned()
+    }
+
+    fn new_room(&self) -> (u64, usize, Arc<RoomBooks>) {
+        let mut rooms = unpoisoned(&self.rooms);
+        rooms.opened_total += 1;
+        let home = rooms.opened_total as usize % self.mailboxes.len();
+        (rooms.opened_total, home, Arc::clone(&self.room_books))
+    }
+
+    fn add_room(&self, room: Arc<dyn RoomDoor>) {
+        unpoisoned(&self.rooms).open.insert(room.number(), room);
+    }
+
+    fn schedule(&self, room: Arc<dyn RoomDoor>) {
+        self.mailboxes[room.home()].push(Message::Run(Claim::new(room)));
+    }
+}
+
+impl<P: Port + 'static> Door for Hub<P>
+where
+    P::Poster: Send + Sync,
+{
+    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver> {
+        let mailbox = self.mailbox(to)?;
+        if mailbox.is_closed() {
+            return Err(HandOver::Stopped);
+        }
+        if bytes.len() > self.limits.send_queue_bytes_max {
+            return Err(HandOver::TooLong);
+        }
+        if !mailbox.has_room() {
+            return Err(HandOver::Full);
+        }
+        mailbox.push(Message::Send { to, bytes });
+        Ok(())
+    }
+
+    fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver> {
+        let mailbox = self.mailbox(id)?;
+        if mailbox.is_closed() {
+            return Err(HandOver::Stopped);
+        }
+        if !mailbox.has_room_for_orders() {
+            return Err(HandOver::Full);
+        }
+        mailbox.push(Message::End { id, reason, ending });
+        Ok(())
+    }
+
+    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
+        if bytes.len() > self.limits.send_queue_bytes_max {
+            return Err(HandOver::TooLong);
+        }
+        if topic.workers().any(|worker| !self.mailboxes[worker].has_room()) {
+            return Err(HandOver::Full);
+        }
+        // Members refer to it: a part of a long buffer would keep all of that alive. Once for all of them.
+        let bytes = counted(Bytes::copy_from_slice(&bytes), &self.topic_bytes);
+        for worker in topic.workers() {
+            let bytes = bytes.clone();
+            self.mailboxes[worker].push(Message::Batch { topic: topic.number(), bytes, messages });
+        }
+        Ok(())
+    }
+
+    fn topic(&self, number: u64) -> Topic {
+        let mut directory = unpoisoned(&self.directory);
+        if let Some(shared) = directory.topics.get(&number).and_then(Weak::upgrade) {
+            return Topic(shared);
+        }
+        if directory.topics.len() >= directory.purge_at {
+            directory.topics.retain(|_, weak| weak.strong_count() > 0);
+            directory.purge_at = 2 * directory.topics.len() + 1024;
+        }
+        let topic = Topic::new(number, self.mailboxes.len());
+        directory.topics.insert(number, Arc::downgrade(&topic.0));
+        topic
+    }
+
+    fn close_rooms(self: Arc<Self>) {
+        Hub::close_rooms(&self);
+    }
+
+    fn admit_by(&self, limits: &Limits) {
+        unpoisoned(&self.admission).1.clone_from(limits);
+    }
+
+    fn stats(&self) -> Stats {
+        Hub::stats(self)
+    }
+
+    fn drain(&self, within: Duration) {
+        Hub::drain(self, within);
+    }
+}
+
+impl<P: Port> std::fmt::Debug for Hub<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({} workers)", self.mailboxes.len())
+    }
+}

@@ -1,0 +1,192 @@
+//! Where connections come in: accept for ever, refuse at the door, place with the least loaded worker.
+//!
+//! No failure breaks the chain (law 6): whatever ends an accept, it is asked for again, at once or after a
+//! back-off that doubles while the system has no descriptor left. Nothing here knows what a session does.
+
+use core::net::SocketAddr;
+use std::time::Duration;
+
+use naksi_core::admission::Denied;
+use naksi_core::completion::{Accepted, Done};
+use naksi_core::ended::Ended;
+use naksi_core::id::{Handle, Token};
+use naksi_core::op::Op;
+use naksi_os::port::Port;
+
+use super::Worker;
+use super::dispatch::{KIND_ACCEPT, KIND_CLOSE, KIND_TURN_AWAY};
+use crate::config::address::unmapped;
+use crate::log_limiter::Subject;
+use crate::session::Factory;
+use crate::session::context::Due;
+use crate::shared::mailbox::Message;
+
+/// The first pause after a failed accept.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest pause after a failed accept.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// One open listener of a worker.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) handle: Handle,
+    /// An accept is with the port.
+    accepting: bool,
+    /// Closed, or about to be.
+    pub(crate) closing: bool,
+    pub(crate) closed: bool,
+    pause: Duration,
+}
+
+impl Listener {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle, accepting: false, closing: false, closed: false, pause: PAUSE_MIN }
+    }
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Gives this worker a listener of its port; it accepts from [`Hub::begin`](crate::shared::core::Hub::begin) on.
+    pub fn add_listener(&mut self, listener: Handle) {
+        self.listeners.push(Listener::new(listener));
+    }
+
+    /// Keeps what it accepts instead of placing it with the least loaded worker.
+    pub fn keep_accepted(&mut self) {
+        self.keeps = true;
+    }
+
+    pub(crate) fn register_accept(&mut self, index: usize) {
+        let listener = &mut self.listeners[index];
+        if listener.accepting || listener.closing {
+            return;
+        }
+        let op = Op::Accept { listener: listener.handle };
+        match self.port.submit(accept_token(index), op) {
+            Ok(()) => listener.accepting = true,
+            Err(refused) => unreachable!("an idle listener accepts: {}", refused.why),
+        }
+    }
+
+    pub(crate) fn process_accept(&mut self, index: usize, done: Done, more: bool) {
+        let Done::Accept(result) = done else { unreachable!("a listener asked for {done:?}") };
+        let listener = &mut self.listeners[index];
+        listener.accepting = more;
+        match result {
+            Ok(accepted) => {
+                listener.pause = PAUSE_MIN;
+                self.take_in(accepted);
+                self.register_accept(index);
+            }
+            Err(Ended::Aborted) if self.listeners[index].closing => {}
+            Err(ended) if !more => self.pause_accept(index, ended),
+            Err(ended) => self.desk.say(Subject::AcceptLost, |suppressed| {
+                tracing::debug!(%ended, suppressed, "a connection was lost before it was accepted");
+            }),
+        }
+        self.close_listener_when_idle(index);
+    }
+
+    /// Stops accepting and closes the listener as soon as its accept has come home.
+    pub(crate) fn close_listener(&mut self, index: usize) {
+        let listener = &mut self.listeners[index];
+        listener.closing = true;
+        if listener.accepting {
+            self.port.cancel(accept_token(index));
+        }
+        self.close_listener_when_idle(index);
+    }
+
+    pub(crate) fn resume_accept(&mut self, index: usize) {
+        self.register_accept(index);
+    }
+
+    pub(crate) fn process_closed(&mut self, token: Token) {
+        if let Some(listener) = self.listeners.get_mut(token.slot() as usize) {
+            listener.closed = true;
+        }
+    }
+
+    fn close_listener_when_idle(&mut self, index: usize) {
+        let listener = &mut self.listeners[index];
+        if !listener.closing || listener.accepting || listener.closed {
+            return;
+        }
+        let token = Token::new(KIND_CLOSE, index as u32, 0);
+        // A second call finds the handle stale: the close is under way.
+        self.port.submit(token, Op::Close { handle: listener.handle }).ok();
+    }
+
+    fn take_in(&mut self, accepted: Accepted) {
+        let Accepted { socket, peer } = accepted;
+        // A peer that came over IPv4 to a listener of both families is the same peer.
+        let peer = unmapped(peer);
+        if self.stopping.is_some() {
+            return self.turn_away(socket);
+        }
+        if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
+            self.desk.counters.refused(why);
+            self.log_refusal(peer, why);
+            return self.turn_away(socket);
+        }
+        let worker = if self.keeps { self.hub.settle(self.index) } else { self.hub.place(self.index) };
+        if worker == self.index {
+            self.open_session(socket, peer, None);
+            return;
+        }
+        if self.hub.mailboxes[worker].is_closed() {
+            self.hub.unsettle(worker);
+            self.hub.left(peer.ip());
+            return self.turn_away(socket);
+        }
+        match self.port.release(socket) {
+            Ok(socket) => self.hub.mailboxes[worker].push(Message::Adopt { socket, peer }),
+            Err(why) => unreachable!("nothing is in flight on a socket just accepted: {why}"),
+        }
+    }
+
+    /// The first refusal of an address is a warning, further ones are logged at `debug`.
+    fn log_refusal(&mut self, peer: SocketAddr, why: Denied) {
+        let limit = why.limit();
+        if self.hub.is_first_refusal(peer.ip()) {
+            self.desk.say(Subject::FirstRefused, |suppressed| {
+                tracing::warn!(
+                    %peer, limit, suppressed,
+                    "a connection was refused; further ones from this address are logged at debug"
+                );
+            });
+        } else {
+            self.desk.say(Subject::Refused, |suppressed| {
+                tracing::debug!(%peer, limit, suppressed, "a connection was refused");
+            });
+        }
+    }
+
+    /// Closes a socket that has become no session.
+    pub(crate) fn turn_away(&mut self, socket: Handle) {
+        let token = Token::new(KIND_TURN_AWAY, socket.slot(), socket.generation());
+        if let Err(refused) = self.port.submit(token, Op::Close { handle: socket }) {
+            unreachable!("nothing is in flight on a socket just accepted: {}", refused.why);
+        }
+        self.turning_away += 1;
+    }
+
+    fn pause_accept(&mut self, index: usize, ended: Ended) {
+        let listener = &mut self.listeners[index];
+        if listener.closing {
+            return;
+        }
+        let pause = listener.pause;
+        listener.pause = (pause * 2).min(PAUSE_MAX);
+        self.desk.counters.accept_pauses_total.add(1);
+        if pause == PAUSE_MIN {
+            self.desk.say(Subject::AcceptPaused, |suppressed| {
+                tracing::warn!(%ended, suppressed, "accepting pauses; connections wait in the system's queue");
+            });
+        }
+        self.desk.wheel.set(self.desk.now + pause, Due::Accept { listener: index as u32 });
+    }
+}
+
+fn accept_token(index: usize) -> Token {
+    Token::new(KIND_ACCEPT, index as u32, 0)
+}

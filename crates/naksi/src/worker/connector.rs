@@ -1,0 +1,444 @@
+//! Where a client's connections are made: so many at once, so many a second, again after a while.
+//!
+//! Each worker makes its share of the connections. A failed attempt is repeated after a pause that doubles
+//! and is jittered, so that a crowd does not come back as one. Nothing here knows what a session does.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi_core::completion::Done;
+use naksi_core::ended::Ended;
+use naksi_core::id::Token;
+use naksi_core::op::Op;
+use naksi_core::prng::Prng;
+use naksi_core::tick::Tick;
+use naksi_core::timer::{TimerKey, TimerWheel};
+use naksi_os::port::Port;
+
+use super::Worker;
+use super::dispatch::KIND_CONNECT;
+use crate::config::{CONNECT_WITHIN_DEFAULT, Retry};
+use crate::log_limiter::Subject;
+use crate::session::Factory;
+use crate::session::context::Due;
+
+/// Connections that one worker makes at the same time: a listener's queue is not endless.
+const CONNECTING_MAX: usize = 256;
+
+/// How far behind its rate a dialer may be and still make up for it.
+const CATCH_UP: Duration = Duration::from_millis(20);
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    /// Rounds through all addresses that it has behind it.
+    rounds: u32,
+    /// The address that is tried next in this round, by its place.
+    address: u32,
+}
+
+/// A connection that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt {
+    token: Token,
+    began: Tick,
+    /// It took too long, and comes home soon.
+    called_off: bool,
+}
+
+/// One worker's share of a client's connections.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    /// The addresses of the server, tried in turn; at least one.
+    remotes: Arc<[SocketAddr]>,
+    /// What each address last failed with.
+    failures: Vec<Option<Ended>>,
+    retry: Retry,
+    /// Connections to be made now, by number.
+    waiting: VecDeque<u32>,
+    /// How far each connection has come, by place; the number is `place * stride + first`.
+    tried: Vec<Tried>,
+    /// Since when each of them stood last.
+    made_at: Vec<Tick>,
+    /// Connections to be made again later.
+    pausing: TimerWheel<u32>,
+    paused: usize,
+    first: u32,
+    stride: u32,
+    /// In the order in which they began.
+    connecting: Vec<Attempt>,
+    /// How long an attempt may take.
+    within: Duration,
+    /// Time between two attempts; zero for as fast as possible.
+    gap: Duration,
+    next_at: Tick,
+    /// The timer that was set last, and for when.
+    woken_for: Option<(TimerKey, Tick)>,
+    chance: Prng,
+    stopped: bool,
+    /// When each connection is made for the first time, from the beginning on; at once without.
+    schedule: Option<Arc<[Duration]>>,
+}
+
+impl Dialer {
+    fn new(
+        remotes: Arc<[SocketAddr]>,
+        retry: Retry,
+        connections: u32,
+        rate: Option<u32>,
+        first: usize,
+        stride: usize,
+    ) -> Self {
+        let waiting: VecDeque<u32> = (first as u32..connections).step_by(stride).collect();
+        let gap = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * stride as u32 / rate.max(1));
+        Self {
+            failures: vec![None; remotes.len()],
+            remotes,
+            retry,
+            tried: vec![Tried::default(); waiting.len()],
+            made_at: vec![Tick::ZERO; waiting.len()],
+            waiting,
+            pausing: TimerWheel::default(),
+            paused: 0,
+            first: first as u32,
+            stride: stride as u32,
+            connecting: Vec::new(),
+            within: CONNECT_WITHIN_DEFAULT,
+            gap,
+            next_at: Tick::ZERO,
+            woken_for: None,
+            chance: Prng::new(0x6361_7374 ^ first as u64),
+            stopped: false,
+            schedule: None,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.connecting.is_empty()
+    }
+
+    fn place(&self, connection: u32) -> usize {
+        ((connection - self.first) / self.stride) as usize
+    }
+
+    fn tried(&mut self, connection: u32) -> &mut Tried {
+        let place = self.place(connection);
+        &mut self.tried[place]
+    }
+
+    /// The address that a connection is tried with.
+    fn remote(&mut self, connection: u32) -> SocketAddr {
+        let place = self.tried(connection).address as usize;
+        self.remotes[place]
+    }
+
+    /// An attempt has failed: the next address is tried at once, and after the last one it is a failed round. Returns
+    /// whether the connection is tried again.
+    fn failed(&mut self, connection: u32, why: Ended, now: Tick) -> bool {
+        let count = self.remotes.len() as u32;
+        let tried = self.tried(connection);
+        let address = tried.address;
+        tried.address = (address + 1) % count;
+        let is_round = tried.address == 0;
+        tried.rounds = tried.rounds.saturating_add(u32::from(is_round));
+        self.failures[address as usize] = Some(why);
+        if is_round || self.stopped {
+            return self.again(connection, now);
+        }
+        self.waiting.push_front(connection);
+        true
+    }
+
+    /// Every address with what it failed with, for people.
+    fn say_failures(&self) -> String {
+        let each = self.remotes.iter().zip(&self.failures);
+        let said = each.map(|(remote, why)| match why {
+            Some(why) => format!("{remote}: {why}"),
+            None => format!("{remote}: not tried"),
+        });
+        said.collect::<Vec<_>>().join("; ")
+    }
+
+    /// A connection stands.
+    fn made(&mut self, connection: u32, now: Tick) {
+        let place = self.place(connection);
+        self.made_at[place] = now;
+    }
+
+    /// A connection that stood has ended: it is made again, after a longer pause if it did not stand for long.
+    fn ended(&mut self, connection: u32, now: Tick) {
+        if self.stopped || !self.retry.reconnects() {
+            return;
+        }
+        if now.since(self.made_at[self.place(connection)]) >= self.retry.pause_max {
+            self.tried(connection).rounds = 1;
+        }
+        self.again(connection, now);
+    }
+
+    /// Calls off, once each, what takes too long by now.
+    fn call_off_overdue(&mut self, now: Tick, mut call_off: impl FnMut(Token)) {
+        let overdue =
+            self.connecting.iter_mut().take_while(|attempt| now.since(attempt.began) >= self.within);
+        for attempt in overdue.filter(|attempt| !attempt.called_off) {
+            attempt.called_off = true;
+            call_off(attempt.token);
+        }
+    }
+
+    /// The next attempt to make now, if there is one and it may be made.
+    fn next(&mut self, now: Tick) -> Option<Token> {
+        if self.stopped || self.connecting.len() >= CONNECTING_MAX || now < self.next_at {
+            return None;
+        }
+        let connection = self.waiting.pop_front()?;
+        // Timers are coarser than a fast rate's gaps: what a late turn missed is made up, but not hours of it.
+        let missed_since = Tick::from_nanos(now.nanos().saturating_sub(CATCH_UP.as_nanos() as u64));
+        self.next_at = self.next_at.max(missed_since) + self.gap;
+        let Tried { rounds, address } = *self.tried(connection);
+        let attempt = rounds.wrapping_mul(self.remotes.len() as u32).wrapping_add(address);
+        let token = Token::new(KIND_CONNECT, connection, attempt);
+        self.connecting.push(Attempt { token, began: now, called_off: false });
+        Some(token)
+    }
+
+    /// Puts a connection back, to be made after a jittered pause. Returns whether it will be.
+    fn again(&mut self, connection: u32, now: Tick) -> bool {
+        let Retry { attempts_max, pause_min, pause_max } = self.retry;
+        let rounds = self.tried(connection).rounds;
+        if self.stopped || rounds >= attempts_max {
+            return false;
+        }
+        let doubled = pause_min.saturating_mul(1 << (rounds.saturating_sub(1)).min(20)).min(pause_max);
+        let span = doubled.as_nanos().min(u128::from(u64::MAX)) as u64;
+        let jittered = Duration::from_nanos(span / 2 + self.chance.below(span / 2 + 1));
+        self.pausing.set(now + jittered, connection);
+        self.paused += 1;
+        true
+    }
+
+    /// From now on each connection waits for its time.
+    fn begin(&mut self, now: Tick) {
+        let Some(schedule) = self.schedule.take() else { return };
+        for connection in std::mem::take(&mut self.waiting) {
+            let span = schedule.get(connection as usize).copied().unwrap_or_default();
+            self.pausing.set(now + span, connection);
+            self.paused += 1;
+        }
+    }
+
+    fn wake_pausing(&mut self, now: Tick) {
+        let (waiting, paused) = (&mut self.waiting, &mut self.paused);
+        self.pausing.expire(now, |connection| {
+            *paused -= 1;
+            waiting.push_back(connection);
+        });
+    }
+
+    /// When to look again without a completion.
+    fn wake_at(&self) -> Option<Tick> {
+        let paced =
+            (!self.waiting.is_empty() && self.connecting.len() < CONNECTING_MAX).then_some(self.next_at);
+        let overdue = self.connecting.iter().find(|attempt| !attempt.called_off);
+        let overdue = overdue.map(|attempt| attempt.began + self.within);
+        paced.into_iter().chain(self.pausing.next()).chain(overdue).min().filter(|_| !self.stopped)
+    }
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Gives this worker its share of a client's connections: every `workers`-th of `connections`, at most
+    /// its share of `rate` a second. Each attempt tries these addresses (at least one) in turn. It connects from [`Hub::begin`](crate::shared::core::Hub::begin) on.
+    pub fn dial(
+        &mut self,
+        remotes: impl Into<Arc<[SocketAddr]>>,
+        retry: Retry,
+        connections: u32,
+        rate: Option<u32>,
+        workers: usize,
+    ) {
+        self.dialer = Some(Dialer::new(remotes.into(), retry, connections, rate, self.index, workers));
+        self.mirror_dialer();
+    }
+
+    /// Has each of the connections wait for its time, counted from the beginning on.
+    pub(crate) fn dial_at(&mut self, schedule: Arc<[Duration]>) {
+        if let Some(dialer) = &mut self.dialer {
+            dialer.schedule = Some(schedule);
+        }
+    }
+
+    /// Has an attempt fail that takes longer than this.
+    pub(crate) fn dial_within(&mut self, span: Duration) {
+        if let Some(dialer) = &mut self.dialer {
+            dialer.within = span;
+        }
+    }
+
+    /// Submits every connect that may be made now, and calls off those that take too long.
+    pub(crate) fn register_connects(&mut self) {
+        let Some(dialer) = &mut self.dialer else { return };
+        let now = self.desk.now;
+        dialer.begin(now);
+        dialer.wake_pausing(now);
+        dialer.call_off_overdue(now, |attempt| self.port.cancel(attempt));
+        while let Some(token) = dialer.next(now) {
+            let remote = dialer.remote(token.slot());
+            if let Err(refused) = self.port.submit(token, Op::Connect { remote }) {
+                unreachable!("a fresh connect is accepted: {}", refused.why);
+            }
+        }
+        if let Some(at) = dialer.wake_at()
+            && dialer.woken_for.is_none_or(|(_, set)| set > at || set <= now)
+        {
+            // An attempt that fails at once would leave one behind for the end of its time, and the next one another.
+            if let Some((farther, _)) = dialer.woken_for {
+                self.desk.wheel.cancel(farther);
+            }
+            dialer.woken_for = Some((self.desk.wheel.set(at, Due::Connect), at));
+        }
+        self.mirror_dialer();
+    }
+
+    pub(crate) fn process_connect(&mut self, token: Token, done: Done) {
+        let Done::Connect(result) = done else { unreachable!("a connector asked for {done:?}") };
+        let dialer = self.dialer.as_mut().expect("only a dialer connects");
+        let connection = token.slot();
+        dialer.connecting.retain(|attempt| attempt.token != token);
+        let remote = dialer.remote(connection);
+        match result {
+            Ok(connected) => {
+                let tried = dialer.tried(connection);
+                tried.rounds = tried.rounds.saturating_add(1);
+                dialer.made(connection, self.desk.now);
+                self.hub.settle(self.index);
+                self.open_session(connected.socket, remote, Some(connection));
+            }
+            // We called it off ourselves.
+            Err(_) if dialer.stopped => {}
+            Err(ended) => {
+                self.desk.counters.connect_failures_total.add(1);
+                tracing::debug!(%remote, connection, %ended, "an attempt to connect has failed");
+                if !dialer.failed(connection, ended, self.desk.now) {
+                    let failures = dialer.say_failures();
+                    self.desk.counters.given_up_total.add(1);
+                    self.desk.say(Subject::GivenUp, |suppressed| {
+                        tracing::warn!(connection, %failures, suppressed, "a connection was given up");
+                    });
+                }
+            }
+        }
+        self.register_connects();
+    }
+
+    /// A connection that once stood has ended: it is made again if the client wants that.
+    pub(crate) fn connection_ended(&mut self, connection: u32) {
+        let Some(dialer) = &mut self.dialer else { return };
+        dialer.ended(connection, self.desk.now);
+        self.register_connects();
+    }
+
+    /// Makes no connection any more, and calls off those that are being made.
+    pub(crate) fn stop_connecting(&mut self) {
+        let Some(dialer) = &mut self.dialer else { return };
+        dialer.stopped = true;
+        dialer.waiting.clear();
+        dialer.connecting.iter().for_each(|attempt| self.port.cancel(attempt.token));
+    }
+
+    fn mirror_dialer(&self) {
+        if let Some(dialer) = &self.dialer {
+            self.desk.counters.connecting.set(dialer.connecting.len() as u64);
+            self.desk.counters.waiting.set((dialer.waiting.len() + dialer.paused) as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use naksi_core::ended::{Failure, OsError};
+
+    fn millis(span: Duration) -> u128 {
+        span.as_millis()
+    }
+
+    /// When the one connection is tried next; it is made then.
+    fn connected(dialer: &mut Dialer, now: Tick) -> Tick {
+        let mut at = now;
+        let token = loop {
+            at = dialer.wake_at().expect("it is tried again").max(at);
+            dialer.wake_pausing(at);
+            if let Some(token) = dialer.next(at) {
+                break token;
+            }
+        };
+        dialer.connecting.clear();
+        dialer.tried(token.slot()).rounds += 1;
+        dialer.made(token.slot(), at);
+        at
+    }
+
+    #[test]
+    fn sessions_that_end_at_once_are_made_again_after_longer_and_longer_pauses() {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut dialer = Dialer::new([remote].into(), Retry::ALWAYS, 1, None, 0, 1);
+        let mut now = connected(&mut dialer, Tick::from_nanos(1));
+        // 50 ms, doubled each time up to two seconds, and jittered by up to a half.
+        for wanted in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
+            dialer.ended(0, now);
+            let next = connected(&mut dialer, now);
+            let pause = millis(next.since(now));
+            assert!((wanted / 2 - 2..=wanted + 2).contains(&pause), "{pause} ms of {wanted}");
+            now = next;
+        }
+        now = now + Retry::ALWAYS.pause_max;
+        dialer.ended(0, now);
+        let pause = millis(connected(&mut dialer, now).since(now));
+        assert!(pause <= 52, "one that stood is made again at once, and not after {pause} ms");
+    }
+
+    #[test]
+    fn attempts_that_take_too_long_are_called_off_once_each_and_woken_for() {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut dialer = Dialer::new([remote].into(), Retry::NEVER, 3, None, 0, 1);
+        dialer.within = Duration::from_secs(5);
+        let at = |secs| Tick::ZERO + Duration::from_secs(secs);
+        let tokens: Vec<Token> = (1..=3).map(|secs| dialer.next(at(secs)).expect("it is tried")).collect();
+        for (now, overdue, next) in
+            [(5, 0..0, Some(6)), (6, 0..1, Some(7)), (20, 1..3, None), (21, 0..0, None)]
+        {
+            let mut called_off = Vec::new();
+            dialer.call_off_overdue(at(now), |token| called_off.push(token));
+            assert_eq!(
+                (called_off.as_slice(), dialer.wake_at()),
+                (&tokens[overdue], next.map(at)),
+                "after {now} s"
+            );
+        }
+    }
+
+    #[test]
+    fn each_address_is_tried_in_turn_and_only_a_whole_round_counts_as_an_attempt() {
+        let remotes: [SocketAddr; 3] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let retry = Retry { attempts_max: 2, ..Retry::START };
+        let mut dialer = Dialer::new(remotes.into(), retry, 1, None, 0, 1);
+        let why = |code| Ended::Failed(OsError::new(Failure::Refused, code));
+        let mut now = Tick::from_nanos(1);
+        for round in 0..2 {
+            for (place, remote) in remotes.into_iter().enumerate() {
+                dialer.wake_pausing(now);
+                let token = dialer.next(now).expect("the next address is tried at once");
+                assert_eq!(dialer.remote(token.slot()), remote);
+                dialer.connecting.clear();
+                let is_last = round == 1 && place == 2;
+                assert_eq!(dialer.failed(0, why(place as i32), now), !is_last);
+            }
+            assert!(dialer.next(now).is_none(), "a pause follows a round");
+            now = now + retry.pause_max;
+        }
+        let said = dialer.say_failures();
+        assert!(remotes.iter().all(|remote| said.contains(&remote.to_string())), "{said}");
+    }
+}

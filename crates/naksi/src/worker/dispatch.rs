@@ -1,0 +1,229 @@
+//! From a token to whoever asked: session, listener, connector, file, mailbox.
+//!
+//! A completion for a session that is gone cannot come (law 4: the slot is freed after the last one); for
+//! everything else the token's generation tells. Nothing here interprets bytes.
+
+use core::net::SocketAddr;
+use core::num::NonZeroU32;
+
+use naksi_core::completion::{Completion, Done};
+use naksi_core::id::{Handle, SessionId, Token};
+use naksi_core::send_queue::Pending;
+use naksi_core::session::{Session, Verb};
+use naksi_core::unwind::caught;
+use naksi_os::port::{Port, Poster};
+use thin_vec::ThinVec;
+
+use super::{Entry, Worker};
+use crate::log_limiter::Subject;
+use crate::session::callbacks::Stage;
+use crate::session::{Arrival, Factory};
+use crate::shared::mailbox::{KIND_MAILBOX, Message};
+use crate::watchdog::{What, Who, seen_at};
+
+/// Token kinds above those of a session's verbs.
+pub(crate) const KIND_ACCEPT: u8 = 16;
+pub(crate) const KIND_CONNECT: u8 = 17;
+pub(crate) const KIND_FILE: u8 = 19;
+pub(crate) const KIND_CLOSE: u8 = 20;
+pub(crate) const KIND_TURN_AWAY: u8 = 21;
+pub(crate) const KIND_RECORD: u8 = 22;
+
+/// Messages taken from the mailbox in one turn; the rest rings again.
+const MESSAGES_A_TURN: usize = 1024;
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    pub(crate) fn dispatch(&mut self, completion: Completion) {
+        let Completion { token, done, more } = completion;
+        match token.kind() {
+            KIND_ACCEPT => self.process_accept(token.slot() as usize, done, more),
+            KIND_CONNECT => self.process_connect(token, done),
+            KIND_MAILBOX => self.read_mailbox(),
+            KIND_FILE => self.process_file(token, done),
+            KIND_CLOSE => self.process_closed(token),
+            KIND_TURN_AWAY => self.turning_away -= 1,
+            KIND_RECORD => self.process_record(done),
+            _ => self.process_session(token, done, more),
+        }
+    }
+
+    fn process_session(&mut self, token: Token, done: Done, more: bool) {
+        if tracing::enabled!(tracing::Level::TRACE) {
+            self.trace_lengths(token, &done);
+        }
+        debug_assert!(Verb::from_kind(token.kind()).is_some(), "nobody submits {token:?}");
+        let known = self.with_session(token.slot(), token.generation(), |session, cx, stage| {
+            session.process(done, more, cx, stage);
+        });
+        assert!(known.is_some(), "law 4 is broken: {token:?} outlived its session");
+    }
+
+    /// One line for each receive and send that went well.
+    fn trace_lengths(&self, token: Token, done: &Done) {
+        let session = self.name(token.slot(), token.generation());
+        match done {
+            Done::Recv(Ok(lease)) => tracing::trace!(%session, bytes = lease.len(), "received"),
+            Done::Send(_, Ok(bytes)) => tracing::trace!(%session, bytes, "sent"),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn read_mailbox(&mut self) {
+        self.mailbox().heard();
+        for _ in 0..MESSAGES_A_TURN {
+            let Some(message) = self.mailbox().pop() else { return };
+            self.process_message(message);
+        }
+        // There may be more, and its sender found the bell rung: come back in the next turn.
+        self.port.poster().post(crate::shared::mailbox::Mailbox::<P>::token(), 0);
+    }
+
+    pub(crate) fn process_message(&mut self, message: Message<P::Socket>) {
+        match message {
+            Message::Adopt { socket, peer } => {
+                let socket = self.port.adopt(socket);
+                self.open_session(socket, peer, None);
+            }
+            Message::Send { to, bytes } => self.send_to(to, |stage, outlet| {
+                stage.play(outlet, (), |_, conn| {
+                    conn.send_shared(&bytes);
+                });
+            }),
+            Message::End { id, reason, ending } => self.send_to(id, |stage, outlet| {
+                stage.play(outlet, (), |_, conn| conn.end_with(reason, ending));
+            }),
+            Message::Batch { topic, bytes, messages } => {
+                // What this worker's own sessions broadcast before goes first.
+                self.flush_topics();
+                self.deliver(topic, &bytes, messages, None);
+            }
+            Message::Lagged { topic } => self.end_lagging_members(topic),
+            Message::Parcel(parcel) => self.deliver_parcel(&parcel),
+            Message::Alarm { room, at } => self.desk.rooms.set_alarm(room, at),
+            Message::Run(claim) => {
+                if let Some(room) = claim.take() {
+                    self.desk.rooms.claim(room);
+                }
+            }
+            // The end of this turn looks.
+            Message::Relieve => {}
+            Message::Begin => self.begin(),
+            Message::Drain { within } => self.begin_drain(within),
+        }
+    }
+
+    fn send_to(
+        &mut self,
+        id: SessionId,
+        run: impl FnOnce(&mut Stage<'_, F::Session>, naksi_core::content::Outlet<'_>),
+    ) {
+        let known = self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+            if session.is_live() {
+                session.with_outlet(cx, stage, run);
+            }
+        });
+        if known.is_none() {
+            self.desk.counters.stale_total.add(1);
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun = true;
+        for listener in 0..self.listeners.len() {
+            self.register_accept(listener);
+        }
+        self.register_connects();
+    }
+
+    /// A connected socket of this port becomes a session.
+    pub(crate) fn open_session(&mut self, socket: Handle, peer: SocketAddr, dialled: Option<u32>) {
+        let index = dialled.map_or(self.arrivals, u64::from);
+        self.arrivals += 1;
+        let arrival = Arrival { worker: self.index, index, peer };
+        // Whoever cannot be made ends nobody else.
+        let make = || seen_at(What::Factory, Who::Arrival(index), || self.factory.make(&arrival));
+        let user = match caught(make) {
+            Ok(user) => user,
+            Err(panic) => {
+                self.desk.counters.handler_panics.add(1);
+                self.desk.say(Subject::FactoryPanicked, |suppressed| {
+                    let panic = panic.text();
+                    tracing::error!(%peer, ?panic, suppressed, "making a session panicked; the connection is closed");
+                });
+                self.turn_away(socket);
+                return self.forget(peer, dialled);
+            }
+        };
+        let framing = <F::Session as crate::session::Session>::FRAMING;
+        let mut session = Session::new(socket, framing, self.desk.now);
+        session.set_flush(self.hub.flush);
+        if dialled.is_some() {
+            session.trust();
+        }
+        let entry = Entry {
+            session,
+            user,
+            peer: peer.into(),
+            memberships: ThinVec::new(),
+            seats: ThinVec::new(),
+            timers: ThinVec::new(),
+            broken: false,
+            timer: None,
+            dialled: dialled.and_then(|connection| NonZeroU32::MIN.checked_add(connection)),
+            touched: false,
+            held: false,
+            held_bytes: 0,
+        };
+        let Ok((slot, generation)) = self.sessions.insert(entry) else {
+            unreachable!("the service's maximum is below a worker's 16 million slots");
+        };
+        self.desk.counters.live.add(1);
+        self.desk.counters.connected_total.add(1);
+        let id = self.name(slot, generation);
+        tracing::debug!(session = %id, %peer, connection = dialled, "a session is connected");
+        self.with_session(slot, generation, |session, cx, stage| session.connected(cx, stage));
+        if self.stopping.is_some() {
+            self.say_goodbye(slot, generation);
+        }
+    }
+
+    /// The session's socket is closed: its slot is free, its place at the door too.
+    pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
+        let Some(mut entry) = self.sessions.remove(slot, generation) else { return };
+        self.relief.forget(entry.held_bytes);
+        let (id, peer) = (self.name(slot, generation), entry.peer.get());
+        if let Some((key, _)) = entry.timer {
+            self.desk.wheel.cancel(key);
+        }
+        self.desk.counters.live.sub(1);
+        self.desk.counters.dropped.add(entry.session.take_dropped());
+        if let Some(slow) = entry.session.slow().copied() {
+            self.desk.say(Subject::SlowConsumer, |suppressed| {
+                let Pending { bytes, entries, data_bytes, data_entries, age } = slow.pending;
+                tracing::warn!(
+                    session = %id, %peer, bytes, entries, data_bytes, data_entries, ?age,
+                    class = slow.class, suppressed, "a session did not take what was queued for it, and has ended"
+                );
+            });
+        }
+        self.abandon_files_of(id);
+        self.forget(peer, entry.dialled.map(|number| number.get() - 1));
+        // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
+        let destroy = || seen_at(What::Destructor, Who::Session(id), || drop(entry.user));
+        if let Err(panic) = caught(destroy) {
+            self.desk.counters.handler_panics.add(1);
+            self.desk.say(Subject::GoodbyePanicked, |suppressed| {
+                tracing::error!(session = %id, panic = ?panic.text(), suppressed, "dropping a session panicked");
+            });
+        }
+    }
+
+    /// A connection is gone: its place in the counts is free again.
+    fn forget(&mut self, peer: SocketAddr, dialled: Option<u32>) {
+        self.hub.unsettle(self.index);
+        match dialled {
+            Some(connection) => self.connection_ended(connection),
+            None => self.hub.left(peer.ip()),
+        }
+    }
+}

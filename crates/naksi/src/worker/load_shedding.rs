@@ -1,0 +1,235 @@
+//! What a worker does when all sessions together hold nearly as much as they may: the ladder of
+//! [`Pressure`], carried out on its own sessions.
+//!
+//! What each session holds is counted whenever it is asked what it wants; without a limit that is all. Every worker
+//! gives back its own part, and each of them acts, whoever saw it first: who sleeps is rung. Nothing here knows why
+//! somebody holds much.
+
+use std::time::Duration;
+
+use naksi_core::content::Ending;
+use naksi_core::pressure::{Pressure, STUCK_AFTER, share_of_relief};
+use naksi_core::reason::Reason;
+use naksi_core::tick::Tick;
+use naksi_os::port::{Port, Trimmed};
+
+use super::Worker;
+use crate::log_limiter::Subject;
+use crate::session::Factory;
+use crate::shared::mailbox::Message;
+
+/// Who is stuck is looked for no more often than this: it means to look at everybody.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Whoever has given its part waits so long for the others to give theirs.
+const GIVE_AGAIN: Duration = Duration::from_millis(10);
+
+/// Spare buffers unused for this long are freed.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+/// Lists of sessions keep room for this many.
+const LIST_ENTRIES_KEPT: usize = 1024;
+
+/// One worker's part in relieving the service.
+#[derive(Debug, Default)]
+pub(crate) struct Relief {
+    /// What its sessions hold, as far as they were counted.
+    held_bytes: u64,
+    /// When it may act again.
+    act_at: Tick,
+    /// When spare buffers are looked through, if there are any worth it.
+    trim_at: Option<Tick>,
+}
+
+impl Relief {
+    /// What one session was counted to hold, and holds now.
+    pub(crate) fn count(&mut self, counted: &mut u32, now: usize) {
+        let now = u32::try_from(now).unwrap_or(u32::MAX);
+        self.held_bytes = self.held_bytes + u64::from(now) - u64::from(*counted);
+        *counted = now;
+    }
+
+    /// A session is gone, whatever it held.
+    pub(crate) fn forget(&mut self, counted: u32) {
+        self.held_bytes -= u64::from(counted);
+    }
+
+    /// What all sessions of the worker hold.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Ends as many sessions as the ladder asks of this worker; none, most of the time. A worker that stops lets its
+    /// sessions flush instead.
+    pub(crate) fn relieve(&mut self) {
+        if self.hub.limits.memory_bytes_max == 0 || self.stopping.is_some() {
+            return;
+        }
+        if self.hub.pressure() >= Pressure::EndStuck {
+            // What has gone out in this turn is held no more; what has come is not yet offered to the kernel.
+            self.recount();
+        }
+        let (step, risen) = self.hub.press();
+        if step < Pressure::EndStuck {
+            return;
+        }
+        if risen {
+            self.ring_the_others();
+        }
+        let (now, own, held) = (self.desk.now, self.relief.held_bytes, self.hub.held_bytes());
+        if own == 0 || now < self.relief.act_at {
+            return;
+        }
+        self.relief.act_at = now + if step == Pressure::EndLargest { GIVE_AGAIN } else { LOOK_AGAIN };
+        self.give_back(step, share_of_relief(own, held, self.hub.limits.memory_bytes_max as u64), held);
+    }
+
+    /// Frees spare buffers that nobody has used for a while, and gives the system its memory back when that is much.
+    #[inline]
+    pub(crate) fn trim_spares(&mut self) {
+        match self.relief.trim_at {
+            None if self.spares.is_plump() => self.relief.trim_at = Some(self.desk.now + TRIM_EVERY),
+            Some(at) if at <= self.desk.now => self.trim_now(),
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn trim_now(&mut self) {
+        let port = self.port.trim();
+        self.relief.trim_at = (port == Trimmed::Later).then_some(self.desk.now + TRIM_EVERY);
+        self.touched.shrink_to(LIST_ENTRIES_KEPT);
+        self.members.shrink_to(LIST_ENTRIES_KEPT);
+        if self.spares.trim() || port == Trimmed::Freed {
+            naksi_os::give_back_memory();
+        }
+    }
+
+    /// When the worker has to look at what its sessions hold or at its spare buffers, although nothing else happens.
+    pub(crate) fn relief_at(&self) -> Option<Tick> {
+        let pressed = self.hub.limits.memory_bytes_max > 0
+            && self.relief.held_bytes > 0
+            && self.stopping.is_none()
+            && self.hub.pressure() >= Pressure::EndStuck;
+        match (pressed, self.relief.trim_at) {
+            (true, Some(trim_at)) => Some(self.relief.act_at.min(trim_at)),
+            (true, None) => Some(self.relief.act_at),
+            (false, trim_at) => trim_at,
+        }
+    }
+
+    fn give_back(&mut self, step: Pressure, share: u64, held: u64) {
+        let (mut freed, mut ended) = (0, 0_u64);
+        for holder in self.holders(step) {
+            if freed >= share {
+                break;
+            }
+            freed += u64::from(holder.bytes);
+            ended += 1;
+            self.with_session(holder.slot, holder.generation, |session, cx, stage| {
+                session.end(Reason::MemoryPressure, Ending::Now, cx, stage);
+            });
+        }
+        self.desk.counters.relieved_total.add(ended);
+        if ended > 0 {
+            let most = self.hub.limits.memory_bytes_max;
+            self.desk.say(Subject::MemoryPressure, |suppressed| {
+                tracing::warn!(
+                    held,
+                    most,
+                    ended,
+                    freed,
+                    suppressed,
+                    "sessions hold too much together; some have ended"
+                );
+            });
+        }
+    }
+
+    /// Counts down what those hold to whom something has happened in this turn.
+    fn recount(&mut self) {
+        for (slot, generation) in &self.touched {
+            if let Some(entry) = self.sessions.get_mut(*slot, *generation) {
+                let now = entry.session.held_bytes().min(entry.held_bytes as usize);
+                self.relief.count(&mut entry.held_bytes, now);
+            }
+        }
+        self.desk.counters.held_bytes.set(self.relief.held_bytes());
+    }
+
+    /// Who sleeps cannot see what the others hold.
+    fn ring_the_others(&self) {
+        let others = self.hub.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.index);
+        others.for_each(|(_, mailbox)| mailbox.push(Message::Relieve));
+    }
+
+    /// Those of whom something is to be had, in the order in which they go: at the second step whoever is stuck, longest
+    /// first; at the third those as well, and then everybody, whoever holds most first.
+    fn holders(&self, step: Pressure) -> Vec<Holder> {
+        let now = self.desk.now;
+        let mut holders = Vec::new();
+        for (slot, generation) in self.sessions.names() {
+            let Some(entry) = self.sessions.get(slot, generation).filter(|entry| entry.held_bytes > 0) else {
+                continue;
+            };
+            let still = entry.session.unmoved_since().map_or(Duration::ZERO, |since| now.since(since));
+            let stuck = still >= STUCK_AFTER;
+            // Of a topic's batches each session that has not sent them counts: with the last of them they go.
+            let pending = u32::try_from(entry.session.pending_bytes()).unwrap_or(u32::MAX);
+            let bytes = entry.held_bytes.max(pending);
+            match step {
+                Pressure::EndLargest => {
+                    holders.push(Holder { stuck, weight: u128::from(bytes), bytes, slot, generation });
+                }
+                _ if stuck => {
+                    holders.push(Holder { stuck, weight: still.as_nanos(), bytes, slot, generation });
+                }
+                _ => {}
+            }
+        }
+        in_order(holders)
+    }
+}
+
+/// The order in which sessions go.
+fn in_order(mut holders: Vec<Holder>) -> Vec<Holder> {
+    holders.sort_unstable_by(|one, other| other.cmp(one));
+    holders
+}
+
+/// A session that may have to go; the greatest goes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    stuck: bool,
+    weight: u128,
+    bytes: u32,
+    slot: u32,
+    generation: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stuck_go_first_and_then_those_that_hold_most() {
+        let holder =
+            |stuck, bytes: u32, slot| Holder { stuck, weight: u128::from(bytes), bytes, slot, generation: 0 };
+        let holders =
+            [(false, 5, 0), (false, 900, 1), (true, 3, 2), (false, 70, 3), (true, 40, 4), (false, 901, 5)];
+        let order = in_order(holders.map(|(stuck, bytes, slot)| holder(stuck, bytes, slot)).into());
+        assert_eq!(order.iter().map(|holder| holder.slot).collect::<Vec<_>>(), [4, 2, 5, 1, 3, 0]);
+    }
+
+    #[test]
+    fn what_everybody_holds_is_the_sum_of_what_each_was_last_counted_to() {
+        let mut relief = Relief::default();
+        let mut sessions = [0; 3];
+        for (session, bytes) in [(0, 10), (1, 5_000_000_000_usize), (0, 7), (2, 1), (1, 9), (0, 0)] {
+            relief.count(&mut sessions[session], bytes);
+            assert_eq!(relief.held_bytes(), sessions.iter().map(|counted| u64::from(*counted)).sum::<u64>());
+        }
+        relief.forget(sessions[1]);
+        assert_eq!(relief.held_bytes(), 1);
+    }
+}

@@ -1,0 +1,467 @@
+//! The river on one page: ask, wait, take what came, let timers fire, ask again.
+//!
+//! A worker owns one port and the sessions that were placed on it. Everything it does happens in
+//! [`Worker::turn`], so a thread that loops over turns and a simulation that steps them run the same
+//! engine. It names no system and makes no system call but through its port.
+
+mod acceptor;
+mod connector;
+mod deadline_guard;
+mod dispatch;
+mod files;
+mod flush_timers;
+mod load_shedding;
+mod peer;
+mod recording;
+mod rooms;
+mod shutdown;
+mod spin;
+mod topics;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use naksi_core::completion::Completion;
+use naksi_core::ended::{Failure, OsError};
+use naksi_core::flush::Flush;
+use naksi_core::id::{SessionId, Token};
+use naksi_core::reason::Reason;
+use naksi_core::session::{self, Context, Request};
+use naksi_core::spares::Spares;
+use naksi_core::table::Table;
+use naksi_core::tick::Tick;
+use naksi_core::timer::{TimerKey, TimerWheel};
+use naksi_os::port::{Port, PortError, Tide};
+use thin_vec::ThinVec;
+
+use self::acceptor::Listener;
+use self::connector::Dialer;
+use self::deadline_guard::Lateness;
+use self::flush_timers::Held;
+use self::load_shedding::Relief;
+use self::peer::Peer;
+use self::shutdown::Stopping;
+use self::spin::Spin;
+use crate::log_limiter::Murmur;
+use crate::room::local::{LocalRooms, Seat};
+use crate::session::Factory;
+use crate::session::callbacks::Stage;
+use crate::session::context::{Desk, Due};
+use crate::session::files::Files;
+use crate::session::turn_budget::Slice;
+use crate::shared::core::Hub;
+use crate::shared::handle::Door;
+use crate::shared::mailbox::Mailbox;
+use crate::topic::{LocalTopics, Membership};
+
+/// A room's batch leaves at the latest after this many completions, however busy the port is.
+const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
+/// And after this long: while somebody floods, a turn may bring no more than a few completions.
+const BATCH_SPAN_MAX: Duration = Duration::from_millis(10);
+/// A batch that another worker had no room for is offered to it again after this long.
+const OWED_AGAIN: Duration = Duration::from_millis(1);
+/// A deadline that may not be judged yet is looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Whether a worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do, now or later.
+    Going,
+    /// Everything is drained and closed; the port can be dropped.
+    Finished,
+}
+
+/// One session and what the worker keeps beside it.
+struct Entry<S> {
+    session: session::Session,
+    user: S,
+    peer: Peer,
+    memberships: ThinVec<Membership>,
+    /// Rooms that it has joined.
+    seats: ThinVec<Seat>,
+    /// Timers that its user set; some of them may have fired.
+    timers: ThinVec<TimerKey>,
+    /// A callback has panicked: none but the goodbye is played any more.
+    broken: bool,
+    /// The deadline timer that is set, and for when.
+    timer: Option<(TimerKey, Tick)>,
+    /// Which of a client's connections it is, counted from 1: so it is no larger than a number.
+    dialled: Option<NonZeroU32>,
+    /// What it holds, as it was last counted.
+    held_bytes: u32,
+    /// Whether it stands in the list of those to be asked.
+    touched: bool,
+    /// Whether it stands among those that wait for a tick.
+    held: bool,
+}
+
+/// One worker of a service.
+pub struct Worker<P: Port, F: Factory> {
+    index: usize,
+    port: P,
+    hub: Arc<Hub<P>>,
+    factory: Arc<F>,
+    sessions: Table<Entry<F::Session>>,
+    spares: Spares,
+    desk: Desk,
+    listeners: Vec<Listener>,
+    /// What it accepts stays with it, because every worker has listeners of its own.
+    keeps: bool,
+    dialer: Option<Dialer>,
+    stopping: Option<Stopping>,
+    /// Sockets that have become no session and are being closed: the worker is not through before them.
+    turning_away: usize,
+    arrivals: u64,
+    begun: bool,
+    touched: Vec<(u32, u32)>,
+    held: Held,
+    relief: Relief,
+    /// When the topics' batches leave, if there are ticks and there is something in them.
+    topics_due: Option<Tick>,
+    spin: Spin,
+    caught: Vec<Completion>,
+    since_flush: usize,
+    tide: Tide,
+    lateness: Lateness,
+    due: Vec<TimerKey>,
+    members: Vec<SessionId>,
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// A worker on a port of its own. It accepts and connects nothing before [`Hub::begin`].
+    pub fn new(index: usize, port: P, hub: Arc<Hub<P>>, factory: Arc<F>) -> Self {
+        hub.mailboxes[index].hang(port.poster());
+        let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
+        let desk = Desk {
+            now: port.now(),
+            wheel: TimerWheel::default(),
+            topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max, Arc::clone(&hub.topic_bytes)),
+            rooms: LocalRooms::default(),
+            files: Files::default(),
+            door,
+            counters: Arc::clone(&hub.counters[index]),
+            scratch: bytes::BytesMut::new(),
+            murmur: Murmur::new(hub.limits.log_lines_per_second_max),
+            recorder: None,
+            slice: Slice::default(),
+        };
+        Self {
+            index,
+            port,
+            sessions: Table::new(SessionId::SLOTS_MAX as usize),
+            spin: Spin::new(hub.spin),
+            hub,
+            factory,
+            spares: Spares::default(),
+            desk,
+            listeners: Vec::new(),
+            keeps: false,
+            dialer: None,
+            stopping: None,
+            turning_away: 0,
+            arrivals: 0,
+            begun: false,
+            touched: Vec::new(),
+            held: Held::default(),
+            relief: Relief::default(),
+            topics_due: None,
+            caught: Vec::new(),
+            since_flush: 0,
+            // The first turn only looks: a message may have been put in before the bell was hung.
+            tide: Tide::More,
+            lateness: Lateness::default(),
+            due: Vec::new(),
+            members: Vec::new(),
+        }
+    }
+
+    /// One turn of the river.
+    ///
+    /// # Errors
+    /// The port is broken; the worker cannot go on.
+    pub fn turn(&mut self) -> Result<Turn, PortError> {
+        let until = self.sleep_until();
+        let mut caught = std::mem::take(&mut self.caught);
+        self.tide = match self.spin.wait(&mut self.port, &mut caught, until) {
+            Ok(tide) => tide,
+            Err(broken) => {
+                self.give_up(&Reason::System(OsError::new(Failure::Other, broken.code)));
+                return Err(broken);
+            }
+        };
+        self.desk.now = self.port.now();
+        self.desk.slice.begin(self.desk.now);
+        // Receives that starve have something to say, too, and are in no wait before a lease is home.
+        let brings_all = self.tide == Tide::Dry && self.port.ledger().starved == 0;
+        self.lateness.turn(self.desk.now, brings_all);
+        self.since_flush += caught.len();
+        self.desk.counters.caught(caught.len());
+        for completion in caught.drain(..) {
+            self.dispatch(completion);
+            if self.desk.topics.is_full() {
+                self.flush_topics();
+            }
+            self.desk.slice.step(|| self.port.now());
+            if let Some(now) = self.desk.slice.is_slow() {
+                self.time_has_passed(now);
+            }
+        }
+        self.caught = caught;
+        if !self.begun {
+            self.read_mailbox();
+        }
+        self.fire_timers();
+        self.carry_out_file_wishes();
+        self.run_rooms();
+        if self.topics_are_due() {
+            self.flush_topics();
+            self.since_flush = 0;
+        }
+        self.release_held();
+        self.relieve();
+        self.ask_touched();
+        self.trim_spares();
+        self.write_record();
+        self.desk.counters.turns.add(1);
+        self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
+        self.desk.counters.held_bytes.set(self.relief.held_bytes());
+        self.desk.counters.timers.set(self.desk.wheel.len() as u64);
+        self.desk.counters.mirror(&self.port.ledger());
+        Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
+    }
+
+    /// How long the port may wait for the kernel.
+    fn sleep_until(&self) -> Option<Tick> {
+        if self.tide == Tide::More || self.desk.files.has_wishes() || self.desk.rooms.has_work() {
+            return Some(Tick::ZERO);
+        }
+        let again = || self.topics_due.unwrap_or(self.desk.now + OWED_AGAIN);
+        let topics = &self.desk.topics;
+        let postponed = (topics.is_dirty() || topics.owes_anybody()).then(again);
+        self.desk
+            .wheel
+            .next()
+            .into_iter()
+            .chain(postponed)
+            .chain(self.held.next())
+            .chain(self.relief_at())
+            .chain(self.desk.rooms.next())
+            .min()
+    }
+
+    /// Whether the topics' batches leave with this turn.
+    ///
+    /// Replies leave after every slice of completions, while their sessions are still warm in the cache; a
+    /// room's batch waits until the port is dry, or for its tick, so that it carries as much as it can.
+    fn topics_are_due(&mut self) -> bool {
+        if !self.desk.topics.is_dirty() {
+            (self.topics_due, self.since_flush) = (None, 0);
+            return self.desk.topics.owes_anybody();
+        }
+        let (flush, now) = (self.hub.flush, self.desk.now);
+        let end = || if flush == Flush::AtOnce { now + BATCH_SPAN_MAX } else { flush.next(now) };
+        let due = *self.topics_due.get_or_insert_with(end);
+        let is_enough = self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH;
+        let leave = due <= now || (flush == Flush::AtOnce && is_enough);
+        self.topics_due = (!leave).then_some(due);
+        leave
+    }
+
+    /// Asks those again whose tick has come.
+    fn release_held(&mut self) {
+        let (sessions, touched) = (&mut self.sessions, &mut self.touched);
+        self.held.release(self.desk.now, |slot, generation| {
+            let Some(entry) = sessions.get_mut(slot, generation) else { return };
+            entry.held = false;
+            if !std::mem::replace(&mut entry.touched, true) {
+                touched.push((slot, generation));
+            }
+        });
+    }
+
+    /// The worker's port, for its ledger.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// Sessions whose slot is taken.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The session in this slot, as all workers call it.
+    fn name(&self, slot: u32, generation: u32) -> SessionId {
+        SessionId::new(self.index as u8, slot, generation)
+    }
+
+    /// Runs something on one session, then draws the conclusions. `None`: the name is stale.
+    fn with_session<R>(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        run: impl FnOnce(&mut session::Session, &mut Context<'_>, &mut Stage<'_, F::Session>) -> R,
+    ) -> Option<R> {
+        let id = self.name(slot, generation);
+        let entry = self.sessions.get_mut(slot, generation)?;
+        let mut cx = Context { now: self.desk.now, limits: &self.hub.limits, spares: &mut self.spares };
+        let mut stage = Stage {
+            user: &mut entry.user,
+            clock: &self.port,
+            desk: &mut self.desk,
+            memberships: &mut entry.memberships,
+            seats: &mut entry.seats,
+            timers: &mut entry.timers,
+            broken: &mut entry.broken,
+            id,
+            peer: entry.peer.get(),
+        };
+        let result = run(&mut entry.session, &mut cx, &mut stage);
+        if !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push((slot, generation));
+        }
+        Some(result)
+    }
+
+    /// Asks every session that was touched what it wants, and hands it to the port.
+    fn ask_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for (slot, generation) in touched.drain(..) {
+            self.ask(slot, generation);
+        }
+        // Asking touches nobody, so the list that was emptied is the list to keep.
+        self.touched = touched;
+    }
+
+    fn ask(&mut self, slot: u32, generation: u32) {
+        let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
+        entry.touched = false;
+        let dropped = entry.session.take_dropped();
+        if dropped > 0 {
+            self.desk.counters.dropped.add(dropped);
+        }
+        self.relief.count(&mut entry.held_bytes, entry.session.held_bytes());
+        if entry.session.over().is_some() {
+            self.retire(slot, generation);
+            return;
+        }
+        while let Some(request) = entry.session.register(self.desk.now) {
+            match request {
+                Request::Submit(verb, op) => {
+                    let token = Token::new(verb as u8, slot, generation);
+                    if let Err(refused) = self.port.submit(token, op) {
+                        unreachable!("a session asks only for what its port can do: {}", refused.why);
+                    }
+                }
+                Request::Cancel(verb) => self.port.cancel(Token::new(verb as u8, slot, generation)),
+            }
+        }
+        if let Some(at) = entry.session.held_until()
+            && !std::mem::replace(&mut entry.held, true)
+        {
+            self.held.hold(at, slot, generation);
+        }
+        let wanted = entry.session.deadline(&self.hub.limits);
+        // A deadline that moved away is looked at when the old timer fires; only a nearer one is set anew.
+        match (wanted, entry.timer) {
+            (Some(wanted), Some((_, set))) if set <= wanted => {}
+            (Some(wanted), set) => {
+                if let Some((key, _)) = set {
+                    self.desk.wheel.cancel(key);
+                }
+                let key = self.desk.wheel.set(wanted, Due::Deadline { slot, generation });
+                entry.timer = Some((key, wanted));
+            }
+            (None, _) => {}
+        }
+    }
+
+    #[inline]
+    fn fire_timers(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.desk.wheel.due(self.desk.now, &mut due);
+        for key in due.drain(..) {
+            // What was due beside it may have taken it back.
+            let Some(fired) = self.desk.wheel.fire(key) else { continue };
+            match fired {
+                Due::Deadline { slot, generation } => self.look_at_deadline(slot, generation),
+                Due::User { slot, generation, tag } => self.play_timer(slot, generation, tag),
+                Due::Accept { listener } => self.resume_accept(listener as usize),
+                Due::Connect => self.register_connects(),
+                Due::DrainOver => self.end_drain(),
+            }
+            if self.desk.topics.is_full() {
+                self.flush_topics();
+            }
+        }
+        self.due = due;
+    }
+
+    /// Callbacks are slow: timers and deadlines do not wait for the end of the turn.
+    #[cold]
+    fn time_has_passed(&mut self, now: Tick) {
+        self.desk.now = now;
+        self.lateness.pass(now);
+        self.fire_timers();
+    }
+
+    /// Ends a session that is late, unless what it sent in time may still be unread: then it is looked at again.
+    fn look_at_deadline(&mut self, slot: u32, generation: u32) {
+        let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
+        entry.timer = None;
+        let (now, limits) = (self.desk.now, &self.hub.limits);
+        let until = self.lateness.judged_until(now).min(now);
+        if entry.session.is_late(now, limits) && !entry.session.is_late(until, limits) {
+            let key = self.desk.wheel.set(self.desk.now + LOOK_AGAIN, Due::Deadline { slot, generation });
+            entry.timer = Some((key, Tick::ZERO)); // Whatever it wants, it is looked at soon enough.
+            return;
+        }
+        self.with_session(slot, generation, |session, cx, stage| session.check_deadline(until, cx, stage));
+    }
+
+    fn play_timer(&mut self, slot: u32, generation: u32, tag: u32) {
+        self.with_session(slot, generation, |session, cx, stage| {
+            if session.is_live() {
+                session.with_outlet(cx, stage, |stage, outlet| {
+                    stage.play(outlet, (), |user, conn| {
+                        crate::session::Session::on_timer(user, conn, tag);
+                    });
+                });
+            }
+        });
+    }
+
+    fn mailbox(&self) -> &Mailbox<P> {
+        &self.hub.mailboxes[self.index]
+    }
+}
+
+impl<P: Port, F: Factory> Drop for Worker<P, F> {
+    fn drop(&mut self) {
+        let Self { desk, port, .. } = self;
+        let door = Arc::clone(&desk.door);
+        desk.rooms.wind_up(&|| port.now(), &*door);
+        // Whoever still lacks something does not get it any more.
+        desk.counters.dropped.add(desk.topics.owed_messages());
+        // Nobody waits for it to give anything back.
+        desk.counters.held_bytes.set(0);
+        desk.counters.recv_backlog_bytes.set(0);
+        // However it ends, what others still put in is not kept: a socket among it would never be closed.
+        self.hub.mailboxes[self.index].close();
+    }
+}
+
+impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Worker({}, {} sessions", self.index, self.sessions.len())?;
+        // A worker that does not end is asked which of its sessions do not.
+        for (slot, generation) in self.sessions.names().into_iter().take(4) {
+            if let Some(entry) = self.sessions.get(slot, generation) {
+                let id = SessionId::new(self.index as u8, slot, generation);
+                write!(f, ", {id}: {:?}", entry.session)?;
+            }
+        }
+        write!(f, ")")
+    }
+}

@@ -1,0 +1,108 @@
+//! Records what this worker's sessions receive: the recorder's writes are operations on the worker's port.
+
+use std::sync::Arc;
+
+use naksi_core::completion::Done;
+use naksi_core::id::Token;
+use naksi_core::session::Framing;
+use naksi_os::port::{FileAccess, Port};
+
+use super::Worker;
+use super::dispatch::KIND_RECORD;
+use crate::config::{Error, Result};
+use crate::record::recorder::{Doing, Recorder};
+use crate::record::{Header, RecordOptions, Run, Space};
+use crate::session::{Factory, Session};
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    /// Records what this worker's sessions receive, in its file of this run, which has been made and is empty.
+    pub(crate) fn record(&mut self, options: &RecordOptions, run: &Run) -> Result<()> {
+        let path = run.file(self.index);
+        let file = self.port.open_file(&path, FileAccess::ReadWrite);
+        let file =
+            file.map_err(|error| Error::System(format!("cannot record in {}: {error}", path.display())))?;
+        let header = Header {
+            worker: self.index as u16,
+            framed: <F::Session as Session>::FRAMING == Framing::Packets,
+            table_version: options.table_version,
+            epoch_unix_us: run.epoch_unix_us,
+        };
+        let space = Arc::clone(&run.space);
+        self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max, space));
+        Ok(())
+    }
+
+    /// Hands what has gathered to the port, if it is through with what it had.
+    pub(crate) fn write_record(&mut self) {
+        let last = self.stopping.is_some() && self.sessions.is_empty();
+        let at_us = self.desk.now.nanos() / 1000;
+        let next = |recorder: &mut Recorder| recorder.register(last, at_us);
+        while let Some(op) = self.desk.recorder.as_mut().and_then(next) {
+            if let Err(refused) = self.port.submit(Token::new(KIND_RECORD, 0, 0), op) {
+                self.desk.recorder.as_mut().expect("it has just asked").refused(&refused);
+                self.end_record(&refused.why.to_string());
+            }
+        }
+        if self.desk.recorder.as_mut().is_some_and(|recorder| std::mem::take(&mut recorder.out_of_space)) {
+            self.end_record_without_space();
+        }
+    }
+
+    /// The recording ends before what it was to record: what is not in it is counted as lost, and one line says so.
+    pub(crate) fn end_record(&mut self, why: &str) {
+        if let Some((lost, _)) = self.give_up_record() {
+            tracing::error!(
+                worker = self.index,
+                why,
+                lost,
+                "the recording ends here, and what comes from now on is lost too"
+            );
+        }
+    }
+
+    /// As [`Worker::end_record`], at the latest with the next write of every worker; the first one says it for all.
+    fn end_record_without_space(&mut self) {
+        let worker = self.index;
+        if let Some((lost, space)) = self.give_up_record()
+            && space.is_first_to_end()
+        {
+            let bytes_max = space.bytes_max();
+            tracing::error!(
+                worker,
+                bytes_max,
+                lost,
+                "the recordings have as many bytes as they may, and end here"
+            );
+        }
+    }
+
+    fn give_up_record(&mut self) -> Option<(u64, &Space)> {
+        let recorder = self.desk.recorder.as_mut()?;
+        let lost = recorder.give_up();
+        self.desk.counters.record_lost_total.add(lost);
+        self.desk.counters.recorded_total.add(recorder.take_kept());
+        Some((lost, &recorder.space))
+    }
+
+    /// The worker ends before everything came home: what the file has not got is missing in it.
+    pub(crate) fn abandon_record(&mut self) {
+        if self.desk.recorder.as_ref().is_some_and(Recorder::has_more) {
+            self.end_record("the worker gave up");
+        }
+    }
+
+    pub(crate) fn process_record(&mut self, done: Done) {
+        let recorder = self.desk.recorder.as_mut().expect("only a recorder writes");
+        match done {
+            Done::WriteAt(bytes, result) => {
+                let refused = recorder.written(bytes, result);
+                self.desk.counters.recorded_total.add(recorder.take_kept());
+                if let Some(why) = refused {
+                    self.end_record(&why);
+                }
+            }
+            Done::Close => recorder.doing = Doing::Closed,
+            other => unreachable!("a recorder did not ask for {other:?}"),
+        }
+    }
+}

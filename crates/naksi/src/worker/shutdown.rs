@@ -1,0 +1,114 @@
+//! The orderly end of a worker: stop accepting, say goodbye, wait, then cut what is left, then give up.
+//!
+//! Every step is bounded by the time that the service was given. Nothing here knows a thread or a signal.
+
+use std::time::Duration;
+
+use naksi_core::content::Ending;
+use naksi_core::reason::Reason;
+use naksi_core::tick::Tick;
+use naksi_os::port::Port;
+
+use super::Worker;
+use crate::session::Factory;
+use crate::session::context::Due;
+
+/// After the sessions were cut, their sockets may take this long to come home.
+const CUT_WITHIN: Duration = Duration::from_millis(500);
+
+/// How far the end of a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// Sessions flush their queues until then.
+    Draining(Tick),
+    /// Sessions were cut and have until then to come home.
+    Cutting(Tick),
+    /// What is left is left to the port.
+    GivenUp,
+}
+
+impl<P: Port + 'static, F: Factory> Worker<P, F> {
+    pub(crate) fn begin_drain(&mut self, within: Duration) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.begun = true;
+        let until = self.desk.now + within;
+        self.stopping = Some(Stopping::Draining(until));
+        self.desk.wheel.set(until, Due::DrainOver);
+        for listener in 0..self.listeners.len() {
+            self.close_listener(listener);
+        }
+        self.stop_connecting();
+        // What was broadcast so far is still for everybody: here, on the other workers, and what they have brought.
+        self.flush_topics();
+        for _ in 0..self.mailbox().len() {
+            let Some(message) = self.mailbox().pop() else { break };
+            self.process_message(message);
+        }
+        for (slot, generation) in self.sessions.names() {
+            self.say_goodbye(slot, generation);
+        }
+    }
+
+    pub(crate) fn say_goodbye(&mut self, slot: u32, generation: u32) {
+        self.end_session(slot, generation, Ending::Flush);
+    }
+
+    /// The time to drain is over, or the time to come home after the cut.
+    pub(crate) fn end_drain(&mut self) {
+        match self.stopping {
+            Some(Stopping::Draining(_)) => {
+                let until = self.desk.now + CUT_WITHIN;
+                self.stopping = Some(Stopping::Cutting(until));
+                self.desk.wheel.set(until, Due::DrainOver);
+                let left = self.sessions.names();
+                if !left.is_empty() {
+                    tracing::warn!(sessions = left.len(), "the time to drain is over; these are cut");
+                }
+                for (slot, generation) in left {
+                    self.end_session(slot, generation, Ending::Now);
+                }
+            }
+            Some(Stopping::Cutting(_)) => {
+                tracing::error!(sessions = self.sessions.len(), "not everything came home; giving up");
+                self.give_up(&Reason::Shutdown);
+                self.stopping = Some(Stopping::GivenUp);
+            }
+            Some(Stopping::GivenUp) | None => {}
+        }
+    }
+
+    /// Tells whoever has not been told, whatever the kernel still holds, and forgets them (law 8).
+    pub(crate) fn give_up(&mut self, reason: &Reason) {
+        self.stop_connecting();
+        for (slot, generation) in self.sessions.names() {
+            self.with_session(slot, generation, |session, cx, stage| {
+                session.give_up(reason.clone(), cx, stage)
+            });
+            self.retire(slot, generation);
+        }
+        self.abandon_record();
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        match self.stopping {
+            None => false,
+            Some(Stopping::GivenUp) => true,
+            Some(Stopping::Draining(_) | Stopping::Cutting(_)) => {
+                self.sessions.is_empty()
+                    && self.listeners.iter().all(|listener| listener.closed)
+                    && self.dialer.as_ref().is_none_or(|dialer| dialer.is_idle())
+                    && self.desk.files.is_empty()
+                    && self.desk.recorder.as_ref().is_none_or(|recorder| recorder.is_closed())
+                    && self.turning_away == 0
+            }
+        }
+    }
+
+    fn end_session(&mut self, slot: u32, generation: u32, ending: Ending) {
+        self.with_session(slot, generation, |session, cx, stage| {
+            session.end(Reason::Shutdown, ending, cx, stage);
+        });
+    }
+}
