@@ -28,7 +28,8 @@ const SCHEMA: &[Migration] = &[Migration {
     version: 1,
     statements: "CREATE TABLE players (name TEXT PRIMARY KEY, x BIGINT NOT NULL, y BIGINT NOT NULL)",
 }];
-/// Somebody is seen from so near, and lost from view so far away: whoever walks along the border does not flicker.
+/// Distances at which a player comes into view and goes out of it; two, so that walking along the border does not
+/// flicker.
 const SIGHT: (u32, u32) = (100, 120);
 
 /// What the room knows of a member: its name, its place in the grid once the database has said where, and its next step.
@@ -58,7 +59,7 @@ impl Room for World {
     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
         let Some(key) = cx.member(member).map(|person| person.name.clone()) else { return };
         let name = key.clone();
-        // It waits for the save of the logout before, however fast somebody comes back. Meanwhile the world goes on.
+        // The load waits for the save of the previous logout. The world goes on meanwhile.
         let load = self.db.load(key.as_str(), move |db| {
             let row = db.query_one("SELECT x, y FROM players WHERE name = $1", &[name.as_str().into()])?;
             row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
@@ -105,7 +106,7 @@ impl Room for World {
 }
 
 impl World {
-    /// The database has said where somebody was last, if it was ever here.
+    /// The database has answered with the player's last position, if there is one.
     fn loaded(
         &mut self,
         cx: &mut Cx<'_, Self>,
@@ -134,7 +135,7 @@ impl World {
         }
     }
 
-    /// Each enter has one leave, and nobody hears of somebody before the one or after the other.
+    /// Each enter has one leave, and nothing is sent about a player before its enter or after its leave.
     fn tell_changes(&mut self, cx: &mut Cx<'_, Self>) {
         for change in self.changes.drain(..) {
             match change {

@@ -1,20 +1,20 @@
-//! A circuit breaker: after some failures in a row nobody tries for a while, then one does.
+//! A circuit breaker: after some failures in a row all attempts stop for a pause, then one probe decides.
 //!
-//! Closed, everybody passes. Open, nobody does until a time. Half open, one passes, and what becomes of it decides.
-//! Time is an argument; nothing here knows what is tried.
+//! Closed: attempts pass. Open: none passes until the pause is over. Half open: one probe is in progress, and its
+//! outcome closes the breaker or opens it again. Time is an argument.
 
 use std::time::{Duration, Instant};
 
 use crate::settings::after;
 
-/// When it opens, and for how long.
+/// When the breaker opens, and for how long. Default: 5 failures; 500 ms at first, 5 s at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
     /// Failures in a row after which it opens; at least 1.
     pub failures: u32,
-    /// How long it stays open at first; doubled with each probe that fails.
+    /// The first pause; it doubles with each failed probe.
     pub first_pause: Duration,
-    /// How long it stays open at most.
+    /// The longest pause.
     pub pause_max: Duration,
 }
 
@@ -25,14 +25,14 @@ impl Default for BreakerSettings {
     }
 }
 
-/// What a breaker lets through.
+/// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Everybody.
+    /// All attempts pass.
     Closed,
-    /// Nobody, until its pause is over.
+    /// No attempt passes until the pause is over.
     Open,
-    /// One, which is on its way.
+    /// One probe is in progress; no other attempt passes.
     HalfOpen,
 }
 
@@ -57,7 +57,7 @@ impl Breaker {
         self.state
     }
 
-    /// Whether somebody may pass now. Whoever is told yes must tell what became of it.
+    /// Whether an attempt may start now. After `true`, the caller must report `succeeded` or `failed`.
     pub(crate) fn pass(&mut self, now: Instant) -> bool {
         match self.state {
             BreakerState::Closed => true,
@@ -69,18 +69,18 @@ impl Breaker {
         }
     }
 
-    /// When somebody may pass again; `None` while that depends on somebody who is on the way, or on nothing.
+    /// When the next probe may start; `None` unless the breaker is open.
     pub(crate) fn opens_at(&self) -> Option<Instant> {
         self.until.filter(|_| self.state == BreakerState::Open)
     }
 
-    /// The database answered, whatever it said.
+    /// The database answered; a rejection counts as an answer.
     pub(crate) fn succeeded(&mut self) {
         self.state = BreakerState::Closed;
         (self.failures, self.pause, self.until) = (0, self.settings.first_pause, None);
     }
 
-    /// The database did not answer. `true` if it is that which opened the breaker.
+    /// The database did not answer. Returns `true` if this failure opened the breaker.
     pub(crate) fn failed(&mut self, now: Instant) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.state {
@@ -95,7 +95,7 @@ impl Breaker {
                 self.open(now);
                 false
             }
-            // Somebody who had passed before it opened: nothing new.
+            // An attempt that started before the breaker opened: no change.
             BreakerState::Open => false,
         }
     }
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_breaker_lets_nobody_pass_until_its_pause_is_over_and_then_one() {
+    fn an_open_breaker_passes_no_attempt_until_its_pause_is_over_and_then_one_probe() {
         let now = Instant::now();
         let mut breaker = opened(now);
         let end = now + Duration::from_millis(100);
         assert!(!breaker.pass(now) && !breaker.pass(end - Duration::from_nanos(1)));
         assert_eq!((breaker.state(), breaker.opens_at()), (BreakerState::Open, Some(end)));
         assert!(breaker.pass(end), "the probe");
-        assert!(!breaker.pass(end), "and nobody beside it");
+        assert!(!breaker.pass(end), "one probe at a time");
         assert_eq!((breaker.state(), breaker.opens_at()), (BreakerState::HalfOpen, None));
         breaker.succeeded();
         assert!(breaker.pass(end) && breaker.pass(end) && breaker.state() == BreakerState::Closed);

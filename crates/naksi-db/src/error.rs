@@ -1,4 +1,4 @@
-//! What can go wrong with a job, and why one is not taken. Nothing here knows a database.
+//! Errors of jobs, of submitting one, and of opening a database.
 
 /// The result of a job.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,25 +11,25 @@ pub enum Error {
     /// counted by the breaker.
     #[error("the database is down: {0}")]
     Down(String),
-    /// Somebody else was in the way: a lock, a deadlock, a conflict of transactions. Tried again.
+    /// Contention: a lock, a deadlock, a conflict of transactions. Retried.
     #[error("the database is busy: {0}")]
     Busy(String),
-    /// The database said no: a constraint, a statement that is wrong, a value of another type. Not tried again.
+    /// The database rejected it: a constraint, a wrong statement, a value of another type. Not retried.
     #[error("the database refused: {0}")]
     Rejected(String),
-    /// The job's time was over before its turn came.
+    /// The job's deadline passed before it ran.
     #[error("the job waited too long")]
     Late,
-    /// A save that this load waited for has failed: what it would read is older than what was to be written.
+    /// A save that this load waited for has failed, so the load would read outdated data.
     #[error("a save before this load has failed")]
     Unsaved,
-    /// A save needed the load's place in a full queue.
+    /// The queue was full, and the load was dropped in favour of a save.
     #[error("the load gave its place to a save")]
     Shed,
     /// The job panicked. Its transaction was rolled back.
     #[error("the job panicked: {0}")]
     Panicked(String),
-    /// The database was closed before the job's turn came, because it did not get through in time.
+    /// The database was closed before the job could run.
     #[error("the database was closed")]
     Closed,
 }
@@ -53,19 +53,19 @@ impl Error {
     }
 }
 
-/// Why a job was not taken. It has not run, and nobody is called.
+/// Why a job was not accepted. It has not run, and its callback is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// As many jobs wait as may.
+pub enum SubmitError {
+    /// The queue is full ([`Settings::queue_max`](crate::Settings::queue_max)).
     #[error("the database's queue is full")]
     Full,
-    /// The breaker is open: a load would only wait for nothing. Saves are taken, and wait.
+    /// The breaker is open, so a load would wait in vain. Saves are still accepted, and wait.
     #[error("the database is down")]
     Down,
     /// The database has been closed.
     #[error("the database is closed")]
     Closed,
-    /// The room that the answer should come home to is ending.
+    /// The room that should receive the answer is ending.
     #[error("the room is ending")]
     RoomEnded,
 }

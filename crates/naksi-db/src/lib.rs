@@ -28,19 +28,19 @@
 //! # }
 //! ```
 //!
-//! A job is a closure that gets a connection inside a transaction. Whoever asks goes on at once; the answer comes to a
-//! callback, or goes to a session that may have gone by then. Jobs that share a [`Key`] keep their order over all
-//! threads, so that a login waits for the save of the logout before it. A job may run more than once: when a
-//! connection breaks during a commit, nobody knows whether it was kept. So write what shall be, not what is added.
+//! A job is a closure that runs inside a transaction on a thread of the database. Submitting it does not block; its
+//! answer is passed to a callback, a session or a room. Jobs that share a [`Key`] keep their order over all threads, so
+//! a login waits for the save of the logout before it. A job may run more than once: when a connection breaks during a
+//! commit, it is unknown whether the commit succeeded. Write absolute values, not increments.
 
 #![forbid(unsafe_code)]
 
-mod lanes;
+mod keyed_queue;
 mod settings;
 mod error;
 
 mod task;
-mod crew;
+mod executor;
 mod breaker;
 mod stats;
 
@@ -59,81 +59,81 @@ use std::time::Duration;
 
 pub use breaker::{BreakerSettings, BreakerState};
 pub use conn::Conn;
-pub use error::{Error, OpenError, Refused, Result};
-pub use lanes::Key;
+pub use error::{Error, OpenError, Result, SubmitError};
+pub use keyed_queue::Key;
 pub use migrate::Migration;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresTransaction;
 pub use settings::{Durability, Settings, WhenFull};
 pub use stats::{Closed, Counts, Stats};
-pub use task::Asked;
+pub use task::JobRequest;
 pub use value::{FromValue, Row, Value};
 
-use crew::Crew;
-use lanes::Kind;
-use link::Place;
+use executor::Executor;
+use keyed_queue::Kind;
+use link::Address;
 
 /// A database: threads with a connection each, and jobs in order. Cheap to clone, usable from any thread.
 ///
-/// When the last handle is dropped, what was accepted is still written, within
-/// [`Settings::close_within`]. A server closes it by name when its sessions are gone, and looks at what was left.
+/// When the last handle is dropped, accepted saves are still written, within [`Settings::close_within`]. A server
+/// should call [`Database::close`] after its sessions have ended, and check what it returns.
 #[derive(Clone)]
 pub struct Database(Arc<Handle>);
 
-/// What every clone holds, and no thread of the database does.
-struct Handle(Arc<Crew>);
+/// Shared by the clones, but not by the database's threads: its drop is the drop of the last handle.
+struct Handle(Arc<Executor>);
 
 impl Database {
     /// Opens `sqlite:PATH` or (feature `postgres`) `postgres://USER:PASSWORD@HOST:PORT/NAME`, and applies the steps of
-    /// the schema that are missing. Waits for that: a server that has no database does not begin.
+    /// the schema that are missing. Blocks until that is done.
     ///
     /// # Errors
     /// The database does not answer, or its schema is not the program's.
     pub fn open(address: &str, schema: &[Migration], settings: Settings) -> Result<Self, OpenError> {
         settings.check()?;
-        let place = Place::read(address)?;
+        let place = Address::read(address)?;
         let mut link = place.connect_first(address, &settings)?;
         migrate::run(&mut link, schema, settings.migration_within)?;
-        Ok(Self(Arc::new(Handle(Crew::start(place, link, settings)?))))
+        Ok(Self(Arc::new(Handle(Executor::start(place, link, settings)?))))
     }
 
-    /// A job that reads. It runs after the jobs of its key that were put in before it.
-    pub fn load<T, J>(&self, key: impl Into<Key>, job: J) -> Asked<'_, J>
+    /// A job that reads. It runs after the earlier jobs of its key.
+    pub fn load<T, J>(&self, key: impl Into<Key>, job: J) -> JobRequest<'_, J>
     where
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
         self.ask(vec![key.into()], Kind::Load, job)
     }
 
-    /// A job that writes. It runs after the jobs of its key that were put in before it, and before those after it.
-    pub fn save<T, J>(&self, key: impl Into<Key>, job: J) -> Asked<'_, J>
+    /// A job that writes. It runs after the earlier jobs of its key and before the later ones.
+    pub fn save<T, J>(&self, key: impl Into<Key>, job: J) -> JobRequest<'_, J>
     where
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
         self.ask(vec![key.into()], Kind::Save, job)
     }
 
-    /// A job that writes for several keys at once, as a trade between two players does: in one transaction, after the
-    /// jobs of each of them that were put in before it, and before those after it. Without a key it waits for nobody.
-    pub fn save_all<T, J>(&self, keys: impl IntoIterator<Item = impl Into<Key>>, job: J) -> Asked<'_, J>
+    /// A job that writes for several keys in one transaction, such as a trade between two players. It runs after the
+    /// earlier jobs of each key and before the later ones. Without a key it waits for no other job.
+    pub fn save_all<T, J>(&self, keys: impl IntoIterator<Item = impl Into<Key>>, job: J) -> JobRequest<'_, J>
     where
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
         self.ask(keys.into_iter().map(Into::into).collect(), Kind::Save, job)
     }
 
-    /// What is counted.
+    /// The current gauges, counters and answer times.
     pub fn stats(&self) -> Stats {
         self.0.0.stats()
     }
 
-    /// Takes no more jobs, writes every save that was taken, and says what was left when the time was over.
+    /// Accepts no more jobs, writes every accepted save, and returns what was left after `within`.
     pub fn close(&self, within: Duration) -> Closed {
         self.0.0.close(within)
     }
 
-    fn ask<J>(&self, keys: Vec<Key>, kind: Kind, job: J) -> Asked<'_, J> {
-        Asked { crew: &self.0.0, keys, kind, job }
+    fn ask<J>(&self, keys: Vec<Key>, kind: Kind, job: J) -> JobRequest<'_, J> {
+        JobRequest { executor: &self.0.0, keys, kind, job }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a database is, and one connection to it. Nothing here knows a queue, a key or a thread.
+//! The address of a database, and one connection to it.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,33 +6,33 @@ use naksi_core::unwind::caught;
 
 use crate::conn::Conn;
 use crate::error::{Error, OpenError, Result};
-use crate::lanes::Kind;
+use crate::keyed_queue::Kind;
 use crate::settings::Settings;
 use crate::sqlite::{Sqlite, SqliteFile};
 
-/// A job as a connection sees it: something that is done inside a transaction.
+/// One attempt of a job, run inside a transaction.
 pub(crate) type Attempt<'a> = dyn FnMut(&mut Conn<'_>) -> Result<()> + 'a;
 
-/// Where a database is.
+/// The address of a database.
 #[derive(Clone)]
-pub(crate) enum Place {
+pub(crate) enum Address {
     Sqlite {
         file: SqliteFile,
-        /// Whose turn it is to write: SQLite itself would have the others look again and again.
+        /// Serializes writers: SQLite's own lock would make them poll.
         writer: Arc<Mutex<()>>,
     },
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::Config>),
-    /// Whatever a test makes of it.
+    /// Connections made by a test.
     #[cfg(test)]
-    Planted(Planted),
+    Custom(Custom),
 }
 
 /// Makes connections for a test.
 #[cfg(test)]
-pub(crate) type Planted = Arc<dyn Fn(&Settings) -> Result<Link> + Send + Sync>;
+pub(crate) type Custom = Arc<dyn Fn(&Settings) -> Result<Connection> + Send + Sync>;
 
-impl Place {
+impl Address {
     /// Reads `sqlite:PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`.
     pub(crate) fn read(address: &str) -> Result<Self, OpenError> {
         let refused = |reason: &str| OpenError::Address {
@@ -52,26 +52,26 @@ impl Place {
         return Err(refused("this program was built without PostgreSQL (feature `postgres`)"));
     }
 
-    /// Threads that are of use here.
+    /// The default number of threads.
     pub(crate) fn threads(&self) -> usize {
         match self {
             Self::Sqlite { .. } => 2,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => 4,
             #[cfg(test)]
-            Self::Planted(_) => 1,
+            Self::Custom(_) => 1,
         }
     }
 
-    /// Makes a connection, or says why there is none.
-    pub(crate) fn connect(&self, settings: &Settings) -> Result<Link> {
-        // A client that finds no descriptor for its own needs may panic, and that passes as other outages do.
+    /// Opens a connection.
+    pub(crate) fn connect(&self, settings: &Settings) -> Result<Connection> {
+        // A client library may panic when it cannot get a descriptor; that is an outage like others.
         caught(|| self.open(settings))
             .unwrap_or_else(|panic| Err(Error::Down(format!("connecting panicked: {panic}"))))
     }
 
-    /// Makes the first connection. A file that cannot be opened is no outage: its address is wrong.
-    pub(crate) fn connect_first(&self, address: &str, settings: &Settings) -> Result<Link, OpenError> {
+    /// Opens the first connection. A file that cannot be opened is a wrong address, not an outage.
+    pub(crate) fn connect_first(&self, address: &str, settings: &Settings) -> Result<Connection, OpenError> {
         self.connect(settings).map_err(|error| match (self, error) {
             (Self::Sqlite { .. }, Error::Down(reason) | Error::Rejected(reason)) => {
                 OpenError::Address { address: address.to_owned(), reason }
@@ -80,27 +80,27 @@ impl Place {
         })
     }
 
-    fn open(&self, settings: &Settings) -> Result<Link> {
+    fn open(&self, settings: &Settings) -> Result<Connection> {
         match self {
             Self::Sqlite { file, writer } => {
-                Sqlite::open(file, Arc::clone(writer), settings).map(Box::new).map(Link::Sqlite)
+                Sqlite::open(file, Arc::clone(writer), settings).map(Box::new).map(Connection::Sqlite)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => {
-                crate::postgres::Postgres::open(config, settings).map(Box::new).map(Link::Postgres)
+                crate::postgres::Postgres::open(config, settings).map(Box::new).map(Connection::Postgres)
             }
             #[cfg(test)]
-            Self::Planted(connect) => connect(settings),
+            Self::Custom(connect) => connect(settings),
         }
     }
 }
 
 /// One connection. It belongs to one thread at a time.
-pub(crate) enum Link {
+pub(crate) enum Connection {
     Sqlite(Box<Sqlite>),
     #[cfg(feature = "postgres")]
     Postgres(Box<crate::postgres::Postgres>),
-    /// Is down as soon as it is asked for anything, and does this when it is dropped.
+    /// Fails every attempt, and calls the function when it is dropped.
     #[cfg(test)]
     Broken(Broken),
 }
@@ -123,7 +123,7 @@ impl Drop for Broken {
     }
 }
 
-impl Link {
+impl Connection {
     /// One attempt of a job in a transaction of its own, which is kept only if all went well.
     pub(crate) fn attempt(&mut self, kind: Kind, job: &mut Attempt<'_>) -> Result<()> {
         match self {
@@ -147,7 +147,7 @@ impl Link {
     }
 }
 
-/// An address for a log: what stands between a user's name and the host is nobody's business.
+/// The address without its password, for logs and errors.
 fn without_password(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     match rest.rsplit_once('@') {
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_be_opened_is_refused_with_its_reason_and_without_its_password() {
-        let refused = |address| match Place::read(address) {
+        let refused = |address| match Address::read(address) {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{address} was read"),
         };

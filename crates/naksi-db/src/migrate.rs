@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::conn::Conn;
 use crate::error::{Error, OpenError, Result};
-use crate::lanes::Kind;
-use crate::link::Link;
+use crate::keyed_queue::Kind;
+use crate::link::Connection;
 use crate::mark::mark_v1;
 
 /// One step of the schema. Once it has been applied anywhere, it must stay as it is.
@@ -24,11 +24,11 @@ pub struct Migration {
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS naksi_migrations (version BIGINT PRIMARY KEY, mark BIGINT NOT NULL)";
 
-/// Held until the end of the transaction; the number is that of nobody else, most likely.
+/// The advisory lock's number, held until the end of the transaction; arbitrary, so collisions are unlikely.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7204829104471)";
 
 /// Applies what is missing.
-pub(crate) fn run(link: &mut Link, steps: &[Migration], within: Duration) -> Result<(), OpenError> {
+pub(crate) fn run(link: &mut Connection, steps: &[Migration], within: Duration) -> Result<(), OpenError> {
     if let Some(pair) = steps.windows(2).find(|pair| pair[0].version >= pair[1].version) {
         let text = format!("migration {} stands behind {}", pair[1].version, pair[0].version);
         return Err(OpenError::Setting(text));
@@ -50,7 +50,7 @@ pub(crate) fn run(link: &mut Link, steps: &[Migration], within: Duration) -> Res
 }
 
 /// The steps that were applied, in order.
-fn applied(link: &mut Link) -> Result<Vec<(u32, i64)>, OpenError> {
+fn applied(link: &mut Connection) -> Result<Vec<(u32, i64)>, OpenError> {
     let mut applied = Vec::new();
     link.attempt(Kind::Load, &mut |conn| {
         applied.clear();
@@ -63,7 +63,7 @@ fn applied(link: &mut Link) -> Result<Vec<(u32, i64)>, OpenError> {
 }
 
 /// Applies one step, unless it has been applied.
-fn apply(link: &mut Link, step: &Migration, within: Duration) -> Result<(), OpenError> {
+fn apply(link: &mut Connection, step: &Migration, within: Duration) -> Result<(), OpenError> {
     let (mut changed, mark, begun) = (false, mark_v1(step.statements), Instant::now());
     let done = link.migrate(&mut |conn| {
         wait_for_others(conn)?;

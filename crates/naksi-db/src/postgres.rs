@@ -152,7 +152,7 @@ pub(crate) fn query(
     rows.iter().map(row).collect()
 }
 
-/// What a statement's failure means: one that was prepared before the tables changed, or that somebody between us and
+/// What a statement's failure means: one that was prepared before the tables changed, or that a proxy between us and
 /// the server has forgotten, is prepared anew, and the job tried again.
 fn stale(error: postgres::Error, known: bool, prepared: &mut Prepared) -> Error {
     let gone = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME];

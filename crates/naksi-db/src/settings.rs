@@ -1,11 +1,11 @@
-//! What a database is to be like: threads, bounds, patience. Nothing here opens anything.
+//! Settings of a database: threads, bounds, timeouts.
 
 use std::time::{Duration, Instant};
 
 use crate::breaker::BreakerSettings;
 use crate::error::OpenError;
 
-/// A span that no clock can reach ends after so long: 34 years.
+/// Used instead of spans that overflow the clock: 34 years.
 const FAR: Duration = Duration::from_secs(1 << 30);
 
 /// The time `span` after `now`, also for spans that stand for "never", like [`Duration::MAX`].
@@ -13,7 +13,7 @@ pub(crate) fn after(now: Instant, span: Duration) -> Instant {
     now.checked_add(span).unwrap_or_else(|| now + FAR)
 }
 
-/// What happens to a job when as many wait as may.
+/// What happens to a job when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
     /// It is refused.
@@ -24,51 +24,51 @@ pub enum WhenFull {
     ShedLoads,
 }
 
-/// What a write that was answered has survived.
+/// What a write has survived once its answer is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The end of the process, however it comes; a power cut may take the last moments. SQLite does not wait for the
-    /// disk with every save then.
+    /// A crash of the process; a power cut may lose the last moments. SQLite does not sync to disk with every save.
     ProcessEnd,
-    /// A power cut, as far as the disk tells the truth.
+    /// A power cut, provided that the disk honours syncs.
     #[default]
     PowerCut,
 }
 
-/// What a database is to be like.
+/// Settings of a database. Each field names its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Threads, with a connection each, 1 to 256; `None` is 2 for SQLite, which has one writer at a time, and 4 else.
+    /// Threads, with one connection each, 1 to 256. Default `None`: 2 for SQLite (one writer at a time), else 4.
     pub threads: Option<usize>,
-    /// Jobs that wait at most; at least 1.
+    /// Most jobs that may wait; at least 1. Default 65,536.
     pub queue_max: usize,
-    /// What happens to a job beyond that.
+    /// What happens to a job beyond that. Default [`WhenFull::ShedLoads`].
     pub when_full: WhenFull,
-    /// How long a load waits for its answer at most.
+    /// How long a load may wait for its answer. Default 5 s.
     pub load_within: Duration,
-    /// How long a save is tried for at most: an outage that is shorter loses nothing. (A database that answers, but
-    /// only that it is busy, is tried [`attempts_max`](Self::attempts_max) times within that.)
+    /// How long a save is retried; a shorter outage loses nothing. Default 60 s. A database that only answers "busy" is
+    /// tried [`attempts_max`](Self::attempts_max) times within that.
     pub save_within: Duration,
-    /// Attempts of one job at most; at least 1.
+    /// Most attempts of one job; at least 1. Default 20.
     pub attempts_max: u32,
-    /// The pause before a second attempt; it doubles with each, and is shortened by up to a half at random, so that
-    /// those who failed together do not come back together.
+    /// The pause before the second attempt. It doubles with each attempt, and is shortened at random by up to a half to
+    /// spread retries. Default 20 ms.
     pub first_pause: Duration,
-    /// The longest pause between two attempts.
+    /// The longest pause between two attempts. Default 2 s.
     pub pause_max: Duration,
-    /// When nobody tries at all.
+    /// When the circuit breaker stops all attempts. Default: see [`BreakerSettings`].
     pub breaker: BreakerSettings,
-    /// How long one attempt may take in the database, before it counts as down.
+    /// How long one attempt may take before the database counts as down. Default 10 s.
     pub statement_within: Duration,
     /// How long one step of the schema may take, the wait for another program's step included; one hour by default.
     /// [`statement_within`](Self::statement_within) does not bound it.
     pub migration_within: Duration,
-    /// How long a connection may take.
+    /// How long connecting may take. Default 5 s.
     pub connect_within: Duration,
-    /// How long the last handle waits, when it is dropped, for what was accepted; [`close`](crate::Database::close)
-    /// is told.
+    /// How long dropping the last handle waits for accepted saves; [`close`](crate::Database::close) takes its own
+    /// limit. Default 10 s.
     pub close_within: Duration,
-    /// What an answered write has survived (SQLite; a PostgreSQL server has its own setting).
+    /// What an answered write has survived (SQLite; a PostgreSQL server has its own setting). Default
+    /// [`Durability::PowerCut`].
     pub durability: Durability,
     /// Loads pass the saves of their key: for the test that shows what the fence is for.
     #[doc(hidden)]
@@ -114,7 +114,7 @@ impl Settings {
         }
     }
 
-    /// The pause after so many attempts (at least 1), before chance shortens it.
+    /// The pause after this many attempts (at least 1), before the random part is taken off.
     pub(crate) fn pause(&self, attempts: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
         self.first_pause.saturating_mul(doubled).min(self.pause_max)

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, Statement, TransactionBehavior};
 
 use crate::conn::{Conn, Inner};
 use crate::error::{Error, Result};
-use crate::lanes::Kind;
+use crate::keyed_queue::Kind;
 use crate::link::Attempt;
 use crate::settings::{Durability, Settings};
 use crate::value::{Row, Value};

@@ -1,36 +1,36 @@
-//! What a database counts. Nothing here decides anything.
+//! Counters and gauges of a database.
 
 use std::time::Duration;
 
 use naksi::group::GroupStats;
 
 use crate::breaker::BreakerState;
-use crate::lanes::Kind;
+use crate::keyed_queue::Kind;
 
-/// What has happened to jobs since the database was opened.
+/// Counters of jobs since the database was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Loads that were taken.
+    /// Loads accepted.
     pub loads_total: u64,
-    /// Saves that were taken.
+    /// Saves accepted.
     pub saves_total: u64,
-    /// Loads that were answered well.
+    /// Loads answered without an error.
     pub loads_done_total: u64,
-    /// Saves that were written.
+    /// Saves written.
     pub saves_done_total: u64,
-    /// Attempts after which a job was tried again.
+    /// Retries.
     pub retried_total: u64,
-    /// Jobs that failed for good.
+    /// Jobs whose last attempt failed.
     pub failed_total: u64,
-    /// Jobs whose time was over before their turn came.
+    /// Jobs whose deadline passed before they could run.
     pub late_total: u64,
-    /// Loads that gave their place in a full queue to a save.
+    /// Loads dropped from a full queue in favour of a save.
     pub shed_total: u64,
-    /// Jobs that were not taken.
+    /// Jobs not accepted.
     pub refused_total: u64,
     /// Callbacks that panicked.
     pub panics_total: u64,
-    /// Answers that were dropped because the member of a room that asked had gone.
+    /// Answers dropped because the room member that asked had left.
     pub gone_total: u64,
 }
 
@@ -50,37 +50,37 @@ impl Counts {
     }
 }
 
-/// A database at one moment.
+/// A snapshot of a database's gauges and counters.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// Jobs that wait for a turn, or for another attempt.
+    /// Jobs that wait for their first or next attempt.
     pub waiting: usize,
-    /// Jobs that run.
+    /// Running jobs.
     pub running: usize,
-    /// What the breaker lets through.
+    /// The state of the circuit breaker.
     pub breaker: BreakerState,
-    /// How often it has opened.
+    /// How often the breaker opened.
     pub breaker_opened_total: u64,
-    /// What has happened to jobs.
+    /// Counters of jobs.
     pub counts: Counts,
-    /// Half of all answers came within this time.
+    /// The median time from submission to answer.
     pub answer_p50: Duration,
-    /// All answers but one in a hundred came within this time.
+    /// The 99th percentile of the time from submission to answer.
     pub answer_p99: Duration,
     /// The slowest answer.
     pub answer_max: Duration,
-    /// The group that runs the jobs: depth, wait and service time of a turn.
+    /// The thread group that runs the jobs: depth, wait and service times.
     pub group: GroupStats,
 }
 
-/// What was left when a database was closed; nothing, if all went well.
+/// What was left when a database was closed; all zero if everything was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "saves may have been lost"]
 pub struct Closed {
-    /// Saves that had been taken and could not be written in time. Their callbacks were told.
+    /// Accepted saves that could not be written in time. Their callbacks got an error.
     pub saves_lost: usize,
-    /// Loads that had been taken and were not carried out.
+    /// Accepted loads that did not run.
     pub loads_dropped: usize,
-    /// Jobs that the database had not answered when the time was over; nobody knows what becomes of them.
+    /// Jobs that the database had not answered when the time was over; their outcome is unknown.
     pub still_running: usize,
 }

@@ -1,4 +1,4 @@
-//! A job and who is told of its answer. Nothing here knows when it runs.
+//! A job and where its answer is delivered.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::time::Instant;
 use naksi::prelude::{Cx, Remote, Room, SessionId};
 
 use crate::conn::Conn;
-use crate::crew::Crew;
-use crate::error::{Error, Refused, Result};
-use crate::lanes::{Key, Kind};
+use crate::error::{Error, Result, SubmitError};
+use crate::executor::Executor;
+use crate::keyed_queue::{Key, Kind};
 
-/// A job with its types forgotten.
+/// A type-erased job.
 pub(crate) trait Task: Send {
-    /// Runs it, inside a transaction. It may be run again if the transaction failed.
+    /// Runs it inside a transaction; called again if it is retried.
     fn attempt(&mut self, conn: &mut Conn<'_>) -> Result<()>;
 
-    /// Tells the answer: that of the last attempt if that went well.
+    /// Delivers the answer: the value of the last attempt, or the error.
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
 
@@ -43,42 +43,43 @@ where
     }
 }
 
-/// A job on its way.
+/// An accepted job.
 pub(crate) struct Job {
     pub(crate) task: Box<dyn Task>,
     pub(crate) attempts: u32,
-    /// What the last attempt failed of.
+    /// The error of the last attempt.
     pub(crate) error: Option<Error>,
     pub(crate) asked: Instant,
 }
 
-/// A job that has been described. Nothing happens before it is said where its answer goes.
-#[must_use = "nothing runs before `then`, `send_to` or `forget` says where the answer goes"]
-pub struct Asked<'a, J> {
-    pub(crate) crew: &'a Arc<Crew>,
+/// A job that is not submitted yet: `then`, `send_to`, `then_in`, `then_for` or `forget` submits it and says where
+/// its answer goes.
+#[must_use = "the job is submitted by `then`, `send_to`, `then_in`, `then_for` or `forget`"]
+pub struct JobRequest<'a, J> {
+    pub(crate) executor: &'a Arc<Executor>,
     pub(crate) keys: Vec<Key>,
     pub(crate) kind: Kind,
     pub(crate) job: J,
 }
 
-impl<J> Asked<'_, J> {
-    /// Hands the job over. Its answer is given to this callback on a thread of the database, once; answers of one
-    /// key come in the order of their jobs.
+impl<J> JobRequest<'_, J> {
+    /// Submits the job. The callback gets the answer once, on a thread of the database; answers of one key come in the
+    /// order of their jobs.
     ///
     /// # Errors
     /// The job was not taken; then the callback is not called.
-    pub fn then<T>(self, answer: impl FnOnce(Result<T>) + Send + 'static) -> Result<(), Refused>
+    pub fn then<T>(self, answer: impl FnOnce(Result<T>) + Send + 'static) -> Result<(), SubmitError>
     where
         T: Send + 'static,
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
         let task = Box::new(Typed { job: self.job, value: None, answer });
         let job = Job { task, attempts: 0, error: None, asked: Instant::now() };
-        self.crew.put_in(self.keys, self.kind, job)
+        self.executor.submit(self.keys, self.kind, job)
     }
 
-    /// Hands the job over. What `packet` makes of its answer is sent to a session. If that session has gone by then,
-    /// it is dropped and counted by the session's worker, and no other session gets it (law 3).
+    /// Submits the job. `packet` encodes the answer, which is sent to a session. If that session has ended, the packet
+    /// is dropped and counted by the session's worker; no other session gets it (law 3).
     ///
     /// # Errors
     /// The job was not taken; then nothing is sent.
@@ -87,7 +88,7 @@ impl<J> Asked<'_, J> {
         remote: &Remote,
         session: SessionId,
         packet: impl FnOnce(Result<T>) -> Bytes + Send + 'static,
-    ) -> Result<(), Refused>
+    ) -> Result<(), SubmitError>
     where
         T: Send + 'static,
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
@@ -95,13 +96,13 @@ impl<J> Asked<'_, J> {
         let remote = remote.clone();
         self.then(move |answer| {
             if let Err(error) = remote.send(session, packet(answer)) {
-                tracing::warn!(%session, %error, "an answer of the database could not be handed over");
+                tracing::warn!(%session, %error, "a database answer could not be queued for its session");
             }
         })
     }
 
-    /// Hands the job over from a room. Its answer comes home to the room, as a call behind what the room was brought
-    /// before; a room that has ended by then does not hear it.
+    /// Submits the job from a room. The answer is delivered inside the room, behind the events that the room already
+    /// has; if the room has ended, it is dropped.
     ///
     /// # Errors
     /// The job was not taken; then the callback is not called.
@@ -109,22 +110,22 @@ impl<J> Asked<'_, J> {
         self,
         cx: &Cx<'_, R>,
         answer: impl FnOnce(&mut R, &mut Cx<'_, R>, Result<T>) + Send + 'static,
-    ) -> Result<(), Refused>
+    ) -> Result<(), SubmitError>
     where
         T: Send + 'static,
         R: Room,
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
-        let room = cx.room().ok_or(Refused::RoomEnded)?;
+        let room = cx.room().ok_or(SubmitError::RoomEnded)?;
         self.then(move |value| {
             if let Err(error) = room.call(move |room, cx| answer(room, cx, value)) {
-                tracing::debug!(room = room.number(), %error, "an answer of the database came too late");
+                tracing::debug!(room = room.number(), %error, "a database answer was dropped: its room has ended");
             }
         })
     }
 
-    /// As [`Asked::then_in`], for a member of the room: an answer for a member that has gone by then is dropped and
-    /// counted, and whoever took its place does not hear of it (law 3).
+    /// As [`JobRequest::then_in`], for a member of the room: if the member has left by then, the answer is dropped and
+    /// counted, and a member that took its slot does not get it (law 3).
     ///
     /// # Errors
     /// The job was not taken; then the callback is not called.
@@ -133,38 +134,38 @@ impl<J> Asked<'_, J> {
         cx: &Cx<'_, R>,
         member: SessionId,
         answer: impl FnOnce(&mut R, &mut Cx<'_, R>, SessionId, Result<T>) + Send + 'static,
-    ) -> Result<(), Refused>
+    ) -> Result<(), SubmitError>
     where
         T: Send + 'static,
         R: Room,
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
-        let crew = Arc::clone(self.crew);
+        let executor = Arc::clone(self.executor);
         self.then_in(cx, move |room, cx, value| match cx.contains(member) {
             true => answer(room, cx, member, value),
-            false => crew.count_gone(),
+            false => executor.count_gone(),
         })
     }
 
-    /// Hands the job over and logs it if it fails.
+    /// Submits the job, and logs an error if it fails.
     ///
     /// # Errors
     /// The job was not taken.
-    pub fn forget<T>(self) -> Result<(), Refused>
+    pub fn forget<T>(self) -> Result<(), SubmitError>
     where
         T: Send + 'static,
         J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
     {
         self.then(|answer: Result<T>| {
             if let Err(error) = answer {
-                tracing::error!(%error, "a job of the database failed, and nobody waits for it");
+                tracing::error!(%error, "a database job without a callback failed");
             }
         })
     }
 }
 
-impl<J> std::fmt::Debug for Asked<'_, J> {
+impl<J> std::fmt::Debug for JobRequest<'_, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Asked({:?}, {:?})", self.kind, self.keys)
+        write!(f, "JobRequest({:?}, {:?})", self.kind, self.keys)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use naksi_db::{Database, Refused, Settings};
+use naksi_db::{Database, Settings, SubmitError};
 
 use crate::support::{Folder, PATIENCE, Player, settings, until, write};
 
@@ -34,7 +34,7 @@ fn closing_writes_every_save_that_was_taken_and_takes_no_more() {
     let other = database.clone();
     let closed = database.close(PATIENCE);
     assert_eq!((closed.saves_lost, closed.loads_dropped, closed.still_running), (0, 0, 0));
-    assert_eq!(other.save(1, |_| Ok(())).forget(), Err(Refused::Closed));
+    assert_eq!(other.save(1, |_| Ok(())).forget(), Err(SubmitError::Closed));
     assert_eq!(saved(&folder), 300);
 }
 

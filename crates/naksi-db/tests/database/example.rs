@@ -94,7 +94,7 @@ fn hear<M: Message>(stream: &mut TcpStream, wanted: impl Fn(&M) -> bool) -> M {
         let mut body = vec![0; usize::from(u16::from_le_bytes([header[0], header[1]])) - header.len()];
         stream.read_exact(&mut body).expect("its body");
         let [id, other] = [M::ID, Leave::ID].map(u16::to_le_bytes);
-        assert_ne!(header[2..], other, "nobody leaves while somebody is here");
+        assert_ne!(header[2..], other, "no player leaves while both are here");
         if header[2..] == id {
             let message = decode::<M>(&body).expect("as the table says");
             if wanted(&message) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use naksi_core::prng::Prng;
-use naksi_db::{Error, Refused, Settings, WhenFull};
+use naksi_db::{Error, Settings, SubmitError, WhenFull};
 
 use crate::support::{Folder, Player, answer, asked, read, settings, until, wait, write};
 
@@ -64,7 +64,7 @@ fn a_key_that_waits_holds_no_other_up() {
 }
 
 #[test]
-fn a_trade_stands_in_the_lanes_of_both_players() {
+fn a_trade_is_ordered_after_the_jobs_of_both_players() {
     let folder = Folder::new();
     let database = folder.database(settings());
     for name in [1, 2] {
@@ -86,7 +86,7 @@ fn a_trade_stands_in_the_lanes_of_both_players() {
         .collect();
     for (index, loads) in trades.iter().enumerate() {
         let [one, other] = [&loads[0], &loads[1]].map(|load| wait(load).expect("a player"));
-        // The lanes of both are as one behind the trade: each sees it, and nothing of the next.
+        // The queue of both are as one behind the trade: each sees it, and nothing of the next.
         assert_eq!((one.version, other.version), (index as i64 + 1, index as i64 + 1));
         assert_eq!(one.items.len() + other.items.len(), 2);
         assert_ne!(one.items, other.items);
@@ -105,7 +105,7 @@ fn a_full_queue_refuses_loads_and_a_save_takes_the_place_of_the_oldest_load() {
     .expect("taken");
     until("the thread is busy", || database.stats().running == 1);
     let loads: Vec<_> = (1..=10).map(|name| asked(database.load(name, |_| Ok(()))).expect("room")).collect();
-    assert_eq!(database.load(11, |_| Ok(())).forget(), Err(Refused::Full));
+    assert_eq!(database.load(11, |_| Ok(())).forget(), Err(SubmitError::Full));
     let save = asked(database.save(12, |_| Ok(()))).expect("it takes a load's place");
     release.send(()).expect("it waits");
     assert_eq!((wait(&first), wait(&save)), (Ok(()), Ok(())));
@@ -128,7 +128,7 @@ fn a_queue_that_refuses_sheds_nothing() {
     .expect("taken");
     until("the thread is busy", || database.stats().running == 1);
     let load = asked(database.load(1, |_| Ok(()))).expect("room for one");
-    assert_eq!(database.save(2, |_| Ok(())).forget(), Err(Refused::Full));
+    assert_eq!(database.save(2, |_| Ok(())).forget(), Err(SubmitError::Full));
     release.send(()).expect("it waits");
     assert_eq!((wait(&first), wait(&load)), (Ok(()), Ok(())));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use naksi_db::{BreakerSettings, BreakerState, Conn, Database, Error, Refused, Result, Settings};
+use naksi_db::{BreakerSettings, BreakerState, Conn, Database, Error, Result, Settings, SubmitError};
 
 use crate::support::{Folder, Player, answer, asked, read, settings, until, wait, write};
 
@@ -71,7 +71,7 @@ fn in_an_outage_loads_fail_at_once_and_every_save_is_written_after_it() {
     let saves: Vec<_> = (0..200).map(|name| save(&database, &plug, name, 7)).collect();
     until("the breaker is open", || database.stats().breaker == BreakerState::Open);
     // Whenever its pause is over, one job tries, whichever it is.
-    until("a load fails at once", || database.load(1_000, |_| Ok(())).forget() == Err(Refused::Down));
+    until("a load fails at once", || database.load(1_000, |_| Ok(())).forget() == Err(SubmitError::Down));
     let opened = plug.attempts();
     until("it is tried again and again", || plug.attempts() > opened + 5);
     assert!(saves.iter().all(|save| save.try_recv().is_err()), "no save is given up");
@@ -103,7 +103,7 @@ fn an_open_breaker_spares_the_database() {
     let saves: Vec<_> = (0..100).map(|name| save(&database, &plug, name, 1)).collect();
     until("the breaker is open", || database.stats().breaker == BreakerState::Open);
     for _ in 0..1_000 {
-        assert_eq!(database.load(7, plug.job(|_| Ok(()))).forget(), Err(Refused::Down));
+        assert_eq!(database.load(7, plug.job(|_| Ok(()))).forget(), Err(SubmitError::Down));
     }
     assert_eq!(plug.attempts(), 3, "three attempts for a hundred saves and a thousand loads");
     let closed = database.close(Duration::ZERO);
@@ -152,10 +152,10 @@ fn a_job_is_tried_so_often_and_no_more() {
         let plug = plug.clone();
         move |_: &mut Conn<'_>| -> Result<()> {
             plug.check()?;
-            Err(Error::Busy("somebody else".to_owned()))
+            Err(Error::Busy("another writer".to_owned()))
         }
     };
-    assert_eq!(answer(database.save(1, busy)), Err(Error::Busy("somebody else".to_owned())));
+    assert_eq!(answer(database.save(1, busy)), Err(Error::Busy("another writer".to_owned())));
     assert_eq!(plug.attempts(), 5);
     assert_eq!(answer(database.load(1, |_| Ok(()))), Ok(()), "its lane goes on");
 }
@@ -168,7 +168,7 @@ fn a_load_behind_a_save_that_failed_is_not_told_what_is_stale() {
     assert_eq!(wait(&save(&database, &plug, 1, 1)), Ok(()));
     let (release, released) = channel::<()>();
     let lost = asked(database.save(1, move |_| -> Result<()> {
-        released.recv().ok(); // The second attempt finds nobody who releases it, and goes on.
+        released.recv().ok(); // The second attempt finds the sender gone, and goes on.
         Err(Error::Busy("for ever".to_owned()))
     }))
     .expect("taken");

@@ -1,4 +1,4 @@
-//! Answers that come home to a room: to the member that asked, and to nobody who took its place.
+//! Answers delivered to a room reach the member that asked, and not one that took its slot.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Answers to sessions: they reach the one that asked, and nobody else after it has gone.
+//! Answers to sessions reach the session that asked, and no other session after it has ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use naksi_db::{Asked, Conn, Database, Durability, Migration, Refused, Result, Settings};
+use naksi_db::{Conn, Database, Durability, JobRequest, Migration, Result, Settings, SubmitError};
 use tempfile::TempDir;
 
 /// How long a test waits for what must happen.
@@ -43,7 +43,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// Hands a job over, for an answer that can be waited for.
-pub(crate) fn asked<T, J>(asked: Asked<'_, J>) -> Result<Receiver<Result<T>>, Refused>
+pub(crate) fn asked<T, J>(asked: JobRequest<'_, J>) -> Result<Receiver<Result<T>>, SubmitError>
 where
     T: Send + 'static,
     J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,
@@ -54,7 +54,7 @@ where
 }
 
 /// Hands a job over and waits for its answer.
-pub(crate) fn answer<T, J>(job: Asked<'_, J>) -> Result<T>
+pub(crate) fn answer<T, J>(job: JobRequest<'_, J>) -> Result<T>
 where
     T: Send + 'static,
     J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,

@@ -83,7 +83,7 @@ fn nothing_that_was_taken_is_lost_when_the_process_is_told_to_stop() {
     }
     let stop = Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status();
     assert!(stop.expect("the command kill").success());
-    // Nobody is waited for but the database.
+    // The stop waits for the database only.
     drop((socket, taken));
     let rest = line_with("waited ");
     let (waiting, lost) = rest.split_once(" lost ").expect("two numbers");

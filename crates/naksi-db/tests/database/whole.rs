@@ -179,7 +179,7 @@ fn savepoints_are_the_jobs_own() {
     let whole = trade(
         &database,
         |conn| {
-            conn.batch("SAVEPOINT one; INSERT INTO gold VALUES ('nobody', 1); ROLLBACK TO one; RELEASE one")
+            conn.batch("SAVEPOINT one; INSERT INTO gold VALUES ('undone', 1); ROLLBACK TO one; RELEASE one")
                 .expect("a savepoint");
         },
         false,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use naksi_db::{BreakerState, Migration, Refused, Settings};
+use naksi_db::{BreakerState, Migration, Settings, SubmitError};
 
 use crate::server::{Server, answer, until};
 
@@ -37,7 +37,7 @@ fn a_server_that_breaks_down_in_the_middle_loses_no_save_that_was_taken() {
     server.stop();
     (500..600).for_each(save);
     until("the breaker is open", || database.stats().breaker == BreakerState::Open);
-    until("a load fails at once", || database.load(0, |_| Ok(())).forget() == Err(Refused::Down));
+    until("a load fails at once", || database.load(0, |_| Ok(())).forget() == Err(SubmitError::Down));
     let waiting = database.stats().waiting;
     assert!(waiting > 100, "the saves wait: {waiting}");
     server.start_again();

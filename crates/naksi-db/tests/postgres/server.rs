@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use naksi_db::{Asked, Conn, Database, Migration, Result, Settings};
+use naksi_db::{Conn, Database, JobRequest, Migration, Result, Settings};
 use tempfile::TempDir;
 
 /// How long a test waits for what must happen.
@@ -100,7 +100,7 @@ fn is_root() -> bool {
 }
 
 fn run(command: &mut Command) {
-    // What it starts may keep its output open, so that nobody can wait for the end of it.
+    // Its child processes may keep its output open, so waiting for the end of the output could block for ever.
     let log = tempfile::NamedTempFile::new().expect("a log");
     let [file, both] = [(); 2].map(|()| log.as_file().try_clone().expect("a handle"));
     let status = command.stdout(file).stderr(both).status().expect("the program is there");
@@ -112,7 +112,7 @@ fn read(path: &Path) -> String {
 }
 
 /// Hands a job over and waits for its answer.
-pub(crate) fn answer<T, J>(job: Asked<'_, J>) -> Result<T>
+pub(crate) fn answer<T, J>(job: JobRequest<'_, J>) -> Result<T>
 where
     T: Send + 'static,
     J: FnMut(&mut Conn<'_>) -> Result<T> + Send + 'static,

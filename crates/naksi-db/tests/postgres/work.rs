@@ -136,7 +136,7 @@ fn a_job_that_goes_on_after_a_failed_statement_is_told_that_nothing_is_kept(serv
     let directly = answer(database.save(1, |conn| {
         let mut transaction = conn.postgres().expect("it is");
         transaction.batch_execute("UPDATE players SET gold = 7 WHERE name = 1")?;
-        transaction.batch_execute("UPDATE nobody SET gold = 7").ok(); // The same by the other door.
+        transaction.batch_execute("UPDATE missing SET gold = 7").ok(); // The same through the raw transaction.
         Ok(())
     }));
     assert!(matches!(&directly, Err(Error::Rejected(_))), "{directly:?}");

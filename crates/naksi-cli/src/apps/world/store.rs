@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use naksi::prelude::*;
-use naksi_db::{Closed, Database, Durability, Migration, OpenError, Refused, Result, Settings};
+use naksi_db::{Closed, Database, Durability, Migration, OpenError, Result, Settings, SubmitError};
 use tempfile::TempDir;
 
 const SCHEMA: &[Migration] = &[Migration {
@@ -74,7 +74,7 @@ impl Store {
         member: SessionId,
         name: &str,
         answer: impl FnOnce(&mut R, &mut Cx<'_, R>, SessionId, Result<Option<(i32, i32)>>) + Send + 'static,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), SubmitError> {
         let owned = name.to_owned();
         let asked = self.0.load(name, move |conn| {
             let row = conn.query_one("SELECT x, y FROM players WHERE name = $1", &[owned.as_str().into()])?;
@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// Has a player's place written some time, in order, and before the program ends.
-    pub(crate) fn save(&self, name: &str, (x, y): (i32, i32)) -> Result<(), Refused> {
+    pub(crate) fn save(&self, name: &str, (x, y): (i32, i32)) -> Result<(), SubmitError> {
         let owned = name.to_owned();
         let asked = self.0.save(name, move |conn| {
             conn.execute(

@@ -1,8 +1,8 @@
-//! The order of jobs: those that share a key run one at a time, in the order in which they were put in; all others
-//! at once. A job of several keys waits until it is the first of each.
+//! A queue with keys: jobs that share a key run one at a time, in the order of submission; all others run
+//! concurrently. A job with several keys waits until it is first for each of them.
 //!
-//! That is the relog fence, too: a load stands behind the saves of its key. Time is an argument; nothing here knows
-//! a thread, a database or what a job does.
+//! This is also the relog fence: a load runs after the earlier saves of its key. Time is an argument; there is no
+//! thread and no database here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,8 +10,8 @@ use std::time::Instant;
 
 /// What a job is about: a player, a guild, an account. Jobs that share a key keep their order.
 ///
-/// Made of a number, a text, or a text with a key behind it, as in `("guild", 7)`. A number is the same key whatever
-/// its type. Two keys that happen to meet in one share a lane, which costs them some waiting and nothing else.
+/// Made from a number, a text, or a text and a key, as in `("guild", 7)`. A number is the same key whatever its
+/// integer type. Keys whose hashes collide are serialized with each other, which costs waiting time only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u64);
 
@@ -19,7 +19,7 @@ macro_rules! keys_of_numbers {
     ($($kind:ty)*) => {
         $(impl From<$kind> for Key {
             fn from(number: $kind) -> Self {
-                // Of what does not fit the rest is enough to tell most apart.
+                // Truncation is fine: a collision costs waiting time only.
                 Self(number as u64)
             }
         })*
@@ -57,49 +57,49 @@ pub(crate) enum Kind {
     Save,
 }
 
-/// The name of a job in the lanes, in the order in which they were put in.
+/// A job's number in the queue, in the order of submission.
 pub(crate) type Ticket = u64;
 
 struct Entry<J> {
     keys: Vec<Key>,
     kind: Kind,
-    /// Lanes in which it is not the first.
+    /// KeyedQueue in which it is not the first.
     blocked: usize,
     deadline: Instant,
-    /// When it is to be tried again.
-    again_at: Option<Instant>,
-    /// Away while it runs.
+    /// The time of its next attempt, if it is retried.
+    retry_at: Option<Instant>,
+    /// `None` while it runs.
     job: Option<J>,
 }
 
-/// A job that has waited beyond its deadline.
+/// A job that passed its deadline while it waited.
 pub(crate) struct Late<J> {
     pub(crate) kind: Kind,
     pub(crate) job: J,
-    /// Loads that waited for it, if it is a save.
+    /// If it is a save: the loads that waited for it.
     pub(crate) behind: Vec<J>,
 }
 
-/// Jobs, each in the lanes of its keys.
-pub(crate) struct Lanes<J> {
+/// All jobs, and per key the order in which they run.
+pub(crate) struct KeyedQueue<J> {
     entries: HashMap<Ticket, Entry<J>>,
-    lanes: HashMap<Key, VecDeque<Ticket>>,
-    /// First in all of their lanes; the oldest is taken first.
+    by_key: HashMap<Key, VecDeque<Ticket>>,
+    /// First for all of their keys; the oldest is taken first.
     ready: BTreeSet<Ticket>,
-    /// First in their lanes, and not to be tried before a time.
+    /// First for all of their keys, but not to be retried before a time.
     later: BTreeSet<(Instant, Ticket)>,
     deadlines: BTreeSet<(Instant, Ticket)>,
-    /// Loads that wait, the oldest first.
+    /// Waiting loads, the oldest first.
     loads: BTreeSet<Ticket>,
     next: Ticket,
     running: usize,
 }
 
-impl<J> Default for Lanes<J> {
+impl<J> Default for KeyedQueue<J> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
-            lanes: HashMap::new(),
+            by_key: HashMap::new(),
             ready: BTreeSet::new(),
             later: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -110,13 +110,13 @@ impl<J> Default for Lanes<J> {
     }
 }
 
-impl<J> Lanes<J> {
-    /// Jobs that wait for a turn or for a second one.
+impl<J> KeyedQueue<J> {
+    /// Jobs that wait for their first or next attempt.
     pub(crate) fn waiting(&self) -> usize {
         self.entries.len() - self.running
     }
 
-    /// Jobs that run.
+    /// Running jobs.
     pub(crate) fn running(&self) -> usize {
         self.running
     }
@@ -131,7 +131,7 @@ impl<J> Lanes<J> {
         self.ready.len()
     }
 
-    /// Puts a job at the end of each of its lanes.
+    /// Appends a job for each of its keys.
     pub(crate) fn push(&mut self, mut keys: Vec<Key>, kind: Kind, deadline: Instant, job: J) {
         keys.sort_unstable();
         keys.dedup();
@@ -139,7 +139,7 @@ impl<J> Lanes<J> {
         self.next += 1;
         let mut blocked = 0;
         for key in &keys {
-            let lane = self.lanes.entry(*key).or_default();
+            let lane = self.by_key.entry(*key).or_default();
             blocked += usize::from(!lane.is_empty());
             lane.push_back(ticket);
         }
@@ -150,10 +150,10 @@ impl<J> Lanes<J> {
             self.loads.insert(ticket);
         }
         self.deadlines.insert((deadline, ticket));
-        self.entries.insert(ticket, Entry { keys, kind, blocked, deadline, again_at: None, job: Some(job) });
+        self.entries.insert(ticket, Entry { keys, kind, blocked, deadline, retry_at: None, job: Some(job) });
     }
 
-    /// Takes the job whose turn it is. It holds its lanes until [`Lanes::done`] or [`Lanes::again`].
+    /// Takes the oldest ready job. It blocks its keys until [`KeyedQueue::done`] or [`KeyedQueue::retry`].
     pub(crate) fn take(&mut self) -> Option<(Ticket, Kind, J)> {
         let ticket = self.ready.pop_first()?;
         let entry = self.entries.get_mut(&ticket).expect("a job that is ready exists");
@@ -164,18 +164,18 @@ impl<J> Lanes<J> {
         Some((ticket, entry.kind, job))
     }
 
-    /// A job that ran is over: its lanes go on.
+    /// A job is finished: the next jobs of its keys may run.
     pub(crate) fn done(&mut self, ticket: Ticket) {
         self.running -= 1;
         self.remove(ticket);
     }
 
-    /// A job that ran is to be tried again at a time. It keeps its place in its lanes.
-    pub(crate) fn again(&mut self, ticket: Ticket, at: Instant, job: J) {
+    /// Schedules another attempt of a job. It keeps its position for each of its keys.
+    pub(crate) fn retry(&mut self, ticket: Ticket, at: Instant, job: J) {
         self.running -= 1;
         let entry = self.entries.get_mut(&ticket).expect("a job that ran exists");
         entry.job = Some(job);
-        entry.again_at = Some(at);
+        entry.retry_at = Some(at);
         self.deadlines.insert((entry.deadline, ticket));
         if entry.kind == Kind::Load {
             self.loads.insert(ticket);
@@ -183,53 +183,53 @@ impl<J> Lanes<J> {
         self.later.insert((at, ticket));
     }
 
-    /// Makes ready what was to be tried again by now, and takes out what has waited beyond its deadline.
-    pub(crate) fn turn(&mut self, now: Instant) -> Vec<Late<J>> {
+    /// Makes due retries ready, and removes the jobs that are past their deadline.
+    pub(crate) fn advance(&mut self, now: Instant) -> Vec<Late<J>> {
         while let Some((at, ticket)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, ticket));
-            self.entries.get_mut(&ticket).expect("a job that waits exists").again_at = None;
+            self.entries.get_mut(&ticket).expect("a job that waits exists").retry_at = None;
             self.ready.insert(ticket);
         }
         let mut late = Vec::new();
         while let Some((_, ticket)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             let kind = self.entries[&ticket].kind;
-            let behind = if kind == Kind::Save { self.take_out_loads_behind(ticket) } else { Vec::new() };
-            late.extend(self.take_out(ticket).map(|job| Late { kind, job, behind }));
+            let behind = if kind == Kind::Save { self.remove_loads_behind(ticket) } else { Vec::new() };
+            late.extend(self.remove_waiting(ticket).map(|job| Late { kind, job, behind }));
         }
         late
     }
 
-    /// When [`Lanes::turn`] has something to do next.
-    pub(crate) fn next_turn(&self) -> Option<Instant> {
+    /// The next time at which [`KeyedQueue::advance`] has work.
+    pub(crate) fn next_advance(&self) -> Option<Instant> {
         let firsts = [self.later.first(), self.deadlines.first()];
         firsts.into_iter().flatten().map(|(at, _)| *at).min()
     }
 
-    /// Takes out the load that has waited longest.
-    pub(crate) fn take_out_oldest_load(&mut self) -> Option<J> {
+    /// Removes the oldest waiting load.
+    pub(crate) fn remove_oldest_load(&mut self) -> Option<J> {
         let ticket = *self.loads.first()?;
-        self.take_out(ticket)
+        self.remove_waiting(ticket)
     }
 
-    /// Takes out every load that waits.
-    pub(crate) fn take_out_loads(&mut self) -> Vec<J> {
-        std::iter::from_fn(|| self.take_out_oldest_load()).collect()
+    /// Removes every waiting load.
+    pub(crate) fn remove_loads(&mut self) -> Vec<J> {
+        std::iter::from_fn(|| self.remove_oldest_load()).collect()
     }
 
-    /// Takes out the loads that wait behind this job in one of its lanes.
-    pub(crate) fn take_out_loads_behind(&mut self, ticket: Ticket) -> Vec<J> {
+    /// Removes the loads that wait behind this job for one of its keys.
+    pub(crate) fn remove_loads_behind(&mut self, ticket: Ticket) -> Vec<J> {
         let keys = self.entries.get(&ticket).map(|entry| entry.keys.clone()).unwrap_or_default();
         let behind: BTreeSet<Ticket> = keys
             .iter()
-            .filter_map(|key| self.lanes.get(key))
+            .filter_map(|key| self.by_key.get(key))
             .flat_map(|lane| lane.iter().copied().skip_while(|other| *other != ticket).skip(1))
             .filter(|other| self.loads.contains(other))
             .collect();
-        behind.into_iter().filter_map(|ticket| self.take_out(ticket)).collect()
+        behind.into_iter().filter_map(|ticket| self.remove_waiting(ticket)).collect()
     }
 
-    /// Takes out everything that waits.
-    pub(crate) fn take_out_all(&mut self) -> Vec<(Kind, J)> {
+    /// Removes every waiting job.
+    pub(crate) fn remove_all(&mut self) -> Vec<(Kind, J)> {
         let waiting: BTreeMap<Ticket, Kind> = self
             .entries
             .iter()
@@ -238,16 +238,16 @@ impl<J> Lanes<J> {
             .collect();
         waiting
             .into_iter()
-            .filter_map(|(ticket, kind)| self.take_out(ticket).map(|job| (kind, job)))
+            .filter_map(|(ticket, kind)| self.remove_waiting(ticket).map(|job| (kind, job)))
             .collect()
     }
 
-    /// Takes out a job that does not run.
-    fn take_out(&mut self, ticket: Ticket) -> Option<J> {
+    /// Removes a waiting job.
+    fn remove_waiting(&mut self, ticket: Ticket) -> Option<J> {
         let entry = self.entries.get_mut(&ticket)?;
         let job = entry.job.take()?;
         self.deadlines.remove(&(entry.deadline, ticket));
-        if let Some(at) = entry.again_at {
+        if let Some(at) = entry.retry_at {
             self.later.remove(&(at, ticket));
         }
         self.loads.remove(&ticket);
@@ -256,16 +256,16 @@ impl<J> Lanes<J> {
         Some(job)
     }
 
-    /// Takes a job out of its lanes; who was behind it may be the first now.
+    /// Removes a job; the ones behind it may become ready.
     fn remove(&mut self, ticket: Ticket) {
         let entry = self.entries.remove(&ticket).expect("a job is removed once");
         for key in entry.keys {
-            let lane = self.lanes.get_mut(&key).expect("a job's lane exists");
-            let place = lane.iter().position(|other| *other == ticket).expect("a job stands in its lanes");
+            let lane = self.by_key.get_mut(&key).expect("a job's lane exists");
+            let place = lane.iter().position(|other| *other == ticket).expect("a job stands in its queue");
             lane.remove(place);
             let first = lane.front().copied().filter(|_| place == 0);
             if lane.is_empty() {
-                self.lanes.remove(&key);
+                self.by_key.remove(&key);
             }
             if let Some(first) = first {
                 let next = self.entries.get_mut(&first).expect("a job in a lane exists");
@@ -290,9 +290,9 @@ mod tests {
         numbers.iter().copied().map(Key::from).collect()
     }
 
-    /// Puts in what the test calls by a number, and takes the first.
-    fn push(lanes: &mut Lanes<u32>, of: &[u64], kind: Kind, job: u32) {
-        lanes.push(keys(of), kind, Instant::now() + NEVER, job);
+    /// Pushes a job with a number as its payload.
+    fn push(queue: &mut KeyedQueue<u32>, of: &[u64], kind: Kind, job: u32) {
+        queue.push(keys(of), kind, Instant::now() + NEVER, job);
     }
 
     #[test]
@@ -307,24 +307,24 @@ mod tests {
 
     #[test]
     fn jobs_of_one_key_keep_their_order_and_others_pass_them() {
-        let mut lanes = Lanes::default();
+        let mut queue = KeyedQueue::default();
         for (job, key) in [(0, 1), (1, 1), (2, 2), (3, 1)] {
-            push(&mut lanes, &[key], Kind::Save, job);
+            push(&mut queue, &[key], Kind::Save, job);
         }
-        let (first, _, job) = lanes.take().expect("the first of key 1");
+        let (first, _, job) = queue.take().expect("the first of key 1");
         assert_eq!(job, 0);
-        assert_eq!(lanes.take().map(|(_, _, job)| job), Some(2));
-        assert!(lanes.take().is_none(), "the others wait for the first");
-        lanes.again(first, Instant::now(), job);
-        assert!(lanes.take().is_none(), "and while it is to be tried again");
-        assert!(lanes.turn(Instant::now()).is_empty());
-        let (first, _, job) = lanes.take().expect("again");
+        assert_eq!(queue.take().map(|(_, _, job)| job), Some(2));
+        assert!(queue.take().is_none(), "the others wait for the first");
+        queue.retry(first, Instant::now(), job);
+        assert!(queue.take().is_none(), "and while it is to be tried again");
+        assert!(queue.advance(Instant::now()).is_empty());
+        let (first, _, job) = queue.take().expect("again");
         assert_eq!(job, 0);
-        lanes.done(first);
-        let (second, _, job) = lanes.take().expect("its turn");
+        queue.done(first);
+        let (second, _, job) = queue.take().expect("its turn");
         assert_eq!(job, 1);
-        lanes.done(second);
-        assert_eq!(lanes.take().map(|(_, _, job)| job), Some(3));
+        queue.done(second);
+        assert_eq!(queue.take().map(|(_, _, job)| job), Some(3));
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
         for seed in 0..200 {
             let mut chance = Prng::new(seed);
             let mut now = Instant::now();
-            let mut lanes = Lanes::default();
+            let mut queue = KeyedQueue::default();
             let mut running: Vec<(Ticket, u32)> = Vec::new();
             let mut of: Vec<(Vec<Key>, Instant)> = Vec::new();
             let mut over = BTreeSet::new();
@@ -346,12 +346,12 @@ mod tests {
                         let keys: Vec<Key> = (0..count).map(|_| Key::from(chance.below(6))).collect();
                         let deadline = now + Duration::from_millis(chance.between(5, 300));
                         let kind = if chance.chance(30_000) { Kind::Load } else { Kind::Save };
-                        lanes.push(keys.clone(), kind, deadline, of.len() as u32);
+                        queue.push(keys.clone(), kind, deadline, of.len() as u32);
                         of.push((keys, deadline));
                     }
-                    2 if going_on => over.extend(lanes.take_out_oldest_load()),
+                    2 if going_on => over.extend(queue.remove_oldest_load()),
                     3 => {
-                        for late in lanes.turn(now) {
+                        for late in queue.advance(now) {
                             assert!(of[late.job as usize].1 <= now, "it had time left");
                             assert!(over.insert(late.job));
                             over.extend(late.behind);
@@ -360,16 +360,16 @@ mod tests {
                     4 if !running.is_empty() => {
                         let (ticket, job) = running.swap_remove(chance.below(running.len() as u64) as usize);
                         if going_on && chance.chance(20_000) {
-                            lanes.again(ticket, now + Duration::from_millis(chance.below(10)), job);
+                            queue.retry(ticket, now + Duration::from_millis(chance.below(10)), job);
                         } else {
-                            let fails = chance.chance(10_000).then(|| lanes.take_out_loads_behind(ticket));
+                            let fails = chance.chance(10_000).then(|| queue.remove_loads_behind(ticket));
                             over.extend(fails.unwrap_or_default());
-                            lanes.done(ticket);
+                            queue.done(ticket);
                             assert!(over.insert(job));
                         }
                     }
                     _ => {
-                        if let Some((ticket, _, job)) = lanes.take() {
+                        if let Some((ticket, _, job)) = queue.take() {
                             let (keys, _) = &of[job as usize];
                             for (_, other) in &running {
                                 let meets = of[*other as usize].0.iter().any(|key| keys.contains(key));
@@ -386,36 +386,36 @@ mod tests {
                         }
                     }
                 }
-                assert_eq!(lanes.waiting() + running.len() + over.len(), of.len(), "seed {seed} step {step}");
+                assert_eq!(queue.waiting() + running.len() + over.len(), of.len(), "seed {seed} step {step}");
             }
             for (ticket, job) in running.drain(..) {
-                lanes.done(ticket);
+                queue.done(ticket);
                 over.insert(job);
             }
-            let left = lanes.take_out_all();
+            let left = queue.remove_all();
             over.extend(left.into_iter().map(|(_, job)| job));
             assert_eq!(over.len(), of.len(), "seed {seed}: every job is over once");
-            assert_empty(&lanes);
+            assert_empty(&queue);
         }
     }
 
-    fn assert_empty(lanes: &Lanes<u32>) {
-        assert!(lanes.lanes.is_empty() && lanes.ready.is_empty() && lanes.later.is_empty());
-        assert!(lanes.deadlines.is_empty() && lanes.loads.is_empty() && lanes.entries.is_empty());
+    fn assert_empty(queue: &KeyedQueue<u32>) {
+        assert!(queue.by_key.is_empty() && queue.ready.is_empty() && queue.later.is_empty());
+        assert!(queue.deadlines.is_empty() && queue.loads.is_empty() && queue.entries.is_empty());
     }
 
     #[test]
-    fn loads_behind_a_save_are_found_in_all_of_its_lanes_and_only_there() {
-        let mut lanes = Lanes::default();
-        push(&mut lanes, &[1], Kind::Load, 0);
-        push(&mut lanes, &[1, 2], Kind::Save, 1);
+    fn loads_behind_a_save_are_found_for_all_of_its_keys_and_no_others() {
+        let mut queue = KeyedQueue::default();
+        push(&mut queue, &[1], Kind::Load, 0);
+        push(&mut queue, &[1, 2], Kind::Save, 1);
         for (job, key) in [(2, 1), (3, 2), (4, 3), (5, 1)] {
-            push(&mut lanes, &[key], Kind::Load, job);
+            push(&mut queue, &[key], Kind::Load, job);
         }
-        let (load, _, _) = lanes.take().expect("the load before the save");
-        lanes.done(load);
-        assert_eq!(lanes.take().map(|(_, _, job)| job), Some(1));
-        assert_eq!(lanes.take_out_loads_behind(1), [2, 3, 5]);
-        assert_eq!(lanes.take_out_all(), [(Kind::Load, 4)]);
+        let (load, _, _) = queue.take().expect("the load before the save");
+        queue.done(load);
+        assert_eq!(queue.take().map(|(_, _, job)| job), Some(1));
+        assert_eq!(queue.remove_loads_behind(1), [2, 3, 5]);
+        assert_eq!(queue.remove_all(), [(Kind::Load, 4)]);
     }
 }

@@ -1,17 +1,17 @@
-//! Connections that panic instead of saying that they are down. Nothing here meets a real database but SQLite.
+//! Connections that panic instead of returning an error. SQLite is the only real database here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::Crew;
+use super::Executor;
 use crate::breaker::{BreakerSettings, BreakerState};
 use crate::error::{Error, Result};
-use crate::lanes::Kind;
-use crate::link::{Broken, Link, Place};
+use crate::keyed_queue::Kind;
+use crate::link::{Address, Broken, Connection};
 use crate::settings::{Durability, Settings};
-use crate::task::Asked;
+use crate::task::JobRequest;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,24 +32,24 @@ fn settings() -> Settings {
     }
 }
 
-/// A crew whose first connection is broken, and whose next ones come from `connect`.
-fn crew(
+/// An executor whose first connection is broken, and whose later connections come from `connect`.
+fn executor(
     settings: Settings,
     dropped: fn(),
-    connect: impl Fn(&Settings) -> Result<Link> + Send + Sync + 'static,
-) -> Arc<Crew> {
-    let place = Place::Planted(Arc::new(connect));
-    Crew::start(place, Link::Broken(Broken(dropped)), settings).expect("a crew")
+    connect: impl Fn(&Settings) -> Result<Connection> + Send + Sync + 'static,
+) -> Arc<Executor> {
+    let place = Address::Custom(Arc::new(connect));
+    Executor::start(place, Connection::Broken(Broken(dropped)), settings).expect("a executor")
 }
 
-/// Every one of these saves is written, and its key is free again for another one.
-fn all_saves_are_written(crew: &Arc<Crew>) {
+/// Asserts that every save is written and that its key accepts another one.
+fn all_saves_are_written(executor: &Arc<Executor>) {
     let (answers, answer) = channel();
     for round in 0..2 {
         for key in 0..4_u32 {
             let job = |_: &mut crate::conn::Conn<'_>| Ok(());
             let answers = answers.clone();
-            Asked { crew, keys: vec![key.into()], kind: Kind::Save, job }
+            JobRequest { executor, keys: vec![key.into()], kind: Kind::Save, job }
                 .then(move |outcome| answers.send((round, outcome)).expect("the test waits"))
                 .expect("a save is taken");
         }
@@ -58,17 +58,17 @@ fn all_saves_are_written(crew: &Arc<Crew>) {
             assert_eq!(told, (round, Ok(())));
         }
     }
-    let closed = crew.close(PATIENCE);
-    let stats = crew.stats();
+    let closed = executor.close(PATIENCE);
+    let stats = executor.stats();
     assert_eq!((stats.waiting, stats.running, stats.breaker), (0, 0, BreakerState::Closed), "{stats:?}");
     assert_eq!((closed.saves_lost, closed.still_running), (0, 0));
 }
 
 /// SQLite in a folder that is gone when its test is over.
-fn sqlite() -> (tempfile::TempDir, Place) {
+fn sqlite() -> (tempfile::TempDir, Address) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("test.db");
-    let place = Place::read(&format!("sqlite:{}", path.display())).expect("an address");
+    let place = Address::read(&format!("sqlite:{}", path.display())).expect("an address");
     (folder, place)
 }
 
@@ -77,7 +77,7 @@ fn a_connect_that_panics_is_an_outage_and_its_job_is_tried_again() {
     let (_folder, sqlite) = sqlite();
     // More panics than there are threads, and enough that probes panic too.
     let connects = AtomicU32::new(0);
-    let crew = crew(
+    let executor = executor(
         settings(),
         || (),
         move |settings| {
@@ -85,21 +85,21 @@ fn a_connect_that_panics_is_an_outage_and_its_job_is_tried_again() {
             sqlite.connect(settings)
         },
     );
-    all_saves_are_written(&crew);
-    assert_eq!(crew.stats().breaker_opened_total, 1, "panics in a row open the breaker");
+    all_saves_are_written(&executor);
+    assert_eq!(executor.stats().breaker_opened_total, 1, "panics in a row open the breaker");
 }
 
 #[test]
 fn a_broken_connection_that_panics_when_it_is_dropped_costs_no_job() {
     let (_folder, sqlite) = sqlite();
     let one = Settings { threads: Some(1), ..settings() };
-    let crew = crew(one, || panic!("it cannot be closed"), move |settings| sqlite.connect(settings));
-    all_saves_are_written(&crew);
+    let executor = executor(one, || panic!("it cannot be closed"), move |settings| sqlite.connect(settings));
+    all_saves_are_written(&executor);
 }
 
 #[test]
 fn a_connect_that_panics_says_what_it_panicked_of() {
-    let place = Place::Planted(Arc::new(|_| panic!("no descriptor is left")));
+    let place = Address::Custom(Arc::new(|_| panic!("no descriptor is left")));
     let error = place.connect(&settings()).err().expect("there is no connection");
     assert_eq!(error, Error::Down("connecting panicked: no descriptor is left".to_owned()));
 }

@@ -1,21 +1,20 @@
-//! The end of a database: no job is taken any more, and every save that was is written. Nothing here is in a hurry
-//! before its time is over.
+//! Closing a database: no new job is accepted, and every accepted save is written, within the caller's time limit.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use naksi::group::thread_index;
 
-use super::{Crew, State, unpoisoned};
+use super::{Executor, State, unpoisoned};
 use crate::error::Error;
-use crate::lanes::Kind;
+use crate::keyed_queue::Kind;
 use crate::stats::Closed;
 
-/// How long threads that have no job may take to end.
+/// Time that idle threads get to end.
 const IDLE_THREADS_WITHIN: Duration = Duration::from_millis(100);
 
-impl Crew {
-    /// Takes no more jobs, and waits at most so long for those that were taken.
+impl Executor {
+    /// Accepts no more jobs, and waits up to `within` for the accepted ones.
     pub(crate) fn close(self: &Arc<Self>, within: Duration) -> Closed {
         let begun = Instant::now();
         let mut state = unpoisoned(&self.state);
@@ -24,9 +23,9 @@ impl Crew {
             .idle
             .wait_timeout_while(state, within, |state| !is_idle(state))
             .unwrap_or_else(PoisonError::into_inner);
-        let left = state.lanes.take_out_all();
+        let left = state.queue.remove_all();
         state.closed = true;
-        let mut closed = Closed { still_running: state.lanes.running(), ..Closed::default() };
+        let mut closed = Closed { still_running: state.queue.running(), ..Closed::default() };
         self.clock.notify_all();
         drop(state);
         for (kind, mut job) in left {
@@ -41,25 +40,25 @@ impl Crew {
             let (lost, running) = (closed.saves_lost, closed.still_running);
             tracing::error!(lost, running, "the database was closed before every save was written");
         }
-        // Threads without a job end at once, also if the jobs took all of the time.
+        // Idle threads end at once; they get a moment even if the jobs used up all of the time.
         self.group.close(within.saturating_sub(begun.elapsed()).max(IDLE_THREADS_WITHIN));
         closed
     }
 
-    /// The last handle is gone. A thread of a group does not wait: it may be one of the database's own. What was taken
-    /// is written all the same, as long as the process lives.
+    /// The last handle was dropped. A group's thread does not wait, because it may be one of the database's own;
+    /// accepted saves are still written while the process lives.
     pub(crate) fn close_at_drop(self: &Arc<Self>) {
         let mut state = unpoisoned(&self.state);
         let closed = std::mem::replace(&mut state.closing, true);
         self.clock.notify_all();
         drop(state);
         if !closed && thread_index().is_none() {
-            // What was lost is in the log.
+            // `close` has logged what was lost.
             let _closed = self.close(self.settings.close_within);
         }
     }
 
-    pub(super) fn tell_if_idle(&self, state: &State) {
+    pub(super) fn notify_if_idle(&self, state: &State) {
         if state.closing && is_idle(state) {
             self.idle.notify_all();
         }
@@ -67,5 +66,5 @@ impl Crew {
 }
 
 pub(super) fn is_idle(state: &State) -> bool {
-    state.lanes.waiting() + state.lanes.running() == 0
+    state.queue.waiting() + state.queue.running() == 0
 }

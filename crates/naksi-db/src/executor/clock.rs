@@ -1,30 +1,29 @@
-//! The one thread that waits for times: pauses before another attempt, deadlines, the breaker's pause.
-//! Nothing here meets a database.
+//! The timer thread: pauses before retries, deadlines, the breaker's pause. It makes no database call.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::closing::is_idle;
-use super::{Crew, State, unpoisoned};
+use super::{Executor, State, unpoisoned};
 use crate::error::Error;
-use crate::lanes::{Kind, Late};
+use crate::keyed_queue::{Kind, Late};
 
-/// How long the clock looks away at most: the group may have had no memory for a turn.
-const LOOKS_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// The clock thread wakes at least this often, because posting a wake-up to the group may have failed.
+const CLOCK_PERIOD_MAX: Duration = Duration::from_secs(1);
 
-pub(super) fn run(crew: &Arc<Crew>) {
-    while crew.look() {}
+pub(super) fn run(executor: &Arc<Executor>) {
+    while executor.look() {}
 }
 
-impl Crew {
-    /// Does what is due and waits for what comes next; `false` when the clock has nothing to do any more.
+impl Executor {
+    /// Handles what is due and waits for the next time; `false` when the thread should end.
     fn look(self: &Arc<Self>) -> bool {
         let mut state = unpoisoned(&self.state);
         if state.closed || (state.closing && is_idle(&state)) {
             return false;
         }
         let now = Instant::now();
-        let late = state.lanes.turn(now);
+        let late = state.queue.advance(now);
         let mut answers = Vec::new();
         for Late { kind, mut job, behind } in late {
             state.counts.late_total += 1;
@@ -35,18 +34,18 @@ impl Crew {
             answers.push((job, error));
             answers.extend(behind.into_iter().map(|load| (load, Error::Unsaved)));
         }
-        self.summon(&mut state);
-        self.tell_if_idle(&state);
+        self.post_wakeups(&mut state);
+        self.notify_if_idle(&state);
         if answers.is_empty() {
-            let next = [state.lanes.next_turn(), state.breaker.opens_at().filter(|at| *at > now)];
-            let most = now + LOOKS_AT_LEAST_EVERY;
+            let next = [state.queue.next_advance(), state.breaker.opens_at().filter(|at| *at > now)];
+            let most = now + CLOCK_PERIOD_MAX;
             let until = next.into_iter().flatten().min().unwrap_or(most).min(most);
-            state.clock_looks_at = Some(until);
+            state.clock_wakes_at = Some(until);
             let (mut state, _) = self
                 .clock
                 .wait_timeout(state, until.saturating_duration_since(now))
                 .unwrap_or_else(PoisonError::into_inner);
-            state.clock_looks_at = None;
+            state.clock_wakes_at = None;
             return true;
         }
         drop(state);
@@ -56,9 +55,9 @@ impl Crew {
         true
     }
 
-    /// Something is due at this time: the clock must not sleep past it.
+    /// Makes sure that the clock thread does not sleep past this time.
     pub(super) fn wake_clock(&self, state: &State, at: Instant) {
-        if state.clock_looks_at.is_some_and(|looks_at| at < looks_at) {
+        if state.clock_wakes_at.is_some_and(|wakes_at| at < wakes_at) {
             self.clock.notify_all();
         }
     }

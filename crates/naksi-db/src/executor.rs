@@ -1,9 +1,9 @@
-//! What the threads of a database share: jobs in their lanes, the breaker, the connections; and the turns that the
-//! group's threads take. Nobody waits here for a database while holding the lock.
+//! The state that the threads of a database share: the keyed queue of jobs, the breaker, the connections, and the
+//! wake-ups posted to the thread group. The lock is never held during a database call.
 
 mod closing;
 mod clock;
-mod turns;
+mod run;
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,9 @@ use naksi::group::{Group, GroupOptions};
 use naksi_core::prng::Prng;
 
 use crate::breaker::{Breaker, BreakerState};
-use crate::error::{Error, OpenError, Refused};
-use crate::lanes::{Key, Kind, Lanes};
-use crate::link::{Link, Place};
+use crate::error::{Error, OpenError, SubmitError};
+use crate::keyed_queue::{Key, KeyedQueue, Kind};
+use crate::link::{Address, Connection};
 use crate::settings::{Settings, WhenFull, after};
 use crate::stats::{Counts, Stats};
 use crate::task::Job;
@@ -29,16 +29,16 @@ const ANSWER_MICROS_MAX: u64 = 3_600_000_000;
 
 /// What the lock protects.
 pub(crate) struct State {
-    lanes: Lanes<Job>,
+    queue: KeyedQueue<Job>,
     breaker: Breaker,
-    /// Turns that the group has been given and has not begun.
-    turns: usize,
-    /// No job is taken any more.
+    /// Wake-ups posted to the group that have not begun.
+    wakeups: usize,
+    /// No new job is accepted.
     closing: bool,
-    /// The clock's thread has nothing to do any more.
+    /// The clock thread ends.
     closed: bool,
-    /// When the clock looks next; `None` if it waits to be told.
-    clock_looks_at: Option<Instant>,
+    /// When the clock thread wakes next; `None` while it runs.
+    clock_wakes_at: Option<Instant>,
     counts: Counts,
     /// Microseconds from a job to its answer.
     answers: Histogram<u64>,
@@ -46,47 +46,51 @@ pub(crate) struct State {
 }
 
 /// What the threads of a database share.
-pub(crate) struct Crew {
-    place: Place,
+pub(crate) struct Executor {
+    place: Address,
     settings: Settings,
     group: Group,
     threads: usize,
     /// A connection for each thread of the group, made when it is first needed.
-    links: Box<[Mutex<Option<Link>>]>,
+    links: Box<[Mutex<Option<Connection>>]>,
     state: Mutex<State>,
-    /// The clock is to look again.
+    /// Wakes the clock thread.
     clock: Condvar,
     /// Nothing waits and nothing runs.
     idle: Condvar,
 }
 
-/// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
+/// Ignores poisoning: the data behind these locks is valid between any two statements.
 fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Crew {
-    /// Starts the threads; the first of them gets the connection that is there already.
-    pub(crate) fn start(place: Place, link: Link, settings: Settings) -> Result<Arc<Self>, OpenError> {
+impl Executor {
+    /// Starts the threads; the first one uses the connection that is already open.
+    pub(crate) fn start(
+        place: Address,
+        link: Connection,
+        settings: Settings,
+    ) -> Result<Arc<Self>, OpenError> {
         let threads = settings.threads.unwrap_or_else(|| place.threads());
-        // Each of them waits for its own connection: none has to be held back for another's sake.
+        // Each thread blocks on its own connection, so all of them may run at once.
         let options = GroupOptions::new("db").threads(threads).concurrency(threads as u32);
         let group = Group::open(options).map_err(|error| OpenError::Thread(error.to_string()))?;
         let links: Box<[_]> = (0..threads).map(|_| Mutex::new(None)).collect();
         *unpoisoned(&links[0]) = Some(link);
         let state = State {
-            lanes: Lanes::default(),
+            queue: KeyedQueue::default(),
             breaker: Breaker::new(settings.breaker),
-            turns: 0,
+            wakeups: 0,
             closing: false,
             closed: false,
-            clock_looks_at: None,
+            clock_wakes_at: None,
             counts: Counts::default(),
             answers: Histogram::new_with_bounds(1, ANSWER_MICROS_MAX, 3).expect("bounds that make sense"),
-            // Programs that failed together must not come back together, also in containers with equal process ids.
+            // A random seed, so that processes that failed together do not retry together; process ids can be equal.
             chance: Prng::new(RandomState::new().hash_one(())),
         };
-        let crew = Arc::new(Self {
+        let executor = Arc::new(Self {
             place,
             settings,
             group,
@@ -96,14 +100,14 @@ impl Crew {
             clock: Condvar::new(),
             idle: Condvar::new(),
         });
-        let of_clock = Arc::clone(&crew);
+        let of_clock = Arc::clone(&executor);
         let clock = std::thread::Builder::new().name("naksi-db-clock".to_owned());
         clock.spawn(move || clock::run(&of_clock)).map_err(|error| OpenError::Thread(error.to_string()))?;
-        Ok(crew)
+        Ok(executor)
     }
 
-    /// Takes a job, or says why not. Whoever asks waits for a lock at most, never for the database.
-    pub(crate) fn put_in(self: &Arc<Self>, keys: Vec<Key>, kind: Kind, job: Job) -> Result<(), Refused> {
+    /// Accepts a job or returns the reason why not. The caller waits for a lock at most, never for the database.
+    pub(crate) fn submit(self: &Arc<Self>, keys: Vec<Key>, kind: Kind, job: Job) -> Result<(), SubmitError> {
         let keys = if self.settings.unfenced && kind == Kind::Load { Vec::new() } else { keys };
         let mut state = unpoisoned(&self.state);
         let shed = match self.room(&mut state, kind) {
@@ -119,52 +123,52 @@ impl Crew {
         };
         let deadline = after(job.asked, within);
         state.counts.taken(kind);
-        state.lanes.push(keys, kind, deadline, job);
-        self.summon(&mut state);
+        state.queue.push(keys, kind, deadline, job);
+        self.post_wakeups(&mut state);
         self.wake_clock(&state, deadline);
         drop(state);
         if let Some(load) = shed {
-            // Not here: the callback would run inside the save of whoever asks.
-            self.answer_elsewhere(load, Error::Shed);
+            // Posted to the group: called here, the callback would run inside the caller's save.
+            self.post_answer(load, Error::Shed);
         }
         Ok(())
     }
 
-    /// Room for a job: a load that gave its place to it, if one had to.
-    fn room(&self, state: &mut State, kind: Kind) -> Result<Option<Job>, Refused> {
+    /// Makes room for a job. Returns the load that was shed for it, if one was.
+    fn room(&self, state: &mut State, kind: Kind) -> Result<Option<Job>, SubmitError> {
         if state.closing {
-            return Err(Refused::Closed);
+            return Err(SubmitError::Closed);
         }
-        // When the pause is over, a load is as good a probe as a save.
+        // When the pause is over, a load may be the probe.
         let down = match state.breaker.state() {
             BreakerState::Closed => false,
             BreakerState::Open => state.breaker.opens_at().is_none_or(|at| at > Instant::now()),
             BreakerState::HalfOpen => true,
         };
         if kind == Kind::Load && down {
-            return Err(Refused::Down);
+            return Err(SubmitError::Down);
         }
-        if state.lanes.waiting() < self.settings.queue_max {
+        if state.queue.waiting() < self.settings.queue_max {
             return Ok(None);
         }
         let sheds = kind == Kind::Save && self.settings.when_full == WhenFull::ShedLoads;
-        let load = sheds.then(|| state.lanes.take_out_oldest_load()).flatten().ok_or(Refused::Full)?;
+        let load = sheds.then(|| state.queue.remove_oldest_load()).flatten().ok_or(SubmitError::Full)?;
         state.counts.shed_total += 1;
         Ok(Some(load))
     }
 
-    /// An answer found nobody.
+    /// Counts an answer that was dropped because its member had left.
     pub(crate) fn count_gone(&self) {
         unpoisoned(&self.state).counts.gone_total += 1;
     }
 
-    /// What is counted.
+    /// The counters and gauges.
     pub(crate) fn stats(&self) -> Stats {
         let state = unpoisoned(&self.state);
         let micros = |quantile| Duration::from_micros(state.answers.value_at_quantile(quantile));
         Stats {
-            waiting: state.lanes.waiting(),
-            running: state.lanes.running(),
+            waiting: state.queue.waiting(),
+            running: state.queue.running(),
             breaker: state.breaker.state(),
             breaker_opened_total: state.breaker.opened_total,
             counts: state.counts.clone(),
