@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::root;
 
-/// Sessions unless somebody says otherwise.
+/// The default number of sessions.
 pub(crate) const SESSIONS: usize = 100_000;
 /// Descriptors that the server may have, and each crowd.
 const DESCRIPTORS: usize = 20_000;

@@ -50,7 +50,7 @@ pub(crate) struct Shares {
 const TURNS_MIN: u64 = 20;
 
 impl Shares {
-    /// Of so many messages of each connection, with so many on the way at a time; `None`: nobody is there.
+    /// Of so many messages of each connection, with so many in flight at a time; `None`: no peer server.
     fn of(mut messages: Vec<u64>, window: usize) -> Option<Self> {
         messages.sort_unstable();
         let (least, most) = (*messages.first()?, *messages.last()?);

@@ -159,7 +159,7 @@ fn relay(work: Relay, address: SocketAddr, pid: u32, window: Window) -> Result<S
 }
 
 /// A load of a fixed rate is measured for at least half a second: a shorter one sees few ticks. One in which
-/// somebody does not read is measured until much more is owed than anybody keeps.
+/// a stalled member is measured until much more is owed than any buffer holds.
 fn paced(relay: Relay, window: Window) -> Window {
     let least = match relay.pace {
         Pace::Closed(_) => Duration::ZERO,
@@ -190,7 +190,7 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        drop(self.0.stdin.take()); // It ends when nobody speaks to it any more.
+        drop(self.0.stdin.take()); // It ends when its stdin closes.
         self.0.wait().ok(); // Or it has ended already.
     }
 }

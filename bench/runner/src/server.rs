@@ -59,11 +59,11 @@ pub(crate) struct Setting<'a> {
     pub(crate) load_cores: &'a [usize],
 }
 
-/// A running server; it is killed if nobody ends it.
+/// A running server; killed on drop if it was not stopped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// Nobody reads what it goes on to say, but a closed pipe would disturb it.
+    /// Its later output is not read, but a closed pipe would disturb it.
     _said: BufReader<std::process::ChildStdout>,
 }
 

@@ -42,14 +42,14 @@ pub(crate) fn look(server: SocketAddr, owed: &[(SocketAddr, u64)], sockets: &str
         let kept = unsent + of_client.map_or(0, |(_, unread)| unread);
         ensure!(
             kept * 2 < *owed,
-            "nobody was stalled: of {owed} bytes owed to {client}, the kernel keeps {kept}"
+            "no client was stalled: of {owed} bytes owed to {client}, the kernel keeps {kept}"
         );
         stalled.held += 1;
     }
     Ok(stalled)
 }
 
-/// Bytes that one end has not sent, or whose arrival nobody has confirmed, and bytes that it has not read;
+/// Bytes that one end has not sent or that are not acknowledged yet, and bytes that it has not read;
 /// `None`: this end is no longer open.
 fn queues(sockets: &str, local: SocketAddr, remote: SocketAddr) -> Result<Option<(u64, u64)>> {
     let (local, remote) = (in_table(local)?, in_table(remote)?);
@@ -101,7 +101,7 @@ mod tests {
         let held = look_at(2 * KEPT + 1, &sockets("01")).expect("it is backed up");
         assert_eq!((held.ended, held.held, held.owed_bytes), (0, 1, 2 * KEPT + 1));
         let error = look_at(2 * KEPT, &sockets("01")).expect_err("the kernel keeps it").to_string();
-        assert!(error.contains("nobody was stalled"), "{error}");
+        assert!(error.contains("no client was stalled"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::summary::Row;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) goal: String,
-    /// `None`: nobody was there to compare with.
+    /// `None`: there was no peer to compare with.
     pub(crate) reached: Option<f64>,
     pub(crate) met: Option<bool>,
     /// Of how many peers the best was to be found, and how many of them were compared.
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!((verdict.met, verdict.reached), (Some(true), Some(1.3)));
         assert_eq!(verdict.text, "cost at least 1.00 against tokio: met, 1.30 (tokio)");
         let verdict = judged(&all, &["asio"]);
-        assert_eq!((verdict.met, verdict.compared), (None, 0), "whoever was not there is not beaten");
+        assert_eq!((verdict.met, verdict.compared), (None, 0), "an absent peer is not beaten");
     }
 
     #[test]

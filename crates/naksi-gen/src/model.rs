@@ -71,7 +71,7 @@ pub(super) struct Field {
     pub(super) kind: Kind,
     pub(super) label: Many,
     pub(super) doc: Vec<String>,
-    /// The other fields of its `oneof`: whoever sets one of them unsets the rest.
+    /// The other fields of its `oneof`: setting one of them unsets the rest.
     pub(super) rivals: Vec<String>,
 }
 

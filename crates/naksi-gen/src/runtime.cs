@@ -58,7 +58,7 @@
             return packet;
         }
 
-        /// <summary>The name of a packet; null if nobody knows the id.</summary>
+        /// <summary>The name of a packet; null for an unknown id.</summary>
         public static string NameOf(ushort id)
         {
             foreach (var known in Known) if (known.Key == id) return known.Value;
@@ -309,7 +309,7 @@
             return (uint)key;
         }
 
-        /// <summary>Passes over a field that nobody knows.</summary>
+        /// <summary>Skips an unknown field.</summary>
         public void Skip(uint key, int groups)
         {
             if (groups > DepthMax) throw new MalformedException("groups in groups without end");

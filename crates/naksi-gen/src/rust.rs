@@ -39,7 +39,7 @@ pub(super) fn write(schema: &Schema) -> Result<String, Error> {
     rust_names::check(schema)?;
     let module = Module::from_protobuf_package_name(package);
     let requests = files.iter().map(|file| (module.clone(), file.clone())).collect();
-    // Whoever uses naksi has the right prost with it.
+    // naksi re-exports the matching prost.
     let written = Config::new().prost_path("::naksi::prost").generate(requests);
     let mut written = written.map_err(|error| Error::failed(error.to_string()))?;
     let body = written.remove(&module).unwrap_or_default();

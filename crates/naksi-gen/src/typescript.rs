@@ -1,5 +1,5 @@
 //! A client in TypeScript: for browsers, Node, Deno and Bun, with nothing to install. Types that only a compiler needs are
-//! all that is not JavaScript, so whoever strips types can run it as it is.
+//! all that is not JavaScript, so a runtime that strips types can run it as it is.
 
 use std::fmt::Write;
 
@@ -278,7 +278,7 @@ fn packets(out: &mut String, model: &Model) {
     }
     put!(out, "];\n");
     if model.packets.is_empty() {
-        put!(out, "// Nothing is read, and compilers complain of what nobody calls.\nvoid whole;\n");
+        put!(out, "// Nothing is read, and compilers complain about an unused function.\nvoid whole;\n");
     }
     put!(out, "/** Reads a packet's body. Throws `UnknownPacket` or `MalformedPacket`. */");
     put!(out, "export function decodePacket(id: number, body: Uint8Array): Packet {{\n  switch (id) {{");

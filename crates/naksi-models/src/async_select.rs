@@ -55,7 +55,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
             continue;
         }
 
-        // 5. A message may be older than the socket's end, and then finds nobody.
+        // 5. A message may be older than the socket's end; then its session no longer exists.
         let Some(connection) = members.get_mut(&message.token) else { continue };
         // Who waits for room to send is not received from: the message about that has not come yet.
         let waits_for_room =

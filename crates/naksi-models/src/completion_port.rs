@@ -1,6 +1,6 @@
 //! The completion port model: the call is made first, and its packet goes to whichever worker comes next.
 //!
-//! Like the queue of routines, but it belongs to nobody: any worker may take any packet, and the port sees to it
+//! Like the queue of routines, but not bound to a thread: any worker may take any packet, and the port sees to it
 //! that only so many of them run at once. The packet carries the connection with its session, so that no worker
 //! needs a lock to serve it.
 //!
@@ -37,7 +37,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
     let port: CompletionPort<Guest> = CompletionPort::create(site.workers, &site.tally)?;
     let listener = Arc::new(listener);
 
-    // 4. The first operations: somebody may connect.
+    // 4. The first operations: accepts.
     for _ in 0..ACCEPTS {
         port.accept(&listener)?;
     }
@@ -57,7 +57,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
     // What is in flight is called off and awaited when the port is dropped.
 }
 
-/// 5. A worker: one packet after the other, whoever they belong to.
+/// 5. A worker: one packet after the other, for any session.
 fn work(port: &CompletionPort<Guest>, listener: &Arc<TcpListener>, site: &Arc<Site>) -> io::Result<()> {
     let _clock = site.tally.clock();
     loop {

@@ -21,7 +21,7 @@ pub const DOOR: usize = 0;
 
 /// The way into a group.
 pub struct Door {
-    /// Set when somebody stands at the door.
+    /// Set when a connection is waiting to be accepted.
     pub event: Event,
     waiting: Mutex<Vec<Connection<Guest>>>,
     members: AtomicUsize,

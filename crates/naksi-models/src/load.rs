@@ -40,7 +40,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd of nobody, of whom so many will talk.
+    /// An empty crowd, of which at most `talkers_max` clients will talk.
     ///
     /// # Errors
     /// The system refuses a port.

@@ -1,6 +1,6 @@
 //! The overlapped model (I): the call is made first, and an event object tells when it is done.
 //!
-//! The kernel has the buffer while it works, so nothing is copied twice and nobody asks "are you ready". The
+//! The kernel has the buffer while it works, so nothing is copied twice and there is no readiness check. The
 //! event objects and their ceiling are those of the model before (`groups.rs`).
 //!
 //! 1. An event object for every connection (WSACreateEvent).

@@ -29,7 +29,7 @@ use crate::site::{Guest, Site};
 pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
     let _clock = site.tally.clock();
 
-    // 1. Whoever connects is told by an event; everything after that by routines.
+    // 1. An event reports new connections; routines report everything after that.
     //= lecture 001: 모든 비동기 소켓 함수에서 사용가능하진 않음 (ex. accept)
     let event = Event::create(&site.tally)?;
     event_select(&listener, &event, NetworkEvents::LISTENER)?;
@@ -42,7 +42,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
         //= lecture 003: 모든 완료 루틴 호출이 끝나면 스레드는 alertable wait 상태에서 빠져나옴
         let woken = routines.wait(None, Alertable::Yes)?;
 
-        // 5. The routines have run; perhaps somebody is at the door.
+        // 5. The routines have run; accept the connections that wait.
         if woken.event {
             enumerate_network_events(&listener, &event)?;
             if let Some(connection) = site.accept(&listener)? {

@@ -61,7 +61,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
             }
         }
 
-        // 4. Nobody says which sockets are ready: every one of them is looked at.
+        // 4. The result does not list the ready sockets: every one of them is checked.
         let mut place = 0;
         while place < members.len() {
             let member = &mut members[place];

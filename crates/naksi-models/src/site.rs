@@ -21,7 +21,7 @@ const STOP_CONNECT_SPAN_MAX: Duration = Duration::from_secs(2);
 /// How long a server that cannot take another connection looks away from its listener.
 const SHORTAGE_SPAN: Duration = Duration::from_millis(10);
 
-/// Somebody who wants to see what happens on a server.
+/// An observer of what happens on a server.
 pub trait Watch: Send + Sync {
     /// A client is there.
     fn connected(&self, _peer: SocketAddr) {}
@@ -31,7 +31,7 @@ pub trait Watch: Send + Sync {
     fn disconnected(&self, _peer: SocketAddr) {}
 }
 
-/// Nobody looks.
+/// No observer.
 impl Watch for () {}
 
 /// The session of a connection: who it is, and where. It travels with every operation and comes back with it.
@@ -74,7 +74,7 @@ impl Default for Site {
 }
 
 impl Site {
-    /// A site that somebody watches.
+    /// A site with an observer.
     pub fn watched(watch: Box<dyn Watch>) -> Self {
         Self {
             tally: Tally::default(),
@@ -97,7 +97,7 @@ impl Site {
         TcpStream::connect_timeout(&address, STOP_CONNECT_SPAN_MAX).ok();
     }
 
-    /// A thread of the server ends, so the others shall end too. They have to be woken by whoever says this.
+    /// A thread of the server ends, so the others must end too; the caller wakes them.
     pub fn end(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
@@ -107,7 +107,7 @@ impl Site {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Takes the next client of a listener that does not block; `None` when nobody waits.
+    /// Takes the next client of a non-blocking listener; `None` when no connection waits.
     ///
     /// # Errors
     /// The listener itself is of no use any more.

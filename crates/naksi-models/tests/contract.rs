@@ -76,7 +76,7 @@ fn half_close(model: &'static Model) {
     wait("sessions", 0, || server.site.sessions());
 }
 
-/// A client that resets its connection is gone, and nobody else notices.
+/// A client that resets its connection is gone, and no other client notices.
 fn reset(model: &'static Model) {
     let server = Server::start(model, Site::default());
     let mut other = client(server.address);
@@ -118,7 +118,7 @@ fn sixty_fifth_socket(model: &'static Model) {
     wait("sessions", 0, || server.site.sessions());
 }
 
-/// A client that sends and does not read holds up nobody but itself, and loses nothing.
+/// A client that sends and does not read delays only itself, and loses nothing.
 fn slow_reader(model: &'static Model) {
     const BYTES: usize = 12 << 20;
     let server = Server::start(model, Site::default());

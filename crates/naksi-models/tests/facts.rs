@@ -143,7 +143,7 @@ fn what_is_in_flight_is_called_off_and_awaited_before_it_is_freed() {
                 peers.push(near);
                 Connection::new(far, 64, Arc::clone(&alive))
             };
-            // Whoever drops the question does not free the operation.
+            // Dropping the handle does not free the operation.
             drop(requests.start(silent(), Verb::Recv, &event).expect("it starts"));
             let associated = port.associate(silent(), 1).expect("it is bound");
             port.start(associated, Verb::Recv).expect("it starts");

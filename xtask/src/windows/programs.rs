@@ -264,11 +264,11 @@ impl Server {
         let (stdout, farewell) = (child.stdout.take(), Some(read(child.stderr.take())));
         let mut server = Self { child, address: String::new(), farewell };
         let (tell, told) = mpsc::channel();
-        // The reader ends with the program's output, and nobody waits for it.
+        // The reader ends with the program's output; it is not joined.
         thread::spawn(move || {
             let mut lines = BufReader::new(stdout.expect("its output is piped")).lines();
             if let Some(Ok(line)) = lines.next() {
-                tell.send(line).ok(); // Whoever asked may have lost patience.
+                tell.send(line).ok(); // The receiver may have timed out.
             }
             lines.for_each(drop);
         });

@@ -158,7 +158,7 @@ fn quiet(program: &str, prefix: &Path) -> Command {
 
 fn environment(command: &mut Command, prefix: &Path) {
     command.env("WINEPREFIX", prefix).env("WINEDEBUG", "-all");
-    // No entries in menus, no offers to install what nobody needs.
+    // No menu entries, no offers to install optional components.
     command.env("WINEDLLOVERRIDES", "winemenubuilder.exe=d;mscoree=;mshtml=");
 }
 

@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
         let builder = LocalExecutorBuilder::new(Placement::Unbound);
         let worker = builder.spawn(move || async move {
             let listener = TcpListener::bind(address);
-            stands.send(()).ok(); // Whoever started us may have ended already.
+            stands.send(()).ok(); // The parent thread may have ended already.
             serve(listener?, options.app).await
         });
         workers.push(worker.map_err(told)?);

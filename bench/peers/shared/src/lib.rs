@@ -95,7 +95,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Says where the peer listens, as the runner expects it.
 pub fn announce(address: SocketAddr) {
     println!("listening on {address}");
-    std::io::stdout().flush().ok(); // Whoever does not read it does not need it.
+    std::io::stdout().flush().ok(); // A closed stdout is no error here.
 }
 
 /// One whole frame.
@@ -156,7 +156,7 @@ struct Member {
 
 /// Rooms and outboxes of one thread: what a hand-written relay keeps, whatever it waits with.
 ///
-/// Connections are numbered by the server. A frame is copied into the outbox of every member, and whoever
+/// Connections are numbered by the server. A frame is copied into the outbox of every member, and a member that
 /// has something to send stands once in [`Hall::take_dirty`].
 #[derive(Debug, Default)]
 pub struct Hall {

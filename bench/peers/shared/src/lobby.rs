@@ -45,7 +45,7 @@ impl Lobby {
 }
 
 impl Seat {
-    /// Bytes have come: whoever has something to send for it is woken.
+    /// Handles received bytes and wakes the members that have something to send.
     ///
     /// # Errors
     /// What ends the connection.

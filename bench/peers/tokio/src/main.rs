@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 /// What a task reads at a time.
 const READ_BYTES: usize = 16 * 1024;
-/// Messages that may wait for one member; whoever lets more wait is let go.
+/// Messages that may wait for one member; a member with more is disconnected.
 const QUEUE_MESSAGES: usize = 4096;
 
 fn main() -> io::Result<()> {

@@ -177,7 +177,7 @@ impl Worker {
     }
 
     fn accepted(&mut self, descriptor: i32) -> io::Result<()> {
-        // SAFETY: a new descriptor, which nobody else has.
+        // SAFETY: a new descriptor, owned here only.
         let stream = unsafe { TcpStream::from_raw_fd(descriptor) };
         stream.set_nodelay(true).ok(); // An option, not a need.
         let number = self.free.pop().unwrap_or_else(|| {

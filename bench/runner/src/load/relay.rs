@@ -150,7 +150,7 @@ impl Running {
             let deaf = (0..self.relay.stalled).filter(|stalled| stalled % rooms == room).count() as u64;
             wanted += u64::from(*said) * ((self.relay.members / rooms) as u64 - deaf);
         }
-        ensure!(hearers > 0, "nobody hears");
+        ensure!(hearers > 0, "no member received anything");
         self.speaking = false;
         let deadline = Instant::now() + AFTERMATH;
         let mut never = Due { start: deadline + AFTERMATH, sent: 0 };
@@ -255,7 +255,7 @@ impl Running {
             || sender >= self.relay.members
             || sender % rooms != number % rooms
         {
-            bail!("member {number} heard what nobody in its room said");
+            bail!("member {number} received a message that no member of its room sent");
         }
         let place = number * (self.relay.members / rooms) + sender / rooms;
         let expected = self.expected.get_mut(place).context("a seat for every sender")?;

@@ -88,14 +88,14 @@ fn relay_round(message_bytes: usize, owed_bytes_max: usize) -> Result<Sample> {
 #[test]
 fn a_round_in_which_the_kernel_keeps_all_that_is_owed_has_stalled_nobody_and_fails() {
     let error = relay_round(64, usize::MAX).expect_err("20 KB are no load").to_string();
-    assert!(error.contains("nobody was stalled"), "{error}");
+    assert!(error.contains("no client was stalled"), "{error}");
 }
 
 #[test]
 fn a_server_that_keeps_what_is_owed_is_told_from_one_that_ends_who_does_not_read() {
     for (owed_bytes_max, ended, held) in [(usize::MAX, 0, DEAF), (64 * 1024, DEAF, 0)] {
         let sample = relay_round(8 * 1024, owed_bytes_max).expect("a round");
-        let stalled = sample.stalled.expect("somebody did not read");
+        let stalled = sample.stalled.expect("one client did not read");
         assert_eq!((stalled.ended, stalled.held), (ended, held), "at most {owed_bytes_max} bytes are owed");
         assert_eq!(sample.lost, 0, "the other four hear everything");
         // Each of the two is owed as much as each of the four heard, of 315 messages at most.

@@ -1074,7 +1074,7 @@ export class WireReader {
     return Number(key);
   }
 
-  /** Passes over a field that nobody knows. */
+  /** Skips an unknown field. */
   skip(key: number, depth = 0): void {
     if (depth > DEPTH_MAX) throw new Malformed("groups in groups without end");
     switch (key & 7) {
