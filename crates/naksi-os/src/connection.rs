@@ -2,7 +2,7 @@
 //!
 //! A reactor calls [`Connection::recv_now`] and [`Connection::send_now`] when it was told that the socket is
 //! ready. A proactor moves the whole connection into an operation and gets it back with the completion: what a
-//! kernel may touch, nobody else can see, and the session needs no search, because it travelled along. Nothing
+//! kernel may touch, no other code can see, and the session needs no look-up, because it travelled along. Nothing
 //! here waits.
 
 use std::io::{self, Read as _, Write as _};
@@ -130,7 +130,7 @@ impl<S> Connection<S> {
 /// otherwise: an overlapped operation wants it so.
 ///
 /// # Errors
-/// `WouldBlock` if nobody waits; anything else is this one connection's failure, or a shortage.
+/// `WouldBlock` if no connection waits; other errors are a failure of this connection, or a shortage.
 pub fn accept_now(listener: &TcpListener, tally: &Tally) -> io::Result<(TcpStream, SocketAddr)> {
     tally.call();
     let (socket, peer) = listener.accept()?;

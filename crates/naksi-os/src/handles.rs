@@ -1,7 +1,7 @@
 //! The handle table of a port: what is open, of which kind, and how busy it is.
 //!
 //! Every backend keeps its sockets, listeners and files here and nowhere else, so that a stale name is
-//! refused before it reaches a number that the system may have given to somebody else, and so that nothing
+//! refused before it reaches a number that the system may have reused, and so that nothing
 //! is closed under an operation in flight (laws 2 and 4). Nothing here knows a kernel.
 
 use naksi_core::id::Handle;

@@ -14,10 +14,10 @@
 //! user data, or beside an OVERLAPPED) and comes back in every completion.
 //!
 //! *A terminal completion* (law 1) takes the held things out and frees the slot. A completion with `more`
-//! only looks. The key carries the slot's generation: a completion that nobody waits for any more, or one
+//! only looks. The key carries the slot's generation: a completion of an operation that is gone, or one
 //! that a broken kernel invents, is recognised and counted, never mistaken for the slot's next operation.
 //!
-//! *Abandon* is for the end of a port: nobody wants the answer, but the kernel still may touch the buffer,
+//! *Abandon* is for the end of a port: the result is not needed, but the kernel may still touch the buffer,
 //! so the slot keeps it and the completion frees it. If a deadline passes first, the slots are leaked on
 //! purpose (law 10): memory lost is a number in a ledger, memory reused under a kernel is a corruption.
 
@@ -47,7 +47,7 @@ impl Key {
         u64::from(self.generation.get()) << 32 | u64::from(self.slot)
     }
 
-    /// The key back from a completion. A word that was never a key comes back as one that nobody has.
+    /// The key from a completion. A number that was never a key becomes one that no operation has.
     pub fn from_u64(raw: u64) -> Self {
         NonZeroU32::new((raw >> 32) as u32)
             .map_or(Self::NOBODY, |generation| Self::new(raw as u32, generation))
@@ -75,7 +75,7 @@ struct Slot<H> {
 /// What a terminal completion finds in its slot.
 #[derive(Debug)]
 pub enum Finished<H> {
-    /// Somebody waits for it: its name, and what comes home.
+    /// In use: its token, and what the completion returns.
     Wanted(Token, H),
     /// It had been abandoned; its things are the finder's to free.
     Abandoned(H),
@@ -167,7 +167,7 @@ impl<H> InFlight<H> {
         })
     }
 
-    /// Nobody waits for any of them any more; each keeps its things until its completion.
+    /// Abandons all of them; each keeps its buffers until its completion.
     pub fn abandon_all(&mut self) -> Vec<Key> {
         let mut keys = Vec::new();
         for (index, slot) in self.slots.iter_mut().enumerate() {
@@ -203,17 +203,17 @@ impl<H> InFlight<H> {
         if unused > 0 { Trimmed::Freed } else { Trimmed::Nothing }
     }
 
-    /// Operations that somebody waits for.
+    /// Operations in flight that are not abandoned.
     pub fn len(&self) -> usize {
         self.running
     }
 
-    /// Whether nobody waits for anything.
+    /// Whether no operation is in flight, abandoned ones aside.
     pub fn is_empty(&self) -> bool {
         self.running == 0
     }
 
-    /// Operations that nobody waits for and that a kernel may still touch.
+    /// Abandoned operations whose buffers the kernel may still touch.
     pub fn abandoned(&self) -> usize {
         self.abandoned
     }

@@ -5,7 +5,7 @@
 /// A set of network events: as a wish, what to tell; as an answer, what happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkEvents {
-    /// Somebody wants to connect (FD_ACCEPT).
+    /// A connection waits to be accepted (FD_ACCEPT).
     pub accept: bool,
     /// Bytes are there (FD_READ).
     pub read: bool,

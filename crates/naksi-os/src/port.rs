@@ -402,7 +402,7 @@ pub struct Ledger {
     pub handles: usize,
     /// Operations accepted and not yet terminally completed.
     pub in_flight: usize,
-    /// Leases in somebody's hands.
+    /// Leases held by the application.
     pub leases_out: usize,
     /// Buffers of the pool: home, with the kernel, and out.
     pub lease_size: usize,

@@ -86,7 +86,7 @@ impl Desk {
         self.shared.arrived.notify_one();
     }
 
-    /// Takes back work that nobody has begun.
+    /// Removes work that has not begun.
     pub(super) fn withdraw(&mut self, key: Key) -> Option<Work> {
         let mut papers = self.shared.lock();
         let place = papers.waiting.iter().position(|job| job.key == key)?;
@@ -125,7 +125,7 @@ impl Drop for Desk {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Papers> {
-        // Whoever panicked between two statements has left whole lists behind.
+        // Ignores poisoning: the lists are valid between any two statements.
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,7 +148,7 @@ impl Shared {
 }
 
 impl Job {
-    /// The file is let go before anybody hears of the end: whoever closes it then closes it.
+    /// The file is released before the result is published, so that a close after it closes the file.
     fn run(self) -> Done {
         let Job { key, file, mut work } = self;
         let outcome = loop {

@@ -25,7 +25,7 @@ use crate::uring::op::{recv_ended, send_ended};
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) wish: Wish,
-    /// Somebody wished that it ends, or it was ended: its result waits to be handed out.
+    /// Cancelled or ended: its result waits to be delivered.
     pub(super) over: bool,
     /// It stands in the queue of what is ready.
     pub(super) queued: bool,

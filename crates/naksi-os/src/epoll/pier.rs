@@ -15,7 +15,7 @@ use crate::linux::socket::Descriptor;
 pub(super) enum Resource {
     /// A listener, a stream or a datagram socket.
     Socket(Pier),
-    /// A file; whoever reads or writes it on another thread holds it too.
+    /// A file; the file thread that reads or writes it holds it too.
     File(Arc<File>),
 }
 

@@ -1,7 +1,7 @@
 //! The readiness of descriptors: `epoll(7)`, edge-triggered, and how long a wait may take.
 //!
 //! A descriptor is registered once, with a word that comes back in its events; what it is ready for is told
-//! when it becomes so, and remembered by whoever asked. Nothing here knows an operation.
+//! when it becomes so, and remembered by the caller. Nothing here knows an operation.
 
 // UNSAFETY: epoll(7) has no safe door in the standard library.
 #![expect(unsafe_code, reason = "the calls of epoll(7) are raw")]
@@ -55,8 +55,8 @@ impl Epoll {
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: epoll_create1(2): "On success, these system calls return a file descriptor"; nobody else
-        // has it.
+        // SAFETY: epoll_create1(2): "On success, these system calls return a file descriptor"; it has no other
+        // owner.
         let owned = unsafe { OwnedFd::from_raw_fd(raw) };
         let events = vec![libc::epoll_event { events: 0, u64: 0 }; events_max].into_boxed_slice();
         Ok(Self { owned, events, filled: 0, precise: true })

@@ -117,7 +117,7 @@ impl Port {
         outcome.map_err(|error| ext::refusal("epoll cannot be waited on", &error))?;
         for index in 0..self.epoll.filled() {
             let (word, ready) = self.epoll.event(index);
-            // An event of a socket that was closed meanwhile, or the event that woke the port, is nobody's.
+            // Events of a socket closed meanwhile, and the wake-up event, have no operation.
             let Some(pier) = self.core.handles.any_mut(handle(word)).and_then(Resource::pier_mut) else {
                 continue;
             };
@@ -220,7 +220,7 @@ impl crate::port::Port for Port {
         match &mut flight.wish {
             // A close is never called off: the handle is gone already, and closing takes no time.
             Wish::Close { .. } => return,
-            // Work that came home has its result already, and work that somebody has begun ends by itself.
+            // Finished work has its result already, and running work ends by itself.
             Wish::File { work: Some(_), .. } => return,
             Wish::File { work, .. } => {
                 *work = self.desk.withdraw(key);
@@ -246,7 +246,7 @@ impl crate::port::Port for Port {
         let start = caught.len();
         let full = start + self.core.catch_max;
         // What was submitted since the last wait is carried out before the kernel is asked for more: half of
-        // all waits need not ask it. The other half must, so that nobody is kept waiting by who is busy.
+        // all waits need not ask it. The other half must, so that busy sockets do not starve the others.
         let looked_before = mem::replace(&mut self.looked, false);
         self.ready.extend(self.later.drain(..));
         loop {

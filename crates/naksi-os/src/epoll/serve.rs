@@ -209,7 +209,7 @@ impl Port {
         {
             return Visit::Over(-errno(error));
         }
-        // Watched only now: epoll calls a socket that nobody has begun to connect hung up.
+        // Registered only now: epoll reports a socket before its connect as hung up.
         let mut new = Pier::new(Descriptor::new(owned));
         new.outgoing = Some(key);
         new.writable = outcome.is_ok();
@@ -245,7 +245,7 @@ impl Port {
         };
         self.core.counters.enters_total += 1;
         let outcome = SockRef::from(pier.descriptor.owned()).shutdown(how_std);
-        // Whoever is in flight looks again and finds the end; an event would tell it later.
+        // Operations in flight are retried now and find the end; an event would come later.
         pier.writable = true;
         let mut concerned = [None, pier.outgoing];
         if how == ShutdownHow::Both {

@@ -2,7 +2,7 @@
 //!
 //! A credit is one posted AcceptEx with the socket that will be the client's. Each completion posts its
 //! credit anew, so their number stays what it was (law 6): a client that has gone before it was taken is
-//! skipped, and only a lack of means or somebody's wish ends the chain. It ends in order: the credits still
+//! skipped, and only a shortage or a cancellation ends the chain. It ends in order: the credits still
 //! posted are cancelled, those that succeeded meanwhile are handed out, and the last one home ends the
 //! operation. Knows nothing of what becomes of a connection.
 //!

@@ -28,7 +28,7 @@ const FILE_BYTES_MAX: usize = 1 << 30;
 /// The longest datagram fits behind any buffer with this.
 const DATAGRAM_BYTES_MAX: usize = 1 << 16;
 
-/// What of a datagram does not fit its buffer goes here, and nobody reads it. So no datagram is ever too
+/// The part of a datagram that does not fit its buffer goes here, and is not read. So no datagram is ever too
 /// long for a call: whether a packet follows the failure that would be told then is not the same everywhere.
 static OVERFLOW: [AtomicU8; DATAGRAM_BYTES_MAX] = [const { AtomicU8::new(0) }; DATAGRAM_BYTES_MAX];
 
@@ -99,7 +99,7 @@ fn datagram(wish: &mut Wish, raw: HANDLE) -> Result<(), i32> {
             let (name, name_bytes) = parcel.sender_room();
             let (flags, overlapped) = (parcel.flags(), parcel.overlapped());
             // SAFETY: law 2: the flight owns the buffer and the parcel; the overflow is there for ever, is made
-            // of cells that anybody may write, and is read by nobody.
+            // of cells that may be written concurrently, and is never read.
             let result = unsafe {
                 WSARecvFrom(raw, pieces, count, ptr::null_mut(), flags, name, name_bytes, overlapped, None)
             };

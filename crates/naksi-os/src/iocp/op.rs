@@ -32,7 +32,7 @@ pub(super) const CANCELLED: i32 = ERROR_OPERATION_ABORTED as i32;
 pub(super) struct Flight {
     /// The handle it is aimed at; it stays open for as long as this flies (law 2).
     pub(super) raw: HANDLE,
-    /// Somebody wished that it ends.
+    /// Its cancellation was requested.
     pub(super) cancelled: bool,
     /// The kernel owes a packet for it.
     pub(super) pending: bool,
@@ -191,7 +191,7 @@ impl Flight {
             }
             Wish::Send { socket, batch, parcel } => {
                 spent.push(parcel);
-                // A cancelled one may say how far it got. Where it does not, nobody can know.
+                // A cancelled operation may report how far it got; otherwise that is unknown.
                 let sent = ((code == 0 || code == CANCELLED) && count > 0).then_some(count);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), code, ours)))
             }

@@ -30,7 +30,7 @@ const PIECES_MAX: usize = 64;
 const SEND_BYTES_MAX: usize = 128 * 1024;
 
 /// The offset of a file operation as the fields `Offset` and `OffsetHigh` of an `OVERLAPPED`.
-//= lecture 002: an OVERLAPPED carries the offset, so nobody depends on the shared file pointer
+//= lecture 002: an OVERLAPPED carries the offset, so nothing depends on the shared file pointer
 const fn offset_halves(offset: u64) -> (u32, u32) {
     (offset as u32, (offset >> 32) as u32)
 }
@@ -136,7 +136,7 @@ impl Parcel {
         (ptr::from_ref::<SockAddrStorage>(name).cast(), contents.name_bytes)
     }
 
-    /// Room for the address of whoever sends: where to, and its length, which the kernel writes later.
+    /// Space for the sender's address and its length, which the kernel writes later.
     pub(super) fn sender_room(&mut self) -> (*mut SOCKADDR, *mut i32) {
         let contents = self.contents_mut();
         let name = contents.name.get_or_insert_with(|| Box::new(SockAddrStorage::zeroed()));
@@ -230,7 +230,7 @@ impl Parcel {
     }
 
     fn contents(&self) -> &Contents {
-        // SAFETY: law 2: called before the kernel sees the parcel or after its packet only, so that nobody else
+        // SAFETY: law 2: called before the kernel sees the parcel or after its packet only, so that no other code
         // touches it; the memory is ours until `drop`.
         unsafe { self.0.as_ref() }
     }

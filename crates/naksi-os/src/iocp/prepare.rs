@@ -101,7 +101,7 @@ impl Port {
         descriptor.associate(&self.kernel).err().map(Answer::failed)
     }
 
-    /// A direction that we ended ourselves is asked of nobody: not every system answers at once.
+    /// A direction that we shut down is not submitted: not every system answers at once.
     fn ended(&self, socket: Handle, lane: Lane) -> Option<Answer> {
         let descriptor = self.core.handles.any(socket)?;
         let is_over = if lane == Lane::In { descriptor.ended_both } else { descriptor.ended_write };
@@ -152,7 +152,7 @@ impl Port {
     }
 }
 
-/// A datagram that no network carries is asked of nobody: what comes back for it is not the same everywhere.
+/// A datagram that no network carries is not submitted: systems answer it differently.
 fn too_long(bytes: &[u8], remote: SocketAddr) -> Option<Answer> {
     const UDP_HEADER: usize = 8;
     const IPV4_HEADER: usize = 20;

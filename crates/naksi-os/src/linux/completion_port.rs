@@ -43,7 +43,7 @@ pub enum Packet<S> {
         /// How many bytes it moved; a receive of zero bytes is the peer's orderly end.
         result: io::Result<usize>,
     },
-    /// Somebody connected (AcceptEx), or one accept failed.
+    /// A client connected (AcceptEx), or one accept failed.
     Accepted(io::Result<(TcpStream, SocketAddr)>),
     /// Another thread sent this (PostQueuedCompletionStatus).
     Posted {

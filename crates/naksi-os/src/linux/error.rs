@@ -14,7 +14,7 @@ use naksi_core::ended::{Ended, Failure, OsError};
 pub(crate) enum AcceptEnded {
     /// One peer was lost on its way in; the next one is as good (law 6).
     NextPeer,
-    /// Accepting is over until somebody asks again.
+    /// Accepting is over until the next accept is submitted.
     Over(Ended),
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn recv(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
 
-/// `send(2)`: EPIPE says that nobody can read any more; if we did not end the direction, the peer did.
+/// `send(2)`: EPIPE means that the direction is shut down; if we did not do it, the peer did.
 pub(crate) fn send(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }

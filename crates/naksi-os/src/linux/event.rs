@@ -1,7 +1,7 @@
 //! Event objects, and waiting for many of them: what WSAEventSelect and overlapped events are on Linux.
 //!
 //! The event object of a socket is an epoll instance that watches this one socket, edge by edge: it is set
-//! while something happened that nobody has asked about, and asking resets it, as WSAEnumNetworkEvents does.
+//! while an event has not been fetched, and fetching resets it, as WSAEnumNetworkEvents does.
 //! The event object of an operation is an eventfd(2). Both can be waited for, and a wait is one more epoll
 //! instance over all of them. Linux has no ceiling of 64 events; a [`WaitSet`] can be given one. Nothing here
 //! knows a connection.
@@ -24,7 +24,7 @@ pub const EVENTS_MAX: usize = usize::MAX;
 /// How many set events one call brings back.
 const SET_EVENTS_MAX: usize = 256;
 
-/// An event object. What sets it is decided by its first use: a socket, or whoever calls [`Event::set`].
+/// An event object. Its first use decides what sets it: a socket, or calls of [`Event::set`].
 #[derive(Clone, Debug)]
 pub struct Event {
     object: Arc<OnceLock<Object>>,
@@ -133,7 +133,7 @@ pub fn event_select(socket: &impl AsFd, event: &Event, interest: NetworkEvents) 
         let text = "this event object is set by hand or by an operation: a socket needs one of its own";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     };
-    // A listener tells as long as somebody waits, so that a failed accept is not the last one.
+    // A listener reports as long as a connection waits, so that a failed accept is not the last one.
     let mut events = if interest.accept { libc::EPOLLIN } else { libc::EPOLLET };
     for (wanted, bit) in
         [(interest.read, libc::EPOLLIN), (interest.write, libc::EPOLLOUT), (interest.close, libc::EPOLLRDHUP)]
@@ -286,7 +286,7 @@ fn descriptor(raw: RawFd) -> io::Result<OwnedFd> {
     if raw < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor was just made by the kernel, and nobody else has it.
+    // SAFETY: the descriptor was just made by the kernel, and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 

@@ -56,7 +56,7 @@ pub struct MessageQueue {
     /// Messages of ours: what was true before the socket was registered, and what a full queue swallowed.
     early: VecDeque<(RawFd, Message)>,
     /// A listener whose message was just taken. The accept that follows asks for the next message on Windows; here
-    /// the listener is asked whether somebody else waits.
+    /// the listener is asked whether another connection waits.
     told: Option<RawFd>,
     tally: Tally,
     /// The kernel posts to a thread: the queue cannot move to another one.
@@ -95,7 +95,7 @@ impl MessageQueue {
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is new, and nobody else has it.
+        // SAFETY: the descriptor is new, and has no other owner.
         let signals = unsafe { File::from_raw_fd(raw) };
         let (registered, early) = (HashMap::new(), VecDeque::new());
         let tally = tally.clone();
@@ -169,7 +169,7 @@ impl MessageQueue {
         }
     }
 
-    /// fcntl(2), F_SETSIG: "when the queue overflows … SIGIO": nobody knows whose messages are lost.
+    /// fcntl(2), F_SETSIG: "when the queue overflows … SIGIO": it is unknown which messages are lost.
     fn ask_everybody(&mut self) -> io::Result<()> {
         let everybody: Vec<RawFd> = self.registered.keys().copied().collect();
         everybody.into_iter().try_for_each(|raw| self.ask(raw))

@@ -1,5 +1,5 @@
 //! Overlapped requests that tell of their end by an event object: one ring operation per request, and behind
-//! it, tied by a hard link, the write that sets its event. The kernel does both; nobody has to look.
+//! it, tied by a hard link, the write that sets its event. The kernel does both; no thread polls.
 //!
 //! A request keeps its connection until [`Requests::result`] says that it is done. Nothing here knows what the
 //! bytes are for.
@@ -30,7 +30,7 @@ pub struct Requests<S> {
 
 /// A request in flight (the OVERLAPPED). It can be asked about; it cannot be freed.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "the connection comes home only to whoever asks with this"]
+#[must_use = "the connection can only be fetched with this"]
 pub struct Pending(Key);
 
 /// What asking about a request brings.

@@ -117,13 +117,13 @@ mod models {
                         carry_out(&queue, |number| match number {
                             // The first job waits for the second, which only another thread can carry out.
                             1 => queue.blocking(|| {
-                                let mut over = done.0.lock().expect("nobody panics with it");
+                                let mut over = done.0.lock().expect("not poisoned");
                                 while !*over {
-                                    over = done.1.wait(over).expect("nobody panics with it");
+                                    over = done.1.wait(over).expect("not poisoned");
                                 }
                             }),
                             _ => {
-                                *done.0.lock().expect("nobody panics with it") = true;
+                                *done.0.lock().expect("not poisoned") = true;
                                 done.1.notify_one();
                             }
                         });

@@ -112,7 +112,7 @@ impl<S: 'static> Routines<S> {
     /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
     ///
     /// # Errors
-    /// The system fails, or the wait could never end: nobody runs a routine in a wait that is not alertable.
+    /// The system fails, or the wait could never end: routines run only in an alertable wait.
     pub fn wait(&self, timeout: Option<Duration>, alertable: Alertable) -> io::Result<Woken> {
         match alertable {
             Alertable::Yes => self.wait_alertably(timeout),

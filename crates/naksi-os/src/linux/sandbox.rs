@@ -1,6 +1,6 @@
 //! Refuses io_uring to the thread that asks for it, as a container's seccomp profile does.
 //!
-//! For trials: whoever wants to see how a service fares where io_uring is refused need not find such a
+//! For tests: to run a service where io_uring is refused, there is no need to find such a
 //! system. What was refused stays refused, to the thread, to the threads that it makes and to the programs
 //! that it starts. Knows no port.
 

@@ -77,7 +77,7 @@ pub(crate) struct Descriptor {
     pub(crate) reset: bool,
     /// The receive that waits inside the port for the next wait, or for a free lease.
     pub(crate) parked: Option<Key>,
-    /// It found the pool empty: next time it takes one buffer, and whoever waits behind it the next one.
+    /// It found the pool empty: next time it takes one buffer, and the next in line takes the next one.
     pub(crate) starved: bool,
     /// The receive that brought bytes last and may have missed what came right behind them.
     pub(crate) doubted: Option<Key>,

@@ -26,7 +26,7 @@ pub(super) const RECV_LEASES_MAX: u32 = 2;
 /// at once take more; then it is given more.
 const AHEAD_MIN: usize = 8;
 /// When receives have brought as much as this many leases hold between two waits, the kernel is given no more until the
-/// next one, so that what they brought is still in the processor's cache when it is answered. Whoever finds no buffer
+/// next one, so that the data is still in the cache when it is answered. A receive that finds no buffer
 /// then asks again with the next wait, in its turn.
 const PORTION_LEASES: usize = 4;
 /// After so many times that it was given enough, the kernel is given half as many ahead.
@@ -284,7 +284,7 @@ mod tests {
             assert_eq!((of, &lease[..]), (*token, &b"hello"[..]));
             assert_eq!(port.recv_bytes_max, 0, "it is not asked with a limit again");
         }
-        // What is refused without a limit is no question of limits: nobody asks for ever.
+        // A refusal without a limit set has another cause: stop trying.
         port.cancel(tokens[1]);
         assert!(matches!(next(&mut port).done, Done::Recv(Err(Ended::Aborted))));
         recv_refused(&mut port, tokens[1], pairs[0].1);

@@ -35,7 +35,7 @@ impl Direct {
         Self { free: entries, accepts: 0 }
     }
 
-    /// Flights that nobody asked for by themselves.
+    /// Operations that the port submits for itself.
     pub(super) fn accepts(&self) -> usize {
         self.accepts
     }
@@ -81,7 +81,7 @@ impl Port {
         }
     }
 
-    /// Somebody wished that the accept ends early.
+    /// The accept's cancellation was requested.
     pub(super) fn recall_accepts(&mut self, many: Key) {
         for one in self.many(many).ones.clone() {
             self.recall(one);
@@ -172,7 +172,7 @@ impl Port {
         let state = self.many(many);
         state.ones.retain(|key| *key != one);
         if state.ones.is_empty() {
-            // Nothing went wrong, and nobody is left: the table is full, or somebody cancelled them.
+            // No failure and none left: the table is full, or they were cancelled.
             let result = state.ended.unwrap_or(-libc::ENFILE);
             self.core.local.push_back((many, result));
         }

@@ -53,7 +53,7 @@ pub(super) enum Arm {
 pub(super) struct Flight {
     /// The open file it is aimed at; the handle stays open for as long as this flies (law 2).
     pub(super) mark: Mark,
-    /// Somebody wished that it ends.
+    /// Its cancellation was requested.
     pub(super) cancelled: bool,
     pub(super) wish: Wish,
 }
@@ -181,7 +181,7 @@ impl Flight {
         entry.flags(fixed)
     }
 
-    /// Somebody wishes that it ends. What the kernel was given stays until the last completion (law 2).
+    /// Requests its cancellation. What the kernel was given stays until the last completion (law 2).
     pub(super) fn call_off(&mut self) {
         self.cancelled = true;
     }

@@ -137,7 +137,7 @@ impl Parcel {
         self.contents().span = Timespec::from(span);
     }
 
-    /// Where the kernel writes the address of whoever comes in.
+    /// Where the kernel writes the peer's address.
     pub(super) fn guest(&mut self) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
         let contents = self.contents();
         contents.storage = SockAddrStorage::zeroed();
@@ -211,7 +211,7 @@ impl Parcel {
 
     fn contents(&mut self) -> &mut Contents {
         // SAFETY: law 2: called before the kernel sees the parcel or after the last completion only, so that
-        // nobody else touches it; the memory is ours until `drop`.
+        // no other code touches it; the memory is ours until `drop`.
         unsafe { self.0.as_mut() }
     }
 }

@@ -1,6 +1,6 @@
 //! Receives that wait inside the port: until the next wait, or until a lease has come home.
 //!
-//! Those that brought much wait in a queue of their own, so that few of them are asked again at a time and nobody who
+//! Those that brought much wait in a queue of their own, so that few of them are retried at a time and no session that
 //! brings little waits behind them. Which of the two goes first changes with every turn: where buffers are so few that
 //! one takes all, neither can keep the other waiting for ever. Of the long ones as many are asked in a turn as its length
 //! allows. Knows no operation.
@@ -38,7 +38,7 @@ pub(super) struct Parked {
     long_first: bool,
     /// Leases for which long ones are asked in this turn.
     portion: usize,
-    /// When the turn before began, if it left long ones behind: then nobody has slept since.
+    /// When the previous turn began, if it left long ones behind: then the port has not slept since.
     turned_at: Option<Tick>,
 }
 

@@ -75,7 +75,7 @@ impl Port {
         self.parked.turned();
     }
 
-    /// Whether a receive is parked that could be served: nobody sleeps then.
+    /// Whether a parked receive could be served: then the port does not sleep.
     pub(super) fn has_servable(&self) -> bool {
         let ahead = self.buffers.as_ref().map_or(0, Buffers::with_kernel);
         !self.parked.is_empty() && ahead + self.core.pool.at_home() > 0
@@ -225,7 +225,7 @@ impl Port {
             return;
         }
         // SAFETY: accept(2): "On success, these system calls return a file descriptor for the accepted
-        // socket", which is in nobody's hands yet.
+        // socket", which has no owner yet.
         let owned = unsafe { OwnedFd::from_raw_fd(result) };
         match socket::peer(&owned) {
             Ok(peer) => {
@@ -239,7 +239,7 @@ impl Port {
         }
     }
 
-    /// The kernel ended a multishot operation that nobody asked it to end, or that somebody did meanwhile.
+    /// The kernel ended a multishot operation by itself, or because of a cancellation.
     fn go_on(&mut self, key: Key, over: bool) {
         if over {
             self.core.local.push_back((key, -libc::ECANCELED));

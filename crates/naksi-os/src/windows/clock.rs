@@ -26,7 +26,7 @@ impl ThreadClock {
         let done = unsafe {
             DuplicateHandle(process, thread, process, &raw mut handle, 0, 0, DUPLICATE_SAME_ACCESS)
         };
-        // SAFETY: the handle is new, and nobody else has it.
+        // SAFETY: the handle is new, and has no other owner.
         Self((done != 0).then(|| unsafe { OwnedHandle::from_raw_handle(handle) }))
     }
 

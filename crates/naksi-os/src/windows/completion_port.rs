@@ -61,7 +61,7 @@ pub enum Packet<S> {
         /// How many bytes it moved; a receive of zero bytes is the peer's orderly end.
         result: io::Result<usize>,
     },
-    /// Somebody connected (AcceptEx), or one accept failed.
+    /// A client connected (AcceptEx), or one accept failed.
     Accepted(io::Result<(TcpStream, SocketAddr)>),
     /// Another thread sent this (PostQueuedCompletionStatus).
     Posted {
@@ -124,7 +124,7 @@ impl<S: Send + 'static> CompletionPort<S> {
     /// # Errors
     /// The system has no memory for it.
     pub fn create(concurrency: usize, tally: &Tally) -> io::Result<Self> {
-        assert!(concurrency > 0, "a port on which nobody may run answers nobody");
+        assert!(concurrency > 0, "a port with a concurrency of 0 would never return a packet");
         let threads = concurrency.try_into().unwrap_or(u32::MAX);
         // SAFETY: without a file handle the call only makes a new port.
         let handle = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, threads) };
@@ -132,7 +132,7 @@ impl<S: Send + 'static> CompletionPort<S> {
             return Err(io::Error::last_os_error());
         }
         Ok(Self(Arc::new(Shared {
-            // SAFETY: the handle is new, and nobody else has it.
+            // SAFETY: the handle is new, and has no other owner.
             port: unsafe { OwnedHandle::from_raw_handle(handle) },
             flights: Mutex::default(),
             listeners: Mutex::default(),

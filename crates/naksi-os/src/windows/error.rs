@@ -75,7 +75,7 @@ const WSAEHOSTUNREACH: i32 = 10065;
 pub enum AcceptEnded {
     /// One peer was lost on its way in; the next one is as good (law 6).
     NextPeer,
-    /// Accepting is over until somebody asks again.
+    /// Accepting is over until the next accept is submitted.
     Over(Ended),
 }
 
@@ -142,7 +142,7 @@ pub fn recv(code: i32, ours: bool) -> Ended {
     }
 }
 
-/// `WSASend` and `TransmitFile`: nobody can read any more; if we did not end the direction, the peer did.
+/// `WSASend` and `TransmitFile`: the direction is shut down; if we did not do it, the peer did.
 pub fn send(code: i32, ours: bool) -> Ended {
     stream(code, ours)
 }

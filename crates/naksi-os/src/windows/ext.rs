@@ -2,7 +2,7 @@
 //!
 //! They are in no import library that can be relied on: `WSAIoctl(SIO_GET_EXTENSION_FUNCTION_POINTER)` hands
 //! out each by its identifier, for the provider of the very socket that is asked. Without the first three a
-//! port cannot serve; the others are missed only by whoever asks for what they do. Nothing here calls them.
+//! port cannot work; the others are needed only for what they do. Nothing here calls them.
 
 // UNSAFETY: a function arrives as an address.
 #![expect(unsafe_code, reason = "functions arrive as addresses")]

@@ -56,7 +56,7 @@ impl<H> Flight<H> {
     /// Takes a flight back.
     ///
     /// # Safety
-    /// The address came from `launch` of a flight that held an `H`, the kernel is done with it, and nobody has
+    /// The address came from `launch` of a flight that held an `H`, the kernel is done with it, and no other code has
     /// taken it back before.
     pub(super) unsafe fn land(overlapped: *mut OVERLAPPED) -> Box<Self> {
         // SAFETY: the caller's promise; the OVERLAPPED is the first member, so the address is the box's own.

@@ -3,7 +3,7 @@
 //! A dequeue has three outcomes that look alike to the careless: a packet of an operation that failed (the
 //! call succeeds, the packet carries the failure), no packet in time, and a port that is closed. They are
 //! three values here. Closing a port does not wake those who wait for it on every system that calls itself
-//! Windows, so nobody here relies on that: whoever waits is woken by a packet.
+//! Windows, so this code does not rely on it: a waiting thread is woken by a packet.
 
 // UNSAFETY: completion ports are raw handles, and packets come out of them as raw pointers.
 #![expect(unsafe_code, reason = "completion ports are raw handles")]
@@ -82,8 +82,8 @@ impl Kernel {
         if raw.is_null() {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: "If the function succeeds, the return value is the handle to an I/O completion port"; nobody
-        // else has it.
+        // SAFETY: "If the function succeeds, the return value is the handle to an I/O completion port"; it has no
+        // other owner.
         let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
         Ok(Self { handle })
     }
@@ -105,7 +105,7 @@ impl Kernel {
     /// Puts a number of 64 bits into the port, whatever the width of its words.
     pub(crate) fn post_number(&self, key: usize, number: u64) -> Result<(), i32> {
         let low = ptr::without_provenance(number as u32 as usize);
-        // SAFETY: as in `post`; the low half travels as the address of an OVERLAPPED that nobody looks at.
+        // SAFETY: as in `post`; the low half travels as the address of an OVERLAPPED that is never read.
         let posted = unsafe { PostQueuedCompletionStatus(self.raw(), (number >> 32) as u32, key, low) };
         if posted == 0 { Err(last_error()) } else { Ok(()) }
     }
@@ -180,7 +180,7 @@ pub(crate) fn last_error() -> i32 {
 /// While it lives, a wait of one millisecond takes about one and not the 15.6 of the system's own clock.
 ///
 /// `timeBeginPeriod` sets the resolution of this process' waits (of the whole system before Windows 10,
-/// version 2004), and nests. Windows 11 takes it away again from processes whose windows nobody sees, unless
+/// version 2004), and nests. Windows 11 takes it away again from processes without visible windows, unless
 /// they ask it not to: a server has no window to be seen.
 #[derive(Debug)]
 pub(crate) struct FineClock(());

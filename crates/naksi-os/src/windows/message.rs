@@ -1,6 +1,6 @@
 //! WSAAsyncSelect: what happens to sockets arrives as messages in the queue of the thread that owns a window.
 //!
-//! The window is a message-only one, which nobody sees; the loop is GetMessage, as in every program with
+//! The window is a message-only one, which is invisible; the loop is GetMessage, as in every program with
 //! windows. Nothing here knows a connection.
 
 // UNSAFETY: windows and their messages have no safe door in the standard library.
@@ -45,7 +45,7 @@ pub struct MessageQueue {
 }
 
 impl MessageQueue {
-    /// The queue of this thread, with a window that nobody sees.
+    /// The queue of this thread, with an invisible window.
     ///
     /// # Errors
     /// The system makes no window.
@@ -98,7 +98,7 @@ impl MessageQueue {
         let raw = raw_socket(socket);
         self.registered.remove(&raw);
         self.tally.call();
-        // SAFETY: as above. What was posted before still comes, and finds nobody.
+        // SAFETY: as above. Messages posted before still come, and find no session.
         unsafe { WSAAsyncSelect(raw, self.window, 0, 0) };
     }
 

@@ -36,7 +36,7 @@ pub struct Requests<S> {
 
 /// A request in flight (the OVERLAPPED). It can be asked about; it cannot be freed.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "the connection comes home only to whoever asks with this"]
+#[must_use = "the connection can only be fetched with this"]
 pub struct Pending(*mut OVERLAPPED);
 
 /// What asking about a request brings.

@@ -60,7 +60,7 @@ struct Shared {
     flights: RefCell<HashMap<*mut OVERLAPPED, SOCKET>>,
     watched: RefCell<Option<Event>>,
     ran: Cell<usize>,
-    /// Nobody wants the answers any more.
+    /// The results are not needed any more.
     ending: Cell<bool>,
     tally: Tally,
 }
@@ -124,7 +124,7 @@ impl<S: 'static> Routines<S> {
     /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
     ///
     /// # Errors
-    /// The system fails, or the wait could never end: nobody runs a routine in a wait that is not alertable.
+    /// The system fails, or the wait could never end: routines run only in an alertable wait.
     pub fn wait(&self, timeout: Option<Duration>, alertable: Alertable) -> io::Result<Woken> {
         let watched = self.shared.watched.borrow().clone();
         if alertable == Alertable::No && timeout.is_none() && watched.is_none() {

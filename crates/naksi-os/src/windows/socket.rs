@@ -134,7 +134,7 @@ pub(crate) fn listen(
 ) -> Result<(OwnedSocket, SocketAddr), OsError> {
     let open = || -> io::Result<(OwnedSocket, SocketAddr)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // Nobody else can take the port beside us; a restart is not refused for connections in TIME_WAIT.
+        // No other process can bind the port too; a restart is not refused because of TIME_WAIT.
         set_option(&socket, SO_EXCLUSIVEADDRUSE, &1_i32.to_ne_bytes())?;
         if address.is_ipv6() {
             // Said either way: systems differ in what they take for granted.
@@ -219,7 +219,7 @@ pub(crate) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr
     socket.set_tcp_nodelay(true)?;
     let local = local(connected)?;
     // Bound before it connects, a socket may be given the very port that it is about to ask for, and then meets
-    // itself if nobody listens there. A peer that has gone again is no case of this.
+    // itself if no socket listens there. A peer that has gone again is another case.
     if socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)) {
         return Err(io::Error::from_raw_os_error(WSAECONNREFUSED));
     }
@@ -266,7 +266,7 @@ fn set_option(socket: &impl AsRawSocket, option: i32, value: &[u8]) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(last_error())) }
 }
 
-/// Without it, a datagram to a port that nobody has makes the next receive fail (`SIO_UDP_CONNRESET`).
+/// Without it, a datagram to an unbound port makes the next receive fail (`SIO_UDP_CONNRESET`).
 fn forget_unreachable_ports(socket: &impl AsRawSocket) {
     let (off, mut returned) = (0_u32, 0_u32);
     let raw = socket.as_raw_socket() as SOCKET;
@@ -302,7 +302,7 @@ mod tests {
         let itself = socket.local_addr().expect("it is bound");
         socket.set_nonblocking(false).expect("an option");
         socket.connect(&itself).expect("who listens nowhere meets itself");
-        let refused = settle_connected(&owned).expect_err("nobody listens there");
+        let refused = settle_connected(&owned).expect_err("no socket listens there");
         assert_eq!(refused.raw_os_error(), Some(WSAECONNREFUSED));
     }
 }

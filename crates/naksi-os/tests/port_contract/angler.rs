@@ -48,7 +48,7 @@ pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// A port with a memory for completions that nobody has asked for yet.
+/// A port that keeps completions until the test asks for them.
 pub(crate) struct Angler<W: Waters> {
     pub(crate) port: W::Port,
     /// What came before anybody asked for it.
@@ -125,7 +125,7 @@ impl<W: Waters> Angler<W> {
         }
     }
 
-    /// Both ends of one connection, made and taken by this port. Whoever else comes is turned away: another
+    /// Both ends of one connection, made and taken by this port. Any other connection is dropped: another
     /// program may be trying a port number that was its own a moment ago.
     pub(crate) fn pair(&mut self) -> (Handle, Handle) {
         let (listener, address) = self.listen();
@@ -171,7 +171,7 @@ impl<W: Waters> Angler<W> {
         }
     }
 
-    /// Sends until nobody takes any more. Returns the send that waits for room.
+    /// Sends until the buffers are full. Returns the send that waits for room.
     pub(crate) fn stuff(&mut self, socket: Handle) -> Token {
         let bytes = Bytes::from(vec![7; 1 << 20]);
         for _ in 0..1000 {

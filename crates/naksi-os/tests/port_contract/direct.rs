@@ -16,7 +16,7 @@ use naksi_os::uring::port;
 use crate::angler::{Angler, Waters, alone, loopback, small, together};
 use crate::real::descriptors;
 
-/// Room for whatever the cases of the whole contract accept at a time, when nobody says otherwise.
+/// Room for whatever the cases of the whole contract accept at a time, by default.
 const ENTRIES: u32 = 64;
 
 pub(crate) fn open(options: &PortOptions) -> port::Port {

@@ -1,4 +1,4 @@
-//! Ends before the time: what is cancelled half-way tells how far it got, and who is busy keeps nobody from
+//! Ends before the time: a cancelled transfer reports how far it got, and busy sockets keep no others from
 //! being served. Runs unchanged on every backend.
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
         };
         let (mut taken, mut send) = (0, port.cast(rest(0)));
         port.look(turns);
-        // Whoever has said of a part that it is taken is sent the rest, which waits for room.
+        // After a partial send the rest is sent, which waits for room.
         while let Some(place) = port.seen.iter().position(|completion| completion.token == send) {
             match port.seen.remove(place).map(|completion| completion.done) {
                 Some(Done::Send(_, Ok(sent))) => taken += sent as usize,
@@ -74,7 +74,7 @@ pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Water
         let recv = port.cast(Op::Recv { socket: theirs });
         assert_eq!(port.read(recv, length), whole);
         assert_eq!(port.recv_ended(recv), Ended::Closed);
-        // The end stays the end, for whoever asks again.
+        // The end is final: a second receive gets it too.
         let again = port.cast(Op::Recv { socket: theirs });
         assert_eq!(port.recv_ended(again), Ended::Closed);
         port.close(ours);
@@ -145,7 +145,7 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
     port.finish();
 }
 
-/// Whoever is told to stop reading brings no more than two leases, however much has come.
+/// A receive that is told to stop delivers at most two more leases, however much has come.
 #[cfg(target_os = "linux")]
 pub(crate) fn one_receive_brings_little_between_two_waits<W: Waters>() {
     let _turn = together();

@@ -34,7 +34,7 @@ pub(crate) fn a_pool_of_one_serves_eight_sockets<W: Waters>() {
                     arrived[place].extend_from_slice(&lease);
                     kept = Some(lease);
                 }
-                other => panic!("nobody is disconnected for an empty pool: {other:?}"),
+                other => panic!("an empty pool disconnects no session: {other:?}"),
             }
         }
         let ledger = port.port.ledger();
@@ -191,7 +191,7 @@ pub(crate) fn a_port_dropped_with_operations_in_flight_drains<W: Waters>() {
     port.cast(Op::Accept { listener });
     let (ours, theirs) = port.pair();
     port.cast(Op::Recv { socket: ours });
-    port.stuff(ours); // nobody reads it
+    port.stuff(ours); // the peer does not read
     port.cast(Op::Timeout { at: port.port.now() + Duration::from_secs(3600) });
     let (datagram, _) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     port.cast(Op::RecvFrom { socket: datagram, buffer: vec![0; 8] });

@@ -192,7 +192,7 @@ fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
-/// Whoever has a word to say waits for a turn or two of those who never stop, however many have one.
+/// A quiet socket is served within a turn or two of sockets that never stop sending, however many there are.
 #[test]
 fn many_short_messages_are_received_in_a_few_turns_beside_floods() {
     const FLOODS: usize = 4;

@@ -306,7 +306,7 @@ pub(crate) fn a_cancelled_accept_leaks_no_connection<W: Waters>() {
             port.close(listener);
             assert_eq!(port.finish().handles, 0);
         } else {
-            // The port ends with the accept in flight and connections that nobody has seen.
+            // The port ends with the accept in flight and undelivered connections.
             assert_eq!(W::end(port.port).leaked_total, 0);
         }
         drop(peers);
@@ -404,7 +404,7 @@ pub(crate) fn a_wait_without_end_sleeps<W: Waters>() {
 pub(crate) fn a_connect_under_way_is_cancelled_and_leaves_no_socket<W: Waters>() {
     let _turn = together();
     let mut port = Angler::<W>::new(&small());
-    // Nobody accepts, and nobody else fits: the rest is under way until it is called off.
+    // No accept is pending and the backlog is full: the rest connects until it is cancelled.
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     full.bind(&socket2::SockAddr::from(crate::angler::loopback())).expect("a free port");
     full.listen(0).expect("a bound socket");

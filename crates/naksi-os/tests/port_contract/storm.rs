@@ -97,7 +97,7 @@ fn meet<W: Waters>(port: &mut Angler<W>, address: SocketAddr, accept: Token) -> 
 /// Each of these has one last completion, and nothing behind it.
 fn assert_ends_once<W: Waters>(port: &mut Angler<W>, tokens: [Token; 3]) {
     for token in tokens {
-        // Nobody sent anything, so the first answer is the last.
+        // No peer sent anything, so the first completion is the last.
         let Completion { more, done, .. } = port.pull(token);
         let is_fair = matches!(
             done,

@@ -80,7 +80,7 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
         });
     }
     let mut send = port.cast(Op::Send { socket: ours, batch });
-    port.look(50); // nobody reads yet
+    port.look(50); // the peer does not read yet
     let recv = port.cast(Op::Recv { socket: theirs });
     let (mut arrived, mut sending) = (Vec::new(), true);
     while sending || arrived.len() < whole.len() {
@@ -207,7 +207,7 @@ pub(crate) fn a_busy_handle_is_not_closed_and_a_stale_one_not_used<W: Waters>() 
     assert_eq!(port.refusal(Op::Close { handle: ours }), Refusal::Busy);
     assert!(matches!(port.port.release(ours), Err(Refusal::Busy)));
     port.port.cancel(recv);
-    // The end is on its way, but nobody has seen it: still busy, or over with the next wait.
+    // The end is not delivered yet: still busy, or over with the next wait.
     assert_eq!(port.refusal(Op::Close { handle: ours }), Refusal::Busy);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     port.close(ours);

@@ -1,7 +1,7 @@
 //! An allocator that gives memory pages of its own and takes the pages away on release.
 //!
 //! A kernel that writes into memory which its owner has let go finds no page there, and says EFAULT: what
-//! would have been a silent corruption of somebody else's memory is an error number in a completion. The
+//! would have been a silent corruption of other memory is an error number in a completion. The
 //! sanitizers do not see such writes, because no instruction of ours makes them. Knows no port.
 
 // UNSAFETY: an allocator hands out raw memory.
@@ -76,7 +76,7 @@ unsafe impl GlobalAlloc for OwnPages {
         unsafe { libc::mmap(memory.cast(), pages(layout), libc::PROT_NONE, flags, -1, 0) };
         let (oldest, bytes) = self.exchange((memory as usize, pages(layout)));
         if bytes > 0 {
-            // SAFETY: munmap(2) of a region that was reserved here and belongs to nobody.
+            // SAFETY: munmap(2) of a region that was reserved here and has no owner.
             unsafe { libc::munmap(oldest as *mut libc::c_void, bytes) };
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Freed, Shared, State, Watch};
 
-/// How often the watch looks while work waits and nobody may take it.
+/// How often the monitor polls while work waits and no thread may take it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// A thread whose clock stands still from one look to the next is taken for blocked after so many looks.
 const STILL_LOOKS: u32 = 2;
@@ -16,7 +16,7 @@ const STILL_LOOKS: u32 = 2;
 const STILL_TIME: Duration = Duration::from_micros(100);
 
 impl<T> State<T> {
-    /// Work waits, somebody could take it, and nobody may.
+    /// Work waits and a thread could take it, but the limit forbids it.
     fn is_held_up(&self, concurrency: usize) -> bool {
         !self.work.is_empty() && !self.idle.is_empty() && self.running >= concurrency
     }
@@ -31,7 +31,7 @@ impl<T: Send + 'static> Shared<T> {
             Watch::Unborn => {
                 let shared = Arc::clone(self);
                 let watch = thread::Builder::new().name("naksi-watch".into());
-                // Without a watch, blocks that nobody announces hold others up; all else goes on.
+                // Without the monitor, unannounced blocking calls delay others; everything else works.
                 if watch.spawn(move || shared.watch()).is_ok() {
                     state.watch = Watch::Looking;
                 }
@@ -44,7 +44,7 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// The life of the watch: it looks while something is held up or somebody was seen to block, and sleeps
+    /// The monitor's loop: it polls while work is held up or a thread was seen blocking, and sleeps
     /// without end otherwise.
     fn watch(self: &Arc<Self>) {
         let mut state = self.lock();
