@@ -64,7 +64,7 @@ pub struct Limits {
     /// Default: 4 KiB. The session ends with [`Reason::FrameTooLong`](crate::reason::Reason::FrameTooLong).
     pub first_frame_bytes_max: usize,
     /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
-    /// and below, time in which a full send queue keeps us from receiving is not held against the peer.
+    /// and below, the time in which a full send queue, a rate or a room keeps us from receiving is added.
     /// Default: 10 s. The session ends with [`Reason::FirstFrameLate`](crate::reason::Reason::FirstFrameLate).
     pub first_frame_within: Duration,
     /// A frame that has begun must be whole this long after its first byte.

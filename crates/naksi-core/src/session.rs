@@ -138,7 +138,12 @@ impl Voice {
 
     /// Whether the user should be shown nothing more for now.
     fn holds_back(&self) -> bool {
-        self.queue.is_congested() || self.end.is_some() || self.throttle.is_paused()
+        self.is_paused() || self.end.is_some()
+    }
+
+    /// Whether the session does not listen, because its queue is full or because of what it has brought.
+    fn is_paused(&self) -> bool {
+        self.queue.is_congested() || self.throttle.is_paused()
     }
 }
 
@@ -447,6 +452,9 @@ impl Session {
 
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
     fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
+        if self.state == State::Connected && self.voice.is_paused() {
+            self.voice.throttle.pauses_from(cx.now);
+        }
         if let Some(end) = &self.voice.end {
             match (end.begun, end.ending) {
                 (false, Ending::Flush) => self.begin_draining(cx),

@@ -29,8 +29,7 @@ impl Session {
         match self.state {
             State::Connected => {
                 // While we do not listen, nobody can be late with what they say, nor when they have said everything.
-                let held_back = self.voice.queue.is_congested() || self.voice.throttle.is_paused();
-                let listening = !held_back && !self.peer_finished;
+                let listening = !self.voice.is_paused() && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
                     visit(self.since + limits.first_frame_within, Some(Reason::FirstFrameLate));
                 }

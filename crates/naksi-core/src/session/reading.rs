@@ -16,15 +16,22 @@ use crate::session::Context;
 use crate::tick::Tick;
 
 impl Session {
-    /// The queue has drained to the low mark, or a pause is over: what was kept back is shown now.
+    /// The queue has drained to the low mark, or a pause is over: what was kept back is shown, unless something else
+    /// still keeps it back.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        self.received_at = cx.now;
-        if self.state == State::Connected {
-            // The peer's time begins anew: we did not listen.
-            self.since = cx.now;
-            self.buffer.set_cut_since(self.buffer.cut_since().map(|_| cx.now));
+        if self.state == State::Connected && !self.voice.holds_back() {
+            self.grant_pause(cx.now);
             self.take_in(&[], cx, content);
         }
+    }
+
+    /// Adds the pause that is over to what the peer has time for, and no more: a session that is paused often ends all the
+    /// same when its peer is silent for too long in between.
+    fn grant_pause(&mut self, now: Tick) {
+        let Some(paused_at) = self.voice.throttle.pauses_no_more() else { return };
+        let later = |from: Tick| from + now.since(from.max(paused_at));
+        (self.since, self.received_at) = (later(self.since), later(self.received_at));
+        self.buffer.set_cut_since(self.buffer.cut_since().map(later));
     }
 
     /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
@@ -102,12 +109,11 @@ impl Session {
         self.mark_cut(delivered, cx.now);
     }
 
-    /// Notes since when the frame at the head of the buffer has been waiting for its end.
+    /// Notes since when the frame at the head of the buffer has been waiting for its end. In a pause that is unknown of a
+    /// frame that nobody has looked at yet, and the same as before of one that was cut already.
     pub(super) fn mark_cut(&mut self, delivered: bool, now: Tick) {
-        if self.buffer.is_empty() || self.voice.holds_back() {
-            self.buffer.set_cut_since(None);
-        } else if delivered || self.buffer.cut_since().is_none() {
-            self.buffer.set_cut_since(Some(now));
+        if delivered || self.buffer.cut_since().is_none() {
+            self.buffer.set_cut_since((!self.voice.holds_back()).then_some(now));
         }
     }
 

@@ -52,6 +52,8 @@ struct Buckets {
     brought_bytes: u32,
     /// Rooms have to take some of that before it is read again.
     waits: bool,
+    /// Since when the session has not listened to its peer, for whatever reason.
+    paused_at: Option<Tick>,
 }
 
 impl Throttle {
@@ -128,10 +130,26 @@ impl Throttle {
     fn pause(&mut self, until: Option<Tick>) {
         if let Some(buckets) = &mut self.0 {
             buckets.paused_until = until;
-            if *buckets.as_ref() == Buckets::default() {
-                // A session without rates that had to rest holds nothing for it afterwards.
-                self.0 = None;
-            }
+        }
+        self.shrink();
+    }
+
+    /// The session does not listen to its peer, from now on if it has listened until now.
+    pub(super) fn pauses_from(&mut self, now: Tick) {
+        self.0.get_or_insert_default().paused_at.get_or_insert(now);
+    }
+
+    /// The session listens to its peer again. Returns since when it has not.
+    pub(super) fn pauses_no_more(&mut self) -> Option<Tick> {
+        let paused_at = self.0.as_mut()?.paused_at.take();
+        self.shrink();
+        paused_at
+    }
+
+    /// A session without rates that had to rest holds nothing for it afterwards.
+    fn shrink(&mut self) {
+        if self.0.as_deref().is_some_and(|buckets| *buckets == Buckets::default()) {
+            self.0 = None;
         }
     }
 

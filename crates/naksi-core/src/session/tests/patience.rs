@@ -95,3 +95,133 @@ fn an_echo_never_overfills_the_queue_even_where_the_high_mark_is_the_cap() {
         assert_eq!(hand.sent, data, "a cap of {cap}");
     }
 }
+
+/// How a session is kept from listening to its peer.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    /// Its queue is over the high mark.
+    Queue,
+    /// Rooms have to take what it brought.
+    Rooms,
+}
+
+impl Pause {
+    fn begin(self, hand: &mut Hand) {
+        match self {
+            Pause::Queue => {
+                let much = Bytes::from(vec![7; hand.limits.send_queue_high_bytes + 1]);
+                with_outlet(hand, |outlet| outlet.send_shared(&much));
+            }
+            Pause::Rooms => assert!(with_outlet(hand, |outlet| outlet.bring(1, true))),
+        }
+        if hand.cancelled.pop().is_some() {
+            hand.recv_ends(Ended::Aborted);
+        }
+    }
+
+    fn end(self, hand: &mut Hand) {
+        match self {
+            Pause::Queue => hand.sends(usize::MAX),
+            Pause::Rooms => hand.with(|session, cx, notes| session.taken(1, cx, notes)),
+        }
+    }
+}
+
+/// A session whose peer has said `said`, after a whole frame if it is `greeted`.
+fn silent_after(framing: Framing, greeted: bool, said: &[u8]) -> Hand {
+    let mut hand = Hand::new(framing, Limits::default());
+    hand.notes.mute = true;
+    if greeted {
+        hand.bytes(&frame_of(1, b""));
+    }
+    if !said.is_empty() {
+        hand.bytes(said);
+    }
+    hand
+}
+
+#[test]
+fn a_silent_peer_is_granted_our_pauses_and_nothing_more_however_many_there_are() {
+    let limits = Limits::default();
+    let cut = &frame_of(2, b"cut")[..5];
+    let cases = [
+        (Framing::Packets, false, &b""[..], limits.first_frame_within, Reason::FirstFrameLate),
+        (Framing::Packets, false, cut, limits.first_frame_within, Reason::FirstFrameLate),
+        (Framing::Packets, true, cut, limits.frame_within, Reason::FrameLate),
+        (Framing::Packets, true, b"", limits.idle_within, Reason::Idle),
+        (Framing::Raw, false, b"hello", limits.idle_within, Reason::Idle),
+    ];
+    for (framing, greeted, said, within, reason) in cases {
+        for pause in [Pause::Queue, Pause::Rooms] {
+            let mut hand = silent_after(framing, greeted, said);
+            let case = format!("{reason} of {said:?}, {pause:?}");
+            let mut heard = Duration::ZERO;
+            while heard < within {
+                assert!(hand.session.is_open(), "{case}: it has listened for {heard:?} only");
+                pause.begin(&mut hand);
+                hand.late_by(Duration::from_secs(3));
+                pause.end(&mut hand);
+                assert_eq!(hand.session.deadline(&limits), Some(hand.now + (within - heard)), "{case}");
+                hand.late_by(Duration::from_secs(1));
+                heard += Duration::from_secs(1);
+            }
+            hand.shuts_down();
+            hand.recv_ends(Ended::Aborted);
+            assert_eq!(hand.closes(), reason, "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_in_a_pause_counts_from_its_end() {
+    let limits = Limits::default();
+    let mut hand = silent_after(Framing::Packets, true, b"");
+    let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
+    hand.late_by(Duration::from_secs(2));
+    with_outlet(&mut hand, |outlet| outlet.send_shared(&much));
+    hand.late_by(Duration::from_secs(1));
+    // It was received before the receive was taken back: a whole frame, and the beginning of another.
+    hand.bytes(&[&frame_of(2, b"whole")[..], &frame_of(3, b"cut")[..5]].concat());
+    hand.recv_ends(Ended::Aborted);
+    hand.late_by(Duration::from_secs(3));
+    hand.sends(usize::MAX);
+    assert_eq!(hand.session.deadline(&limits), Some(hand.now + limits.frame_within));
+    assert_eq!(hand.notes.events.last().map(String::as_str), Some("packet 2 5"));
+}
+
+#[test]
+fn a_frame_that_was_cut_before_a_pause_is_as_late_when_more_of_it_came_meanwhile() {
+    let limits = Limits::default();
+    let frame = frame_of(2, b"cut again and again");
+    let mut hand = silent_after(Framing::Packets, true, &frame[..5]);
+    let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
+    for heard in 1..=4 {
+        hand.late_by(Duration::from_secs(1));
+        with_outlet(&mut hand, |outlet| outlet.send_shared(&much));
+        hand.bytes(&frame[4 + heard..5 + heard]);
+        hand.recv_ends(Ended::Aborted);
+        hand.late_by(Duration::from_secs(2));
+        hand.sends(usize::MAX);
+        let left = limits.frame_within - Duration::from_secs(heard as u64);
+        assert_eq!(hand.session.deadline(&limits), Some(hand.now + left), "{heard} s of listening");
+    }
+}
+
+#[test]
+fn a_peer_that_has_said_everything_is_waited_for_once_however_often_we_pause() {
+    let limits = Limits::default();
+    let mut hand = silent_after(Framing::Raw, false, b"hello");
+    hand.notes.owed = true;
+    hand.recv_ends(Ended::Closed);
+    let mut heard = Duration::ZERO;
+    while heard < limits.drain_within {
+        assert!(hand.session.is_open(), "it has waited for {heard:?} only");
+        Pause::Queue.begin(&mut hand);
+        hand.late_by(Duration::from_secs(3));
+        Pause::Queue.end(&mut hand);
+        hand.late_by(Duration::from_secs(1));
+        heard += Duration::from_secs(1);
+    }
+    assert!(!hand.session.is_open());
+    assert_eq!(hand.closes(), Reason::PeerClosed);
+}
