@@ -8,7 +8,7 @@ use naksi_core::id::Handle;
 use naksi_core::op::Op;
 use std::collections::VecDeque;
 
-use crate::port::Refusal;
+use crate::port::SubmitErrorKind;
 
 /// What kind of thing a handle names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub enum HandleKind {
     File,
 }
 
-/// Which direction of a handle an operation occupies. One operation a lane at a time, files excepted.
+/// Which direction of a handle an operation occupies. One operation a direction at a time, files excepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Direction {
     /// Accept, receive.
     In,
     /// Send.
@@ -36,27 +36,27 @@ pub enum Lane {
     Shared,
 }
 
-/// The handle that an operation is aimed at, of which kind it must be, and which lane it occupies. `None`: it needs no
+/// The handle that an operation is aimed at, of which kind it must be, and which direction it occupies. `None`: it needs no
 /// open handle, or takes it out of the table (a close).
-pub(crate) fn needed(op: &Op) -> Option<(Handle, HandleKind, Lane)> {
+pub(crate) fn needed(op: &Op) -> Option<(Handle, HandleKind, Direction)> {
     Some(match op {
         Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return None,
-        Op::Accept { listener } => (*listener, HandleKind::Listener, Lane::In),
-        Op::Recv { socket } => (*socket, HandleKind::Stream, Lane::In),
-        Op::Send { socket, .. } => (*socket, HandleKind::Stream, Lane::Out),
-        Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Lane::Control),
+        Op::Accept { listener } => (*listener, HandleKind::Listener, Direction::In),
+        Op::Recv { socket } => (*socket, HandleKind::Stream, Direction::In),
+        Op::Send { socket, .. } => (*socket, HandleKind::Stream, Direction::Out),
+        Op::Shutdown { socket, .. } => (*socket, HandleKind::Stream, Direction::Control),
         Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-            (*file, HandleKind::File, Lane::Shared)
+            (*file, HandleKind::File, Direction::Shared)
         }
-        Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Lane::In),
-        Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Lane::Out),
+        Op::RecvFrom { socket, .. } => (*socket, HandleKind::Datagram, Direction::In),
+        Op::SendTo { socket, .. } => (*socket, HandleKind::Datagram, Direction::Out),
     })
 }
 
 struct Entry<T> {
     kind: HandleKind,
     resource: T,
-    lanes: [bool; 3],
+    directions: [bool; 3],
     in_flight: u32,
 }
 
@@ -86,7 +86,7 @@ impl<T> HandleTable<T> {
 
     /// Opens a handle on a resource.
     pub fn insert(&mut self, kind: HandleKind, resource: T) -> Handle {
-        let entry = Some(Entry { kind, resource, lanes: [false; 3], in_flight: 0 });
+        let entry = Some(Entry { kind, resource, directions: [false; 3], in_flight: 0 });
         self.open += 1;
         if let Some(index) = self.free.pop_front() {
             let slot = &mut self.slots[index as usize];
@@ -102,9 +102,9 @@ impl<T> HandleTable<T> {
     ///
     /// # Errors
     /// The handle is stale, or of another kind.
-    pub fn resource(&self, handle: Handle, kind: HandleKind) -> Result<&T, Refusal> {
-        let entry = self.entry(handle).ok_or(Refusal::StaleHandle)?;
-        if entry.kind == kind { Ok(&entry.resource) } else { Err(Refusal::WrongKind) }
+    pub fn resource(&self, handle: Handle, kind: HandleKind) -> Result<&T, SubmitErrorKind> {
+        let entry = self.entry(handle).ok_or(SubmitErrorKind::StaleHandle)?;
+        if entry.kind == kind { Ok(&entry.resource) } else { Err(SubmitErrorKind::WrongKind) }
     }
 
     /// The resource behind a handle of any kind.
@@ -117,19 +117,24 @@ impl<T> HandleTable<T> {
         self.entry_mut(handle).map(|entry| &mut entry.resource)
     }
 
-    /// Marks an operation as in flight on a lane of the handle.
+    /// Marks an operation as in flight on a direction of the handle.
     ///
     /// # Errors
-    /// The handle is stale, of another kind, or the lane is taken.
-    pub fn begin(&mut self, handle: Handle, kind: HandleKind, lane: Lane) -> Result<&T, Refusal> {
-        let entry = self.entry_mut(handle).ok_or(Refusal::StaleHandle)?;
+    /// The handle is stale, of another kind, or the direction is taken.
+    pub fn begin(
+        &mut self,
+        handle: Handle,
+        kind: HandleKind,
+        direction: Direction,
+    ) -> Result<&T, SubmitErrorKind> {
+        let entry = self.entry_mut(handle).ok_or(SubmitErrorKind::StaleHandle)?;
         if entry.kind != kind {
-            return Err(Refusal::WrongKind);
+            return Err(SubmitErrorKind::WrongKind);
         }
-        if lane != Lane::Shared {
-            let taken = &mut entry.lanes[lane as usize];
+        if direction != Direction::Shared {
+            let taken = &mut entry.directions[direction as usize];
             if *taken {
-                return Err(Refusal::Busy);
+                return Err(SubmitErrorKind::Busy);
             }
             *taken = true;
         }
@@ -137,12 +142,12 @@ impl<T> HandleTable<T> {
         Ok(&entry.resource)
     }
 
-    /// The operation on that lane has had its last completion.
-    pub fn end(&mut self, handle: Handle, lane: Lane) {
+    /// The operation on that direction has had its last completion.
+    pub fn end(&mut self, handle: Handle, direction: Direction) {
         let entry = self.entry_mut(handle).expect("a handle outlives the operations on it");
-        if lane != Lane::Shared {
-            let taken = &mut entry.lanes[lane as usize];
-            assert!(*taken, "an operation ended on a lane where none was in flight");
+        if direction != Direction::Shared {
+            let taken = &mut entry.directions[direction as usize];
+            assert!(*taken, "an operation ended on a direction where none was in flight");
             *taken = false;
         }
         entry.in_flight -= 1;
@@ -157,10 +162,10 @@ impl<T> HandleTable<T> {
     ///
     /// # Errors
     /// The handle is stale, or an operation is in flight on it (law 4).
-    pub fn remove(&mut self, handle: Handle) -> Result<T, Refusal> {
-        let entry = self.entry(handle).ok_or(Refusal::StaleHandle)?;
+    pub fn remove(&mut self, handle: Handle) -> Result<T, SubmitErrorKind> {
+        let entry = self.entry(handle).ok_or(SubmitErrorKind::StaleHandle)?;
         if entry.in_flight > 0 {
-            return Err(Refusal::Busy);
+            return Err(SubmitErrorKind::Busy);
         }
         let slot = &mut self.slots[handle.slot() as usize];
         let entry = slot.entry.take().expect("the entry was just seen");
@@ -200,8 +205,8 @@ mod tests {
         assert_eq!(table.remove(old), Ok("old"));
         let new = table.insert(HandleKind::Stream, "new");
         assert_eq!(new.slot(), old.slot());
-        assert_eq!(table.resource(old, HandleKind::Stream), Err(Refusal::StaleHandle));
-        assert_eq!(table.remove(old), Err(Refusal::StaleHandle));
+        assert_eq!(table.resource(old, HandleKind::Stream), Err(SubmitErrorKind::StaleHandle));
+        assert_eq!(table.remove(old), Err(SubmitErrorKind::StaleHandle));
         assert_eq!(table.resource(new, HandleKind::Stream), Ok(&"new"));
     }
 
@@ -209,13 +214,13 @@ mod tests {
     fn a_busy_handle_is_not_closed_and_a_lane_takes_one_operation() {
         let mut table = HandleTable::default();
         let handle = table.insert(HandleKind::Stream, ());
-        assert!(table.begin(handle, HandleKind::Stream, Lane::Out).is_ok());
-        assert_eq!(table.begin(handle, HandleKind::Stream, Lane::Out), Err(Refusal::Busy));
-        assert!(table.begin(handle, HandleKind::Stream, Lane::In).is_ok());
-        assert_eq!(table.remove(handle), Err(Refusal::Busy));
-        table.end(handle, Lane::Out);
-        assert_eq!(table.remove(handle), Err(Refusal::Busy));
-        table.end(handle, Lane::In);
+        assert!(table.begin(handle, HandleKind::Stream, Direction::Out).is_ok());
+        assert_eq!(table.begin(handle, HandleKind::Stream, Direction::Out), Err(SubmitErrorKind::Busy));
+        assert!(table.begin(handle, HandleKind::Stream, Direction::In).is_ok());
+        assert_eq!(table.remove(handle), Err(SubmitErrorKind::Busy));
+        table.end(handle, Direction::Out);
+        assert_eq!(table.remove(handle), Err(SubmitErrorKind::Busy));
+        table.end(handle, Direction::In);
         assert_eq!(table.remove(handle), Ok(()));
         assert_eq!(table.open(), 0);
     }
@@ -224,6 +229,6 @@ mod tests {
     fn a_listener_does_not_send() {
         let mut table = HandleTable::default();
         let handle = table.insert(HandleKind::Listener, ());
-        assert_eq!(table.begin(handle, HandleKind::Stream, Lane::Out), Err(Refusal::WrongKind));
+        assert_eq!(table.begin(handle, HandleKind::Stream, Direction::Out), Err(SubmitErrorKind::WrongKind));
     }
 }

@@ -67,7 +67,7 @@ pub trait Port {
     /// # Errors
     /// The handle is stale, an operation is in flight on it, or the socket is in the port's own table
     /// ([`PortOptions::direct_descriptors`]) and can only be closed.
-    fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal>;
+    fn release(&mut self, socket: Handle) -> Result<Self::Socket, SubmitErrorKind>;
 
     /// Takes a socket over from another port of the same backend.
     fn adopt(&mut self, socket: Self::Socket) -> Handle;
@@ -77,8 +77,8 @@ pub trait Port {
     /// The kernel need not have seen it before the next [`Port::wait`]: wishes leave in batches.
     ///
     /// # Errors
-    /// [`Refused`] carries the operation back, with everything it owns.
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused>;
+    /// [`SubmitError`] carries the operation back, with everything it owns.
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError>;
 
     /// Wishes that the operation ends early. Only its last completion means anything: it may still succeed.
     /// A token that is not in flight is ignored.
@@ -91,7 +91,7 @@ pub trait Port {
     ///
     /// # Errors
     /// The port is broken and cannot be used again; everything in flight is drained when it is dropped.
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError>;
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError>;
 
     /// Nanoseconds since the port's epoch: the only clock of the worker that owns it. All ports of one
     /// process share the epoch, so that ticks of two workers can be compared.
@@ -126,7 +126,7 @@ pub trait InFront {
     ///
     /// # Errors
     /// As [`Port::wait`].
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         self.behind_mut().wait(caught, until)
     }
 }
@@ -159,7 +159,7 @@ impl<T: InFront> Port for T {
         self.behind().file_bytes(file)
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Self::Socket, Refusal> {
+    fn release(&mut self, socket: Handle) -> Result<Self::Socket, SubmitErrorKind> {
         self.behind_mut().release(socket)
     }
 
@@ -167,7 +167,7 @@ impl<T: InFront> Port for T {
         self.behind_mut().adopt(socket)
     }
 
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError> {
         self.behind_mut().submit(token, op)
     }
 
@@ -175,7 +175,7 @@ impl<T: InFront> Port for T {
         self.behind_mut().cancel(token);
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         InFront::wait(self, caught, until)
     }
 
@@ -205,9 +205,9 @@ pub trait Poster: Clone + Send + Sync + 'static {
 
 /// Whether a wait has emptied the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tide {
+pub enum PollStatus {
     /// Nothing more was ready: batches may leave now.
-    Dry,
+    Drained,
     /// More completions are ready and were not taken in this call.
     More,
 }
@@ -321,7 +321,7 @@ pub enum FileAccess {
 
 /// Why a wish was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SubmitErrorKind {
     /// The handle is closed, or was never open.
     StaleHandle,
     /// The handle is of another kind: a send on a listener, a read at an offset on a socket.
@@ -339,21 +339,21 @@ pub enum Refusal {
     Unsupported,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for SubmitErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::StaleHandle => "the handle is not open",
-            Refusal::WrongKind => "the handle is of another kind",
-            Refusal::Busy => "another operation is in flight on the handle",
-            Refusal::TokenInUse => "an operation with this token is in flight",
-            Refusal::Empty => "there is nothing to send or no room to receive",
-            Refusal::Offset => "no file has such an offset",
-            Refusal::Unsupported => "not supported by this system",
+            SubmitErrorKind::StaleHandle => "the handle is not open",
+            SubmitErrorKind::WrongKind => "the handle is of another kind",
+            SubmitErrorKind::Busy => "another operation is in flight on the handle",
+            SubmitErrorKind::TokenInUse => "an operation with this token is in flight",
+            SubmitErrorKind::Empty => "there is nothing to send or no room to receive",
+            SubmitErrorKind::Offset => "no file has such an offset",
+            SubmitErrorKind::Unsupported => "not supported by this system",
         })
     }
 }
 
-impl Refusal {
+impl SubmitErrorKind {
     /// What no port accepts, whatever its system.
     ///
     /// The last offset of all is "where the file stands" to io_uring ("If offset is set to -1, the offset will use
@@ -370,19 +370,19 @@ impl Refusal {
             _ => true,
         };
         if !anything {
-            return Some(Refusal::Empty);
+            return Some(SubmitErrorKind::Empty);
         }
-        (!known).then_some(Refusal::Offset)
+        (!known).then_some(SubmitErrorKind::Offset)
     }
 }
 
 /// A wish handed back, with everything it owns.
 #[derive(Debug)]
-pub struct Refused {
+pub struct SubmitError {
     /// The operation as it was offered.
     pub op: Op,
     /// Why.
-    pub why: Refusal,
+    pub why: SubmitErrorKind,
 }
 
 /// A port that could not be opened, or that broke.

@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::handles::{HandleTable, needed};
 use crate::in_flight::{Finished, InFlight, Key};
 use crate::inbox::{Inbox, Poster};
-use crate::port::{Ledger, Port, PortError, PortOptions, Refusal, Trimmed};
+use crate::port::{Ledger, Port, PortError, PortOptions, SubmitErrorKind, Trimmed};
 
 /// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
 pub(crate) const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
@@ -69,24 +69,24 @@ impl<F, R, A> PortCore<F, R, A> {
 
     /// Checks an operation, and takes the direction of the handle that it needs. Nothing has changed if it is refused.
     /// `None`: it is aimed at no open handle.
-    pub(crate) fn reserve(&mut self, token: Token, op: &Op) -> Result<Option<&R>, Refusal> {
+    pub(crate) fn reserve(&mut self, token: Token, op: &Op) -> Result<Option<&R>, SubmitErrorKind> {
         self.may_start(token)?;
-        if let Some(why) = Refusal::of_any_system(op) {
+        if let Some(why) = SubmitErrorKind::of_any_system(op) {
             return Err(why);
         }
-        let Some((handle, kind, lane)) = needed(op) else { return Ok(None) };
-        self.handles.begin(handle, kind, lane).map(Some)
+        let Some((handle, kind, direction)) = needed(op) else { return Ok(None) };
+        self.handles.begin(handle, kind, direction).map(Some)
     }
 
     /// Takes a handle out of the table, to be closed under this token. Nothing is in flight on it (law 4).
-    pub(crate) fn take_to_close(&mut self, token: Token, handle: Handle) -> Result<R, Refusal> {
+    pub(crate) fn take_to_close(&mut self, token: Token, handle: Handle) -> Result<R, SubmitErrorKind> {
         self.may_start(token)?;
         self.handles.remove(handle)
     }
 
     /// Refuses a token that names an operation in flight.
-    pub(crate) fn may_start(&self, token: Token) -> Result<(), Refusal> {
-        if self.tokens.contains_key(&token) { Err(Refusal::TokenInUse) } else { Ok(()) }
+    pub(crate) fn may_start(&self, token: Token) -> Result<(), SubmitErrorKind> {
+        if self.tokens.contains_key(&token) { Err(SubmitErrorKind::TokenInUse) } else { Ok(()) }
     }
 
     /// An accepted operation is in flight from now on: its token leads to it, and it owns what the kernel may touch.

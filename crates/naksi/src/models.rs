@@ -18,7 +18,9 @@ use naksi_core::id::{Handle, SessionId, Token};
 use naksi_core::limits::Limits;
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
-use naksi_os::port::{FileAccess, Ledger, ListenOptions, Port, PortError, Poster, Refusal, Refused, Tide};
+use naksi_os::port::{
+    FileAccess, Ledger, ListenOptions, PollStatus, Port, PortError, Poster, SubmitError, SubmitErrorKind,
+};
 use naksi_os::stop_signal::StopSignal;
 
 use crate::service::Signals;
@@ -83,7 +85,7 @@ impl Port for Mute {
         match self.0 {}
     }
 
-    fn release(&mut self, _: Handle) -> Result<(), Refusal> {
+    fn release(&mut self, _: Handle) -> Result<(), SubmitErrorKind> {
         match self.0 {}
     }
 
@@ -91,7 +93,7 @@ impl Port for Mute {
         match self.0 {}
     }
 
-    fn submit(&mut self, _: Token, _: Op) -> Result<(), Refused> {
+    fn submit(&mut self, _: Token, _: Op) -> Result<(), SubmitError> {
         match self.0 {}
     }
 
@@ -99,7 +101,7 @@ impl Port for Mute {
         match self.0 {}
     }
 
-    fn wait(&mut self, _: &mut Vec<Completion>, _: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, _: &mut Vec<Completion>, _: Option<Tick>) -> Result<PollStatus, PortError> {
         match self.0 {}
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use naksi::group::{Refused, WhenFull, thread_index};
+use naksi::group::{SubmitError, WhenFull, thread_index};
 use naksi::prelude::*;
 
 /// How long anything may take before a test is lost.
@@ -52,7 +52,7 @@ fn what_was_posted_before_the_close_is_carried_out_once_and_in_order() {
     assert_eq!(*order.lock().expect("nobody panics"), (0..1000).collect::<Vec<_>>());
     assert_eq!((stats.posted_total, stats.done_total, stats.depth), (1001, 1001, 0));
     assert_eq!((stats.wait.count, stats.service.count), (1001, 1001));
-    assert_eq!(group.post(|| ()), Err(Refused::Closed));
+    assert_eq!(group.post(|| ()), Err(SubmitError::Closed));
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn posts_that_race_with_the_close_are_refused_or_carried_out() {
                         match group.post(job) {
                             Ok(()) => taken.fetch_add(1, Ordering::SeqCst),
                             // The threads do not keep up.
-                            Err(Refused::Full) => continue,
-                            Err(Refused::Closed) => return,
+                            Err(SubmitError::Full) => continue,
+                            Err(SubmitError::Closed) => return,
                         };
                     }
                 });
@@ -88,7 +88,7 @@ fn posts_that_race_with_the_close_are_refused_or_carried_out() {
 fn a_full_queue_refuses_and_counts() {
     let (group, hold) = held_up(GroupOptions::new("logic").jobs_max(3));
     let answers: Vec<_> = (0..5).map(|_| group.post(|| ())).collect();
-    assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(Refused::Full), Err(Refused::Full)]);
+    assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(SubmitError::Full), Err(SubmitError::Full)]);
     drop(hold);
     let stats = group.close(PATIENCE);
     assert_eq!((stats.done_total, stats.refused_total, stats.depth_max), (4, 2, 3));
@@ -140,7 +140,7 @@ fn a_job_that_runs_where_it_was_posted_may_post_a_bounded_number_behind_itself()
         for number in 0..10 {
             let notes = Arc::clone(&notes);
             let posted = posts.post(move || notes.lock().expect("no panic with it").push(number));
-            assert_eq!(posted, if number < 3 { Ok(()) } else { Err(Refused::Full) });
+            assert_eq!(posted, if number < 3 { Ok(()) } else { Err(SubmitError::Full) });
         }
         notes.lock().expect("no panic with it").push(99);
     };

@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::desk::Work;
 use super::pier::Resource;
-use crate::handles::{HandleTable, Lane};
+use crate::handles::{Direction, HandleTable};
 use crate::linux::{error, socket};
 use crate::uring::op::{recv_ended, send_ended};
 
@@ -82,15 +82,15 @@ impl Flight {
         Self { wish, over: false, queued: false }
     }
 
-    /// The lane of the handle that this flight occupies, to be freed with its last completion.
-    pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
+    /// The direction of the handle that this flight occupies, to be freed with its last completion.
+    pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
         match self.wish {
-            Wish::Accept { listener } => Some((listener, Lane::In)),
-            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
-            Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Lane::Out)),
-            Wish::Connect { socket, .. } => socket.map(|socket| (socket, Lane::Out)),
-            Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
-            Wish::File { file, .. } => Some((file, Lane::Shared)),
+            Wish::Accept { listener } => Some((listener, Direction::In)),
+            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Direction::In)),
+            Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Direction::Out)),
+            Wish::Connect { socket, .. } => socket.map(|socket| (socket, Direction::Out)),
+            Wish::Shutdown { socket, .. } => Some((socket, Direction::Control)),
+            Wish::File { file, .. } => Some((file, Direction::Shared)),
             Wish::Close { .. } | Wish::Timeout => None,
         }
     }
@@ -103,7 +103,7 @@ impl Flight {
         }
     }
 
-    /// The last answer, from a count or a negative number of the system. The lane is free already.
+    /// The last answer, from a count or a negative number of the system. The direction is free already.
     pub(super) fn conclude(self, result: i32, handles: &mut HandleTable<Resource>) -> Done {
         let ours = self.over;
         let count = u32::try_from(result).map_err(|_| error::other(-result, ours));

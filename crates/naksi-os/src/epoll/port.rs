@@ -35,7 +35,8 @@ use crate::linux::socket::{self, Socket};
 use crate::linux::waker::Waker;
 use crate::linux::{error, file};
 use crate::port::{
-    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+    FileAccess, Ledger, ListenOptions, PollStatus, PortError, PortOptions, SubmitError, SubmitErrorKind,
+    Trimmed,
 };
 use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 use crate::uring::ext;
@@ -135,10 +136,10 @@ impl Port {
         !servable && idle && !self.core.has_posts_left()
     }
 
-    fn tide(&self) -> Tide {
+    fn status(&self) -> PollStatus {
         let here =
             !self.may_sleep() || self.core.inbox.is_filled() || (self.looked && self.epoll.is_brimming());
-        if here { Tide::More } else { Tide::Dry }
+        if here { PollStatus::More } else { PollStatus::Drained }
     }
 }
 
@@ -180,7 +181,7 @@ impl crate::port::Port for Port {
         }
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+    fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
         self.core.handles.resource(socket, HandleKind::Stream)?;
         let Resource::Socket(pier) = self.core.handles.remove(socket)? else {
             unreachable!("a stream is a socket");
@@ -194,18 +195,18 @@ impl crate::port::Port for Port {
         self.admit(HandleKind::Stream, Pier::new(socket.0))
     }
 
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError> {
         if let Op::Close { handle } = op {
             let resource = match self.core.take_to_close(token, handle) {
                 Ok(resource) => resource,
-                Err(why) => return Err(Refused { op, why }),
+                Err(why) => return Err(SubmitError { op, why }),
             };
             let key = self.launch(token, Wish::Close { resource });
             self.core.local.push_back((key, 0));
             return Ok(());
         }
         if let Err(why) = self.core.reserve(token, &op) {
-            return Err(Refused { op, why });
+            return Err(SubmitError { op, why });
         }
         self.board(token, op);
         Ok(())
@@ -242,7 +243,7 @@ impl crate::port::Port for Port {
         }
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         let start = caught.len();
         let full = start + self.core.catch_max;
         // What was submitted since the last wait is carried out before the kernel is asked for more: half of
@@ -254,11 +255,11 @@ impl crate::port::Port for Port {
             self.catch(caught, full);
             let some = caught.len() > start;
             if some && (self.looked || looked_before) {
-                return Ok(self.tide());
+                return Ok(self.status());
             }
             let passed = until.is_some_and(|until| now() >= until);
             if passed && self.looked {
-                return Ok(self.tide());
+                return Ok(self.status());
             }
             self.look(if some || passed { Some(Tick::ZERO) } else { until })?;
             self.looked = true;

@@ -123,7 +123,7 @@ impl Port {
     fn board_work(&mut self, token: Token, file: Handle, work: Work) {
         let key = self.launch(token, Wish::File { file, work: None });
         let Some(Resource::File(opened)) = self.core.handles.any(file) else {
-            unreachable!("its lane was just taken");
+            unreachable!("its direction was just taken");
         };
         self.desk.hand_over(key, opened, work);
     }

@@ -12,7 +12,7 @@ use super::pier::Resource;
 use super::port::Port;
 use super::serve::pier;
 use crate::clock::now;
-use crate::handles::Lane;
+use crate::handles::Direction;
 use crate::in_flight::Key;
 use crate::port::{Ledger, Port as _};
 use crate::port_core;
@@ -71,16 +71,16 @@ impl Port {
         }
     }
 
-    /// The last completion of an operation: what it owned comes home, its lane and its token are free.
+    /// The last completion of an operation: what it owned comes home, its direction and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
         let (token, flight) = self.core.take_out(key);
-        if let Some((handle, lane)) = flight.lane() {
-            self.core.handles.end(handle, lane);
+        if let Some((handle, direction)) = flight.direction() {
+            self.core.handles.end(handle, direction);
             if let Some(pier) = self.core.handles.any_mut(handle).and_then(Resource::pier_mut) {
-                match lane {
-                    Lane::In => pier.incoming = None,
-                    Lane::Out => pier.outgoing = None,
-                    Lane::Control | Lane::Shared => {}
+                match direction {
+                    Direction::In => pier.incoming = None,
+                    Direction::Out => pier.outgoing = None,
+                    Direction::Control | Direction::Shared => {}
                 }
             }
         }

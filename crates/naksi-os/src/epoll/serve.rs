@@ -23,7 +23,7 @@ use super::op::{Wish, count};
 use super::pier::{Pier, Resource, word};
 use super::poll::Watch;
 use super::port::Port;
-use crate::handles::{HandleKind, Lane};
+use crate::handles::{Direction, HandleKind};
 use crate::in_flight::Key;
 use crate::linux::error;
 use crate::linux::socket::{self, Descriptor};
@@ -214,7 +214,7 @@ impl Port {
         new.outgoing = Some(key);
         new.writable = outcome.is_ok();
         let socket = self.admit(HandleKind::Stream, new);
-        self.core.handles.begin(socket, HandleKind::Stream, Lane::Out).expect("the handle is new");
+        self.core.handles.begin(socket, HandleKind::Stream, Direction::Out).expect("the handle is new");
         let (_, flight) = self.core.in_flight.running(key).expect("it is being visited");
         flight.wish = Wish::Connect { remote, socket: Some(socket) };
         // A socket that is not watched never hears that it is connected: it says so now.

@@ -23,8 +23,8 @@ use super::call::{outcome, overflow};
 use super::op::{Flight, Wish};
 use super::parcel::Parcel;
 use super::port::Port;
-use crate::handles::{HandleKind, Lane};
-use crate::port::Refusal;
+use crate::handles::{Direction, HandleKind};
+use crate::port::SubmitErrorKind;
 use crate::windows::ext::Extensions;
 use crate::windows::socket::Descriptor;
 
@@ -67,11 +67,16 @@ impl Port {
     ///
     /// # Errors
     /// As for a send on this socket, or for a read of this file.
-    pub fn transmit_file(&mut self, token: Token, socket: Handle, span: FileSpan) -> Result<(), Refusal> {
+    pub fn transmit_file(
+        &mut self,
+        token: Token,
+        socket: Handle,
+        span: FileSpan,
+    ) -> Result<(), SubmitErrorKind> {
         if self.extensions.transmit_file.is_none() {
-            return Err(Refusal::Unsupported);
+            return Err(SubmitErrorKind::Unsupported);
         }
-        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &[span.file])?;
+        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Direction::Out), &[span.file])?;
         let file = self.core.handles.any(span.file).map_or(ptr::null_mut(), Descriptor::raw);
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::TransmitFile { socket, span, file, parcel });
@@ -82,15 +87,20 @@ impl Port {
     ///
     /// # Errors
     /// As for a send on this socket, or for a read of these files; `Unsupported` where the system lacks it.
-    pub fn transmit_parts(&mut self, token: Token, socket: Handle, parts: Vec<Part>) -> Result<(), Refusal> {
+    pub fn transmit_parts(
+        &mut self,
+        token: Token,
+        socket: Handle,
+        parts: Vec<Part>,
+    ) -> Result<(), SubmitErrorKind> {
         if self.extensions.transmit_packets.is_none() {
-            return Err(Refusal::Unsupported);
+            return Err(SubmitErrorKind::Unsupported);
         }
         if parts.is_empty() {
-            return Err(Refusal::Empty);
+            return Err(SubmitErrorKind::Empty);
         }
         let files: Vec<Handle> = parts.iter().filter_map(Part::file).collect();
-        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Out), &files)?;
+        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Direction::Out), &files)?;
         let file_of = |part: &Part| part.file().and_then(|file| self.core.handles.any(file));
         let elements =
             parts.iter().map(|part| part.element(file_of(part).map_or(ptr::null_mut(), Descriptor::raw)));
@@ -104,12 +114,12 @@ impl Port {
     ///
     /// # Errors
     /// As for a shutdown of this socket.
-    pub fn disconnect(&mut self, token: Token, socket: Handle) -> Result<(), Refusal> {
+    pub fn disconnect(&mut self, token: Token, socket: Handle) -> Result<(), SubmitErrorKind> {
         if self.extensions.disconnect.is_none() {
-            return Err(Refusal::Unsupported);
+            return Err(SubmitErrorKind::Unsupported);
         }
-        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Lane::Control), &[])?;
-        let descriptor = self.core.handles.any_mut(socket).expect("its lane was just taken");
+        let raw = self.reserve_with(token, socket, (HandleKind::Stream, Direction::Control), &[])?;
+        let descriptor = self.core.handles.any_mut(socket).expect("its direction was just taken");
         (descriptor.ended_write, descriptor.ended_both) = (true, true);
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::Disconnect { socket, parcel });
@@ -120,34 +130,39 @@ impl Port {
     ///
     /// # Errors
     /// As for a receive on this socket.
-    pub fn receive_message(&mut self, token: Token, socket: Handle, buffer: Vec<u8>) -> Result<(), Refusal> {
+    pub fn receive_message(
+        &mut self,
+        token: Token,
+        socket: Handle,
+        buffer: Vec<u8>,
+    ) -> Result<(), SubmitErrorKind> {
         if self.extensions.receive_message.is_none() {
-            return Err(Refusal::Unsupported);
+            return Err(SubmitErrorKind::Unsupported);
         }
         if buffer.is_empty() {
-            return Err(Refusal::Empty);
+            return Err(SubmitErrorKind::Empty);
         }
-        let raw = self.reserve_with(token, socket, (HandleKind::Datagram, Lane::In), &[])?;
+        let raw = self.reserve_with(token, socket, (HandleKind::Datagram, Direction::In), &[])?;
         let parcel = self.parcel();
         self.depart(token, socket, raw, Wish::Message { socket, buffer, parcel });
         Ok(())
     }
 
-    /// Takes the lane of a socket and a place at each file. Nothing has changed if it is refused.
+    /// Takes the direction of a socket and a place at each file. Nothing has changed if it is refused.
     fn reserve_with(
         &mut self,
         token: Token,
         socket: Handle,
-        (kind, lane): (HandleKind, Lane),
+        (kind, direction): (HandleKind, Direction),
         files: &[Handle],
-    ) -> Result<HANDLE, Refusal> {
+    ) -> Result<HANDLE, SubmitErrorKind> {
         self.core.may_start(token)?;
         for file in files {
             self.core.handles.resource(*file, HandleKind::File)?;
         }
-        let raw = self.core.handles.begin(socket, kind, lane)?.raw();
+        let raw = self.core.handles.begin(socket, kind, direction)?.raw();
         for file in files {
-            self.core.handles.begin(*file, HandleKind::File, Lane::Shared).expect("it was just seen");
+            self.core.handles.begin(*file, HandleKind::File, Direction::Shared).expect("it was just seen");
         }
         Ok(raw)
     }

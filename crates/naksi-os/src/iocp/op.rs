@@ -19,7 +19,7 @@ use windows_sys::Win32::Foundation::{ERROR_OPERATION_ABORTED, HANDLE};
 use super::accept::Accepting;
 use super::extra::{Elements, FileSpan, Part};
 use super::parcel::Parcel;
-use crate::handles::{HandleKind, HandleTable, Lane};
+use crate::handles::{Direction, HandleKind, HandleTable};
 use crate::windows::error;
 use crate::windows::kernel::Answer;
 use crate::windows::socket::{self, Descriptor};
@@ -141,26 +141,26 @@ impl Flight {
         }
     }
 
-    /// The lane of the handle that this flight occupies, to be freed with its last completion.
-    pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
+    /// The direction of the handle that this flight occupies, to be freed with its last completion.
+    pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
         match self.wish {
-            Wish::Accept(ref accepting) => Some((accepting.listener, Lane::In)),
+            Wish::Accept(ref accepting) => Some((accepting.listener, Direction::In)),
             Wish::Recv { socket, .. } | Wish::RecvFrom { socket, .. } | Wish::Message { socket, .. } => {
-                Some((socket, Lane::In))
+                Some((socket, Direction::In))
             }
             Wish::Send { socket, .. }
             | Wish::SendTo { socket, .. }
             | Wish::TransmitFile { socket, .. }
-            | Wish::TransmitParts { socket, .. } => Some((socket, Lane::Out)),
-            Wish::Shutdown { socket } | Wish::Disconnect { socket, .. } => Some((socket, Lane::Control)),
+            | Wish::TransmitParts { socket, .. } => Some((socket, Direction::Out)),
+            Wish::Shutdown { socket } | Wish::Disconnect { socket, .. } => Some((socket, Direction::Control)),
             Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
-                Some((file, Lane::Shared))
+                Some((file, Direction::Shared))
             }
             Wish::Connect { .. } | Wish::Close | Wish::Timeout { .. } => None,
         }
     }
 
-    /// The files from which it sends; each has its place freed as the lane is.
+    /// The files from which it sends; each has its place freed as the direction is.
     pub(super) fn files(&self) -> Vec<Handle> {
         match &self.wish {
             Wish::TransmitFile { span, .. } => vec![span.file],

@@ -27,7 +27,8 @@ use crate::handles::HandleKind;
 use crate::in_flight::Key;
 use crate::inbox::Poster;
 use crate::port::{
-    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+    FileAccess, Ledger, ListenOptions, PollStatus, PortError, PortOptions, SubmitError, SubmitErrorKind,
+    Trimmed,
 };
 use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 use crate::windows::ext::Extensions;
@@ -197,7 +198,7 @@ impl crate::port::Port for Port {
         op::file_of(&self.core.handles, file).ok_or_else(invalid).and_then(file::size_bytes)
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+    fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
         self.core.handles.resource(socket, HandleKind::Stream)?;
         self.core.handles.remove(socket).map(|descriptor| Socket(descriptor.moved()))
     }
@@ -206,19 +207,19 @@ impl crate::port::Port for Port {
         self.core.handles.insert(HandleKind::Stream, socket.0)
     }
 
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError> {
         if let Op::Close { handle } = op {
             // Nothing is in flight on it (law 4), so closing it leaves nothing behind.
             match self.core.take_to_close(token, handle) {
                 Ok(descriptor) => drop(descriptor),
-                Err(why) => return Err(Refused { op, why }),
+                Err(why) => return Err(SubmitError { op, why }),
             }
             self.launch(token, Flight::new(std::ptr::null_mut(), Wish::Close), Some(Answer::done(0)));
             return Ok(());
         }
         let raw = match self.reserve(token, &op) {
             Ok(raw) => raw,
-            Err(why) => return Err(Refused { op, why }),
+            Err(why) => return Err(SubmitError { op, why }),
         };
         let (flight, early) = self.board(op, raw);
         self.launch(token, flight, early);
@@ -248,7 +249,7 @@ impl crate::port::Port for Port {
         }
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         let start = caught.len();
         let full = start + self.core.catch_max;
         loop {
@@ -261,7 +262,11 @@ impl crate::port::Port for Port {
                 self.catch(caught, full);
             }
             if caught.len() > start || passed {
-                return Ok(if self.kernel_owes || self.has_own() { Tide::More } else { Tide::Dry });
+                return Ok(if self.kernel_owes || self.has_own() {
+                    PollStatus::More
+                } else {
+                    PollStatus::Drained
+                });
             }
         }
     }

@@ -16,16 +16,16 @@ use super::op::{self, CANCELLED, Flight, Wish};
 use super::parcel::Parcel;
 use super::port::Port;
 use crate::clock::now;
-use crate::handles::Lane;
+use crate::handles::Direction;
 use crate::in_flight::Key;
-use crate::port::Refusal;
+use crate::port::SubmitErrorKind;
 use crate::windows::file;
 use crate::windows::kernel::{self, Answer};
 use crate::windows::socket::{self, Descriptor, Resource};
 
 impl Port {
-    /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<HANDLE, Refusal> {
+    /// Checks a wish and takes its direction. Nothing has changed if it is refused.
+    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<HANDLE, SubmitErrorKind> {
         self.core
             .reserve(token, op)
             .map(|descriptor| descriptor.map_or(std::ptr::null_mut(), Descriptor::raw))
@@ -52,11 +52,11 @@ impl Port {
                 Wish::Connect { socket, parcel }
             }
             Op::Recv { socket } => {
-                early = self.ended(socket, Lane::In).or_else(|| self.associate(socket));
+                early = self.ended(socket, Direction::In).or_else(|| self.associate(socket));
                 Wish::Recv { socket, parcel: self.parcel(), reads: 0 }
             }
             Op::Send { socket, batch } => {
-                early = self.ended(socket, Lane::Out).or_else(|| self.associate(socket));
+                early = self.ended(socket, Direction::Out).or_else(|| self.associate(socket));
                 Wish::Send { socket, batch, parcel: self.parcel() }
             }
             Op::Shutdown { socket, how } => {
@@ -97,20 +97,20 @@ impl Port {
 
     /// A handle reports to this port from its first operation on.
     pub(super) fn associate(&mut self, handle: Handle) -> Option<Answer> {
-        let descriptor = self.core.handles.any_mut(handle).expect("its lane was just taken");
+        let descriptor = self.core.handles.any_mut(handle).expect("its direction was just taken");
         descriptor.associate(&self.kernel).err().map(Answer::failed)
     }
 
     /// A direction that we shut down is not submitted: not every system answers at once.
-    fn ended(&self, socket: Handle, lane: Lane) -> Option<Answer> {
+    fn ended(&self, socket: Handle, direction: Direction) -> Option<Answer> {
         let descriptor = self.core.handles.any(socket)?;
-        let is_over = if lane == Lane::In { descriptor.ended_both } else { descriptor.ended_write };
+        let is_over = if direction == Direction::In { descriptor.ended_both } else { descriptor.ended_write };
         is_over.then_some(Answer::failed(CANCELLED))
     }
 
     /// Ends directions of a stream, here and now. What is in flight comes home with both of them.
     fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> Answer {
-        let descriptor = self.core.handles.any_mut(socket).expect("its lane was just taken");
+        let descriptor = self.core.handles.any_mut(socket).expect("its direction was just taken");
         descriptor.ended_write = true;
         descriptor.ended_both |= how == ShutdownHow::Both;
         let Resource::Socket(owned) = descriptor.resource() else { return Answer::done(0) };

@@ -14,7 +14,7 @@ use super::op::{CANCELLED, Wish};
 use super::parcel;
 use super::port::Port;
 use crate::clock::now;
-use crate::handles::{HandleKind, Lane};
+use crate::handles::{Direction, HandleKind};
 use crate::in_flight::Key;
 use crate::port::{Ledger, Port as _};
 use crate::port_core;
@@ -188,16 +188,16 @@ impl Port {
         self.core.count_starved();
     }
 
-    /// The last completion of an operation: what it owned comes home, its lane and its token are free.
+    /// The last completion of an operation: what it owned comes home, its direction and its token are free.
     fn finish(&mut self, key: Key, answer: Answer, caught: &mut Vec<Completion>) {
         let (token, flight) = self.core.take_out(key);
         debug_assert!(!flight.pending, "a packet is owed for {flight:?}");
-        let (lane, files) = (flight.lane(), flight.files());
+        let (direction, files) = (flight.direction(), flight.files());
         let done = flight.conclude(answer, &mut self.core.handles, &mut self.spent);
-        if let Some((handle, lane)) = lane {
-            self.core.handles.end(handle, lane);
+        if let Some((handle, direction)) = direction {
+            self.core.handles.end(handle, direction);
         }
-        files.into_iter().for_each(|file| self.core.handles.end(file, Lane::Shared));
+        files.into_iter().for_each(|file| self.core.handles.end(file, Direction::Shared));
         self.spent.truncate(SPENT_PARCELS_MAX);
         self.core.hand_out_last(caught, token, done);
     }

@@ -18,7 +18,7 @@ use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
 use super::net::SocketId;
-use crate::handles::{HandleTable, Lane};
+use crate::handles::{Direction, HandleTable};
 use crate::in_flight::{InFlight, Key};
 use crate::port::{Ledger, PortOptions};
 
@@ -50,7 +50,7 @@ pub(super) enum Stage {
 pub(super) struct Held {
     pub(super) op: Op,
     /// What to release when it ends.
-    pub(super) lane: Option<(Handle, Lane)>,
+    pub(super) direction: Option<(Handle, Direction)>,
     pub(super) target: Target,
     pub(super) stage: Stage,
     /// A fault holds its answer back until an event pokes it.

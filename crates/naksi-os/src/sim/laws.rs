@@ -17,7 +17,7 @@ use super::net::SocketId;
 use super::peer::{Peer, PeerEvent, PeerIo};
 use super::port::Port;
 use super::world::WorldOptions;
-use crate::port::{FileAccess, ListenOptions, Port as _, PortOptions, Poster as _, Refusal};
+use crate::port::{FileAccess, ListenOptions, Port as _, PortOptions, Poster as _, SubmitErrorKind};
 
 /// Says "hello" and listens.
 struct Greeter;
@@ -170,17 +170,17 @@ fn a_wish_that_breaks_a_law_comes_back_whole() {
     let socket = bench.socket;
     bench.port.submit(token(1), Op::Recv { socket }).expect("one receive");
     let why = |port: &mut Port, number, op| port.submit(token(number), op).expect_err("refused").why;
-    assert_eq!(why(&mut bench.port, 1, Op::Timeout { at: Tick::ZERO }), Refusal::TokenInUse);
-    assert_eq!(why(&mut bench.port, 2, Op::Recv { socket }), Refusal::Busy);
-    assert_eq!(why(&mut bench.port, 2, Op::Close { handle: socket }), Refusal::Busy);
-    assert_eq!(why(&mut bench.port, 2, Op::Accept { listener: socket }), Refusal::WrongKind);
-    assert_eq!(why(&mut bench.port, 2, Op::Send { socket, batch: SendBatch::new() }), Refusal::Empty);
-    assert_eq!(bench.port.release(socket).expect_err("busy"), Refusal::Busy);
+    assert_eq!(why(&mut bench.port, 1, Op::Timeout { at: Tick::ZERO }), SubmitErrorKind::TokenInUse);
+    assert_eq!(why(&mut bench.port, 2, Op::Recv { socket }), SubmitErrorKind::Busy);
+    assert_eq!(why(&mut bench.port, 2, Op::Close { handle: socket }), SubmitErrorKind::Busy);
+    assert_eq!(why(&mut bench.port, 2, Op::Accept { listener: socket }), SubmitErrorKind::WrongKind);
+    assert_eq!(why(&mut bench.port, 2, Op::Send { socket, batch: SendBatch::new() }), SubmitErrorKind::Empty);
+    assert_eq!(bench.port.release(socket).expect_err("busy"), SubmitErrorKind::Busy);
     let stale = Handle::new(socket.slot(), socket.generation() + 1);
     let refused = bench.port.submit(token(2), Op::Send { socket: stale, batch: batch(b"kept") });
     let refused = refused.expect_err("stale");
     assert!(matches!(refused.op, Op::Send { batch, .. } if batch.bytes() == 4));
-    assert_eq!(refused.why, Refusal::StaleHandle);
+    assert_eq!(refused.why, SubmitErrorKind::StaleHandle);
 }
 
 #[test]

@@ -23,8 +23,10 @@ use super::fault::FaultKind;
 use super::kernel::{Dropped, Kernel};
 use super::net::{DatagramSocket, Listener, Owner, SocketId, place};
 use super::ops::POISON;
-use crate::handles::{HandleKind, Lane};
-use crate::port::{FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide};
+use crate::handles::{Direction, HandleKind};
+use crate::port::{
+    FileAccess, Ledger, ListenOptions, PollStatus, PortError, PortOptions, SubmitError, SubmitErrorKind,
+};
 
 /// A completion port of a simulated world. Made by [`super::world::World::open_port`].
 pub struct Port {
@@ -79,7 +81,7 @@ impl crate::port::Poster for Poster {
 
 /// What a wish needs before it can be accepted.
 enum Need {
-    Lane(Handle, HandleKind, Lane),
+    Direction(Handle, HandleKind, Direction),
     Close(Handle),
     Nothing,
 }
@@ -88,34 +90,38 @@ enum Need {
 fn need(op: &Op) -> Need {
     use HandleKind::{Datagram, File, Listener, Stream};
     match op {
-        Op::Accept { listener } => Need::Lane(*listener, Listener, Lane::In),
-        Op::Recv { socket } => Need::Lane(*socket, Stream, Lane::In),
-        Op::Send { socket, .. } => Need::Lane(*socket, Stream, Lane::Out),
-        Op::Shutdown { socket, .. } => Need::Lane(*socket, Stream, Lane::Control),
+        Op::Accept { listener } => Need::Direction(*listener, Listener, Direction::In),
+        Op::Recv { socket } => Need::Direction(*socket, Stream, Direction::In),
+        Op::Send { socket, .. } => Need::Direction(*socket, Stream, Direction::Out),
+        Op::Shutdown { socket, .. } => Need::Direction(*socket, Stream, Direction::Control),
         Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-            Need::Lane(*file, File, Lane::Shared)
+            Need::Direction(*file, File, Direction::Shared)
         }
-        Op::RecvFrom { socket, .. } => Need::Lane(*socket, Datagram, Lane::In),
-        Op::SendTo { socket, .. } => Need::Lane(*socket, Datagram, Lane::Out),
+        Op::RecvFrom { socket, .. } => Need::Direction(*socket, Datagram, Direction::In),
+        Op::SendTo { socket, .. } => Need::Direction(*socket, Datagram, Direction::Out),
         Op::Close { handle } => Need::Close(*handle),
         Op::Connect { .. } | Op::Timeout { .. } => Need::Nothing,
     }
 }
 
 /// Checks a wish and takes the handle it needs.
-fn admit(dock: &mut Dock, token: Token, op: &Op) -> Result<(Option<(Handle, Lane)>, Target), Refusal> {
+fn admit(
+    dock: &mut Dock,
+    token: Token,
+    op: &Op,
+) -> Result<(Option<(Handle, Direction)>, Target), SubmitErrorKind> {
     if dock.names.contains_key(&token) {
-        return Err(Refusal::TokenInUse);
+        return Err(SubmitErrorKind::TokenInUse);
     }
-    if let Some(why) = Refusal::of_any_system(op) {
+    if let Some(why) = SubmitErrorKind::of_any_system(op) {
         return Err(why);
     }
     match need(op) {
         Need::Nothing => Ok((None, Target::Nothing)),
         Need::Close(handle) => Ok((None, dock.handles.remove(handle)?)),
-        Need::Lane(handle, kind, lane) => {
-            let target = *dock.handles.begin(handle, kind, lane)?;
-            Ok((Some((handle, lane)), target))
+        Need::Direction(handle, kind, direction) => {
+            let target = *dock.handles.begin(handle, kind, direction)?;
+            Ok((Some((handle, direction)), target))
         }
     }
 }
@@ -138,7 +144,7 @@ impl Port {
         kernel.dock(self.number).runnable(now)
     }
 
-    fn take_stream(&self, socket: Handle) -> Result<Target, Refusal> {
+    fn take_stream(&self, socket: Handle) -> Result<Target, SubmitErrorKind> {
         let mut kernel = self.kernel.borrow_mut();
         let dock = kernel.dock(self.number);
         dock.handles.resource(socket, HandleKind::Stream)?;
@@ -233,8 +239,8 @@ impl crate::port::Port for Port {
         }
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
-        let Target::Stream(id) = self.take_stream(socket)? else { return Err(Refusal::WrongKind) };
+    fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
+        let Target::Stream(id) = self.take_stream(socket)? else { return Err(SubmitErrorKind::WrongKind) };
         let mut kernel = self.kernel.borrow_mut();
         kernel.net.live(id).owner = Owner::Transit;
         Ok(Socket { id, dropped: Some(Arc::clone(&kernel.dropped)) })
@@ -248,19 +254,19 @@ impl crate::port::Port for Port {
         kernel.dock(self.number).handles.insert(HandleKind::Stream, Target::Stream(socket.id))
     }
 
-    fn submit(&mut self, token: Token, mut op: Op) -> Result<(), Refused> {
+    fn submit(&mut self, token: Token, mut op: Op) -> Result<(), SubmitError> {
         let kernel = &mut *self.kernel.borrow_mut();
         let dock = kernel.docks[self.number as usize].as_mut().expect("the port is open");
-        let (lane, target) = match admit(dock, token, &op) {
+        let (direction, target) = match admit(dock, token, &op) {
             Ok(admitted) => admitted,
-            Err(why) => return Err(Refused { op, why }),
+            Err(why) => return Err(SubmitError { op, why }),
         };
         if let Op::ReadAt { buffer, .. } | Op::RecvFrom { buffer, .. } = &mut op {
             buffer.fill(POISON);
         }
         let held = Held {
             op,
-            lane,
+            direction,
             target,
             stage: Stage::Queued,
             held_back: false,
@@ -297,7 +303,7 @@ impl crate::port::Port for Port {
     /// time at which this port wants to be woken, and returns with nothing; the world moves time there when
     /// nothing else happens before. A return with nothing before `until` is allowed and happens: whoever
     /// waits looks at [`Port::now`](crate::port::Port::now) and waits again.
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         Ok(self.kernel.borrow_mut().wait(self.number, caught, until))
     }
 

@@ -17,11 +17,16 @@ use super::kernel::Kernel;
 use super::net::Net;
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
-use crate::port::Tide;
+use crate::port::PollStatus;
 
 impl Kernel {
     /// One wait of one port.
-    pub(super) fn wait(&mut self, port: u32, caught: &mut Vec<Completion>, until: Option<Tick>) -> Tide {
+    pub(super) fn wait(
+        &mut self,
+        port: u32,
+        caught: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> PollStatus {
         self.close_dropped();
         let dock = self.dock(port);
         dock.totals.enters_total += 1;
@@ -29,7 +34,7 @@ impl Kernel {
         // Where nothing is handed over, nothing is interrupted; nor, below, is a wake spurious where nothing is to hand out.
         if !dock.submissions.is_empty() && self.calendar.strike(FaultKind::EnterInterrupted) {
             self.interrupted(port);
-            return Tide::Dry;
+            return PollStatus::Drained;
         }
         self.flush(port);
         if self.is_iocp() {
@@ -61,7 +66,7 @@ impl Kernel {
             dock.wake_at = until;
         }
         let dry = caught.len() == before || (dock.answers.is_empty() && dock.local.is_empty());
-        if dry { Tide::Dry } else { Tide::More }
+        if dry { PollStatus::Drained } else { PollStatus::More }
     }
 
     /// The hand-over was interrupted or refused for now: every wish stays owned and in its place.
@@ -226,8 +231,8 @@ impl Kernel {
         };
         let named = dock.names.remove(&token);
         assert!(named == Some(key), "law 1: the token names another operation");
-        if let Some((handle, lane)) = held.lane {
-            dock.handles.end(handle, lane);
+        if let Some((handle, direction)) = held.direction {
+            dock.handles.end(handle, direction);
         }
         let done = conclude(dock, &mut self.net, held, raw);
         Completion { token, done, more: false }

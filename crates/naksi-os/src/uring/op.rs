@@ -25,7 +25,7 @@ use naksi_core::op::ShutdownHow;
 use super::buffers;
 use super::direct::AcceptMany;
 use super::parcel::{self, Parcel, Parcels};
-use crate::handles::{HandleKind, HandleTable, Lane};
+use crate::handles::{Direction, HandleKind, HandleTable};
 use crate::in_flight::Key;
 use crate::linux::error;
 use crate::linux::socket::{self, Aim, Descriptor, Mark, Place};
@@ -186,18 +186,18 @@ impl Flight {
         self.cancelled = true;
     }
 
-    /// The lane of the handle that this flight occupies, to be freed with its last completion.
-    pub(super) fn lane(&self) -> Option<(Handle, Lane)> {
+    /// The direction of the handle that this flight occupies, to be freed with its last completion.
+    pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
         match self.wish {
-            Wish::Accept { listener } => Some((listener, Lane::In)),
-            Wish::AcceptMany(ref many) => Some((many.listener, Lane::In)),
-            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Lane::In)),
+            Wish::Accept { listener } => Some((listener, Direction::In)),
+            Wish::AcceptMany(ref many) => Some((many.listener, Direction::In)),
+            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Direction::In)),
             Wish::Send { socket, .. } | Wish::SendOne { socket, .. } | Wish::SendTo { socket, .. } => {
-                Some((socket, Lane::Out))
+                Some((socket, Direction::Out))
             }
-            Wish::Shutdown { socket, .. } => Some((socket, Lane::Control)),
+            Wish::Shutdown { socket, .. } => Some((socket, Direction::Control)),
             Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
-                Some((file, Lane::Shared))
+                Some((file, Direction::Shared))
             }
             Wish::AcceptOne { .. } | Wish::Connect { .. } | Wish::Close { .. } | Wish::Timeout { .. } => None,
         }

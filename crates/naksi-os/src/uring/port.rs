@@ -35,7 +35,8 @@ use crate::linux::socket::{self, Descriptor, Place, Socket};
 use crate::linux::waker::Waker;
 use crate::linux::{error, file};
 use crate::port::{
-    FileAccess, Ledger, ListenOptions, PortError, PortOptions, Refusal, Refused, Tide, Trimmed,
+    FileAccess, Ledger, ListenOptions, PollStatus, PortError, PortOptions, SubmitError, SubmitErrorKind,
+    Trimmed,
 };
 use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 
@@ -194,12 +195,12 @@ impl Port {
         !self.backlog.is_empty() || !self.ring.submission().is_empty() || self.kernel_owes()
     }
 
-    fn tide(&mut self) -> Tide {
+    fn status(&mut self) -> PollStatus {
         let here = !self.core.local.is_empty() || self.core.has_posts();
         if here || self.has_servable() || self.kernel_owes() || !self.ring.completion().is_empty() {
-            Tide::More
+            PollStatus::More
         } else {
-            Tide::Dry
+            PollStatus::Drained
         }
     }
 }
@@ -238,10 +239,10 @@ impl crate::port::Port for Port {
         }
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Socket, Refusal> {
+    fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
         let descriptor = self.core.handles.resource(socket, HandleKind::Stream)?;
         if matches!(descriptor.place(), Place::Ring(_)) {
-            return Err(Refusal::Unsupported);
+            return Err(SubmitErrorKind::Unsupported);
         }
         self.core.handles.remove(socket).map(Socket)
     }
@@ -253,11 +254,11 @@ impl crate::port::Port for Port {
         self.core.handles.insert(HandleKind::Stream, socket.0)
     }
 
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError> {
         if let Op::Close { handle } = op {
             let place = match self.core.take_to_close(token, handle) {
                 Ok(descriptor) => descriptor.into_place(),
-                Err(why) => return Err(Refused { op, why }),
+                Err(why) => return Err(SubmitError { op, why }),
             };
             let flight = Flight { mark: place.aim().into(), cancelled: false, wish: Wish::Close { place } };
             self.launch(token, flight, None);
@@ -265,7 +266,7 @@ impl crate::port::Port for Port {
         }
         let aim = match self.reserve(token, &op) {
             Ok(aim) => aim,
-            Err(why) => return Err(Refused { op, why }),
+            Err(why) => return Err(SubmitError { op, why }),
         };
         let (flight, early) = self.board(op, aim);
         self.launch(token, flight, early);
@@ -290,7 +291,7 @@ impl crate::port::Port for Port {
         self.recall(key);
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         let start = caught.len();
         let full = start + self.core.catch_max;
         self.hollow = false;
@@ -321,7 +322,7 @@ impl crate::port::Port for Port {
                 return Err(error);
             }
             if caught.len() > start || passed {
-                return Ok(self.tide());
+                return Ok(self.status());
             }
         }
     }

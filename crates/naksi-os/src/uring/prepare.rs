@@ -15,14 +15,14 @@ use super::port::{CANCEL, Port};
 use crate::clock::now;
 use crate::in_flight::Key;
 use crate::linux::socket::{self, Aim, Descriptor};
-use crate::port::Refusal;
+use crate::port::SubmitErrorKind;
 
 /// What an operation without a file is aimed at.
 const NOTHING: Aim = Aim::Process(-1);
 
 impl Port {
-    /// Checks a wish and takes its lane. Nothing has changed if it is refused.
-    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<Aim, Refusal> {
+    /// Checks a wish and takes its direction. Nothing has changed if it is refused.
+    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<Aim, SubmitErrorKind> {
         let features = self.features;
         let known = match op {
             Op::Timeout { .. } => features.timeouts,
@@ -32,7 +32,7 @@ impl Port {
         };
         if !known {
             self.core.may_start(token)?;
-            return Err(Refusal::Unsupported);
+            return Err(SubmitErrorKind::Unsupported);
         }
         self.core.reserve(token, op).map(|descriptor| descriptor.map_or(NOTHING, Descriptor::aim))
     }
@@ -61,7 +61,7 @@ impl Port {
                 Wish::Send { socket, parcel }
             }
             Op::Shutdown { socket, how } => {
-                let entry = self.core.handles.any_mut(socket).expect("its lane was just taken");
+                let entry = self.core.handles.any_mut(socket).expect("its direction was just taken");
                 entry.ended_write = true;
                 entry.ended_both |= how == ShutdownHow::Both;
                 if how == ShutdownHow::Both {

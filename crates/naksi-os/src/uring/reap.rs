@@ -355,7 +355,7 @@ impl Port {
         }
     }
 
-    /// The last completion of an operation: what it owned comes home, its lane and its token are free.
+    /// The last completion of an operation: what it owned comes home, its direction and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
         let (token, flight) = self.core.take_out(key);
         if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) =
@@ -363,10 +363,10 @@ impl Port {
         {
             direct.give_back();
         }
-        let lane = flight.lane();
+        let direction = flight.direction();
         let done = flight.conclude(result, &mut self.core.handles, &mut self.spent);
-        if let Some((handle, lane)) = lane {
-            self.core.handles.end(handle, lane);
+        if let Some((handle, direction)) = direction {
+            self.core.handles.end(handle, direction);
         }
         self.core.hand_out_last(caught, token, done);
     }

@@ -12,7 +12,7 @@ use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Lease;
 use naksi_core::op::Op;
-use naksi_os::port::{Ledger, ListenOptions, Port, PortOptions, Refusal, Tide};
+use naksi_os::port::{Ledger, ListenOptions, PollStatus, Port, PortOptions, SubmitErrorKind};
 
 /// Where the ports of one backend come from.
 pub(crate) trait Waters {
@@ -73,17 +73,17 @@ impl<W: Waters> Angler<W> {
         token
     }
 
-    pub(crate) fn refusal(&mut self, op: Op) -> Refusal {
+    pub(crate) fn refusal(&mut self, op: Op) -> SubmitErrorKind {
         let token = self.token();
         self.port.submit(token, op).expect_err("it should be refused").why
     }
 
     /// One wait of at most a tenth of a second.
-    pub(crate) fn turn(&mut self) -> Tide {
+    pub(crate) fn turn(&mut self) -> PollStatus {
         let until = self.port.now() + Duration::from_millis(100);
-        let tide = self.port.wait(&mut self.caught, Some(until)).expect("the port works");
+        let status = self.port.wait(&mut self.caught, Some(until)).expect("the port works");
         self.seen.extend(self.caught.drain(..));
-        tide
+        status
     }
 
     /// The next completion of an operation; others are kept.

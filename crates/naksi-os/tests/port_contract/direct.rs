@@ -10,7 +10,7 @@ use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::{Ended, Failure};
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
-use naksi_os::port::{ListenOptions, Port, PortOptions, Refusal, Share};
+use naksi_os::port::{ListenOptions, Port, PortOptions, Share, SubmitErrorKind};
 use naksi_os::uring::port;
 
 use crate::angler::{Angler, Waters, alone, loopback, small, together};
@@ -157,10 +157,10 @@ pub(crate) fn a_socket_in_the_table_does_not_move_and_costs_no_descriptor<W: Wat
     let before = descriptors();
     let socket = port.accepted(accept);
     assert_eq!(descriptors(), before);
-    assert!(matches!(port.port.release(socket), Err(Refusal::Unsupported)));
+    assert!(matches!(port.port.release(socket), Err(SubmitErrorKind::Unsupported)));
     talk(&mut port, socket, &mut peer);
     port.close(socket);
-    assert!(matches!(port.port.release(socket), Err(Refusal::StaleHandle)));
+    assert!(matches!(port.port.release(socket), Err(SubmitErrorKind::StaleHandle)));
     assert_eq!(peer.read(&mut [0; 1]).expect("an orderly end"), 0);
     port.finish_busy(accept);
 }

@@ -7,7 +7,7 @@ use naksi_core::batch::{Piece, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::{Ended, Failure};
 use naksi_core::op::{Op, ShutdownHow};
-use naksi_os::port::{FileAccess, Port, PortOptions, Poster, Refusal, Tide};
+use naksi_os::port::{FileAccess, PollStatus, Port, PortOptions, Poster, SubmitErrorKind};
 
 use crate::angler::{Angler, Waters, loopback, pattern, small, together};
 
@@ -148,7 +148,7 @@ pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
     assert!(matches!(port.last(read), Done::ReadAt(buffer, Ok(7)) if &buffer[..7] == b"o world"));
     let read = port.cast(Op::ReadAt { file, offset: 11, buffer: vec![0; 32] });
     assert!(matches!(port.last(read), Done::ReadAt(buffer, Err(Ended::Closed)) if buffer.len() == 32));
-    assert_eq!(port.refusal(Op::Recv { socket: file }), Refusal::WrongKind);
+    assert_eq!(port.refusal(Op::Recv { socket: file }), SubmitErrorKind::WrongKind);
     port.close(file);
     let missing = port.port.open_file(&path.join("missing"), FileAccess::Read).expect_err("it is not there");
     assert_eq!(missing.kind, Failure::NotFound);
@@ -281,10 +281,10 @@ pub(crate) fn a_wait_returns_at_most_what_was_asked_for<W: Waters>() {
     let mut total = 0;
     while total < 100 {
         let now = port.port.now();
-        let tide = port.port.wait(&mut port.caught, Some(now)).expect("the port works");
+        let status = port.port.wait(&mut port.caught, Some(now)).expect("the port works");
         assert!(port.caught.len() <= 7);
         total += port.caught.drain(..).count();
-        assert_eq!(tide, if total < 100 { Tide::More } else { Tide::Dry });
+        assert_eq!(status, if total < 100 { PollStatus::More } else { PollStatus::Drained });
     }
     port.finish();
 }

@@ -5,7 +5,7 @@
 
 use naksi_core::completion::Completion;
 use naksi_core::tick::Tick;
-use naksi_os::port::{InFront, Ledger, Port as _, PortError, PortOptions, Tide};
+use naksi_os::port::{InFront, Ledger, PollStatus, Port as _, PortError, PortOptions};
 use naksi_os::sim::port;
 use naksi_os::sim::world::{World, WorldOptions};
 
@@ -42,12 +42,12 @@ impl InFront for Alone {
         &mut self.inner
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         let before = caught.len();
         loop {
-            let tide = self.inner.wait(caught, until)?;
+            let status = self.inner.wait(caught, until)?;
             if caught.len() > before || until.is_some_and(|until| self.now() >= until) {
-                return Ok(tide);
+                return Ok(status);
             }
             assert!(self.world.advance(), "a wait without end, and nothing left to happen");
         }

@@ -5,7 +5,7 @@ use naksi_core::batch::{Piece, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::{Ended, Failure};
 use naksi_core::op::{Op, ShutdownHow};
-use naksi_os::port::{ListenOptions, Port, Refusal};
+use naksi_os::port::{ListenOptions, Port, SubmitErrorKind};
 
 use crate::angler::{Angler, Waters, pattern, small, together};
 
@@ -58,9 +58,9 @@ pub(crate) fn a_second_operation_in_a_direction_is_refused<W: Waters>() {
     let mut port = Angler::<W>::new(&small());
     let (ours, _theirs) = port.pair();
     let recv = port.cast(Op::Recv { socket: ours });
-    assert_eq!(port.refusal(Op::Recv { socket: ours }), Refusal::Busy);
-    assert_eq!(port.refusal(Op::Send { socket: ours, batch: SendBatch::new() }), Refusal::Empty);
-    assert_eq!(port.refusal(Op::Accept { listener: ours }), Refusal::WrongKind);
+    assert_eq!(port.refusal(Op::Recv { socket: ours }), SubmitErrorKind::Busy);
+    assert_eq!(port.refusal(Op::Send { socket: ours, batch: SendBatch::new() }), SubmitErrorKind::Empty);
+    assert_eq!(port.refusal(Op::Accept { listener: ours }), SubmitErrorKind::WrongKind);
     port.port.cancel(recv);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     port.finish();
@@ -204,16 +204,16 @@ pub(crate) fn a_busy_handle_is_not_closed_and_a_stale_one_not_used<W: Waters>() 
     let mut port = Angler::<W>::new(&small());
     let (ours, _theirs) = port.pair();
     let recv = port.cast(Op::Recv { socket: ours });
-    assert_eq!(port.refusal(Op::Close { handle: ours }), Refusal::Busy);
-    assert!(matches!(port.port.release(ours), Err(Refusal::Busy)));
+    assert_eq!(port.refusal(Op::Close { handle: ours }), SubmitErrorKind::Busy);
+    assert!(matches!(port.port.release(ours), Err(SubmitErrorKind::Busy)));
     port.port.cancel(recv);
     // The end is not delivered yet: still busy, or over with the next wait.
-    assert_eq!(port.refusal(Op::Close { handle: ours }), Refusal::Busy);
+    assert_eq!(port.refusal(Op::Close { handle: ours }), SubmitErrorKind::Busy);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     port.close(ours);
-    assert_eq!(port.refusal(Op::Close { handle: ours }), Refusal::StaleHandle);
-    assert_eq!(port.refusal(Op::Recv { socket: ours }), Refusal::StaleHandle);
-    assert!(matches!(port.port.release(ours), Err(Refusal::StaleHandle)));
+    assert_eq!(port.refusal(Op::Close { handle: ours }), SubmitErrorKind::StaleHandle);
+    assert_eq!(port.refusal(Op::Recv { socket: ours }), SubmitErrorKind::StaleHandle);
+    assert!(matches!(port.port.release(ours), Err(SubmitErrorKind::StaleHandle)));
     port.finish();
 }
 
@@ -225,7 +225,7 @@ pub(crate) fn a_token_in_flight_is_not_used_twice_and_the_wish_comes_back<W: Wat
     let mut batch = SendBatch::new();
     batch.push(Piece::Owned(b"mine".to_vec()));
     let refused = port.port.submit(recv, Op::Send { socket: ours, batch }).expect_err("the token is taken");
-    assert_eq!(refused.why, Refusal::TokenInUse);
+    assert_eq!(refused.why, SubmitErrorKind::TokenInUse);
     let Op::Send { batch, .. } = refused.op else { panic!("another wish came back") };
     assert_eq!(batch.bytes(), 4);
     port.port.cancel(recv);

@@ -5,7 +5,7 @@ use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::iocp::extra::{FileSpan, Part};
-use naksi_os::port::{FileAccess, Port as _, Refusal};
+use naksi_os::port::{FileAccess, Port as _, SubmitErrorKind};
 
 use super::iocp::Iocp;
 use crate::angler::{Angler, loopback, small, together};
@@ -31,11 +31,11 @@ fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
     let token = port.token();
     port.port.transmit_file(token, ours, span.clone()).expect("the system has TransmitFile");
     let another = port.token();
-    assert_eq!(port.port.transmit_file(another, ours, span.clone()), Err(Refusal::Busy));
-    assert_eq!(port.refusal(Op::Close { handle: file }), Refusal::Busy);
+    assert_eq!(port.port.transmit_file(another, ours, span.clone()), Err(SubmitErrorKind::Busy));
+    assert_eq!(port.refusal(Op::Close { handle: file }), SubmitErrorKind::Busy);
     assert!(matches!(port.last(token), Done::Send(batch, Ok(9)) if batch.is_empty()));
     assert_eq!(port.read(recv, 9), b"<<23456>>");
-    assert_eq!(port.port.transmit_file(another, file, span), Err(Refusal::WrongKind));
+    assert_eq!(port.port.transmit_file(another, file, span), Err(SubmitErrorKind::WrongKind));
     port.port.cancel(recv);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     port.close(file);
@@ -58,7 +58,7 @@ fn parts_are_sent_together_or_refused_before_anything_has_happened() {
             assert_eq!(port.recv_ended(recv), Ended::Aborted);
         }
         Err(why) => {
-            assert_eq!(why, Refusal::Unsupported);
+            assert_eq!(why, SubmitErrorKind::Unsupported);
             println!("TransmitPackets: {why}");
         }
     }

@@ -8,7 +8,7 @@ use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::prng::Prng;
-use naksi_os::port::{ListenOptions, Port as _, Poster as _, Refusal, Tide};
+use naksi_os::port::{ListenOptions, PollStatus, Port as _, Poster as _, SubmitErrorKind};
 use naksi_os::sim::port::{Port, Poster, Socket};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -154,8 +154,8 @@ impl Engine {
     pub(crate) fn step(&mut self) {
         let mut caught = std::mem::take(&mut self.caught);
         let until = self.port.now() + Duration::from_secs(5);
-        let tide = self.port.wait(&mut caught, Some(until)).expect("a simulated port does not break");
-        assert!(tide == Tide::Dry || !caught.is_empty());
+        let status = self.port.wait(&mut caught, Some(until)).expect("a simulated port does not break");
+        assert!(status == PollStatus::Drained || !caught.is_empty());
         for completion in caught.drain(..) {
             self.process(completion);
         }
@@ -378,7 +378,7 @@ impl Engine {
             self.port.submit(token(SHUTDOWN, slot), Op::Shutdown { socket, how }).expect("one at a time");
             let close = Op::Close { handle: socket };
             let refused = self.port.submit(token(CLOSE, slot), close).expect_err("busy");
-            assert_eq!(refused.why, Refusal::Busy);
+            assert_eq!(refused.why, SubmitErrorKind::Busy);
             return;
         }
         if (session.over || session.broken) && !session.recv && !session.send {
@@ -386,7 +386,7 @@ impl Engine {
                 .submit(token(CLOSE, slot), Op::Close { handle: socket })
                 .expect("an idle handle closes");
             let again = self.port.submit(token(RECV, slot), Op::Recv { socket }).expect_err("stale");
-            assert_eq!(again.why, Refusal::StaleHandle);
+            assert_eq!(again.why, SubmitErrorKind::StaleHandle);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How large a load-like test is. The Windows lane makes them smaller: under Wine, every call is a message
+//! How large a load-like test is. The Windows tests under Wine make them smaller: under Wine, every call is a message
 //! to a server process, and what a larger run would show is shown on Linux. Knows no test.
 
 /// So many, or fewer if `NAKSI_TEST_SCALE_DOWN` says by which number to divide; never none.

@@ -96,7 +96,7 @@ impl<P: Port> Race<P> {
         let token = Token::new(1, self.next & 0xff_ffff, self.next);
         match self.port.submit(token, op) {
             Ok(()) => drop(self.flights.insert(token, false)),
-            Err(refused) => drop(refused.op), // a lane is taken or a handle is closed: part of the race
+            Err(refused) => drop(refused.op), // a direction is taken or a handle is closed: part of the race
         }
         token
     }
@@ -158,7 +158,7 @@ impl<P: Port> Race<P> {
             // A released socket is idle and open; whatever is busy stays.
             match port.release(socket) {
                 Ok(moved) => kept.push(port.adopt(moved)),
-                Err(naksi_os::port::Refusal::Busy) => kept.push(socket),
+                Err(naksi_os::port::SubmitErrorKind::Busy) => kept.push(socket),
                 Err(_) => {}
             }
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::op::Op;
-use naksi_os::port::Refusal;
+use naksi_os::port::SubmitErrorKind;
 
 /// The lines of one run.
 #[derive(Default)]
@@ -97,15 +97,15 @@ pub(super) fn ended(why: Ended) -> String {
 }
 
 /// A refusal in a word or two.
-pub(super) fn refused(why: Refusal) -> &'static str {
+pub(super) fn refused(why: SubmitErrorKind) -> &'static str {
     match why {
-        Refusal::StaleHandle => "stale handle",
-        Refusal::WrongKind => "wrong kind",
-        Refusal::Busy => "busy",
-        Refusal::TokenInUse => "token in use",
-        Refusal::Empty => "empty",
-        Refusal::Offset => "offset",
-        Refusal::Unsupported => "unsupported",
+        SubmitErrorKind::StaleHandle => "stale handle",
+        SubmitErrorKind::WrongKind => "wrong kind",
+        SubmitErrorKind::Busy => "busy",
+        SubmitErrorKind::TokenInUse => "token in use",
+        SubmitErrorKind::Empty => "empty",
+        SubmitErrorKind::Offset => "offset",
+        SubmitErrorKind::Unsupported => "unsupported",
     }
 }
 

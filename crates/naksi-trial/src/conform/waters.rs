@@ -13,7 +13,8 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 use naksi_os::port::{
-    FileAccess, Ledger, ListenOptions, Port, PortError, PortOptions, Poster, Refusal, Refused, Tide,
+    FileAccess, Ledger, ListenOptions, PollStatus, Port, PortError, PortOptions, Poster, SubmitError,
+    SubmitErrorKind,
 };
 use naksi_os::sim;
 use naksi_os::sim::world::{World, WorldOptions};
@@ -45,11 +46,11 @@ pub(super) trait Quay {
     fn bind_datagram(&mut self, at: SocketAddr) -> Result<(Handle, SocketAddr), OsError>;
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError>;
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError>;
-    fn release(&mut self, socket: Handle) -> Result<Box<dyn Any + Send>, Refusal>;
+    fn release(&mut self, socket: Handle) -> Result<Box<dyn Any + Send>, SubmitErrorKind>;
     fn adopt(&mut self, socket: Box<dyn Any + Send>) -> Handle;
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused>;
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError>;
     fn cancel(&mut self, token: Token);
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError>;
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError>;
     fn now(&self) -> Tick;
     fn poster(&self) -> Post;
     fn ledger(&self) -> Ledger;
@@ -73,7 +74,7 @@ impl<P: Port + 'static> Quay for P {
         Port::file_bytes(self, file)
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Box<dyn Any + Send>, Refusal> {
+    fn release(&mut self, socket: Handle) -> Result<Box<dyn Any + Send>, SubmitErrorKind> {
         Port::release(self, socket).map(|socket| Box::new(socket) as Box<dyn Any + Send>)
     }
 
@@ -81,7 +82,7 @@ impl<P: Port + 'static> Quay for P {
         Port::adopt(self, *socket.downcast().expect("a socket moves between ports of one backend"))
     }
 
-    fn submit(&mut self, token: Token, op: Op) -> Result<(), Refused> {
+    fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError> {
         Port::submit(self, token, op)
     }
 
@@ -89,7 +90,7 @@ impl<P: Port + 'static> Quay for P {
         Port::cancel(self, token);
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         Port::wait(self, caught, until)
     }
 

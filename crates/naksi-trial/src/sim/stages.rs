@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use naksi::group::{Begun, Group, GroupOptions, GroupStats, Refused, Stepper};
+use naksi::group::{Begun, Group, GroupOptions, GroupStats, Stepper, SubmitError};
 use naksi::prelude::*;
 use naksi_core::prng::Prng;
 use naksi_os::sim::world::World;
@@ -44,7 +44,7 @@ pub fn ask(db: &Group, c: &Conn<'_>, books: &Arc<Books>, heart: &Arc<()>) {
     let (id, remote) = (c.id(), c.remote());
     let (books_of_job, heart) = (Arc::clone(books), Arc::downgrade(heart));
     let job = move || answer(number, id, &remote, &books_of_job, &heart);
-    if let Err(Refused::Full | Refused::Closed) = db.post(job) {
+    if let Err(SubmitError::Full | SubmitError::Closed) = db.post(job) {
         books.jobs.refused.fetch_add(1, Ordering::Relaxed);
     }
 }

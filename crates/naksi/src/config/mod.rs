@@ -38,7 +38,7 @@ pub enum Error {
     Config(String),
     /// A job was not taken by a group.
     #[error("{0}")]
-    Job(#[from] Refused),
+    Job(#[from] SubmitError),
     /// A worker thread died of a bug in the engine.
     #[error("worker {0} died: {1}")]
     Worker(usize, String),
@@ -49,7 +49,7 @@ pub enum Error {
 
 /// Why a job was not taken. It is dropped without having run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum SubmitError {
     /// The queue of the group or room holds as much as it may.
     #[error("the queue is full")]
     Full,

@@ -24,8 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::config::Refused;
 use crate::config::Result;
+pub use crate::config::SubmitError;
 pub use options::{GroupOptions, WhenFull};
 pub(crate) use stats::Durations;
 pub use stats::{GroupStats, Spread};
@@ -66,12 +66,12 @@ impl Group {
     ///
     /// # Errors
     /// The queue is full and the group refuses then, or the group is closed.
-    pub fn post(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Refused> {
+    pub fn post(&self, job: impl FnOnce() + Send + 'static) -> Result<(), SubmitError> {
         self.0.0.post(Box::new(job))
     }
 
     /// Puts something in that is never refused for want of room, because there is only one of it.
-    pub(crate) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), Refused> {
+    pub(crate) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), SubmitError> {
         self.0.0.post_run(runnable)
     }
 

@@ -107,7 +107,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::group::Refused;
+    use crate::group::SubmitError;
 
     #[test]
     fn jobs_begin_in_their_order_end_in_any_and_all_of_them_are_counted() {
@@ -124,7 +124,7 @@ mod tests {
         assert!(!stepper.has_waiting());
         assert!((1..=3).all(|number| post(number).is_ok()));
         assert!(stepper.has_waiting());
-        assert_eq!(post(4), Err(Refused::Full));
+        assert_eq!(post(4), Err(SubmitError::Full));
         let (one, two) = (stepper.begin(0).expect("a job"), stepper.begin(1).expect("a job"));
         assert_eq!(post(5), Ok(()), "there is room again");
         stepper.set_now(Tick::from_nanos(5_000_000));
@@ -139,6 +139,6 @@ mod tests {
         assert_eq!((stats.posted_total, stats.done_total, stats.depth), (4, 4, 0));
         assert_eq!((stats.refused_total, stats.panics_total), (1, 1));
         assert!(stats.service.max >= Duration::from_millis(5), "time is what was said: {stats:?}");
-        assert_eq!(post(6), Err(Refused::Closed));
+        assert_eq!(post(6), Err(SubmitError::Closed));
     }
 }

@@ -18,7 +18,7 @@ use naksi_os::queue::{Queue, Taken};
 
 use super::stats::{Durations, Times};
 use super::stepper::Steps;
-use super::{GroupOptions, GroupStats, Refused, WhenFull};
+use super::{GroupOptions, GroupStats, SubmitError, WhenFull};
 use crate::config::{Error, Result};
 
 /// Something that is run again and again and is in a queue at most once at a time.
@@ -153,10 +153,10 @@ impl Core {
         }
     }
 
-    pub(super) fn post(self: &Arc<Self>, job: JobFn) -> Result<(), Refused> {
+    pub(super) fn post(self: &Arc<Self>, job: JobFn) -> Result<(), SubmitError> {
         let mut waiting = unpoisoned(&self.waiting);
         if waiting.closed {
-            return Err(Refused::Closed);
+            return Err(SubmitError::Closed);
         }
         if waiting.jobs.len() < self.options.jobs_max {
             return self.accept(&mut waiting, Job::Call(job));
@@ -167,7 +167,7 @@ impl Core {
             return Ok(());
         }
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        Err(Refused::Full)
+        Err(SubmitError::Full)
     }
 
     /// Carries a job out on this thread: at once, or behind the one that it carries out here already, so that jobs that post
@@ -196,17 +196,17 @@ impl Core {
         true
     }
 
-    pub(super) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), Refused> {
+    pub(super) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), SubmitError> {
         let mut waiting = unpoisoned(&self.waiting);
         if waiting.closed {
-            return Err(Refused::Closed);
+            return Err(SubmitError::Closed);
         }
         self.accept(&mut waiting, Job::Run(runnable))
     }
 
-    fn accept(&self, waiting: &mut Waiting, job: Job) -> Result<(), Refused> {
+    fn accept(&self, waiting: &mut Waiting, job: Job) -> Result<(), SubmitError> {
         let posted = Posted { job, at: self.now() };
-        let Ok((slot, generation)) = waiting.jobs.insert(posted) else { return Err(Refused::Full) };
+        let Ok((slot, generation)) = waiting.jobs.insert(posted) else { return Err(SubmitError::Full) };
         let depth = waiting.jobs.len();
         self.counts.depth.store(depth, Ordering::Relaxed);
         self.counts.depth_max.fetch_max(depth, Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl Core {
             // Only a kernel without memory says so here, because the queue is not closed.
             waiting.jobs.remove(slot, generation);
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::Full);
+            return Err(SubmitError::Full);
         }
         self.counts.posted.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -6,7 +6,7 @@
 use naksi_core::ended::Ended;
 use naksi_core::id::Handle;
 use naksi_core::op::Op;
-use naksi_os::port::Refused;
+use naksi_os::port::SubmitError;
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -176,7 +176,7 @@ impl Recorder {
     }
 
     /// Takes a wish back. A port may be unable to write files here; closing them it always can.
-    pub(crate) fn refused(&mut self, refused: &Refused) {
+    pub(crate) fn refused(&mut self, refused: &SubmitError) {
         match refused.op {
             Op::WriteAt { .. } => (self.doing, self.broken) = (Doing::Nothing, true),
             _ => unreachable!("nothing is in flight on the recording: {}", refused.why),
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::record::ENTRY_BYTES_MAX;
     use naksi_core::ended::{Failure, OsError};
-    use naksi_os::port::Refusal;
+    use naksi_os::port::SubmitErrorKind;
 
     const HEADER: Header = Header { worker: 3, framed: true, table_version: 7, epoch_unix_us: 1 };
 
@@ -349,7 +349,7 @@ mod tests {
         let mut recorder = recorder(1 << 20);
         assert!(recorder.note(&received(0, b"a")));
         let op = recorder.register(true, 0).expect("a write");
-        recorder.refused(&Refused { op, why: Refusal::Unsupported });
+        recorder.refused(&SubmitError { op, why: SubmitErrorKind::Unsupported });
         assert_eq!(recorder.give_up(), 1);
         assert!(!recorder.note(&received(1, b"b")));
         assert!(matches!(recorder.register(true, 1), Some(Op::Close { .. })));

@@ -8,7 +8,7 @@ use super::caller;
 use super::mailbox::{Charge, Job, Site};
 use super::{Cx, Room, RoomCell, RoomDoor, RoomEnd, RoomHost, RoomOptions};
 use crate::config::Result;
-use crate::group::Refused;
+use crate::group::SubmitError;
 
 /// Calls that wait for a room at most.
 const CALLS_MAX: usize = 65_536;
@@ -59,15 +59,18 @@ impl<R: Room> RoomRef<R> {
     /// # Errors
     /// 65,536 calls or 16 MiB of them wait already (half of that, if the callback that calls has brought much itself), or
     /// the room has ended. One that ends before the call's turn drops it without a word.
-    pub fn call(&self, call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static) -> Result<(), Refused> {
+    pub fn call(
+        &self,
+        call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static,
+    ) -> Result<(), SubmitError> {
         if self.is_closed() {
-            return Err(Refused::Closed);
+            return Err(SubmitError::Closed);
         }
         let share = if caller::current().is_some_and(|(_, bytes)| bytes >= CALLER_BYTES_MAX) { 2 } else { 1 };
         if self.0.calls.load(Ordering::Relaxed) >= CALLS_MAX / share
             || self.0.call_bytes.load(Ordering::Relaxed) >= CALL_BYTES_MAX / share
         {
-            return Err(Refused::Full);
+            return Err(SubmitError::Full);
         }
         let charge = charge(size_of_val(&call) + CALL_BYTES);
         self.put(Job::Call(Box::new(call), charge));

@@ -22,7 +22,7 @@ use naksi_os::port::FileAccess;
 use thin_vec::ThinVec;
 
 use crate::config::{Error, Result};
-use crate::group::{Group, Refused};
+use crate::group::{Group, SubmitError};
 use crate::log_limiter::Subject;
 use crate::packets::{Message, append, encode};
 use crate::room::local::{Farewell, Seat};
@@ -256,7 +256,7 @@ impl Conn<'_> {
     /// Options that make no sense; or the session ends because of its rate ([`Conn::join_room`]).
     pub fn open_room<R: Room>(&mut self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
         if !self.spend_join() {
-            return Err(Error::Job(Refused::Full));
+            return Err(Error::Job(SubmitError::Full));
         }
         let room = crate::room::open(
             &(std::sync::Arc::clone(&self.desk.door) as std::sync::Arc<dyn RoomHost>),

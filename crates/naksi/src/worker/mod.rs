@@ -32,7 +32,7 @@ use naksi_core::spares::Spares;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::{TimerKey, TimerWheel};
-use naksi_os::port::{Port, PortError, Tide};
+use naksi_os::port::{PollStatus, Port, PortError};
 use thin_vec::ThinVec;
 
 use self::acceptor::Listener;
@@ -123,7 +123,7 @@ pub struct Worker<P: Port, F: Factory> {
     spin: Spin,
     caught: Vec<Completion>,
     since_flush: usize,
-    tide: Tide,
+    poll_status: PollStatus,
     lateness: Lateness,
     due: Vec<TimerKey>,
     members: Vec<SessionId>,
@@ -170,7 +170,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             caught: Vec::new(),
             since_flush: 0,
             // The first turn only looks: a message may have been put in before the bell was hung.
-            tide: Tide::More,
+            poll_status: PollStatus::More,
             lateness: Lateness::default(),
             due: Vec::new(),
             members: Vec::new(),
@@ -184,8 +184,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub fn turn(&mut self) -> Result<Turn, PortError> {
         let until = self.sleep_until();
         let mut caught = std::mem::take(&mut self.caught);
-        self.tide = match self.spin.wait(&mut self.port, &mut caught, until) {
-            Ok(tide) => tide,
+        self.poll_status = match self.spin.wait(&mut self.port, &mut caught, until) {
+            Ok(status) => status,
             Err(broken) => {
                 self.give_up(&Reason::System(OsError::new(Failure::Other, broken.code)));
                 return Err(broken);
@@ -194,7 +194,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.desk.now = self.port.now();
         self.desk.slice.begin(self.desk.now);
         // Receives that starve have something to say, too, and are in no wait before a lease is home.
-        let brings_all = self.tide == Tide::Dry && self.port.ledger().starved == 0;
+        let brings_all = self.poll_status == PollStatus::Drained && self.port.ledger().starved == 0;
         self.lateness.turn(self.desk.now, brings_all);
         self.since_flush += caught.len();
         self.desk.counters.caught(caught.len());
@@ -234,7 +234,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
-        if self.tide == Tide::More || self.desk.files.has_wishes() || self.desk.rooms.has_work() {
+        if self.poll_status == PollStatus::More || self.desk.files.has_wishes() || self.desk.rooms.has_work()
+        {
             return Some(Tick::ZERO);
         }
         let again = || self.topics_due.unwrap_or(self.desk.now + OWED_AGAIN);
@@ -263,7 +264,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let (flush, now) = (self.hub.flush, self.desk.now);
         let end = || if flush == Flush::AtOnce { now + BATCH_SPAN_MAX } else { flush.next(now) };
         let due = *self.topics_due.get_or_insert_with(end);
-        let is_enough = self.tide == Tide::Dry || self.since_flush >= COMPLETIONS_BEFORE_FLUSH;
+        let is_enough =
+            self.poll_status == PollStatus::Drained || self.since_flush >= COMPLETIONS_BEFORE_FLUSH;
         let leave = due <= now || (flush == Flush::AtOnce && is_enough);
         self.topics_due = (!leave).then_some(due);
         leave

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use naksi_core::completion::Completion;
 use naksi_core::tick::Tick;
-use naksi_os::port::{Port, PortError, Tide};
+use naksi_os::port::{PollStatus, Port, PortError};
 
 /// Credit that short waits in a row can add up to. A worker spins as long as it has any, and a long wait halves it.
 const CREDIT_MAX: u8 = 4;
@@ -31,27 +31,27 @@ impl Spin {
         port: &mut P,
         caught: &mut Vec<Completion>,
         until: Option<Tick>,
-    ) -> Result<Tide, PortError> {
+    ) -> Result<PollStatus, PortError> {
         if self.span.is_zero() || until == Some(Tick::ZERO) {
             return port.wait(caught, until);
         }
         let began = port.now();
         let end = until.map_or(began + self.span, |until| until.min(began + self.span));
         while self.credit > 0 {
-            let tide = port.wait(caught, Some(Tick::ZERO))?;
+            let status = port.wait(caught, Some(Tick::ZERO))?;
             if !caught.is_empty() {
                 self.judge(true);
-                return Ok(tide);
+                return Ok(status);
             }
             if port.now() >= end {
                 break;
             }
             std::hint::spin_loop();
         }
-        let tide = port.wait(caught, until)?;
+        let status = port.wait(caught, until)?;
         // A sleep takes longer than the wait that it was for, by about as much as it takes to be woken.
         self.judge(!caught.is_empty() && port.now().since(began) <= 2 * self.span);
-        Ok(tide)
+        Ok(status)
     }
 
     fn judge(&mut self, short: bool) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use naksi::engine::Hub;
 use naksi::engine::Worker;
 use naksi_core::completion::{Completion, Done};
-use naksi_os::port::{InFront, ListenOptions, Port, PortError, Tide};
+use naksi_os::port::{InFront, ListenOptions, PollStatus, Port, PortError};
 
 use super::*;
 
@@ -94,18 +94,18 @@ impl InFront for Forgetful {
         &mut self.inner
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, _: Option<Tick>) -> Result<Tide, PortError> {
+    fn wait(&mut self, caught: &mut Vec<Completion>, _: Option<Tick>) -> Result<PollStatus, PortError> {
         if !self.forgets.get() && !self.kept.borrow().is_empty() {
             caught.append(&mut self.kept.borrow_mut());
-            return Ok(Tide::More);
+            return Ok(PollStatus::More);
         }
         // Never sleeps, so that the test can step it.
-        let tide = Port::wait(&mut self.inner, caught, Some(Tick::ZERO))?;
+        let status = Port::wait(&mut self.inner, caught, Some(Tick::ZERO))?;
         if self.forgets.get() {
             let ends = |completion: &mut Completion| matches!(completion.done, Done::Recv(Err(_)));
             self.kept.borrow_mut().extend(caught.extract_if(.., ends));
         }
-        Ok(tide)
+        Ok(status)
     }
 }
 

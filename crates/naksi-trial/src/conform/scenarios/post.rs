@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use naksi_core::completion::Done;
 use naksi_core::op::Op;
-use naksi_os::port::{PortOptions, Tide};
+use naksi_os::port::{PollStatus, PortOptions};
 
 use crate::conform::Scenario;
 use crate::conform::script::{Cast, Script, small};
@@ -84,10 +84,11 @@ pub(super) const ALL: &[Scenario] = &[
             let (mut caught, mut total, mut wrong) = (Vec::new(), 0, 0);
             while total < 100 {
                 let now = s.now();
-                let Ok(tide) = s.port(0).wait(&mut caught, Some(now)) else { s.stop("the port is broken") };
+                let Ok(status) = s.port(0).wait(&mut caught, Some(now)) else { s.stop("the port is broken") };
                 wrong += usize::from(caught.len() > 7);
                 total += caught.drain(..).count();
-                wrong += usize::from(tide != if total < 100 { Tide::More } else { Tide::Dry });
+                wrong +=
+                    usize::from(status != if total < 100 { PollStatus::More } else { PollStatus::Drained });
             }
             s.note(format!("{total} posts, {wrong} waits that brought or said too much"));
         },
