@@ -36,7 +36,7 @@ pub struct Key {
 
 impl Key {
     /// What no operation has: there are fewer than 2^32 - 1 slots.
-    const NOBODY: Self = Self { slot: u32::MAX, generation: NonZeroU32::MAX };
+    const NO_OPERATION: Self = Self { slot: u32::MAX, generation: NonZeroU32::MAX };
 
     fn new(slot: u32, generation: NonZeroU32) -> Self {
         Self { slot, generation }
@@ -50,7 +50,7 @@ impl Key {
     /// The key from a completion. A number that was never a key becomes one that no operation has.
     pub fn from_u64(raw: u64) -> Self {
         NonZeroU32::new((raw >> 32) as u32)
-            .map_or(Self::NOBODY, |generation| Self::new(raw as u32, generation))
+            .map_or(Self::NO_OPERATION, |generation| Self::new(raw as u32, generation))
     }
 
     fn slot(self) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! Winsock's FD_ACCEPT, FD_READ, FD_WRITE and FD_CLOSE under whole names. Nothing here asks a kernel.
 
-/// A set of network events: as a wish, what to tell; as an answer, what happened.
+/// A set of network events: those of interest, or those that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkEvents {
     /// A connection waits to be accepted (FD_ACCEPT).

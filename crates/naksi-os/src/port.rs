@@ -72,9 +72,9 @@ pub trait Port {
     /// Takes a socket over from another port of the same backend.
     fn adopt(&mut self, socket: Self::Socket) -> Handle;
 
-    /// Accepts one wish, or hands it back. The token names it until its last completion.
+    /// Accepts one operation, or hands it back. The token names it until its last completion.
     ///
-    /// The kernel need not have seen it before the next [`Port::wait`]: wishes leave in batches.
+    /// The kernel need not have seen it before the next [`Port::wait`]: operations leave in batches.
     ///
     /// # Errors
     /// [`SubmitError`] carries the operation back, with everything it owns.
@@ -84,14 +84,18 @@ pub trait Port {
     /// A token that is not in flight is ignored.
     fn cancel(&mut self, token: Token);
 
-    /// Hands accepted wishes to the kernel, waits for completions and appends them to `caught`.
+    /// Hands accepted operations to the kernel, waits for completions and appends them to `completions`.
     ///
     /// Returns as soon as there is at least one completion, at most [`PortOptions::catch_max`] a call, or
     /// at `until` with none; `None` waits without end, a tick that has passed only looks.
     ///
     /// # Errors
     /// The port is broken and cannot be used again; everything in flight is drained when it is dropped.
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError>;
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> Result<PollStatus, PortError>;
 
     /// Nanoseconds since the port's epoch: the only clock of the worker that owns it. All ports of one
     /// process share the epoch, so that ticks of two workers can be compared.
@@ -126,8 +130,12 @@ pub trait InFront {
     ///
     /// # Errors
     /// As [`Port::wait`].
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
-        self.behind_mut().wait(caught, until)
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> Result<PollStatus, PortError> {
+        self.behind_mut().wait(completions, until)
     }
 }
 
@@ -175,8 +183,12 @@ impl<T: InFront> Port for T {
         self.behind_mut().cancel(token);
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
-        InFront::wait(self, caught, until)
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> Result<PollStatus, PortError> {
+        InFront::wait(self, completions, until)
     }
 
     fn now(&self) -> Tick {
@@ -319,7 +331,7 @@ pub enum FileAccess {
     Create,
 }
 
-/// Why a wish was not accepted.
+/// Why an operation was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitErrorKind {
     /// The handle is closed, or was never open.
@@ -376,7 +388,7 @@ impl SubmitErrorKind {
     }
 }
 
-/// A wish handed back, with everything it owns.
+/// An operation handed back, with everything it owns.
 #[derive(Debug)]
 pub struct SubmitError {
     /// The operation as it was offered.

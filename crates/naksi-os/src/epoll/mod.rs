@@ -1,6 +1,6 @@
 //! The epoll port: the same contract over readiness, for systems that refuse io_uring.
 //!
-//! A wish is kept in the in-flight table and carried out, by an ordinary system call inside `wait`, when its
+//! An operation is kept in the in-flight table and carried out, by an ordinary system call inside `wait`, when its
 //! descriptor is ready for it; no kernel ever holds a buffer of ours. `port.rs` is the loop (submit, wait),
 //! `prepare.rs` the way in, `serve.rs` carries out what is ready, `reap.rs` is the way out, `op.rs` turns
 //! results into answers, `pier.rs` remembers what each descriptor is ready for, `poll.rs` asks the kernel,

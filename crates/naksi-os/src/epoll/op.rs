@@ -1,6 +1,6 @@
-//! One wish in flight, and one result as one answer.
+//! One operation in flight, and one result as one answer.
 //!
-//! A [`Flight`] is what the in-flight table keeps for an operation: what was asked for, with everything it
+//! An [`InFlightOp`] is what the in-flight table keeps for an operation: what was asked for, with everything it
 //! owns, and how far it has got. No kernel is pointed at any of it between two calls. Nothing here makes a
 //! system call but to ask for an address.
 
@@ -23,8 +23,8 @@ use crate::uring::op::{recv_ended, send_ended};
 
 /// One operation in flight.
 #[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) wish: Wish,
+pub(super) struct InFlightOp {
+    pub(super) kind: OpKind,
     /// Cancelled or ended: its result waits to be delivered.
     pub(super) over: bool,
     /// It stands in the queue of what is ready.
@@ -33,7 +33,7 @@ pub(super) struct Flight {
 
 /// What was asked for, with everything it owns.
 #[derive(Debug)]
-pub(super) enum Wish {
+pub(super) enum OpKind {
     Accept {
         listener: Handle,
     },
@@ -77,28 +77,28 @@ pub(super) enum Wish {
     Timeout,
 }
 
-impl Flight {
-    pub(super) fn new(wish: Wish) -> Self {
-        Self { wish, over: false, queued: false }
+impl InFlightOp {
+    pub(super) fn new(kind: OpKind) -> Self {
+        Self { kind, over: false, queued: false }
     }
 
-    /// The direction of the handle that this flight occupies, to be freed with its last completion.
+    /// The direction of the handle that this operation occupies, to be freed with its last completion.
     pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
-        match self.wish {
-            Wish::Accept { listener } => Some((listener, Direction::In)),
-            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Direction::In)),
-            Wish::Send { socket, .. } | Wish::SendTo { socket, .. } => Some((socket, Direction::Out)),
-            Wish::Connect { socket, .. } => socket.map(|socket| (socket, Direction::Out)),
-            Wish::Shutdown { socket, .. } => Some((socket, Direction::Control)),
-            Wish::File { file, .. } => Some((file, Direction::Shared)),
-            Wish::Close { .. } | Wish::Timeout => None,
+        match self.kind {
+            OpKind::Accept { listener } => Some((listener, Direction::In)),
+            OpKind::Recv { socket } | OpKind::RecvFrom { socket, .. } => Some((socket, Direction::In)),
+            OpKind::Send { socket, .. } | OpKind::SendTo { socket, .. } => Some((socket, Direction::Out)),
+            OpKind::Connect { socket, .. } => socket.map(|socket| (socket, Direction::Out)),
+            OpKind::Shutdown { socket, .. } => Some((socket, Direction::Control)),
+            OpKind::File { file, .. } => Some((file, Direction::Shared)),
+            OpKind::Close { .. } | OpKind::Timeout => None,
         }
     }
 
     /// What an operation that ends early has to tell: bytes that the kernel took stay taken.
     pub(super) fn early_result(&self, errno: i32) -> i32 {
-        match self.wish {
-            Wish::Send { sent, .. } if sent > 0 => count(sent),
+        match self.kind {
+            OpKind::Send { sent, .. } if sent > 0 => count(sent),
             _ => -errno,
         }
     }
@@ -107,41 +107,41 @@ impl Flight {
     pub(super) fn conclude(self, result: i32, handles: &mut HandleTable<Resource>) -> Done {
         let ours = self.over;
         let count = u32::try_from(result).map_err(|_| error::other(-result, ours));
-        match self.wish {
-            Wish::Accept { .. } => Done::Accept(Err(match error::accept(-result, ours) {
+        match self.kind {
+            OpKind::Accept { .. } => Done::Accept(Err(match error::accept(-result, ours) {
                 error::AcceptEnded::Over(ended) => ended,
                 error::AcceptEnded::NextPeer => Ended::Aborted,
             })),
-            Wish::Connect { socket, .. } => Done::Connect(connected(socket, result, ours, handles)),
-            Wish::Recv { socket } => {
+            OpKind::Connect { socket, .. } => Done::Connect(connected(socket, result, ours, handles)),
+            OpKind::Recv { socket } => {
                 let pier = handles.any_mut(socket).and_then(Resource::pier_mut);
                 Done::Recv(Err(recv_ended(pier.map(|pier| &mut pier.descriptor), result, ours)))
             }
-            Wish::Send { socket, batch, .. } => {
+            OpKind::Send { socket, batch, .. } => {
                 let pier = handles.any_mut(socket).and_then(Resource::pier_mut);
                 let descriptor = pier.map(|pier| &mut pier.descriptor);
                 let sent = count.ok().filter(|sent| *sent > 0);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(descriptor, result, ours)))
             }
-            Wish::Shutdown { .. } => {
+            OpKind::Shutdown { .. } => {
                 Done::Shutdown(if result == 0 { Ok(()) } else { error::shutdown(-result, ours) })
             }
-            Wish::Close { resource } => {
+            OpKind::Close { resource } => {
                 drop(resource); // this is the close
                 Done::Close
             }
-            Wish::File { work: Some(Work::Read { buffer, .. }), .. } => Done::ReadAt(
+            OpKind::File { work: Some(Work::Read { buffer, .. }), .. } => Done::ReadAt(
                 buffer,
                 count.and_then(|count| if count == 0 { Err(Ended::Closed) } else { Ok(count) }),
             ),
-            Wish::File { work: Some(Work::Write { bytes, .. }), .. } => Done::WriteAt(bytes, count),
-            Wish::File { work: Some(Work::Sync), .. } => Done::Sync(count.map(|_| ())),
-            Wish::File { work: None, .. } => unreachable!("work that is on the desk has no result"),
-            Wish::RecvFrom { buffer, datagram, .. } => {
+            OpKind::File { work: Some(Work::Write { bytes, .. }), .. } => Done::WriteAt(bytes, count),
+            OpKind::File { work: Some(Work::Sync), .. } => Done::Sync(count.map(|_| ())),
+            OpKind::File { work: None, .. } => unreachable!("work that is on the desk has no result"),
+            OpKind::RecvFrom { buffer, datagram, .. } => {
                 Done::RecvFrom(buffer, datagram.ok_or_else(|| error::other(-result, ours)))
             }
-            Wish::SendTo { bytes, .. } => Done::SendTo(bytes, count),
-            Wish::Timeout => Done::Timeout(error::timeout(-result, ours)),
+            OpKind::SendTo { bytes, .. } => Done::SendTo(bytes, count),
+            OpKind::Timeout => Done::Timeout(error::timeout(-result, ours)),
         }
     }
 }

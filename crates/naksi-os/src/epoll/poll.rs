@@ -196,10 +196,10 @@ mod tests {
         port.submit(token, Op::Connect { remote }).expect("anybody may connect");
         // What is no epoll watches nothing, as a full one does.
         port.epoll.owned = std::fs::File::open("/dev/null").expect("every system has it").into();
-        let mut caught = Vec::new();
-        port.wait(&mut caught, Some(port.now())).expect_err("it cannot be waited on either");
-        let [Completion { done: Done::Connect(Err(Ended::Failed(_))), .. }] = caught[..] else {
-            panic!("{caught:?}");
+        let mut completions = Vec::new();
+        port.wait(&mut completions, Some(port.now())).expect_err("it cannot be waited on either");
+        let [Completion { done: Done::Connect(Err(Ended::Failed(_))), .. }] = completions[..] else {
+            panic!("{completions:?}");
         };
     }
 

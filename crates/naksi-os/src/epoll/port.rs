@@ -1,4 +1,4 @@
-//! The epoll port: wishes are kept, and carried out on this thread when their descriptors are ready.
+//! The epoll port: operations are kept, and carried out on this thread when their descriptors are ready.
 //!
 //! A descriptor is registered once, edge-triggered; what it is ready for is remembered until a call finds
 //! nothing, so that a message costs one receive and one send and shares its `epoll_wait(2)` with all others
@@ -22,7 +22,7 @@ use naksi_core::tick::Tick;
 use socket2::SockRef;
 
 use super::desk::Desk;
-use super::op::{Flight, Wish};
+use super::op::{InFlightOp, OpKind};
 use super::pier::{Pier, Resource, handle};
 use super::poll::{Epoll, Watch};
 use super::serve::pier;
@@ -47,7 +47,7 @@ const WAKE: u64 = u64::MAX;
 /// A completion port on epoll. Opened by the thread that will own it.
 pub struct Port {
     pub(super) epoll: Epoll,
-    pub(super) core: PortCore<Flight, Resource, i32>,
+    pub(super) core: PortCore<InFlightOp, Resource, i32>,
     /// Operations whose descriptors are ready, the first to become so first.
     pub(super) ready: VecDeque<Key>,
     /// Receives that brought a lease and have more: they go on with the next wait.
@@ -201,35 +201,35 @@ impl crate::port::Port for Port {
                 Ok(resource) => resource,
                 Err(why) => return Err(SubmitError { op, why }),
             };
-            let key = self.launch(token, Wish::Close { resource });
+            let key = self.track(token, OpKind::Close { resource });
             self.core.local.push_back((key, 0));
             return Ok(());
         }
         if let Err(why) = self.core.reserve(token, &op) {
             return Err(SubmitError { op, why });
         }
-        self.board(token, op);
+        self.prepare(token, op);
         Ok(())
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some((key, flight)) = self.core.named(token) else { return };
-        if flight.over {
+        let Some((key, operation)) = self.core.named(token) else { return };
+        if operation.over {
             return;
         }
-        let is_timer = matches!(flight.wish, Wish::Timeout);
-        match &mut flight.wish {
+        let is_timer = matches!(operation.kind, OpKind::Timeout);
+        match &mut operation.kind {
             // A close is never called off: the handle is gone already, and closing takes no time.
-            Wish::Close { .. } => return,
+            OpKind::Close { .. } => return,
             // Finished work has its result already, and running work ends by itself.
-            Wish::File { work: Some(_), .. } => return,
-            Wish::File { work, .. } => {
+            OpKind::File { work: Some(_), .. } => return,
+            OpKind::File { work, .. } => {
                 *work = self.desk.withdraw(key);
                 if work.is_none() {
                     return;
                 }
             }
-            Wish::Recv { socket } => {
+            OpKind::Recv { socket } => {
                 let socket = *socket;
                 let descriptor = &mut pier(&mut self.core.handles, socket).descriptor;
                 self.core.counters.starved -= usize::from(descriptor.parked.take().is_some());
@@ -239,12 +239,17 @@ impl crate::port::Port for Port {
         self.end_early(key);
         if is_timer {
             let in_flight = &mut self.core.in_flight;
-            self.timers.forget_one(|key| in_flight.running(key).is_some_and(|(_, flight)| !flight.over));
+            self.timers
+                .forget_one(|key| in_flight.running(key).is_some_and(|(_, operation)| !operation.over));
         }
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
-        let start = caught.len();
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> Result<PollStatus, PortError> {
+        let start = completions.len();
         let full = start + self.core.catch_max;
         // What was submitted since the last wait is carried out before the kernel is asked for more: half of
         // all waits need not ask it. The other half must, so that busy sockets do not starve the others.
@@ -252,8 +257,8 @@ impl crate::port::Port for Port {
         self.ready.extend(self.later.drain(..));
         loop {
             self.fire_timers();
-            self.catch(caught, full);
-            let some = caught.len() > start;
+            self.poll_completions(completions, full);
+            let some = completions.len() > start;
             if some && (self.looked || looked_before) {
                 return Ok(self.status());
             }

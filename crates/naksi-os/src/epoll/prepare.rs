@@ -1,4 +1,4 @@
-//! The way in: a wish is checked, kept in the in-flight table, and put where it will be found.
+//! The way in: an operation is checked, kept in the in-flight table, and put where it will be found.
 //!
 //! What is ready already goes to the queue of what is ready, the rest waits for an event, a deadline or the
 //! desk. Nothing here makes a system call but to have a new socket watched.
@@ -11,7 +11,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 
 use super::desk::Work;
-use super::op::{Flight, Wish};
+use super::op::{InFlightOp, OpKind};
 use super::pier::{Pier, Resource, word};
 use super::poll::Watch;
 use super::port::Port;
@@ -52,28 +52,28 @@ impl Port {
         }
     }
 
-    pub(super) fn launch(&mut self, token: Token, wish: Wish) -> Key {
-        self.core.track(token, Flight::new(wish))
+    pub(super) fn track(&mut self, token: Token, kind: OpKind) -> Key {
+        self.core.track(token, InFlightOp::new(kind))
     }
 
     /// Keeps an accepted operation, and puts it where it will be found.
-    pub(super) fn board(&mut self, token: Token, op: Op) {
+    pub(super) fn prepare(&mut self, token: Token, op: Op) {
         match op {
             Op::Accept { listener: socket } => {
-                self.board_incoming(token, socket, Wish::Accept { listener: socket })
+                self.board_incoming(token, socket, OpKind::Accept { listener: socket })
             }
-            Op::Recv { socket } => self.board_incoming(token, socket, Wish::Recv { socket }),
+            Op::Recv { socket } => self.board_incoming(token, socket, OpKind::Recv { socket }),
             Op::RecvFrom { socket, buffer } => {
-                self.board_incoming(token, socket, Wish::RecvFrom { socket, buffer, datagram: None });
+                self.board_incoming(token, socket, OpKind::RecvFrom { socket, buffer, datagram: None });
             }
             Op::Send { socket, batch } => {
-                self.board_outgoing(token, socket, Wish::Send { socket, batch, sent: 0 })
+                self.board_outgoing(token, socket, OpKind::Send { socket, batch, sent: 0 })
             }
             Op::SendTo { socket, remote, bytes } => {
-                self.board_outgoing(token, socket, Wish::SendTo { socket, remote, bytes });
+                self.board_outgoing(token, socket, OpKind::SendTo { socket, remote, bytes });
             }
             Op::Connect { remote } => {
-                let key = self.launch(token, Wish::Connect { remote, socket: None });
+                let key = self.track(token, OpKind::Connect { remote, socket: None });
                 self.enqueue(key);
             }
             Op::Shutdown { socket, how } => {
@@ -84,7 +84,7 @@ impl Port {
                     // A parked receive would notice it only when a lease is free.
                     self.end_parked(socket);
                 }
-                let key = self.launch(token, Wish::Shutdown { socket, how });
+                let key = self.track(token, OpKind::Shutdown { socket, how });
                 self.enqueue(key);
             }
             Op::Close { .. } => unreachable!("a close is boarded by `submit`"),
@@ -96,14 +96,14 @@ impl Port {
             }
             Op::Sync { file } => self.board_work(token, file, Work::Sync),
             Op::Timeout { at } => {
-                let key = self.launch(token, Wish::Timeout);
+                let key = self.track(token, OpKind::Timeout);
                 self.timers.set(at, key);
             }
         }
     }
 
-    fn board_incoming(&mut self, token: Token, socket: Handle, wish: Wish) {
-        let key = self.launch(token, wish);
+    fn board_incoming(&mut self, token: Token, socket: Handle, kind: OpKind) {
+        let key = self.track(token, kind);
         let pier = pier(&mut self.core.handles, socket);
         pier.incoming = Some(key);
         if pier.readable {
@@ -111,8 +111,8 @@ impl Port {
         }
     }
 
-    fn board_outgoing(&mut self, token: Token, socket: Handle, wish: Wish) {
-        let key = self.launch(token, wish);
+    fn board_outgoing(&mut self, token: Token, socket: Handle, kind: OpKind) {
+        let key = self.track(token, kind);
         let pier = pier(&mut self.core.handles, socket);
         pier.outgoing = Some(key);
         if pier.writable {
@@ -121,7 +121,7 @@ impl Port {
     }
 
     fn board_work(&mut self, token: Token, file: Handle, work: Work) {
-        let key = self.launch(token, Wish::File { file, work: None });
+        let key = self.track(token, OpKind::File { file, work: None });
         let Some(Resource::File(opened)) = self.core.handles.any(file) else {
             unreachable!("its direction was just taken");
         };
@@ -130,17 +130,17 @@ impl Port {
 
     /// Puts an operation at the end of what is ready, once.
     pub(super) fn enqueue(&mut self, key: Key) {
-        let Some((_, flight)) = self.core.in_flight.running(key) else { return };
-        if !mem::replace(&mut flight.queued, true) {
+        let Some((_, operation)) = self.core.in_flight.running(key) else { return };
+        if !mem::replace(&mut operation.queued, true) {
             self.ready.push_back(key);
         }
     }
 
     /// An operation ends before it was carried out. Its result is handed out with the next wait.
     pub(super) fn end_early(&mut self, key: Key) {
-        let (_, flight) = self.core.in_flight.running(key).expect("only what flies can end early");
-        flight.over = true;
-        let result = flight.early_result(libc::ECANCELED);
+        let (_, operation) = self.core.in_flight.running(key).expect("only what flies can end early");
+        operation.over = true;
+        let result = operation.early_result(libc::ECANCELED);
         self.core.local.push_back((key, result));
     }
 }

@@ -7,7 +7,7 @@
 use naksi_core::completion::Completion;
 use naksi_core::id::Handle;
 
-use super::op::{Flight, Wish};
+use super::op::{InFlightOp, OpKind};
 use super::pier::Resource;
 use super::port::Port;
 use super::serve::pier;
@@ -20,22 +20,22 @@ use crate::port_core;
 /// The way out.
 impl Port {
     /// Appends what is ready, up to `full` completions.
-    pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
+    pub(super) fn poll_completions(&mut self, completions: &mut Vec<Completion>, full: usize) {
         self.resume_parked();
-        while caught.len() < full {
+        while completions.len() < full {
             let Some((key, result)) = self.core.local.pop_front() else { break };
-            self.finish(key, result, caught);
+            self.finish(key, result, completions);
         }
         // Neither posts nor sockets can keep the others from being heard.
-        let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
-        self.hand_out_posts(caught, half);
-        self.serve(caught, full);
-        self.hand_out_posts(caught, full);
+        let half = completions.len() + full.saturating_sub(completions.len()).div_ceil(2);
+        self.hand_out_posts(completions, half);
+        self.serve(completions, full);
+        self.hand_out_posts(completions, full);
     }
 
-    fn hand_out_posts(&mut self, caught: &mut Vec<Completion>, full: usize) {
+    fn hand_out_posts(&mut self, completions: &mut Vec<Completion>, full: usize) {
         // The desk wakes the port as a post does, so its work is looked for whenever posts are.
-        if self.core.hand_out_posts(caught, full) {
+        if self.core.hand_out_posts(completions, full) {
             self.collect_work();
         }
     }
@@ -46,7 +46,8 @@ impl Port {
         }
         self.desk.collect(&mut self.filed);
         for (key, done, result) in self.filed.drain(..) {
-            let Some((_, Flight { wish: Wish::File { work, .. }, .. })) = self.core.in_flight.running(key)
+            let Some((_, InFlightOp { kind: OpKind::File { work, .. }, .. })) =
+                self.core.in_flight.running(key)
             else {
                 unreachable!("work on files is in flight until it comes home");
             };
@@ -62,8 +63,8 @@ impl Port {
         let now = now();
         while let Some(key) = self.timers.take_passed(now) {
             match self.core.in_flight.running(key) {
-                Some((_, flight)) if !flight.over => {
-                    flight.over = true;
+                Some((_, operation)) if !operation.over => {
+                    operation.over = true;
                     self.core.local.push_back((key, -libc::ETIME));
                 }
                 _ => self.timers.took_dead(),
@@ -72,9 +73,9 @@ impl Port {
     }
 
     /// The last completion of an operation: what it owned comes home, its direction and its token are free.
-    pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
-        let (token, flight) = self.core.take_out(key);
-        if let Some((handle, direction)) = flight.direction() {
+    pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
+        let (token, operation) = self.core.take_out(key);
+        if let Some((handle, direction)) = operation.direction() {
             self.core.handles.end(handle, direction);
             if let Some(pier) = self.core.handles.any_mut(handle).and_then(Resource::pier_mut) {
                 match direction {
@@ -84,8 +85,8 @@ impl Port {
                 }
             }
         }
-        let done = flight.conclude(result, &mut self.core.handles);
-        self.core.hand_out_last(caught, token, done);
+        let done = operation.conclude(result, &mut self.core.handles);
+        self.core.hand_out_last(completions, token, done);
     }
 }
 
@@ -106,8 +107,8 @@ impl Port {
         let before = self.ready.len();
         while self.ready.len() < before + room {
             let Some(key) = self.next_parked() else { break };
-            let (_, flight) = self.core.in_flight.running(key).expect("it was just seen");
-            flight.queued = true;
+            let (_, operation) = self.core.in_flight.running(key).expect("it was just seen");
+            operation.queued = true;
             self.ready.push_back(key);
         }
         let resumed = self.ready.len() - before;
@@ -117,7 +118,8 @@ impl Port {
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
-            let Some((_, Flight { wish: Wish::Recv { socket }, .. })) = self.core.in_flight.running(key)
+            let Some((_, InFlightOp { kind: OpKind::Recv { socket }, .. })) =
+                self.core.in_flight.running(key)
             else {
                 continue;
             };

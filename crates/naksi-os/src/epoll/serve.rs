@@ -19,7 +19,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::ShutdownHow;
 use socket2::{MaybeUninitSlice, SockAddr, SockRef};
 
-use super::op::{Wish, count};
+use super::op::{OpKind, count};
 use super::pier::{Pier, Resource, word};
 use super::poll::Watch;
 use super::port::Port;
@@ -27,7 +27,7 @@ use crate::handles::{Direction, HandleKind};
 use crate::in_flight::Key;
 use crate::linux::error;
 use crate::linux::socket::{self, Descriptor};
-use crate::uring::parcel::PIECES_MAX;
+use crate::uring::op_block::PIECES_MAX;
 
 /// Connections taken from one listener at a visit.
 const ACCEPTS_MAX: usize = 32;
@@ -50,29 +50,29 @@ enum Visit {
 
 impl Port {
     /// Visits the operations that are ready, in order, as long as there is room for a completion.
-    pub(super) fn serve(&mut self, caught: &mut Vec<Completion>, full: usize) {
-        while caught.len() < full {
+    pub(super) fn serve(&mut self, completions: &mut Vec<Completion>, full: usize) {
+        while completions.len() < full {
             let Some(key) = self.ready.pop_front() else { return };
-            let Some((token, flight)) = self.core.in_flight.running(key) else { continue };
-            flight.queued = false;
-            if flight.over {
+            let Some((token, operation)) = self.core.in_flight.running(key) else { continue };
+            operation.queued = false;
+            if operation.over {
                 continue; // its result is on the way
             }
-            let visit = match flight.wish {
-                Wish::Accept { listener } => self.accept(token, listener, caught, full),
-                Wish::Recv { socket } => self.recv(key, token, socket, caught),
-                Wish::Send { socket, .. } => self.send(key, socket),
-                Wish::Connect { remote, socket: None } => self.connect(key, remote),
-                Wish::Connect { socket: Some(socket), .. } => self.connected(socket),
-                Wish::Shutdown { socket, how } => Visit::Over(self.shut_down(socket, how)),
-                Wish::RecvFrom { socket, .. } => self.recv_from(key, socket),
-                Wish::SendTo { socket, .. } => self.send_to(key, socket),
-                Wish::Close { .. } | Wish::File { .. } | Wish::Timeout => {
+            let visit = match operation.kind {
+                OpKind::Accept { listener } => self.accept(token, listener, completions, full),
+                OpKind::Recv { socket } => self.recv(key, token, socket, completions),
+                OpKind::Send { socket, .. } => self.send(key, socket),
+                OpKind::Connect { remote, socket: None } => self.connect(key, remote),
+                OpKind::Connect { socket: Some(socket), .. } => self.connected(socket),
+                OpKind::Shutdown { socket, how } => Visit::Over(self.shut_down(socket, how)),
+                OpKind::RecvFrom { socket, .. } => self.recv_from(key, socket),
+                OpKind::SendTo { socket, .. } => self.send_to(key, socket),
+                OpKind::Close { .. } | OpKind::File { .. } | OpKind::Timeout => {
                     unreachable!("only what waits for a socket is in the queue")
                 }
             };
             match visit {
-                Visit::Over(result) => self.finish(key, result, caught),
+                Visit::Over(result) => self.finish(key, result, completions),
                 Visit::Again => self.enqueue(key),
                 Visit::Later => self.put_off(key),
                 Visit::Waits => {}
@@ -83,14 +83,20 @@ impl Port {
     /// A receive goes on with the next wait: until then its session can end it or have it rest, and what a
     /// peer that floods has sent stays in the kernel.
     fn put_off(&mut self, key: Key) {
-        let (_, flight) = self.core.in_flight.running(key).expect("it was just visited");
-        flight.queued = true;
+        let (_, operation) = self.core.in_flight.running(key).expect("it was just visited");
+        operation.queued = true;
         self.later.push(key);
     }
 
-    fn accept(&mut self, token: Token, listener: Handle, caught: &mut Vec<Completion>, full: usize) -> Visit {
+    fn accept(
+        &mut self,
+        token: Token,
+        listener: Handle,
+        completions: &mut Vec<Completion>,
+        full: usize,
+    ) -> Visit {
         for _ in 0..ACCEPTS_MAX {
-            if caught.len() >= full {
+            if completions.len() >= full {
                 return Visit::Again;
             }
             let pier = pier(&mut self.core.handles, listener);
@@ -113,12 +119,12 @@ impl Port {
             let Some(peer_address) = address.as_socket() else { continue };
             let socket = self.admit(HandleKind::Stream, Pier::new(Descriptor::new(OwnedFd::from(peer))));
             let accepted = Accepted { socket, peer: peer_address };
-            self.core.hand_out(caught, token, Done::Accept(Ok(accepted)), true);
+            self.core.hand_out(completions, token, Done::Accept(Ok(accepted)), true);
         }
         Visit::Again
     }
 
-    fn recv(&mut self, key: Key, token: Token, socket: Handle, caught: &mut Vec<Completion>) -> Visit {
+    fn recv(&mut self, key: Key, token: Token, socket: Handle, completions: &mut Vec<Completion>) -> Visit {
         let pier = pier(&mut self.core.handles, socket);
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
@@ -142,7 +148,7 @@ impl Port {
             }
             let again = pier.readable;
             let lease = self.core.pool.lend(buffer, length);
-            self.core.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+            self.core.hand_out(completions, token, Done::Recv(Ok(lease)), true);
             return if again { Visit::Later } else { Visit::Waits };
         }
         self.core.pool.put(buffer);
@@ -162,8 +168,8 @@ impl Port {
     /// Sends until everything is with the kernel, there is no more room, or the visit is over. Room for a part is an end.
     fn send(&mut self, key: Key, socket: Handle) -> Visit {
         let pier = pier(&mut self.core.handles, socket);
-        let Some((_, flight)) = self.core.in_flight.running(key) else { return Visit::Waits };
-        let Wish::Send { batch, sent, .. } = &mut flight.wish else { return Visit::Waits };
+        let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
+        let OpKind::Send { batch, sent, .. } = &mut operation.kind else { return Visit::Waits };
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
@@ -215,8 +221,8 @@ impl Port {
         new.writable = outcome.is_ok();
         let socket = self.admit(HandleKind::Stream, new);
         self.core.handles.begin(socket, HandleKind::Stream, Direction::Out).expect("the handle is new");
-        let (_, flight) = self.core.in_flight.running(key).expect("it is being visited");
-        flight.wish = Wish::Connect { remote, socket: Some(socket) };
+        let (_, operation) = self.core.in_flight.running(key).expect("it is being visited");
+        operation.kind = OpKind::Connect { remote, socket: Some(socket) };
         // A socket that is not watched never hears that it is connected: it says so now.
         let heard = pier(&mut self.core.handles, socket).unwatched.is_none();
         if outcome.is_ok() || !heard { self.connected(socket) } else { Visit::Waits }
@@ -260,8 +266,8 @@ impl Port {
 
     fn recv_from(&mut self, key: Key, socket: Handle) -> Visit {
         let pier = pier(&mut self.core.handles, socket);
-        let Some((_, flight)) = self.core.in_flight.running(key) else { return Visit::Waits };
-        let Wish::RecvFrom { buffer, datagram, .. } = &mut flight.wish else { return Visit::Waits };
+        let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
+        let OpKind::RecvFrom { buffer, datagram, .. } = &mut operation.kind else { return Visit::Waits };
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }
@@ -290,8 +296,8 @@ impl Port {
 
     fn send_to(&mut self, key: Key, socket: Handle) -> Visit {
         let pier = pier(&mut self.core.handles, socket);
-        let Some((_, flight)) = self.core.in_flight.running(key) else { return Visit::Waits };
-        let Wish::SendTo { remote, bytes, .. } = &flight.wish else { return Visit::Waits };
+        let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
+        let OpKind::SendTo { remote, bytes, .. } = &operation.kind else { return Visit::Waits };
         if let Some(errno) = pier.unwatched {
             return Visit::Over(-errno);
         }

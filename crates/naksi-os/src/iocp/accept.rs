@@ -21,8 +21,8 @@ use socket2::{Domain, SockAddr, SockAddrStorage};
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, HANDLE};
 use windows_sys::Win32::Networking::WinSock::{SOCKADDR, SOCKET, WSAEINVAL};
 
-use super::op::Wish;
-use super::parcel::Parcel;
+use super::op::OpKind;
+use super::op_block::OpBlock;
 use super::port::Port;
 use crate::handles::HandleKind;
 use crate::in_flight::Key;
@@ -53,30 +53,30 @@ pub(super) struct Accepting {
 
 #[derive(Debug)]
 struct Credit {
-    parcel: Parcel,
+    block: OpBlock,
     addresses: ptr::NonNull<Addresses>,
     /// The client's socket, while it is posted.
     socket: Option<OwnedSocket>,
 }
 
 impl Credit {
-    fn new(parcel: Parcel) -> Self {
+    fn new(block: OpBlock) -> Self {
         let addresses = ptr::NonNull::from(Box::leak(Box::new([0; 2 * ACCEPT_ADDRESS_BYTES])));
-        Self { parcel, addresses, socket: None }
+        Self { block, addresses, socket: None }
     }
 }
 
 impl Drop for Credit {
     fn drop(&mut self) {
         // SAFETY: law 2: the pointer came from a box in `new`, and a credit is dropped only with or after its
-        // flight, when no kernel uses it.
+        // operation, when no kernel uses it.
         drop(unsafe { Box::from_raw(self.addresses.as_ptr()) });
     }
 }
 
 impl Accepting {
-    pub(super) fn new(listener: Handle, mut parcel: impl FnMut() -> Parcel) -> Self {
-        let credits = (0..CREDITS).map(|_| Credit::new(parcel())).collect();
+    pub(super) fn new(listener: Handle, mut block: impl FnMut() -> OpBlock) -> Self {
+        let credits = (0..CREDITS).map(|_| Credit::new(block())).collect();
         Self { listener, credits, posted: 0, over: None }
     }
 
@@ -88,7 +88,7 @@ impl Accepting {
     /// Asks the kernel for the credits that are posted.
     fn cancel(&self, listener: HANDLE) {
         for credit in self.credits.iter().filter(|credit| credit.socket.is_some()) {
-            kernel::cancel(listener, credit.parcel.overlapped());
+            kernel::cancel(listener, credit.block.overlapped());
         }
     }
 
@@ -104,8 +104,8 @@ impl Accepting {
         let accept = extensions.accept.ok_or(WSAEINVAL)?;
         let socket = socket::stream(domain)?;
         let credit = &mut self.credits[number];
-        credit.parcel.address(key, number);
-        let overlapped = credit.parcel.overlapped();
+        credit.block.address(key, number);
+        let overlapped = credit.block.overlapped();
         let room = ACCEPT_ADDRESS_BYTES as u32;
         let area = credit.addresses.as_ptr().cast();
         let mut received = 0_u32;
@@ -214,7 +214,7 @@ impl Port {
         number: usize,
         token: Token,
         answer: Answer,
-        caught: &mut Vec<Completion>,
+        completions: &mut Vec<Completion>,
     ) {
         let Some((listener, _, options)) = self.listener_of(key) else { return };
         let extensions = self.extensions;
@@ -227,7 +227,7 @@ impl Port {
         let over = accepting.over.is_some();
         if answer.code == 0 {
             let peer = accepting.peer(number, &extensions);
-            self.take_in(token, owned, peer, (listener, &options), caught);
+            self.take_in(token, owned, peer, (listener, &options), completions);
         } else {
             drop(owned);
             match error::accept(answer.code, over) {
@@ -251,12 +251,12 @@ impl Port {
         owned: OwnedSocket,
         peer: Option<std::net::SocketAddr>,
         (listener, options): (HANDLE, &ListenOptions),
-        caught: &mut Vec<Completion>,
+        completions: &mut Vec<Completion>,
     ) {
         match (socket::settle_accepted(&owned, listener, options), peer) {
             (Ok(()), Some(peer)) => {
                 let socket = self.core.handles.insert(HandleKind::Stream, Descriptor::socket(owned));
-                self.core.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+                self.core.hand_out(completions, token, Done::Accept(Ok(Accepted { socket, peer })), true);
             }
             (settled, _) => {
                 tracing::debug!(?settled, "a client was gone before it was accepted");
@@ -265,8 +265,8 @@ impl Port {
     }
 
     fn accepting(&mut self, key: Key) -> Option<&mut Accepting> {
-        match &mut self.core.in_flight.running(key)?.1.wish {
-            Wish::Accept(accepting) => Some(accepting),
+        match &mut self.core.in_flight.running(key)?.1.kind {
+            OpKind::Accept(accepting) => Some(accepting),
             _ => None,
         }
     }

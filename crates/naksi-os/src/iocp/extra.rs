@@ -3,7 +3,7 @@
 //!
 //! These are methods of this port alone, for those who know that they are on Windows; each completes in a
 //! form that the contract has. A system that lacks a function (Wine has no TransmitPackets) refuses the
-//! wish as unsupported, before anything has happened. A disconnected socket is never used again: that
+//! operation as unsupported, before anything has happened. A disconnected socket is never used again: that
 //! `TF_REUSE_SOCKET` saves is little, and what goes wrong with it goes wrong in the next client's session.
 
 // UNSAFETY: the kernel is handed addresses, and what they point to is owned by the in-flight table.
@@ -20,8 +20,8 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 
 use super::call::{outcome, overflow};
-use super::op::{Flight, Wish};
-use super::parcel::Parcel;
+use super::op::{InFlightOp, OpKind};
+use super::op_block::OpBlock;
 use super::port::Port;
 use crate::handles::{Direction, HandleKind};
 use crate::port::SubmitErrorKind;
@@ -78,8 +78,8 @@ impl Port {
         }
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Direction::Out), &[span.file])?;
         let file = self.core.handles.any(span.file).map_or(ptr::null_mut(), Descriptor::raw);
-        let parcel = self.parcel();
-        self.depart(token, socket, raw, Wish::TransmitFile { socket, span, file, parcel });
+        let block = self.block();
+        self.depart(token, socket, raw, OpKind::TransmitFile { socket, span, file, block });
         Ok(())
     }
 
@@ -105,8 +105,8 @@ impl Port {
         let elements =
             parts.iter().map(|part| part.element(file_of(part).map_or(ptr::null_mut(), Descriptor::raw)));
         let elements = Elements(elements.collect());
-        let parcel = self.parcel();
-        self.depart(token, socket, raw, Wish::TransmitParts { socket, parts, elements, parcel });
+        let block = self.block();
+        self.depart(token, socket, raw, OpKind::TransmitParts { socket, parts, elements, block });
         Ok(())
     }
 
@@ -121,8 +121,8 @@ impl Port {
         let raw = self.reserve_with(token, socket, (HandleKind::Stream, Direction::Control), &[])?;
         let descriptor = self.core.handles.any_mut(socket).expect("its direction was just taken");
         (descriptor.ended_write, descriptor.ended_both) = (true, true);
-        let parcel = self.parcel();
-        self.depart(token, socket, raw, Wish::Disconnect { socket, parcel });
+        let block = self.block();
+        self.depart(token, socket, raw, OpKind::Disconnect { socket, block });
         Ok(())
     }
 
@@ -143,8 +143,8 @@ impl Port {
             return Err(SubmitErrorKind::Empty);
         }
         let raw = self.reserve_with(token, socket, (HandleKind::Datagram, Direction::In), &[])?;
-        let parcel = self.parcel();
-        self.depart(token, socket, raw, Wish::Message { socket, buffer, parcel });
+        let block = self.block();
+        self.depart(token, socket, raw, OpKind::Message { socket, buffer, block });
         Ok(())
     }
 
@@ -167,9 +167,9 @@ impl Port {
         Ok(raw)
     }
 
-    fn depart(&mut self, token: Token, socket: Handle, raw: HANDLE, wish: Wish) {
+    fn depart(&mut self, token: Token, socket: Handle, raw: HANDLE, kind: OpKind) {
         let early = self.associate(socket);
-        self.launch(token, Flight::new(raw, wish), early);
+        self.track(token, InFlightOp::new(raw, kind), early);
     }
 }
 
@@ -211,31 +211,31 @@ impl std::fmt::Debug for Elements {
     }
 }
 
-/// The call for one of these wishes.
-pub(super) fn start(wish: &mut Wish, raw: HANDLE, extensions: &Extensions) -> Result<(), i32> {
+/// The call for one of these operations.
+pub(super) fn start(kind: &mut OpKind, raw: HANDLE, extensions: &Extensions) -> Result<(), i32> {
     let raw = raw.expose_provenance() as SOCKET;
-    match wish {
-        Wish::TransmitFile { span, file, parcel, .. } => transmit_file(raw, span, *file, parcel, extensions),
-        Wish::TransmitParts { elements, parcel, .. } => {
+    match kind {
+        OpKind::TransmitFile { span, file, block, .. } => transmit_file(raw, span, *file, block, extensions),
+        OpKind::TransmitParts { elements, block, .. } => {
             let transmit = extensions.transmit_packets.ok_or(WSAEINVAL)?;
             let (list, count) = (elements.0.as_ptr(), elements.0.len() as u32);
-            let overlapped = parcel.overlapped();
-            // SAFETY: law 2: the flight owns the parts, the list of them and the OVERLAPPED until the packet.
+            let overlapped = block.overlapped();
+            // SAFETY: law 2: the operation owns the parts, the list of them and the OVERLAPPED until the packet.
             let started = unsafe { transmit(raw, list, count, 0, overlapped, 0) };
             outcome(started != 0)
         }
-        Wish::Disconnect { parcel, .. } => {
+        OpKind::Disconnect { block, .. } => {
             let disconnect = extensions.disconnect.ok_or(WSAEINVAL)?;
-            let overlapped = parcel.overlapped();
-            // SAFETY: law 2: the flight owns the OVERLAPPED until the packet comes.
+            let overlapped = block.overlapped();
+            // SAFETY: law 2: the operation owns the OVERLAPPED until the packet comes.
             let started = unsafe { disconnect(raw, overlapped, 0, 0) };
             outcome(started != 0)
         }
-        Wish::Message { buffer, parcel, .. } => {
+        OpKind::Message { buffer, block, .. } => {
             let receive = extensions.receive_message.ok_or(WSAEINVAL)?;
-            let message = parcel.message_room([(buffer.as_mut_ptr(), buffer.len()), overflow()]);
-            let overlapped = parcel.overlapped();
-            // SAFETY: law 2: the flight owns the buffer and the parcel with the message until the packet comes.
+            let message = block.message_room([(buffer.as_mut_ptr(), buffer.len()), overflow()]);
+            let overlapped = block.overlapped();
+            // SAFETY: law 2: the operation owns the buffer and the block with the message until the packet comes.
             let result = unsafe { receive(raw, message, ptr::null_mut(), overlapped, None) };
             outcome(result == 0)
         }
@@ -247,21 +247,21 @@ fn transmit_file(
     raw: SOCKET,
     span: &FileSpan,
     file: HANDLE,
-    parcel: &mut Parcel,
+    block: &mut OpBlock,
     extensions: &Extensions,
 ) -> Result<(), i32> {
     let transmit = extensions.transmit_file.ok_or(WSAEINVAL)?;
-    parcel.set_offset(span.offset);
+    block.set_offset(span.offset);
     let frame = TRANSMIT_FILE_BUFFERS {
         Head: span.head.as_ptr().cast_mut().cast(),
         HeadLength: u32::try_from(span.head.len()).map_err(|_| WSAEINVAL)?,
         Tail: span.tail.as_ptr().cast_mut().cast(),
         TailLength: u32::try_from(span.tail.len()).map_err(|_| WSAEINVAL)?,
     };
-    let frame = parcel.set_frame(frame);
-    let overlapped = parcel.overlapped();
+    let frame = block.set_frame(frame);
+    let overlapped = block.overlapped();
     let bytes = span.bytes.min(FILE_BYTES_MAX);
-    // SAFETY: law 2: the flight owns the head, the tail and the parcel, and holds the file open, until the
+    // SAFETY: law 2: the operation owns the head, the tail and the block, and holds the file open, until the
     // packet comes.
     let started = unsafe { transmit(raw, file, bytes, 0, overlapped, frame, 0) };
     outcome(started != 0)

@@ -1,8 +1,8 @@
-//! One wish with everything it owns, and one result as one answer.
+//! One operation with everything it owns, and one result as one answer.
 //!
-//! A [`Flight`] is what the in-flight table keeps for an operation: everything that the kernel may touch
-//! until its packet comes. What a kernel is pointed at lies on the heap and does not move when the flight
-//! does: batches, buffers, and [`Parcel`]s, which begin with the OVERLAPPED. Nothing here calls the system.
+//! An [`InFlightOp`] is what the in-flight table keeps for an operation: everything that the kernel may touch
+//! until its packet comes. What a kernel is pointed at lies on the heap and does not move when the operation
+//! does: batches, buffers, and [`OpBlock`]s, which begin with the OVERLAPPED. Nothing here calls the system.
 
 use std::fs::File;
 use std::os::windows::io::OwnedSocket;
@@ -18,7 +18,7 @@ use windows_sys::Win32::Foundation::{ERROR_OPERATION_ABORTED, HANDLE};
 
 use super::accept::Accepting;
 use super::extra::{Elements, FileSpan, Part};
-use super::parcel::Parcel;
+use super::op_block::OpBlock;
 use crate::handles::{Direction, HandleKind, HandleTable};
 use crate::windows::error;
 use crate::windows::kernel::Answer;
@@ -29,34 +29,34 @@ pub(super) const CANCELLED: i32 = ERROR_OPERATION_ABORTED as i32;
 
 /// One operation in flight.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlightOp {
     /// The handle it is aimed at; it stays open for as long as this flies (law 2).
     pub(super) raw: HANDLE,
     /// Its cancellation was requested.
     pub(super) cancelled: bool,
     /// The kernel owes a packet for it.
     pub(super) pending: bool,
-    pub(super) wish: Wish,
+    pub(super) kind: OpKind,
 }
 
 /// What was asked for, with everything it owns.
 #[derive(Debug)]
-pub(super) enum Wish {
+pub(super) enum OpKind {
     Accept(Accepting),
     Connect {
         socket: Option<OwnedSocket>,
-        parcel: Parcel,
+        block: OpBlock,
     },
     /// `reads`: how often it was read without asking the kernel in between.
     Recv {
         socket: Handle,
-        parcel: Parcel,
+        block: OpBlock,
         reads: u8,
     },
     Send {
         socket: Handle,
         batch: SendBatch,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Shutdown {
         socket: Handle,
@@ -66,13 +66,13 @@ pub(super) enum Wish {
         file: Handle,
         offset: u64,
         buffer: Vec<u8>,
-        parcel: Parcel,
+        block: OpBlock,
     },
     WriteAt {
         file: Handle,
         offset: u64,
         bytes: Vec<u8>,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Sync {
         file: Handle,
@@ -80,12 +80,12 @@ pub(super) enum Wish {
     RecvFrom {
         socket: Handle,
         buffer: Vec<u8>,
-        parcel: Parcel,
+        block: OpBlock,
     },
     SendTo {
         socket: Handle,
         bytes: Bytes,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Timeout {
         at: Tick,
@@ -95,143 +95,145 @@ pub(super) enum Wish {
         socket: Handle,
         span: FileSpan,
         file: HANDLE,
-        parcel: Parcel,
+        block: OpBlock,
     },
     TransmitParts {
         socket: Handle,
         parts: Vec<Part>,
         elements: Elements,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Disconnect {
         socket: Handle,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Message {
         socket: Handle,
         buffer: Vec<u8>,
-        parcel: Parcel,
+        block: OpBlock,
     },
 }
 
-impl Flight {
-    pub(super) fn new(raw: HANDLE, wish: Wish) -> Self {
-        Self { raw, cancelled: false, pending: false, wish }
+impl InFlightOp {
+    pub(super) fn new(raw: HANDLE, kind: OpKind) -> Self {
+        Self { raw, cancelled: false, pending: false, kind }
     }
 
-    /// The parcel whose packet the kernel owes. Accepts have one for each credit, and keep them themselves.
-    pub(super) fn parcel(&mut self) -> Option<&mut Parcel> {
-        match &mut self.wish {
-            Wish::Connect { parcel, .. }
-            | Wish::Recv { parcel, .. }
-            | Wish::Send { parcel, .. }
-            | Wish::ReadAt { parcel, .. }
-            | Wish::WriteAt { parcel, .. }
-            | Wish::RecvFrom { parcel, .. }
-            | Wish::SendTo { parcel, .. }
-            | Wish::TransmitFile { parcel, .. }
-            | Wish::TransmitParts { parcel, .. }
-            | Wish::Disconnect { parcel, .. }
-            | Wish::Message { parcel, .. } => Some(parcel),
-            Wish::Accept(_)
-            | Wish::Shutdown { .. }
-            | Wish::Close
-            | Wish::Sync { .. }
-            | Wish::Timeout { .. } => None,
+    /// The block whose packet the kernel owes. Accepts have one for each credit, and keep them themselves.
+    pub(super) fn block(&mut self) -> Option<&mut OpBlock> {
+        match &mut self.kind {
+            OpKind::Connect { block, .. }
+            | OpKind::Recv { block, .. }
+            | OpKind::Send { block, .. }
+            | OpKind::ReadAt { block, .. }
+            | OpKind::WriteAt { block, .. }
+            | OpKind::RecvFrom { block, .. }
+            | OpKind::SendTo { block, .. }
+            | OpKind::TransmitFile { block, .. }
+            | OpKind::TransmitParts { block, .. }
+            | OpKind::Disconnect { block, .. }
+            | OpKind::Message { block, .. } => Some(block),
+            OpKind::Accept(_)
+            | OpKind::Shutdown { .. }
+            | OpKind::Close
+            | OpKind::Sync { .. }
+            | OpKind::Timeout { .. } => None,
         }
     }
 
-    /// The direction of the handle that this flight occupies, to be freed with its last completion.
+    /// The direction of the handle that this operation occupies, to be freed with its last completion.
     pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
-        match self.wish {
-            Wish::Accept(ref accepting) => Some((accepting.listener, Direction::In)),
-            Wish::Recv { socket, .. } | Wish::RecvFrom { socket, .. } | Wish::Message { socket, .. } => {
-                Some((socket, Direction::In))
+        match self.kind {
+            OpKind::Accept(ref accepting) => Some((accepting.listener, Direction::In)),
+            OpKind::Recv { socket, .. }
+            | OpKind::RecvFrom { socket, .. }
+            | OpKind::Message { socket, .. } => Some((socket, Direction::In)),
+            OpKind::Send { socket, .. }
+            | OpKind::SendTo { socket, .. }
+            | OpKind::TransmitFile { socket, .. }
+            | OpKind::TransmitParts { socket, .. } => Some((socket, Direction::Out)),
+            OpKind::Shutdown { socket } | OpKind::Disconnect { socket, .. } => {
+                Some((socket, Direction::Control))
             }
-            Wish::Send { socket, .. }
-            | Wish::SendTo { socket, .. }
-            | Wish::TransmitFile { socket, .. }
-            | Wish::TransmitParts { socket, .. } => Some((socket, Direction::Out)),
-            Wish::Shutdown { socket } | Wish::Disconnect { socket, .. } => Some((socket, Direction::Control)),
-            Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
+            OpKind::ReadAt { file, .. } | OpKind::WriteAt { file, .. } | OpKind::Sync { file } => {
                 Some((file, Direction::Shared))
             }
-            Wish::Connect { .. } | Wish::Close | Wish::Timeout { .. } => None,
+            OpKind::Connect { .. } | OpKind::Close | OpKind::Timeout { .. } => None,
         }
     }
 
     /// The files from which it sends; each has its place freed as the direction is.
     pub(super) fn files(&self) -> Vec<Handle> {
-        match &self.wish {
-            Wish::TransmitFile { span, .. } => vec![span.file],
-            Wish::TransmitParts { parts, .. } => parts.iter().filter_map(Part::file).collect(),
+        match &self.kind {
+            OpKind::TransmitFile { span, .. } => vec![span.file],
+            OpKind::TransmitParts { parts, .. } => parts.iter().filter_map(Part::file).collect(),
             _ => Vec::new(),
         }
     }
 
-    /// The last answer, from the packet's. Spent parcels go to `spent`, to be used again.
+    /// The last answer, from the packet's. Spent blocks go to `spent`, to be used again.
     pub(super) fn conclude(
         self,
         answer: Answer,
         handles: &mut HandleTable<Descriptor>,
-        spent: &mut Vec<Parcel>,
+        spent: &mut Vec<OpBlock>,
     ) -> Done {
         let ours = self.cancelled;
         let Answer { bytes: count, code } = answer;
         let other = || if code == 0 { Ok(count) } else { Err(error::other(code, ours)) };
-        match self.wish {
-            Wish::Accept(accepting) => Done::Accept(Err(accepting.conclude())),
-            Wish::Connect { socket, parcel } => {
-                spent.push(parcel);
+        match self.kind {
+            OpKind::Accept(accepting) => Done::Accept(Err(accepting.conclude())),
+            OpKind::Connect { socket, block } => {
+                spent.push(block);
                 Done::Connect(connected(socket, code, ours, handles))
             }
-            Wish::Recv { socket, parcel, .. } => {
-                spent.push(parcel);
+            OpKind::Recv { socket, block, .. } => {
+                spent.push(block);
                 Done::Recv(Err(recv_ended(handles.any(socket), code, ours)))
             }
-            Wish::Send { socket, batch, parcel } => {
-                spent.push(parcel);
+            OpKind::Send { socket, batch, block } => {
+                spent.push(block);
                 // A cancelled operation may report how far it got; otherwise that is unknown.
                 let sent = ((code == 0 || code == CANCELLED) && count > 0).then_some(count);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), code, ours)))
             }
-            Wish::Shutdown { .. } => Done::Shutdown(shut(code, ours)),
-            Wish::Close => Done::Close,
-            Wish::ReadAt { buffer, parcel, .. } => {
-                spent.push(parcel);
+            OpKind::Shutdown { .. } => Done::Shutdown(shut(code, ours)),
+            OpKind::Close => Done::Close,
+            OpKind::ReadAt { buffer, block, .. } => {
+                spent.push(block);
                 Done::ReadAt(buffer, read_at(code, count, ours))
             }
-            Wish::WriteAt { bytes, parcel, .. } => {
-                spent.push(parcel);
+            OpKind::WriteAt { bytes, block, .. } => {
+                spent.push(block);
                 Done::WriteAt(bytes, if code == 0 { Ok(count) } else { Err(error::write_at(code, ours)) })
             }
-            Wish::Sync { .. } => Done::Sync(other().map(drop)),
-            Wish::RecvFrom { buffer, parcel, .. } => {
-                let letter = other().and_then(|bytes| parcel.sender(bytes, buffer.len()));
-                spent.push(parcel);
+            OpKind::Sync { .. } => Done::Sync(other().map(drop)),
+            OpKind::RecvFrom { buffer, block, .. } => {
+                let letter = other().and_then(|bytes| block.sender(bytes, buffer.len()));
+                spent.push(block);
                 Done::RecvFrom(buffer, letter)
             }
-            Wish::SendTo { bytes, parcel, .. } => {
-                spent.push(parcel);
+            OpKind::SendTo { bytes, block, .. } => {
+                spent.push(block);
                 Done::SendTo(bytes, other())
             }
-            Wish::Timeout { .. } => Done::Timeout(other().map(drop)),
-            Wish::TransmitFile { socket, parcel, .. } | Wish::TransmitParts { socket, parcel, .. } => {
-                spent.push(parcel);
+            OpKind::Timeout { .. } => Done::Timeout(other().map(drop)),
+            OpKind::TransmitFile { socket, block, .. } | OpKind::TransmitParts { socket, block, .. } => {
+                spent.push(block);
                 // Of an empty file nothing is sent, and nothing is wrong.
                 let sent =
                     if code == 0 { Ok(count) } else { Err(send_ended(handles.any_mut(socket), code, ours)) };
                 Done::Send(SendBatch::new(), sent)
             }
-            Wish::Disconnect { parcel, .. } => {
-                spent.push(parcel);
+            OpKind::Disconnect { block, .. } => {
+                spent.push(block);
                 Done::Shutdown(shut(code, ours))
             }
-            Wish::Message { buffer, mut parcel, .. } => {
+            OpKind::Message { buffer, mut block, .. } => {
                 // A message that was cut is told as a failure, with as much as fits.
                 let came = if error::is_cut(code) { Ok(count) } else { other() };
-                let letter = came.and_then(|bytes| parcel.message(bytes, buffer.len()));
-                spent.push(parcel);
+                let letter = came.and_then(|bytes| block.message(bytes, buffer.len()));
+                spent.push(block);
                 Done::RecvFrom(buffer, letter)
             }
         }

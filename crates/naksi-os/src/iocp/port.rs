@@ -1,8 +1,8 @@
-//! The completion port: wishes go to the kernel at once, packets come out of one port, on one thread.
+//! The completion port: operations go to the kernel at once, packets come out of one port, on one thread.
 //!
 //! `submit` makes the call; `wait` takes packets out of the port by the hundred
 //! (`GetQueuedCompletionStatusEx`), keeps those that do not fit the caller's list, and turns each into at
-//! most one completion. A receive holds no buffer while nothing arrives; timers and wishes that need no
+//! most one completion. A receive holds no buffer while nothing arrives; timers and operations that need no
 //! kernel are answered in here. Nothing here knows a session.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -20,8 +20,8 @@ use naksi_core::tick::Tick;
 use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER};
 use windows_sys::Win32::System::IO::OVERLAPPED_ENTRY;
 
-use super::op::{self, CANCELLED, Flight, Wish};
-use super::parcel::Parcel;
+use super::op::{self, CANCELLED, InFlightOp, OpKind};
+use super::op_block::OpBlock;
 use crate::clock::now;
 use crate::handles::HandleKind;
 use crate::in_flight::Key;
@@ -44,14 +44,14 @@ const PACKETS_MAX: usize = 256;
 pub struct Port {
     pub(super) kernel: Arc<Kernel>,
     pub(super) extensions: Extensions,
-    pub(super) core: PortCore<Flight, Descriptor, Answer>,
+    pub(super) core: PortCore<InFlightOp, Descriptor, Answer>,
     /// Receives that found the pool empty, the first to come home first.
     pub(super) parked: VecDeque<Key>,
     /// Receives that have more to read than one buffer took.
     pub(super) ready: VecDeque<Key>,
     /// Timeouts, the next one first.
     pub(super) timers: BTreeSet<(Tick, u64)>,
-    pub(super) spent: Vec<Parcel>,
+    pub(super) spent: Vec<OpBlock>,
     /// Packets as they came out of the port: those from `entries_read` to `entries_filled` are to be read.
     pub(super) entries: Vec<OVERLAPPED_ENTRY>,
     pub(super) entries_read: usize,
@@ -214,54 +214,58 @@ impl crate::port::Port for Port {
                 Ok(descriptor) => drop(descriptor),
                 Err(why) => return Err(SubmitError { op, why }),
             }
-            self.launch(token, Flight::new(std::ptr::null_mut(), Wish::Close), Some(Answer::done(0)));
+            self.track(token, InFlightOp::new(std::ptr::null_mut(), OpKind::Close), Some(Answer::done(0)));
             return Ok(());
         }
         let raw = match self.reserve(token, &op) {
             Ok(raw) => raw,
             Err(why) => return Err(SubmitError { op, why }),
         };
-        let (flight, early) = self.board(op, raw);
-        self.launch(token, flight, early);
+        let (operation, early) = self.prepare(op, raw);
+        self.track(token, operation, early);
         Ok(())
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some((key, flight)) = self.core.named(token) else { return };
+        let Some((key, operation)) = self.core.named(token) else { return };
         // A close is never called off: the handle is gone already.
-        if flight.cancelled || matches!(flight.wish, Wish::Close) {
+        if operation.cancelled || matches!(operation.kind, OpKind::Close) {
             return;
         }
-        flight.cancelled = true;
-        let (raw, pending) = (flight.raw, flight.pending);
-        if pending && let Some(parcel) = flight.parcel() {
-            kernel::cancel(raw, parcel.overlapped());
+        operation.cancelled = true;
+        let (raw, pending) = (operation.raw, operation.pending);
+        if pending && let Some(block) = operation.block() {
+            kernel::cancel(raw, block.overlapped());
             return;
         }
-        match flight.wish {
-            Wish::Accept(_) => self.end_accepts(key, naksi_core::ended::Ended::Aborted),
-            Wish::Timeout { at } if self.timers.remove(&(at, key.to_u64())) => {
+        match operation.kind {
+            OpKind::Accept(_) => self.end_accepts(key, naksi_core::ended::Ended::Aborted),
+            OpKind::Timeout { at } if self.timers.remove(&(at, key.to_u64())) => {
                 self.core.local.push_back((key, Answer::failed(CANCELLED)));
             }
-            Wish::Recv { socket, .. } => self.end_resting(key, socket),
+            OpKind::Recv { socket, .. } => self.end_resting(key, socket),
             // Its answer is on its way already.
             _ => {}
         }
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
-        let start = caught.len();
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> Result<PollStatus, PortError> {
+        let start = completions.len();
         let full = start + self.core.catch_max;
         loop {
             self.serve_parked();
-            self.catch(caught, full);
-            let passed = caught.len() == start && until.is_some_and(|until| now() >= until);
-            if caught.len() < full && !self.entries_left() {
-                let may_sleep = caught.len() == start && !passed && !self.has_own();
+            self.poll_completions(completions, full);
+            let passed = completions.len() == start && until.is_some_and(|until| now() >= until);
+            if completions.len() < full && !self.entries_left() {
+                let may_sleep = completions.len() == start && !passed && !self.has_own();
                 self.dequeue(may_sleep.then_some(until))?;
-                self.catch(caught, full);
+                self.poll_completions(completions, full);
             }
-            if caught.len() > start || passed {
+            if completions.len() > start || passed {
                 return Ok(if self.kernel_owes || self.has_own() {
                     PollStatus::More
                 } else {

@@ -1,6 +1,6 @@
-//! From a wish to a flight: what is refused, what needs no kernel, and what is handed to it.
+//! Prepares a submitted operation: what is refused, what needs no kernel, and what is handed to it.
 //!
-//! A wish is checked against the handle table first, so that a refused one has changed nothing. Directions
+//! An operation is checked against the handle table first, so that a refused one has changed nothing. Directions
 //! are shut down here and now; what is in flight on a socket whose both directions end is called home in the
 //! same step, because a shutdown alone is not heard by it. Nothing here waits or looks at a packet.
 
@@ -12,8 +12,8 @@ use windows_sys::Win32::Networking::WinSock::WSAEMSGSIZE;
 
 use super::accept::Accepting;
 use super::call;
-use super::op::{self, CANCELLED, Flight, Wish};
-use super::parcel::Parcel;
+use super::op::{self, CANCELLED, InFlightOp, OpKind};
+use super::op_block::OpBlock;
 use super::port::Port;
 use crate::clock::now;
 use crate::handles::Direction;
@@ -24,7 +24,7 @@ use crate::windows::kernel::{self, Answer};
 use crate::windows::socket::{self, Descriptor, Resource};
 
 impl Port {
-    /// Checks a wish and takes its direction. Nothing has changed if it is refused.
+    /// Checks an operation and takes its direction. Nothing has changed if it is refused.
     pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<HANDLE, SubmitErrorKind> {
         self.core
             .reserve(token, op)
@@ -32,67 +32,67 @@ impl Port {
     }
 
     /// Turns an accepted operation into what flies. The answer, if there is one, needs no kernel.
-    pub(super) fn board(&mut self, op: Op, raw: HANDLE) -> (Flight, Option<Answer>) {
+    pub(super) fn prepare(&mut self, op: Op, raw: HANDLE) -> (InFlightOp, Option<Answer>) {
         let mut raw = raw;
         let mut early = None;
-        let wish = match op {
+        let kind = match op {
             Op::Accept { listener } => {
                 early = self.associate(listener);
-                Wish::Accept(Accepting::new(listener, Parcel::new))
+                OpKind::Accept(Accepting::new(listener, OpBlock::new))
             }
             Op::Connect { remote } => {
-                let mut parcel = self.parcel();
-                parcel.set_remote(remote);
+                let mut block = self.block();
+                block.set_remote(remote);
                 let made = socket::connecting(remote).and_then(|socket| {
                     self.kernel.associate(socket::raw(&socket))?;
                     Ok(socket)
                 });
                 let socket = made.map_err(|code| early = Some(Answer::failed(code))).ok();
                 raw = socket.as_ref().map_or(raw, socket::raw);
-                Wish::Connect { socket, parcel }
+                OpKind::Connect { socket, block }
             }
             Op::Recv { socket } => {
                 early = self.ended(socket, Direction::In).or_else(|| self.associate(socket));
-                Wish::Recv { socket, parcel: self.parcel(), reads: 0 }
+                OpKind::Recv { socket, block: self.block(), reads: 0 }
             }
             Op::Send { socket, batch } => {
                 early = self.ended(socket, Direction::Out).or_else(|| self.associate(socket));
-                Wish::Send { socket, batch, parcel: self.parcel() }
+                OpKind::Send { socket, batch, block: self.block() }
             }
             Op::Shutdown { socket, how } => {
                 early = Some(self.shut_down(socket, how));
-                Wish::Shutdown { socket }
+                OpKind::Shutdown { socket }
             }
             Op::Close { .. } => unreachable!("a close is boarded by `submit`"),
             Op::ReadAt { file, offset, buffer } => {
                 early = self.associate(file);
-                Wish::ReadAt { file, offset, buffer, parcel: self.parcel() }
+                OpKind::ReadAt { file, offset, buffer, block: self.block() }
             }
             Op::WriteAt { file, offset, bytes } => {
                 early = self.associate(file);
-                Wish::WriteAt { file, offset, bytes, parcel: self.parcel() }
+                OpKind::WriteAt { file, offset, bytes, block: self.block() }
             }
             Op::Sync { file } => {
                 early = op::file_of(&self.core.handles, file).map(file::sync);
-                Wish::Sync { file }
+                OpKind::Sync { file }
             }
             Op::RecvFrom { socket, buffer } => {
                 early = self.associate(socket);
-                Wish::RecvFrom { socket, buffer, parcel: self.parcel() }
+                OpKind::RecvFrom { socket, buffer, block: self.block() }
             }
             Op::SendTo { socket, remote, bytes } => {
                 early = too_long(&bytes, remote).or_else(|| self.associate(socket));
-                let mut parcel = self.parcel();
-                parcel.set_remote(remote);
-                Wish::SendTo { socket, bytes, parcel }
+                let mut block = self.block();
+                block.set_remote(remote);
+                OpKind::SendTo { socket, bytes, block }
             }
             Op::Timeout { at } => {
                 // A point that has passed needs no timer.
                 early = (at <= now()).then_some(Answer::done(0));
-                Wish::Timeout { at }
+                OpKind::Timeout { at }
             }
         };
-        (Flight::new(raw, wish), early)
+        (InFlightOp::new(raw, kind), early)
     }
 
     /// A handle reports to this port from its first operation on.
@@ -123,32 +123,32 @@ impl Port {
         ended.map_or_else(Answer::failed, |()| Answer::done(0))
     }
 
-    pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<Answer>) {
-        let key = self.core.track(token, flight);
-        let Some((_, flight)) = self.core.in_flight.running(key) else { return };
-        match (early, &flight.wish) {
+    pub(super) fn track(&mut self, token: Token, operation: InFlightOp, early: Option<Answer>) {
+        let key = self.core.track(token, operation);
+        let Some((_, operation)) = self.core.in_flight.running(key) else { return };
+        match (early, &operation.kind) {
             (Some(answer), _) => self.core.local.push_back((key, answer)),
-            (None, Wish::Accept(_)) => self.begin_accepts(key),
-            (None, Wish::Timeout { at }) => {
+            (None, OpKind::Accept(_)) => self.begin_accepts(key),
+            (None, OpKind::Timeout { at }) => {
                 self.timers.insert((*at, key.to_u64()));
             }
-            (None, _) => self.arm(key),
+            (None, _) => self.submit_op(key),
         }
     }
 
-    /// Hands a flight to the kernel, or answers it if the kernel will not have it.
-    pub(super) fn arm(&mut self, key: Key) {
+    /// Hands an operation to the kernel, or answers it if the kernel will not have it.
+    pub(super) fn submit_op(&mut self, key: Key) {
         self.core.counters.enters_total += 1;
-        let (_, flight) = self.core.in_flight.running(key).expect("only running flights are armed");
-        flight.pending = true;
-        if let Err(code) = call::start(flight, key, &self.extensions) {
-            flight.pending = false;
+        let (_, operation) = self.core.in_flight.running(key).expect("only running operations are armed");
+        operation.pending = true;
+        if let Err(code) = call::start(operation, key, &self.extensions) {
+            operation.pending = false;
             self.core.local.push_back((key, Answer::failed(code)));
         }
     }
 
-    pub(super) fn parcel(&mut self) -> Parcel {
-        self.spent.pop().unwrap_or_else(Parcel::new)
+    pub(super) fn block(&mut self) -> OpBlock {
+        self.spent.pop().unwrap_or_else(OpBlock::new)
     }
 }
 

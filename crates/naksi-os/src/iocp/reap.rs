@@ -10,8 +10,8 @@ use std::ptr::{self, NonNull};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::Handle;
 
-use super::op::{CANCELLED, Wish};
-use super::parcel;
+use super::block;
+use super::op::{CANCELLED, OpKind};
 use super::port::Port;
 use crate::clock::now;
 use crate::handles::{Direction, HandleKind};
@@ -28,29 +28,29 @@ const SPENT_PARCELS_MAX: usize = 1024;
 
 impl Port {
     /// Appends what is ready, up to `full` completions, without waiting.
-    pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
+    pub(super) fn poll_completions(&mut self, completions: &mut Vec<Completion>, full: usize) {
         self.take_due_timers();
-        while caught.len() < full {
+        while completions.len() < full {
             let Some((key, answer)) = self.core.local.pop_front() else { break };
-            self.finish(key, answer, caught);
+            self.finish(key, answer, completions);
         }
         // Neither posts nor the kernel can keep the other from being heard.
-        let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
-        self.core.hand_out_posts(caught, half);
-        while caught.len() < full && self.entries_read < self.entries_filled {
+        let half = completions.len() + full.saturating_sub(completions.len()).div_ceil(2);
+        self.core.hand_out_posts(completions, half);
+        while completions.len() < full && self.entries_read < self.entries_filled {
             let packet = kernel::packet(&self.entries[self.entries_read]);
             self.entries_read += 1;
-            self.open_packet(packet, caught);
+            self.open_packet(packet, completions);
         }
         // Those that are ready now, each once: they come behind everybody who has waited in the kernel.
         for _ in 0..self.ready.len() {
-            if caught.len() == full {
+            if completions.len() == full {
                 break;
             }
             let Some(key) = self.ready.pop_front() else { break };
-            self.read(key, caught);
+            self.read(key, completions);
         }
-        self.core.hand_out_posts(caught, full);
+        self.core.hand_out_posts(completions, full);
     }
 
     /// Reads for those who wait for leases, as many as there are buffers at home.
@@ -86,8 +86,8 @@ impl Port {
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
-            let Some((_, flight)) = self.core.in_flight.running(key) else { continue };
-            let Wish::Recv { socket, .. } = flight.wish else { continue };
+            let Some((_, operation)) = self.core.in_flight.running(key) else { continue };
+            let OpKind::Recv { socket, .. } = operation.kind else { continue };
             let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
@@ -109,35 +109,35 @@ impl Port {
     }
 
     /// One packet of one operation; appends at most one completion.
-    fn open_packet(&mut self, packet: Packet, caught: &mut Vec<Completion>) {
+    fn open_packet(&mut self, packet: Packet, completions: &mut Vec<Completion>) {
         // A packet without an operation has done its work by arriving: it woke us.
         let Some(overlapped) = NonNull::new(packet.overlapped) else { return };
-        let (key, number) = parcel::addressee(overlapped);
-        let Some((token, flight)) = self.core.in_flight.running(key) else {
+        let (key, number) = op_block::addressee(overlapped);
+        let Some((token, operation)) = self.core.in_flight.running(key) else {
             debug_assert!(false, "a packet of nothing that is in flight: {key:?}, {packet:?}");
             tracing::error!(?key, ?packet, "the kernel completed something that is not in flight");
             return;
         };
-        flight.pending = false;
-        match flight.wish {
-            Wish::Accept(_) => self.accepted(key, number, token, packet.answer, caught),
-            Wish::Recv { ref mut reads, .. } if packet.answer.code == 0 => {
+        operation.pending = false;
+        match operation.kind {
+            OpKind::Accept(_) => self.accepted(key, number, token, packet.answer, completions),
+            OpKind::Recv { ref mut reads, .. } if packet.answer.code == 0 => {
                 *reads = 0;
-                self.read(key, caught);
+                self.read(key, completions);
             }
-            _ => self.finish(key, packet.answer, caught),
+            _ => self.finish(key, packet.answer, completions),
         }
     }
 
     /// Reads what there is into a lease, or finds out that there is none of the one or of the other.
-    fn read(&mut self, key: Key, caught: &mut Vec<Completion>) {
-        let Some((token, flight)) = self.core.in_flight.running(key) else { return };
-        let over = flight.cancelled;
-        let Wish::Recv { socket, .. } = flight.wish else { return };
+    fn read(&mut self, key: Key, completions: &mut Vec<Completion>) {
+        let Some((token, operation)) = self.core.in_flight.running(key) else { return };
+        let over = operation.cancelled;
+        let OpKind::Recv { socket, .. } = operation.kind else { return };
         let descriptor = self.core.handles.any(socket).expect("a handle outlives the operations on it");
         let Resource::Socket(owned) = descriptor.resource() else { return };
         if over || self.core.ending || descriptor.ended_both {
-            self.finish(key, Answer::failed(CANCELLED), caught);
+            self.finish(key, Answer::failed(CANCELLED), completions);
             return;
         }
         let Some(mut buffer) = self.core.pool.take() else {
@@ -150,11 +150,11 @@ impl Port {
                 let is_full = bytes as usize == buffer.bytes.len();
                 let Some(length) = NonZeroU32::new(bytes) else {
                     self.core.pool.put(buffer);
-                    self.finish(key, Answer::done(0), caught);
+                    self.finish(key, Answer::done(0), completions);
                     return;
                 };
                 let lease = self.core.pool.lend(buffer, length);
-                self.core.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+                self.core.hand_out(completions, token, Done::Recv(Ok(lease)), true);
                 self.go_on(key, is_full);
             }
             Ok(None) => {
@@ -163,21 +163,21 @@ impl Port {
             }
             Err(code) => {
                 self.core.pool.put(buffer);
-                self.finish(key, Answer::failed(code), caught);
+                self.finish(key, Answer::failed(code), completions);
             }
         }
     }
 
     /// A full buffer says that there may be more: it is read without the kernel, within a budget.
     fn go_on(&mut self, key: Key, is_full: bool) {
-        let Some((_, flight)) = self.core.in_flight.running(key) else { return };
-        let Wish::Recv { reads, .. } = &mut flight.wish else { return };
+        let Some((_, operation)) = self.core.in_flight.running(key) else { return };
+        let OpKind::Recv { reads, .. } = &mut operation.kind else { return };
         *reads += 1;
         if is_full && *reads < READS_MAX {
             self.ready.push_back(key);
         } else {
             *reads = 0;
-            self.arm(key);
+            self.submit_op(key);
         }
     }
 
@@ -189,17 +189,17 @@ impl Port {
     }
 
     /// The last completion of an operation: what it owned comes home, its direction and its token are free.
-    fn finish(&mut self, key: Key, answer: Answer, caught: &mut Vec<Completion>) {
-        let (token, flight) = self.core.take_out(key);
-        debug_assert!(!flight.pending, "a packet is owed for {flight:?}");
-        let (direction, files) = (flight.direction(), flight.files());
-        let done = flight.conclude(answer, &mut self.core.handles, &mut self.spent);
+    fn finish(&mut self, key: Key, answer: Answer, completions: &mut Vec<Completion>) {
+        let (token, operation) = self.core.take_out(key);
+        debug_assert!(!operation.pending, "a packet is owed for {operation:?}");
+        let (direction, files) = (operation.direction(), operation.files());
+        let done = operation.conclude(answer, &mut self.core.handles, &mut self.spent);
         if let Some((handle, direction)) = direction {
             self.core.handles.end(handle, direction);
         }
         files.into_iter().for_each(|file| self.core.handles.end(file, Direction::Shared));
         self.spent.truncate(SPENT_PARCELS_MAX);
-        self.core.hand_out_last(caught, token, done);
+        self.core.hand_out_last(completions, token, done);
     }
 }
 

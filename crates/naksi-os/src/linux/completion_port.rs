@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::flight::{self, Flights, Landed, NOBODY, Users};
+use super::in_flight_op::{self, InFlightOps, NO_OPERATION, Reaped, Users};
 use super::limiter::{ConcurrencyLimiter, Source, Turn};
 use crate::connection::{Completed, Connection, Verb};
 use crate::tally::Tally;
@@ -60,12 +60,12 @@ enum Held<S> {
 /// A completion port for several workers. Clones are the same port.
 pub struct CompletionPort<S: Send + 'static> {
     limiter: Arc<ConcurrencyLimiter<Packet<S>>>,
-    flights: Arc<Flights<Held<S>>>,
+    operations: Arc<InFlightOps<Held<S>>>,
 }
 
 impl<S: Send + 'static> Clone for CompletionPort<S> {
     fn clone(&self) -> Self {
-        Self { limiter: Arc::clone(&self.limiter), flights: Arc::clone(&self.flights) }
+        Self { limiter: Arc::clone(&self.limiter), operations: Arc::clone(&self.operations) }
     }
 }
 
@@ -99,18 +99,18 @@ impl<S: Send + 'static> CompletionPort<S> {
     /// # Errors
     /// The system refuses a ring.
     pub fn create(concurrency: usize, tally: &Tally) -> io::Result<Self> {
-        let flights = Arc::new(Flights::open(Users::Anybody, tally)?);
-        let ring: Weak<Flights<Held<S>>> = Arc::downgrade(&flights);
+        let operations = Arc::new(InFlightOps::open(Users::Anybody, tally)?);
+        let ring: Weak<InFlightOps<Held<S>>> = Arc::downgrade(&operations);
         let nudge = move || {
             if let Some(ring) = ring.upgrade() {
                 // A ring that refuses an entry refuses the polling worker's wait too, and that is told there.
-                ring.note(&opcode::Nop::new().build().user_data(NOBODY))
+                ring.note(&opcode::Nop::new().build().user_data(NO_OPERATION))
                     .and_then(|()| ring.enter(0, None))
                     .ok();
             }
         };
         let source = Source::Polled(Box::new(nudge));
-        Ok(Self { limiter: Arc::new(ConcurrencyLimiter::new(concurrency, source)), flights })
+        Ok(Self { limiter: Arc::new(ConcurrencyLimiter::new(concurrency, source)), operations })
     }
 
     /// Binds a connection to this port under a name (CreateIoCompletionPort with a socket).
@@ -128,10 +128,10 @@ impl<S: Send + 'static> CompletionPort<S> {
     pub fn start(&self, associated: Associated<S>, verb: Verb) -> io::Result<()> {
         let Associated { key, connection } = associated;
         let entry = |held: &mut Held<S>| match held {
-            Held::Connection { connection, .. } => flight::entry(connection, verb),
+            Held::Connection { connection, .. } => in_flight_op::entry(connection, verb),
             Held::Accept { .. } => unreachable!("this operation has a connection"),
         };
-        self.flights.launch(Held::Connection { key, connection, verb }, entry, None)?;
+        self.operations.submit(Held::Connection { key, connection, verb }, entry, None)?;
         self.hand_over()
     }
 
@@ -146,7 +146,7 @@ impl<S: Send + 'static> CompletionPort<S> {
                 .flags(libc::SOCK_CLOEXEC)
                 .build()
         };
-        self.flights.launch(Held::Accept { _listener: Arc::clone(listener) }, entry, None)?;
+        self.operations.submit(Held::Accept { _listener: Arc::clone(listener) }, entry, None)?;
         self.hand_over()
     }
 
@@ -165,12 +165,12 @@ impl<S: Send + 'static> CompletionPort<S> {
         loop {
             let mut failed = Ok(());
             let turn = self.limiter.turn(until, || {
-                if self.flights.unsubmitted() > 0 {
-                    failed = self.flights.enter(0, None);
+                if self.operations.unsubmitted() > 0 {
+                    failed = self.operations.enter(0, None);
                 }
                 // The sleep itself is a call into the kernel, and coming back from it a wake-up.
-                self.flights.tally.call();
-                self.flights.tally.wakeup();
+                self.operations.tally.call();
+                self.operations.tally.wakeup();
             });
             failed?;
             match turn {
@@ -180,10 +180,10 @@ impl<S: Send + 'static> CompletionPort<S> {
                 Turn::Quit => unreachable!("a completion port is never closed under its workers"),
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let entered = self.flights.enter(1, left);
+            let entered = self.operations.enter(1, left);
             let mut packets = Vec::new();
-            self.flights.land(|landed| {
-                if let Landed::Operation(_, held, result) = landed {
+            self.operations.reap(|completed| {
+                if let Reaped::Operation(_, held, result) = completed {
                     packets.push(self.packet(held, result));
                 }
             });
@@ -197,9 +197,9 @@ impl<S: Send + 'static> CompletionPort<S> {
 
     /// Runs something that blocks; another worker may run meanwhile.
     pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
-        if self.flights.unsubmitted() > 0 {
+        if self.operations.unsubmitted() > 0 {
             // What fails here fails again in the next wait, and is told there.
-            self.flights.enter(0, None).ok();
+            self.operations.enter(0, None).ok();
         }
         self.limiter.blocking(work)
     }
@@ -211,23 +211,24 @@ impl<S: Send + 'static> CompletionPort<S> {
 
     /// A worker hands over what piled up when it asks for its next packet; anybody else does it at once.
     fn hand_over(&self) -> io::Result<()> {
-        if self.limiter.is_seated() && self.flights.unsubmitted() < UNSUBMITTED_MAX {
+        if self.limiter.is_seated() && self.operations.unsubmitted() < UNSUBMITTED_MAX {
             return Ok(());
         }
-        self.flights.enter(0, None)
+        self.operations.enter(0, None)
     }
 
     fn packet(&self, held: Held<S>, result: i32) -> Packet<S> {
         match held {
             Held::Connection { key, connection, verb } => {
-                let Completed { connection, verb, result } = flight::completed(connection, verb, result);
+                let Completed { connection, verb, result } =
+                    in_flight_op::completed(connection, verb, result);
                 Packet::Done { associated: Associated { key, connection }, verb, result }
             }
             Held::Accept { .. } if result < 0 => Packet::Accepted(Err(io::Error::from_raw_os_error(-result))),
             Held::Accept { .. } => {
                 // SAFETY: accept(2): "On success, these system calls return a file descriptor"; it is new.
                 let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(result) });
-                self.flights.tally.calls(2);
+                self.operations.tally.calls(2);
                 socket.set_nodelay(true).ok(); // A peer that is gone already refuses it; the next call tells.
                 Packet::Accepted(socket.peer_addr().map(|peer| (socket, peer)))
             }
@@ -237,6 +238,8 @@ impl<S: Send + 'static> CompletionPort<S> {
 
 impl<S: Send + 'static> fmt::Debug for CompletionPort<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CompletionPort").field("in_flight", &self.flights.in_flight()).finish_non_exhaustive()
+        f.debug_struct("CompletionPort")
+            .field("in_flight", &self.operations.in_flight())
+            .finish_non_exhaustive()
     }
 }

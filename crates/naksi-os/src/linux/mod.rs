@@ -7,7 +7,7 @@
 //! `clock.rs` reads a thread's processor time. Nothing here knows a session.
 //!
 //! The ladder has one door for each of its six models: `select.rs`, `message.rs`, `event.rs`,
-//! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`.
+//! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
 
 pub mod choice;
 pub mod clock;
@@ -15,7 +15,7 @@ pub mod completion_port;
 pub(crate) mod error;
 pub mod event;
 pub(crate) mod file;
-mod flight;
+mod in_flight_op;
 mod limiter;
 pub mod message;
 pub mod overlapped;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::event::Event;
-use super::flight::{self, Flights, Landed, Users};
+use super::in_flight_op::{self, InFlightOps, Reaped, Users};
 use crate::connection::{Completed, Connection, Verb};
 use crate::in_flight::Key;
 use crate::tally::Tally;
@@ -23,8 +23,8 @@ struct Held<S> {
 
 /// The overlapped requests of one thread.
 pub struct Requests<S> {
-    flights: Flights<Held<S>>,
-    /// What has landed and was not asked for yet.
+    operations: InFlightOps<Held<S>>,
+    /// What has completed and was not asked for yet.
     done: RefCell<HashMap<Key, Completed<S>>>,
 }
 
@@ -48,7 +48,7 @@ impl<S: 'static> Requests<S> {
     /// # Errors
     /// The system refuses a ring.
     pub fn open(tally: &Tally) -> io::Result<Self> {
-        Ok(Self { flights: Flights::open(Users::Anybody, tally)?, done: RefCell::default() })
+        Ok(Self { operations: InFlightOps::open(Users::Anybody, tally)?, done: RefCell::default() })
     }
 
     /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
@@ -58,16 +58,22 @@ impl<S: 'static> Requests<S> {
     pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
         let raw = event.settable()?;
         let held = Held { connection, verb, _event: event.clone() };
-        let key = self.flights.launch(held, |held| flight::entry(&mut held.connection, verb), Some(raw))?;
-        self.flights.enter(0, None)?;
+        let key = self.operations.submit(
+            held,
+            |held| in_flight_op::entry(&mut held.connection, verb),
+            Some(raw),
+        )?;
+        self.operations.enter(0, None)?;
         Ok(Pending(key))
     }
 
     /// Asks how a request ended, without waiting for it (WSAGetOverlappedResult).
     pub fn result(&self, pending: Pending) -> Overlapped<S> {
-        self.flights.land(|landed| {
-            if let Landed::Operation(key, held, result) = landed {
-                self.done.borrow_mut().insert(key, flight::completed(held.connection, held.verb, result));
+        self.operations.reap(|completed| {
+            if let Reaped::Operation(key, held, result) = completed {
+                self.done
+                    .borrow_mut()
+                    .insert(key, in_flight_op::completed(held.connection, held.verb, result));
             }
         });
         match self.done.borrow_mut().remove(&pending.0) {
@@ -79,6 +85,6 @@ impl<S: 'static> Requests<S> {
 
 impl<S> std::fmt::Debug for Requests<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Requests").field("in_flight", &self.flights.in_flight()).finish_non_exhaustive()
+        f.debug_struct("Requests").field("in_flight", &self.operations.in_flight()).finish_non_exhaustive()
     }
 }

@@ -37,7 +37,7 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::event::{Event, milliseconds};
-use super::flight::{self, EVENT, Flights, Landed, Users};
+use super::in_flight_op::{self, EVENT, InFlightOps, Reaped, Users};
 use crate::connection::{Completed, Connection, Verb};
 use crate::tally::Tally;
 
@@ -70,7 +70,7 @@ struct Held<S> {
 
 /// The operations and the queue of one thread. It cannot be given to another one.
 pub struct Routines<S> {
-    flights: Flights<Held<S>>,
+    operations: InFlightOps<Held<S>>,
     watched: std::cell::RefCell<Option<Watched>>,
     of_this_thread: PhantomData<*const ()>,
 }
@@ -86,8 +86,8 @@ impl<S: 'static> Routines<S> {
     /// # Errors
     /// The system refuses a ring.
     pub fn open(tally: &Tally) -> io::Result<Self> {
-        let flights = Flights::open(Users::OneThreadThatWaits, tally)?;
-        Ok(Self { flights, watched: std::cell::RefCell::default(), of_this_thread: PhantomData })
+        let operations = InFlightOps::open(Users::OneThreadThatWaits, tally)?;
+        Ok(Self { operations, watched: std::cell::RefCell::default(), of_this_thread: PhantomData })
     }
 
     /// Lets waits also end when this event is set.
@@ -101,12 +101,12 @@ impl<S: 'static> Routines<S> {
     /// The system takes no operation; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, routine: Routine<S>) -> io::Result<()> {
         let held = Held { connection, verb, routine };
-        self.flights.launch(held, |held| flight::entry(&mut held.connection, verb), None).map(drop)
+        self.operations.submit(held, |held| in_flight_op::entry(&mut held.connection, verb), None).map(drop)
     }
 
     /// How many operations wait for their routine.
     pub fn in_flight(&self) -> usize {
-        self.flights.in_flight()
+        self.operations.in_flight()
     }
 
     /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
@@ -124,16 +124,16 @@ impl<S: 'static> Routines<S> {
         self.arm()?;
         let mut woken = Woken::default();
         while woken == Woken::default() {
-            self.flights.enter(1, timeout)?;
+            self.operations.enter(1, timeout)?;
             // One wait empties the whole queue. What the routines start is done in a later wait.
             let mut done = Vec::new();
-            self.flights.land(|landed| match landed {
-                Landed::Operation(_, held, result) => done.push((held, result)),
-                Landed::Event => woken.event = true,
+            self.operations.reap(|completed| match completed {
+                Reaped::Operation(_, held, result) => done.push((held, result)),
+                Reaped::Event => woken.event = true,
             });
             woken.routines = done.len();
             for (held, result) in done {
-                (held.routine)(self, flight::completed(held.connection, held.verb, result));
+                (held.routine)(self, in_flight_op::completed(held.connection, held.verb, result));
             }
             if timeout.is_some() {
                 break;
@@ -150,7 +150,7 @@ impl<S: 'static> Routines<S> {
     fn arm(&self) -> io::Result<()> {
         if let Some(watched) = self.watched.borrow_mut().as_mut().filter(|watched| !watched.armed) {
             let poll = opcode::PollAdd::new(Fd(watched.event.raw()?), libc::POLLIN as u32).build();
-            self.flights.note(&poll.user_data(EVENT))?;
+            self.operations.note(&poll.user_data(EVENT))?;
             watched.armed = true;
         }
         Ok(())
@@ -163,16 +163,16 @@ impl<S: 'static> Routines<S> {
             return Err(io::Error::new(io::ErrorKind::Deadlock, text));
         }
         // What was asked for is under way meanwhile, as it would be on Windows.
-        self.flights.enter(0, None)?;
+        self.operations.enter(0, None)?;
         let Some(watched) = watched.as_ref() else {
             thread::sleep(timeout.unwrap_or_default());
             return Ok(Woken::default());
         };
         let mut poll = libc::pollfd { fd: watched.event.raw()?, events: libc::POLLIN, revents: 0 };
-        self.flights.tally.call();
+        self.operations.tally.call();
         // SAFETY: poll(2) reads and writes one pollfd, which lives until it returns.
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds(timeout)) };
-        self.flights.tally.wakeup();
+        self.operations.tally.wakeup();
         match io::Error::last_os_error() {
             error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(Woken { routines: 0, event: ready > 0 }),
@@ -182,6 +182,6 @@ impl<S: 'static> Routines<S> {
 
 impl<S> std::fmt::Debug for Routines<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Routines").field("in_flight", &self.flights.in_flight()).finish_non_exhaustive()
+        f.debug_struct("Routines").field("in_flight", &self.operations.in_flight()).finish_non_exhaustive()
     }
 }

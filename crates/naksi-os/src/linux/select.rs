@@ -29,7 +29,7 @@ impl fmt::Display for SetFull {
 
 impl std::error::Error for SetFull {}
 
-/// A set of sockets (`fd_set`): before the call the wish, after it the answer.
+/// A set of sockets (`fd_set`): before the call those of interest, after it those that are ready.
 #[derive(Clone, Copy)]
 pub struct SocketSet {
     raw: libc::fd_set,

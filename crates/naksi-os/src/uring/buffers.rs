@@ -239,20 +239,20 @@ mod tests {
     use crate::uring::port::Port;
 
     fn next(port: &mut Port) -> Completion {
-        let (mut caught, deadline) = (Vec::new(), port.now() + Duration::from_secs(20));
-        while caught.is_empty() && port.now() < deadline {
-            port.wait(&mut caught, Some(deadline)).expect("the port works");
+        let (mut completions, deadline) = (Vec::new(), port.now() + Duration::from_secs(20));
+        while completions.is_empty() && port.now() < deadline {
+            port.wait(&mut completions, Some(deadline)).expect("the port works");
         }
-        assert_eq!(caught.len(), 1, "{caught:?}");
-        caught.remove(0)
+        assert_eq!(completions.len(), 1, "{completions:?}");
+        completions.remove(0)
     }
 
     /// Receives, and the kernel refuses that at first, as one does that is older than the limit (before Linux 6.17).
     fn recv_refused(port: &mut Port, token: Token, socket: Handle) {
         let op = Op::Recv { socket };
         let aim = port.reserve(token, &op).expect("no other receive is in flight");
-        let (flight, _) = port.board(op, aim);
-        port.launch(token, flight, Some(-libc::EINVAL));
+        let (operation, _) = port.prepare(op, aim);
+        port.track(token, operation, Some(-libc::EINVAL));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use naksi_core::completion::{Accepted, Completion, Done};
 use naksi_core::id::{Handle, Token};
 
-use super::op::{Arm, Flight, Wish};
+use super::op::{InFlightOp, OpKind, SubmitMode};
 use super::port::Port;
 use crate::handles::HandleKind;
 use crate::in_flight::{Finished, Key};
@@ -70,7 +70,10 @@ impl AcceptMany {
 
 impl Port {
     pub(super) fn is_accept_of_many(&mut self, key: Key) -> bool {
-        self.core.in_flight.running(key).is_some_and(|(_, flight)| matches!(flight.wish, Wish::AcceptMany(_)))
+        self.core
+            .in_flight
+            .running(key)
+            .is_some_and(|(_, operation)| matches!(operation.kind, OpKind::AcceptMany(_)))
     }
 
     /// Hands the single accepts to the kernel, or ends the accept at once because the table is full.
@@ -84,7 +87,7 @@ impl Port {
     /// The accept's cancellation was requested.
     pub(super) fn recall_accepts(&mut self, many: Key) {
         for one in self.many(many).ones.clone() {
-            self.recall(one);
+            self.request_cancel(one);
         }
     }
 
@@ -94,17 +97,18 @@ impl Port {
         one: Key,
         token: Token,
         result: i32,
-        caught: &mut Vec<Completion>,
+        completions: &mut Vec<Completion>,
     ) {
-        let (_, flight) = self.core.in_flight.running(one).expect("a flight that was just seen running");
-        let Wish::AcceptOne { many, parcel } = &mut flight.wish else { unreachable!("{flight:?}") };
+        let (_, operation) =
+            self.core.in_flight.running(one).expect("a operation that was just seen running");
+        let OpKind::AcceptOne { many, block } = &mut operation.kind else { unreachable!("{operation:?}") };
         let many = *many;
-        let peer = parcel.came_from();
+        let peer = block.came_from();
         let goes_on = self.accepts_go_on(many);
         let Ok(index) = u32::try_from(result) else {
             if error::accept(-result, !goes_on) == error::AcceptEnded::NextPeer {
                 self.core.counters.rearmed_total += 1;
-                return self.arm(one, Arm::Again);
+                return self.submit_op(one, SubmitMode::Again);
             }
             self.table().give_back();
             self.end_accepts(many, result);
@@ -113,9 +117,9 @@ impl Port {
         // The kernel asks a new socket for its peer and drops it if there is none, so there is one.
         let peer = peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let socket = self.core.handles.insert(HandleKind::Stream, Descriptor::direct(index));
-        self.core.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+        self.core.hand_out(completions, token, Done::Accept(Ok(Accepted { socket, peer })), true);
         if goes_on && self.table().set_aside() {
-            self.arm(one, Arm::Again);
+            self.submit_op(one, SubmitMode::Again);
             // There may be room again for those that had to retire while the table was full.
             return self.post_accepts(many);
         }
@@ -134,21 +138,27 @@ impl Port {
     fn post_accepts(&mut self, many: Key) {
         while self.accepts_go_on(many) && self.many(many).ones.len() < ACCEPTS_MAX && self.table().set_aside()
         {
-            let parcel = self.spent.take();
-            let (token, flight) = self.core.in_flight.running(many).expect("only running accepts are posted");
-            let flight =
-                Flight { mark: flight.mark, cancelled: false, wish: Wish::AcceptOne { many, parcel } };
-            let one = self.core.in_flight.start(token, flight);
+            let block = self.spent.take();
+            let (token, operation) =
+                self.core.in_flight.running(many).expect("only running accepts are posted");
+            let operation = InFlightOp {
+                mark: operation.mark,
+                cancelled: false,
+                kind: OpKind::AcceptOne { many, block },
+            };
+            let one = self.core.in_flight.start(token, operation);
             self.many(many).ones.push(one);
             self.table().accepts += 1;
-            self.arm(one, Arm::First);
+            self.submit_op(one, SubmitMode::First);
         }
     }
 
     fn accepts_go_on(&mut self, many: Key) -> bool {
         let ending = self.core.ending;
-        let (_, flight) = self.core.in_flight.running(many).expect("an accept outlives its single ones");
-        !flight.cancelled && !ending && matches!(&flight.wish, Wish::AcceptMany(many) if many.ended.is_none())
+        let (_, operation) = self.core.in_flight.running(many).expect("an accept outlives its single ones");
+        !operation.cancelled
+            && !ending
+            && matches!(&operation.kind, OpKind::AcceptMany(many) if many.ended.is_none())
     }
 
     /// The first failure ends all of them.
@@ -162,12 +172,12 @@ impl Port {
 
     /// A single accept is over; the last one ends the accept as well.
     fn retire(&mut self, one: Key, many: Key) {
-        let Finished::Wanted(_, Flight { wish: Wish::AcceptOne { parcel, .. }, .. }) =
+        let Finished::Wanted(_, InFlightOp { kind: OpKind::AcceptOne { block, .. }, .. }) =
             self.core.in_flight.finish(one)
         else {
             unreachable!("a single accept that was just seen running");
         };
-        self.spent.give_back(parcel);
+        self.spent.give_back(block);
         self.table().accepts -= 1;
         let state = self.many(many);
         state.ones.retain(|key| *key != one);
@@ -180,7 +190,7 @@ impl Port {
 
     fn many(&mut self, key: Key) -> &mut AcceptMany {
         match self.core.in_flight.running(key) {
-            Some((_, Flight { wish: Wish::AcceptMany(many), .. })) => many,
+            Some((_, InFlightOp { kind: OpKind::AcceptMany(many), .. })) => many,
             _ => unreachable!("an accept outlives its single ones"),
         }
     }

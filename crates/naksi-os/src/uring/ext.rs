@@ -42,7 +42,7 @@ const UNREGISTER_BUFFER_RING: u8 = 23;
 /// … apart from `IORING_UNREGISTER_FILES`, where the ring has a table of descriptors.
 const UNREGISTER_FILES: u8 = 3;
 
-/// Operations that a port can do without; a wish for one that is missing is refused as unsupported.
+/// Operations that a port can do without; one that the kernel lacks is refused as unsupported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Features {
     /// Read, write and sync files.

@@ -1,8 +1,8 @@
-//! One wish as one submission entry, and one result as one answer.
+//! One operation as one submission entry, and one result as one answer.
 //!
-//! A [`Flight`] is what the in-flight table keeps for an operation: everything that the kernel may touch
+//! An [`InFlightOp`] is what the in-flight table keeps for an operation: everything that the kernel may touch
 //! until its last completion. What a kernel is pointed at lies on the heap and does not move when the
-//! flight does: batches, vectors, and [`Parcel`]s for the structures that messages need. Nothing here
+//! operation does: batches, vectors, and [`OpBlock`]s for the structures that messages need. Nothing here
 //! submits, waits or re-arms.
 
 // UNSAFETY: an entry has a field that no opcode of the ring's crate sets.
@@ -24,7 +24,7 @@ use naksi_core::op::ShutdownHow;
 
 use super::buffers;
 use super::direct::AcceptMany;
-use super::parcel::{self, Parcel, Parcels};
+use super::op_block::{self, OpBlock, OpBlocks};
 use crate::handles::{Direction, HandleKind, HandleTable};
 use crate::in_flight::Key;
 use crate::linux::error;
@@ -37,9 +37,9 @@ const RECV_MULTISHOT: u16 = 1 << 1;
 /// Where a submission entry keeps `optlen`, which no opcode of the ring's crate sets (`io_uring_enter(2)`).
 const OPTLEN_OFFSET: usize = 44;
 
-/// How a flight is handed to the kernel. Only accepts and receives are handed over more than once.
+/// How an operation is handed to the kernel. Only accepts and receives are handed over more than once.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Arm {
+pub(super) enum SubmitMode {
     /// For the first time.
     First,
     /// Again, because the kernel ended it early.
@@ -50,20 +50,20 @@ pub(super) enum Arm {
 
 /// One operation in flight.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlightOp {
     /// The open file it is aimed at; the handle stays open for as long as this flies (law 2).
     pub(super) mark: Mark,
     /// Its cancellation was requested.
     pub(super) cancelled: bool,
-    pub(super) wish: Wish,
+    pub(super) kind: OpKind,
 }
 
 /// What was asked for, with everything it owns.
 ///
-/// What is large lies in the parcel: most of what flies is an idle receive, and none of them is to be as
+/// What is large lies in the block: most of what flies is an idle receive, and none of them is to be as
 /// large as the largest operation.
 #[derive(Debug)]
-pub(super) enum Wish {
+pub(super) enum OpKind {
     Accept {
         listener: Handle,
     },
@@ -72,11 +72,11 @@ pub(super) enum Wish {
     /// One socket for the accept with this key; its slot in the table is set aside.
     AcceptOne {
         many: Key,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Connect {
         socket: Option<OwnedFd>,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Recv {
         socket: Handle,
@@ -84,7 +84,7 @@ pub(super) enum Wish {
     /// A batch of several pieces, which the kernel gathers.
     Send {
         socket: Handle,
-        parcel: Parcel,
+        block: OpBlock,
     },
     /// A batch of one piece, as most are: its bytes lie where they stay, and nothing else is needed.
     SendOne {
@@ -100,32 +100,32 @@ pub(super) enum Wish {
     },
     ReadAt {
         file: Handle,
-        parcel: Parcel,
+        block: OpBlock,
     },
     WriteAt {
         file: Handle,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Sync {
         file: Handle,
     },
     RecvFrom {
         socket: Handle,
-        parcel: Parcel,
+        block: OpBlock,
     },
     SendTo {
         socket: Handle,
-        parcel: Parcel,
+        block: OpBlock,
     },
     Timeout {
-        parcel: Parcel,
+        block: OpBlock,
     },
 }
 
-impl Flight {
-    /// The submission entry. Called once the flight is where it stays. A receive brings `recv_bytes_max` at
+impl InFlightOp {
+    /// The submission entry. Called once the operation is where it stays. A receive brings `recv_bytes_max` at
     /// most before it has to be asked for again; 0 is no such limit.
-    pub(super) fn entry(&mut self, arm: Arm, recv_bytes_max: u32) -> Entry {
+    pub(super) fn entry(&mut self, mode: SubmitMode, recv_bytes_max: u32) -> Entry {
         // The crate's two kinds of number differ in a flag alone.
         let (fd, fixed) = match self.mark.aim() {
             Aim::Process(raw) => (Fd(raw), Flags::empty()),
@@ -133,27 +133,27 @@ impl Flight {
         };
         // What went out of a long batch is told at once: a peer behind a thin line is not one that has stalled.
         let send_flags = libc::MSG_NOSIGNAL;
-        let entry = match &mut self.wish {
-            Wish::Accept { .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
-            Wish::AcceptMany(_) => unreachable!("the kernel sees an accept of many as its single ones"),
-            Wish::AcceptOne { parcel, .. } => {
-                let (address, length) = parcel.guest();
+        let entry = match &mut self.kind {
+            OpKind::Accept { .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+            OpKind::AcceptMany(_) => unreachable!("the kernel sees an accept of many as its single ones"),
+            OpKind::AcceptOne { block, .. } => {
+                let (address, length) = block.guest();
                 let slot = Some(DestinationSlot::auto_target());
                 opcode::Accept::new(fd, address, length).file_index(slot).build()
             }
-            Wish::Connect { parcel, .. } => {
-                let (address, length) = parcel.address();
+            OpKind::Connect { block, .. } => {
+                let (address, length) = block.address();
                 opcode::Connect::new(fd, address, length).build()
             }
-            Wish::Recv { .. } => recv_entry(fd, arm, recv_bytes_max),
-            Wish::Send { parcel, .. } => {
-                opcode::SendMsg::new(fd, parcel.gather()).flags(send_flags as u32).build()
+            OpKind::Recv { .. } => recv_entry(fd, mode, recv_bytes_max),
+            OpKind::Send { block, .. } => {
+                opcode::SendMsg::new(fd, block.gather()).flags(send_flags as u32).build()
             }
-            Wish::SendOne { batch, .. } => {
+            OpKind::SendOne { batch, .. } => {
                 let piece = batch.slices().next().unwrap_or_default();
-                opcode::Send::new(fd, piece.as_ptr(), parcel::clamp(piece.len())).flags(send_flags).build()
+                opcode::Send::new(fd, piece.as_ptr(), op_block::clamp(piece.len())).flags(send_flags).build()
             }
-            Wish::Shutdown { how, .. } => {
+            OpKind::Shutdown { how, .. } => {
                 let how = match how {
                     ShutdownHow::Write => libc::SHUT_WR,
                     ShutdownHow::Both => libc::SHUT_RDWR,
@@ -161,22 +161,22 @@ impl Flight {
                 opcode::Shutdown::new(fd, how).build()
             }
             // A close names a slot of the table in a field of its own, and not with the flag.
-            Wish::Close { place: Place::Ring(index) } => return opcode::Close::new(Fixed(*index)).build(),
-            Wish::Close { .. } => opcode::Close::new(fd).build(),
-            Wish::ReadAt { parcel, .. } => {
-                let (bytes, length, offset) = parcel.stretch();
+            OpKind::Close { place: Place::Ring(index) } => return opcode::Close::new(Fixed(*index)).build(),
+            OpKind::Close { .. } => opcode::Close::new(fd).build(),
+            OpKind::ReadAt { block, .. } => {
+                let (bytes, length, offset) = block.stretch();
                 opcode::Read::new(fd, bytes, length).offset(offset).build()
             }
-            Wish::WriteAt { parcel, .. } => {
-                let (bytes, length, offset) = parcel.stretch();
+            OpKind::WriteAt { block, .. } => {
+                let (bytes, length, offset) = block.stretch();
                 opcode::Write::new(fd, bytes, length).offset(offset).build()
             }
-            Wish::Sync { .. } => opcode::Fsync::new(fd).flags(FsyncFlags::empty()).build(),
-            Wish::RecvFrom { parcel, .. } => opcode::RecvMsg::new(fd, parcel.letter_in()).build(),
-            Wish::SendTo { parcel, .. } => {
-                opcode::SendMsg::new(fd, parcel.letter_out()).flags(libc::MSG_NOSIGNAL as u32).build()
+            OpKind::Sync { .. } => opcode::Fsync::new(fd).flags(FsyncFlags::empty()).build(),
+            OpKind::RecvFrom { block, .. } => opcode::RecvMsg::new(fd, block.letter_in()).build(),
+            OpKind::SendTo { block, .. } => {
+                opcode::SendMsg::new(fd, block.letter_out()).flags(libc::MSG_NOSIGNAL as u32).build()
             }
-            Wish::Timeout { parcel } => opcode::Timeout::new(parcel.span()).build(),
+            OpKind::Timeout { block } => opcode::Timeout::new(block.span()).build(),
         };
         entry.flags(fixed)
     }
@@ -186,20 +186,23 @@ impl Flight {
         self.cancelled = true;
     }
 
-    /// The direction of the handle that this flight occupies, to be freed with its last completion.
+    /// The direction of the handle that this operation occupies, to be freed with its last completion.
     pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
-        match self.wish {
-            Wish::Accept { listener } => Some((listener, Direction::In)),
-            Wish::AcceptMany(ref many) => Some((many.listener, Direction::In)),
-            Wish::Recv { socket } | Wish::RecvFrom { socket, .. } => Some((socket, Direction::In)),
-            Wish::Send { socket, .. } | Wish::SendOne { socket, .. } | Wish::SendTo { socket, .. } => {
+        match self.kind {
+            OpKind::Accept { listener } => Some((listener, Direction::In)),
+            OpKind::AcceptMany(ref many) => Some((many.listener, Direction::In)),
+            OpKind::Recv { socket } | OpKind::RecvFrom { socket, .. } => Some((socket, Direction::In)),
+            OpKind::Send { socket, .. } | OpKind::SendOne { socket, .. } | OpKind::SendTo { socket, .. } => {
                 Some((socket, Direction::Out))
             }
-            Wish::Shutdown { socket, .. } => Some((socket, Direction::Control)),
-            Wish::ReadAt { file, .. } | Wish::WriteAt { file, .. } | Wish::Sync { file } => {
+            OpKind::Shutdown { socket, .. } => Some((socket, Direction::Control)),
+            OpKind::ReadAt { file, .. } | OpKind::WriteAt { file, .. } | OpKind::Sync { file } => {
                 Some((file, Direction::Shared))
             }
-            Wish::AcceptOne { .. } | Wish::Connect { .. } | Wish::Close { .. } | Wish::Timeout { .. } => None,
+            OpKind::AcceptOne { .. }
+            | OpKind::Connect { .. }
+            | OpKind::Close { .. }
+            | OpKind::Timeout { .. } => None,
         }
     }
 
@@ -208,64 +211,64 @@ impl Flight {
         self,
         result: i32,
         handles: &mut HandleTable<Descriptor>,
-        spent: &mut Parcels,
+        spent: &mut OpBlocks,
     ) -> Done {
         let ours = self.cancelled;
         let count = u32::try_from(result).ok();
-        match self.wish {
-            Wish::AcceptOne { .. } => unreachable!("one socket of many is no answer"),
-            Wish::Accept { .. } | Wish::AcceptMany(_) => {
+        match self.kind {
+            OpKind::AcceptOne { .. } => unreachable!("one socket of many is no answer"),
+            OpKind::Accept { .. } | OpKind::AcceptMany(_) => {
                 Done::Accept(Err(match error::accept(-result, ours) {
                     error::AcceptEnded::Over(ended) => ended,
                     error::AcceptEnded::NextPeer => Ended::Aborted,
                 }))
             }
-            Wish::Connect { socket, parcel } => {
-                spent.give_back(parcel);
+            OpKind::Connect { socket, block } => {
+                spent.give_back(block);
                 Done::Connect(connected(socket, result, ours, handles))
             }
-            Wish::Recv { socket } => Done::Recv(Err(recv_ended(handles.any_mut(socket), result, ours))),
-            Wish::Send { socket, mut parcel } => {
-                let batch = parcel.take_batch();
-                spent.give_back(parcel);
+            OpKind::Recv { socket } => Done::Recv(Err(recv_ended(handles.any_mut(socket), result, ours))),
+            OpKind::Send { socket, mut block } => {
+                let batch = block.take_batch();
+                spent.give_back(block);
                 sent(batch, handles.any_mut(socket), result, ours)
             }
-            Wish::SendOne { socket, batch } => sent(batch, handles.any_mut(socket), result, ours),
-            Wish::Shutdown { .. } => {
+            OpKind::SendOne { socket, batch } => sent(batch, handles.any_mut(socket), result, ours),
+            OpKind::Shutdown { .. } => {
                 Done::Shutdown(if result == 0 { Ok(()) } else { error::shutdown(-result, ours) })
             }
-            Wish::Close { place } => {
+            OpKind::Close { place } => {
                 closed(place, result);
                 Done::Close
             }
-            Wish::ReadAt { parcel, .. } => Done::ReadAt(
-                parcel.emptied(spent),
+            OpKind::ReadAt { block, .. } => Done::ReadAt(
+                block.emptied(spent),
                 match count {
                     Some(0) => Err(Ended::Closed),
                     Some(count) => Ok(count),
                     None => Err(error::other(-result, ours)),
                 },
             ),
-            Wish::WriteAt { parcel, .. } => {
-                Done::WriteAt(parcel.emptied(spent), count.ok_or_else(|| error::other(-result, ours)))
+            OpKind::WriteAt { block, .. } => {
+                Done::WriteAt(block.emptied(spent), count.ok_or_else(|| error::other(-result, ours)))
             }
-            Wish::Sync { .. } => {
+            OpKind::Sync { .. } => {
                 Done::Sync(if result == 0 { Ok(()) } else { Err(error::other(-result, ours)) })
             }
-            Wish::RecvFrom { mut parcel, .. } => {
+            OpKind::RecvFrom { mut block, .. } => {
                 let letter = match count {
-                    Some(bytes) => parcel.sender(bytes),
+                    Some(bytes) => block.sender(bytes),
                     None => Err(error::other(-result, ours)),
                 };
-                Done::RecvFrom(parcel.emptied(spent), letter)
+                Done::RecvFrom(block.emptied(spent), letter)
             }
-            Wish::SendTo { mut parcel, .. } => {
-                let bytes = parcel.take_shared();
-                spent.give_back(parcel);
+            OpKind::SendTo { mut block, .. } => {
+                let bytes = block.take_shared();
+                spent.give_back(block);
                 Done::SendTo(bytes, count.ok_or_else(|| error::other(-result, ours)))
             }
-            Wish::Timeout { parcel } => {
-                spent.give_back(parcel);
+            OpKind::Timeout { block } => {
+                spent.give_back(block);
                 Done::Timeout(error::timeout(-result, ours))
             }
         }
@@ -278,17 +281,17 @@ fn sent(batch: SendBatch, descriptor: Option<&mut Descriptor>, result: i32, ours
     Done::Send(batch, sent.ok_or_else(|| send_ended(descriptor, result, ours)))
 }
 
-fn recv_entry(fd: Fd, arm: Arm, bytes_max: u32) -> Entry {
-    let ioprio = match arm {
+fn recv_entry(fd: Fd, mode: SubmitMode, bytes_max: u32) -> Entry {
+    let ioprio = match mode {
         // A fresh receive asks first whether there is anything: it would otherwise need a buffer to find
         // out, and an idle session would starve in a pool that is empty for a moment.
-        Arm::First => RECV_MULTISHOT | RECV_POLL_FIRST,
-        Arm::Again => RECV_MULTISHOT,
-        Arm::Once => 0,
+        SubmitMode::First => RECV_MULTISHOT | RECV_POLL_FIRST,
+        SubmitMode::Again => RECV_MULTISHOT,
+        SubmitMode::Once => 0,
     };
     let recv = opcode::Recv::new(fd, ptr::null_mut(), 0).ioprio(ioprio).buf_group(buffers::GROUP);
     let mut entry = recv.build().flags(Flags::BUFFER_SELECT);
-    if !matches!(arm, Arm::Once) {
+    if !matches!(mode, SubmitMode::Once) {
         set_optlen(&mut entry, bytes_max);
     }
     entry

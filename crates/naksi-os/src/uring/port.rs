@@ -1,4 +1,4 @@
-//! The io_uring port: wishes go into one ring, completions come out of it, on one thread.
+//! The io_uring port: operations go into one ring, completions come out of it, on one thread.
 //!
 //! `submit` writes an entry and makes no system call unless the ring is full; `wait` hands all of them over
 //! and waits, in one `io_uring_enter(2)`, and goes on reaping while the kernel says that there is more. What
@@ -25,8 +25,8 @@ use naksi_core::tick::Tick;
 use super::buffers::{self, Buffers};
 use super::direct::Direct;
 use super::ext;
-use super::op::{Flight, Wish};
-use super::parcel::Parcels;
+use super::op::{InFlightOp, OpKind};
+use super::op_block::OpBlocks;
 use super::parked::Parked;
 use crate::clock::now;
 use crate::handles::HandleKind;
@@ -48,7 +48,7 @@ pub(super) const CANCEL: u64 = 2;
 pub struct Port {
     pub(super) ring: IoUring,
     pub(super) features: ext::Features,
-    pub(super) core: PortCore<Flight, Descriptor, i32>,
+    pub(super) core: PortCore<InFlightOp, Descriptor, i32>,
     /// `None` only while the port is dropped.
     pub(super) buffers: Option<Buffers>,
     /// Receives to be asked for again by the next wait that has a buffer; who waits longest comes first.
@@ -56,18 +56,18 @@ pub struct Port {
     /// See [`buffers::recv_bytes_max`]; 0 on a kernel that cannot be told (before Linux 6.17).
     pub(super) recv_bytes_max: u32,
     /// Streams whose receive may have missed an end, each of them once (see `settle_doubts`).
-    pub(super) doubts: Vec<Handle>,
+    pub(super) hangup_checks: Vec<Handle>,
     /// How often the port has been asked since the first of them came up.
-    pub(super) waits_in_doubt: u32,
+    pub(super) waits_before_recheck: u32,
     /// Entries for which the ring had no room even after it was handed over.
     pub(super) backlog: VecDeque<Entry>,
-    pub(super) spent: Parcels,
+    pub(super) spent: OpBlocks,
     /// The ring's own table of sockets, if it has one.
     pub(super) direct: Option<Direct>,
     /// Why the ring can be used no more; told by the next wait.
     pub(super) broken: Option<PortError>,
     /// The kernel said that it has work for us, and an enter brought none (see [`Port::ask`]).
-    hollow: bool,
+    taskrun_is_stale: bool,
 }
 
 impl fmt::Debug for Port {
@@ -101,13 +101,13 @@ impl Port {
             buffers: Some(buffers),
             parked: Parked::default(),
             recv_bytes_max: buffers::recv_bytes_max(options.lease_bytes),
-            doubts: Vec::new(),
-            waits_in_doubt: 0,
+            hangup_checks: Vec::new(),
+            waits_before_recheck: 0,
             backlog: VecDeque::new(),
-            spent: Parcels::default(),
+            spent: OpBlocks::default(),
             direct: options.direct_descriptors.map(Direct::new),
             broken: None,
-            hollow: false,
+            taskrun_is_stale: false,
         };
         port.watch_inbox();
         Ok(port)
@@ -178,7 +178,7 @@ impl Port {
     /// Whether the kernel has completions for us that an enter would bring.
     fn kernel_owes(&mut self) -> bool {
         let submission = self.ring.submission();
-        (submission.taskrun() && !self.hollow) || submission.cq_overflow()
+        (submission.taskrun() && !self.taskrun_is_stale) || submission.cq_overflow()
     }
 
     /// Enters for what the kernel owes.
@@ -187,7 +187,7 @@ impl Port {
     /// stays up over nothing, and only later work takes it down: it is not believed twice in one turn.
     fn ask(&mut self) -> Result<(), PortError> {
         self.enter(0, None)?;
-        self.hollow = self.ring.completion().is_empty();
+        self.taskrun_is_stale = self.ring.completion().is_empty();
         Ok(())
     }
 
@@ -260,27 +260,28 @@ impl crate::port::Port for Port {
                 Ok(descriptor) => descriptor.into_place(),
                 Err(why) => return Err(SubmitError { op, why }),
             };
-            let flight = Flight { mark: place.aim().into(), cancelled: false, wish: Wish::Close { place } };
-            self.launch(token, flight, None);
+            let operation =
+                InFlightOp { mark: place.aim().into(), cancelled: false, kind: OpKind::Close { place } };
+            self.track(token, operation, None);
             return Ok(());
         }
         let aim = match self.reserve(token, &op) {
             Ok(aim) => aim,
             Err(why) => return Err(SubmitError { op, why }),
         };
-        let (flight, early) = self.board(op, aim);
-        self.launch(token, flight, early);
+        let (operation, early) = self.prepare(op, aim);
+        self.track(token, operation, early);
         Ok(())
     }
 
     fn cancel(&mut self, token: Token) {
-        let Some((key, flight)) = self.core.named(token) else { return };
+        let Some((key, operation)) = self.core.named(token) else { return };
         // A close is never called off: the handle is gone already, and closing takes no time.
-        if flight.cancelled || matches!(flight.wish, Wish::Close { .. }) {
+        if operation.cancelled || matches!(operation.kind, OpKind::Close { .. }) {
             return;
         }
-        flight.call_off();
-        if let Wish::Recv { socket } = flight.wish
+        operation.call_off();
+        if let OpKind::Recv { socket } = operation.kind
             && self.end_parked(socket)
         {
             return;
@@ -288,40 +289,44 @@ impl crate::port::Port for Port {
         if self.is_accept_of_many(key) {
             return self.recall_accepts(key);
         }
-        self.recall(key);
+        self.request_cancel(key);
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
-        let start = caught.len();
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        until: Option<Tick>,
+    ) -> Result<PollStatus, PortError> {
+        let start = completions.len();
         let full = start + self.core.catch_max;
-        self.hollow = false;
+        self.taskrun_is_stale = false;
         loop {
             self.refill();
             self.pump();
-            self.catch(caught, full);
-            let passed = caught.len() == start && until.is_some_and(|until| now() >= until);
-            if caught.len() == start && !passed && self.must_enter() && !self.doubts.is_empty() {
+            self.poll_completions(completions, full);
+            let passed = completions.len() == start && until.is_some_and(|until| now() >= until);
+            if completions.len() == start && !passed && self.must_enter() && !self.hangup_checks.is_empty() {
                 // What the kernel answers at once is not slept for, and so nothing is settled for it.
                 self.enter(0, None)?;
-                self.catch(caught, full);
+                self.poll_completions(completions, full);
             }
-            if self.must_settle(caught.len() == start && !passed) {
+            if self.must_settle(completions.len() == start && !passed) {
                 self.settle_doubts();
             }
-            if caught.len() == start && !passed && !self.has_servable() && self.backlog.is_empty() {
+            if completions.len() == start && !passed && !self.has_servable() && self.backlog.is_empty() {
                 self.sleep(until)?;
             } else if self.must_enter() {
                 self.enter(0, None)?;
             }
-            self.catch(caught, full);
-            while caught.len() < full && self.kernel_owes() {
+            self.poll_completions(completions, full);
+            while completions.len() < full && self.kernel_owes() {
                 self.ask()?;
-                self.catch(caught, full);
+                self.poll_completions(completions, full);
             }
             if let Some(error) = self.broken.clone() {
                 return Err(error);
             }
-            if caught.len() > start || passed {
+            if completions.len() > start || passed {
                 return Ok(self.status());
             }
         }

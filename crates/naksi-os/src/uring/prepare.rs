@@ -10,7 +10,7 @@ use naksi_core::id::Token;
 use naksi_core::op::{Op, ShutdownHow};
 
 use super::direct::AcceptMany;
-use super::op::{Arm, Flight, Wish};
+use super::op::{InFlightOp, OpKind, SubmitMode};
 use super::port::{CANCEL, Port};
 use crate::clock::now;
 use crate::in_flight::Key;
@@ -21,7 +21,7 @@ use crate::port::SubmitErrorKind;
 const NOTHING: Aim = Aim::Process(-1);
 
 impl Port {
-    /// Checks a wish and takes its direction. Nothing has changed if it is refused.
+    /// Checks an operation and takes its direction. Nothing has changed if it is refused.
     pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<Aim, SubmitErrorKind> {
         let features = self.features;
         let known = match op {
@@ -38,27 +38,27 @@ impl Port {
     }
 
     /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
-    pub(super) fn board(&mut self, op: Op, aim: Aim) -> (Flight, Option<i32>) {
+    pub(super) fn prepare(&mut self, op: Op, aim: Aim) -> (InFlightOp, Option<i32>) {
         let mut early = None;
         let mut aim = aim;
-        let wish = match op {
+        let kind = match op {
             Op::Accept { listener } if self.direct.is_some() => {
-                Wish::AcceptMany(Box::new(AcceptMany::new(listener)))
+                OpKind::AcceptMany(Box::new(AcceptMany::new(listener)))
             }
-            Op::Accept { listener } => Wish::Accept { listener },
+            Op::Accept { listener } => OpKind::Accept { listener },
             Op::Connect { remote } => {
-                let mut parcel = self.spent.take();
-                parcel.set_remote(remote);
+                let mut block = self.spent.take();
+                block.set_remote(remote);
                 let socket = socket::stream(remote).map_err(|errno| early = Some(-errno)).ok();
                 aim = socket.as_ref().map_or(NOTHING, |socket| Aim::Process(socket.as_raw_fd()));
-                Wish::Connect { socket, parcel }
+                OpKind::Connect { socket, block }
             }
-            Op::Recv { socket } => Wish::Recv { socket },
-            Op::Send { socket, batch } if batch.pieces() == 1 => Wish::SendOne { socket, batch },
+            Op::Recv { socket } => OpKind::Recv { socket },
+            Op::Send { socket, batch } if batch.pieces() == 1 => OpKind::SendOne { socket, batch },
             Op::Send { socket, batch } => {
-                let mut parcel = self.spent.take();
-                parcel.set_batch(batch);
-                Wish::Send { socket, parcel }
+                let mut block = self.spent.take();
+                block.set_batch(batch);
+                OpKind::Send { socket, block }
             }
             Op::Shutdown { socket, how } => {
                 let entry = self.core.handles.any_mut(socket).expect("its direction was just taken");
@@ -68,55 +68,55 @@ impl Port {
                     // A parked receive would notice it only when a lease is free.
                     self.end_parked(socket);
                 }
-                Wish::Shutdown { socket, how }
+                OpKind::Shutdown { socket, how }
             }
             Op::Close { .. } => unreachable!("a close is boarded by `close`"),
             Op::ReadAt { file, offset, buffer } => {
-                Wish::ReadAt { file, parcel: self.spent.with_buffer(buffer, offset) }
+                OpKind::ReadAt { file, block: self.spent.with_buffer(buffer, offset) }
             }
             Op::WriteAt { file, offset, bytes } => {
-                Wish::WriteAt { file, parcel: self.spent.with_buffer(bytes, offset) }
+                OpKind::WriteAt { file, block: self.spent.with_buffer(bytes, offset) }
             }
-            Op::Sync { file } => Wish::Sync { file },
+            Op::Sync { file } => OpKind::Sync { file },
             Op::RecvFrom { socket, buffer } => {
-                Wish::RecvFrom { socket, parcel: self.spent.with_buffer(buffer, 0) }
+                OpKind::RecvFrom { socket, block: self.spent.with_buffer(buffer, 0) }
             }
             Op::SendTo { socket, remote, bytes } => {
-                let mut parcel = self.spent.take();
-                parcel.set_remote(remote);
-                parcel.set_shared(bytes);
-                Wish::SendTo { socket, parcel }
+                let mut block = self.spent.take();
+                block.set_remote(remote);
+                block.set_shared(bytes);
+                OpKind::SendTo { socket, block }
             }
             Op::Timeout { at } => {
                 let span = at.since(now());
-                let mut parcel = self.spent.take();
-                parcel.set_span(span);
+                let mut block = self.spent.take();
+                block.set_span(span);
                 // A point that has passed needs no timer.
                 early = span.is_zero().then_some(-libc::ETIME);
-                Wish::Timeout { parcel }
+                OpKind::Timeout { block }
             }
         };
-        (Flight { mark: aim.into(), cancelled: false, wish }, early)
+        (InFlightOp { mark: aim.into(), cancelled: false, kind }, early)
     }
 
-    pub(super) fn launch(&mut self, token: Token, flight: Flight, early: Option<i32>) {
-        let key = self.core.track(token, flight);
+    pub(super) fn track(&mut self, token: Token, operation: InFlightOp, early: Option<i32>) {
+        let key = self.core.track(token, operation);
         match early {
             Some(result) => self.core.local.push_back((key, result)),
             None if self.is_accept_of_many(key) => self.begin_accepts(key),
-            None => self.arm(key, Arm::First),
+            None => self.submit_op(key, SubmitMode::First),
         }
     }
 
-    /// Hands a running flight to the kernel, for the first time or again.
-    pub(super) fn arm(&mut self, key: Key, arm: Arm) {
-        let (_, flight) = self.core.in_flight.running(key).expect("only running flights are armed");
-        let entry = flight.entry(arm, self.recv_bytes_max).user_data(key.to_u64());
+    /// Hands a running operation to the kernel, for the first time or again.
+    pub(super) fn submit_op(&mut self, key: Key, mode: SubmitMode) {
+        let (_, operation) = self.core.in_flight.running(key).expect("only running operations are armed");
+        let entry = operation.entry(mode, self.recv_bytes_max).user_data(key.to_u64());
         self.push(entry);
     }
 
-    /// Wishes that the kernel ends a flight early.
-    pub(super) fn recall(&mut self, key: Key) {
+    /// Requests that the kernel ends an operation early.
+    pub(super) fn request_cancel(&mut self, key: Key) {
         self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
     }
 }

@@ -18,7 +18,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::lease::Buffer;
 
 use super::buffers::{Buffers, RECV_LEASES_MAX};
-use super::op::{Arm, Wish};
+use super::op::{OpKind, SubmitMode};
 use super::parked::Queue;
 use super::port::{CANCEL, Port, WAKE};
 use crate::clock::now;
@@ -32,24 +32,24 @@ use crate::port_core;
 /// Completion entries that are copied out of the ring at a time.
 const REAP_ENTRIES: usize = 32;
 /// Streams in doubt that a port without rest looks at together; one that rests looks at all before it sleeps.
-const DOUBTS_MAX: usize = 1024;
+const HANGUP_CHECKS_MAX: usize = 1024;
 /// So often a port without rest is asked before it looks at those in doubt, however few: some milliseconds.
-const WAITS_IN_DOUBT_MAX: u32 = 64;
+const WAITS_BEFORE_RECHECK_MAX: u32 = 64;
 /// As much as a receive brings from here on is much.
 const LONG_BYTES_MIN: u32 = 4 * 1024;
 
 impl Port {
     /// Appends what is ready, up to `full` completions, without a system call.
-    pub(super) fn catch(&mut self, caught: &mut Vec<Completion>, full: usize) {
-        while caught.len() < full {
+    pub(super) fn poll_completions(&mut self, completions: &mut Vec<Completion>, full: usize) {
+        while completions.len() < full {
             let Some((key, result)) = self.core.local.pop_front() else { break };
-            self.complete(key, result, 0, caught);
+            self.complete(key, result, 0, completions);
         }
         // Neither posts nor the kernel can keep the other from being heard.
-        let half = caught.len() + full.saturating_sub(caught.len()).div_ceil(2);
-        self.core.hand_out_posts(caught, half);
-        self.reap(caught, full);
-        self.core.hand_out_posts(caught, full);
+        let half = completions.len() + full.saturating_sub(completions.len()).div_ceil(2);
+        self.core.hand_out_posts(completions, half);
+        self.reap(completions, full);
+        self.core.hand_out_posts(completions, full);
         if let Some(buffers) = self.buffers.as_mut() {
             // The next system call may come before anything has been done with these, and shall find some.
             buffers.top_up(&mut self.core.pool);
@@ -65,11 +65,11 @@ impl Port {
         let mut portion = self.parked.turn(now);
         for queue in self.parked.order() {
             while buffers > 0 && (queue == Queue::Usual || portion > 0) {
-                let Some((key, arm)) = self.next_parked(queue) else { break };
-                let leases = if matches!(arm, Arm::Once) { 1 } else { RECV_LEASES_MAX as usize };
+                let Some((key, mode)) = self.next_parked(queue) else { break };
+                let leases = if matches!(mode, SubmitMode::Once) { 1 } else { RECV_LEASES_MAX as usize };
                 buffers = buffers.saturating_sub(leases);
                 portion = portion.saturating_sub(if queue == Queue::Long { leases } else { 0 });
-                self.arm(key, arm);
+                self.submit_op(key, mode);
             }
         }
         self.parked.turned();
@@ -91,16 +91,16 @@ impl Port {
     }
 
     /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
-    fn next_parked(&mut self, queue: Queue) -> Option<(Key, Arm)> {
+    fn next_parked(&mut self, queue: Queue) -> Option<(Key, SubmitMode)> {
         while let Some(key) = self.parked.pop(queue) {
-            let Some((_, flight)) = self.core.in_flight.running(key) else { continue };
-            let Wish::Recv { socket } = flight.wish else { continue };
+            let Some((_, operation)) = self.core.in_flight.running(key) else { continue };
+            let OpKind::Recv { socket } = operation.kind else { continue };
             let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
                 let starved = mem::take(&mut descriptor.starved);
                 self.core.counters.starved -= usize::from(starved);
-                return Some((key, if starved { Arm::Once } else { Arm::Again }));
+                return Some((key, if starved { SubmitMode::Once } else { SubmitMode::Again }));
             }
         }
         None
@@ -114,10 +114,10 @@ impl Port {
         self.push(poll.user_data(WAKE));
     }
 
-    fn reap(&mut self, caught: &mut Vec<Completion>, full: usize) {
+    fn reap(&mut self, completions: &mut Vec<Completion>, full: usize) {
         let mut entries = [const { MaybeUninit::uninit() }; REAP_ENTRIES];
-        while caught.len() < full {
-            let room = (full - caught.len()).min(REAP_ENTRIES);
+        while completions.len() < full {
+            let room = (full - completions.len()).min(REAP_ENTRIES);
             let filled = self.ring.completion().fill(&mut entries[..room]);
             if filled.is_empty() {
                 return;
@@ -127,36 +127,36 @@ impl Port {
                     CANCEL => {} // only the target's last completion means anything
                     WAKE if cqueue::more(entry.flags()) || self.core.ending => {}
                     WAKE => self.watch_inbox(),
-                    key => self.complete(Key::from_u64(key), entry.result(), entry.flags(), caught),
+                    key => self.complete(Key::from_u64(key), entry.result(), entry.flags(), completions),
                 }
             }
         }
     }
 
     /// One result of one operation; appends at most one completion.
-    fn complete(&mut self, key: Key, result: i32, flags: u32, caught: &mut Vec<Completion>) {
-        // Asked here, before the answer has another name: to a flight that was called off it would be an aborted one.
+    fn complete(&mut self, key: Key, result: i32, flags: u32, completions: &mut Vec<Completion>) {
+        // Asked here, before the answer has another name: to an operation that was called off it would be an aborted one.
         debug_assert_ne!(result, -libc::EFAULT, "law 2: the kernel met memory that was released: {key:?}");
         let buffer =
             cqueue::buffer_select(flags).and_then(|number| self.take_back(number, result.max(0) as usize));
-        let Some((token, flight)) = self.core.in_flight.running(key) else {
+        let Some((token, operation)) = self.core.in_flight.running(key) else {
             debug_assert!(false, "a completion of nothing that is in flight: {key:?}, result {result}");
             tracing::error!(?key, result, "the kernel completed something that is not in flight");
             self.put_home(buffer);
             return;
         };
-        let over = flight.cancelled || self.core.ending;
+        let over = operation.cancelled || self.core.ending;
         let more = cqueue::more(flags);
-        match flight.wish {
-            Wish::Recv { socket } => {
+        match operation.kind {
+            OpKind::Recv { socket } => {
                 if more && result > 0 && !cqueue::sock_nonempty(flags) {
                     self.doubt(key, socket);
                 }
-                self.received(key, token, socket, (result, more, over), buffer, caught);
+                self.received(key, token, socket, (result, more, over), buffer, completions);
             }
-            Wish::Accept { .. } => self.accepted(key, token, (result, more, over), caught),
-            Wish::AcceptOne { .. } => self.accepted_directly(key, token, result, caught),
-            _ => self.finish(key, result, caught),
+            OpKind::Accept { .. } => self.accepted(key, token, (result, more, over), completions),
+            OpKind::AcceptOne { .. } => self.accepted_directly(key, token, result, completions),
+            _ => self.finish(key, result, completions),
         }
     }
 
@@ -167,20 +167,20 @@ impl Port {
         socket: Handle,
         (result, more, over): (i32, bool, bool),
         buffer: Option<Buffer>,
-        caught: &mut Vec<Completion>,
+        completions: &mut Vec<Completion>,
     ) {
         let length = u32::try_from(result).ok().and_then(NonZeroU32::new);
         match (length, buffer) {
             (Some(length), Some(buffer)) => {
                 let lease = self.core.pool.lend(buffer, length);
-                self.core.hand_out(caught, token, Done::Recv(Ok(lease)), true);
+                self.core.hand_out(completions, token, Done::Recv(Ok(lease)), true);
                 if !more {
                     self.go_on_receiving(key, socket, length.get() >= LONG_BYTES_MIN, over);
                 }
             }
             (Some(_), None) => {
                 debug_assert!(false, "{result} bytes arrived in no buffer of ours");
-                self.finish(key, -libc::EIO, caught);
+                self.finish(key, -libc::EIO, completions);
             }
             (None, buffer) => {
                 // An ending may name a buffer that it did not fill.
@@ -195,16 +195,16 @@ impl Port {
                     libc::ECANCELED if recalled && !over && !ended_both => {
                         self.core.counters.rearmed_total += 1;
                         // It looks before it takes a buffer, as a first one does: there may be nothing but an end.
-                        self.arm(key, Arm::First);
+                        self.submit_op(key, SubmitMode::First);
                     }
-                    libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, caught),
+                    libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, completions),
                     libc::ENOBUFS => self.run_dry(key, socket),
                     // A kernel that knows no limit refuses it, to all that were asked with one, and is asked without.
                     libc::EINVAL if !unlimited && !over => {
                         self.recv_bytes_max = 0;
-                        self.arm(key, Arm::First);
+                        self.submit_op(key, SubmitMode::First);
                     }
-                    _ => self.finish(key, result, caught),
+                    _ => self.finish(key, result, completions),
                 }
             }
         }
@@ -215,12 +215,12 @@ impl Port {
         key: Key,
         token: Token,
         (result, more, over): (i32, bool, bool),
-        caught: &mut Vec<Completion>,
+        completions: &mut Vec<Completion>,
     ) {
         if result < 0 {
             match error::accept(-result, over) {
                 error::AcceptEnded::NextPeer => self.go_on(key, over),
-                error::AcceptEnded::Over(_) => self.finish(key, result, caught),
+                error::AcceptEnded::Over(_) => self.finish(key, result, completions),
             }
             return;
         }
@@ -230,7 +230,7 @@ impl Port {
         match socket::peer(&owned) {
             Ok(peer) => {
                 let socket = self.core.handles.insert(HandleKind::Stream, Descriptor::new(owned));
-                self.core.hand_out(caught, token, Done::Accept(Ok(Accepted { socket, peer })), true);
+                self.core.hand_out(completions, token, Done::Accept(Ok(Accepted { socket, peer })), true);
             }
             Err(error) => tracing::debug!(%error, "a peer was gone before it was accepted"),
         }
@@ -245,7 +245,7 @@ impl Port {
             self.core.local.push_back((key, -libc::ECANCELED));
         } else {
             self.core.counters.rearmed_total += 1;
-            self.arm(key, Arm::Again);
+            self.submit_op(key, SubmitMode::Again);
         }
     }
 
@@ -253,18 +253,20 @@ impl Port {
     fn doubt(&mut self, key: Key, socket: Handle) {
         let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         if descriptor.doubted.replace(key).is_none() {
-            self.doubts.push(socket);
+            self.hangup_checks.push(socket);
         }
     }
 
     /// Whether those in doubt are looked at now. A look is a system call that costs something for each of them,
     /// and a busy one says in its next bytes that it lives.
     pub(super) fn must_settle(&mut self, about_to_sleep: bool) -> bool {
-        if self.doubts.is_empty() {
+        if self.hangup_checks.is_empty() {
             return false;
         }
-        self.waits_in_doubt += 1;
-        about_to_sleep || self.doubts.len() >= DOUBTS_MAX || self.waits_in_doubt >= WAITS_IN_DOUBT_MAX
+        self.waits_before_recheck += 1;
+        about_to_sleep
+            || self.hangup_checks.len() >= HANGUP_CHECKS_MAX
+            || self.waits_before_recheck >= WAITS_BEFORE_RECHECK_MAX
     }
 
     /// Looks at the streams that have brought bytes since the last time, and asks again where one is over.
@@ -274,21 +276,21 @@ impl Port {
     /// the session would hang for ever. An end that comes later wakes it as it should, so that one look
     /// after the bytes have come out is enough.
     pub(super) fn settle_doubts(&mut self) {
-        self.waits_in_doubt = 0;
+        self.waits_before_recheck = 0;
         let mut keys = Vec::new();
         let mut polls = Vec::new();
-        for socket in mem::take(&mut self.doubts) {
+        for socket in mem::take(&mut self.hangup_checks) {
             let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             let Some(key) = descriptor.doubted.take() else { continue };
             let idle = descriptor.parked.is_some() || descriptor.recalled;
             let aim = descriptor.aim();
             match (self.core.in_flight.running(key), aim) {
-                (Some((_, flight)), Aim::Process(fd)) if !flight.cancelled && !idle => {
+                (Some((_, operation)), Aim::Process(fd)) if !operation.cancelled && !idle => {
                     keys.push((socket, key));
                     polls.push(libc::pollfd { fd, events: 0, revents: 0 });
                 }
                 // What is in the ring's own table cannot be looked at from outside: it is asked again anyway.
-                (Some((_, flight)), Aim::Ring(_)) if !flight.cancelled && !idle => {
+                (Some((_, operation)), Aim::Ring(_)) if !operation.cancelled && !idle => {
                     self.ask_afresh(socket, key)
                 }
                 _ => {}
@@ -356,19 +358,19 @@ impl Port {
     }
 
     /// The last completion of an operation: what it owned comes home, its direction and its token are free.
-    pub(super) fn finish(&mut self, key: Key, result: i32, caught: &mut Vec<Completion>) {
-        let (token, flight) = self.core.take_out(key);
-        if let (Wish::Close { place: Place::Ring(_) }, 0, Some(direct)) =
-            (&flight.wish, result, &mut self.direct)
+    pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
+        let (token, operation) = self.core.take_out(key);
+        if let (OpKind::Close { place: Place::Ring(_) }, 0, Some(direct)) =
+            (&operation.kind, result, &mut self.direct)
         {
             direct.give_back();
         }
-        let direction = flight.direction();
-        let done = flight.conclude(result, &mut self.core.handles, &mut self.spent);
+        let direction = operation.direction();
+        let done = operation.conclude(result, &mut self.core.handles, &mut self.spent);
         if let Some((handle, direction)) = direction {
             self.core.handles.end(handle, direction);
         }
-        self.core.hand_out_last(caught, token, done);
+        self.core.hand_out_last(completions, token, done);
     }
 
     fn take_back(&mut self, number: u16, bytes: usize) -> Option<Buffer> {

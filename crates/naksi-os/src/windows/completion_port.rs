@@ -29,7 +29,7 @@ use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress
 use windows_sys::core::{s, w};
 
 use super::ext::Extensions;
-use super::flight::{self, Flight, last_error, milliseconds, raw_socket};
+use super::in_flight_op::{self, InFlightOp, last_error, milliseconds, raw_socket};
 use super::socket;
 use crate::connection::{Completed, Connection, Verb};
 use crate::tally::Tally;
@@ -80,8 +80,8 @@ pub struct CompletionPort<S: Send + 'static>(Arc<Shared<S>>);
 
 struct Shared<S> {
     port: OwnedHandle,
-    /// What the kernel has: the address of each flight, and its socket.
-    flights: Mutex<HashMap<usize, SOCKET>>,
+    /// What the kernel has: the address of each operation, and its socket.
+    operations: Mutex<HashMap<usize, SOCKET>>,
     listeners: Mutex<Vec<(SOCKET, Extensions)>>,
     waiting: AtomicUsize,
     tally: Tally,
@@ -134,7 +134,7 @@ impl<S: Send + 'static> CompletionPort<S> {
         Ok(Self(Arc::new(Shared {
             // SAFETY: the handle is new, and has no other owner.
             port: unsafe { OwnedHandle::from_raw_handle(handle) },
-            flights: Mutex::default(),
+            operations: Mutex::default(),
             listeners: Mutex::default(),
             waiting: AtomicUsize::new(0),
             tally: tally.clone(),
@@ -158,14 +158,14 @@ impl<S: Send + 'static> CompletionPort<S> {
     pub fn start(&self, associated: Associated<S>, verb: Verb) -> io::Result<()> {
         let Associated { key, connection } = associated;
         let socket = raw_socket(connection.socket());
-        let flight = Flight::new(Held::Connection { key, connection, verb }, ptr::null_mut());
-        self.0.fly(flight, socket, |overlapped| {
+        let operation = InFlightOp::new(Held::Connection { key, connection, verb }, ptr::null_mut());
+        self.0.fly(operation, socket, |overlapped| {
             let inside: fn(&mut Held<S>) -> &mut Connection<S> = |held| match held {
                 Held::Connection { connection, .. } => connection,
                 Held::Accept { .. } => unreachable!("this operation has a connection"),
             };
-            // SAFETY: the flight has just been launched and holds a `Held<S>`.
-            unsafe { flight::start(overlapped, inside, verb, None) }
+            // SAFETY: the operation has just been launched and holds a `Held<S>`.
+            unsafe { in_flight_op::start(overlapped, inside, verb, None) }
         })
     }
 
@@ -198,9 +198,9 @@ impl<S: Send + 'static> CompletionPort<S> {
         let area = addresses.as_mut_ptr();
         let held = Held::Accept { listener: Arc::clone(listener), socket: client, _addresses: addresses };
         let room = ADDRESS_BYTES as u32;
-        self.0.fly(Flight::new(held, ptr::null_mut()), listening, |overlapped| {
+        self.0.fly(InFlightOp::new(held, ptr::null_mut()), listening, |overlapped| {
             let mut received = 0;
-            // SAFETY: the flight owns both sockets, the room for the addresses and the OVERLAPPED until it lands.
+            // SAFETY: the operation owns both sockets, the room for the addresses and the OVERLAPPED until it lands.
             let done = unsafe {
                 accept(listening, accepting, area.cast(), 0, room, room, &raw mut received, overlapped)
             };
@@ -237,7 +237,8 @@ impl<S: Send + 'static> CompletionPort<S> {
         Ok(Some(match held {
             None => Packet::Posted { key },
             Some(Held::Connection { key, connection, verb }) => {
-                let Completed { connection, verb, result } = flight::completed(connection, verb, result);
+                let Completed { connection, verb, result } =
+                    in_flight_op::completed(connection, verb, result);
                 Packet::Done { associated: Associated { key, connection }, verb, result }
             }
             Some(Held::Accept { listener, socket, .. }) => {
@@ -279,20 +280,20 @@ impl<S> Shared<S> {
         Ok(extensions)
     }
 
-    /// Launches a flight and starts it. It is on the list before a worker can take its packet.
+    /// Launches an operation and starts it. It is on the list before a worker can take its packet.
     fn fly(
         &self,
-        flight: Box<Flight<Held<S>>>,
+        operation: Box<InFlightOp<Held<S>>>,
         socket: SOCKET,
         start: impl FnOnce(*mut OVERLAPPED) -> io::Result<()>,
     ) -> io::Result<()> {
-        let overlapped = Flight::launch(flight);
-        self.flights().insert(overlapped.addr(), socket);
+        let overlapped = InFlightOp::into_raw(operation);
+        self.operations().insert(overlapped.addr(), socket);
         self.tally.call();
         start(overlapped).inspect_err(|_| {
-            self.flights().remove(&overlapped.addr());
+            self.operations().remove(&overlapped.addr());
             // SAFETY: launched above, and the kernel has refused it.
-            drop(unsafe { Flight::<Held<S>>::land(overlapped) });
+            drop(unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) });
         })
     }
 
@@ -308,9 +309,9 @@ impl<S> Shared<S> {
         if overlapped.is_null() {
             return result.map(|count| (key, Ok(count), None));
         }
-        self.flights().remove(&overlapped.addr());
-        // SAFETY: only flights of this port are started on its sockets, and each has one packet.
-        let held = unsafe { Flight::<Held<S>>::land(overlapped) }.held;
+        self.operations().remove(&overlapped.addr());
+        // SAFETY: only operations of this port are started on its sockets, and each has one packet.
+        let held = unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) }.held;
         Ok((key, result, Some(held)))
     }
 
@@ -330,20 +331,20 @@ impl<S> Shared<S> {
         stream.peer_addr().map(|peer| (stream, peer))
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<usize, SOCKET>> {
+    fn operations(&self) -> MutexGuard<'_, HashMap<usize, SOCKET>> {
         // A thread that panicked between two statements has left a whole list behind.
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S> Drop for Shared<S> {
     fn drop(&mut self) {
-        for (address, socket) in self.flights().iter() {
+        for (address, socket) in self.operations().iter() {
             let overlapped = ptr::without_provenance(*address);
-            // SAFETY: the socket is open, because its flight has not landed; the address is only compared.
+            // SAFETY: the socket is open, because its operation has not landed; the address is only compared.
             unsafe { CancelIoEx(ptr::with_exposed_provenance_mut(*socket), overlapped) };
         }
-        while !self.flights().is_empty() {
+        while !self.operations().is_empty() {
             if self.take(milliseconds(Some(END_SPAN_MAX))).is_err() {
                 // The kernel answers no more: what it may still touch is leaked rather than freed under it.
                 return;
@@ -354,6 +355,8 @@ impl<S> Drop for Shared<S> {
 
 impl<S: Send + 'static> fmt::Debug for CompletionPort<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CompletionPort").field("in_flight", &self.0.flights().len()).finish_non_exhaustive()
+        f.debug_struct("CompletionPort")
+            .field("in_flight", &self.0.operations().len())
+            .finish_non_exhaustive()
     }
 }

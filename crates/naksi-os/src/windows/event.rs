@@ -19,7 +19,7 @@ use windows_sys::Win32::Networking::WinSock::{
     WSAResetEvent, WSASetEvent, WSAWaitForMultipleEvents,
 };
 
-use super::flight::{last_error, milliseconds, network_bits, raw_socket};
+use super::in_flight_op::{last_error, milliseconds, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
 use crate::tally::Tally;
 

@@ -20,7 +20,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 };
 use windows_sys::core::w;
 
-use super::flight::{last_error, network_bits, raw_socket};
+use super::in_flight_op::{last_error, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
 use crate::tally::Tally;
 

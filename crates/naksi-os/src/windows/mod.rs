@@ -6,7 +6,7 @@
 //! thread's processor time, and `census.rs` counts handles for tests. Nothing here knows a session.
 //!
 //! The ladder has one door for each of its six models: `select.rs`, `message.rs`, `event.rs`,
-//! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `flight.rs`.
+//! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
 
 pub mod census;
 pub mod clock;
@@ -15,7 +15,7 @@ pub mod error;
 pub mod event;
 pub(crate) mod ext;
 pub(crate) mod file;
-mod flight;
+mod in_flight_op;
 pub mod heap;
 pub(crate) mod kernel;
 pub mod message;

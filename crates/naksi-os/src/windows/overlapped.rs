@@ -16,7 +16,7 @@ use windows_sys::Win32::Networking::WinSock::{WSA_IO_INCOMPLETE, WSAGetOverlappe
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::event::Event;
-use super::flight::{self, Flight, last_error, raw_socket};
+use super::in_flight_op::{self, InFlightOp, last_error, raw_socket};
 use crate::connection::{Completed, Connection, Verb};
 use crate::tally::Tally;
 
@@ -29,7 +29,7 @@ struct Held<S> {
 
 /// The overlapped requests of one thread.
 pub struct Requests<S> {
-    flights: RefCell<HashSet<*mut OVERLAPPED>>,
+    operations: RefCell<HashSet<*mut OVERLAPPED>>,
     tally: Tally,
     holds: PhantomData<S>,
 }
@@ -54,7 +54,7 @@ impl<S: 'static> Requests<S> {
     /// # Errors
     /// None on Windows.
     pub fn open(tally: &Tally) -> io::Result<Self> {
-        Ok(Self { flights: RefCell::default(), tally: tally.clone(), holds: PhantomData })
+        Ok(Self { operations: RefCell::default(), tally: tally.clone(), holds: PhantomData })
     }
 
     /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
@@ -63,32 +63,33 @@ impl<S: 'static> Requests<S> {
     /// The system takes no request; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
         let held = Held { connection, verb, _event: event.clone() };
-        let overlapped = Flight::launch(Flight::new(held, event.raw()));
+        let overlapped = InFlightOp::into_raw(InFlightOp::new(held, event.raw()));
         self.tally.call();
-        // SAFETY: the flight has just been launched and holds a `Held<S>`.
+        // SAFETY: the operation has just been launched and holds a `Held<S>`.
         let started =
-            unsafe { flight::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, None) };
+            unsafe { in_flight_op::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, None) };
         if let Err(error) = started {
             // SAFETY: launched above, and the kernel has refused it.
-            drop(unsafe { Flight::<Held<S>>::land(overlapped) });
+            drop(unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) });
             return Err(error);
         }
-        self.flights.borrow_mut().insert(overlapped);
+        self.operations.borrow_mut().insert(overlapped);
         Ok(Pending(overlapped))
     }
 
     /// Asks how a request ended, without waiting for it (WSAGetOverlappedResult).
     pub fn result(&self, pending: Pending) -> Overlapped<S> {
-        assert!(self.flights.borrow().contains(&pending.0), "this request was started elsewhere");
+        assert!(self.operations.borrow().contains(&pending.0), "this request was started elsewhere");
         self.ask(pending, false)
     }
 
     fn ask(&self, pending: Pending, wait: bool) -> Overlapped<S> {
-        // SAFETY: the address is in the list, so the flight is launched; its socket is not the kernel's to change.
-        let socket = raw_socket(unsafe { &(*pending.0.cast::<Flight<Held<S>>>()).held }.connection.socket());
+        // SAFETY: the address is in the list, so the operation is launched; its socket is not the kernel's to change.
+        let socket =
+            raw_socket(unsafe { &(*pending.0.cast::<InFlightOp<Held<S>>>()).held }.connection.socket());
         let (mut count, mut flags) = (0, 0);
         self.tally.call();
-        // SAFETY: the flight is launched and the two numbers live until the call returns.
+        // SAFETY: the operation is launched and the two numbers live until the call returns.
         let done =
             unsafe { WSAGetOverlappedResult(socket, pending.0, &raw mut count, wait.into(), &raw mut flags) };
         let result = match last_error() {
@@ -98,31 +99,31 @@ impl<S: 'static> Requests<S> {
             error if done == 0 => Err(error),
             _ => Ok(count as usize),
         };
-        self.flights.borrow_mut().remove(&pending.0);
+        self.operations.borrow_mut().remove(&pending.0);
         // SAFETY: it was in the list until now, and the kernel says that it is done.
-        let held = unsafe { Flight::<Held<S>>::land(pending.0) }.held;
-        Overlapped::Complete(flight::completed(held.connection, held.verb, result))
+        let held = unsafe { InFlightOp::<Held<S>>::from_raw(pending.0) }.held;
+        Overlapped::Complete(in_flight_op::completed(held.connection, held.verb, result))
     }
 }
 
 impl<S> Drop for Requests<S> {
     fn drop(&mut self) {
-        for overlapped in self.flights.take() {
-            // SAFETY: the address was in the list, so the flight is launched.
-            let held = unsafe { &(*overlapped.cast::<Flight<Held<S>>>()).held };
-            flight::cancel(held.connection.socket(), overlapped);
+        for overlapped in self.operations.take() {
+            // SAFETY: the address was in the list, so the operation is launched.
+            let held = unsafe { &(*overlapped.cast::<InFlightOp<Held<S>>>()).held };
+            in_flight_op::cancel(held.connection.socket(), overlapped);
             let socket = raw_socket(held.connection.socket());
             let (mut count, mut flags) = (0, 0);
             // SAFETY: as above. With fWait "the function does not return until the operation has been completed".
             unsafe { WSAGetOverlappedResult(socket, overlapped, &raw mut count, 1, &raw mut flags) };
             // SAFETY: it is done, and out of the list.
-            drop(unsafe { Flight::<Held<S>>::land(overlapped) });
+            drop(unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) });
         }
     }
 }
 
 impl<S> std::fmt::Debug for Requests<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Requests").field("in_flight", &self.flights.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Requests").field("in_flight", &self.operations.borrow().len()).finish_non_exhaustive()
     }
 }

@@ -20,7 +20,7 @@ use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use windows_sys::Win32::System::Threading::SleepEx;
 
 use super::event::Event;
-use super::flight::{self, Flight, last_error, milliseconds, raw_socket};
+use super::in_flight_op::{self, InFlightOp, last_error, milliseconds, raw_socket};
 use crate::connection::{Completed, Connection, Verb};
 use crate::tally::Tally;
 
@@ -57,7 +57,7 @@ struct Held<S> {
 
 struct Shared {
     /// What the kernel has, and the socket of each.
-    flights: RefCell<HashMap<*mut OVERLAPPED, SOCKET>>,
+    operations: RefCell<HashMap<*mut OVERLAPPED, SOCKET>>,
     watched: RefCell<Option<Event>>,
     ran: Cell<usize>,
     /// The results are not needed any more.
@@ -80,7 +80,7 @@ impl<S: 'static> Routines<S> {
     /// None on Windows, where every thread has one.
     pub fn open(tally: &Tally) -> io::Result<Self> {
         let shared = Shared {
-            flights: RefCell::default(),
+            operations: RefCell::default(),
             watched: RefCell::default(),
             ran: Cell::new(0),
             ending: Cell::new(false),
@@ -101,24 +101,29 @@ impl<S: 'static> Routines<S> {
     pub fn start(&self, connection: Connection<S>, verb: Verb, routine: Routine<S>) -> io::Result<()> {
         let socket = raw_socket(connection.socket());
         let held = Held { connection, verb, routine, shared: Rc::clone(&self.shared) };
-        let overlapped = Flight::launch(Flight::new(held, std::ptr::null_mut()));
-        self.shared.flights.borrow_mut().insert(overlapped, socket);
+        let overlapped = InFlightOp::into_raw(InFlightOp::new(held, std::ptr::null_mut()));
+        self.shared.operations.borrow_mut().insert(overlapped, socket);
         self.shared.tally.call();
-        // SAFETY: the flight has just been launched and holds a `Held<S>`.
+        // SAFETY: the operation has just been launched and holds a `Held<S>`.
         let started = unsafe {
-            flight::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, Some(landed::<S>))
+            in_flight_op::start(
+                overlapped,
+                |held: &mut Held<S>| &mut held.connection,
+                verb,
+                Some(landed::<S>),
+            )
         };
         if started.is_err() {
-            self.shared.flights.borrow_mut().remove(&overlapped);
+            self.shared.operations.borrow_mut().remove(&overlapped);
             // SAFETY: launched above, and the kernel has refused it.
-            drop(unsafe { Flight::<Held<S>>::land(overlapped) });
+            drop(unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) });
         }
         started
     }
 
     /// How many operations wait for their routine.
     pub fn in_flight(&self) -> usize {
-        self.shared.flights.borrow().len()
+        self.shared.operations.borrow().len()
     }
 
     /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
@@ -163,9 +168,9 @@ unsafe extern "system" fn landed<S: 'static>(
     _flags: u32,
 ) {
     // SAFETY: the kernel hands back, once, the address that `start` launched with this very routine.
-    let held = unsafe { Flight::<Held<S>>::land(overlapped) }.held;
+    let held = unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) }.held;
     let Held { connection, verb, routine, shared } = held;
-    shared.flights.borrow_mut().remove(&overlapped);
+    shared.operations.borrow_mut().remove(&overlapped);
     shared.ran.set(shared.ran.get() + 1);
     if shared.ending.get() {
         return;
@@ -175,7 +180,7 @@ unsafe extern "system" fn landed<S: 'static>(
         error => Err(io::Error::from_raw_os_error(error.cast_signed())),
     };
     let lent = Routines { shared, owner: false, holds: std::marker::PhantomData };
-    routine(&lent, flight::completed(connection, verb, result));
+    routine(&lent, in_flight_op::completed(connection, verb, result));
 }
 
 impl<S> Drop for Routines<S> {
@@ -184,12 +189,12 @@ impl<S> Drop for Routines<S> {
             return;
         }
         self.shared.ending.set(true);
-        for (overlapped, socket) in self.shared.flights.borrow().iter() {
-            // SAFETY: the socket is open, because its flight has not landed; the address is only compared.
+        for (overlapped, socket) in self.shared.operations.borrow().iter() {
+            // SAFETY: the socket is open, because its operation has not landed; the address is only compared.
             unsafe { CancelIoEx(std::ptr::with_exposed_provenance_mut(*socket), *overlapped) };
         }
         let span = milliseconds(Some(END_SPAN_MAX));
-        while !self.shared.flights.borrow().is_empty() {
+        while !self.shared.operations.borrow().is_empty() {
             // SAFETY: SleepEx takes two numbers. What it runs frees what has landed.
             if unsafe { SleepEx(span, 1) } != WAIT_IO_COMPLETION {
                 // The kernel answers no more: what it may still touch is leaked rather than freed under it.

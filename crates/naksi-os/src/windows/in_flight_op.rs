@@ -2,7 +2,7 @@
 //! shared port.
 //!
 //! The OVERLAPPED is the first member of a box that holds everything the kernel may touch, so that the address
-//! which comes back is the address of the box: the lecture's cast, done once, in one place. A flight that is
+//! which comes back is the address of the box: the lecture's cast, done once, in one place. An operation that is
 //! not finished belongs to the kernel; its door keeps the list and calls everything off before it ends.
 
 // UNSAFETY: the kernel is handed the address of a box, and the box is found again by it.
@@ -28,17 +28,17 @@ use crate::network_events::NetworkEvents;
 /// An operation with all that the kernel may touch and all that its owner wants back.
 //= lecture 001: 첫 멤버 변수로 overlapped가 온다고 해보겠습니다
 #[repr(C)]
-pub(super) struct Flight<H> {
+pub(super) struct InFlightOp<H> {
     overlapped: OVERLAPPED,
     pieces: WSABUF,
     flags: u32,
     pub(super) held: H,
 }
 
-impl<H> Flight<H> {
+impl<H> InFlightOp<H> {
     const OVERLAPPED_IS_FIRST: () = assert!(offset_of!(Self, overlapped) == 0);
 
-    /// A flight that is not under way, with the event object that its end sets, or none.
+    /// An operation that is not under way, with the event object that its end sets, or none.
     pub(super) fn new(held: H, event: HANDLE) -> Box<Self> {
         let () = Self::OVERLAPPED_IS_FIRST;
         // SAFETY: an OVERLAPPED is plain numbers, for which zero is a value and the one that is wanted.
@@ -48,17 +48,17 @@ impl<H> Flight<H> {
         Box::new(Self { overlapped, pieces, flags: 0, held })
     }
 
-    /// Gives the flight to the kernel: from now on there is only its address.
-    pub(super) fn launch(flight: Box<Self>) -> *mut OVERLAPPED {
-        Box::into_raw(flight).cast()
+    /// Gives the operation to the kernel: from now on there is only its address.
+    pub(super) fn into_raw(operation: Box<Self>) -> *mut OVERLAPPED {
+        Box::into_raw(operation).cast()
     }
 
-    /// Takes a flight back.
+    /// Takes an operation back.
     ///
     /// # Safety
-    /// The address came from `launch` of a flight that held an `H`, the kernel is done with it, and no other code has
+    /// The address came from `into_raw` of an operation that held an `H`, the kernel is done with it, and no other code has
     /// taken it back before.
-    pub(super) unsafe fn land(overlapped: *mut OVERLAPPED) -> Box<Self> {
+    pub(super) unsafe fn from_raw(overlapped: *mut OVERLAPPED) -> Box<Self> {
         // SAFETY: the caller's promise; the OVERLAPPED is the first member, so the address is the box's own.
         unsafe { Box::from_raw(overlapped.cast()) }
     }
@@ -67,7 +67,7 @@ impl<H> Flight<H> {
 /// Starts a receive or a send. `Err` says that nothing is under way and nothing will be told.
 ///
 /// # Safety
-/// `overlapped` is a launched flight that holds an `H`, and `connection` finds the connection inside it.
+/// `overlapped` is a launched operation that holds an `H`, and `connection` finds the connection inside it.
 pub(super) unsafe fn start<H, S>(
     overlapped: *mut OVERLAPPED,
     connection: fn(&mut H) -> &mut Connection<S>,
@@ -75,8 +75,8 @@ pub(super) unsafe fn start<H, S>(
     routine: LPWSAOVERLAPPED_COMPLETION_ROUTINE,
 ) -> io::Result<()> {
     // SAFETY: the caller's promise; nothing is under way yet, so this is the only one who looks.
-    let flight = unsafe { &mut *overlapped.cast::<Flight<H>>() };
-    let connection = connection(&mut flight.held);
+    let operation = unsafe { &mut *overlapped.cast::<InFlightOp<H>>() };
+    let connection = connection(&mut operation.held);
     let socket = raw_socket(connection.socket());
     let (start, bytes) = match verb {
         Verb::Recv => {
@@ -85,11 +85,11 @@ pub(super) unsafe fn start<H, S>(
         }
         Verb::Send => (connection.unsent().as_ptr().cast_mut(), connection.unsent().len()),
     };
-    flight.pieces = WSABUF { len: bytes.try_into().unwrap_or(u32::MAX), buf: start };
-    flight.flags = 0;
-    let (pieces, flags) = (&raw mut flight.pieces, &raw mut flight.flags);
+    operation.pieces = WSABUF { len: bytes.try_into().unwrap_or(u32::MAX), buf: start };
+    operation.flags = 0;
+    let (pieces, flags) = (&raw mut operation.pieces, &raw mut operation.flags);
     let result = match verb {
-        // SAFETY: the flight owns the list, the flags, the buffer and the OVERLAPPED until it lands.
+        // SAFETY: the operation owns the list, the flags, the buffer and the OVERLAPPED until it lands.
         Verb::Recv => unsafe { WSARecv(socket, pieces, 1, ptr::null_mut(), flags, overlapped, routine) },
         // SAFETY: as above; WSASend only reads the buffer.
         Verb::Send => unsafe { WSASend(socket, pieces, 1, ptr::null_mut(), 0, overlapped, routine) },

@@ -4,8 +4,8 @@
 //! to the operation; it does not move when the operation's owner does. Parcels are used again, so that an
 //! operation allocates nothing once a port is warm. Nothing here calls the system.
 
-// UNSAFETY: parcels are shared with the kernel, and are found again by the address of their OVERLAPPED.
-#![expect(unsafe_code, reason = "parcels are shared with the kernel")]
+// UNSAFETY: blocks are shared with the kernel, and are found again by the address of their OVERLAPPED.
+#![expect(unsafe_code, reason = "blocks are shared with the kernel")]
 
 use std::mem::offset_of;
 use std::net::SocketAddr;
@@ -37,14 +37,14 @@ const fn offset_halves(offset: u64) -> (u32, u32) {
 
 /// What one packet belongs to.
 #[derive(Debug)]
-pub(super) struct Parcel(NonNull<Contents>);
+pub(super) struct OpBlock(NonNull<Contents>);
 
 //= lecture 001: 첫 멤버 변수로 overlapped가 온다고 해보겠습니다
 #[repr(C)]
 struct Contents {
     overlapped: OVERLAPPED,
     key: u64,
-    /// Which of the parcels of its operation it is.
+    /// Which of the blocks of its operation it is.
     number: u32,
     /// Flags that the kernel may write.
     flags: u32,
@@ -56,19 +56,19 @@ struct Contents {
     frame: Option<Box<TRANSMIT_FILE_BUFFERS>>,
 }
 
-const _: () = assert!(offset_of!(Contents, overlapped) == 0, "a packet names a parcel by its OVERLAPPED");
+const _: () = assert!(offset_of!(Contents, overlapped) == 0, "a packet names a block by its OVERLAPPED");
 
-/// Which operation, and which of its parcels, a packet belongs to.
+/// Which operation, and which of its blocks, a packet belongs to.
 pub(super) fn addressee(overlapped: NonNull<OVERLAPPED>) -> (Key, usize) {
     let contents = overlapped.cast::<Contents>();
-    // SAFETY: law 2: every OVERLAPPED that we hand out is the first field of a parcel, and the parcel stays
+    // SAFETY: law 2: every OVERLAPPED that we hand out is the first field of a block, and the block stays
     // until the packet that is just being read has been dealt with.
     let contents = unsafe { contents.as_ref() };
     (Key::from_u64(contents.key), contents.number as usize)
 }
 
-impl Parcel {
-    /// An empty parcel.
+impl OpBlock {
+    /// An empty block.
     pub(super) fn new() -> Self {
         let contents = Contents {
             overlapped: OVERLAPPED::default(),
@@ -230,7 +230,7 @@ impl Parcel {
     }
 
     fn contents(&self) -> &Contents {
-        // SAFETY: law 2: called before the kernel sees the parcel or after its packet only, so that no other code
+        // SAFETY: law 2: called before the kernel sees the block or after its packet only, so that no other code
         // touches it; the memory is ours until `drop`.
         unsafe { self.0.as_ref() }
     }
@@ -241,10 +241,10 @@ impl Parcel {
     }
 }
 
-impl Drop for Parcel {
+impl Drop for OpBlock {
     fn drop(&mut self) {
-        // SAFETY: law 2: the pointer came from a box in `new`, and a parcel is dropped only with or after its
-        // flight, when no kernel uses it.
+        // SAFETY: law 2: the pointer came from a box in `new`, and a block is dropped only with or after its
+        // operation, when no kernel uses it.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
@@ -262,9 +262,9 @@ mod tests {
 
     #[test]
     fn a_packet_finds_its_operation_and_its_place() {
-        let mut parcel = Parcel::new();
-        parcel.address(Key::from_u64(7 << 32 | 3), 5);
-        let overlapped = NonNull::new(parcel.overlapped()).expect("a box is not at zero");
+        let mut block = OpBlock::new();
+        block.address(Key::from_u64(7 << 32 | 3), 5);
+        let overlapped = NonNull::new(block.overlapped()).expect("a box is not at zero");
         assert_eq!(addressee(overlapped), (Key::from_u64(7 << 32 | 3), 5));
     }
 }

@@ -1,6 +1,6 @@
-//! What a kernel is pointed at for one operation, on the heap, where it stays when the flight moves.
+//! What a kernel is pointed at for one operation, on the heap, where it stays when the operation moves.
 //!
-//! A [`Parcel`] has room for what any wish needs: a header with its pieces and an address, a span of time, bytes to send
+//! An [`OpBlock`] has room for what any operation needs: a header with its pieces and an address, a span of time, bytes to send
 //! and bytes to fill. It knows no operation; [`Parcels`] keeps the empty ones, so that none is made for each message.
 
 // UNSAFETY: message headers hold addresses, and a kernel reads and writes through them.
@@ -24,38 +24,38 @@ use crate::linux::error;
 pub(crate) const PIECES_MAX: usize = 64;
 /// Linux moves at most this many bytes a call (`read(2)`, NOTES: 0x7ffff000).
 const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
-/// Empty parcels that are kept.
+/// Empty blocks that are kept.
 const SPENT_MAX: usize = 1024;
 
 /// Parcels that were used and are empty.
 #[derive(Debug, Default)]
-pub(super) struct Parcels(Vec<Parcel>);
+pub(super) struct OpBlocks(Vec<OpBlock>);
 
-impl Parcels {
-    /// An empty parcel: one that was used before, if there is any.
-    pub(super) fn take(&mut self) -> Parcel {
-        self.0.pop().unwrap_or_else(Parcel::new)
+impl OpBlocks {
+    /// An empty block: one that was used before, if there is any.
+    pub(super) fn take(&mut self) -> OpBlock {
+        self.0.pop().unwrap_or_else(OpBlock::new)
     }
 
-    /// A parcel with a buffer, for this place in a file.
-    pub(super) fn with_buffer(&mut self, buffer: Vec<u8>, offset: u64) -> Parcel {
-        let mut parcel = self.take();
-        let contents = parcel.contents();
+    /// A block with a buffer, for this place in a file.
+    pub(super) fn with_buffer(&mut self, buffer: Vec<u8>, offset: u64) -> OpBlock {
+        let mut block = self.take();
+        let contents = block.contents();
         (contents.buffer, contents.offset) = (buffer, offset);
-        parcel
+        block
     }
 
-    /// Keeps an empty parcel, unless enough are kept.
-    pub(super) fn give_back(&mut self, parcel: Parcel) {
+    /// Keeps an empty block, unless enough are kept.
+    pub(super) fn give_back(&mut self, block: OpBlock) {
         if self.0.len() < SPENT_MAX {
-            self.0.push(parcel);
+            self.0.push(block);
         }
     }
 }
 
-/// Everything of one operation that a kernel may read or write while its flight lasts, on the heap.
+/// Everything that the kernel may read or write while one operation is in flight, on the heap.
 #[derive(Debug)]
-pub(super) struct Parcel(NonNull<Contents>);
+pub(super) struct OpBlock(NonNull<Contents>);
 
 struct Contents {
     header: libc::msghdr,
@@ -72,8 +72,8 @@ struct Contents {
     shared: Bytes,
 }
 
-impl Parcel {
-    /// An empty parcel.
+impl OpBlock {
+    /// An empty block.
     fn new() -> Self {
         // SAFETY: msghdr(3type) is numbers and pointers; all zero is "no name, no pieces, no control data".
         let header = unsafe { mem::zeroed() };
@@ -119,8 +119,8 @@ impl Parcel {
         mem::take(&mut self.contents().shared)
     }
 
-    /// Takes the buffer out, and leaves the parcel to be used again.
-    pub(super) fn emptied(mut self, spent: &mut Parcels) -> Vec<u8> {
+    /// Takes the buffer out, and leaves the block to be used again.
+    pub(super) fn emptied(mut self, spent: &mut OpBlocks) -> Vec<u8> {
         let buffer = mem::take(&mut self.contents().buffer);
         spent.give_back(self);
         buffer
@@ -210,7 +210,7 @@ impl Parcel {
     }
 
     fn contents(&mut self) -> &mut Contents {
-        // SAFETY: law 2: called before the kernel sees the parcel or after the last completion only, so that
+        // SAFETY: law 2: called before the kernel sees the block or after the last completion only, so that
         // no other code touches it; the memory is ours until `drop`.
         unsafe { self.0.as_mut() }
     }
@@ -233,10 +233,10 @@ impl Contents {
     }
 }
 
-impl Drop for Parcel {
+impl Drop for OpBlock {
     fn drop(&mut self) {
-        // SAFETY: law 2: the pointer came from a box in `new`, and a parcel is dropped only with or after
-        // its flight, when no kernel uses it.
+        // SAFETY: law 2: the pointer came from a box in `new`, and a block is dropped only with or after
+        // its operation, when no kernel uses it.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }

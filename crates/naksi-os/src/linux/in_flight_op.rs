@@ -22,7 +22,7 @@ use crate::in_flight::{Finished, InFlight, Key};
 use crate::tally::Tally;
 
 /// Entries of a ring that belong to no operation; an operation's key is never below 2^32.
-pub(super) const NOBODY: u64 = 0;
+pub(super) const NO_OPERATION: u64 = 0;
 /// A poll of an event object came back.
 pub(super) const EVENT: u64 = 1;
 
@@ -43,7 +43,7 @@ pub(super) enum Users {
 }
 
 /// A ring and the operations in it. `H` is what an operation holds.
-pub(super) struct Flights<H> {
+pub(super) struct InFlightOps<H> {
     ring: IoUring,
     /// Its lock is also the right to write submission entries.
     table: Mutex<InFlight<H>>,
@@ -53,14 +53,14 @@ pub(super) struct Flights<H> {
 }
 
 /// One thing that came out of the ring.
-pub(super) enum Landed<H> {
+pub(super) enum Reaped<H> {
     /// An operation, with what it held and the kernel's result.
     Operation(Key, H, i32),
     /// The poll of an event object.
     Event,
 }
 
-impl<H> Flights<H> {
+impl<H> InFlightOps<H> {
     pub(super) fn open(users: Users, tally: &Tally) -> io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(COMPLETION_ENTRIES).setup_submit_all();
@@ -77,7 +77,7 @@ impl<H> Flights<H> {
     }
 
     /// Takes what an operation holds, and writes its entry. The entry is handed over by the next `enter`.
-    pub(super) fn launch(
+    pub(super) fn submit(
         &self,
         held: H,
         entry: impl FnOnce(&mut H) -> Entry,
@@ -94,7 +94,7 @@ impl<H> Flights<H> {
                 let write = opcode::Write::new(Fd(event), (&raw const ONE).cast(), size_of::<u64>() as u32);
                 let quiet = Flags::SKIP_SUCCESS;
                 self.push(&entry.flags(Flags::IO_HARDLINK));
-                self.push(&write.build().user_data(NOBODY).flags(quiet));
+                self.push(&write.build().user_data(NO_OPERATION).flags(quiet));
             }
         }
         Ok(key)
@@ -144,25 +144,25 @@ impl<H> Flights<H> {
         }
     }
 
-    /// Takes everything that has landed.
-    pub(super) fn land(&self, mut take: impl FnMut(Landed<H>)) {
+    /// Takes every completion.
+    pub(super) fn reap(&self, mut take: impl FnMut(Reaped<H>)) {
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the lock above is the right to use the completion queue, and it is held.
         let mut queue = unsafe { self.ring.completion_shared() };
-        let landed: Vec<(u64, i32)> =
+        let completed: Vec<(u64, i32)> =
             queue.by_ref().map(|entry| (entry.user_data(), entry.result())).collect();
         drop(queue);
         drop(reading);
-        for (word, result) in landed {
+        for (word, result) in completed {
             match word {
-                NOBODY => {}
-                EVENT => take(Landed::Event),
+                NO_OPERATION => {}
+                EVENT => take(Reaped::Event),
                 _ => {
                     let key = Key::from_u64(word);
                     // The lock is given back before `take` runs, because what it runs may launch again.
                     let finished = self.table().finish(key);
                     match finished {
-                        Finished::Wanted(_, held) => take(Landed::Operation(key, held, result)),
+                        Finished::Wanted(_, held) => take(Reaped::Operation(key, held, result)),
                         Finished::Abandoned(_) | Finished::Unknown => {}
                     }
                 }
@@ -173,7 +173,7 @@ impl<H> Flights<H> {
     /// Asks the kernel to call one operation off; its completion still comes.
     pub(super) fn cancel(&self, key: Key) {
         // A ring that takes no entry any more is drained by its end.
-        self.note(&opcode::AsyncCancel::new(key.to_u64()).build().user_data(NOBODY)).ok();
+        self.note(&opcode::AsyncCancel::new(key.to_u64()).build().user_data(NO_OPERATION)).ok();
     }
 
     fn make_room(&self, wanted: usize) -> io::Result<()> {
@@ -197,7 +197,7 @@ impl<H> Flights<H> {
     }
 }
 
-impl<H> Drop for Flights<H> {
+impl<H> Drop for InFlightOps<H> {
     fn drop(&mut self) {
         let keys = self.table().abandon_all();
         keys.into_iter().for_each(|key| self.cancel(key));
@@ -207,7 +207,7 @@ impl<H> Drop for Flights<H> {
                 std::mem::take(&mut *self.table()).leak();
                 return;
             }
-            self.land(|_| {});
+            self.reap(|_| {});
         }
     }
 }
