@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use naksi_os::completion_port::{Associated, CompletionPort, Packet};
 use naksi_os::connection::{Connection, Verb};
-use naksi_os::tally::Tally;
+use naksi_os::syscall_counter::SyscallCounter;
 
 /// The bytes of one message.
 pub const MESSAGE_BYTES: usize = 64;
@@ -45,7 +45,7 @@ impl Crowd {
     /// # Errors
     /// The system refuses a port.
     pub fn open(talkers_max: usize) -> io::Result<Self> {
-        let port = CompletionPort::create(1, &Tally::default())?;
+        let port = CompletionPort::create(1, &SyscallCounter::default())?;
         Ok(Self { port, ready: Vec::new(), connected: 0, ended: 0, wrong: 0, talkers_max, talkers: 0 })
     }
 

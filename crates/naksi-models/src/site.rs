@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use naksi_os::connection::{Connection, accept_now};
 use naksi_os::event::EVENTS_MAX;
-use naksi_os::tally::Tally;
+use naksi_os::syscall_counter::SyscallCounter;
 
 /// The buffer of one connection: one page. Lecture 001 calls it `BUFSIZE` and gives no size.
 pub const BUFFER_BYTES: usize = 4096;
@@ -54,7 +54,7 @@ impl Drop for Guest {
 /// A server's surroundings.
 pub struct Site {
     /// What the server spends.
-    pub tally: Tally,
+    pub tally: SyscallCounter,
     /// How many events one wait is given, for models that wait for events.
     pub events_max: usize,
     /// How many workers share a completion port, and how many of them may run at once.
@@ -77,7 +77,7 @@ impl Site {
     /// A site with an observer.
     pub fn watched(watch: Box<dyn Watch>) -> Self {
         Self {
-            tally: Tally::default(),
+            tally: SyscallCounter::default(),
             events_max: EVENTS_MAX,
             // In proportion to the processors, as on the slide.
             workers: thread::available_parallelism().map_or(2, usize::from).max(2),

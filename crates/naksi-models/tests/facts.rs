@@ -21,7 +21,7 @@ use naksi_os::event::{Event, WaitSet};
 use naksi_os::overlapped::{Overlapped, Requests};
 use naksi_os::routine::{Alertable, Routines, Woken};
 use naksi_os::select::{SOCKETS_MAX, SocketSet, select};
-use naksi_os::tally::Tally;
+use naksi_os::syscall_counter::SyscallCounter;
 use server::{Server, client, exchange, pattern};
 
 /// Some facts need all the descriptors below 1,024, so that these tests take turns.
@@ -60,7 +60,7 @@ fn note(_: &Routines<(u32, Diary)>, done: Completed<(u32, Diary)>) {
 #[test]
 fn one_alertable_wait_empties_the_whole_queue() {
     let _turn = turn();
-    let routines = Routines::open(&Tally::default()).expect("routines");
+    let routines = Routines::open(&SyscallCounter::default()).expect("routines");
     let diary = Diary::default();
     let peers: Vec<TcpStream> = (0..5)
         .map(|name| {
@@ -79,14 +79,15 @@ fn one_alertable_wait_empties_the_whole_queue() {
 #[test]
 fn a_routine_runs_only_in_an_alertable_wait_of_the_thread_that_asked() {
     let _turn = turn();
-    let routines = Routines::open(&Tally::default()).expect("routines");
+    let routines = Routines::open(&SyscallCounter::default()).expect("routines");
     let diary = Diary::default();
     let (connection, _peer) = fed((1, Rc::clone(&diary)));
     routines.start(connection, Verb::Recv, note).expect("it starts");
     // It is done by now, but this thread is not ready for it, and no other thread can be.
     let asleep = routines.wait(Some(Duration::from_millis(20)), Alertable::No).expect("it sleeps");
     let elsewhere = thread::spawn(|| {
-        let others: Routines<()> = Routines::open(&Tally::default()).expect("routines of another thread");
+        let others: Routines<()> =
+            Routines::open(&SyscallCounter::default()).expect("routines of another thread");
         others.wait(Some(Duration::from_millis(20)), Alertable::Yes).expect("it sleeps")
     });
     assert_eq!(elsewhere.join().expect("the other thread ends").routines, 0);
@@ -98,7 +99,7 @@ fn a_routine_runs_only_in_an_alertable_wait_of_the_thread_that_asked() {
 #[test]
 fn waiting_for_a_routine_without_being_alertable_is_an_error_that_says_so() {
     let _turn = turn();
-    let routines: Routines<()> = Routines::open(&Tally::default()).expect("routines");
+    let routines: Routines<()> = Routines::open(&SyscallCounter::default()).expect("routines");
     let error = routines.wait(None, Alertable::No).expect_err("it would never end");
     assert!(error.to_string().contains("not alertable"), "{error}");
 }
@@ -107,7 +108,7 @@ fn waiting_for_a_routine_without_being_alertable_is_an_error_that_says_so() {
 #[test]
 fn the_session_comes_back_with_its_operation() {
     let _turn = turn();
-    let tally = Tally::default();
+    let tally = SyscallCounter::default();
     let requests = Requests::open(&tally).expect("requests");
     let mut started = Vec::new();
     for name in ["first", "second", "third"] {
@@ -130,7 +131,7 @@ fn the_session_comes_back_with_its_operation() {
 fn what_is_in_flight_is_called_off_and_awaited_before_it_is_freed() {
     let _turn = turn();
     let alive = Arc::new(());
-    let tally = Tally::default();
+    let tally = SyscallCounter::default();
     let mut peers = Vec::new();
     {
         let requests = Requests::open(&tally).expect("requests");
@@ -179,7 +180,7 @@ fn a_set_of_sockets_has_a_ceiling() {
 #[test]
 fn select_registers_anew_each_time() {
     let _turn = turn();
-    let tally = Tally::default();
+    let tally = SyscallCounter::default();
     let ((mut near, speaking), (_other, silent)) = (pair(), pair());
     near.write_all(b"x").expect("it is sent");
     speaking.peek(&mut [0]).expect("it is there");
@@ -196,7 +197,7 @@ fn select_registers_anew_each_time() {
 #[test]
 fn a_wait_for_the_sixty_fifth_event_is_refused() {
     let _turn = turn();
-    let tally = Tally::default();
+    let tally = SyscallCounter::default();
     let mut wait = WaitSet::open(64, &tally).expect("a wait");
     let events: Vec<Event> = (0..65).map(|_| Event::create(&tally).expect("an event")).collect();
     for (token, event) in events[..64].iter().enumerate() {
@@ -234,7 +235,7 @@ fn groups_of_sixty_four_lift_the_ceiling() {
 #[test]
 fn any_worker_may_take_any_packet() {
     let _turn = turn();
-    let port: CompletionPort<u32> = CompletionPort::create(2, &Tally::default()).expect("a port");
+    let port: CompletionPort<u32> = CompletionPort::create(2, &SyscallCounter::default()).expect("a port");
     let (connection, mut peer) = fed(7);
     let associated = port.associate(connection, 1).expect("it is bound");
     // This thread asks, a second one takes the answer and asks again, a third one takes that.
@@ -265,7 +266,7 @@ fn any_worker_may_take_any_packet() {
 #[test]
 fn posting_to_a_port_is_talking_between_threads() {
     let _turn = turn();
-    let port: CompletionPort<()> = CompletionPort::create(1, &Tally::default()).expect("a port");
+    let port: CompletionPort<()> = CompletionPort::create(1, &SyscallCounter::default()).expect("a port");
     let poster = port.clone();
     thread::spawn(move || (1..=3).for_each(|key| poster.post(key))).join().expect("the poster ends");
     for expected in 1..=3 {
@@ -283,7 +284,7 @@ fn a_port_lets_so_many_run_and_another_one_while_one_blocks() {
     if skipped_under_wine("a_port_lets_so_many_run_and_another_one_while_one_blocks") {
         return;
     }
-    let port: CompletionPort<()> = CompletionPort::create(1, &Tally::default()).expect("a port");
+    let port: CompletionPort<()> = CompletionPort::create(1, &SyscallCounter::default()).expect("a port");
     (1..=2).for_each(|key| port.post(key));
     let taken = |port: &CompletionPort<()>| match port.next(Some(Duration::from_millis(20))) {
         Ok(Some(Packet::Posted { key })) => Some(key),
@@ -308,7 +309,7 @@ fn a_port_wakes_the_one_that_came_last() {
     if skipped_under_wine("a_port_wakes_the_one_that_came_last") {
         return;
     }
-    let port: CompletionPort<()> = CompletionPort::create(4, &Tally::default()).expect("a port");
+    let port: CompletionPort<()> = CompletionPort::create(4, &SyscallCounter::default()).expect("a port");
     let (tell, told) = mpsc::channel();
     let mut workers = Vec::new();
     for name in ['a', 'b', 'c'] {

@@ -8,7 +8,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// What an operation was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,8 @@ impl<S> Connection<S> {
     ///
     /// # Errors
     /// `WouldBlock` if nothing is there, and whatever ended the connection.
-    pub fn recv_now(&mut self, tally: &Tally) -> io::Result<usize> {
-        tally.call();
+    pub fn recv_now(&mut self, counter: &SyscallCounter) -> io::Result<usize> {
+        counter.call();
         self.clear();
         let count = (&self.socket).read(&mut self.bytes)?;
         self.filled = count;
@@ -97,8 +97,8 @@ impl<S> Connection<S> {
     ///
     /// # Errors
     /// `WouldBlock` if the socket takes nothing, and whatever ended the connection.
-    pub fn send_now(&mut self, tally: &Tally) -> io::Result<usize> {
-        tally.call();
+    pub fn send_now(&mut self, counter: &SyscallCounter) -> io::Result<usize> {
+        counter.call();
         let count = (&self.socket).write(&self.bytes[self.sent..self.filled])?;
         self.sent += count;
         Ok(count)
@@ -131,10 +131,10 @@ impl<S> Connection<S> {
 ///
 /// # Errors
 /// `WouldBlock` if no connection waits; other errors are a failure of this connection, or a shortage.
-pub fn accept_now(listener: &TcpListener, tally: &Tally) -> io::Result<(TcpStream, SocketAddr)> {
-    tally.call();
+pub fn accept_now(listener: &TcpListener, counter: &SyscallCounter) -> io::Result<(TcpStream, SocketAddr)> {
+    counter.call();
     let (socket, peer) = listener.accept()?;
-    tally.call();
+    counter.call();
     socket.set_nodelay(true).ok(); // A peer that is gone already refuses the option; the next call tells.
     Ok((socket, peer))
 }

@@ -22,7 +22,7 @@ mod port_core;
 pub mod sim;
 pub mod stop_signal;
 pub mod taken;
-pub mod tally;
+pub mod syscall_counter;
 #[cfg(target_os = "linux")]
 pub mod uring;
 #[cfg(windows)]

@@ -31,7 +31,7 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
     ),
     ("windows/kernel.rs", "a completion port is made of raw calls; a ring has a library for them"),
     ("windows/ext.rs", "only Winsock has functions that have to be asked for"),
-    ("windows/census.rs", "tests count handles; on Linux the file system tells their number"),
+    ("windows/handle_count.rs", "tests count handles; on Linux the file system tells their number"),
     ("uring/ext.rs", "io_uring differs from kernel to kernel and is probed; the other two do not"),
     ("uring/buffers.rs", "only io_uring takes receive buffers from a ring that we fill"),
     ("uring/direct.rs", "only a ring has a table of descriptors that the process is not charged for"),
@@ -42,9 +42,9 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
     ("iocp/accept.rs", "Windows accepts one client for each AcceptEx, so a chain of them is kept"),
     ("iocp/extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
     ("epoll/serve.rs", "readiness is turned into calls here; the other kernels carry operations out"),
-    ("epoll/pier.rs", "what a socket is ready for; the other kernels keep that to themselves"),
+    ("epoll/socket_state.rs", "what a socket is ready for; the other kernels keep that to themselves"),
     ("epoll/poll.rs", "epoll is made of raw calls; a ring has a library for them"),
-    ("epoll/desk.rs", "a file is always ready to epoll, so a thread waits for the disk"),
+    ("epoll/file_thread.rs", "a file is always ready to epoll, so a thread waits for the disk"),
     ("epoll/timers.rs", "epoll knows no deadlines as operations"),
 ];
 

@@ -15,8 +15,8 @@ use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
 use socket2::SockRef;
 
-use super::desk::Work;
-use super::pier::Resource;
+use super::file_thread::Work;
+use super::socket_state::Resource;
 use crate::handles::{Direction, HandleTable};
 use crate::linux::{error, socket};
 use crate::uring::op::{recv_ended, send_ended};
@@ -58,7 +58,7 @@ pub(super) enum OpKind {
     Close {
         resource: Resource,
     },
-    /// `None` while the work is on the desk.
+    /// `None` while the file thread has the work.
     File {
         file: Handle,
         work: Option<Work>,
@@ -114,12 +114,16 @@ impl InFlightOp {
             })),
             OpKind::Connect { socket, .. } => Done::Connect(connected(socket, result, ours, handles)),
             OpKind::Recv { socket } => {
-                let pier = handles.any_mut(socket).and_then(Resource::pier_mut);
-                Done::Recv(Err(recv_ended(pier.map(|pier| &mut pier.descriptor), result, ours)))
+                let socket_state = handles.any_mut(socket).and_then(Resource::pier_mut);
+                Done::Recv(Err(recv_ended(
+                    socket_state.map(|socket_state| &mut socket_state.descriptor),
+                    result,
+                    ours,
+                )))
             }
             OpKind::Send { socket, batch, .. } => {
-                let pier = handles.any_mut(socket).and_then(Resource::pier_mut);
-                let descriptor = pier.map(|pier| &mut pier.descriptor);
+                let socket_state = handles.any_mut(socket).and_then(Resource::pier_mut);
+                let descriptor = socket_state.map(|socket_state| &mut socket_state.descriptor);
                 let sent = count.ok().filter(|sent| *sent > 0);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(descriptor, result, ours)))
             }
@@ -136,7 +140,7 @@ impl InFlightOp {
             ),
             OpKind::File { work: Some(Work::Write { bytes, .. }), .. } => Done::WriteAt(bytes, count),
             OpKind::File { work: Some(Work::Sync), .. } => Done::Sync(count.map(|_| ())),
-            OpKind::File { work: None, .. } => unreachable!("work that is on the desk has no result"),
+            OpKind::File { work: None, .. } => unreachable!("work that is on the file_thread has no result"),
             OpKind::RecvFrom { buffer, datagram, .. } => {
                 Done::RecvFrom(buffer, datagram.ok_or_else(|| error::other(-result, ours)))
             }
@@ -169,9 +173,11 @@ fn connected(
 /// A connected socket waits like any other socket of this system, so that a port of the other kind can
 /// adopt it; ours asks for every call that it shall not wait.
 fn settled(socket: Handle, handles: &HandleTable<Resource>) -> Result<Connected, Ended> {
-    let pier =
-        handles.any(socket).and_then(Resource::pier).expect("a socket that is being connected is open");
-    let owned = pier.descriptor.owned();
+    let socket_state = handles
+        .any(socket)
+        .and_then(Resource::socket_state)
+        .expect("a socket that is being connected is open");
+    let owned = socket_state.descriptor.owned();
     let local = SockRef::from(&owned.as_fd()).set_nonblocking(false).and_then(|()| socket::local(owned));
     local.map(|local| Connected { socket, local }).map_err(|error| Ended::Failed(error::from_io(&error)))
 }

@@ -21,11 +21,11 @@ use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 use socket2::SockRef;
 
-use super::desk::Desk;
+use super::file_thread::FileThread;
 use super::op::{InFlightOp, OpKind};
-use super::pier::{Pier, Resource, handle};
 use super::poll::{Epoll, Watch};
-use super::serve::pier;
+use super::serve::socket_state;
+use super::socket_state::{Resource, SocketState, handle};
 use super::timers::Timers;
 use crate::clock::now;
 use crate::handles::HandleKind;
@@ -55,8 +55,8 @@ pub struct Port {
     /// Receives that found the pool empty, the first to come home first.
     pub(super) parked: VecDeque<Key>,
     pub(super) timers: Timers,
-    pub(super) desk: Desk,
-    pub(super) filed: Vec<super::desk::Done>,
+    pub(super) file_thread: FileThread,
+    pub(super) filed: Vec<super::file_thread::Done>,
     /// The last wait asked the kernel for events.
     looked: bool,
 }
@@ -87,7 +87,7 @@ impl Port {
             .watch(waker.descriptor(), WAKE, Watch::In)
             .map_err(|error| ext::refusal("epoll refuses an event", &error))?;
         let core = PortCore::new(options, waker);
-        let desk = Desk::new(&core.inbox);
+        let file_thread = FileThread::new(&core.inbox);
         Ok(Self {
             epoll,
             core,
@@ -95,7 +95,7 @@ impl Port {
             later: Vec::new(),
             parked: VecDeque::new(),
             timers: Timers::default(),
-            desk,
+            file_thread,
             filed: Vec::new(),
             looked: false,
         })
@@ -119,11 +119,12 @@ impl Port {
         for index in 0..self.epoll.filled() {
             let (word, ready) = self.epoll.event(index);
             // Events of a socket closed meanwhile, and the wake-up event, have no operation.
-            let Some(pier) = self.core.handles.any_mut(handle(word)).and_then(Resource::pier_mut) else {
+            let Some(socket_state) = self.core.handles.any_mut(handle(word)).and_then(Resource::pier_mut)
+            else {
                 continue;
             };
-            let parked = pier.descriptor.parked;
-            for key in pier.told(ready).into_iter().flatten().filter(|key| Some(*key) != parked) {
+            let parked = socket_state.descriptor.parked;
+            for key in socket_state.told(ready).into_iter().flatten().filter(|key| Some(*key) != parked) {
                 self.enqueue(key);
             }
         }
@@ -183,16 +184,16 @@ impl crate::port::Port for Port {
 
     fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
         self.core.handles.resource(socket, HandleKind::Stream)?;
-        let Resource::Socket(pier) = self.core.handles.remove(socket)? else {
+        let Resource::Socket(socket_state) = self.core.handles.remove(socket)? else {
             unreachable!("a stream is a socket");
         };
         self.core.counters.enters_total += 1;
-        self.epoll.forget(pier.descriptor.owned().as_raw_fd()).ok(); // one that was never watched has nothing to forget
-        Ok(Socket(pier.descriptor))
+        self.epoll.forget(socket_state.descriptor.owned().as_raw_fd()).ok(); // one that was never watched has nothing to forget
+        Ok(Socket(socket_state.descriptor))
     }
 
     fn adopt(&mut self, socket: Socket) -> Handle {
-        self.admit(HandleKind::Stream, Pier::new(socket.0))
+        self.admit(HandleKind::Stream, SocketState::new(socket.0))
     }
 
     fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError> {
@@ -224,14 +225,14 @@ impl crate::port::Port for Port {
             // Finished work has its result already, and running work ends by itself.
             OpKind::File { work: Some(_), .. } => return,
             OpKind::File { work, .. } => {
-                *work = self.desk.withdraw(key);
+                *work = self.file_thread.withdraw(key);
                 if work.is_none() {
                     return;
                 }
             }
             OpKind::Recv { socket } => {
                 let socket = *socket;
-                let descriptor = &mut pier(&mut self.core.handles, socket).descriptor;
+                let descriptor = &mut socket_state(&mut self.core.handles, socket).descriptor;
                 self.core.counters.starved -= usize::from(descriptor.parked.take().is_some());
             }
             _ => {}

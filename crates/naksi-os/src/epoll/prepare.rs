@@ -1,7 +1,7 @@
-//! The way in: an operation is checked, kept in the in-flight table, and put where it will be found.
+//! Checks a submitted operation, adds it to the in-flight table and schedules it.
 //!
-//! What is ready already goes to the queue of what is ready, the rest waits for an event, a deadline or the
-//! desk. Nothing here makes a system call but to have a new socket watched.
+//! An operation that is ready goes to the ready queue, the rest waits for an event, a deadline or the file thread. The
+//! only system call here registers a new socket with epoll.
 
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,12 +10,12 @@ use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 
-use super::desk::Work;
+use super::file_thread::Work;
 use super::op::{InFlightOp, OpKind};
-use super::pier::{Pier, Resource, word};
 use super::poll::Watch;
 use super::port::Port;
-use super::serve::{errno, pier};
+use super::serve::{errno, socket_state};
+use super::socket_state::{Resource, SocketState, word};
 use crate::handles::HandleKind;
 use crate::in_flight::Key;
 use crate::linux::error;
@@ -24,26 +24,26 @@ use crate::linux::socket::Descriptor;
 impl Port {
     /// Takes a socket into the table and watches it. A socket that the system will not watch is open all
     /// the same; the operations on it fail and say why.
-    pub(super) fn admit(&mut self, kind: HandleKind, pier: Pier) -> Handle {
-        let raw = pier.descriptor.owned().as_raw_fd();
-        let socket = self.core.handles.insert(kind, Resource::Socket(pier));
+    pub(super) fn admit(&mut self, kind: HandleKind, socket_state: SocketState) -> Handle {
+        let raw = socket_state.descriptor.owned().as_raw_fd();
+        let socket = self.core.handles.insert(kind, Resource::Socket(socket_state));
         self.core.counters.enters_total += 1;
         let watch = if kind == HandleKind::Stream { Watch::InOut } else { Watch::In };
         let outcome = self.epoll.watch(raw, word(socket), watch);
-        let pier = super::serve::pier(&mut self.core.handles, socket);
-        pier.watches_room = watch == Watch::InOut;
+        let socket_state = super::serve::socket_state(&mut self.core.handles, socket);
+        socket_state.watches_room = watch == Watch::InOut;
         if let Err(error) = outcome {
             tracing::warn!(%error, "epoll refuses a socket");
-            pier.unwatched = Some(errno(&error));
-            (pier.readable, pier.writable) = (true, true);
+            socket_state.unwatched = Some(errno(&error));
+            (socket_state.readable, socket_state.writable) = (true, true);
         }
         socket
     }
 
     /// As `admit`, for sockets whose opening can fail.
     pub(super) fn admit_watched(&mut self, kind: HandleKind, owned: OwnedFd) -> Result<Handle, OsError> {
-        let socket = self.admit(kind, Pier::new(Descriptor::new(owned)));
-        match pier(&mut self.core.handles, socket).unwatched {
+        let socket = self.admit(kind, SocketState::new(Descriptor::new(owned)));
+        match socket_state(&mut self.core.handles, socket).unwatched {
             None => Ok(socket),
             Some(errno) => {
                 self.core.handles.remove(socket).expect("nothing is in flight on a new socket");
@@ -77,7 +77,7 @@ impl Port {
                 self.enqueue(key);
             }
             Op::Shutdown { socket, how } => {
-                let descriptor = &mut pier(&mut self.core.handles, socket).descriptor;
+                let descriptor = &mut socket_state(&mut self.core.handles, socket).descriptor;
                 descriptor.ended_write = true;
                 descriptor.ended_both |= how == ShutdownHow::Both;
                 if how == ShutdownHow::Both {
@@ -104,18 +104,18 @@ impl Port {
 
     fn board_incoming(&mut self, token: Token, socket: Handle, kind: OpKind) {
         let key = self.track(token, kind);
-        let pier = pier(&mut self.core.handles, socket);
-        pier.incoming = Some(key);
-        if pier.readable {
+        let socket_state = socket_state(&mut self.core.handles, socket);
+        socket_state.incoming = Some(key);
+        if socket_state.readable {
             self.enqueue(key);
         }
     }
 
     fn board_outgoing(&mut self, token: Token, socket: Handle, kind: OpKind) {
         let key = self.track(token, kind);
-        let pier = pier(&mut self.core.handles, socket);
-        pier.outgoing = Some(key);
-        if pier.writable {
+        let socket_state = socket_state(&mut self.core.handles, socket);
+        socket_state.outgoing = Some(key);
+        if socket_state.writable {
             self.enqueue(key);
         }
     }
@@ -125,7 +125,7 @@ impl Port {
         let Some(Resource::File(opened)) = self.core.handles.any(file) else {
             unreachable!("its direction was just taken");
         };
-        self.desk.hand_over(key, opened, work);
+        self.file_thread.hand_over(key, opened, work);
     }
 
     /// Puts an operation at the end of what is ready, once.

@@ -8,9 +8,9 @@ use naksi_core::completion::Completion;
 use naksi_core::id::Handle;
 
 use super::op::{InFlightOp, OpKind};
-use super::pier::Resource;
 use super::port::Port;
-use super::serve::pier;
+use super::serve::socket_state;
+use super::socket_state::Resource;
 use crate::clock::now;
 use crate::handles::Direction;
 use crate::in_flight::Key;
@@ -34,17 +34,17 @@ impl Port {
     }
 
     fn hand_out_posts(&mut self, completions: &mut Vec<Completion>, full: usize) {
-        // The desk wakes the port as a post does, so its work is looked for whenever posts are.
+        // The file thread wakes the port as a post does, so its results are collected whenever posts are.
         if self.core.hand_out_posts(completions, full) {
             self.collect_work();
         }
     }
 
     fn collect_work(&mut self) {
-        if !self.desk.is_busy() {
+        if !self.file_thread.is_busy() {
             return;
         }
-        self.desk.collect(&mut self.filed);
+        self.file_thread.collect(&mut self.filed);
         for (key, done, result) in self.filed.drain(..) {
             let Some((_, InFlightOp { kind: OpKind::File { work, .. }, .. })) =
                 self.core.in_flight.running(key)
@@ -77,10 +77,10 @@ impl Port {
         let (token, operation) = self.core.take_out(key);
         if let Some((handle, direction)) = operation.direction() {
             self.core.handles.end(handle, direction);
-            if let Some(pier) = self.core.handles.any_mut(handle).and_then(Resource::pier_mut) {
+            if let Some(socket_state) = self.core.handles.any_mut(handle).and_then(Resource::pier_mut) {
                 match direction {
-                    Direction::In => pier.incoming = None,
-                    Direction::Out => pier.outgoing = None,
+                    Direction::In => socket_state.incoming = None,
+                    Direction::Out => socket_state.outgoing = None,
                     Direction::Control | Direction::Shared => {}
                 }
             }
@@ -123,7 +123,7 @@ impl Port {
             else {
                 continue;
             };
-            let descriptor = &mut pier(&mut self.core.handles, *socket).descriptor;
+            let descriptor = &mut socket_state(&mut self.core.handles, *socket).descriptor;
             if descriptor.parked == Some(key) {
                 descriptor.parked = None;
                 self.core.counters.starved -= 1;
@@ -135,7 +135,7 @@ impl Port {
 
     /// Ends the parked receive of a socket, if there is one.
     pub(super) fn end_parked(&mut self, socket: Handle) {
-        if let Some(key) = pier(&mut self.core.handles, socket).descriptor.parked.take() {
+        if let Some(key) = socket_state(&mut self.core.handles, socket).descriptor.parked.take() {
             self.core.counters.starved -= 1;
             self.end_early(key);
         }

@@ -20,9 +20,9 @@ use naksi_core::op::ShutdownHow;
 use socket2::{MaybeUninitSlice, SockAddr, SockRef};
 
 use super::op::{OpKind, count};
-use super::pier::{Pier, Resource, word};
 use super::poll::Watch;
 use super::port::Port;
+use super::socket_state::{Resource, SocketState, word};
 use crate::handles::{Direction, HandleKind};
 use crate::in_flight::Key;
 use crate::linux::error;
@@ -99,12 +99,12 @@ impl Port {
             if completions.len() >= full {
                 return Visit::Again;
             }
-            let pier = pier(&mut self.core.handles, listener);
+            let socket_state = socket_state(&mut self.core.handles, listener);
             self.core.counters.enters_total += 1;
-            let (peer, address) = match SockRef::from(pier.descriptor.owned()).accept() {
+            let (peer, address) = match SockRef::from(socket_state.descriptor.owned()).accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    pier.readable = false;
+                    socket_state.readable = false;
                     return Visit::Waits;
                 }
                 Err(error) => {
@@ -117,7 +117,8 @@ impl Port {
                 }
             };
             let Some(peer_address) = address.as_socket() else { continue };
-            let socket = self.admit(HandleKind::Stream, Pier::new(Descriptor::new(OwnedFd::from(peer))));
+            let socket =
+                self.admit(HandleKind::Stream, SocketState::new(Descriptor::new(OwnedFd::from(peer))));
             let accepted = Accepted { socket, peer: peer_address };
             self.core.hand_out(completions, token, Done::Accept(Ok(accepted)), true);
         }
@@ -125,28 +126,28 @@ impl Port {
     }
 
     fn recv(&mut self, key: Key, token: Token, socket: Handle, completions: &mut Vec<Completion>) -> Visit {
-        let pier = pier(&mut self.core.handles, socket);
-        if let Some(errno) = pier.unwatched {
+        let socket_state = socket_state(&mut self.core.handles, socket);
+        if let Some(errno) = socket_state.unwatched {
             return Visit::Over(-errno);
         }
         let Some(mut buffer) = self.core.pool.take() else {
-            if pier.descriptor.ended_both {
+            if socket_state.descriptor.ended_both {
                 return Visit::Over(-libc::ECANCELED);
             }
-            pier.descriptor.parked = Some(key);
+            socket_state.descriptor.parked = Some(key);
             self.park(key);
             return Visit::Waits;
         };
         self.core.counters.enters_total += 1;
         let flags = libc::MSG_DONTWAIT;
-        let received =
-            SockRef::from(pier.descriptor.owned()).recv_with_flags(as_uninit(&mut buffer.bytes), flags);
+        let received = SockRef::from(socket_state.descriptor.owned())
+            .recv_with_flags(as_uninit(&mut buffer.bytes), flags);
         let length = received.as_ref().ok().and_then(|length| NonZeroU32::new(*length as u32));
         if let Some(length) = length {
             if (length.get() as usize) < buffer.bytes.len() {
-                pier.read_short();
+                socket_state.read_short();
             }
-            let again = pier.readable;
+            let again = socket_state.readable;
             let lease = self.core.pool.lend(buffer, length);
             self.core.hand_out(completions, token, Done::Recv(Ok(lease)), true);
             return if again { Visit::Later } else { Visit::Waits };
@@ -156,7 +157,7 @@ impl Port {
             Ok(_) => Visit::Over(0),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => {
-                    pier.readable = false;
+                    socket_state.readable = false;
                     Visit::Waits
                 }
                 io::ErrorKind::Interrupted => Visit::Again,
@@ -167,20 +168,20 @@ impl Port {
 
     /// Sends until everything is with the kernel, there is no more room, or the visit is over. Room for a part is an end.
     fn send(&mut self, key: Key, socket: Handle) -> Visit {
-        let pier = pier(&mut self.core.handles, socket);
+        let socket_state = socket_state(&mut self.core.handles, socket);
         let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
         let OpKind::Send { batch, sent, .. } = &mut operation.kind else { return Visit::Waits };
-        if let Some(errno) = pier.unwatched {
+        if let Some(errno) = socket_state.unwatched {
             return Visit::Over(-errno);
         }
         let whole = batch.bytes().min(SENT_BYTES_MAX);
         for _ in 0..SEND_CALLS_MAX {
             self.core.counters.enters_total += 1;
-            match send_some(pier, batch, *sent) {
+            match send_some(socket_state, batch, *sent) {
                 Ok(some) => *sent += some,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
-                        pier.writable = false;
+                        socket_state.writable = false;
                         // What did go out is told at once: a peer behind a thin line is not one that has stalled.
                         return if *sent > 0 { Visit::Over(count(*sent)) } else { Visit::Waits };
                     }
@@ -189,7 +190,7 @@ impl Port {
                     kind => {
                         // Bytes were taken: that is told now. The kernel says only once why it takes no
                         // more, so the receive hears it from here.
-                        pier.descriptor.reset |= kind == io::ErrorKind::ConnectionReset;
+                        socket_state.descriptor.reset |= kind == io::ErrorKind::ConnectionReset;
                         return Visit::Over(count(*sent));
                     }
                 },
@@ -216,7 +217,7 @@ impl Port {
             return Visit::Over(-errno(error));
         }
         // Registered only now: epoll reports a socket before its connect as hung up.
-        let mut new = Pier::new(Descriptor::new(owned));
+        let mut new = SocketState::new(Descriptor::new(owned));
         new.outgoing = Some(key);
         new.writable = outcome.is_ok();
         let socket = self.admit(HandleKind::Stream, new);
@@ -224,39 +225,39 @@ impl Port {
         let (_, operation) = self.core.in_flight.running(key).expect("it is being visited");
         operation.kind = OpKind::Connect { remote, socket: Some(socket) };
         // A socket that is not watched never hears that it is connected: it says so now.
-        let heard = pier(&mut self.core.handles, socket).unwatched.is_none();
+        let heard = socket_state(&mut self.core.handles, socket).unwatched.is_none();
         if outcome.is_ok() || !heard { self.connected(socket) } else { Visit::Waits }
     }
 
     /// `connect(2)`: "After select(2) indicates writability, use getsockopt(2) to read the SO_ERROR option".
     fn connected(&mut self, socket: Handle) -> Visit {
-        let pier = pier(&mut self.core.handles, socket);
-        if let Some(errno) = pier.unwatched {
+        let socket_state = socket_state(&mut self.core.handles, socket);
+        if let Some(errno) = socket_state.unwatched {
             return Visit::Over(-errno);
         }
-        if !pier.writable {
+        if !socket_state.writable {
             return Visit::Waits;
         }
-        match SockRef::from(pier.descriptor.owned()).take_error() {
+        match SockRef::from(socket_state.descriptor.owned()).take_error() {
             Ok(None) => Visit::Over(0),
             Ok(Some(error)) | Err(error) => Visit::Over(-errno(&error)),
         }
     }
 
     fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> i32 {
-        let pier = pier(&mut self.core.handles, socket);
+        let socket_state = socket_state(&mut self.core.handles, socket);
         let how_std = match how {
             ShutdownHow::Write => std::net::Shutdown::Write,
             ShutdownHow::Both => std::net::Shutdown::Both,
         };
         self.core.counters.enters_total += 1;
-        let outcome = SockRef::from(pier.descriptor.owned()).shutdown(how_std);
+        let outcome = SockRef::from(socket_state.descriptor.owned()).shutdown(how_std);
         // Operations in flight are retried now and find the end; an event would come later.
-        pier.writable = true;
-        let mut concerned = [None, pier.outgoing];
+        socket_state.writable = true;
+        let mut concerned = [None, socket_state.outgoing];
         if how == ShutdownHow::Both {
-            (pier.readable, pier.hung) = (true, true);
-            concerned[0] = pier.incoming.filter(|_| pier.descriptor.parked.is_none());
+            (socket_state.readable, socket_state.hung) = (true, true);
+            concerned[0] = socket_state.incoming.filter(|_| socket_state.descriptor.parked.is_none());
         }
         for key in concerned.into_iter().flatten() {
             self.enqueue(key);
@@ -265,15 +266,15 @@ impl Port {
     }
 
     fn recv_from(&mut self, key: Key, socket: Handle) -> Visit {
-        let pier = pier(&mut self.core.handles, socket);
+        let socket_state = socket_state(&mut self.core.handles, socket);
         let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
         let OpKind::RecvFrom { buffer, datagram, .. } = &mut operation.kind else { return Visit::Waits };
-        if let Some(errno) = pier.unwatched {
+        if let Some(errno) = socket_state.unwatched {
             return Visit::Over(-errno);
         }
         self.core.counters.enters_total += 1;
         let mut pieces = [MaybeUninitSlice::new(as_uninit(buffer))];
-        let received = SockRef::from(pier.descriptor.owned())
+        let received = SockRef::from(socket_state.descriptor.owned())
             .recv_from_vectored_with_flags(&mut pieces, libc::MSG_DONTWAIT);
         match received {
             Ok((length, flags, from)) => match from.as_socket() {
@@ -285,7 +286,7 @@ impl Port {
             },
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => {
-                    pier.readable = false;
+                    socket_state.readable = false;
                     Visit::Waits
                 }
                 io::ErrorKind::Interrupted => Visit::Again,
@@ -295,16 +296,19 @@ impl Port {
     }
 
     fn send_to(&mut self, key: Key, socket: Handle) -> Visit {
-        let pier = pier(&mut self.core.handles, socket);
+        let socket_state = socket_state(&mut self.core.handles, socket);
         let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
         let OpKind::SendTo { remote, bytes, .. } = &operation.kind else { return Visit::Waits };
-        if let Some(errno) = pier.unwatched {
+        if let Some(errno) = socket_state.unwatched {
             return Visit::Over(-errno);
         }
         self.core.counters.enters_total += 1;
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let sent =
-            SockRef::from(pier.descriptor.owned()).send_to_with_flags(bytes, &SockAddr::from(*remote), flags);
+        let sent = SockRef::from(socket_state.descriptor.owned()).send_to_with_flags(
+            bytes,
+            &SockAddr::from(*remote),
+            flags,
+        );
         match sent {
             Ok(length) => Visit::Over(count(length)),
             Err(error) => match error.kind() {
@@ -318,12 +322,12 @@ impl Port {
     /// A datagram socket has room nearly always, and tells of it after every datagram that leaves: it is
     /// asked to only once it has had none.
     fn watch_room(&mut self, socket: Handle) -> Visit {
-        let pier = pier(&mut self.core.handles, socket);
-        pier.writable = false;
-        if !pier.watches_room {
-            pier.watches_room = true;
+        let socket_state = socket_state(&mut self.core.handles, socket);
+        socket_state.writable = false;
+        if !socket_state.watches_room {
+            socket_state.watches_room = true;
             self.core.counters.enters_total += 1;
-            let raw = pier.descriptor.owned().as_raw_fd();
+            let raw = socket_state.descriptor.owned().as_raw_fd();
             if let Err(error) = self.epoll.rewatch(raw, word(socket), Watch::InOut) {
                 return Visit::Over(-errno(&error));
             }
@@ -333,14 +337,17 @@ impl Port {
 }
 
 /// The socket that an operation in flight is aimed at.
-pub(super) fn pier(handles: &mut crate::handles::HandleTable<Resource>, handle: Handle) -> &mut Pier {
+pub(super) fn socket_state(
+    handles: &mut crate::handles::HandleTable<Resource>,
+    handle: Handle,
+) -> &mut SocketState {
     let resource = handles.any_mut(handle).expect("a handle outlives the operations on it");
     resource.pier_mut().expect("operations on sockets are aimed at sockets")
 }
 
 /// One call, for as many pieces as it takes, from the `sent`-th byte on.
-fn send_some(pier: &Pier, batch: &SendBatch, sent: usize) -> io::Result<usize> {
-    let socket = SockRef::from(pier.descriptor.owned());
+fn send_some(socket_state: &SocketState, batch: &SendBatch, sent: usize) -> io::Result<usize> {
+    let socket = SockRef::from(socket_state.descriptor.owned());
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let mut skipped = sent;
     let mut left = batch.slices().filter_map(|piece| {

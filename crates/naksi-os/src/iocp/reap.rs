@@ -10,8 +10,8 @@ use std::ptr::{self, NonNull};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::Handle;
 
-use super::block;
 use super::op::{CANCELLED, OpKind};
+use super::op_block;
 use super::port::Port;
 use crate::clock::now;
 use crate::handles::{Direction, HandleKind};

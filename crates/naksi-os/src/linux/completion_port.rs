@@ -20,7 +20,7 @@ use io_uring::types::Fd;
 use super::in_flight_op::{self, InFlightOps, NO_OPERATION, Reaped, Users};
 use super::limiter::{ConcurrencyLimiter, Source, Turn};
 use crate::connection::{Completed, Connection, Verb};
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// Whether this system is Wine, which keeps fewer of the port's laws than it promises.
 pub fn is_wine() -> bool {
@@ -98,8 +98,8 @@ impl<S: Send + 'static> CompletionPort<S> {
     ///
     /// # Errors
     /// The system refuses a ring.
-    pub fn create(concurrency: usize, tally: &Tally) -> io::Result<Self> {
-        let operations = Arc::new(InFlightOps::open(Users::Anybody, tally)?);
+    pub fn create(concurrency: usize, counter: &SyscallCounter) -> io::Result<Self> {
+        let operations = Arc::new(InFlightOps::open(Users::Anybody, counter)?);
         let ring: Weak<InFlightOps<Held<S>>> = Arc::downgrade(&operations);
         let nudge = move || {
             if let Some(ring) = ring.upgrade() {
@@ -169,8 +169,8 @@ impl<S: Send + 'static> CompletionPort<S> {
                     failed = self.operations.enter(0, None);
                 }
                 // The sleep itself is a call into the kernel, and coming back from it a wake-up.
-                self.operations.tally.call();
-                self.operations.tally.wakeup();
+                self.operations.counter.call();
+                self.operations.counter.wakeup();
             });
             failed?;
             match turn {
@@ -228,7 +228,7 @@ impl<S: Send + 'static> CompletionPort<S> {
             Held::Accept { .. } => {
                 // SAFETY: accept(2): "On success, these system calls return a file descriptor"; it is new.
                 let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(result) });
-                self.operations.tally.calls(2);
+                self.operations.counter.calls(2);
                 socket.set_nodelay(true).ok(); // A peer that is gone already refuses it; the next call tells.
                 Packet::Accepted(socket.peer_addr().map(|peer| (socket, peer)))
             }

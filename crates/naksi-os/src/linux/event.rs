@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::network_events::NetworkEvents;
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// How many events one wait can be given on this system.
 pub const EVENTS_MAX: usize = usize::MAX;
@@ -28,7 +28,7 @@ const SET_EVENTS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Event {
     object: Arc<OnceLock<Object>>,
-    tally: Tally,
+    counter: SyscallCounter,
 }
 
 #[derive(Debug)]
@@ -52,8 +52,8 @@ impl Event {
     ///
     /// # Errors
     /// None on Linux, where the descriptor is taken at the first use.
-    pub fn create(tally: &Tally) -> io::Result<Self> {
-        Ok(Self { object: Arc::new(OnceLock::new()), tally: tally.clone() })
+    pub fn create(counter: &SyscallCounter) -> io::Result<Self> {
+        Ok(Self { object: Arc::new(OnceLock::new()), counter: counter.clone() })
     }
 
     /// Sets it (WSASetEvent). The event of a socket is set by its socket alone.
@@ -63,7 +63,7 @@ impl Event {
     pub fn set(&self) -> io::Result<()> {
         let raw = self.settable()?;
         let one = 1_u64;
-        self.tally.call();
+        self.counter.call();
         // SAFETY: write(2) reads eight bytes of `one`, which lives until it returns.
         let written = unsafe { libc::write(raw, (&raw const one).cast(), size_of::<u64>()) };
         if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -76,7 +76,7 @@ impl Event {
     pub fn reset(&self) -> io::Result<()> {
         let raw = self.settable()?;
         let mut count = 0_u64;
-        self.tally.call();
+        self.counter.call();
         // SAFETY: read(2) writes eight bytes of `count`, which lives until it returns.
         let read = unsafe { libc::read(raw, (&raw mut count).cast(), size_of::<u64>()) };
         match io::Error::last_os_error() {
@@ -112,7 +112,7 @@ impl Event {
 
     fn object(&self, make: impl FnOnce() -> io::Result<Object>) -> io::Result<&Object> {
         if self.object.get().is_none() {
-            self.tally.call();
+            self.counter.call();
             let made = make()?;
             // If another thread was first, its object stays and this one is closed.
             self.object.set(made).ok();
@@ -140,7 +140,7 @@ pub fn event_select(socket: &impl AsFd, event: &Event, interest: NetworkEvents) 
     {
         events |= if wanted { bit } else { 0 };
     }
-    event.tally.calls(2);
+    event.counter.calls(2);
     nonblocking(socket)?;
     control(
         epoll.as_raw_fd(),
@@ -160,7 +160,7 @@ pub fn enumerate_network_events(_socket: &impl AsFd, event: &Event) -> io::Resul
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this event object belongs to no socket"));
     };
     let mut found = [libc::epoll_event { events: 0, u64: 0 }];
-    event.tally.call();
+    event.counter.call();
     let count = waited(epoll.as_raw_fd(), &mut found, 0)?;
     if count == 0 {
         return Ok(NetworkEvents::default());
@@ -196,7 +196,7 @@ pub struct WaitSet {
     epoll: OwnedFd,
     members: Vec<(usize, Event)>,
     events_max: usize,
-    tally: Tally,
+    counter: SyscallCounter,
 }
 
 impl WaitSet {
@@ -204,11 +204,11 @@ impl WaitSet {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn open(events_max: usize, tally: &Tally) -> io::Result<Self> {
-        tally.call();
+    pub fn open(events_max: usize, counter: &SyscallCounter) -> io::Result<Self> {
+        counter.call();
         // SAFETY: epoll_create1(2) takes one number and touches no memory of ours.
         let epoll = descriptor(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        Ok(Self { epoll, members: Vec::new(), events_max, tally: tally.clone() })
+        Ok(Self { epoll, members: Vec::new(), events_max, counter: counter.clone() })
     }
 
     /// How many events are in it.
@@ -234,7 +234,7 @@ impl WaitSet {
         if self.is_full() {
             return Err(io::Error::other(WaitSetFull { events_max: self.events_max }));
         }
-        self.tally.call();
+        self.counter.call();
         let events = libc::EPOLLIN.cast_unsigned();
         control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, event.raw()?, events, token as u64)?;
         self.members.push((token, event.clone()));
@@ -245,7 +245,7 @@ impl WaitSet {
     pub fn remove(&mut self, token: usize) {
         let Some(place) = self.members.iter().position(|(member, _)| *member == token) else { return };
         let (_, event) = self.members.swap_remove(place);
-        self.tally.call();
+        self.counter.call();
         if let Ok(raw) = event.raw() {
             // An event that is not in the set any more is what was wanted.
             control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, raw, 0, 0).ok();
@@ -261,9 +261,9 @@ impl WaitSet {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            self.tally.call();
+            self.counter.call();
             let waited = waited(self.epoll.as_raw_fd(), &mut found, milliseconds(left));
-            self.tally.wakeup();
+            self.counter.wakeup();
             match waited {
                 // The kernel works for a ring on this thread and calls it off; nothing has been lost.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

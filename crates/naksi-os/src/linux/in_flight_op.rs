@@ -19,7 +19,7 @@ use naksi_core::id::Token;
 
 use crate::connection::{Completed, Connection, Verb};
 use crate::in_flight::{Finished, InFlight, Key};
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// Entries of a ring that belong to no operation; an operation's key is never below 2^32.
 pub(super) const NO_OPERATION: u64 = 0;
@@ -49,7 +49,7 @@ pub(super) struct InFlightOps<H> {
     table: Mutex<InFlight<H>>,
     /// The right to read completions.
     reading: Mutex<()>,
-    pub(super) tally: Tally,
+    pub(super) counter: SyscallCounter,
 }
 
 /// One thing that came out of the ring.
@@ -61,7 +61,7 @@ pub(super) enum Reaped<H> {
 }
 
 impl<H> InFlightOps<H> {
-    pub(super) fn open(users: Users, tally: &Tally) -> io::Result<Self> {
+    pub(super) fn open(users: Users, counter: &SyscallCounter) -> io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(COMPLETION_ENTRIES).setup_submit_all();
         if users == Users::OneThreadThatWaits {
@@ -73,7 +73,7 @@ impl<H> InFlightOps<H> {
                 format!("io_uring is needed for this model and was refused: {error}"),
             )
         })?;
-        Ok(Self { ring, table: Mutex::default(), reading: Mutex::default(), tally: tally.clone() })
+        Ok(Self { ring, table: Mutex::default(), reading: Mutex::default(), counter: counter.clone() })
     }
 
     /// Takes what an operation holds, and writes its entry. The entry is handed over by the next `enter`.
@@ -123,7 +123,7 @@ impl<H> InFlightOps<H> {
     /// Hands entries over, and waits until `want` completions are there or the time is up.
     pub(super) fn enter(&self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         let submitter = self.ring.submitter();
-        self.tally.call();
+        self.counter.call();
         let result = match timeout {
             Some(span) if want > 0 => {
                 let span = Timespec::from(span);
@@ -132,7 +132,7 @@ impl<H> InFlightOps<H> {
             _ => submitter.submit_and_wait(want),
         };
         if want > 0 {
-            self.tally.wakeup();
+            self.counter.wakeup();
         }
         match result {
             Ok(_) => Ok(()),

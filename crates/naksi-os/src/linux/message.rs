@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, RawFd};
 use std::ptr;
 
 use crate::network_events::NetworkEvents;
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// `fcntl.h`: the owner of a descriptor's signals is one thread.
 const F_SETOWN_EX: libc::c_int = 15;
@@ -58,7 +58,7 @@ pub struct MessageQueue {
     /// A listener whose message was just taken. The accept that follows asks for the next message on Windows; here
     /// the listener is asked whether another connection waits.
     told: Option<RawFd>,
-    tally: Tally,
+    counter: SyscallCounter,
     /// The kernel posts to a thread: the queue cannot move to another one.
     of_this_thread: PhantomData<*const ()>,
 }
@@ -74,7 +74,7 @@ impl MessageQueue {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn open(tally: &Tally) -> io::Result<Self> {
+    pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
         let mut mask = MaybeUninit::uninit();
         // SAFETY: sigemptyset(3) fills the whole set.
         unsafe { libc::sigemptyset(mask.as_mut_ptr()) };
@@ -98,8 +98,8 @@ impl MessageQueue {
         // SAFETY: the descriptor is new, and has no other owner.
         let signals = unsafe { File::from_raw_fd(raw) };
         let (registered, early) = (HashMap::new(), VecDeque::new());
-        let tally = tally.clone();
-        Ok(Self { signals, registered, early, told: None, tally, of_this_thread: PhantomData })
+        let counter = counter.clone();
+        Ok(Self { signals, registered, early, told: None, counter, of_this_thread: PhantomData })
     }
 
     /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect). What is true
@@ -147,9 +147,9 @@ impl MessageQueue {
                 return Ok(message);
             }
             let mut bytes = [0_u8; BYTES];
-            self.tally.call();
+            self.counter.call();
             let read = self.signals.read(&mut bytes);
-            self.tally.wakeup();
+            self.counter.wakeup();
             match read {
                 Ok(BYTES) => {}
                 Ok(_) => continue,
@@ -185,7 +185,7 @@ impl MessageQueue {
     }
 
     fn checked(&self, result: libc::c_int) -> io::Result<()> {
-        self.tally.call();
+        self.counter.call();
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::in_flight_op::{self, InFlightOps, Reaped, Users};
 use crate::connection::{Completed, Connection, Verb};
 use crate::in_flight::Key;
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 struct Held<S> {
     connection: Connection<S>,
@@ -47,8 +47,8 @@ impl<S: 'static> Requests<S> {
     ///
     /// # Errors
     /// The system refuses a ring.
-    pub fn open(tally: &Tally) -> io::Result<Self> {
-        Ok(Self { operations: InFlightOps::open(Users::Anybody, tally)?, done: RefCell::default() })
+    pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
+        Ok(Self { operations: InFlightOps::open(Users::Anybody, counter)?, done: RefCell::default() })
     }
 
     /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).

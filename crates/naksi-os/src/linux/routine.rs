@@ -39,7 +39,7 @@ use io_uring::types::Fd;
 use super::event::{Event, milliseconds};
 use super::in_flight_op::{self, EVENT, InFlightOps, Reaped, Users};
 use crate::connection::{Completed, Connection, Verb};
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// A completion routine: it is given what was moved into the operation, and the queue to start the next one on.
 pub type Routine<S> = fn(&Routines<S>, Completed<S>);
@@ -85,8 +85,8 @@ impl<S: 'static> Routines<S> {
     ///
     /// # Errors
     /// The system refuses a ring.
-    pub fn open(tally: &Tally) -> io::Result<Self> {
-        let operations = InFlightOps::open(Users::OneThreadThatWaits, tally)?;
+    pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
+        let operations = InFlightOps::open(Users::OneThreadThatWaits, counter)?;
         Ok(Self { operations, watched: std::cell::RefCell::default(), of_this_thread: PhantomData })
     }
 
@@ -169,10 +169,10 @@ impl<S: 'static> Routines<S> {
             return Ok(Woken::default());
         };
         let mut poll = libc::pollfd { fd: watched.event.raw()?, events: libc::POLLIN, revents: 0 };
-        self.operations.tally.call();
+        self.operations.counter.call();
         // SAFETY: poll(2) reads and writes one pollfd, which lives until it returns.
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds(timeout)) };
-        self.operations.tally.wakeup();
+        self.operations.counter.wakeup();
         match io::Error::last_os_error() {
             error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(Woken { routines: 0, event: ready > 0 }),

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// How many sockets a set can hold on this system (`FD_SETSIZE`).
 pub const SOCKETS_MAX: usize = libc::FD_SETSIZE;
@@ -90,7 +90,7 @@ pub fn select(
     read: &mut SocketSet,
     write: &mut SocketSet,
     timeout: Option<Duration>,
-    tally: &Tally,
+    counter: &SyscallCounter,
 ) -> io::Result<usize> {
     let count = read.highest.max(write.highest) + 1;
     loop {
@@ -99,11 +99,11 @@ pub fn select(
             tv_usec: timeout.subsec_micros().into(),
         });
         let span = span.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
-        tally.call();
+        counter.call();
         // SAFETY: select(2) reads and writes two whole sets and one timeval; all live until it returns.
         let ready =
             unsafe { libc::select(count, &raw mut read.raw, &raw mut write.raw, ptr::null_mut(), span) };
-        tally.wakeup();
+        counter.wakeup();
         match usize::try_from(ready) {
             Ok(ready) => return Ok(ready),
             // select(2): "On error … the file descriptor sets are unmodified", so the call can be made again.

@@ -17,57 +17,57 @@ pub struct Socket(pub(crate) Descriptor);
 
 /// Where an open file is kept.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum OpenFd {
     /// In the table of the process; dropping it closes it.
     Process(OwnedFd),
     /// In the table of one ring, at this index (a direct descriptor): only that ring can use and close it.
     Ring(u32),
 }
 
-impl Place {
-    /// What a submission entry is aimed at.
-    pub(crate) fn aim(&self) -> Aim {
+impl OpenFd {
+    /// The number that a submission entry uses.
+    pub(crate) fn fd_kind(&self) -> FdKind {
         match self {
-            Place::Process(owned) => Aim::Process(owned.as_raw_fd()),
-            Place::Ring(index) => Aim::Ring(*index),
+            OpenFd::Process(owned) => FdKind::Process(owned.as_raw_fd()),
+            OpenFd::Ring(index) => FdKind::Ring(*index),
         }
     }
 }
 
 /// The number of an open file, and whose number it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Aim {
+pub(crate) enum FdKind {
     /// A descriptor of the process; -1 for an operation that has none.
     Process(RawFd),
     /// An index in the ring's own table.
     Ring(u32),
 }
 
-/// An aim in four bytes: every operation in flight keeps one, and most of what flies is an idle receive.
+/// An [`FdKind`] in four bytes: every operation in flight keeps one, and most of them are idle receives.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(i32);
+pub(crate) struct PackedFd(i32);
 
-impl From<Aim> for Mark {
-    fn from(aim: Aim) -> Self {
-        match aim {
-            Aim::Process(raw) => Self(raw),
+impl From<FdKind> for PackedFd {
+    fn from(fd_kind: FdKind) -> Self {
+        match fd_kind {
+            FdKind::Process(raw) => Self(raw),
             // No table has 2^31 entries; -1 is taken, so they count down from -2.
-            Aim::Ring(index) => Self(-2 - index as i32),
+            FdKind::Ring(index) => Self(-2 - index as i32),
         }
     }
 }
 
-impl Mark {
-    /// The aim that it stands for.
-    pub(crate) fn aim(self) -> Aim {
-        if self.0 >= -1 { Aim::Process(self.0) } else { Aim::Ring((-2 - self.0) as u32) }
+impl PackedFd {
+    /// The unpacked form.
+    pub(crate) fn fd_kind(self) -> FdKind {
+        if self.0 >= -1 { FdKind::Process(self.0) } else { FdKind::Ring((-2 - self.0) as u32) }
     }
 }
 
 /// What the port keeps for an open handle: the descriptor, and how its stream stands.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
-    place: Place,
+    place: OpenFd,
     /// We ended our own direction: a send that fails now fails by our own wish.
     pub(crate) ended_write: bool,
     /// We ended both directions: a receive that ends now ends by our own wish.
@@ -89,15 +89,15 @@ pub(crate) struct Descriptor {
 
 impl Descriptor {
     pub(crate) fn new(owned: OwnedFd) -> Self {
-        Self::at(Place::Process(owned))
+        Self::at(OpenFd::Process(owned))
     }
 
     /// A stream in the ring's own table.
     pub(crate) fn direct(index: u32) -> Self {
-        Self::at(Place::Ring(index))
+        Self::at(OpenFd::Ring(index))
     }
 
-    fn at(place: Place) -> Self {
+    fn at(place: OpenFd) -> Self {
         Self {
             place,
             ended_write: false,
@@ -111,23 +111,23 @@ impl Descriptor {
         }
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &OpenFd {
         &self.place
     }
 
-    pub(crate) fn into_place(self) -> Place {
+    pub(crate) fn into_place(self) -> OpenFd {
         self.place
     }
 
-    pub(crate) fn aim(&self) -> Aim {
-        self.place.aim()
+    pub(crate) fn fd_kind(&self) -> FdKind {
+        self.place.fd_kind()
     }
 
     /// The descriptor of a file that is the process's own: a listener, a file, anything on epoll.
     pub(crate) fn owned(&self) -> &OwnedFd {
         match &self.place {
-            Place::Process(owned) => owned,
-            Place::Ring(_) => unreachable!("what is in a ring's table never leaves the ring"),
+            OpenFd::Process(owned) => owned,
+            OpenFd::Ring(_) => unreachable!("what is in a ring's table never leaves the ring"),
         }
     }
 }

@@ -250,8 +250,8 @@ mod tests {
     /// Receives, and the kernel refuses that at first, as one does that is older than the limit (before Linux 6.17).
     fn recv_refused(port: &mut Port, token: Token, socket: Handle) {
         let op = Op::Recv { socket };
-        let aim = port.reserve(token, &op).expect("no other receive is in flight");
-        let (operation, _) = port.prepare(op, aim);
+        let fd_kind = port.reserve(token, &op).expect("no other receive is in flight");
+        let (operation, _) = port.prepare(op, fd_kind);
         port.track(token, operation, Some(-libc::EINVAL));
     }
 

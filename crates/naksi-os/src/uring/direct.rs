@@ -142,7 +142,7 @@ impl Port {
             let (token, operation) =
                 self.core.in_flight.running(many).expect("only running accepts are posted");
             let operation = InFlightOp {
-                mark: operation.mark,
+                packed_fd: operation.packed_fd,
                 cancelled: false,
                 kind: OpKind::AcceptOne { many, block },
             };

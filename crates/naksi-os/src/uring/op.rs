@@ -28,7 +28,7 @@ use super::op_block::{self, OpBlock, OpBlocks};
 use crate::handles::{Direction, HandleKind, HandleTable};
 use crate::in_flight::Key;
 use crate::linux::error;
-use crate::linux::socket::{self, Aim, Descriptor, Mark, Place};
+use crate::linux::socket::{self, Descriptor, FdKind, OpenFd, PackedFd};
 
 /// `io_uring_enter(2)`: bits of `ioprio` for receives.
 const RECV_POLL_FIRST: u16 = 1 << 0;
@@ -52,7 +52,7 @@ pub(super) enum SubmitMode {
 #[derive(Debug)]
 pub(super) struct InFlightOp {
     /// The open file it is aimed at; the handle stays open for as long as this flies (law 2).
-    pub(super) mark: Mark,
+    pub(super) packed_fd: PackedFd,
     /// Its cancellation was requested.
     pub(super) cancelled: bool,
     pub(super) kind: OpKind,
@@ -96,7 +96,7 @@ pub(super) enum OpKind {
         how: ShutdownHow,
     },
     Close {
-        place: Place,
+        place: OpenFd,
     },
     ReadAt {
         file: Handle,
@@ -127,9 +127,9 @@ impl InFlightOp {
     /// most before it has to be asked for again; 0 is no such limit.
     pub(super) fn entry(&mut self, mode: SubmitMode, recv_bytes_max: u32) -> Entry {
         // The crate's two kinds of number differ in a flag alone.
-        let (fd, fixed) = match self.mark.aim() {
-            Aim::Process(raw) => (Fd(raw), Flags::empty()),
-            Aim::Ring(index) => (Fd(index as i32), Flags::FIXED_FILE),
+        let (fd, fixed) = match self.packed_fd.fd_kind() {
+            FdKind::Process(raw) => (Fd(raw), Flags::empty()),
+            FdKind::Ring(index) => (Fd(index as i32), Flags::FIXED_FILE),
         };
         // What went out of a long batch is told at once: a peer behind a thin line is not one that has stalled.
         let send_flags = libc::MSG_NOSIGNAL;
@@ -161,7 +161,7 @@ impl InFlightOp {
                 opcode::Shutdown::new(fd, how).build()
             }
             // A close names a slot of the table in a field of its own, and not with the flag.
-            OpKind::Close { place: Place::Ring(index) } => return opcode::Close::new(Fixed(*index)).build(),
+            OpKind::Close { place: OpenFd::Ring(index) } => return opcode::Close::new(Fixed(*index)).build(),
             OpKind::Close { .. } => opcode::Close::new(fd).build(),
             OpKind::ReadAt { block, .. } => {
                 let (bytes, length, offset) = block.stretch();
@@ -356,8 +356,8 @@ pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
     ended
 }
 
-fn closed(place: Place, result: i32) {
-    let Place::Process(descriptor) = place else { return };
+fn closed(place: OpenFd, result: i32) {
+    let OpenFd::Process(descriptor) = place else { return };
     if result == -libc::ECANCELED {
         // The ring never came to it: the descriptor is closed here, by its end.
         return;

@@ -1,7 +1,7 @@
-//! What a kernel is pointed at for one operation, on the heap, where it stays when the operation moves.
+//! The structures that the kernel reads and writes for one operation, on the heap, so that their address is stable.
 //!
-//! An [`OpBlock`] has room for what any operation needs: a header with its pieces and an address, a span of time, bytes to send
-//! and bytes to fill. It knows no operation; [`Parcels`] keeps the empty ones, so that none is made for each message.
+//! An [`OpBlock`] has room for what any operation needs: a message header with its pieces and an address, a timeout,
+//! bytes to send and bytes to fill. [`OpBlocks`] keeps the empty ones, so that no message allocates one.
 
 // UNSAFETY: message headers hold addresses, and a kernel reads and writes through them.
 #![expect(unsafe_code, reason = "structures are shared with the kernel here")]

@@ -31,7 +31,7 @@ use super::parked::Parked;
 use crate::clock::now;
 use crate::handles::HandleKind;
 use crate::inbox::Poster;
-use crate::linux::socket::{self, Descriptor, Place, Socket};
+use crate::linux::socket::{self, Descriptor, OpenFd, Socket};
 use crate::linux::waker::Waker;
 use crate::linux::{error, file};
 use crate::port::{
@@ -241,7 +241,7 @@ impl crate::port::Port for Port {
 
     fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
         let descriptor = self.core.handles.resource(socket, HandleKind::Stream)?;
-        if matches!(descriptor.place(), Place::Ring(_)) {
+        if matches!(descriptor.place(), OpenFd::Ring(_)) {
             return Err(SubmitErrorKind::Unsupported);
         }
         self.core.handles.remove(socket).map(Socket)
@@ -260,16 +260,19 @@ impl crate::port::Port for Port {
                 Ok(descriptor) => descriptor.into_place(),
                 Err(why) => return Err(SubmitError { op, why }),
             };
-            let operation =
-                InFlightOp { mark: place.aim().into(), cancelled: false, kind: OpKind::Close { place } };
+            let operation = InFlightOp {
+                packed_fd: place.fd_kind().into(),
+                cancelled: false,
+                kind: OpKind::Close { place },
+            };
             self.track(token, operation, None);
             return Ok(());
         }
-        let aim = match self.reserve(token, &op) {
-            Ok(aim) => aim,
+        let fd_kind = match self.reserve(token, &op) {
+            Ok(fd_kind) => fd_kind,
             Err(why) => return Err(SubmitError { op, why }),
         };
-        let (operation, early) = self.prepare(op, aim);
+        let (operation, early) = self.prepare(op, fd_kind);
         self.track(token, operation, early);
         Ok(())
     }

@@ -14,15 +14,15 @@ use super::op::{InFlightOp, OpKind, SubmitMode};
 use super::port::{CANCEL, Port};
 use crate::clock::now;
 use crate::in_flight::Key;
-use crate::linux::socket::{self, Aim, Descriptor};
+use crate::linux::socket::{self, Descriptor, FdKind};
 use crate::port::SubmitErrorKind;
 
 /// What an operation without a file is aimed at.
-const NOTHING: Aim = Aim::Process(-1);
+const NO_FD: FdKind = FdKind::Process(-1);
 
 impl Port {
     /// Checks an operation and takes its direction. Nothing has changed if it is refused.
-    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<Aim, SubmitErrorKind> {
+    pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<FdKind, SubmitErrorKind> {
         let features = self.features;
         let known = match op {
             Op::Timeout { .. } => features.timeouts,
@@ -34,13 +34,13 @@ impl Port {
             self.core.may_start(token)?;
             return Err(SubmitErrorKind::Unsupported);
         }
-        self.core.reserve(token, op).map(|descriptor| descriptor.map_or(NOTHING, Descriptor::aim))
+        self.core.reserve(token, op).map(|descriptor| descriptor.map_or(NO_FD, Descriptor::fd_kind))
     }
 
     /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
-    pub(super) fn prepare(&mut self, op: Op, aim: Aim) -> (InFlightOp, Option<i32>) {
+    pub(super) fn prepare(&mut self, op: Op, fd_kind: FdKind) -> (InFlightOp, Option<i32>) {
         let mut early = None;
-        let mut aim = aim;
+        let mut fd_kind = fd_kind;
         let kind = match op {
             Op::Accept { listener } if self.direct.is_some() => {
                 OpKind::AcceptMany(Box::new(AcceptMany::new(listener)))
@@ -50,7 +50,7 @@ impl Port {
                 let mut block = self.spent.take();
                 block.set_remote(remote);
                 let socket = socket::stream(remote).map_err(|errno| early = Some(-errno)).ok();
-                aim = socket.as_ref().map_or(NOTHING, |socket| Aim::Process(socket.as_raw_fd()));
+                fd_kind = socket.as_ref().map_or(NO_FD, |socket| FdKind::Process(socket.as_raw_fd()));
                 OpKind::Connect { socket, block }
             }
             Op::Recv { socket } => OpKind::Recv { socket },
@@ -96,7 +96,7 @@ impl Port {
                 OpKind::Timeout { block }
             }
         };
-        (InFlightOp { mark: aim.into(), cancelled: false, kind }, early)
+        (InFlightOp { packed_fd: fd_kind.into(), cancelled: false, kind }, early)
     }
 
     pub(super) fn track(&mut self, token: Token, operation: InFlightOp, early: Option<i32>) {

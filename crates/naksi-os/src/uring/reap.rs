@@ -25,7 +25,7 @@ use crate::clock::now;
 use crate::handles::HandleKind;
 use crate::in_flight::Key;
 use crate::linux::error;
-use crate::linux::socket::{self, Aim, Descriptor, Place};
+use crate::linux::socket::{self, Descriptor, FdKind, OpenFd};
 use crate::port::{Ledger, Port as _};
 use crate::port_core;
 
@@ -283,14 +283,14 @@ impl Port {
             let Some(descriptor) = self.core.handles.any_mut(socket) else { continue };
             let Some(key) = descriptor.doubted.take() else { continue };
             let idle = descriptor.parked.is_some() || descriptor.recalled;
-            let aim = descriptor.aim();
-            match (self.core.in_flight.running(key), aim) {
-                (Some((_, operation)), Aim::Process(fd)) if !operation.cancelled && !idle => {
+            let fd_kind = descriptor.fd_kind();
+            match (self.core.in_flight.running(key), fd_kind) {
+                (Some((_, operation)), FdKind::Process(fd)) if !operation.cancelled && !idle => {
                     keys.push((socket, key));
                     polls.push(libc::pollfd { fd, events: 0, revents: 0 });
                 }
                 // What is in the ring's own table cannot be looked at from outside: it is asked again anyway.
-                (Some((_, operation)), Aim::Ring(_)) if !operation.cancelled && !idle => {
+                (Some((_, operation)), FdKind::Ring(_)) if !operation.cancelled && !idle => {
                     self.ask_afresh(socket, key)
                 }
                 _ => {}
@@ -360,7 +360,7 @@ impl Port {
     /// The last completion of an operation: what it owned comes home, its direction and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
-        if let (OpKind::Close { place: Place::Ring(_) }, 0, Some(direct)) =
+        if let (OpKind::Close { place: OpenFd::Ring(_) }, 0, Some(direct)) =
             (&operation.kind, result, &mut self.direct)
         {
             direct.give_back();
@@ -400,7 +400,7 @@ impl Port {
         for (handle, kind) in self.core.handles.iter() {
             // What is in the ring's own table ends when the table is given up.
             if let (HandleKind::Stream, Some(descriptor)) = (kind, self.core.handles.any(handle))
-                && let Place::Process(owned) = descriptor.place()
+                && let OpenFd::Process(owned) = descriptor.place()
             {
                 socket::end(owned);
             }

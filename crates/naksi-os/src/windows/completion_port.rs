@@ -32,7 +32,7 @@ use super::ext::Extensions;
 use super::in_flight_op::{self, InFlightOp, last_error, milliseconds, raw_socket};
 use super::socket;
 use crate::connection::{Completed, Connection, Verb};
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// AcceptEx wants room for both addresses, each with 16 bytes to spare; an IPv6 address has 28.
 const ADDRESS_BYTES: usize = 28 + 16;
@@ -84,7 +84,7 @@ struct Shared<S> {
     operations: Mutex<HashMap<usize, SOCKET>>,
     listeners: Mutex<Vec<(SOCKET, Extensions)>>,
     waiting: AtomicUsize,
-    tally: Tally,
+    counter: SyscallCounter,
     holds: PhantomData<fn(S) -> S>,
 }
 
@@ -123,7 +123,7 @@ impl<S: Send + 'static> CompletionPort<S> {
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn create(concurrency: usize, tally: &Tally) -> io::Result<Self> {
+    pub fn create(concurrency: usize, counter: &SyscallCounter) -> io::Result<Self> {
         assert!(concurrency > 0, "a port with a concurrency of 0 would never return a packet");
         let threads = concurrency.try_into().unwrap_or(u32::MAX);
         // SAFETY: without a file handle the call only makes a new port.
@@ -137,7 +137,7 @@ impl<S: Send + 'static> CompletionPort<S> {
             operations: Mutex::default(),
             listeners: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            tally: tally.clone(),
+            counter: counter.clone(),
             holds: PhantomData,
         })))
     }
@@ -213,7 +213,7 @@ impl<S: Send + 'static> CompletionPort<S> {
 
     /// Sends a packet to whichever worker comes next (PostQueuedCompletionStatus).
     pub fn post(&self, key: usize) {
-        self.0.tally.call();
+        self.0.counter.call();
         // SAFETY: the port is open, and no OVERLAPPED goes with the packet.
         let posted = unsafe { PostQueuedCompletionStatus(self.0.port.as_raw_handle(), 0, key, ptr::null()) };
         assert!(posted != 0, "the system has no memory for one packet");
@@ -225,9 +225,9 @@ impl<S: Send + 'static> CompletionPort<S> {
     /// The system fails.
     pub fn next(&self, timeout: Option<Duration>) -> io::Result<Option<Packet<S>>> {
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
-        self.0.tally.call();
+        self.0.counter.call();
         let taken = self.0.take(milliseconds(timeout));
-        self.0.tally.wakeup();
+        self.0.counter.wakeup();
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
         let (key, result, held) = match taken {
             Ok((key, result, held)) => (key, result, held),
@@ -261,7 +261,7 @@ impl<S: Send + 'static> CompletionPort<S> {
 impl<S> Shared<S> {
     fn bind(&self, socket: SOCKET, key: usize) -> io::Result<()> {
         let handle = ptr::with_exposed_provenance_mut(socket);
-        self.tally.call();
+        self.counter.call();
         // SAFETY: socket and port are open; the call touches no memory of ours.
         let bound = unsafe { CreateIoCompletionPort(handle, self.port.as_raw_handle(), key, 0) };
         if bound.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -289,7 +289,7 @@ impl<S> Shared<S> {
     ) -> io::Result<()> {
         let overlapped = InFlightOp::into_raw(operation);
         self.operations().insert(overlapped.addr(), socket);
-        self.tally.call();
+        self.counter.call();
         start(overlapped).inspect_err(|_| {
             self.operations().remove(&overlapped.addr());
             // SAFETY: launched above, and the kernel has refused it.
@@ -319,7 +319,7 @@ impl<S> Shared<S> {
     fn settle(&self, listener: &TcpListener, accepted: OwnedSocket) -> io::Result<(TcpStream, SocketAddr)> {
         let whose = raw_socket(listener).to_ne_bytes();
         let (bytes, length) = (whose.as_ptr(), whose.len() as i32);
-        self.tally.calls(3);
+        self.counter.calls(3);
         // SAFETY: setsockopt reads `length` bytes, which live until it returns.
         let result =
             unsafe { setsockopt(raw_socket(&accepted), SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, bytes, length) };

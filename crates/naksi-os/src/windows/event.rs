@@ -21,7 +21,7 @@ use windows_sys::Win32::Networking::WinSock::{
 
 use super::in_flight_op::{last_error, milliseconds, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// How many events one wait can be given on this system.
 pub const EVENTS_MAX: usize = WSA_MAXIMUM_WAIT_EVENTS as usize;
@@ -30,7 +30,7 @@ pub const EVENTS_MAX: usize = WSA_MAXIMUM_WAIT_EVENTS as usize;
 #[derive(Clone, Debug)]
 pub struct Event {
     object: Arc<Object>,
-    tally: Tally,
+    counter: SyscallCounter,
 }
 
 /// The handle as Winsock declares it: a number, so every thread may use it.
@@ -49,14 +49,14 @@ impl Event {
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn create(tally: &Tally) -> io::Result<Self> {
-        tally.call();
+    pub fn create(counter: &SyscallCounter) -> io::Result<Self> {
+        counter.call();
         // SAFETY: WSACreateEvent takes nothing.
         let handle = unsafe { WSACreateEvent() };
         if handle == 0 {
             return Err(last_error());
         }
-        Ok(Self { object: Arc::new(Object(handle)), tally: tally.clone() })
+        Ok(Self { object: Arc::new(Object(handle)), counter: counter.clone() })
     }
 
     /// Sets it (WSASetEvent).
@@ -64,7 +64,7 @@ impl Event {
     /// # Errors
     /// The system fails.
     pub fn set(&self) -> io::Result<()> {
-        self.tally.call();
+        self.counter.call();
         // SAFETY: the handle is open for as long as this object lives.
         succeeded(unsafe { WSASetEvent(self.object.0) })
     }
@@ -74,7 +74,7 @@ impl Event {
     /// # Errors
     /// The system fails.
     pub fn reset(&self) -> io::Result<()> {
-        self.tally.call();
+        self.counter.call();
         // SAFETY: the handle is open for as long as this object lives.
         succeeded(unsafe { WSAResetEvent(self.object.0) })
     }
@@ -90,7 +90,7 @@ impl Event {
 /// # Errors
 /// The system refuses the socket.
 pub fn event_select(socket: &impl AsSocket, event: &Event, interest: NetworkEvents) -> io::Result<()> {
-    event.tally.call();
+    event.counter.call();
     // SAFETY: socket and event are open while the call lasts; it touches no memory of ours.
     let result = unsafe { WSAEventSelect(raw_socket(socket), event.object.0, network_bits(interest)) };
     if result == 0 { Ok(()) } else { Err(last_error()) }
@@ -102,7 +102,7 @@ pub fn event_select(socket: &impl AsSocket, event: &Event, interest: NetworkEven
 /// The system refuses the socket.
 pub fn enumerate_network_events(socket: &impl AsSocket, event: &Event) -> io::Result<NetworkEvents> {
     let mut found = WSANETWORKEVENTS { lNetworkEvents: 0, iErrorCode: [0; 10] };
-    event.tally.call();
+    event.counter.call();
     // SAFETY: socket and event are open, and one WSANETWORKEVENTS lives until the call returns.
     let result = unsafe { WSAEnumNetworkEvents(raw_socket(socket), event.object.0, &raw mut found) };
     if result != 0 {
@@ -138,7 +138,7 @@ pub struct WaitSet {
     handles: Vec<HANDLE>,
     members: Vec<(usize, Event)>,
     events_max: usize,
-    tally: Tally,
+    counter: SyscallCounter,
 }
 
 impl WaitSet {
@@ -146,9 +146,9 @@ impl WaitSet {
     ///
     /// # Errors
     /// None on Windows, where a set is only a list.
-    pub fn open(events_max: usize, tally: &Tally) -> io::Result<Self> {
+    pub fn open(events_max: usize, counter: &SyscallCounter) -> io::Result<Self> {
         let events_max = events_max.min(EVENTS_MAX);
-        Ok(Self { handles: Vec::new(), members: Vec::new(), events_max, tally: tally.clone() })
+        Ok(Self { handles: Vec::new(), members: Vec::new(), events_max, counter: counter.clone() })
     }
 
     /// How many events are in it.
@@ -195,12 +195,12 @@ impl WaitSet {
         let (mut from, mut span) = (0, milliseconds(timeout));
         // The call reports the lowest one; the rest is asked for with a wait of no time.
         while from < self.handles.len() || from == 0 {
-            self.tally.call();
+            self.counter.call();
             let rest = &self.handles[from..];
             // SAFETY: `rest` is a list of open events, at most 64, that lives until the call returns.
             let result = unsafe { WSAWaitForMultipleEvents(rest.len() as u32, rest.as_ptr(), 0, span, 0) };
             if from == 0 {
-                self.tally.wakeup();
+                self.counter.wakeup();
             }
             if result == WSA_WAIT_FAILED {
                 return Err(last_error());

@@ -22,7 +22,7 @@ use windows_sys::core::w;
 
 use super::in_flight_op::{last_error, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// The message of our sockets; every window class may use the numbers from WM_USER on.
 const WM_SOCKET: u32 = WM_USER + 9;
@@ -41,7 +41,7 @@ pub struct Message {
 pub struct MessageQueue {
     window: HWND,
     registered: HashMap<SOCKET, usize>,
-    tally: Tally,
+    counter: SyscallCounter,
 }
 
 impl MessageQueue {
@@ -49,8 +49,8 @@ impl MessageQueue {
     ///
     /// # Errors
     /// The system makes no window.
-    pub fn open(tally: &Tally) -> io::Result<Self> {
-        tally.call();
+    pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
+        counter.call();
         // SAFETY: the class is one of the system's own and both texts are constants; all else is absent. "To
         // create a message-only window, specify the HWND_MESSAGE constant in the hWndParent parameter."
         let window = unsafe {
@@ -72,7 +72,7 @@ impl MessageQueue {
         if window.is_null() {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { window, registered: HashMap::new(), tally: tally.clone() })
+        Ok(Self { window, registered: HashMap::new(), counter: counter.clone() })
     }
 
     /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect).
@@ -87,7 +87,7 @@ impl MessageQueue {
     ) -> io::Result<()> {
         let raw = raw_socket(socket);
         self.registered.insert(raw, token);
-        self.tally.call();
+        self.counter.call();
         // SAFETY: the window is this thread's own and open, and the call touches no memory of ours.
         let result = unsafe { WSAAsyncSelect(raw, self.window, WM_SOCKET, network_bits(interest)) };
         if result == 0 { Ok(()) } else { Err(last_error()) }
@@ -97,7 +97,7 @@ impl MessageQueue {
     pub fn cancel(&mut self, socket: &impl AsSocket) {
         let raw = raw_socket(socket);
         self.registered.remove(&raw);
-        self.tally.call();
+        self.counter.call();
         // SAFETY: as above. Messages posted before still come, and find no session.
         unsafe { WSAAsyncSelect(raw, self.window, 0, 0) };
     }
@@ -110,10 +110,10 @@ impl MessageQueue {
         loop {
             // SAFETY: a MSG is plain numbers and pointers, for which zero is a value.
             let mut message: MSG = unsafe { std::mem::zeroed() };
-            self.tally.call();
+            self.counter.call();
             // SAFETY: GetMessageW writes one MSG, which lives until it returns; the window is this thread's own.
             let got = unsafe { GetMessageW(&raw mut message, self.window, 0, 0) };
-            self.tally.wakeup();
+            self.counter.wakeup();
             if got < 0 {
                 return Err(io::Error::last_os_error());
             }

@@ -3,12 +3,12 @@
 //! `kernel.rs` is the completion port itself, `ext.rs` finds Winsock's extension functions, `socket.rs` and
 //! `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from another thread,
 //! `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, `clock.rs` reads a
-//! thread's processor time, and `census.rs` counts handles for tests. Nothing here knows a session.
+//! thread's processor time, and `handle_count.rs` counts handles for tests. Nothing here knows a session.
 //!
 //! The ladder has one door for each of its six models: `select.rs`, `message.rs`, `event.rs`,
 //! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
 
-pub mod census;
+pub mod handle_count;
 pub mod clock;
 pub mod completion_port;
 pub mod error;

@@ -18,7 +18,7 @@ use windows_sys::Win32::System::IO::OVERLAPPED;
 use super::event::Event;
 use super::in_flight_op::{self, InFlightOp, last_error, raw_socket};
 use crate::connection::{Completed, Connection, Verb};
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 struct Held<S> {
     connection: Connection<S>,
@@ -30,7 +30,7 @@ struct Held<S> {
 /// The overlapped requests of one thread.
 pub struct Requests<S> {
     operations: RefCell<HashSet<*mut OVERLAPPED>>,
-    tally: Tally,
+    counter: SyscallCounter,
     holds: PhantomData<S>,
 }
 
@@ -53,8 +53,8 @@ impl<S: 'static> Requests<S> {
     ///
     /// # Errors
     /// None on Windows.
-    pub fn open(tally: &Tally) -> io::Result<Self> {
-        Ok(Self { operations: RefCell::default(), tally: tally.clone(), holds: PhantomData })
+    pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
+        Ok(Self { operations: RefCell::default(), counter: counter.clone(), holds: PhantomData })
     }
 
     /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
@@ -64,7 +64,7 @@ impl<S: 'static> Requests<S> {
     pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
         let held = Held { connection, verb, _event: event.clone() };
         let overlapped = InFlightOp::into_raw(InFlightOp::new(held, event.raw()));
-        self.tally.call();
+        self.counter.call();
         // SAFETY: the operation has just been launched and holds a `Held<S>`.
         let started =
             unsafe { in_flight_op::start(overlapped, |held: &mut Held<S>| &mut held.connection, verb, None) };
@@ -88,7 +88,7 @@ impl<S: 'static> Requests<S> {
         let socket =
             raw_socket(unsafe { &(*pending.0.cast::<InFlightOp<Held<S>>>()).held }.connection.socket());
         let (mut count, mut flags) = (0, 0);
-        self.tally.call();
+        self.counter.call();
         // SAFETY: the operation is launched and the two numbers live until the call returns.
         let done =
             unsafe { WSAGetOverlappedResult(socket, pending.0, &raw mut count, wait.into(), &raw mut flags) };

@@ -22,7 +22,7 @@ use windows_sys::Win32::System::Threading::SleepEx;
 use super::event::Event;
 use super::in_flight_op::{self, InFlightOp, last_error, milliseconds, raw_socket};
 use crate::connection::{Completed, Connection, Verb};
-use crate::tally::Tally;
+use crate::syscall_counter::SyscallCounter;
 
 /// How long the end of a queue waits for one more routine before it gives up on what is left.
 const END_SPAN_MAX: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ struct Shared {
     ran: Cell<usize>,
     /// The results are not needed any more.
     ending: Cell<bool>,
-    tally: Tally,
+    counter: SyscallCounter,
 }
 
 /// The operations and the queue of one thread. It cannot be given to another one.
@@ -78,13 +78,13 @@ impl<S: 'static> Routines<S> {
     ///
     /// # Errors
     /// None on Windows, where every thread has one.
-    pub fn open(tally: &Tally) -> io::Result<Self> {
+    pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
         let shared = Shared {
             operations: RefCell::default(),
             watched: RefCell::default(),
             ran: Cell::new(0),
             ending: Cell::new(false),
-            tally: tally.clone(),
+            counter: counter.clone(),
         };
         Ok(Self { shared: Rc::new(shared), owner: true, holds: std::marker::PhantomData })
     }
@@ -103,7 +103,7 @@ impl<S: 'static> Routines<S> {
         let held = Held { connection, verb, routine, shared: Rc::clone(&self.shared) };
         let overlapped = InFlightOp::into_raw(InFlightOp::new(held, std::ptr::null_mut()));
         self.shared.operations.borrow_mut().insert(overlapped, socket);
-        self.shared.tally.call();
+        self.shared.counter.call();
         // SAFETY: the operation has just been launched and holds a `Held<S>`.
         let started = unsafe {
             in_flight_op::start(
@@ -138,7 +138,7 @@ impl<S: 'static> Routines<S> {
         }
         self.shared.ran.set(0);
         let (span, alert) = (milliseconds(timeout), i32::from(alertable == Alertable::Yes));
-        self.shared.tally.call();
+        self.shared.counter.call();
         let result = match &watched {
             //= lecture 001: 마지막 인자를 TRUE로 주면 이 스레드를 Alertable Wait 상태로 변경해줄 수 있습니다
             Some(event) => {
@@ -149,7 +149,7 @@ impl<S: 'static> Routines<S> {
             // SAFETY: SleepEx takes two numbers. Routines that run inside own what they touch.
             None => unsafe { SleepEx(span, alert) },
         };
-        self.shared.tally.wakeup();
+        self.shared.counter.wakeup();
         if watched.is_some() && result == WSA_WAIT_FAILED {
             return Err(last_error());
         }

@@ -15,8 +15,8 @@ use windows_sys::Win32::Networking::WinSock::{
     FD_SET, FD_SETSIZE, SOCKET, TIMEVAL, select as winsock_select,
 };
 
-use super::flight::{last_error, raw_socket};
-use crate::tally::Tally;
+use super::in_flight_op::{last_error, raw_socket};
+use crate::syscall_counter::SyscallCounter;
 
 /// How many sockets a set can hold on this system (`FD_SETSIZE`).
 pub const SOCKETS_MAX: usize = FD_SETSIZE as usize;
@@ -90,16 +90,16 @@ pub fn select(
     read: &mut SocketSet,
     write: &mut SocketSet,
     timeout: Option<Duration>,
-    tally: &Tally,
+    counter: &SyscallCounter,
 ) -> io::Result<usize> {
     let span = timeout.map(|timeout| TIMEVAL {
         tv_sec: timeout.as_secs().try_into().unwrap_or(i32::MAX),
         tv_usec: timeout.subsec_micros().cast_signed(),
     });
     let span = span.as_ref().map_or(ptr::null(), ptr::from_ref);
-    tally.call();
+    counter.call();
     // SAFETY: `select` reads and writes two whole sets and reads one TIMEVAL; all live until it returns.
     let ready = unsafe { winsock_select(0, &raw mut read.raw, &raw mut write.raw, ptr::null_mut(), span) };
-    tally.wakeup();
+    counter.wakeup();
     usize::try_from(ready).map_err(|_| last_error())
 }

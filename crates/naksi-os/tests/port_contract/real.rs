@@ -268,7 +268,7 @@ pub(crate) fn descriptors() -> usize {
 
 #[cfg(windows)]
 pub(crate) fn descriptors() -> usize {
-    naksi_os::windows::census::handles_open().expect("the system counts handles") as usize
+    naksi_os::windows::handle_count::handles_open().expect("the system counts handles") as usize
 }
 
 /// Windows' own libraries open a few handles when they are first needed, and keep them.

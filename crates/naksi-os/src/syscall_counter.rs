@@ -11,7 +11,7 @@ use crate::ThreadClock;
 
 /// Counters that all threads of one server share.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Arc<Counters>);
+pub struct SyscallCounter(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -40,7 +40,7 @@ pub struct Spent {
     pub threads: u64,
 }
 
-impl Tally {
+impl SyscallCounter {
     /// One more call into the kernel.
     pub fn call(&self) {
         self.calls(1);
@@ -63,7 +63,7 @@ impl Tally {
         let number = clocks.next;
         clocks.next += 1;
         clocks.running.push((number, ThreadClock::of_this_thread()));
-        Clocked { tally: self.clone(), number }
+        Clocked { counter: self.clone(), number }
     }
 
     /// The counters now.
@@ -87,13 +87,13 @@ impl Tally {
 /// A thread whose processor time is being counted. It stays on its thread.
 #[derive(Debug)]
 pub struct Clocked {
-    tally: Tally,
+    counter: SyscallCounter,
     number: u64,
 }
 
 impl Drop for Clocked {
     fn drop(&mut self) {
-        let mut clocks = self.tally.clocks();
+        let mut clocks = self.counter.clocks();
         if let Some(place) = clocks.running.iter().position(|(number, _)| *number == self.number) {
             let (_, clock) = clocks.running.swap_remove(place);
             clocks.ended += clock.elapsed();
@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn the_time_of_a_thread_that_ended_stays_counted() {
-        let tally = Tally::default();
-        let inner = tally.clone();
+        let counter = SyscallCounter::default();
+        let inner = counter.clone();
         thread::spawn(move || {
             let _clock = inner.clock();
             let mut sum = 0_u64;
@@ -120,7 +120,7 @@ mod tests {
         })
         .join()
         .expect("the thread ends");
-        let spent = tally.spent();
+        let spent = counter.spent();
         assert!(spent.processor >= Duration::from_millis(2) && spent.threads == 0, "{spent:?}");
     }
 }

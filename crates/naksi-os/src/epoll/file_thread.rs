@@ -25,7 +25,7 @@ pub(super) enum Work {
     Sync,
 }
 
-/// Work that is done: whose it is, the buffer, and a count or a negative number of the system.
+/// Finished work: its operation, the buffer, and a count or a negative error number.
 pub(super) type Done = (Key, Work, i32);
 
 struct Job {
@@ -35,43 +35,43 @@ struct Job {
 }
 
 #[derive(Default)]
-struct Papers {
+struct Jobs {
     waiting: VecDeque<Job>,
     done: Vec<Done>,
     closed: bool,
 }
 
 struct Shared {
-    papers: Mutex<Papers>,
+    jobs: Mutex<Jobs>,
     arrived: Condvar,
     inbox: Arc<Inbox<Waker>>,
 }
 
-/// The port's side of the desk.
-pub(super) struct Desk {
+/// The port's handle of its file thread.
+pub(super) struct FileThread {
     shared: Arc<Shared>,
-    clerk: Option<JoinHandle<()>>,
-    /// Work that has not come home.
+    thread: Option<JoinHandle<()>>,
+    /// Jobs that were handed over and not collected yet.
     out: usize,
 }
 
-impl Desk {
-    /// A desk without a clerk, who comes with the first work.
+impl FileThread {
+    /// The thread itself is started with the first job.
     pub(super) fn new(inbox: &Arc<Inbox<Waker>>) -> Self {
         let inbox = Arc::clone(inbox);
-        let shared = Shared { papers: Mutex::default(), arrived: Condvar::new(), inbox };
-        Self { shared: Arc::new(shared), clerk: None, out: 0 }
+        let shared = Shared { jobs: Mutex::default(), arrived: Condvar::new(), inbox };
+        Self { shared: Arc::new(shared), thread: None, out: 0 }
     }
 
     /// Hands work over.
     pub(super) fn hand_over(&mut self, key: Key, file: &Arc<File>, work: Work) {
         self.out += 1;
         let job = Job { key, file: Arc::clone(file), work };
-        if self.clerk.is_none() {
+        if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let spawned = thread::Builder::new().name("naksi-files".to_owned()).spawn(move || shared.serve());
             match spawned {
-                Ok(clerk) => self.clerk = Some(clerk),
+                Ok(thread) => self.thread = Some(thread),
                 Err(error) => {
                     // Slow is better than never: the port waits for the disk itself.
                     tracing::warn!(%error, "no thread for files: the port reads and writes them itself");
@@ -88,10 +88,10 @@ impl Desk {
 
     /// Removes work that has not begun.
     pub(super) fn withdraw(&mut self, key: Key) -> Option<Work> {
-        let mut papers = self.shared.lock();
-        let place = papers.waiting.iter().position(|job| job.key == key)?;
-        let job = papers.waiting.remove(place)?;
-        drop(papers);
+        let mut jobs = self.shared.lock();
+        let place = jobs.waiting.iter().position(|job| job.key == key)?;
+        let job = jobs.waiting.remove(place)?;
+        drop(jobs);
         self.out -= 1;
         Some(job.work)
     }
@@ -109,7 +109,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for FileThread {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.arrived.notify_one();
@@ -117,32 +117,32 @@ impl Drop for Desk {
             // A disk that does not answer: the thread owns what it works on, and ends by itself.
             return;
         }
-        if let Some(clerk) = self.clerk.take() {
-            clerk.join().ok(); // a clerk that panicked has nothing of ours
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok(); // a thread that panicked holds nothing of the port
         }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Papers> {
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
         // Ignores poisoning: the lists are valid between any two statements.
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self) {
-        let mut papers = self.lock();
-        while !papers.closed {
-            let Some(job) = papers.waiting.pop_front() else {
-                papers = self.arrived.wait(papers).unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.lock();
+        while !jobs.closed {
+            let Some(job) = jobs.waiting.pop_front() else {
+                jobs = self.arrived.wait(jobs).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            drop(papers);
+            drop(jobs);
             let done = job.run();
-            papers = self.lock();
-            papers.done.push(done);
-            drop(papers);
+            jobs = self.lock();
+            jobs.done.push(done);
+            drop(jobs);
             self.inbox.nudge();
-            papers = self.lock();
+            jobs = self.lock();
         }
     }
 }

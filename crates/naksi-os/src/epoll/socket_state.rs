@@ -14,22 +14,22 @@ use crate::linux::socket::Descriptor;
 #[derive(Debug)]
 pub(super) enum Resource {
     /// A listener, a stream or a datagram socket.
-    Socket(Pier),
+    Socket(SocketState),
     /// A file; the file thread that reads or writes it holds it too.
     File(Arc<File>),
 }
 
 impl Resource {
-    pub(super) fn pier(&self) -> Option<&Pier> {
+    pub(super) fn socket_state(&self) -> Option<&SocketState> {
         match self {
-            Resource::Socket(pier) => Some(pier),
+            Resource::Socket(socket_state) => Some(socket_state),
             Resource::File(_) => None,
         }
     }
 
-    pub(super) fn pier_mut(&mut self) -> Option<&mut Pier> {
+    pub(super) fn pier_mut(&mut self) -> Option<&mut SocketState> {
         match self {
-            Resource::Socket(pier) => Some(pier),
+            Resource::Socket(socket_state) => Some(socket_state),
             Resource::File(_) => None,
         }
     }
@@ -40,7 +40,7 @@ impl Resource {
 /// Readiness is told once, at its edge, and true until a call finds nothing: `readable` and `writable` say
 /// that a call is worth its while.
 #[derive(Debug)]
-pub(super) struct Pier {
+pub(super) struct SocketState {
     pub(super) descriptor: Descriptor,
     pub(super) readable: bool,
     pub(super) writable: bool,
@@ -56,7 +56,7 @@ pub(super) struct Pier {
     pub(super) outgoing: Option<Key>,
 }
 
-impl Pier {
+impl SocketState {
     /// A socket of which nothing is known but that an idle one has room to send.
     pub(super) fn new(descriptor: Descriptor) -> Self {
         Self {
