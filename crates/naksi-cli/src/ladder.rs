@@ -1,10 +1,11 @@
-//! `naksi ladder`: the six models of the lectures under the same load, as one table and one picture.
+//! `naksi ladder`: the models of the lectures under the same load, as one table and one picture.
 //!
 //! Each server runs in a process of its own, so that its descriptors and its processor time are its own. The
 //! crowd is the same for all, one connection count after the other. How a model works is not known here.
 
 mod html;
 mod lab;
+mod practice;
 mod report;
 mod stage;
 
@@ -24,7 +25,7 @@ use crate::platform;
 use crate::serve::failed;
 use crate::units::{parse_count_within, parse_duration};
 use report::{Measured, Report};
-use stage::Stage;
+use stage::{Setup, Stage};
 
 /// How long a load runs before it is measured: caches warm, every connection served once.
 const WARM_UP_MAX: Duration = Duration::from_millis(500);
@@ -55,16 +56,15 @@ pub(crate) struct Options {
     /// How many of the clients talk, while the others are only connected; all of them if not given.
     #[arg(long, value_name = "COUNT", value_parser = parse_count_within::<1, 1_000_000>)]
     active: Option<u32>,
-    /// Workers of the completion port; as many as there are processors if not given.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
-    workers: Option<u16>,
+    #[command(flatten)]
+    setup: Setup,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the picture to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Play a lab of the lectures instead, with its two clients.
+    /// Play a lab of the lectures instead, and print what its windows show.
     #[arg(long, value_enum, value_name = "NUMBER")]
     lab: Option<lab::Lab>,
     /// Be the server of one model, for a measuring process.
@@ -92,15 +92,15 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 /// Climbs the ladder.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     platform::raise_descriptor_limit();
-    let workers = options.workers.map(usize::from);
+    options.setup.check()?;
     if let Some(model) = options.serve {
-        return stage::serve(model, workers);
+        return stage::serve(model, options.setup);
     }
     if let Some(lab) = options.lab {
         return lab::play(lab);
     }
     let signals = Signals::watch().map_err(failed)?;
-    let conditions = Conditions { span: options.span, workers, active: options.active, signals };
+    let conditions = Conditions { span: options.span, setup: options.setup, active: options.active, signals };
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
     let json = options.json.as_deref().map(OutputFile::open).transpose()?;
     let html = options.html.as_deref().map(OutputFile::open).transpose()?;
@@ -145,7 +145,7 @@ fn climb(
 pub(crate) struct Conditions {
     signals: &'static Signals,
     span: Duration,
-    workers: Option<usize>,
+    setup: Setup,
     active: Option<u32>,
 }
 
@@ -170,9 +170,9 @@ fn measure_once(
     connections: u64,
     conditions: &Conditions,
 ) -> Result<Option<Measured>, Problem> {
-    let Conditions { span, workers, active, signals } = *conditions;
+    let Conditions { span, setup, active, signals } = *conditions;
     let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
-    let mut stage = Stage::open(model, workers)?;
+    let mut stage = Stage::open(model, setup)?;
     let mut crowd = Crowd::open(active.map_or(usize::MAX, |active| active as usize)).map_err(failed)?;
     let refused = gather(&mut crowd, &mut stage, connections, signals)?;
     let mut ignored = 0;
@@ -187,7 +187,7 @@ fn measure_once(
     if signals.seen() {
         return Ok(None);
     }
-    let measured = Measured::new(model, connections, (&before, &after), &latencies, elapsed);
+    let measured = Measured::new(model, setup, connections, (&before, &after), &latencies, elapsed);
     Ok(Some(measured.with_crowd(crowd.clients(), crowd.wrong(), refused)))
 }
 

@@ -185,13 +185,15 @@ fn what_an_encoding_has_no_letter_for_is_said_under_the_name_that_was_typed() {
 fn a_count_out_of_its_range_is_refused_with_the_option_named() {
     let most = u32::MAX.to_string();
     let address = "127.0.0.1:1";
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["sim"], "--sessions"),
         (&["sim"], "--threads"),
         (&["sim"], "--talk"),
         (&["ladder"], "--conns"),
         (&["ladder"], "--active"),
         (&["ladder"], "--workers"),
+        (&["ladder"], "--events-max"),
+        (&["ladder"], "--set-size"),
         (&["ladder"], "--secs"),
         (&["dummy", address], "--sessions"),
         (&["dummy", address], "--window"),

@@ -3,12 +3,12 @@
 //! The loop is the message loop of every window, and a server's sockets stand in line with everything else that
 //! a window is told. One message tells of one change of one socket, once.
 //!
-//! 1. Open the queue of this thread (a message-only window on Windows).
-//! 2. Register the listener.
-//! 3. Take the next message, and wait for it.
-//! 4. FD_ACCEPT: accept, and register the new socket.
-//! 5. FD_READ, FD_WRITE, FD_CLOSE: receive and send; the call itself asks for the next message.
-//! 6. Again from 3.
+//! ① Open the queue of this thread (a message-only window on Windows).
+//! ② Register the listener.
+//! ③ Take the next message, and wait for it.
+//! ④ FD_ACCEPT: accept, and register the new socket.
+//! ⑤ FD_READ, FD_WRITE, FD_CLOSE: receive and send; the call itself asks for the next message.
+//! ⑥ Again from ③.
 
 use std::collections::HashMap;
 use std::io;
@@ -34,16 +34,18 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
     let mut members: HashMap<usize, Connection<Guest>> = HashMap::new();
     let mut last = LISTENER;
 
-    // 1. and 2. From now on the listener's news come to this thread, and to no other.
+    // ① The queue of this thread.
     //= lecture 001: WSAAsyncSelect 모델 = 소켓 이벤트를 윈도우 메세지 형태로 처리
     let mut queue = MessageQueue::open(&site.tally)?;
+
+    // ② From now on the listener's events come to this thread, and to no other.
     queue.async_select(&listener, LISTENER, NetworkEvents::LISTENER)?;
 
     while !site.is_stopping() {
-        // 3. One message, one turn of the loop, whatever else may be waiting.
+        // ③ One message, one turn of the loop, whatever else may be waiting.
         let message = queue.take()?;
 
-        // 4. A new client. One message tells of one, and the accept itself asks for the next message.
+        // ④ A new client. One message tells of one, and the accept itself asks for the next message.
         if message.events.accept {
             if let Some(connection) = site.accept(&listener)? {
                 last += 1;
@@ -55,9 +57,9 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
             continue;
         }
 
-        // 5. A message may be older than the socket's end; then its session no longer exists.
+        // ⑤ A message may be older than the socket's end, and then it is dropped.
         let Some(connection) = members.get_mut(&message.token) else { continue };
-        // Who waits for room to send is not received from: the message about that has not come yet.
+        // A connection that waits to send is not received from: the message about that has not come yet.
         let waits_for_room =
             !connection.unsent().is_empty() && !message.events.write && !message.events.close;
         if waits_for_room {
@@ -67,7 +69,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
             queue.cancel(connection.socket());
             members.remove(&message.token);
         }
-        // 6. And again.
+        // ⑥ And again.
     }
     queue.cancel(&listener);
     Ok(())

@@ -1,14 +1,14 @@
 //! The WSAEventSelect model: every socket has an event object, and one wait looks at all of them.
 //!
-//! Registered once, not for every call; and the wait says who is ready. But one wait of Windows takes 64 events,
-//! so that more clients need more threads (`groups.rs`).
+//! A socket is registered once, not for every call, and the wait says which one is ready. But one wait of Windows takes
+//! 64 events, so that more clients need more threads (`groups.rs`).
 //!
-//! 1. Create an event object for every socket (WSACreateEvent).
-//! 2. Bind it to the socket's network events (WSAEventSelect).
-//! 3. Wait until one of the events is set (WSAWaitForMultipleEvents).
-//! 4. Ask what happened, which resets the event (WSAEnumNetworkEvents).
-//! 5. Receive and send.
-//! 6. Again from 3; from 1 for a new socket.
+//! ① Create an event object for every socket (WSACreateEvent).
+//! ② Bind it to the socket's network events (WSAEventSelect).
+//! ③ Wait until one of the events is set (WSAWaitForMultipleEvents).
+//! ④ Ask what happened, which resets the event (WSAEnumNetworkEvents).
+//! ⑤ Receive and send.
+//! ⑥ For a new socket again from ①, else from ③.
 
 use std::collections::HashMap;
 use std::io;
@@ -44,46 +44,47 @@ fn group(door: &Door, site: &Arc<Site>) -> io::Result<()> {
     let mut wait = WaitSet::open(site.events_max, &site.tally)?;
     wait.add(&door.event, DOOR)?;
     let mut set = Vec::new();
-    loop {
-        // 3. The ceiling is in this call: it takes so many events, and no more.
+    while !site.is_stopping() {
+        for connection in door.take() {
+            // ① One socket, one event object.
+            let event = Event::create(&site.tally)?;
+
+            // ② Bound once; the socket no longer blocks.
+            last += 1;
+            let bound = event_select(connection.socket(), &event, NetworkEvents::CONNECTION);
+            match bound.and_then(|()| wait.add(&event, last)) {
+                Ok(()) => drop(members.insert(last, Member { connection, event })),
+                Err(_) => {
+                    door.left();
+                    site.turn_away(connection);
+                }
+            }
+        }
+
+        // ③ The limit is in this call: it takes so many events, and no more.
         //= lecture 001: WSAEventSelect 모델의 단점, 최대 64개 제한
         set.clear();
         wait.wait(None, &mut set)?;
 
         for token in set.drain(..) {
             if token == DOOR {
+                // New sockets, or the end: the loop looks at both.
                 door.event.reset()?;
-                if site.is_stopping() {
-                    return Ok(());
-                }
-                for connection in door.take() {
-                    // 1. One socket, one event object.
-                    let event = Event::create(&site.tally)?;
-                    // 2. Bound once; the socket no longer blocks.
-                    last += 1;
-                    let bound = event_select(connection.socket(), &event, NetworkEvents::CONNECTION);
-                    match bound.and_then(|()| wait.add(&event, last)) {
-                        Ok(()) => drop(members.insert(last, Member { connection, event })),
-                        Err(_) => {
-                            door.left();
-                            site.turn_away(connection);
-                        }
-                    }
-                }
                 continue;
             }
 
-            // 4. What happened? The answer resets the event.
+            // ④ What happened? The answer resets the event.
             let Some(member) = members.get_mut(&token) else { continue };
             let events = enumerate_network_events(member.connection.socket(), &member.event)?;
 
-            // 5. Now the calls are made.
+            // ⑤ Now the calls are made.
             if reactor::ready(&mut member.connection, events.close, site) == Next::Gone {
                 wait.remove(token);
                 door.left();
                 members.remove(&token);
             }
         }
-        // 6. And again.
+        // ⑥ New sockets go through ① and ②, all others back to the wait.
     }
+    Ok(())
 }

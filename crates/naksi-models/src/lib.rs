@@ -1,8 +1,9 @@
-//! The ladder: the same echo server in the six socket I/O models of the lectures.
+//! The ladder: the same echo server in the six socket I/O models of the lectures, and below them with one blocking
+//! thread for each client.
 //!
-//! Each model is one file that reads from top to bottom in the lecture's numbered steps. They name no system:
-//! the doors in `naksi-os` carry the real calls on Windows and the nearest truth on Linux. Nothing here
-//! measures; [`Site`] only holds what a server is told and what it counts.
+//! Each model is one file that reads from top to bottom in numbered steps, which are the slide's where the lectures
+//! have a slide. No file names a system: the doors in `naksi-os` make the real calls on Windows and the nearest ones
+//! on Linux. Nothing here measures; [`Site`] only holds what a server is told and what it counts.
 
 #![forbid(unsafe_code)]
 
@@ -10,12 +11,14 @@ pub mod site;
 pub mod reactor;
 pub mod proactor;
 pub mod groups;
+pub mod thread_per_client;
 pub mod select;
 pub mod async_select;
 pub mod event_select;
 pub mod overlapped_event;
 pub mod overlapped_routine;
 pub mod completion_port;
+pub mod practice;
 pub mod load;
 
 pub use site::{Guest, Site, Watch};
@@ -27,26 +30,27 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use naksi_os::event::EVENTS_MAX;
-use naksi_os::select::SOCKETS_MAX;
-
-/// The two families of the ladder.
+/// How a model asks the kernel.
 //= lecture 001: Reactor Pattern (뒤늦게) and Proactor Pattern (미리)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// Makes the call, and waits in it.
+    Blocking,
     /// Waits until a socket is ready, and then makes the call.
     Reactor,
     /// Makes the call first, and waits until it is done.
     Proactor,
 }
 
-/// What a model meets when too many come.
+/// What limits a model when there are too many clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ceiling {
-    /// A set of sockets has so many places; who comes after that is turned away.
-    Sockets(usize),
-    /// One wait takes so many events; more of them need more threads.
-    EventsPerWait(usize),
+    /// Every client takes a thread.
+    Threads,
+    /// A set of sockets has [`Site::sockets_max`] places; a client that comes after that is turned away.
+    Sockets,
+    /// One wait takes [`Site::events_max`] events; more of them need more threads.
+    EventsPerWait,
     /// Every message is taken singly, by one thread.
     OneThread,
     /// Only the thread that asked may run the answer.
@@ -62,7 +66,7 @@ pub struct Model {
     pub name: &'static str,
     /// The name in the lectures.
     pub title: &'static str,
-    /// Reactor or proactor.
+    /// How it asks the kernel.
     pub family: Family,
     /// How the kernel says it.
     pub notified_by: &'static str,
@@ -79,15 +83,26 @@ pub struct Model {
 /// A server on this listener, until the site is stopped.
 pub type Serve = fn(TcpListener, &Arc<Site>) -> io::Result<()>;
 
-/// The ladder, from the bottom.
-pub const MODELS: [Model; 6] = [
+/// The ladder from the bottom. The first one is the server that the lectures begin from, the others are their models
+/// 1 to 6.
+pub const MODELS: [Model; 7] = [
+    Model {
+        name: "thread_per_client",
+        title: "Thread per client",
+        family: Family::Blocking,
+        notified_by: "nothing: the call returns when it is done",
+        notified_by_korean: "통지 없음. 호출이 끝나야 리턴",
+        ceiling: Ceiling::Threads,
+        lecture: "002",
+        serve: thread_per_client::serve,
+    },
     Model {
         name: "select",
         title: "Select",
         family: Family::Reactor,
         notified_by: "a set that select wrote over",
         notified_by_korean: "select가 갱신한 소켓 집합",
-        ceiling: Ceiling::Sockets(SOCKETS_MAX),
+        ceiling: Ceiling::Sockets,
         lecture: "001",
         serve: select::serve,
     },
@@ -107,7 +122,7 @@ pub const MODELS: [Model; 6] = [
         family: Family::Reactor,
         notified_by: "the event object of the socket",
         notified_by_korean: "소켓마다 둔 이벤트 객체",
-        ceiling: Ceiling::EventsPerWait(EVENTS_MAX),
+        ceiling: Ceiling::EventsPerWait,
         lecture: "001",
         serve: event_select::serve,
     },
@@ -117,7 +132,7 @@ pub const MODELS: [Model; 6] = [
         family: Family::Proactor,
         notified_by: "the event object of the operation",
         notified_by_korean: "입출력 요청마다 둔 이벤트 객체",
-        ceiling: Ceiling::EventsPerWait(EVENTS_MAX),
+        ceiling: Ceiling::EventsPerWait,
         lecture: "003",
         serve: overlapped_event::serve,
     },

@@ -1,20 +1,20 @@
 //! The select model: ask about all sockets, every time anew, and then look at each of them.
 //!
-//! One thread, one loop. It runs on every system, and it pays for all sockets whenever one of them is ready. Who
-//! finds no place in the set is turned away.
+//! One thread, one loop. It runs on every system, and it pays for all sockets whenever one of them is ready. A client
+//! that finds no place in the set is turned away.
 //!
-//! 1. Write the sets: the listener and every connection.
-//! 2. Call `select`, which waits and leaves only the ready ones in the sets.
-//! 3. The listener is in the set: accept.
-//! 4. Look at each connection: who is in a set is received from and sent to.
-//! 5. Again from 1.
+//! ① Write the sets: the listener and every connection.
+//! ② Call `select`, which waits and leaves only the ready ones in the sets.
+//! ③ The listener is in the set: accept.
+//! ④ Look at each connection: if it is in a set, receive and send.
+//! ⑤ Again from ①.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use naksi_os::connection::Connection;
-use naksi_os::select::{SOCKETS_MAX, SocketSet, select};
+use naksi_os::select::{SocketSet, select};
 
 use crate::reactor::{self, Next};
 use crate::site::{Guest, Site};
@@ -33,26 +33,27 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut members: Vec<Member> = Vec::new();
     while !site.is_stopping() {
-        // 1. The sets are written anew: the last call has left only the ready ones in them.
+        // ① The sets are written anew: the last call has left only the ready ones in them.
         //= lecture 001: Select 모델의 단점, 매번 등록 비용
-        let (mut read, mut write) = (SocketSet::default(), SocketSet::default());
+        let mut read = SocketSet::with_places(site.sockets_max);
+        let mut write = SocketSet::with_places(site.sockets_max);
         read.insert(&listener).map_err(io::Error::other)?;
         for member in &members {
             let set = if member.next == Next::Writable { &mut write } else { &mut read };
             set.insert(member.connection.socket()).map_err(io::Error::other)?;
         }
 
-        // 2. Wait. From here on the sets are the answer.
+        // ② Wait. From here on the sets are the answer.
         select(&mut read, &mut write, None, &site.tally)?;
 
-        // 3. New clients, as far as there are places.
+        // ③ New clients, as far as there are places.
         //= lecture 001: fd_set 의 최대 갯수 64개 제한
         if read.contains(&listener) {
             while let Some(connection) = site.accept(&listener)? {
                 if site.is_stopping() {
                     break;
                 }
-                let place = read.has_place(connection.socket()) && members.len() + 1 < SOCKETS_MAX;
+                let place = read.has_place(connection.socket()) && members.len() + 1 < site.sockets_max;
                 if place && connection.socket().set_nonblocking(true).is_ok() {
                     members.push(Member { connection, next: Next::Readable });
                 } else {
@@ -61,7 +62,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
             }
         }
 
-        // 4. The result does not list the ready sockets: every one of them is checked.
+        // ④ The answer names no socket: every one of them is looked at.
         let mut place = 0;
         while place < members.len() {
             let member = &mut members[place];
@@ -75,7 +76,7 @@ pub fn serve(listener: TcpListener, site: &Arc<Site>) -> io::Result<()> {
                 place += 1;
             }
         }
-        // 5. And again, from the registration on.
+        // ⑤ And again, from the registration on.
     }
     Ok(())
 }

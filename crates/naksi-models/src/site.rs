@@ -10,8 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use naksi_os::connection::{Connection, accept_now};
-use naksi_os::event::EVENTS_MAX;
 use naksi_os::syscall_counter::SyscallCounter;
+
+pub use naksi_os::event::EVENTS_MAX;
+pub use naksi_os::select::SOCKETS_MAX;
 
 /// The buffer of one connection: one page. Lecture 001 calls it `BUFSIZE` and gives no size.
 pub const BUFFER_BYTES: usize = 4096;
@@ -55,10 +57,14 @@ impl Drop for Guest {
 pub struct Site {
     /// What the server spends.
     pub tally: SyscallCounter,
-    /// How many events one wait is given, for models that wait for events.
+    /// How many events one wait is given, for models that wait for events; at least 2 and at most [`EVENTS_MAX`].
     pub events_max: usize,
-    /// How many workers share a completion port, and how many of them may run at once.
+    /// How many sockets a set is given, for the select model; at least 2 and at most [`SOCKETS_MAX`].
+    pub sockets_max: usize,
+    /// How many workers share a completion port. As many of them as there are processors run at once.
     pub workers: usize,
+    /// How long the handler of each message blocks, as one does that asks a database.
+    pub blocks: Duration,
     watch: Box<dyn Watch>,
     stopping: AtomicBool,
     sessions: AtomicU64,
@@ -79,8 +85,10 @@ impl Site {
         Self {
             tally: SyscallCounter::default(),
             events_max: EVENTS_MAX,
+            sockets_max: SOCKETS_MAX,
             // In proportion to the processors, as on the slide.
             workers: thread::available_parallelism().map_or(2, usize::from).max(2),
+            blocks: Duration::ZERO,
             watch,
             stopping: AtomicBool::new(false),
             sessions: AtomicU64::new(0),
@@ -149,15 +157,23 @@ impl Site {
         Ok(())
     }
 
-    /// Bytes came in.
+    /// The handler of a message: bytes came in.
     pub fn received(&self, connection: &Connection<Guest>) {
         self.watch.received(connection.session.peer, connection.received());
+        if !self.blocks.is_zero() {
+            thread::sleep(self.blocks);
+        }
     }
 
-    /// The model has no place for this client: the ceiling is met.
+    /// The model has no place for this client: its limit is met.
     pub fn turn_away(&self, connection: Connection<Guest>) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.one_turned_away();
         drop(connection);
+    }
+
+    /// Counts a client that the model had no place for and that is gone already.
+    pub fn one_turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One more thread with a wait of its own was needed.

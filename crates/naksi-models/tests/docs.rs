@@ -49,7 +49,7 @@ fn every_snippet_is_taken_from_the_compiled_source() {
 fn every_model_has_its_page_and_at_most_250_lines() {
     let contents = fs::read_to_string(root().join("docs/ladder/README.md")).expect("the contents");
     for (number, model) in naksi_models::MODELS.iter().enumerate() {
-        let page = format!("({}-{}.md)", number + 1, model.name.replace('_', "-"));
+        let page = format!("({number}-{}.md)", model.name.replace('_', "-"));
         assert!(contents.contains(&page), "{page}");
         let file = root().join("crates/naksi-models/src").join(model.name).with_extension("rs");
         let text = fs::read_to_string(file).expect("the model's file has the model's name");
@@ -58,5 +58,26 @@ fn every_model_has_its_page_and_at_most_250_lines() {
         for word in ["cfg(", "unsafe {", "windows", "linux"] {
             assert!(!text.contains(word), "{} names a system: {word}", model.name);
         }
+    }
+}
+
+/// The circled numbers at the beginning of lines that begin with this mark, as digits.
+fn steps(text: &str, marks: &[&str]) -> Vec<usize> {
+    let numbers = ["①", "②", "③", "④", "⑤", "⑥"];
+    let step = |line: &str| {
+        let rest = marks.iter().find_map(|mark| line.trim().strip_prefix(mark))?;
+        numbers.iter().position(|number| rest.starts_with(number)).map(|place| place + 1)
+    };
+    text.lines().filter_map(step).collect()
+}
+
+#[test]
+fn every_model_reads_from_top_to_bottom_in_its_steps() {
+    for model in &naksi_models::MODELS {
+        let file = root().join("crates/naksi-models/src").join(model.name).with_extension("rs");
+        let text = fs::read_to_string(file).expect("the model's file has the model's name");
+        let listed = steps(&text, &["//! "]);
+        assert!(listed.len() >= 5 && listed.is_sorted(), "{} lists its steps: {listed:?}", model.name);
+        assert_eq!(steps(&text, &["// ", "/// "]), listed, "{} has each step once and in order", model.name);
     }
 }

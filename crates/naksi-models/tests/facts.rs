@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use naksi_models::{Site, model};
 use naksi_os::completion_port::{CompletionPort, Packet};
-use naksi_os::connection::{Completed, Connection, Verb};
+use naksi_os::connection::{Completed, Connection, Started, Verb};
 use naksi_os::event::{Event, WaitSet};
 use naksi_os::overlapped::{Overlapped, Requests};
 use naksi_os::routine::{Alertable, Routines, Woken};
@@ -104,6 +104,58 @@ fn waiting_for_a_routine_without_being_alertable_is_an_error_that_says_so() {
     assert!(error.to_string().contains("not alertable"), "{error}");
 }
 
+//= lecture 001: 비동기 입출력 함수가 바로 처리되면 베스트, 아니면 WSA_IO_PENDING
+#[test]
+fn a_call_says_whether_it_was_done_at_once_and_its_routine_runs_later_in_both_cases() {
+    let _turn = turn();
+    let routines = Routines::open(&SyscallCounter::default()).expect("routines");
+    let diary = Diary::default();
+    let (there, _near) = fed((1, Rc::clone(&diary)));
+    let started = routines.call(there, Verb::Recv, None, note).expect("it starts");
+    assert_eq!(
+        (started, diary.borrow().len()),
+        (Started::AtOnce(4), 0),
+        "its routine waits for an alertable wait"
+    );
+    let (mut near, far) = pair();
+    let silent = Connection::new(far, 64, (2, Rc::clone(&diary)));
+    assert_eq!(routines.call(silent, Verb::Recv, None, note).expect("it starts"), Started::Pending);
+    assert_eq!(routines.in_flight(), 2);
+    assert_eq!(routines.wait(None, Alertable::Yes).expect("it wakes"), Woken { routines: 1, event: false });
+    near.write_all(b"bait").expect("it is sent");
+    assert_eq!(routines.wait(None, Alertable::Yes).expect("it wakes"), Woken { routines: 1, event: false });
+    let names: Vec<u32> = diary.borrow().iter().map(|(name, _)| *name).collect();
+    assert_eq!((names, routines.in_flight()), (vec![1, 2], 0));
+}
+
+//= lecture 003: lpCompletionRoutine 인자의 우선순위가 높으므로 이 값이 NULL 이 아니면 hEvent 변수는 사용되지 않음
+#[test]
+fn an_event_is_ignored_when_a_routine_is_given() {
+    let _turn = turn();
+    let tally = SyscallCounter::default();
+    let routines = Routines::open(&tally).expect("routines");
+    let diary = Diary::default();
+    for at_once in [true, false] {
+        let event = Event::create(&tally).expect("an event");
+        let (mut near, far) = pair();
+        if at_once {
+            near.write_all(b"bait").expect("it is sent");
+            far.peek(&mut [0]).expect("it is there");
+        }
+        let connection = Connection::new(far, 64, (1, Rc::clone(&diary)));
+        routines.call(connection, Verb::Recv, Some(&event), note).expect("it starts");
+        if !at_once {
+            near.write_all(b"bait").expect("it is sent");
+        }
+        assert_eq!(routines.wait(None, Alertable::Yes).expect("it wakes").routines, 1);
+        let mut wait = WaitSet::open(1, &tally).expect("a wait");
+        wait.add(&event, 0).expect("there is a place");
+        let mut set = Vec::new();
+        wait.wait(Some(Duration::ZERO), &mut set).expect("it looks");
+        assert_eq!(set, [], "the routine has run, and the event is not set (at once: {at_once})");
+    }
+}
+
 //= lecture 001: overlapped 를 Session* 로 캐스팅하면 다시 session에 담겨있던 데이터들을 다시 활용할 수 있다
 #[test]
 fn the_session_comes_back_with_its_operation() {
@@ -174,6 +226,22 @@ fn a_set_of_sockets_has_a_ceiling() {
     assert!(sockets.len() <= SOCKETS_MAX + 1, "the set is full in the end: {}", sockets.len());
     let refused = sockets.pop().expect("the last one was refused");
     assert!(!set.contains(&refused) && sockets.iter().all(|socket| set.contains(socket)));
+}
+
+#[test]
+fn a_set_that_is_given_64_places_refuses_the_sixty_fifth_socket() {
+    let _turn = turn();
+    let mut set = SocketSet::with_places(64);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let sockets: Vec<TcpListener> =
+        (0..65).map(|_| listener.try_clone().expect("a descriptor is left")).collect();
+    for socket in &sockets[..64] {
+        set.insert(socket).expect("there is a place");
+        set.insert(socket).expect("a socket that is in the set needs no other place");
+    }
+    let refused = set.insert(&sockets[64]).expect_err("sixty-four is the most");
+    assert_eq!(refused.to_string(), "the set takes 64 sockets, and has as many");
+    assert!(set.contains(&sockets[63]) && !set.contains(&sockets[64]) && !set.has_place(&sockets[64]));
 }
 
 //= lecture 001: Select 모델의 단점, 매번 등록 비용
@@ -300,6 +368,41 @@ fn a_port_lets_so_many_run_and_another_one_while_one_blocks() {
     let (tell, told) = mpsc::channel();
     port.blocking(|| tell.send(second()).expect("it is heard"));
     assert_eq!(told.recv(), Ok(Some(2)), "while this thread blocks, another one may run");
+}
+
+/// Wine ignores the concurrency value: there this law cannot be shown.
+//= lecture 002: 이것을 0으로 주면 디폴트로 CPU 숫자를 지정합니다
+#[test]
+fn a_port_of_zero_lets_as_many_run_as_there_are_processors() {
+    let _turn = turn();
+    let port: CompletionPort<()> =
+        CompletionPort::create(0, &SyscallCounter::default()).expect("zero is a value");
+    let processors = thread::available_parallelism().expect("the system says it").get();
+    (0..=processors).for_each(|key| port.post(key));
+    if skipped_under_wine("a_port_of_zero_lets_as_many_run_as_there_are_processors") {
+        return;
+    }
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        let busy: Vec<mpsc::Sender<()>> = (0..processors)
+            .map(|_| {
+                let (end, ended) = mpsc::channel();
+                let (port, tell) = (&port, tell.clone());
+                scope.spawn(move || {
+                    let packet = port.next(None).expect("it wakes");
+                    tell.send(packet.is_some()).expect("it is heard");
+                    // It runs, as far as the port knows, until this thread ends.
+                    ended.recv().ok();
+                });
+                assert_eq!(told.recv(), Ok(true));
+                end
+            })
+            .collect();
+        let more = port.next(Some(Duration::from_millis(20))).expect("it looks");
+        assert!(more.is_none(), "as many run as there are processors: {more:?}");
+        drop(busy);
+        assert!(port.next(None).expect("it wakes").is_some(), "a place is free again");
+    });
 }
 
 /// Wine wakes the one that came first: there this law cannot be shown.

@@ -19,6 +19,16 @@ pub enum Verb {
     Send,
 }
 
+/// How a call that starts an operation returned. If it failed there is no operation, and nothing is notified.
+//= lecture 001: 만약 작업이 바로 완료되지 않으면, WSA_IO_PENDING 오류코드가 뜬다면 처리가 지연되고 있는것
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// The operation was done when the call returned, and moved so many bytes. It is notified all the same.
+    AtOnce(usize),
+    /// The operation is under way (WSA_IO_PENDING), and is notified when it is done.
+    Pending,
+}
+
 /// A socket, its buffer and its session. Invariant: `sent <= filled <= bytes.len()`.
 #[derive(Debug)]
 pub struct Connection<S> {

@@ -1,17 +1,17 @@
-//! The climb as one HTML file for a class: six pictures and the table, with nothing fetched from anywhere.
+//! The climb as one HTML file for a class: eight pictures and the table, with nothing fetched from anywhere.
 //!
-//! The pictures are drawn here as SVG, because five loads and six lines need no library. Nothing here computes
+//! The pictures are drawn here as SVG, because five loads and seven lines need no library. Nothing here computes
 //! a figure.
 
 use std::fmt::{self, Write};
 
-use naksi_models::MODELS;
+use naksi_models::{Ceiling, MODELS};
 
 use super::report::{Measured, Report};
 use crate::units::grouped;
 
-/// One colour for each rung: the reactors warm, the proactors cold, the higher the darker.
-const COLOURS: [&str; 6] = ["#f2a541", "#e0702f", "#b5362c", "#4fb3bf", "#2a6fbb", "#1d2f6f"];
+/// One colour for each rung: the lowest grey, the reactors warm, the proactors cold, the higher the darker.
+const COLOURS: [&str; 7] = ["#8a8f99", "#f2a541", "#e0702f", "#b5362c", "#4fb3bf", "#2a6fbb", "#1d2f6f"];
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 66.0;
@@ -31,7 +31,7 @@ border-bottom:1px solid #e3e7ef;white-space:nowrap}td:first-child,th:first-child
 {text-align:left}tr.first td{border-top:2px solid #b9c1d1}th{color:#5a6478;font-weight:600}.warn{background:#fff1d6;\
 border-left:4px solid #e0702f;padding:.6rem 1rem}.key{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;margin:.6rem 0;\
 padding:0;list-style:none;font-size:.92rem}.dot{display:inline-block;width:.8em;height:.8em;border-radius:50%;\
-margin-right:.35em}";
+margin-right:.35em}.wide{overflow-x:auto}";
 
 /// What one picture shows.
 struct Panel {
@@ -39,15 +39,18 @@ struct Panel {
     english: &'static str,
     how_to_read: &'static str,
     logarithmic: bool,
+    /// Whether the limits of sets and waits are drawn.
+    limits: bool,
     value: fn(&Measured) -> f64,
 }
 
-const PANELS: [Panel; 6] = [
+const PANELS: [Panel; 8] = [
     Panel {
         korean: "클라이언트 하나만 말할 때: 메시지당 CPU 시간(µs)",
         english: "one talks, all others are silent",
         how_to_read: "조용한 접속에도 비용이 드는지 보여 줍니다. 낮을수록 좋습니다 · what silent clients cost; lower is better",
         logarithmic: true,
+        limits: false,
         value: |row| row.silent_processor_us_per_message.unwrap_or(0.0),
     },
     Panel {
@@ -55,6 +58,7 @@ const PANELS: [Panel; 6] = [
         english: "system calls per message",
         how_to_read: "호출할 때마다 셉니다. 낮을수록 좋습니다 · counted at every call; lower is better",
         logarithmic: true,
+        limits: false,
         value: |row| row.calls_per_message,
     },
     Panel {
@@ -62,6 +66,7 @@ const PANELS: [Panel; 6] = [
         english: "everybody talks",
         how_to_read: "낮을수록 좋습니다. 서버 스레드의 시간만 잽니다 · lower is better; the server's threads alone",
         logarithmic: true,
+        limits: false,
         value: |row| row.processor_us_per_message,
     },
     Panel {
@@ -69,6 +74,7 @@ const PANELS: [Panel; 6] = [
         english: "wake-ups per message",
         how_to_read: "대기하던 스레드가 깨어난 횟수입니다. 낮을수록 좋습니다 · waits that returned; lower is better",
         logarithmic: true,
+        limits: false,
         value: |row| row.wakeups_per_message,
     },
     Panel {
@@ -76,6 +82,7 @@ const PANELS: [Panel; 6] = [
         english: "messages per second",
         how_to_read: "높을수록 좋습니다 · higher is better",
         logarithmic: false,
+        limits: false,
         value: |row| row.messages_per_second,
     },
     Panel {
@@ -83,7 +90,25 @@ const PANELS: [Panel; 6] = [
         english: "latency, 99th percentile",
         how_to_read: "낮을수록 좋습니다. 클라이언트와 서버가 CPU를 나누어 씁니다 · lower is better; the crowd shares the processors",
         logarithmic: true,
+        limits: false,
         value: |row| row.p99_us,
+    },
+    Panel {
+        korean: "처리한 접속 수",
+        english: "clients served",
+        how_to_read: "점선은 소켓 집합과 한 번의 대기가 받는 한도입니다. 자리가 없는 접속은 거절됩니다 · dotted: the limits of a set and of a \
+                      wait; a client without a place is turned away",
+        logarithmic: true,
+        limits: true,
+        value: |row| row.served as f64,
+    },
+    Panel {
+        korean: "스레드 수",
+        english: "threads",
+        how_to_read: "한 번의 대기가 이벤트를 더 받지 못하면 스레드가 늘어납니다 · a wait that takes no more events needs one more thread",
+        logarithmic: true,
+        limits: true,
+        value: |row| row.threads as f64,
     },
 ];
 
@@ -121,11 +146,8 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
     for (number, model) in MODELS.iter().enumerate().filter(|(_, model)| has(report, model.name)) {
         write!(
             out,
-            "<li><span class=\"dot\" style=\"background:{}\"></span><b>{}</b> {}: {}</li>",
-            COLOURS[number],
-            number + 1,
-            model.title,
-            model.notified_by_korean
+            "<li><span class=\"dot\" style=\"background:{}\"></span><b>{number}</b> {}: {}</li>",
+            COLOURS[number], model.title, model.notified_by_korean
         )?;
     }
     out.write_str("</ul>\n<div class=\"grid\">\n")?;
@@ -178,6 +200,17 @@ impl Scale {
         let place = self.loads.iter().position(|other| *other == load).unwrap_or(0) as f64;
         let steps = (self.loads.len().max(2) - 1) as f64;
         LEFT + 12.0 + place / steps * (WIDTH - LEFT - RIGHT - 24.0)
+    }
+
+    /// Where a count of clients stands between the loads that were measured; nothing if it is beyond them.
+    fn x_between(&self, clients: u64) -> Option<f64> {
+        let above = self.loads.iter().position(|load| *load >= clients)?;
+        if self.loads[above] == clients {
+            return Some(self.x(clients));
+        }
+        let (low, high) = (self.loads[above.checked_sub(1)?], self.loads[above]);
+        let part = (clients as f64 / low as f64).ln() / (high as f64 / low as f64).ln();
+        Some(self.x(low) + part * (self.x(high) - self.x(low)))
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -237,8 +270,35 @@ fn picture(report: &Report, panel: &Panel, out: &mut String) -> fmt::Result {
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 6.0
     )?;
+    if panel.limits {
+        limits(report, &scale, out)?;
+    }
     lines(report, panel, &scale, out)?;
     out.write_str("</svg>")
+}
+
+/// Dotted lines at the counts of clients that fill a set of sockets and a wait for events. One place is the listener's,
+/// one event the door's of a group.
+fn limits(report: &Report, scale: &Scale, out: &mut String) -> fmt::Result {
+    let has = |ceiling| MODELS.iter().any(|model| model.ceiling == ceiling && has(report, model.name));
+    let set = has(Ceiling::Sockets).then_some(report.sockets_max);
+    let wait = report.events_max.filter(|_| has(Ceiling::EventsPerWait));
+    let limits = [("소켓 집합 · set of", set), ("대기 이벤트 · events a wait", wait)];
+    for (row, (name, limit)) in limits.into_iter().enumerate() {
+        let Some((limit, x)) = limit.and_then(|limit| Some((limit, scale.x_between(limit - 1)?))) else {
+            continue;
+        };
+        write!(
+            out,
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" stroke=\"#b5362c\" stroke-dasharray=\"4 4\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name} {}</text>",
+            HEIGHT - BOTTOM,
+            x - 4.0,
+            TOP + 10.0 + row as f64 * NAME_HEIGHT,
+            grouped(limit)
+        )?;
+    }
+    Ok(())
 }
 
 /// The lines, their dots and, at their ends, their names. A hollow dot is a model that turned clients away.
@@ -278,11 +338,10 @@ fn lines(report: &Report, panel: &Panel, scale: &Scale, out: &mut String) -> fmt
         lowest_free = free + NAME_HEIGHT;
         write!(
             out,
-            "<text class=\"name\" x=\"{:.0}\" y=\"{:.1}\" style=\"fill:{}\">{} {}</text>",
+            "<text class=\"name\" x=\"{:.0}\" y=\"{:.1}\" style=\"fill:{}\">{number} {}</text>",
             WIDTH - RIGHT + 4.0,
             free + 4.0,
             COLOURS[number],
-            number + 1,
             MODELS[number].title
         )?;
     }
@@ -306,7 +365,7 @@ fn trimmed(text: String) -> String {
 
 fn table(report: &Report, out: &mut String) -> fmt::Result {
     out.write_str(
-        "<table><tr><th>모델 model</th><th>접속 수 clients</th><th>처리한 접속 served</th><th>메시지/초</th><th>CPU µs</th>\
+        "<div class=\"wide\"><table><tr><th>모델 model</th><th>접속 수 clients</th><th>처리한 접속 served</th><th>메시지/초</th><th>CPU µs</th>\
          <th>하나만 말할 때 one talks</th><th>호출 수 calls</th><th>깨어난 횟수 wake-ups</th><th>p50 µs</th><th>p99 µs</th><th>스레드 수 threads</th>\
          <th>걸린 제한 the ceiling met</th></tr>\n",
     )?;
@@ -333,5 +392,5 @@ fn table(report: &Report, out: &mut String) -> fmt::Result {
             row.ceiling_korean,
         )?;
     }
-    out.write_str("</table>\n")
+    out.write_str("</table></div>\n")
 }

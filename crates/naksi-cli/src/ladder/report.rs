@@ -2,6 +2,7 @@
 //!
 //! Nothing here measures.
 
+use std::thread;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -9,7 +10,7 @@ use naksi_models::{Ceiling, Family, Model};
 use serde::Serialize;
 
 use super::Conditions;
-use super::stage::Sample;
+use super::stage::{Sample, Setup};
 use crate::outcome::Problem;
 use crate::results::print;
 use crate::units::grouped;
@@ -48,6 +49,7 @@ pub(super) struct Measured {
 impl Measured {
     pub(super) fn new(
         model: &Model,
+        setup: Setup,
         connections: u64,
         (before, after): (&Sample, &Sample),
         latencies: &Histogram<u64>,
@@ -56,11 +58,12 @@ impl Measured {
         let messages = latencies.len();
         let each = |total: u64| total as f64 / messages.max(1) as f64;
         let micros = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1e3;
-        let (ceiling_korean, ceiling) = ceiling(model, after);
+        let (ceiling_korean, ceiling) = ceiling(model, setup, after);
         Self {
             model: model.name,
             title: model.title,
             family: match model.family {
+                Family::Blocking => "blocking",
                 Family::Reactor => "reactor",
                 Family::Proactor => "proactor",
             },
@@ -96,36 +99,43 @@ impl Measured {
     }
 }
 
-/// What of its ceiling a model met, in Korean and in English.
-fn ceiling(model: &Model, after: &Sample) -> (String, String) {
+/// What of its limit a model met, in Korean and in English.
+fn ceiling(model: &Model, setup: Setup, after: &Sample) -> (String, String) {
+    let (threads, turned_away) = (grouped(after.threads), grouped(after.turned_away));
     match model.ceiling {
-        Ceiling::Sockets(places) if after.turned_away > 0 => (
-            format!(
-                "소켓 집합이 가득 참: 최대 {}개, 거절한 접속 {}개",
-                grouped(places as u64),
-                grouped(after.turned_away)
-            ),
-            format!(
-                "set full: {} places, {} turned away",
-                grouped(places as u64),
-                grouped(after.turned_away)
-            ),
+        Ceiling::Threads => (
+            format!("클라이언트마다 스레드 하나: 스레드 {threads}개"),
+            format!("one thread per client: {threads} threads"),
         ),
-        Ceiling::EventsPerWait(events) if after.groups > 1 => (
-            format!("한 번에 {events}개까지 대기: 스레드 {}개", after.groups),
-            format!("{events} events a wait: {} threads", after.groups),
-        ),
+        Ceiling::Sockets if after.turned_away > 0 => {
+            let places = grouped(setup.sockets_max());
+            (
+                format!("소켓 집합이 가득 참: 최대 {places}개, 거절한 접속 {turned_away}개"),
+                format!("set full: {places} places, {turned_away} turned away"),
+            )
+        }
+        Ceiling::EventsPerWait if after.groups > 1 => {
+            let events = grouped(setup.events_max().unwrap_or_default());
+            (
+                format!("한 번에 {events}개까지 대기: 묶음 {}개, 스레드 {threads}개", after.groups),
+                format!("{events} events a wait: {} groups, {threads} threads", after.groups),
+            )
+        }
         Ceiling::OneThread => {
             ("한 스레드가 메시지를 하나씩 처리".to_owned(), "message by message, one thread".to_owned())
         }
         Ceiling::IssuingThread => {
             ("완료 루틴은 요청한 스레드에서만 실행".to_owned(), "only the thread that asked".to_owned())
         }
-        Ceiling::Concurrency => (
-            format!("스레드를 동시에 {}개까지 실행", after.threads),
-            format!("at most {} run at once", after.threads),
-        ),
-        Ceiling::Sockets(_) | Ceiling::EventsPerWait(_) => (String::new(), String::new()),
+        Ceiling::Concurrency => {
+            let running = thread::available_parallelism().map_or(1, |count| count.get() as u64);
+            let running = running.min(after.threads);
+            (
+                format!("작업자 {threads}개 가운데 동시에 {running}개까지 실행"),
+                format!("at most {running} of {threads} workers run at once"),
+            )
+        }
+        Ceiling::Sockets | Ceiling::EventsPerWait => (String::new(), String::new()),
     }
 }
 
@@ -165,6 +175,12 @@ pub(super) struct Report {
     pub(super) processors: usize,
     pub(super) seconds: f64,
     pub(super) message_bytes: usize,
+    /// How many events one wait takes; as many as there are if absent.
+    pub(super) events_max: Option<u64>,
+    /// How many sockets a set takes.
+    pub(super) sockets_max: u64,
+    /// How long the handler of each message blocks, in milliseconds.
+    pub(super) block_ms: f64,
     /// How many clients talk; the others are only connected. All of them if absent.
     pub(super) active: Option<u32>,
     /// How many threads of others wanted a processor shortly before, where the system tells it.
@@ -182,7 +198,7 @@ impl Report {
             Some(kernel) => kernel,
             None => std::env::consts::OS.to_owned(),
         };
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         let message_bytes = naksi_models::load::MESSAGE_BYTES;
         let seconds = conditions.span.as_secs_f64();
         let (active, busy) = (conditions.active, load_average());
@@ -192,6 +208,9 @@ impl Report {
             processors,
             seconds,
             message_bytes,
+            events_max: conditions.setup.events_max(),
+            sockets_max: conditions.setup.sockets_max(),
+            block_ms: conditions.setup.blocks().as_secs_f64() * 1e3,
             active,
             busy,
             rows: Vec::new(),
@@ -212,8 +231,12 @@ impl Report {
     /// The conditions in one line, as the head of the table and of the picture.
     pub(super) fn conditions(&self) -> String {
         let talk = self.active.map_or(String::new(), |active| format!(", {active} of the clients talk"));
+        let blocks = match self.block_ms {
+            0.0 => String::new(),
+            span => format!(", each handler blocks for {span} ms"),
+        };
         format!(
-            "{}, {} processors shared by server and crowd, {} bytes a message, {} s a load{talk}",
+            "{}, {} processors shared by server and crowd, {} bytes a message, {} s a load{talk}{blocks}",
             self.system, self.processors, self.message_bytes, self.seconds
         )
     }

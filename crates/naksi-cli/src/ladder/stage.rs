@@ -8,13 +8,99 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use naksi::service::Signals;
+use naksi_models::site::{EVENTS_MAX, SOCKETS_MAX};
 use naksi_models::{Model, Site};
 use serde::{Deserialize, Serialize};
 
 use crate::config::plain;
 use crate::outcome::{Outcome, Problem};
+use crate::units::{grouped, parse_count_within, parse_duration};
+
+/// How long a handler may block.
+const BLOCKS_MAX: Duration = Duration::from_secs(10);
+
+/// What a server of the ladder is told.
+#[derive(Clone, Copy, Default, clap::Args)]
+pub(super) struct Setup {
+    /// Workers of the completion port; as many as there are processors if not given.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// How many events one wait takes, for the models that wait for events: 64 is the limit of Windows. As many as the
+    /// system allows if not given.
+    #[arg(long, value_name = "COUNT", value_parser = parse_count_within::<2, 1_000_000>)]
+    events_max: Option<u32>,
+    /// How many sockets a set takes, for the select model: 64 is the limit of Windows. As many as the system allows if
+    /// not given.
+    #[arg(long, value_name = "COUNT", value_parser = parse_count_within::<2, 1_000_000>)]
+    set_size: Option<u32>,
+    /// How long the handler of each message blocks, like 1ms, as one does that asks a database; at most 10s.
+    #[arg(long, value_name = "SPAN", value_parser = parse_blocks, default_value = "0s")]
+    block: Duration,
+}
+
+fn parse_blocks(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text)?;
+    if span <= BLOCKS_MAX { Ok(span) } else { Err("at most 10s".to_owned()) }
+}
+
+impl Setup {
+    /// Refuses what this system cannot do.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let limits = [
+            ("--events-max", self.events_max, EVENTS_MAX, "events in one wait"),
+            ("--set-size", self.set_size, SOCKETS_MAX, "sockets in one set"),
+        ];
+        for (option, asked, limit, what) in limits {
+            if let Some(asked) = asked.filter(|asked| *asked as usize > limit) {
+                let (asked, limit) = (grouped(asked.into()), grouped(limit as u64));
+                return Err(Problem::usage(format!(
+                    "{option} {asked}: this system has at most {limit} {what}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many events one wait takes, if anything limits them.
+    pub(super) fn events_max(&self) -> Option<u64> {
+        let of_the_system = (EVENTS_MAX != usize::MAX).then_some(EVENTS_MAX as u64);
+        self.events_max.map(u64::from).or(of_the_system)
+    }
+
+    /// How many sockets a set takes.
+    pub(super) fn sockets_max(&self) -> u64 {
+        self.set_size.map_or(SOCKETS_MAX as u64, u64::from)
+    }
+
+    /// How long the handler of each message blocks.
+    pub(super) fn blocks(&self) -> Duration {
+        self.block
+    }
+
+    fn site(&self) -> Site {
+        let mut site = Site::default();
+        site.workers = self.workers.map_or(site.workers, usize::from);
+        site.events_max = self.events_max.map_or(site.events_max, |count| count as usize);
+        site.sockets_max = self.set_size.map_or(site.sockets_max, |count| count as usize);
+        site.blocks = self.block;
+        site
+    }
+
+    /// The same for a process of its own.
+    fn arguments(&self) -> Vec<String> {
+        let counts = [
+            ("--workers", self.workers.map(u32::from)),
+            ("--events-max", self.events_max),
+            ("--set-size", self.set_size),
+        ];
+        let mut all = vec![format!("--block={}us", self.block.as_micros())];
+        all.extend(counts.iter().filter_map(|(option, count)| Some(format!("{option}={}", (*count)?))));
+        all
+    }
+}
 
 /// The counters of a server at one moment.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -44,15 +130,13 @@ impl Sample {
 }
 
 /// Is the server: until the standard input ends.
-pub(super) fn serve(model: &'static Model, workers: Option<usize>) -> Result<Outcome, Problem> {
+pub(super) fn serve(model: &'static Model, setup: Setup) -> Result<Outcome, Problem> {
     let failed = |error: io::Error| Problem::failed(format!("{}: {}", model.name, plain(&error)));
     // A Ctrl-C is for the measuring process, which still needs this one; the end of the input is the sign to stop.
     Signals::watch().map_err(crate::serve::failed)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let mut site = Site::default();
-    site.workers = workers.unwrap_or(site.workers).max(1);
-    let site = Arc::new(site);
+    let site = Arc::new(setup.site());
     let inner = Arc::clone(&site);
     let server = thread::spawn(move || (model.serve)(listener, &inner));
     let mut out = io::stdout().lock();
@@ -79,15 +163,13 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts the server of a model.
-    pub(super) fn open(model: &Model, workers: Option<usize>) -> Result<Self, Problem> {
+    pub(super) fn open(model: &Model, setup: Setup) -> Result<Self, Problem> {
         let failed = |error: io::Error| {
             Problem::failed(format!("cannot start the server of {}: {}", model.name, plain(&error)))
         };
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["ladder", "--serve", model.name]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some(workers) = workers {
-            command.args(["--workers", &workers.to_string()]);
-        }
+        command.args(["ladder", "--serve", model.name]).args(setup.arguments());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let questions = child.stdin.take();
         let mut answers = BufReader::new(child.stdout.take().expect("it was asked for"));

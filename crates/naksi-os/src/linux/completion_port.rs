@@ -94,7 +94,8 @@ impl<S> Associated<S> {
 }
 
 impl<S: Send + 'static> CompletionPort<S> {
-    /// A port on which at most `concurrency` workers run at once (CreateIoCompletionPort).
+    /// A port on which at most `concurrency` workers run at once (CreateIoCompletionPort); 0 is as many as there are
+    /// processors.
     ///
     /// # Errors
     /// The system refuses a ring.

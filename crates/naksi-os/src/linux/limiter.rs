@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, PoisonError, Weak};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 #[cfg(loom)]
@@ -143,9 +144,12 @@ impl Drop for Me {
 }
 
 impl<T: Send + 'static> ConcurrencyLimiter<T> {
-    /// At most `concurrency` threads run at a time.
+    /// At most `concurrency` threads run at a time; 0 is as many as there are processors.
     pub(crate) fn new(concurrency: usize, source: Source) -> Self {
-        assert!(concurrency > 0, "where no thread may run, no work is ever done");
+        let concurrency = match concurrency {
+            0 => available_parallelism().map_or(1, usize::from),
+            some => some,
+        };
         let state = State {
             work: VecDeque::new(),
             quits: 0,

@@ -3,7 +3,6 @@
 //! Which thread runs when is decided by `limiter.rs`. The queue ends with one quit packet for each thread, behind all
 //! work that was posted before. Nothing here knows what the work is.
 
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use super::limiter::{ConcurrencyLimiter, Source, Turn};
@@ -20,11 +19,7 @@ impl Queue {
     /// # Errors
     /// None on Linux.
     pub fn open(concurrency: u32) -> Result<Self, PortError> {
-        let concurrency = match concurrency {
-            0 => available_parallelism().map_or(1, usize::from),
-            some => some as usize,
-        };
-        Ok(Self(ConcurrencyLimiter::new(concurrency, Source::Posts)))
+        Ok(Self(ConcurrencyLimiter::new(concurrency as usize, Source::Posts)))
     }
 
     /// Puts a piece of work in. `false`: the queue has ended.

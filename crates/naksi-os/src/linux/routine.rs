@@ -28,6 +28,7 @@
 // UNSAFETY: poll(2) has no safe door in the standard library.
 #![expect(unsafe_code, reason = "poll(2) is a raw system call")]
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::thread;
@@ -38,7 +39,7 @@ use io_uring::types::Fd;
 
 use super::event::{Event, milliseconds};
 use super::in_flight_op::{self, EVENT, InFlightOps, Reaped, Users};
-use crate::connection::{Completed, Connection, Verb};
+use crate::connection::{Completed, Connection, Started, Verb};
 use crate::syscall_counter::SyscallCounter;
 
 /// A completion routine: it is given what was moved into the operation, and the queue to start the next one on.
@@ -71,7 +72,10 @@ struct Held<S> {
 /// The operations and the queue of one thread. It cannot be given to another one.
 pub struct Routines<S> {
     operations: InFlightOps<Held<S>>,
-    watched: std::cell::RefCell<Option<Watched>>,
+    watched: RefCell<Option<Watched>>,
+    /// What a call saw done before the next wait: operations whose routines have not run yet, and the watched event.
+    queued: RefCell<Vec<(Held<S>, i32)>>,
+    seen: Cell<bool>,
     of_this_thread: PhantomData<*const ()>,
 }
 
@@ -87,7 +91,13 @@ impl<S: 'static> Routines<S> {
     /// The system refuses a ring.
     pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
         let operations = InFlightOps::open(Users::OneThreadThatWaits, counter)?;
-        Ok(Self { operations, watched: std::cell::RefCell::default(), of_this_thread: PhantomData })
+        Ok(Self {
+            operations,
+            watched: RefCell::default(),
+            queued: RefCell::default(),
+            seen: Cell::default(),
+            of_this_thread: PhantomData,
+        })
     }
 
     /// Lets waits also end when this event is set.
@@ -104,9 +114,40 @@ impl<S: 'static> Routines<S> {
         self.operations.submit(held, |held| in_flight_op::entry(&mut held.connection, verb), None).map(drop)
     }
 
+    /// The whole call: as [`Routines::start`], and says whether the operation was done at once. Its routine runs in a
+    /// later alertable wait in both cases. An event given beside a routine is ignored.
+    ///
+    /// # Errors
+    /// The system takes no operation; the connection is closed then.
+    //= lecture 003: lpCompletionRoutine 인자의 우선순위가 높으므로 이 값이 NULL 이 아니면 hEvent 변수는 사용되지 않음
+    pub fn call(
+        &self,
+        connection: Connection<S>,
+        verb: Verb,
+        _event: Option<&Event>,
+        routine: Routine<S>,
+    ) -> io::Result<Started> {
+        let held = Held { connection, verb, routine };
+        let key =
+            self.operations.submit(held, |held| in_flight_op::entry(&mut held.connection, verb), None)?;
+        // An operation that needs no waiting is done when it has been handed over.
+        self.operations.enter(0, None)?;
+        let mut started = Started::Pending;
+        self.operations.reap(|completed| match completed {
+            Reaped::Operation(of, held, result) => {
+                if let (true, Ok(count)) = (of == key, usize::try_from(result)) {
+                    started = Started::AtOnce(count);
+                }
+                self.queued.borrow_mut().push((held, result));
+            }
+            Reaped::Event => self.seen.set(true),
+        });
+        Ok(started)
+    }
+
     /// How many operations wait for their routine.
     pub fn in_flight(&self) -> usize {
-        self.operations.in_flight()
+        self.operations.in_flight() + self.queued.borrow().len()
     }
 
     /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
@@ -124,9 +165,10 @@ impl<S: 'static> Routines<S> {
         self.arm()?;
         let mut woken = Woken::default();
         while woken == Woken::default() {
-            self.operations.enter(1, timeout)?;
+            let mut done = self.queued.take();
+            woken.event = self.seen.take();
+            self.operations.enter(usize::from(done.is_empty() && !woken.event), timeout)?;
             // One wait empties the whole queue. What the routines start is done in a later wait.
-            let mut done = Vec::new();
             self.operations.reap(|completed| match completed {
                 Reaped::Operation(_, held, result) => done.push((held, result)),
                 Reaped::Event => woken.event = true,

@@ -1,6 +1,7 @@
 //! select(2): three lists of sockets, written anew for every call. Knows no connection.
 //!
-//! The ceiling is the descriptor's number: a set is 1,024 bits, one for each descriptor from 0 to 1,023.
+//! The limit is the descriptor's number: a set is 1,024 bits, one for each descriptor from 0 to 1,023. A set can be
+//! given fewer places, to meet the limit of Windows here.
 
 // UNSAFETY: select(2) and its bit sets have no safe door in the standard library.
 #![expect(unsafe_code, reason = "select(2) and fd_set are raw")]
@@ -19,11 +20,17 @@ pub const SOCKETS_MAX: usize = libc::FD_SETSIZE;
 
 /// The set has no place for this socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetFull;
+pub struct SetFull {
+    /// How many sockets the set takes.
+    pub sockets_max: usize,
+}
 
 impl fmt::Display for SetFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "select(2) knows descriptors below {SOCKETS_MAX} only")
+        match self.sockets_max {
+            SOCKETS_MAX => write!(f, "select(2) knows descriptors below {SOCKETS_MAX} only"),
+            fewer => write!(f, "the set takes {fewer} sockets, and has as many"),
+        }
     }
 }
 
@@ -34,6 +41,8 @@ impl std::error::Error for SetFull {}
 pub struct SocketSet {
     raw: libc::fd_set,
     highest: RawFd,
+    sockets: usize,
+    sockets_max: usize,
 }
 
 impl fmt::Debug for SocketSet {
@@ -44,18 +53,24 @@ impl fmt::Debug for SocketSet {
 
 impl Default for SocketSet {
     fn default() -> Self {
-        let mut raw = MaybeUninit::uninit();
-        // SAFETY: FD_ZERO fills the whole set that it is pointed at.
-        unsafe { libc::FD_ZERO(raw.as_mut_ptr()) };
-        // SAFETY: FD_ZERO has just filled it.
-        Self { raw: unsafe { raw.assume_init() }, highest: -1 }
+        Self::with_places(SOCKETS_MAX)
     }
 }
 
 impl SocketSet {
+    /// An empty set of at most `sockets_max` sockets, or of as many as the system allows.
+    pub fn with_places(sockets_max: usize) -> Self {
+        let mut raw = MaybeUninit::uninit();
+        // SAFETY: FD_ZERO fills the whole set that it is pointed at.
+        unsafe { libc::FD_ZERO(raw.as_mut_ptr()) };
+        // SAFETY: FD_ZERO has just filled it.
+        let raw = unsafe { raw.assume_init() };
+        Self { raw, highest: -1, sockets: 0, sockets_max: sockets_max.min(SOCKETS_MAX) }
+    }
+
     /// Whether this socket would find a place.
     pub fn has_place(&self, socket: &impl AsFd) -> bool {
-        usize::try_from(socket.as_fd().as_raw_fd()).is_ok_and(|number| number < SOCKETS_MAX)
+        is_known(socket) && (self.contains(socket) || self.sockets < self.sockets_max)
     }
 
     /// Puts a socket into the set (`FD_SET`).
@@ -64,8 +79,9 @@ impl SocketSet {
     /// The set has no place for it. Without the check this would write outside the set.
     pub fn insert(&mut self, socket: &impl AsFd) -> Result<(), SetFull> {
         if !self.has_place(socket) {
-            return Err(SetFull);
+            return Err(SetFull { sockets_max: self.sockets_max });
         }
+        self.sockets += usize::from(!self.contains(socket));
         let raw = socket.as_fd().as_raw_fd();
         // SAFETY: select(2) "FD_SET() … with a value of fd that is negative or … >= FD_SETSIZE will result in
         // undefined behavior"; the number was just checked.
@@ -78,8 +94,13 @@ impl SocketSet {
     pub fn contains(&self, socket: &impl AsFd) -> bool {
         let raw = socket.as_fd().as_raw_fd();
         // SAFETY: as above: the number is checked first.
-        self.has_place(socket) && unsafe { libc::FD_ISSET(raw, &raw const self.raw) }
+        is_known(socket) && unsafe { libc::FD_ISSET(raw, &raw const self.raw) }
     }
+}
+
+/// Whether the descriptor's number has a bit in a set.
+fn is_known(socket: &impl AsFd) -> bool {
+    usize::try_from(socket.as_fd().as_raw_fd()).is_ok_and(|number| number < SOCKETS_MAX)
 }
 
 /// Waits until a socket of either set is ready, and leaves only the ready ones in the sets.

@@ -119,12 +119,12 @@ impl<S> Associated<S> {
 }
 
 impl<S: Send + 'static> CompletionPort<S> {
-    /// A port on which at most `concurrency` workers run at once (CreateIoCompletionPort).
+    /// A port on which at most `concurrency` workers run at once (CreateIoCompletionPort); 0 is as many as there are
+    /// processors.
     ///
     /// # Errors
     /// The system has no memory for it.
     pub fn create(concurrency: usize, counter: &SyscallCounter) -> io::Result<Self> {
-        assert!(concurrency > 0, "a port with a concurrency of 0 would never return a packet");
         let threads = concurrency.try_into().unwrap_or(u32::MAX);
         // SAFETY: without a file handle the call only makes a new port.
         let handle = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, threads) };
@@ -165,7 +165,7 @@ impl<S: Send + 'static> CompletionPort<S> {
                 Held::Accept { .. } => unreachable!("this operation has a connection"),
             };
             // SAFETY: the operation has just been launched and holds a `Held<S>`.
-            unsafe { in_flight_op::start(overlapped, inside, verb, None) }
+            unsafe { in_flight_op::start(overlapped, inside, verb, None) }.map(drop)
         })
     }
 

@@ -22,7 +22,7 @@ use windows_sys::Win32::Networking::WinSock::{
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use windows_sys::Win32::System::Threading::INFINITE;
 
-use crate::connection::{Completed, Connection, Verb};
+use crate::connection::{Completed, Connection, Started, Verb};
 use crate::network_events::NetworkEvents;
 
 /// An operation with all that the kernel may touch and all that its owner wants back.
@@ -73,7 +73,7 @@ pub(super) unsafe fn start<H, S>(
     connection: fn(&mut H) -> &mut Connection<S>,
     verb: Verb,
     routine: LPWSAOVERLAPPED_COMPLETION_ROUTINE,
-) -> io::Result<()> {
+) -> io::Result<Started> {
     // SAFETY: the caller's promise; nothing is under way yet, so this is the only one who looks.
     let operation = unsafe { &mut *overlapped.cast::<InFlightOp<H>>() };
     let connection = connection(&mut operation.held);
@@ -88,16 +88,24 @@ pub(super) unsafe fn start<H, S>(
     operation.pieces = WSABUF { len: bytes.try_into().unwrap_or(u32::MAX), buf: start };
     operation.flags = 0;
     let (pieces, flags) = (&raw mut operation.pieces, &raw mut operation.flags);
+    // WSARecv: "If the overlapped operation completes immediately, WSARecv returns a value of zero and the
+    // lpNumberOfBytesRecvd parameter is updated." Otherwise it is not written to after the call.
+    let mut count = 0;
+    let moved = &raw mut count;
     let result = match verb {
-        // SAFETY: the operation owns the list, the flags, the buffer and the OVERLAPPED until it lands.
-        Verb::Recv => unsafe { WSARecv(socket, pieces, 1, ptr::null_mut(), flags, overlapped, routine) },
+        // SAFETY: the operation owns the list, the flags, the buffer and the OVERLAPPED until it lands; the count lives
+        // until the call returns.
+        Verb::Recv => unsafe { WSARecv(socket, pieces, 1, moved, flags, overlapped, routine) },
         // SAFETY: as above; WSASend only reads the buffer.
-        Verb::Send => unsafe { WSASend(socket, pieces, 1, ptr::null_mut(), 0, overlapped, routine) },
+        Verb::Send => unsafe { WSASend(socket, pieces, 1, moved, 0, overlapped, routine) },
     };
+    if result == 0 {
+        return Ok(Started::AtOnce(count as usize));
+    }
     match last_error() {
         //= lecture 001: WSA_IO_PENDING 오류코드가 뜬다면 처리가 지연되고 있는것
-        error if result != 0 && error.raw_os_error() != Some(WSA_IO_PENDING) => Err(error),
-        _ => Ok(()),
+        error if error.raw_os_error() == Some(WSA_IO_PENDING) => Ok(Started::Pending),
+        error => Err(error),
     }
 }
 

@@ -21,7 +21,7 @@ use windows_sys::Win32::System::Threading::SleepEx;
 
 use super::event::Event;
 use super::in_flight_op::{self, InFlightOp, last_error, milliseconds, raw_socket};
-use crate::connection::{Completed, Connection, Verb};
+use crate::connection::{Completed, Connection, Started, Verb};
 use crate::syscall_counter::SyscallCounter;
 
 /// How long the end of a queue waits for one more routine before it gives up on what is left.
@@ -53,6 +53,8 @@ struct Held<S> {
     verb: Verb,
     routine: Routine<S>,
     shared: Rc<Shared>,
+    /// Open for as long as its handle stands in the OVERLAPPED.
+    _event: Option<Event>,
 }
 
 struct Shared {
@@ -99,9 +101,27 @@ impl<S: 'static> Routines<S> {
     /// # Errors
     /// The system takes no operation; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, routine: Routine<S>) -> io::Result<()> {
+        self.call(connection, verb, None, routine).map(drop)
+    }
+
+    /// The whole call: as [`Routines::start`], and says whether the operation was done at once. Its routine runs in a
+    /// later alertable wait in both cases. An event given beside a routine is ignored.
+    ///
+    /// # Errors
+    /// The system takes no operation; the connection is closed then.
+    //= lecture 003: lpCompletionRoutine 인자의 우선순위가 높으므로 이 값이 NULL 이 아니면 hEvent 변수는 사용되지 않음
+    pub fn call(
+        &self,
+        connection: Connection<S>,
+        verb: Verb,
+        event: Option<&Event>,
+        routine: Routine<S>,
+    ) -> io::Result<Started> {
         let socket = raw_socket(connection.socket());
-        let held = Held { connection, verb, routine, shared: Rc::clone(&self.shared) };
-        let overlapped = InFlightOp::into_raw(InFlightOp::new(held, std::ptr::null_mut()));
+        let held =
+            Held { connection, verb, routine, shared: Rc::clone(&self.shared), _event: event.cloned() };
+        let overlapped =
+            InFlightOp::into_raw(InFlightOp::new(held, event.map_or(std::ptr::null_mut(), Event::raw)));
         self.shared.operations.borrow_mut().insert(overlapped, socket);
         self.shared.counter.call();
         // SAFETY: the operation has just been launched and holds a `Held<S>`.
@@ -169,7 +189,7 @@ unsafe extern "system" fn landed<S: 'static>(
 ) {
     // SAFETY: the kernel hands back, once, the address that `start` launched with this very routine.
     let held = unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) }.held;
-    let Held { connection, verb, routine, shared } = held;
+    let Held { connection, verb, routine, shared, _event } = held;
     shared.operations.borrow_mut().remove(&overlapped);
     shared.ran.set(shared.ran.get() + 1);
     if shared.ending.get() {

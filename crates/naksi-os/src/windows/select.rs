@@ -1,6 +1,6 @@
 //! `select`: lists of sockets, written anew for every call. Knows no connection.
 //!
-//! The ceiling is the array in the list: 64 sockets, as `winsock2.h` declares it.
+//! The limit is the array in the list: 64 sockets, as `winsock2.h` declares it. A set can be given fewer places.
 
 // UNSAFETY: `select` has no safe door in the standard library.
 #![expect(unsafe_code, reason = "select is a raw call")]
@@ -23,11 +23,14 @@ pub const SOCKETS_MAX: usize = FD_SETSIZE as usize;
 
 /// The set has no place for this socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetFull;
+pub struct SetFull {
+    /// How many sockets the set takes.
+    pub sockets_max: usize,
+}
 
 impl fmt::Display for SetFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an fd_set has {SOCKETS_MAX} places")
+        write!(f, "the set takes {} sockets, and has as many", self.sockets_max)
     }
 }
 
@@ -37,6 +40,7 @@ impl std::error::Error for SetFull {}
 #[derive(Clone, Copy)]
 pub struct SocketSet {
     raw: FD_SET,
+    sockets_max: usize,
 }
 
 impl fmt::Debug for SocketSet {
@@ -47,18 +51,24 @@ impl fmt::Debug for SocketSet {
 
 impl Default for SocketSet {
     fn default() -> Self {
-        Self { raw: FD_SET { fd_count: 0, fd_array: [0; SOCKETS_MAX] } }
+        Self::with_places(SOCKETS_MAX)
     }
 }
 
 impl SocketSet {
+    /// An empty set of at most `sockets_max` sockets, or of as many as the system allows.
+    pub fn with_places(sockets_max: usize) -> Self {
+        let raw = FD_SET { fd_count: 0, fd_array: [0; SOCKETS_MAX] };
+        Self { raw, sockets_max: sockets_max.min(SOCKETS_MAX) }
+    }
+
     fn sockets(&self) -> &[SOCKET] {
         &self.raw.fd_array[..SOCKETS_MAX.min(self.raw.fd_count as usize)]
     }
 
     /// Whether this socket would find a place.
     pub fn has_place(&self, socket: &impl AsSocket) -> bool {
-        self.contains(socket) || self.sockets().len() < SOCKETS_MAX
+        self.contains(socket) || self.sockets().len() < self.sockets_max
     }
 
     /// Puts a socket into the set (`FD_SET`).
@@ -67,7 +77,7 @@ impl SocketSet {
     /// The set has no place for it. The macro of Winsock ignores such a socket in silence.
     pub fn insert(&mut self, socket: &impl AsSocket) -> Result<(), SetFull> {
         if !self.has_place(socket) {
-            return Err(SetFull);
+            return Err(SetFull { sockets_max: self.sockets_max });
         }
         if !self.contains(socket) {
             self.raw.fd_array[self.raw.fd_count as usize] = raw_socket(socket);

@@ -1,0 +1,60 @@
+//! The labs of the lectures print what the slides show, byte by byte, and the practice its lines in their order.
+
+mod support;
+
+use support::naksi;
+
+/// The text of the slides: lecture 003, between the fences of each lab.
+const SLIDES: [(&str, &str); 3] = [
+    ("11-1", include_str!("slides/11-1.txt")),
+    ("11-2", include_str!("slides/11-2.txt")),
+    ("11-3", include_str!("slides/11-3.txt")),
+];
+
+fn lab(name: &str) -> String {
+    let output = naksi().args(["ladder", "--lab", name]).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{name}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The port numbers of both clients, as the server's window names them.
+fn ports(shown: &str) -> Vec<&str> {
+    shown.lines().filter_map(|line| line.split_once("포트 번호=")).map(|(_, port)| port).collect()
+}
+
+/// The text with its port numbers replaced by others: a port of the slide may be taken on this machine.
+fn with_ports(shown: &str, wanted: &[&str]) -> String {
+    let mut replaced = shown.to_owned();
+    for (has, wanted) in ports(shown).iter().zip(wanted) {
+        for before in ["포트 번호=", "TCP/127.0.0.1:"] {
+            replaced = replaced.replace(&format!("{before}{has}"), &format!("{before}{wanted}"));
+        }
+    }
+    replaced
+}
+
+#[test]
+fn every_lab_prints_the_text_of_its_slide_byte_by_byte() {
+    for (name, slide) in SLIDES {
+        let slide = slide.replace('\r', "");
+        let shown = lab(name).replace('\r', "");
+        assert_eq!(with_ports(&shown, &ports(&slide)), slide, "{name}");
+    }
+}
+
+#[test]
+fn the_practice_shows_the_three_outcomes_of_a_call_apart() {
+    let shown = lab("001");
+    let lines: Vec<&str> = shown.lines().collect();
+    let pending = ["Pending", "Data Recv Len Callback = 11"];
+    let at_once = ["Data Recv Len = 11", "Data Recv Len Callback = 11"];
+    assert_eq!(lines, [pending, pending, at_once].concat());
+}
+
+#[test]
+fn the_practice_empties_a_queue_of_five_callbacks_in_one_wait() {
+    let shown = lab("000");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines, [["Pending"; 5], ["Data Recv Len Callback = 11"; 5]].concat());
+}
