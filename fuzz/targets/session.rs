@@ -10,16 +10,16 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use naksi_core::batch::SendBatch;
 use naksi_core::completion::Done;
-use naksi_core::content::{Content, Ending, Outlet, Traffic};
+use naksi_core::callbacks::{SessionCallbacks, CloseMode, SessionOutput, Traffic};
 use naksi_core::ended::Ended;
 use naksi_core::frame::Packet;
 use naksi_core::id::Handle;
 use naksi_core::lease::LeasePool;
 use naksi_core::limits::Limits;
 use naksi_core::op::Op;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::session::{Context, Framing, Request, Session, Verb};
-use naksi_core::spares::Spares;
+use naksi_core::buffer_pool::BufferPool;
 use naksi_core::tick::Tick;
 
 /// The user: echoes, or keeps quiet, or refuses to take.
@@ -29,32 +29,32 @@ struct User {
     disconnected: u32,
 }
 
-impl Content for User {
-    fn on_connected(&mut self, _: Outlet<'_>) {}
+impl SessionCallbacks for User {
+    fn on_connected(&mut self, _: SessionOutput<'_>) {}
 
-    fn on_recv(&mut self, mut outlet: Outlet<'_>, data: &[u8]) -> usize {
+    fn on_recv(&mut self, mut output: SessionOutput<'_>, data: &[u8]) -> usize {
         assert_eq!(self.disconnected, 0, "law 8: nothing after on_disconnected");
         match self.mood % 4 {
             0 => return data.len() / 2,
             1 => {}
-            2 => outlet.end(Reason::Handler, Ending::Flush),
-            _ => drop(outlet.send(data)),
+            2 => output.end(DisconnectReason::Handler, CloseMode::Graceful),
+            _ => drop(output.send(data)),
         }
         data.len()
     }
 
-    fn on_packet(&mut self, mut outlet: Outlet<'_>, packet: Packet<'_>) {
+    fn on_packet(&mut self, mut output: SessionOutput<'_>, packet: Packet<'_>) {
         assert_eq!(self.disconnected, 0, "law 8: nothing after on_disconnected");
         if self.mood % 4 == 3 {
-            outlet.send(packet.frame);
+            output.send(packet.frame);
         }
     }
 
-    fn on_sent(&mut self, _: Outlet<'_>, bytes: usize) {
+    fn on_sent(&mut self, _: SessionOutput<'_>, bytes: usize) {
         assert!(self.disconnected == 0 && bytes > 0);
     }
 
-    fn on_disconnected(&mut self, _: Reason, _: &Traffic) {
+    fn on_disconnected(&mut self, _: DisconnectReason, _: &Traffic) {
         self.disconnected += 1;
         assert_eq!(self.disconnected, 1, "law 8: told once");
     }
@@ -77,14 +77,14 @@ struct Trial {
     user: User,
     kernel: Kernel,
     limits: Limits,
-    spares: Spares,
+    buffer_pool: BufferPool,
     pool: LeasePool,
     now: Tick,
 }
 
 impl Trial {
     fn with(&mut self, run: impl FnOnce(&mut Session, &mut Context<'_>, &mut User)) {
-        let mut cx = Context { now: self.now, limits: &self.limits, spares: &mut self.spares };
+        let mut cx = Context { now: self.now, limits: &self.limits, buffer_pool: &mut self.buffer_pool };
         run(&mut self.session, &mut cx, &mut self.user);
         let kernel = &mut self.kernel;
         while let Some(request) = self.session.register(self.now) {
@@ -162,8 +162,8 @@ impl Trial {
                 self.with(|session, cx, user| session.check_deadline(cx.now, cx, user));
             }
             11 if argument >= 200 => {
-                let ending = if argument % 2 == 0 { Ending::Flush } else { Ending::Now };
-                self.with(|session, cx, user| session.end(Reason::Kicked, ending, cx, user));
+                let ending = if argument % 2 == 0 { CloseMode::Graceful } else { CloseMode::Abort };
+                self.with(|session, cx, user| session.end(DisconnectReason::Kicked, ending, cx, user));
             }
             11 => self.user.mood = argument,
             _ => {}
@@ -172,7 +172,7 @@ impl Trial {
 
     /// The kernel brings everything home: the session must come to its end, whatever was before.
     fn wind_up(&mut self) {
-        self.with(|session, cx, user| session.end(Reason::Shutdown, Ending::Now, cx, user));
+        self.with(|session, cx, user| session.end(DisconnectReason::Shutdown, CloseMode::Abort, cx, user));
         for _ in 0..64 {
             if self.session.over().is_some() {
                 break;
@@ -186,7 +186,7 @@ impl Trial {
         }
         assert!(self.session.over().is_some(), "a session that never ends: {:?}", self.session);
         assert_eq!(self.user.disconnected, 1, "law 8");
-        assert_eq!((self.pool.out(), self.spares.kept_bytes()), (0, 0), "law 5");
+        assert_eq!((self.pool.out(), self.buffer_pool.kept_bytes()), (0, 0), "law 5");
     }
 }
 
@@ -199,7 +199,7 @@ fuzz_target!(|script: &[u8]| {
         user: User { mood: first / 2, disconnected: 0 },
         kernel: Kernel::default(),
         limits: Limits { send_queue_high_bytes: 600, send_queue_low_bytes: 200, ..Limits::default() },
-        spares: Spares::default(),
+        buffer_pool: BufferPool::default(),
         pool: LeasePool::new(2, 4096),
         now,
     };

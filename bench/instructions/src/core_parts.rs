@@ -6,7 +6,7 @@ use std::time::Duration;
 use naksi_core::frame;
 use naksi_core::limits::Limits;
 use naksi_core::send_queue::SendQueue;
-use naksi_core::spares::Spares;
+use naksi_core::buffer_pool::BufferPool;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;
@@ -35,14 +35,14 @@ pub(crate) fn frame_decode(items: usize) {
 /// Queues messages of 64 bytes, takes them as one batch and returns it as sent; an item is a message.
 pub(crate) fn send_queue(items: usize) {
     let (limits, message) = (Limits::default(), [7; 64]);
-    let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+    let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
     for _ in 0..items / BATCH {
         for _ in 0..BATCH {
-            black_box(queue.push([black_box(&message[..]), &[]], &limits, &mut spares));
+            black_box(queue.push([black_box(&message[..]), &[]], &limits, &mut buffer_pool));
         }
         let batch = queue.take().expect("the batch was queued");
         let sent = batch.bytes();
-        queue.returned(black_box(batch), sent, &limits, &mut spares);
+        queue.returned(black_box(batch), sent, &limits, &mut buffer_pool);
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::prelude::*;
 use naksi::engine::Worker;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
@@ -110,13 +110,13 @@ fn run(rounds: usize, senders: usize, on_packet: OnPacket) {
     let world = World::new(WorldOptions { seed: 1, dialect: Dialect::Uring, ..WorldOptions::default() });
     let address: SocketAddr = "10.0.0.9:7777".parse().expect("an address");
     let limits = Limits { connections_per_address_max: 1000, ..Limits::default() };
-    let hub = Arc::new(Hub::new(1, limits));
+    let service_core = Arc::new(ServiceCore::new(1, limits));
     let mut port = world.open_port(&PortOptions::default());
     let (listener, _) = port.listen(address, &ListenOptions::default()).expect("the address is free");
-    let make = Arc::new(move |_: &Arrival| Member(on_packet));
-    let mut worker = Worker::new(0, port, Arc::clone(&hub), make);
+    let make = Arc::new(move |_: &ConnectionInfo| Member(on_packet));
+    let mut worker = Worker::new(0, port, Arc::clone(&service_core), make);
     worker.add_listener(listener);
-    hub.begin();
+    service_core.begin();
 
     let mut frame = naksi::frame::header(ID, MESSAGE_BYTES - 4).expect("a short body").to_vec();
     frame.resize(MESSAGE_BYTES, 7);

@@ -13,7 +13,7 @@ use naksi_core::frame;
 use naksi_core::id::PeerMap;
 use naksi_core::limits::Limits;
 use naksi_core::send_queue::SendQueue;
-use naksi_core::spares::Spares;
+use naksi_core::buffer_pool::BufferPool;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;
@@ -46,31 +46,31 @@ fn decoder(bencher: Bencher<'_, '_>, bytes: usize) {
 #[divan::bench(args = [16, 64, 512])]
 fn send_queue(bencher: Bencher<'_, '_>, bytes: usize) {
     let (limits, message) = (Limits::default(), vec![7; bytes]);
-    let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+    let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
     bencher.counter(ItemsCount::new(64_usize)).bench_local(|| {
         for _ in 0..64 {
-            black_box(queue.push([&message, &[]], &limits, &mut spares));
+            black_box(queue.push([&message, &[]], &limits, &mut buffer_pool));
         }
         let batch = queue.take().expect("something waits");
         let sent = batch.bytes();
-        queue.returned(black_box(batch), sent, &limits, &mut spares);
+        queue.returned(black_box(batch), sent, &limits, &mut buffer_pool);
     });
 }
 
 /// A batch of a turn queued for so many members, and sent to each.
 #[divan::bench(args = [10, 100, 1000])]
 fn broadcast(bencher: Bencher<'_, '_>, members: usize) {
-    let (limits, mut spares) = (Limits::default(), Spares::default());
+    let (limits, mut buffer_pool) = (Limits::default(), BufferPool::default());
     let mut queues: Vec<SendQueue> = (0..members).map(|_| SendQueue::default()).collect();
     let batch = Bytes::from(frames(64, 32));
     bencher.counter(ItemsCount::new(members)).bench_local(|| {
         for queue in &mut queues {
-            black_box(queue.push_shared(&batch, &limits, &mut spares));
+            black_box(queue.push_shared(&batch, &limits, &mut buffer_pool));
         }
         for queue in &mut queues {
             let taken = queue.take().expect("something waits");
             let sent = taken.bytes();
-            queue.returned(black_box(taken), sent, &limits, &mut spares);
+            queue.returned(black_box(taken), sent, &limits, &mut buffer_pool);
         }
     });
 }

@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use naksi::prelude::Remote;
+use naksi::prelude::ServiceHandle;
 
 use crate::config::table::{Row, rows};
 use crate::config::{Flags, Settings};
@@ -12,7 +12,7 @@ use crate::stderr::tell;
 use crate::{logging, platform, stderr};
 
 /// Reloads at every hang-up, on a thread that dies with the process.
-pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: Remote) -> Result<(), Problem> {
+pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: ServiceHandle) -> Result<(), Problem> {
     let mut now = rows(&settings);
     let listen = move || {
         while platform::wait_for_hangup() {
@@ -36,7 +36,7 @@ pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: Remote) -> Res
     spawned.map(drop).map_err(|error| Problem::failed(format!("no thread for reloading: {error}")))
 }
 
-fn apply(settings: &Settings, remote: &Remote) -> Result<(), Problem> {
+fn apply(settings: &Settings, remote: &ServiceHandle) -> Result<(), Problem> {
     logging::set(settings.log_filter.as_deref().unwrap_or_default())
         .map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
     remote.admit_by(&settings.limits);

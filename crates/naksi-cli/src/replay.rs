@@ -75,7 +75,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     };
     let client = Client::new(remote).retry(Retry::NEVER).limits(limits).connect_at(begins);
     let (scripts, players) = (play.scripts.clone(), Arc::clone(&tally));
-    let make = move |arrival: &Arrival| {
+    let make = move |arrival: &ConnectionInfo| {
         let script = Arc::clone(&scripts[arrival.index as usize]);
         Player::new(script, manner, Arc::clone(&players))
     };

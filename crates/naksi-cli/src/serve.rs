@@ -99,10 +99,10 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let room = tables.map(|entries| u64::from(entries) * service.workers() as u64 + 64);
     warn_of_descriptors(room.or(descriptors), settings.limits.sessions_max);
     if let Some(seconds) = stats_every {
-        report_regularly(service.remote(), Duration::from_secs(seconds.into()))?;
+        report_regularly(service.handle(), Duration::from_secs(seconds.into()))?;
     }
     if options.reloads() {
-        reload::on_hangup(options.flags, settings, service.remote())?;
+        reload::on_hangup(options.flags, settings, service.handle())?;
     }
     let stats = service.serve_until_signal(DRAIN_WITHIN).map_err(failed)?;
     say_farewell(&stats);
@@ -203,7 +203,7 @@ fn warn_of_descriptors(available: Option<u64>, sessions_max: usize) {
 }
 
 /// A thread that prints a line per interval; it dies with the process and holds nothing that must be saved.
-fn report_regularly(remote: Remote, every: Duration) -> Result<(), Problem> {
+fn report_regularly(remote: ServiceHandle, every: Duration) -> Result<(), Problem> {
     let report = move || {
         loop {
             thread::sleep(every);
@@ -246,11 +246,11 @@ fn ticked(stats: &Stats) -> String {
 
 /// One line about how it ended: for whoever stopped it.
 fn say_farewell(stats: &Stats) {
-    let drained = stats.ended.get(Reason::Shutdown.name()).copied().unwrap_or(0);
+    let drained = stats.ended.get(DisconnectReason::Shutdown.name()).copied().unwrap_or(0);
     let others: Vec<String> = stats
         .ended
         .iter()
-        .filter(|(reason, _)| **reason != Reason::Shutdown.name())
+        .filter(|(reason, _)| **reason != DisconnectReason::Shutdown.name())
         .map(|(reason, count)| format!("{reason} {}", units::grouped(*count)))
         .collect();
     let before = if others.is_empty() { String::new() } else { format!("; before: {}", others.join(", ")) };

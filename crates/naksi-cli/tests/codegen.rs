@@ -78,7 +78,7 @@ impl Session for Mirror {
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         if let Some(expected) = self.expected.pop_front() {
             if packet.frame != expected {
-                c.end(Reason::Protocol);
+                c.close(DisconnectReason::Protocol);
             }
             return;
         }
@@ -100,7 +100,7 @@ impl Session for Mirror {
             Tree::ID => mirror::<Tree>(c, packet),
             Buffer::ID => mirror::<Buffer>(c, packet),
             C2sLogin::ID => mirror::<C2sLogin>(c, packet),
-            _ => c.end(Reason::UnknownPacket),
+            _ => c.close(DisconnectReason::UnknownPacket),
         }
     }
 }
@@ -128,7 +128,7 @@ fn mirror<M: Message>(c: &mut Conn<'_>, packet: Packet<'_>) {
         Ok(message) if encode(&message).is_some_and(|frame| *frame == *packet.frame) => {
             c.send_message(&message);
         }
-        _ => c.end(Reason::Protocol),
+        _ => c.close(DisconnectReason::Protocol),
     }
 }
 
@@ -142,7 +142,7 @@ fn talks(mut client: Command, last: &str) {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.ends_with(last), "{said}");
     let ended = server.stop(Duration::from_secs(1)).ended;
-    assert_eq!(ended.get(Reason::Protocol.name()).copied().unwrap_or(0), 0, "{ended:?}");
+    assert_eq!(ended.get(DisconnectReason::Protocol.name()).copied().unwrap_or(0), 0, "{ended:?}");
 }
 
 /// Runs a tool to its end. `false`: it is not here.

@@ -22,7 +22,7 @@ const STRICT: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \
 /// The same where silence is judged by `idle_within`, and a session over its rate ends at once.
 const QUICK: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"2s\"\n\
     send_stall_within = \"1s\"\nloopback_exempt = false\nconnections_per_address_max = 60\n\
-    accepts_per_second_max = 500\nover_rate = \"end_session\"\n";
+    accepts_per_second_max = 500\nrate_limit_action = \"end_session\"\n";
 
 /// Attacks a server that has these settings, and knows them itself.
 fn attack(server: &Server, settings: &str, name: &str, arguments: &[&str]) -> Output {

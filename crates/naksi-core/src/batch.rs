@@ -10,7 +10,7 @@ use crate::lease::LeasePart;
 
 /// One run of bytes.
 #[derive(Clone, Debug)]
-pub enum Piece {
+pub enum Segment {
     /// Bytes of one session, copied together.
     Owned(Vec<u8>),
     /// Bytes that several sessions share: encoded once, counted by reference.
@@ -21,14 +21,14 @@ pub enum Piece {
     Lent(LeasePart),
 }
 
-impl Piece {
+impl Segment {
     /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match self {
-            Piece::Owned(bytes) => bytes,
-            Piece::Shared(bytes) | Piece::Counted(bytes) => bytes,
-            Piece::Lent(part) => part,
+            Segment::Owned(bytes) => bytes,
+            Segment::Shared(bytes) | Segment::Counted(bytes) => bytes,
+            Segment::Lent(part) => part,
         }
     }
 
@@ -36,10 +36,10 @@ impl Piece {
     #[inline]
     fn held_bytes(&self) -> usize {
         match self {
-            Piece::Owned(bytes) => bytes.capacity(),
-            Piece::Shared(bytes) => bytes.len(),
-            Piece::Counted(_) => 0,
-            Piece::Lent(part) => part.len(),
+            Segment::Owned(bytes) => bytes.capacity(),
+            Segment::Shared(bytes) => bytes.len(),
+            Segment::Counted(_) => 0,
+            Segment::Lent(part) => part.len(),
         }
     }
 }
@@ -52,8 +52,8 @@ pub struct SendBatch(Option<Box<Pieces>>);
 #[derive(Debug, Default)]
 struct Pieces {
     /// Most batches have only one.
-    first: Option<Piece>,
-    rest: VecDeque<Piece>,
+    first: Option<Segment>,
+    rest: VecDeque<Segment>,
     /// Bytes of the first piece that the kernel already has.
     begun: usize,
     /// Bytes that it does not have yet.
@@ -67,15 +67,15 @@ impl Pieces {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
-    fn back(&self) -> Option<&Piece> {
+    fn back(&self) -> Option<&Segment> {
         self.rest.back().or(self.first.as_ref())
     }
 
-    fn back_mut(&mut self) -> Option<&mut Piece> {
+    fn back_mut(&mut self) -> Option<&mut Segment> {
         self.rest.back_mut().or(self.first.as_mut())
     }
 
-    fn push(&mut self, piece: Piece) {
+    fn push(&mut self, piece: Segment) {
         self.held += piece.held_bytes();
         match self.first {
             None => self.first = Some(piece),
@@ -84,7 +84,7 @@ impl Pieces {
     }
 
     #[inline]
-    fn pop(&mut self) -> Option<Piece> {
+    fn pop(&mut self) -> Option<Segment> {
         let first = self.first.take()?;
         if !self.rest.is_empty() {
             self.first = self.rest.pop_front();
@@ -120,7 +120,7 @@ impl SendBatch {
 
     /// Appends a piece; an empty one is dropped.
     #[inline]
-    pub fn push(&mut self, piece: Piece) {
+    pub fn push(&mut self, piece: Segment) {
         let length = piece.as_slice().len();
         if length > 0 {
             let pieces = self.pieces_mut();
@@ -132,13 +132,13 @@ impl SendBatch {
     /// Appends an empty owned piece, to be filled by [`SendBatch::append`] right away.
     pub(crate) fn push_empty(&mut self, buffer: Vec<u8>) {
         debug_assert!(buffer.is_empty());
-        self.pieces_mut().push(Piece::Owned(buffer));
+        self.pieces_mut().push(Segment::Owned(buffer));
     }
 
     /// Exchanges the last piece, an owned one, for a wider buffer with the same bytes. Returns the narrow one.
     pub(crate) fn widen(&mut self, mut wider: Vec<u8>) -> Vec<u8> {
         let pieces = self.pieces_mut();
-        let Some(Piece::Owned(last)) = pieces.back_mut() else { return wider };
+        let Some(Segment::Owned(last)) = pieces.back_mut() else { return wider };
         wider.extend_from_slice(last);
         let (wide, narrow) = (wider.capacity(), last.capacity());
         let old = std::mem::replace(last, wider);
@@ -149,22 +149,22 @@ impl SendBatch {
     /// Bytes of the last piece, if it is an owned one.
     pub(crate) fn last_owned(&self) -> Option<usize> {
         match self.0.as_ref()?.back()? {
-            Piece::Owned(last) => Some(last.len()),
-            Piece::Shared(_) | Piece::Counted(_) | Piece::Lent(_) => None,
+            Segment::Owned(last) => Some(last.len()),
+            Segment::Shared(_) | Segment::Counted(_) | Segment::Lent(_) => None,
         }
     }
 
     /// Bytes of memory that it keeps: its pieces, and the list of them.
     pub fn held_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |pieces| {
-            size_of::<Pieces>() + pieces.rest.capacity() * size_of::<Piece>() + pieces.held
+            size_of::<Pieces>() + pieces.rest.capacity() * size_of::<Segment>() + pieces.held
         })
     }
 
     /// Bytes that [`SendBatch::append`] would take now.
     pub fn room(&self) -> usize {
         match self.0.as_ref().and_then(|pieces| pieces.back()) {
-            Some(Piece::Owned(last)) => last.capacity() - last.len(),
+            Some(Segment::Owned(last)) => last.capacity() - last.len(),
             _ => 0,
         }
     }
@@ -193,7 +193,7 @@ impl SendBatch {
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let Some(pieces) = &mut self.0 else { return false };
         match pieces.back_mut() {
-            Some(Piece::Owned(last)) if last.capacity() - last.len() >= bytes.len() => {
+            Some(Segment::Owned(last)) if last.capacity() - last.len() >= bytes.len() => {
                 last.extend_from_slice(bytes);
                 pieces.bytes += bytes.len();
                 true
@@ -213,7 +213,7 @@ impl SendBatch {
     }
 
     /// The kernel took `sent` bytes more. Pieces that it has wholly go to `finished`, to be used again.
-    pub fn advance(&mut self, sent: usize, mut finished: impl FnMut(Piece)) {
+    pub fn advance(&mut self, sent: usize, mut finished: impl FnMut(Segment)) {
         assert!(sent <= self.bytes(), "the kernel took {sent} of {} bytes", self.bytes());
         let Some(pieces) = &mut self.0 else { return };
         pieces.bytes -= sent;
@@ -229,7 +229,7 @@ impl SendBatch {
     }
 
     /// Gives every piece that is left to `finished`: nobody will send them any more.
-    pub fn abandon(&mut self, finished: impl FnMut(Piece)) {
+    pub fn abandon(&mut self, finished: impl FnMut(Segment)) {
         self.advance(self.bytes(), finished);
     }
 
@@ -252,10 +252,10 @@ mod tests {
         for first in 0..=whole.len() {
             for second in 0..=whole.len() - first {
                 let mut batch = SendBatch::new();
-                batch.push(Piece::Owned(b"abc".to_vec()));
-                batch.push(Piece::Shared(Bytes::from_static(b"d")));
-                batch.push(Piece::Owned(Vec::new()));
-                batch.push(Piece::Owned(b"efghij".to_vec()));
+                batch.push(Segment::Owned(b"abc".to_vec()));
+                batch.push(Segment::Shared(Bytes::from_static(b"d")));
+                batch.push(Segment::Owned(Vec::new()));
+                batch.push(Segment::Owned(b"efghij".to_vec()));
                 let mut finished = 0;
                 batch.advance(first, |_| finished += 1);
                 batch.advance(second, |_| finished += 1);
@@ -271,16 +271,16 @@ mod tests {
         let room = |bytes: usize| {
             let mut buffer = Vec::with_capacity(bytes);
             buffer.push(7);
-            Piece::Owned(buffer)
+            Segment::Owned(buffer)
         };
         let pieces = |batch: &SendBatch| {
-            let list = batch.0.as_ref().map_or(0, |pieces| pieces.rest.capacity() * size_of::<Piece>());
+            let list = batch.0.as_ref().map_or(0, |pieces| pieces.rest.capacity() * size_of::<Segment>());
             batch.held_bytes() - size_of::<Pieces>() - list
         };
         let mut batch = SendBatch::new();
         assert_eq!(batch.held_bytes(), 0);
         batch.push(room(64));
-        batch.push(Piece::Shared(Bytes::from_static(b"shared")));
+        batch.push(Segment::Shared(Bytes::from_static(b"shared")));
         batch.push(room(512));
         assert_eq!(pieces(&batch), 64 + 6 + 512);
         let narrow = batch.widen(Vec::with_capacity(4096));
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!((batch.room(), batch.append(b"fghi")), (3, false));
         assert_eq!((batch.append(b"fgh"), batch.room(), batch.bytes()), (true, 0, 8));
         assert_eq!(left(&batch), b"abcdefgh");
-        batch.push(Piece::Shared(Bytes::from_static(b"shared")));
+        batch.push(Segment::Shared(Bytes::from_static(b"shared")));
         assert_eq!((batch.room(), batch.append(b"x")), (0, false), "shared bytes are never appended to");
     }
 
@@ -313,7 +313,7 @@ mod tests {
     #[should_panic(expected = "the kernel took")]
     fn a_kernel_that_takes_more_than_there_is_is_caught() {
         let mut batch = SendBatch::new();
-        batch.push(Piece::Owned(b"abc".to_vec()));
+        batch.push(Segment::Owned(b"abc".to_vec()));
         batch.advance(4, drop);
     }
 }

@@ -52,20 +52,20 @@ impl Flush {
 
 /// A session's policy, and when what it holds back may leave. Small: every idle session has one.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct FlushTimer {
     /// 0 is at once.
     span_nanos: u32,
     /// `Tick::MAX` while nothing that waits has been asked for.
     due: Tick,
 }
 
-impl Default for Pace {
+impl Default for FlushTimer {
     fn default() -> Self {
         Self { span_nanos: 0, due: Tick::MAX }
     }
 }
 
-impl Pace {
+impl FlushTimer {
     pub(crate) fn flush(&self) -> Flush {
         match self.span_nanos {
             0 => Flush::AtOnce,

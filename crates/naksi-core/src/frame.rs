@@ -4,7 +4,7 @@
 //! naive decoder for ever (the 4-byte remote hang of the lecture's `PacketSession`), above the limit it is
 //! refused at the header. Nothing here keeps bytes, knows a session or the time.
 
-use crate::reason::Reason;
+use crate::reason::DisconnectReason;
 
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 4;
@@ -23,8 +23,8 @@ pub struct Packet<'a> {
 /// How many more bytes the first frame in `bytes` needs; 0 if it is whole.
 ///
 /// # Errors
-/// [`Reason::FrameTooShort`] or [`Reason::FrameTooLong`] as soon as the size can be read.
-pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Reason> {
+/// [`DisconnectReason::FrameTooShort`] or [`DisconnectReason::FrameTooLong`] as soon as the size can be read.
+pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, DisconnectReason> {
     let Some(size) = bytes.first_chunk::<2>() else {
         return Ok(HEADER_BYTES - bytes.len());
     };
@@ -39,7 +39,7 @@ pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Reason> {
 /// # Errors
 /// As for [`missing`].
 #[inline]
-pub fn first(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<Packet<'_>>, Reason> {
+pub fn first(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<Packet<'_>>, DisconnectReason> {
     let Some(&[size_low, size_high, id_low, id_high]) = bytes.first_chunk::<HEADER_BYTES>() else {
         // Of half a header the size may already be wrong.
         return missing(bytes, frame_bytes_max).map(|_| None);
@@ -50,13 +50,13 @@ pub fn first(bytes: &[u8], frame_bytes_max: usize) -> Result<Option<Packet<'_>>,
 }
 
 #[inline]
-fn checked_size(size: [u8; 2], frame_bytes_max: usize) -> Result<usize, Reason> {
+fn checked_size(size: [u8; 2], frame_bytes_max: usize) -> Result<usize, DisconnectReason> {
     let size = usize::from(u16::from_le_bytes(size));
     if size < HEADER_BYTES {
-        return Err(Reason::FrameTooShort);
+        return Err(DisconnectReason::FrameTooShort);
     }
     if size > frame_bytes_max {
-        return Err(Reason::FrameTooLong);
+        return Err(DisconnectReason::FrameTooLong);
     }
     Ok(size)
 }
@@ -111,9 +111,9 @@ mod tests {
             let head = size.to_le_bytes();
             let verdict = first(&head, MAX);
             match usize::from(size) {
-                0..HEADER_BYTES => assert_eq!(verdict, Err(Reason::FrameTooShort)),
+                0..HEADER_BYTES => assert_eq!(verdict, Err(DisconnectReason::FrameTooShort)),
                 HEADER_BYTES..=MAX => assert_eq!(verdict, Ok(None)),
-                _ => assert_eq!(verdict, Err(Reason::FrameTooLong)),
+                _ => assert_eq!(verdict, Err(DisconnectReason::FrameTooLong)),
             }
         }
     }

@@ -19,14 +19,14 @@ pub mod ended;
 pub mod admission;
 pub mod pressure;
 pub mod batch;
-pub mod content;
+pub mod callbacks;
 pub mod flush;
 pub mod frame;
 pub mod recv_buffer;
-pub mod data_plane;
+pub mod droppable_queue;
 pub mod send_queue;
 pub mod session;
-pub mod spares;
+pub mod buffer_pool;
 
 pub mod grid;
 pub mod nearest;

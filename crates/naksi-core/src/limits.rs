@@ -1,6 +1,6 @@
 //! Every bound of a session and of a service, in one place.
 //!
-//! Each limit has a name here, a [`Reason`](crate::reason::Reason) or a counter for when it bites, and a
+//! Each limit has a name here, a [`DisconnectReason`](crate::reason::DisconnectReason) or a counter for when it bites, and a
 //! test. The defaults protect a server that nobody has tuned. Nothing here enforces anything.
 //!
 //! The memory of one session at worst, with the defaults:
@@ -28,7 +28,7 @@ const SESSIONS_MAX: usize = SessionId::SLOTS_MAX as usize;
 /// What happens when somebody queues bytes for a session whose send queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// The session ends with [`Reason::SendQueueFull`](crate::reason::Reason::SendQueueFull).
+    /// The session ends with [`DisconnectReason::SendQueueFull`](crate::reason::DisconnectReason::SendQueueFull).
     EndSession,
     /// The new bytes are dropped whole and counted; the session goes on.
     DropNew,
@@ -36,11 +36,11 @@ pub enum Overflow {
 
 /// What happens to a session that brings more in a second than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverRate {
+pub enum RateLimitAction {
     /// It is not read for a while, so that TCP holds its peer back; nothing is lost, as long as what such sessions had
-    /// brought already fits [`Limits::recv_backlog_total_bytes_max`]. Counted as `over_rate_total`.
+    /// brought already fits [`Limits::recv_backlog_total_bytes_max`]. Counted as `rate_limited_total`.
     Pause,
-    /// The session ends with [`Reason::RateExceeded`](crate::reason::Reason::RateExceeded).
+    /// The session ends with [`DisconnectReason::RateExceeded`](crate::reason::DisconnectReason::RateExceeded).
     EndSession,
 }
 
@@ -57,25 +57,25 @@ pub struct Heartbeat {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest frame, header included, in bytes (4 to 65,535).
-    /// Default: 16 KiB. The session ends with [`Reason::FrameTooLong`](crate::reason::Reason::FrameTooLong).
+    /// Default: 16 KiB. The session ends with [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
     pub frame_bytes_max: usize,
     /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: whoever was
     /// connected to on purpose is no stranger.
-    /// Default: 4 KiB. The session ends with [`Reason::FrameTooLong`](crate::reason::Reason::FrameTooLong).
+    /// Default: 4 KiB. The session ends with [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
     pub first_frame_bytes_max: usize,
     /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
     /// and below, the time in which a full send queue, a rate or a room keeps us from receiving is added.
-    /// Default: 10 s. The session ends with [`Reason::FirstFrameLate`](crate::reason::Reason::FirstFrameLate).
+    /// Default: 10 s. The session ends with [`DisconnectReason::FirstFrameLate`](crate::reason::DisconnectReason::FirstFrameLate).
     pub first_frame_within: Duration,
     /// A frame that has begun must be whole this long after its first byte.
-    /// Default: 10 s. The session ends with [`Reason::FrameLate`](crate::reason::Reason::FrameLate).
+    /// Default: 10 s. The session ends with [`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate).
     pub frame_within: Duration,
     /// A session that receives nothing for this long ends.
-    /// Default: 60 s. The session ends with [`Reason::Idle`](crate::reason::Reason::Idle).
+    /// Default: 60 s. The session ends with [`DisconnectReason::Idle`](crate::reason::DisconnectReason::Idle).
     pub idle_within: Duration,
     /// A session that has bytes to send and gets none of them out for this long ends. Windows tells of
     /// every 128 KiB of a long batch, Linux of whatever part of it went out.
-    /// Default: 30 s. The session ends with [`Reason::SendStalled`](crate::reason::Reason::SendStalled).
+    /// Default: 30 s. The session ends with [`DisconnectReason::SendStalled`](crate::reason::DisconnectReason::SendStalled).
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
     /// Default: none.
@@ -104,7 +104,7 @@ pub struct Limits {
     /// Default: 256 KiB.
     pub kernel_recv_bytes_max: usize,
     /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
-    /// [`data_plane`](crate::data_plane).
+    /// [`droppable_queue`](crate::droppable_queue).
     /// Default: 64 KiB.
     pub data_bytes_max: usize,
     /// Most messages of data that wait for one session.
@@ -115,11 +115,11 @@ pub struct Limits {
     pub overflow: Overflow,
     /// Most bytes that are kept unread for one session: received while it was paused, or refused by
     /// `on_recv` so far.
-    /// Default: 8 MiB. The session ends with [`Reason::RecvBacklogFull`](crate::reason::Reason::RecvBacklogFull).
+    /// Default: 8 MiB. The session ends with [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
     pub recv_backlog_bytes_max: usize,
     /// Most bytes that are kept unread for all sessions of one worker. Over it, whoever wants to have more
     /// than one frame kept ends; a cut frame always has room.
-    /// Default: 128 MiB. The session ends with [`Reason::RecvBacklogFull`](crate::reason::Reason::RecvBacklogFull).
+    /// Default: 128 MiB. The session ends with [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
     pub recv_backlog_total_bytes_max: usize,
     /// Most bytes of memory that all sessions of the service hold together, 0 is no limit: the buffers of what is queued for
     /// them and with the kernel, of data beside it, and of what they have brought and nobody has taken. Capacity is counted
@@ -131,7 +131,7 @@ pub struct Limits {
     ///
     /// From 90 % on nobody new is let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not
     /// moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
-    /// (`relieved_total`, [`Reason::MemoryPressure`](crate::reason::Reason::MemoryPressure); who was on the way out keeps
+    /// (`relieved_total`, [`DisconnectReason::MemoryPressure`](crate::reason::DisconnectReason::MemoryPressure); who was on the way out keeps
     /// the reason of that). It is looked at once a turn: what one turn queues may go beyond it. A client's connections
     /// end as a server's do, and are made anew as its `Retry` says.
     /// Default: 0.
@@ -147,11 +147,11 @@ pub struct Limits {
     /// Most rooms that an accepted session may join in a second, in a burst of as many; 0 is no limit. Every join tells
     /// all members of a room, and costs memory until the room has seen it. With four bursts in debt, which a single
     /// callback can bring about, or over its rate for ten seconds, it ends with
-    /// [`Reason::RateExceeded`](crate::reason::Reason::RateExceeded) in any case.
+    /// [`DisconnectReason::RateExceeded`](crate::reason::DisconnectReason::RateExceeded) in any case.
     /// Default: 64.
     pub room_joins_per_second_max: u32,
     /// Most topics, and most rooms, that one session is in at once. One that joins more ends with
-    /// [`Reason::MembershipsFull`](crate::reason::Reason::MembershipsFull).
+    /// [`DisconnectReason::MembershipsFull`](crate::reason::DisconnectReason::MembershipsFull).
     /// Default: 1,024.
     pub memberships_max: usize,
     /// Most bytes of memory that rooms hold for what one session has brought them (packets, joins, leaves, calls) and they
@@ -159,8 +159,8 @@ pub struct Limits {
     /// Default: 16 KiB.
     pub room_backlog_bytes_max: usize,
     /// What happens to a session that is over one of the three rates.
-    /// Default: [`OverRate::Pause`].
-    pub over_rate: OverRate,
+    /// Default: [`RateLimitAction::Pause`].
+    pub rate_limit_action: RateLimitAction,
     /// Most files that one session may have open. One more is answered `FileDone::Failed` with
     /// [`Failure::OverLimit`](crate::ended::Failure::OverLimit).
     /// Default: 64. Counted as `file_refused_total`.
@@ -224,7 +224,7 @@ impl Default for Limits {
             room_joins_per_second_max: 64,
             memberships_max: 1024,
             room_backlog_bytes_max: 16 * 1024,
-            over_rate: OverRate::Pause,
+            rate_limit_action: RateLimitAction::Pause,
             files_max: 64,
             file_operations_max: 256,
             file_bytes_max: 16 * 1024 * 1024,

@@ -12,26 +12,26 @@ macro_rules! reasons {
         /// Why a session ended.
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
-        pub enum Reason {
+        pub enum DisconnectReason {
             $($(#[$doc])* $name $(($held))?,)*
         }
 
         #[derive(Clone, Copy)]
         enum Number { $($name,)* }
 
-        impl Reason {
+        impl DisconnectReason {
             /// The name of every reason, in the order of their numbers.
             pub const NAMES: &'static [&'static str] = &[$($text,)*];
 
-            /// Its place in [`Reason::NAMES`].
+            /// Its place in [`DisconnectReason::NAMES`].
             pub fn number(&self) -> usize {
                 let number = match self { $(reasons!(@pattern $name $($held)?) => Number::$name,)* };
                 number as usize
             }
         }
     };
-    (@pattern $name:ident) => { Reason::$name };
-    (@pattern $name:ident $held:ty) => { Reason::$name(_) };
+    (@pattern $name:ident) => { DisconnectReason::$name };
+    (@pattern $name:ident $held:ty) => { DisconnectReason::$name(_) };
 }
 
 reasons! {
@@ -91,34 +91,34 @@ reasons! {
     Unreachable(OsError) = "unreachable",
     /// The system failed an operation in another way: its number says what.
     System(OsError) = "system",
-    /// The application ended it, for a cause of its own; see [`Reason::custom`].
+    /// The application ended it, for a cause of its own; see [`DisconnectReason::custom`].
     Custom(Cause) = "custom",
 }
 
-impl Reason {
+impl DisconnectReason {
     /// The application's own cause: a code, and a short text for the log. What is longer than [`Cause::TEXT_BYTES_MAX`] is
     /// cut. All of them are counted under one name, `custom`.
     ///
     /// ```
-    /// use naksi_core::reason::Reason;
-    /// let banned = Reason::custom(4001, "banned for 3 days");
+    /// use naksi_core::reason::DisconnectReason;
+    /// let banned = DisconnectReason::custom(4001, "banned for 3 days");
     /// assert_eq!(banned.name(), "custom");
     /// assert_eq!(banned.cause().map(|cause| (cause.code(), cause.text())), Some((4001, "banned for 3 days")));
     /// ```
     pub fn custom(code: u32, text: impl AsRef<str>) -> Self {
         let text = text.as_ref();
         let cut = text.floor_char_boundary(Cause::TEXT_BYTES_MAX);
-        Reason::Custom(Cause(Arc::new((code, text[..cut].into()))))
+        DisconnectReason::Custom(Cause(Arc::new((code, text[..cut].into()))))
     }
 
     /// The reason for a failure that a system reported under an established session.
     pub fn from_system(error: OsError) -> Self {
         match error.kind {
-            Failure::MemoryExhausted => Reason::OutOfMemory(error),
-            Failure::TimedOut => Reason::TimedOut(error),
-            Failure::Unreachable => Reason::Unreachable(error),
-            Failure::PeerGone | Failure::Refused => Reason::PeerReset,
-            _ => Reason::System(error),
+            Failure::MemoryExhausted => DisconnectReason::OutOfMemory(error),
+            Failure::TimedOut => DisconnectReason::TimedOut(error),
+            Failure::Unreachable => DisconnectReason::Unreachable(error),
+            Failure::PeerGone | Failure::Refused => DisconnectReason::PeerReset,
+            _ => DisconnectReason::System(error),
         }
     }
 
@@ -130,10 +130,10 @@ impl Reason {
     /// The system's error, if it was one.
     pub fn os_error(&self) -> Option<OsError> {
         match self {
-            Reason::OutOfMemory(error)
-            | Reason::TimedOut(error)
-            | Reason::Unreachable(error)
-            | Reason::System(error) => Some(*error),
+            DisconnectReason::OutOfMemory(error)
+            | DisconnectReason::TimedOut(error)
+            | DisconnectReason::Unreachable(error)
+            | DisconnectReason::System(error) => Some(*error),
             _ => None,
         }
     }
@@ -141,17 +141,17 @@ impl Reason {
     /// The application's own cause, if it was one.
     pub fn cause(&self) -> Option<&Cause> {
         match self {
-            Reason::Custom(cause) => Some(cause),
+            DisconnectReason::Custom(cause) => Some(cause),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
-            Reason::Custom(cause) => write!(f, " {} {:?}", cause.code(), cause.text()),
+            DisconnectReason::Custom(cause) => write!(f, " {} {:?}", cause.code(), cause.text()),
             _ => Ok(()),
         }
     }
@@ -182,17 +182,17 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_number_and_name() {
-        for name in Reason::NAMES {
-            assert_eq!(Reason::NAMES.iter().filter(|other| *other == name).count(), 1, "{name}");
+        for name in DisconnectReason::NAMES {
+            assert_eq!(DisconnectReason::NAMES.iter().filter(|other| *other == name).count(), 1, "{name}");
         }
         let error = OsError::new(Failure::Other, 71);
         for (reason, name) in [
-            (Reason::PeerClosed, "peer_closed"),
-            (Reason::Shutdown, "shutdown"),
-            (Reason::System(error), "system"),
-            (Reason::custom(1, ""), "custom"),
+            (DisconnectReason::PeerClosed, "peer_closed"),
+            (DisconnectReason::Shutdown, "shutdown"),
+            (DisconnectReason::System(error), "system"),
+            (DisconnectReason::custom(1, ""), "custom"),
         ] {
-            assert_eq!((reason.name(), Reason::NAMES[reason.number()]), (name, name));
+            assert_eq!((reason.name(), DisconnectReason::NAMES[reason.number()]), (name, name));
         }
     }
 
@@ -200,9 +200,9 @@ mod tests {
     fn a_failure_of_the_system_keeps_its_number() {
         for kind in [Failure::MemoryExhausted, Failure::TimedOut, Failure::Unreachable, Failure::Other] {
             let error = OsError::new(kind, 113);
-            assert_eq!(Reason::from_system(error).os_error(), Some(error));
+            assert_eq!(DisconnectReason::from_system(error).os_error(), Some(error));
         }
-        assert_eq!(Reason::PeerReset.os_error(), None);
+        assert_eq!(DisconnectReason::PeerReset.os_error(), None);
     }
 
     #[test]
@@ -215,20 +215,24 @@ mod tests {
             (Failure::Refused, "peer_reset"),
             (Failure::Other, "system"),
         ] {
-            assert_eq!(Reason::from_system(OsError::new(kind, 1)).name(), name);
+            assert_eq!(DisconnectReason::from_system(OsError::new(kind, 1)).name(), name);
         }
     }
 
     #[test]
     fn an_own_cause_has_its_code_and_a_text_that_is_cut_between_letters() {
         let long = "낚시".repeat(100);
-        let reason = Reason::custom(u32::MAX, &long);
+        let reason = DisconnectReason::custom(u32::MAX, &long);
         let cause = reason.cause().expect("it is its own");
         assert_eq!((cause.code(), cause.text()), (u32::MAX, "낚시".repeat(20).as_str()));
         assert_eq!(cause.text().len(), Cause::TEXT_BYTES_MAX);
         let odd = format!("x{long}");
-        assert_eq!(Reason::custom(0, &odd).cause().map(|cause| cause.text().len()), Some(118));
-        assert_eq!(Reason::custom(7, "a\nb").to_string(), "custom 7 \"a\\nb\"", "one line in a log");
-        assert!(size_of::<Reason>() <= 16, "every mailbox entry has one");
+        assert_eq!(DisconnectReason::custom(0, &odd).cause().map(|cause| cause.text().len()), Some(118));
+        assert_eq!(
+            DisconnectReason::custom(7, "a\nb").to_string(),
+            "custom 7 \"a\\nb\"",
+            "one line in a log"
+        );
+        assert!(size_of::<DisconnectReason>() <= 16, "every mailbox entry has one");
     }
 }

@@ -4,7 +4,7 @@
 //! `read <= bytes.len()`. Nothing here knows about sockets, or asks
 //! for the time.
 
-use crate::spares::Spares;
+use crate::buffer_pool::BufferPool;
 use crate::tick::Tick;
 
 /// Received bytes that wait, in order. One word: every idle session has one, and it is empty.
@@ -60,44 +60,44 @@ impl RecvBuffer {
     }
 
     /// Copies bytes behind those that wait.
-    pub fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+    pub fn push(&mut self, bytes: &[u8], buffer_pool: &mut BufferPool) {
         let kept = self.0.get_or_insert_default();
         let needed = kept.view().len() + bytes.len();
         if needed > kept.bytes.capacity() {
             // A spare one has its memory already; growing in place would ask the system for new pages.
             // One that is long takes twice as much as before, so that growing costs little for each byte.
-            let mut wider = spares.buffer(match needed {
-                ..=Spares::CLASS_BYTES_MAX => needed,
-                _ => needed.next_power_of_two().max(Spares::HUGE_BYTES),
+            let mut wider = buffer_pool.buffer(match needed {
+                ..=BufferPool::CLASS_BYTES_MAX => needed,
+                _ => needed.next_power_of_two().max(BufferPool::HUGE_BYTES),
             });
             wider.extend_from_slice(kept.view());
-            spares.put_buffer(std::mem::replace(&mut kept.bytes, wider));
+            buffer_pool.put_buffer(std::mem::replace(&mut kept.bytes, wider));
             kept.read = 0;
         } else if kept.bytes.len() + bytes.len() > kept.bytes.capacity() {
             kept.bytes.drain(..kept.read);
             kept.read = 0;
         }
         kept.bytes.extend_from_slice(bytes);
-        spares.keep(bytes.len());
+        buffer_pool.keep(bytes.len());
     }
 
     /// The first `bytes` bytes were taken. Memory goes back as soon as nothing waits.
-    pub fn took(&mut self, bytes: usize, spares: &mut Spares) {
+    pub fn took(&mut self, bytes: usize, buffer_pool: &mut BufferPool) {
         assert!(bytes <= self.len(), "took {bytes} of {} bytes", self.len());
         if let Some(kept) = &mut self.0 {
             kept.read += bytes;
-            spares.let_go(bytes);
+            buffer_pool.let_go(bytes);
         }
         if self.is_empty() {
-            self.clear(spares);
+            self.clear(buffer_pool);
         }
     }
 
     /// Forgets what waits and gives the memory back.
-    pub fn clear(&mut self, spares: &mut Spares) {
+    pub fn clear(&mut self, buffer_pool: &mut BufferPool) {
         if let Some(kept) = self.0.take() {
-            spares.let_go(kept.view().len());
-            spares.put_buffer(kept.bytes);
+            buffer_pool.let_go(kept.view().len());
+            buffer_pool.put_buffer(kept.bytes);
         }
     }
 }
@@ -108,50 +108,54 @@ mod tests {
 
     #[test]
     fn every_way_to_push_and_take_keeps_the_order() {
-        let mut spares = Spares::default();
+        let mut buffer_pool = BufferPool::default();
         for push in 1..7_u8 {
             for take in 1..7_u8 {
                 let mut buffer = RecvBuffer::default();
                 let (mut pushed, mut taken) = (0_u8, 0_u8);
                 for _ in 0..40 {
                     let bytes: Vec<u8> = (pushed..pushed + push).collect();
-                    buffer.push(&bytes, &mut spares);
+                    buffer.push(&bytes, &mut buffer_pool);
                     pushed += push;
                     let count = usize::from(take).min(buffer.len());
                     assert_eq!(buffer.view()[..count], (taken..taken + count as u8).collect::<Vec<_>>());
-                    buffer.took(count, &mut spares);
+                    buffer.took(count, &mut buffer_pool);
                     taken += count as u8;
                     if pushed > 200 {
                         break;
                     }
                 }
                 assert_eq!(buffer.len(), usize::from(pushed - taken));
-                assert_eq!(spares.kept_bytes(), buffer.len(), "what waits is counted, no more and no less");
-                buffer.clear(&mut spares);
-                assert_eq!(spares.kept_bytes(), 0);
+                assert_eq!(
+                    buffer_pool.kept_bytes(),
+                    buffer.len(),
+                    "what waits is counted, no more and no less"
+                );
+                buffer.clear(&mut buffer_pool);
+                assert_eq!(buffer_pool.kept_bytes(), 0);
             }
         }
     }
 
     #[test]
     fn a_buffer_that_is_outgrown_goes_back_and_its_bytes_go_on() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
         let bytes: Vec<u8> = (0..=255).cycle().take(90_000).collect();
-        buffer.push(&bytes[..60_000], &mut spares);
+        buffer.push(&bytes[..60_000], &mut buffer_pool);
         let place = buffer.view().as_ptr();
-        buffer.took(1001, &mut spares);
-        buffer.push(&bytes[60_000..], &mut spares);
+        buffer.took(1001, &mut buffer_pool);
+        buffer.push(&bytes[60_000..], &mut buffer_pool);
         assert_eq!(buffer.view(), &bytes[1001..]);
-        assert_eq!(spares.kept_bytes(), bytes.len() - 1001);
-        let outgrown = spares.buffer(60_000);
+        assert_eq!(buffer_pool.kept_bytes(), bytes.len() - 1001);
+        let outgrown = buffer_pool.buffer(60_000);
         assert_eq!(outgrown.as_ptr(), place, "it is there for somebody else");
     }
 
     #[test]
     fn a_byte_of_a_cut_frame_holds_no_page() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
         for bytes in 1..2_000 {
-            buffer.push(&[7], &mut spares);
+            buffer.push(&[7], &mut buffer_pool);
             let held = buffer.held_bytes() - size_of::<Kept>();
             assert!(held >= bytes && held <= bytes.max(8) * 8, "{held} bytes for {bytes}");
         }
@@ -159,62 +163,62 @@ mod tests {
 
     #[test]
     fn what_fits_the_memory_that_is_there_moves_to_no_other() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
-        buffer.push(b"first", &mut spares);
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
+        buffer.push(b"first", &mut buffer_pool);
         let (place, capacity) =
             (buffer.view().as_ptr(), buffer.0.as_ref().expect("it waits").bytes.capacity());
         let rest = vec![7; capacity - 5];
-        buffer.push(&rest, &mut spares);
+        buffer.push(&rest, &mut buffer_pool);
         assert_eq!((buffer.view().as_ptr(), buffer.len()), (place, capacity), "filled to the last byte");
-        buffer.took(5, &mut spares);
+        buffer.took(5, &mut buffer_pool);
         assert_eq!(
             buffer.view().as_ptr(),
             place.wrapping_add(5),
             "what waits is not moved before it must be"
         );
-        buffer.push(b"again", &mut spares);
+        buffer.push(b"again", &mut buffer_pool);
         assert_eq!(buffer.view().as_ptr(), place, "moved to the front");
         assert_eq!(buffer.view(), [&rest[..], b"again"].concat());
-        buffer.push(b"!", &mut spares);
+        buffer.push(b"!", &mut buffer_pool);
         assert_ne!(buffer.view().as_ptr(), place, "one byte too many");
     }
 
     #[test]
     fn what_waits_is_not_moved_to_the_front_while_more_fits_behind_it() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
-        buffer.push(&[1; 50], &mut spares);
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
+        buffer.push(&[1; 50], &mut buffer_pool);
         let (place, capacity) =
             (buffer.view().as_ptr(), buffer.0.as_ref().expect("it waits").bytes.capacity());
-        buffer.took(5, &mut spares);
-        buffer.push(&vec![2; capacity - 50], &mut spares);
+        buffer.took(5, &mut buffer_pool);
+        buffer.push(&vec![2; capacity - 50], &mut buffer_pool);
         assert_eq!((buffer.view().as_ptr(), buffer.len()), (place.wrapping_add(5), capacity - 5));
     }
 
     #[test]
     fn a_buffer_is_empty_until_bytes_wait_and_when_all_are_taken() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
         assert!(buffer.is_empty());
-        buffer.push(b"ab", &mut spares);
-        buffer.took(1, &mut spares);
+        buffer.push(b"ab", &mut buffer_pool);
+        buffer.took(1, &mut buffer_pool);
         assert!(!buffer.is_empty());
-        buffer.took(1, &mut spares);
+        buffer.took(1, &mut buffer_pool);
         assert!(buffer.is_empty());
     }
 
     #[test]
     #[should_panic(expected = "took 3 of 2 bytes")]
     fn more_than_waits_cannot_be_taken() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
-        buffer.push(b"ab", &mut spares);
-        buffer.took(3, &mut spares);
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
+        buffer.push(b"ab", &mut buffer_pool);
+        buffer.took(3, &mut buffer_pool);
     }
 
     #[test]
     fn an_emptied_buffer_holds_no_memory() {
-        let (mut buffer, mut spares) = (RecvBuffer::default(), Spares::default());
-        buffer.push(b"abc", &mut spares);
-        buffer.took(3, &mut spares);
+        let (mut buffer, mut buffer_pool) = (RecvBuffer::default(), BufferPool::default());
+        buffer.push(b"abc", &mut buffer_pool);
+        buffer.took(3, &mut buffer_pool);
         assert!(buffer.0.is_none() && buffer.held_bytes() == 0);
-        assert_eq!(spares.kept_bytes(), 0);
+        assert_eq!(buffer_pool.kept_bytes(), 0);
     }
 }

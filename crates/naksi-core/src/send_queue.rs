@@ -9,10 +9,10 @@
 use bytes::Bytes;
 use std::time::Duration;
 
-use crate::batch::{Piece, SendBatch};
-use crate::data_plane::{DataClass, DataPlane, Placed};
+use crate::batch::{Segment, SendBatch};
+use crate::buffer_pool::BufferPool;
+use crate::droppable_queue::{DroppableQueue, PacketClass, Placed};
 use crate::limits::Limits;
-use crate::spares::Spares;
 use crate::tick::Tick;
 
 /// Shared bytes up to this length are copied instead of referenced.
@@ -23,7 +23,7 @@ pub(crate) const LENT_BYTES_MIN: usize = 4 * 1024;
 
 /// What became of bytes that somebody wanted to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum SendStatus {
     /// They are queued and leave with the next batch.
     Queued,
     /// They did not fit and are gone, as the overflow policy says; the session goes on.
@@ -49,7 +49,7 @@ pub struct SendQueue {
     /// Half of the pieces that may be queued were, when the last one was.
     crowded: bool,
     /// Data that waits because the receiver does not keep up. Only while something waits or flies.
-    data: Option<Box<DataPlane>>,
+    data: Option<Box<DroppableQueue>>,
     /// Since when the queue has not been empty.
     since: Tick,
 }
@@ -78,7 +78,7 @@ impl SendQueue {
     /// Bytes of memory that the queue keeps, not only of their contents, and the data that waits beside it.
     pub fn held_bytes(&self) -> usize {
         let queue = self.waiting.held_bytes() + self.flying_held as usize;
-        queue + self.data.as_deref().map_or(0, DataPlane::held_bytes)
+        queue + self.data.as_deref().map_or(0, DroppableQueue::held_bytes)
     }
 
     /// Pieces queued, those with the kernel included.
@@ -115,7 +115,7 @@ impl SendQueue {
     /// read is not copied.
     ///
     /// Returns whether they fit.
-    pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, spares: &mut Spares) -> bool {
+    pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         let length = parts[0].len() + parts[1].len();
         if length == 0 {
             return true;
@@ -124,19 +124,19 @@ impl SendQueue {
             return false;
         }
         if self.waiting.pieces() == 0 {
-            self.open_batch(spares);
+            self.open_batch(buffer_pool);
         }
         if length >= LENT_BYTES_MIN
             && parts[1].is_empty()
             && !self.crowded
-            && let Some(part) = spares.part(parts[0])
+            && let Some(part) = buffer_pool.part(parts[0])
         {
-            self.waiting.push(Piece::Lent(part));
+            self.waiting.push(Segment::Lent(part));
             self.mark(limits);
             return true;
         }
         // A message is appended whole or begins a piece of its own, so that a full queue never cuts one.
-        if self.waiting.room() < length && !self.make_room(length, limits, spares) {
+        if self.waiting.room() < length && !self.make_room(length, limits, buffer_pool) {
             return false;
         }
         for part in parts {
@@ -148,17 +148,17 @@ impl SendQueue {
 
     /// Makes room for a short message behind the last one: in a wider buffer as long as that is a page at most, or in one
     /// more. Returns `false` if there are too many pieces.
-    fn make_room(&mut self, length: usize, limits: &Limits, spares: &mut Spares) -> bool {
+    fn make_room(&mut self, length: usize, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         let joined = self.waiting.last_owned().map(|last| last + length);
-        if let Some(bytes) = joined.filter(|bytes| *bytes <= Spares::PAGE_BYTES) {
-            let narrow = self.waiting.widen(spares.buffer(bytes));
-            spares.put_buffer(narrow);
+        if let Some(bytes) = joined.filter(|bytes| *bytes <= BufferPool::PAGE_BYTES) {
+            let narrow = self.waiting.widen(buffer_pool.buffer(bytes));
+            buffer_pool.put_buffer(narrow);
             return true;
         }
         if self.entries() >= limits.send_queue_entries_max {
             return false;
         }
-        self.waiting.push_empty(spares.buffer(length));
+        self.waiting.push_empty(buffer_pool.buffer(length));
         true
     }
 
@@ -166,30 +166,30 @@ impl SendQueue {
     /// batch are not copied, however short: a reference to them costs less.
     ///
     /// Returns whether they fit.
-    pub fn push_counted(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
+    pub fn push_counted(&mut self, bytes: &Bytes, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         if bytes.len() <= COPY_BYTES_MAX && (self.waiting.pieces() > 0 || bytes.is_empty()) {
-            return self.push([bytes, &[]], limits, spares);
+            return self.push([bytes, &[]], limits, buffer_pool);
         }
-        self.push_reference(bytes, Piece::Counted, limits, spares)
+        self.push_reference(bytes, Segment::Counted, limits, buffer_pool)
     }
 
     /// Queues bytes that several sessions share, whole or not at all.
     ///
     /// Returns whether they fit.
-    pub fn push_shared(&mut self, bytes: &Bytes, limits: &Limits, spares: &mut Spares) -> bool {
+    pub fn push_shared(&mut self, bytes: &Bytes, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         if bytes.len() <= COPY_BYTES_MAX {
-            return self.push([bytes, &[]], limits, spares);
+            return self.push([bytes, &[]], limits, buffer_pool);
         }
-        self.push_reference(bytes, Piece::Shared, limits, spares)
+        self.push_reference(bytes, Segment::Shared, limits, buffer_pool)
     }
 
     #[inline]
     fn push_reference(
         &mut self,
         bytes: &Bytes,
-        piece: fn(Bytes) -> Piece,
+        piece: fn(Bytes) -> Segment,
         limits: &Limits,
-        spares: &mut Spares,
+        buffer_pool: &mut BufferPool,
     ) -> bool {
         if self.bytes() + bytes.len() > limits.send_queue_bytes_max
             || self.entries() >= limits.send_queue_entries_max
@@ -197,7 +197,7 @@ impl SendQueue {
             return false;
         }
         if self.waiting.pieces() == 0 {
-            self.open_batch(spares);
+            self.open_batch(buffer_pool);
         }
         self.waiting.push(piece(bytes.clone()));
         self.mark(limits);
@@ -207,22 +207,22 @@ impl SendQueue {
     /// Queues data that the receiver may miss, if it does not keep up.
     pub fn push_data(
         &mut self,
-        (class, key): (DataClass, u64),
+        (class, key): (PacketClass, u64),
         bytes: &Bytes,
         now: Tick,
         limits: &Limits,
-        spares: &mut Spares,
+        buffer_pool: &mut BufferPool,
     ) -> Placed {
         if bytes.len() > limits.send_queue_bytes_max {
             // It could never join a batch, and all that waits behind it would wait for ever.
             return Placed::Dropped;
         }
         let keeps_up = self.data.is_none() && self.bytes() + bytes.len() <= limits.send_queue_low_bytes;
-        if keeps_up && self.push_shared(bytes, limits, spares) {
+        if keeps_up && self.push_shared(bytes, limits, buffer_pool) {
             return Placed::Waits;
         }
         // Longer than the low mark: it goes alone, or it would wait behind nothing, for ever.
-        if self.is_empty() && self.push_shared(bytes, limits, spares) {
+        if self.is_empty() && self.push_shared(bytes, limits, buffer_pool) {
             return Placed::Waits;
         }
         let plane = self.data.get_or_insert_default();
@@ -247,21 +247,21 @@ impl SendQueue {
         Pending {
             bytes: self.bytes(),
             entries: self.entries(),
-            data_bytes: data.map_or(0, DataPlane::bytes),
-            data_entries: data.map_or(0, DataPlane::len),
+            data_bytes: data.map_or(0, DroppableQueue::bytes),
+            data_entries: data.map_or(0, DroppableQueue::len),
             age: if self.is_empty() { Duration::ZERO } else { now.since(self.since) },
         }
     }
 
     /// Lets data join what waits, as far as the low mark.
-    fn load_data(&mut self, limits: &Limits, spares: &mut Spares) {
+    fn load_data(&mut self, limits: &Limits, buffer_pool: &mut BufferPool) {
         while let Some(data) = &mut self.data {
             let Some(bytes) = data.first().cloned() else {
                 self.data = None;
                 return;
             };
             let fits = self.is_empty() || self.bytes() + bytes.len() <= limits.send_queue_low_bytes;
-            if !fits || !self.push_shared(&bytes, limits, spares) {
+            if !fits || !self.push_shared(&bytes, limits, buffer_pool) {
                 return;
             }
             self.data.as_mut().and_then(|data| data.pop());
@@ -289,41 +289,41 @@ impl SendQueue {
         mut batch: SendBatch,
         sent: usize,
         limits: &Limits,
-        spares: &mut Spares,
+        buffer_pool: &mut BufferPool,
     ) -> bool {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
-        batch.advance(sent, |piece| spares.put_piece(piece));
+        batch.advance(sent, |piece| buffer_pool.put_piece(piece));
         let left = !batch.is_empty();
         if left {
             let newer = std::mem::replace(&mut self.waiting, batch);
             let emptied = self.waiting.join(newer);
-            spares.put_batch(emptied);
+            buffer_pool.put_batch(emptied);
         } else {
-            spares.put_batch(batch);
+            buffer_pool.put_batch(batch);
         }
         if self.bytes() <= limits.send_queue_low_bytes {
             self.congested = false;
         }
-        self.load_data(limits, spares);
+        self.load_data(limits, buffer_pool);
         left
     }
 
     /// Drops what waits, because the peer will not read it. A batch with the kernel is not touched.
-    pub fn abandon(&mut self, spares: &mut Spares) {
+    pub fn abandon(&mut self, buffer_pool: &mut BufferPool) {
         self.data = None;
-        spares.put_batch(std::mem::take(&mut self.waiting));
+        buffer_pool.put_batch(std::mem::take(&mut self.waiting));
     }
 
     /// The batch with the kernel came home and will not be sent.
-    pub fn abandon_flying(&mut self, batch: SendBatch, spares: &mut Spares) {
+    pub fn abandon_flying(&mut self, batch: SendBatch, buffer_pool: &mut BufferPool) {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
-        spares.put_batch(batch);
+        buffer_pool.put_batch(batch);
     }
 
-    fn open_batch(&mut self, spares: &mut Spares) {
-        self.waiting = spares.batch();
+    fn open_batch(&mut self, buffer_pool: &mut BufferPool) {
+        self.waiting = buffer_pool.batch();
     }
 
     fn mark(&mut self, limits: &Limits) {
@@ -357,64 +357,65 @@ mod tests {
 
     #[test]
     fn what_a_short_send_left_goes_out_before_what_came_later() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
-        assert!(queue.push([b"abc", b"def"], &limits, &mut spares));
+        let (mut queue, limits, mut buffer_pool) = (SendQueue::default(), limits(), BufferPool::default());
+        assert!(queue.push([b"abc", b"def"], &limits, &mut buffer_pool));
         let batch = queue.take().expect("something waits");
         assert!(queue.take().is_none(), "one batch at a time");
-        assert!(queue.push([b"ghi", b""], &limits, &mut spares));
-        queue.returned(batch, 2, &limits, &mut spares);
+        assert!(queue.push([b"ghi", b""], &limits, &mut buffer_pool));
+        queue.returned(batch, 2, &limits, &mut buffer_pool);
         assert_eq!(bytes_of(&queue.take().expect("the rest waits")), b"cdefghi");
         assert_eq!(queue.bytes(), 7);
     }
 
     #[test]
     fn the_cap_in_bytes_refuses_a_message_whole() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
-        assert!(queue.push([&[1; 50], &[2; 40]], &limits, &mut spares));
-        assert!(!queue.push([&[3; 11], &[]], &limits, &mut spares));
+        let (mut queue, limits, mut buffer_pool) = (SendQueue::default(), limits(), BufferPool::default());
+        assert!(queue.push([&[1; 50], &[2; 40]], &limits, &mut buffer_pool));
+        assert!(!queue.push([&[3; 11], &[]], &limits, &mut buffer_pool));
         assert_eq!(queue.bytes(), 90);
-        assert!(queue.push([&[4; 10], &[]], &limits, &mut spares));
+        assert!(queue.push([&[4; 10], &[]], &limits, &mut buffer_pool));
         assert_eq!(queue.bytes(), 100);
 
         let boundless =
             Limits { send_queue_bytes_max: usize::MAX, send_queue_high_bytes: usize::MAX, ..limits };
-        assert!(queue.push([b"more", &[]], &boundless, &mut spares));
+        assert!(queue.push([b"more", &[]], &boundless, &mut buffer_pool));
     }
 
     #[test]
     fn the_cap_in_pieces_refuses_too() {
         let limits = Limits { send_queue_entries_max: 2, ..Limits::default() };
-        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
         let shared = Bytes::from(vec![7; COPY_BYTES_MAX + 1]);
-        assert!(queue.push_shared(&shared, &limits, &mut spares));
-        assert!(queue.push_shared(&shared, &limits, &mut spares));
-        assert!(!queue.push_shared(&shared, &limits, &mut spares));
+        assert!(queue.push_shared(&shared, &limits, &mut buffer_pool));
+        assert!(queue.push_shared(&shared, &limits, &mut buffer_pool));
+        assert!(!queue.push_shared(&shared, &limits, &mut buffer_pool));
         assert_eq!(queue.entries(), 2);
     }
 
     #[test]
     fn congestion_begins_at_the_high_mark_and_ends_at_the_low_one() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
-        queue.push([&[0; 60], &[]], &limits, &mut spares);
+        let (mut queue, limits, mut buffer_pool) = (SendQueue::default(), limits(), BufferPool::default());
+        queue.push([&[0; 60], &[]], &limits, &mut buffer_pool);
         assert!(!queue.is_congested());
-        queue.push([&[0; 1], &[]], &limits, &mut spares);
+        queue.push([&[0; 1], &[]], &limits, &mut buffer_pool);
         assert!(queue.is_congested());
         let batch = queue.take().expect("something waits");
-        queue.returned(batch, 40, &limits, &mut spares);
+        queue.returned(batch, 40, &limits, &mut buffer_pool);
         assert!(queue.is_congested(), "21 bytes are above the low mark");
         let batch = queue.take().expect("the rest waits");
-        queue.returned(batch, 1, &limits, &mut spares);
+        queue.returned(batch, 1, &limits, &mut buffer_pool);
         assert!(!queue.is_congested());
     }
 
     #[test]
     fn short_messages_hold_little_and_are_one_piece_as_they_become_many() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
+        let (mut queue, limits, mut buffer_pool) =
+            (SendQueue::default(), Limits::default(), BufferPool::default());
         let list = SendBatch::HELD_BYTES_MIN;
         let mut said = Vec::new();
         for number in 0..300_u16 {
             let message = [number as u8; 12];
-            assert!(queue.push([&message, &[]], &limits, &mut spares));
+            assert!(queue.push([&message, &[]], &limits, &mut buffer_pool));
             said.extend(message);
             assert_eq!(queue.entries(), 1, "after {number}");
             let capacity = queue.held_bytes() - list;
@@ -424,25 +425,26 @@ mod tests {
         let batch = queue.take().expect("something waits");
         assert_eq!(queue.held_bytes(), held, "with the kernel it is held as well");
         assert_eq!(bytes_of(&batch), said);
-        queue.returned(batch, 1, &limits, &mut spares);
+        queue.returned(batch, 1, &limits, &mut buffer_pool);
         assert_eq!(queue.held_bytes(), held, "a piece is held until all of it is sent");
-        assert!(queue.push([b"after", &[]], &limits, &mut spares));
+        assert!(queue.push([b"after", &[]], &limits, &mut buffer_pool));
         assert_eq!(bytes_of(&queue.take().expect("the rest")), [&said[1..], b"after"].concat());
     }
 
     #[test]
     fn the_first_of_a_batch_is_referenced_and_what_follows_is_copied_together() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
+        let (mut queue, limits, mut buffer_pool) =
+            (SendQueue::default(), Limits::default(), BufferPool::default());
         let shared = Bytes::copy_from_slice(b"what everybody hears");
-        assert!(queue.push_counted(&shared, &limits, &mut spares));
+        assert!(queue.push_counted(&shared, &limits, &mut buffer_pool));
         assert_eq!(queue.held_bytes(), SendBatch::HELD_BYTES_MIN, "the owner counts the bytes");
-        (0..5).for_each(|_| assert!(queue.push_counted(&shared, &limits, &mut spares)));
+        (0..5).for_each(|_| assert!(queue.push_counted(&shared, &limits, &mut buffer_pool)));
         assert_eq!(queue.entries(), 2);
         let batch = queue.take().expect("something waits");
         assert_eq!(batch.slices().next().map(<[u8]>::as_ptr), Some(shared.as_ptr()));
         assert_eq!(bytes_of(&batch), shared.repeat(6));
         let tight = Limits { send_queue_bytes_max: shared.len() - 1, ..limits };
-        assert!(!SendQueue::default().push_counted(&shared, &tight, &mut spares), "a cap is a cap");
+        assert!(!SendQueue::default().push_counted(&shared, &tight, &mut buffer_pool), "a cap is a cap");
     }
 
     #[test]
@@ -451,16 +453,16 @@ mod tests {
             Limits { send_queue_bytes_max: 3_000, send_queue_high_bytes: 3_000, ..Limits::default() };
         let shared = |bytes: usize| Bytes::from(vec![7; bytes]);
         for last in [1_500, 1_501] {
-            let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
-            assert!(queue.push_shared(&shared(1_500), &limits, &mut spares));
-            assert_eq!(queue.push_shared(&shared(last), &limits, &mut spares), last == 1_500);
+            let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
+            assert!(queue.push_shared(&shared(1_500), &limits, &mut buffer_pool));
+            assert_eq!(queue.push_shared(&shared(last), &limits, &mut buffer_pool), last == 1_500);
             assert_eq!(queue.bytes(), if last == 1_500 { 3_000 } else { 1_500 });
         }
-        let class = DataClass { number: 1, behind: crate::data_plane::Behind::DropNew };
+        let class = PacketClass { number: 1, lag_policy: crate::droppable_queue::LagPolicy::DropNew };
         for (bytes, placed) in [(3_000, Placed::Waits), (3_001, Placed::Dropped)] {
-            let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+            let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
             let low = Limits { send_queue_low_bytes: 10, ..limits.clone() };
-            let found = queue.push_data((class, 0), &shared(bytes), Tick::ZERO, &low, &mut spares);
+            let found = queue.push_data((class, 0), &shared(bytes), Tick::ZERO, &low, &mut buffer_pool);
             assert_eq!((found, queue.is_waiting()), (placed, placed == Placed::Waits), "{bytes} bytes");
         }
     }
@@ -469,116 +471,125 @@ mod tests {
     fn a_queue_is_crowded_from_half_of_its_pieces_on() {
         for most in 1..12 {
             let limits = Limits { send_queue_entries_max: most, ..Limits::default() };
-            let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+            let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
             let shared = Bytes::from(vec![7; COPY_BYTES_MAX + 1]);
             for pieces in 1..=most {
-                assert!(queue.push_shared(&shared, &limits, &mut spares));
+                assert!(queue.push_shared(&shared, &limits, &mut buffer_pool));
                 assert_eq!(queue.is_crowded(), pieces * 2 >= most, "{pieces} of {most}");
             }
             let batch = queue.take().expect("it waits");
             assert!(!queue.is_crowded(), "all of them are on their way");
-            queue.returned(batch, most * shared.len(), &limits, &mut spares);
+            queue.returned(batch, most * shared.len(), &limits, &mut buffer_pool);
             assert!(queue.is_empty() && queue.entries() == 0);
         }
     }
 
     #[test]
     fn a_message_that_just_fits_the_buffer_is_put_into_it() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
-        assert!(queue.push([&[1; 60], &[]], &limits, &mut spares));
+        let (mut queue, limits, mut buffer_pool) =
+            (SendQueue::default(), Limits::default(), BufferPool::default());
+        assert!(queue.push([&[1; 60], &[]], &limits, &mut buffer_pool));
         let place = |queue: &SendQueue| queue.waiting.slices().next().map(<[u8]>::as_ptr);
         let (held, before) = (queue.held_bytes(), place(&queue));
-        assert!(queue.push([&[2; 3], &[3]], &limits, &mut spares));
+        assert!(queue.push([&[2; 3], &[3]], &limits, &mut buffer_pool));
         assert_eq!(place(&queue), before, "what was there is not copied once more");
         assert_eq!((queue.held_bytes(), queue.entries()), (held, 1), "filled to the last of 64 bytes");
-        assert!(queue.push([b"4", &[]], &limits, &mut spares));
+        assert!(queue.push([b"4", &[]], &limits, &mut buffer_pool));
         assert!(queue.held_bytes() > held && queue.entries() == 1);
     }
 
     #[test]
     fn the_rest_of_a_long_buffer_is_used_before_another_piece_begins() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), Limits::default(), Spares::default());
-        assert!(queue.push([&[1; 5_000], &[]], &limits, &mut spares));
-        (0..11).for_each(|_| assert!(queue.push([&[2; 1_000], &[]], &limits, &mut spares)));
+        let (mut queue, limits, mut buffer_pool) =
+            (SendQueue::default(), Limits::default(), BufferPool::default());
+        assert!(queue.push([&[1; 5_000], &[]], &limits, &mut buffer_pool));
+        (0..11).for_each(|_| assert!(queue.push([&[2; 1_000], &[]], &limits, &mut buffer_pool)));
         assert_eq!(queue.entries(), 1, "16,000 of 16 KiB");
-        assert!(queue.push([&[3; 1_000], &[]], &limits, &mut spares));
+        assert!(queue.push([&[3; 1_000], &[]], &limits, &mut buffer_pool));
         assert_eq!(queue.entries(), 2);
     }
 
     #[test]
     fn the_batch_of_a_session_that_has_sent_is_the_next_ones() {
-        let (limits, mut spares) = (Limits::default(), Spares::default());
+        let (limits, mut buffer_pool) = (Limits::default(), BufferPool::default());
         let shared = Bytes::from(vec![7; COPY_BYTES_MAX + 1]);
-        type Push = fn(&mut SendQueue, &Bytes, &Limits, &mut Spares) -> bool;
+        type Push = fn(&mut SendQueue, &Bytes, &Limits, &mut BufferPool) -> bool;
         let ways: [Push; 2] = [
-            |queue, bytes, limits, spares| queue.push([&bytes[..5], &[]], limits, spares),
-            |queue, bytes, limits, spares| queue.push_shared(bytes, limits, spares),
+            |queue, bytes, limits, buffer_pool| queue.push([&bytes[..5], &[]], limits, buffer_pool),
+            |queue, bytes, limits, buffer_pool| queue.push_shared(bytes, limits, buffer_pool),
         ];
         for push in ways {
             let mut first = SendQueue::default();
-            assert!(push(&mut first, &shared, &limits, &mut spares));
+            assert!(push(&mut first, &shared, &limits, &mut buffer_pool));
             let batch = first.take().expect("it waits");
             let bytes = batch.bytes();
-            assert!(!first.returned(batch, bytes, &limits, &mut spares));
+            assert!(!first.returned(batch, bytes, &limits, &mut buffer_pool));
             let mut second = SendQueue::default();
-            assert!(push(&mut second, &shared, &limits, &mut spares));
-            assert_eq!(spares.batch().capacity(), 0, "no batch is left: the second has the one of the first");
+            assert!(push(&mut second, &shared, &limits, &mut buffer_pool));
+            assert_eq!(
+                buffer_pool.batch().capacity(),
+                0,
+                "no batch is left: the second has the one of the first"
+            );
         }
     }
 
     #[test]
     fn data_joins_what_waits_as_far_as_the_low_mark() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
+        let (mut queue, limits, mut buffer_pool) = (SendQueue::default(), limits(), BufferPool::default());
         let limits = Limits { send_queue_entries_max: 100, ..limits };
-        let class = DataClass { number: 1, behind: crate::data_plane::Behind::DropNew };
-        assert!(queue.push([&[1; 20], &[]], &limits, &mut spares));
+        let class = PacketClass { number: 1, lag_policy: crate::droppable_queue::LagPolicy::DropNew };
+        assert!(queue.push([&[1; 20], &[]], &limits, &mut buffer_pool));
         let batch = queue.take().expect("something waits");
-        assert!(queue.push([&[2; 8], &[]], &limits, &mut spares));
+        assert!(queue.push([&[2; 8], &[]], &limits, &mut buffer_pool));
         for bytes in [&[3; 8][..], &[4; 5]] {
             let bytes = Bytes::copy_from_slice(bytes);
-            assert_eq!(queue.push_data((class, 0), &bytes, Tick::ZERO, &limits, &mut spares), Placed::Waits);
+            assert_eq!(
+                queue.push_data((class, 0), &bytes, Tick::ZERO, &limits, &mut buffer_pool),
+                Placed::Waits
+            );
         }
-        queue.returned(batch, 20, &limits, &mut spares);
+        queue.returned(batch, 20, &limits, &mut buffer_pool);
         let pending = queue.pending(Tick::ZERO);
         assert_eq!((pending.bytes, pending.data_bytes), (16, 5), "eight more are within 20 bytes, five not");
     }
 
     #[test]
     fn data_that_waits_beside_the_queue_is_held_as_well() {
-        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
         let limits = Limits { send_queue_low_bytes: 10, ..Limits::default() };
-        let class = DataClass { number: 1, behind: crate::data_plane::Behind::DropNew };
-        assert!(queue.push([&[1; 20], &[]], &limits, &mut spares));
+        let class = PacketClass { number: 1, lag_policy: crate::droppable_queue::LagPolicy::DropNew };
+        assert!(queue.push([&[1; 20], &[]], &limits, &mut buffer_pool));
         let held = queue.held_bytes();
         let data = Bytes::from(vec![7; 500]);
-        assert_eq!(queue.push_data((class, 0), &data, Tick::ZERO, &limits, &mut spares), Placed::Waits);
+        assert_eq!(queue.push_data((class, 0), &data, Tick::ZERO, &limits, &mut buffer_pool), Placed::Waits);
         assert!((500..1_500).contains(&(queue.held_bytes() - held)), "{} bytes", queue.held_bytes());
-        queue.abandon(&mut spares);
+        queue.abandon(&mut buffer_pool);
         assert_eq!((queue.held_bytes(), queue.pending(Tick::ZERO)), (0, Pending::default()));
     }
 
     #[test]
     fn an_emptied_queue_holds_no_memory() {
-        let (mut queue, limits, mut spares) = (SendQueue::default(), limits(), Spares::default());
-        queue.push([b"abc", b""], &limits, &mut spares);
+        let (mut queue, limits, mut buffer_pool) = (SendQueue::default(), limits(), BufferPool::default());
+        queue.push([b"abc", b""], &limits, &mut buffer_pool);
         let batch = queue.take().expect("something waits");
-        queue.returned(batch, 3, &limits, &mut spares);
+        queue.returned(batch, 3, &limits, &mut buffer_pool);
         assert!(queue.is_empty());
         assert_eq!((queue.waiting.capacity(), queue.held_bytes()), (0, 0));
     }
 
     #[test]
     fn data_waits_beside_the_queue_and_joins_it_behind_what_may_not_be_missed() {
-        let (mut queue, mut spares) = (SendQueue::default(), Spares::default());
+        let (mut queue, mut buffer_pool) = (SendQueue::default(), BufferPool::default());
         let limits = Limits { send_queue_entries_max: 100, ..limits() };
-        let latest = DataClass { number: 1, behind: crate::data_plane::Behind::Latest };
+        let latest = PacketClass { number: 1, lag_policy: crate::droppable_queue::LagPolicy::Latest };
         let push = |queue: &mut SendQueue, key: u64, bytes: &'static [u8]| {
             queue.push_data(
                 (latest, key),
                 &Bytes::from_static(bytes),
                 Tick::ZERO,
                 &limits,
-                &mut Spares::default(),
+                &mut BufferPool::default(),
             )
         };
         assert_eq!(push(&mut queue, 1, b"a1"), Placed::Waits);
@@ -589,13 +600,13 @@ mod tests {
         {
             assert_eq!(push(&mut queue, key, bytes), Placed::Waits);
         }
-        assert!(queue.push([b"never missed", b""], &limits, &mut spares));
+        assert!(queue.push([b"never missed", b""], &limits, &mut buffer_pool));
         let pending = queue.pending(Tick::ZERO);
         assert_eq!((pending.bytes, pending.data_bytes, pending.data_entries), (2 + 18 + 12, 4, 2));
-        queue.returned(batch, 2, &limits, &mut spares);
+        queue.returned(batch, 2, &limits, &mut buffer_pool);
         let batch = queue.take().expect("much waits");
         assert_eq!(bytes_of(&batch), b"a2________________never missed");
-        queue.returned(batch, 30, &limits, &mut spares);
+        queue.returned(batch, 30, &limits, &mut buffer_pool);
         assert_eq!(bytes_of(&queue.take().expect("the data")), b"a4b2", "the latest of each, and no other");
         assert_eq!(queue.pending(Tick::ZERO).data_entries, 0);
     }
@@ -609,20 +620,20 @@ mod tests {
         };
         let limits =
             Limits { data_bytes_max: 300, data_entries_max: 10, send_queue_entries_max: 6, ..limits() };
-        let (mut queue, mut spares, mut flying) = (SendQueue::default(), Spares::default(), None);
-        let class = DataClass { number: 0, behind: crate::data_plane::Behind::DropOld };
+        let (mut queue, mut buffer_pool, mut flying) = (SendQueue::default(), BufferPool::default(), None);
+        let class = PacketClass { number: 0, lag_policy: crate::droppable_queue::LagPolicy::DropOld };
         for _ in 0..20_000 {
             match chance(5) {
                 0 | 1 => {
                     let bytes = Bytes::from(vec![1; 1 + chance(120) as usize]);
-                    queue.push_data((class, 0), &bytes, Tick::ZERO, &limits, &mut spares);
+                    queue.push_data((class, 0), &bytes, Tick::ZERO, &limits, &mut buffer_pool);
                 }
-                2 => drop(queue.push([&vec![2; chance(30) as usize], &[]], &limits, &mut spares)),
+                2 => drop(queue.push([&vec![2; chance(30) as usize], &[]], &limits, &mut buffer_pool)),
                 3 => flying = flying.or_else(|| queue.take()),
                 _ => {
                     if let Some(batch) = flying.take() {
                         let sent = 1 + chance(SendBatch::bytes(&batch) as u64) as usize;
-                        queue.returned(batch, sent, &limits, &mut spares);
+                        queue.returned(batch, sent, &limits, &mut buffer_pool);
                     }
                 }
             }

@@ -1,31 +1,31 @@
 //! The life of one connection, as a machine that asks and is told.
 //!
 //! `register` says what the session wants from a kernel, `process` takes what came back, and the
-//! `on_*` calls of [`Content`] are what its user sees: the lectures' three kinds of method. The caller
+//! `on_*` calls of [`SessionCallbacks`] are what its user sees: the lectures' three kinds of method. The caller
 //! drains `register` after every `process`, so nobody can forget to cast the line again. Nothing here
 //! knows a port, a thread or a clock.
 //!
 //! ```text
 //!            peer's FIN, end(Flush)          queue flushed          peer's FIN, deadline
-//! Connected ───────────────────────► Draining ──────────► Lingering ────────────────► Ending ─► Closing ─► Over
+//! Connected ───────────────────────► Draining ──────────► Lingering ────────────────► CloseMode ─► Closing ─► Over
 //!     └────────────── reset, violation, panic, end(Now), deadline ───────────────────────▲
 //! ```
 //!
 //! *Ending* waits for every operation in flight, then tells the user once, then closes the socket (law 4).
 
 use crate::batch::SendBatch;
+use crate::buffer_pool::BufferPool;
+use crate::callbacks::{CloseMode, End, SessionCallbacks, SessionOutput, Slow, Traffic};
 use crate::completion::Done;
-use crate::content::{Content, End, Ending, Outlet, Slow, Traffic};
 use crate::ended::{Ended, Failure, OsError};
-use crate::flush::Pace;
+use crate::flush::FlushTimer;
 use crate::id::Handle;
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::op::{Op, ShutdownHow};
-use crate::reason::Reason;
+use crate::reason::DisconnectReason;
 use crate::recv_buffer::RecvBuffer;
 use crate::send_queue::SendQueue;
-use crate::spares::Spares;
 use crate::tick::Tick;
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub struct Context<'a> {
     /// The bounds of the service.
     pub limits: &'a Limits,
     /// Spare buffers of the worker.
-    pub spares: &'a mut Spares,
+    pub buffer_pool: &'a mut BufferPool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ enum State {
     Connected,
     Draining,
     Lingering,
-    Ending,
+    CloseMode,
     Closing,
     Over,
 }
@@ -109,9 +109,9 @@ enum Receiving {
 
 /// What callbacks can touch, apart from what they are shown.
 #[derive(Debug, Default)]
-struct Voice {
+struct Egress {
     queue: SendQueue,
-    pace: Pace,
+    flush_timer: FlushTimer,
     /// Why and how it ends, from the first wish on.
     end: Option<Box<End>>,
     dropped: u32,
@@ -120,18 +120,18 @@ struct Voice {
     exempt: bool,
 }
 
-impl Voice {
-    fn outlet<'a>(&'a mut self, open: bool, cx: &'a mut Context<'_>) -> Outlet<'a> {
-        Outlet {
+impl Egress {
+    fn output<'a>(&'a mut self, open: bool, cx: &'a mut Context<'_>) -> SessionOutput<'a> {
+        SessionOutput {
             queue: &mut self.queue,
-            pace: &mut self.pace,
+            flush_timer: &mut self.flush_timer,
             end: &mut self.end,
             dropped: &mut self.dropped,
             throttle: &mut self.throttle,
             open,
             exempt: self.exempt,
             limits: cx.limits,
-            spares: cx.spares,
+            buffer_pool: cx.buffer_pool,
             now: cx.now,
         }
     }
@@ -171,7 +171,7 @@ pub struct Session {
     recv_bytes: u64,
     sent_bytes: u64,
     buffer: RecvBuffer,
-    voice: Voice,
+    egress: Egress,
     /// When the present state began.
     since: Tick,
     received_at: Tick,
@@ -197,7 +197,7 @@ impl Session {
             recv_bytes: 0,
             sent_bytes: 0,
             buffer: RecvBuffer::default(),
-            voice: Voice::default(),
+            egress: Egress::default(),
             since: now,
             received_at: now,
             sent_at: now,
@@ -205,9 +205,9 @@ impl Session {
     }
 
     /// Tells the user that the connection stands.
-    pub fn connected(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        content.on_connected(self.voice.outlet(true, cx));
-        self.settle(cx, content);
+    pub fn connected(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        callbacks.on_connected(self.egress.output(true, cx));
+        self.settle(cx, callbacks);
     }
 
     /// The next thing the session wants, until there is nothing more.
@@ -217,70 +217,92 @@ impl Session {
                 .register_recv()
                 .or_else(|| self.register_send(now))
                 .or_else(|| self.register_goodbye(now)),
-            State::Ending => self.register_end(),
+            State::CloseMode => self.register_end(),
             State::Closing | State::Over => None,
         }
     }
 
     /// Takes what came back for one of the session's own operations.
-    pub fn process(&mut self, done: Done, more: bool, cx: &mut Context<'_>, content: &mut impl Content) {
+    pub fn process(
+        &mut self,
+        done: Done,
+        more: bool,
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
         match done {
-            Done::Recv(result) => self.process_recv(result, more, cx, content),
-            Done::Send(batch, result) => self.process_send(batch, result, cx, content),
+            Done::Recv(result) => self.process_recv(result, more, cx, callbacks),
+            Done::Send(batch, result) => self.process_send(batch, result, cx, callbacks),
             Done::Shutdown(_) => self.control = false,
             Done::Close => self.process_close(),
             other => unreachable!("a session never asked for {other:?}"),
         }
-        self.settle(cx, content);
+        self.settle(cx, callbacks);
     }
 
     /// Runs something in the name of the session outside its callbacks: a send from elsewhere, a timer.
-    pub fn with_outlet<C: Content, R>(
+    pub fn with_output<C: SessionCallbacks, R>(
         &mut self,
         cx: &mut Context<'_>,
-        content: &mut C,
-        run: impl FnOnce(&mut C, Outlet<'_>) -> R,
+        callbacks: &mut C,
+        run: impl FnOnce(&mut C, SessionOutput<'_>) -> R,
     ) -> R {
         let open = self.state == State::Connected;
-        let result = run(content, self.voice.outlet(open, cx));
-        self.settle(cx, content);
+        let result = run(callbacks, self.egress.output(open, cx));
+        self.settle(cx, callbacks);
         result
     }
 
     /// Ends the session from outside its callbacks.
-    pub fn end(&mut self, reason: Reason, ending: Ending, cx: &mut Context<'_>, content: &mut impl Content) {
-        if ending == Ending::Flush && self.is_open() {
-            content.on_draining(self.voice.outlet(true, cx));
+    pub fn end(
+        &mut self,
+        reason: DisconnectReason,
+        ending: CloseMode,
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
+        if ending == CloseMode::Graceful && self.is_open() {
+            callbacks.on_draining(self.egress.output(true, cx));
         }
-        self.voice.outlet(true, cx).end(reason, ending);
-        self.settle(cx, content);
+        self.egress.output(true, cx).end(reason, ending);
+        self.settle(cx, callbacks);
     }
 
     /// Whoever waited for the session waits no more: its user is told, whatever is still in flight.
-    pub fn give_up(&mut self, reason: Reason, cx: &mut Context<'_>, content: &mut impl Content) {
+    pub fn give_up(
+        &mut self,
+        reason: DisconnectReason,
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
         self.begin_ending(reason, cx);
-        if self.state == State::Ending {
-            self.tell(cx.now, content);
+        if self.state == State::CloseMode {
+            self.tell(cx.now, callbacks);
         }
     }
 
     /// The peer is no stranger: the limits that end with the first whole frame do not hold, nor do those of its rate.
     pub fn trust(&mut self) {
         self.greeted = true;
-        self.voice.exempt = true;
+        self.egress.exempt = true;
     }
 
     /// A deadline may have passed: ends what was late at `until`, which is now, or the moment up to which everything that had
     /// arrived has been read.
-    pub fn check_deadline(&mut self, until: Tick, cx: &mut Context<'_>, content: &mut impl Content) {
-        self.read_again(cx, content);
+    pub fn check_deadline(
+        &mut self,
+        until: Tick,
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
+        self.read_again(cx, callbacks);
         match self.late(until, cx.limits) {
             Some(None) => self.cut_short(cx),
             Some(Some(reason)) => {
-                let pending = self.voice.queue.pending(cx.now);
-                let stalled = reason == Reason::SendStalled;
+                let pending = self.egress.queue.pending(cx.now);
+                let stalled = reason == DisconnectReason::SendStalled;
                 self.begin_ending(reason, cx);
-                if let Some(end) = &mut self.voice.end
+                if let Some(end) = &mut self.egress.end
                     && stalled
                 {
                     end.slow = Some(Slow { pending, class: None });
@@ -288,7 +310,7 @@ impl Session {
             }
             None => self.beat(cx),
         }
-        self.settle(cx, content);
+        self.settle(cx, callbacks);
     }
 
     /// Whether user callbacks may still come.
@@ -302,24 +324,24 @@ impl Session {
     }
 
     /// The reason, once the socket is closed and the slot may be freed.
-    pub fn over(&self) -> Option<Reason> {
-        let end = self.voice.end.as_ref().filter(|_| self.state == State::Over)?;
+    pub fn over(&self) -> Option<DisconnectReason> {
+        let end = self.egress.end.as_ref().filter(|_| self.state == State::Over)?;
         Some(end.reason.clone())
     }
 
     /// What was queued when the session ended because it did not keep up, if that is why.
     pub fn slow(&self) -> Option<&Slow> {
-        self.voice.end.as_ref()?.slow.as_ref()
+        self.egress.end.as_ref()?.slow.as_ref()
     }
 
     /// Messages that the overflow policy has dropped since it was asked last.
     pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.voice.dropped).into()
+        std::mem::take(&mut self.egress.dropped).into()
     }
 
     fn register_recv(&mut self) -> Option<Request> {
         // While it drains and lingers a session still receives, to see the peer's end; the bytes are dropped.
-        let paused = self.state == State::Connected && self.voice.holds_back();
+        let paused = self.state == State::Connected && self.egress.holds_back();
         match self.receiving {
             Receiving::Idle if !paused && !self.peer_finished => {
                 self.receiving = Receiving::Running;
@@ -338,7 +360,7 @@ impl Session {
             return None;
         }
         // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
-        if !self.voice.queue.is_empty() || self.peer_finished {
+        if !self.egress.queue.is_empty() || self.peer_finished {
             return None;
         }
         self.state = State::Lingering;
@@ -375,7 +397,7 @@ impl Session {
             self.receiving = Receiving::Cancelling;
             return Some(Request::Cancel(Verb::Recv));
         }
-        if self.voice.queue.is_flying() && !self.recalled {
+        if self.egress.queue.is_flying() && !self.recalled {
             self.recalled = true;
             return Some(Request::Cancel(Verb::Send));
         }
@@ -383,7 +405,7 @@ impl Session {
     }
 
     fn in_flight(&self) -> bool {
-        self.receiving != Receiving::Idle || self.voice.queue.is_flying() || self.control
+        self.receiving != Receiving::Idle || self.egress.queue.is_flying() || self.control
     }
 
     fn process_recv(
@@ -391,7 +413,7 @@ impl Session {
         result: Result<Lease, Ended>,
         more: bool,
         cx: &mut Context<'_>,
-        content: &mut impl Content,
+        callbacks: &mut impl SessionCallbacks,
     ) {
         if !more {
             self.receiving = Receiving::Idle;
@@ -401,11 +423,11 @@ impl Session {
                 self.received_at = cx.now;
                 self.recv_bytes += lease.len() as u64;
                 if self.state == State::Connected {
-                    self.take_lease(lease, cx, content);
+                    self.take_lease(lease, cx, callbacks);
                 }
             }
             Err(Ended::Closed) => (self.peer_finished, self.received_at) = (true, cx.now),
-            Err(Ended::Reset) => self.begin_ending(Reason::PeerReset, cx),
+            Err(Ended::Reset) => self.begin_ending(DisconnectReason::PeerReset, cx),
             // Our own pause or our own shutdown: whoever asked for it goes on from here.
             Err(Ended::Aborted) => {}
             Err(Ended::Failed(error)) => self.fail(error, cx),
@@ -417,28 +439,28 @@ impl Session {
         batch: SendBatch,
         result: Result<u32, Ended>,
         cx: &mut Context<'_>,
-        content: &mut impl Content,
+        callbacks: &mut impl SessionCallbacks,
     ) {
-        let was_congested = self.voice.queue.is_congested();
+        let was_congested = self.egress.queue.is_congested();
         self.sent_bytes += u64::from(*result.as_ref().unwrap_or(&0));
         match result {
-            Ok(sent) if self.state != State::Ending => {
-                if self.voice.queue.returned(batch, sent as usize, cx.limits, cx.spares) {
+            Ok(sent) if self.state != State::CloseMode => {
+                if self.egress.queue.returned(batch, sent as usize, cx.limits, cx.buffer_pool) {
                     // Its tick has come already.
-                    self.voice.pace.hurry();
+                    self.egress.flush_timer.hurry();
                 }
                 self.sent_at = cx.now;
                 let open = self.state == State::Connected;
-                content.on_sent(self.voice.outlet(open, cx), sent as usize);
-                if was_congested && !self.voice.queue.is_congested() {
-                    self.resume(cx, content);
+                callbacks.on_sent(self.egress.output(open, cx), sent as usize);
+                if was_congested && !self.egress.queue.is_congested() {
+                    self.resume(cx, callbacks);
                 }
             }
             result => {
-                self.voice.queue.abandon_flying(batch, cx.spares);
+                self.egress.queue.abandon_flying(batch, cx.buffer_pool);
                 match result {
                     Err(Ended::Failed(error)) => self.fail(error, cx),
-                    Err(Ended::Reset | Ended::Closed) => self.begin_ending(Reason::PeerReset, cx),
+                    Err(Ended::Reset | Ended::Closed) => self.begin_ending(DisconnectReason::PeerReset, cx),
                     Err(Ended::Aborted) | Ok(_) => self.fail(OsError::new(Failure::Other, 0), cx),
                 }
             }
@@ -451,45 +473,45 @@ impl Session {
     }
 
     /// Draws the conclusions of whatever has just happened. Every entry point ends here.
-    fn settle(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.state == State::Connected && self.voice.is_paused() {
-            self.voice.throttle.pauses_from(cx.now);
+    fn settle(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        if self.state == State::Connected && self.egress.is_paused() {
+            self.egress.throttle.pauses_from(cx.now);
         }
-        if let Some(end) = &self.voice.end {
+        if let Some(end) = &self.egress.end {
             match (end.begun, end.ending) {
-                (false, Ending::Flush) => self.begin_draining(cx),
+                (false, CloseMode::Graceful) => self.begin_draining(cx),
                 (false, _) => self.cut_short(cx),
                 (true, _) if end.hurries => self.cut_short(cx),
                 (true, _) => {}
             }
         }
-        if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !content.is_owed()) {
+        if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !callbacks.is_owed()) {
             let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
-            let reason = if cut { Reason::TruncatedFrame } else { Reason::PeerClosed };
-            content.on_draining(self.voice.outlet(true, cx));
-            if self.voice.end.is_some() {
+            let reason = if cut { DisconnectReason::TruncatedFrame } else { DisconnectReason::PeerClosed };
+            callbacks.on_draining(self.egress.output(true, cx));
+            if self.egress.end.is_some() {
                 self.cut_short(cx);
             } else {
-                self.voice.end = Some(End::new(reason, Ending::Flush));
+                self.egress.end = Some(End::new(reason, CloseMode::Graceful));
                 self.begin_draining(cx);
             }
         }
         if matches!(self.state, State::Draining | State::Lingering)
             && self.peer_finished
-            && self.voice.queue.is_empty()
+            && self.egress.queue.is_empty()
         {
-            self.state = State::Ending;
+            self.state = State::CloseMode;
         }
-        if self.state == State::Ending && !self.in_flight() && !self.told {
-            self.tell(cx.now, content);
+        if self.state == State::CloseMode && !self.in_flight() && !self.told {
+            self.tell(cx.now, callbacks);
         }
     }
 
-    fn tell(&mut self, now: Tick, content: &mut impl Content) {
+    fn tell(&mut self, now: Tick, callbacks: &mut impl SessionCallbacks) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        let Some(end) = &self.voice.end else { unreachable!("what ends has a reason") };
+        let Some(end) = &self.egress.end else { unreachable!("what ends has a reason") };
         let age = u64::from(age_units(now).wrapping_sub(self.opened_at)) << AGE_UNIT_BITS;
         let traffic = Traffic {
             recv_bytes: self.recv_bytes,
@@ -497,50 +519,50 @@ impl Session {
             age: Duration::from_nanos(age),
             os_error: end.os_error,
         };
-        content.on_disconnected(end.reason.clone(), &traffic);
+        callbacks.on_disconnected(end.reason.clone(), &traffic);
     }
 
     /// What was wished for begins: nothing more is shown, and what is queued goes out.
     fn begin_draining(&mut self, cx: &mut Context<'_>) {
-        if let Some(end) = &mut self.voice.end {
+        if let Some(end) = &mut self.egress.end {
             end.begun = true;
         }
         if self.state == State::Connected {
             self.state = State::Draining;
             self.since = cx.now;
-            self.buffer.clear(cx.spares);
+            self.buffer.clear(cx.buffer_pool);
         }
     }
 
     /// The system failed an operation under the session.
     fn fail(&mut self, error: OsError, cx: &mut Context<'_>) {
-        self.begin_ending(Reason::from_system(error), cx);
-        if let Some(end) = &mut self.voice.end {
+        self.begin_ending(DisconnectReason::from_system(error), cx);
+        if let Some(end) = &mut self.egress.end {
             end.os_error.get_or_insert(error);
         }
     }
 
     /// The first reason stays: what happens while a session is already ending explains nothing.
-    fn begin_ending(&mut self, reason: Reason, cx: &mut Context<'_>) {
+    fn begin_ending(&mut self, reason: DisconnectReason, cx: &mut Context<'_>) {
         // What a callback wished for in this very moment explains nothing either: it has not begun.
-        if self.voice.end.as_ref().is_none_or(|end| !end.begun) {
-            self.voice.end = Some(End::new(reason, Ending::Now));
+        if self.egress.end.as_ref().is_none_or(|end| !end.begun) {
+            self.egress.end = Some(End::new(reason, CloseMode::Abort));
         }
         self.cut_short(cx);
     }
 
     /// Ends at once, for the reason that there is.
     fn cut_short(&mut self, cx: &mut Context<'_>) {
-        if let Some(end) = &mut self.voice.end {
+        if let Some(end) = &mut self.egress.end {
             (end.begun, end.hurries) = (true, false);
         }
-        if matches!(self.state, State::Ending | State::Closing | State::Over) {
+        if matches!(self.state, State::CloseMode | State::Closing | State::Over) {
             return;
         }
-        self.state = State::Ending;
+        self.state = State::CloseMode;
         self.since = cx.now;
-        self.buffer.clear(cx.spares);
-        self.voice.queue.abandon(cx.spares);
+        self.buffer.clear(cx.buffer_pool);
+        self.egress.queue.abandon(cx.buffer_pool);
     }
 }
 

@@ -34,7 +34,7 @@ impl Room for Hall {
         }
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, visitor: Visitor, _why: Left) {
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, visitor: Visitor, _why: LeaveReason) {
         // Who goes before the database has answered has changed nothing.
         let Visitor { name, visits: Some(visits) } = visitor else { return };
         let save = self.0.save(name.as_str(), {

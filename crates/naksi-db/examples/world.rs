@@ -69,7 +69,7 @@ impl Room for World {
         }
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, person: Person, _why: Left) {
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, person: Person, _why: LeaveReason) {
         let Some(entity) = person.entity else { return };
         if let Some(at) = self.grid.at(entity) {
             self.save(person.name, at);
@@ -181,11 +181,11 @@ impl Session for Player {
         };
         let world = self.world.get_or_init(open).clone();
         match decode::<Login>(packet.body) {
-            _ if self.is_in => drop(c.to_room(&world, packet)),
+            _ if self.is_in => drop(c.room_send_packet(&world, packet)),
             Ok(Login { name }) if packet.id == Login::ID => {
                 self.is_in = c.join_room(&world, Person { name, entity: None, step: None });
             }
-            _ => c.end(Reason::Protocol),
+            _ => c.close(DisconnectReason::Protocol),
         }
     }
 }
@@ -219,7 +219,7 @@ impl Session for Walker {
         match line {
             Ok(line) if self.number == 0 => println!("walker 0: {line}"),
             Ok(_) => {}
-            Err(_) => c.end(Reason::Protocol),
+            Err(_) => c.close(DisconnectReason::Protocol),
         }
     }
 
@@ -243,7 +243,7 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(secs) => {
             let service = server.listen("127.0.0.1:0").session(player).start()?;
             let walkers = Client::new(service.addresses()[0]).connections(30);
-            let walker = |arrival: &Arrival| Walker { number: arrival.index, at: (0, 0) };
+            let walker = |arrival: &ConnectionInfo| Walker { number: arrival.index, at: (0, 0) };
             let walkers = walkers.session_with(walker).start()?;
             std::thread::sleep(Duration::from_secs(secs));
             walkers.stop(Duration::from_secs(1));

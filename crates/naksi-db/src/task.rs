@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
 
-use naksi::prelude::{Cx, Remote, Room, SessionId};
+use naksi::prelude::{Cx, Room, ServiceHandle, SessionId};
 
 use crate::conn::Conn;
 use crate::error::{Error, Result, SubmitError};
@@ -85,7 +85,7 @@ impl<J> JobRequest<'_, J> {
     /// The job was not taken; then nothing is sent.
     pub fn send_to<T>(
         self,
-        remote: &Remote,
+        remote: &ServiceHandle,
         session: SessionId,
         packet: impl FnOnce(Result<T>) -> Bytes + Send + 'static,
     ) -> Result<(), SubmitError>

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::Stats;
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::engine::Worker;
 use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
@@ -28,7 +28,7 @@ const ALL: u32 = 1 << 30;
 /// And one with this bit asks for as many for each, which no other member refers to.
 const EACH: u32 = 1 << 29;
 
-type Make = fn(&Arrival) -> Talker;
+type Make = fn(&ConnectionInfo) -> Talker;
 
 /// Sends as many bytes as it is asked for: to the guest that asks, to all of them, or to each of them apart. It has a topic of
 /// its own: that of so many on its worker.
@@ -54,7 +54,7 @@ impl Session for Talker {
             for worker in 0..2 {
                 let topics = (0..).map(|number| c.topic(topic_of(worker, number)));
                 let topics: Vec<_> = topics.take_while(|topic| topic.members() > 0).collect();
-                topics.iter().for_each(|topic| assert_eq!(c.broadcast(topic, &bytes), Sent::Queued));
+                topics.iter().for_each(|topic| assert_eq!(c.broadcast(topic, &bytes), SendStatus::Queued));
             }
         } else if word & ALL != 0 {
             let everybody = c.topic(1);
@@ -91,7 +91,7 @@ impl Peer for Guest {
 
 struct Stage {
     world: World,
-    hub: Arc<Hub<Port>>,
+    service_core: Arc<ServiceCore<Port>>,
     workers: Vec<Worker<Port, Make>>,
     address: SocketAddr,
 }
@@ -107,7 +107,7 @@ impl Stage {
             connections_per_address_max: 1000,
             ..Limits::default()
         };
-        let hub = Arc::new(Hub::new(workers, limits));
+        let service_core = Arc::new(ServiceCore::new(workers, limits));
         let make: Arc<Make> = Arc::new(|arrival| Talker(topic_of(arrival.worker as u64, arrival.index)));
         let mut listeners = vec![address];
         let workers = (0..workers).map(|index| {
@@ -115,13 +115,13 @@ impl Stage {
             let listener = listeners
                 .pop()
                 .map(|address| port.listen(address, &ListenOptions::default()).expect("a free address").0);
-            let mut worker = Worker::new(index, port, Arc::clone(&hub), Arc::clone(&make));
+            let mut worker = Worker::new(index, port, Arc::clone(&service_core), Arc::clone(&make));
             listener.into_iter().for_each(|listener| worker.add_listener(listener));
             worker
         });
         let workers = workers.collect();
-        hub.begin();
-        Self { world, hub, workers, address }
+        service_core.begin();
+        Self { world, service_core, workers, address }
     }
 
     /// Lets the world go on for so long.
@@ -157,7 +157,7 @@ impl Stage {
     }
 
     fn stats(&self) -> Stats {
-        self.hub.stats()
+        self.service_core.stats()
     }
 
     fn pressed(&self) -> u64 {
@@ -368,7 +368,7 @@ fn without_a_limit_nobody_goes() {
     stage.pass(Duration::from_secs(10));
     assert_eq!((stage.pressed(), stage.stats().refused_memory_total, stage.stats().live), (0, 0, 3));
     assert!(stage.stats().held_bytes > 2_500_000, "it is counted all the same: {}", stage.stats());
-    let hub = Arc::clone(&stage.hub);
+    let service_core = Arc::clone(&stage.service_core);
     drop(stage);
-    assert_eq!(hub.stats().held_bytes, 0, "a worker that is gone holds nothing");
+    assert_eq!(service_core.stats().held_bytes, 0, "a worker that is gone holds nothing");
 }

@@ -19,7 +19,7 @@ impl Room for Lobby {
         cx.broadcast_bytes(line.as_bytes());
     }
 
-    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, _member: SessionId, name: String, _why: Left) {
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, _member: SessionId, name: String, _why: LeaveReason) {
         cx.broadcast_bytes(format!("* {name} left\n").as_bytes());
     }
 }
@@ -45,7 +45,7 @@ impl Session for Chatter {
         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
         let text = String::from_utf8_lossy(&data[..end]).trim().to_owned();
         match &self.0 {
-            Some(lobby) => drop(c.send_to_room(lobby, &Say { text })),
+            Some(lobby) => drop(c.room_send(lobby, &Say { text })),
             None => {
                 let open = || c.open_room(Lobby, RoomOptions::new()).expect("the defaults make sense");
                 let lobby = self.0.insert(OPEN.get_or_init(open).clone());

@@ -15,7 +15,7 @@ struct FileServer {
 impl FileServer {
     fn read_on(&mut self, c: &mut Conn<'_>) {
         match self.reading {
-            Some((_, offset, bytes)) if offset == bytes => c.close(),
+            Some((_, offset, bytes)) if offset == bytes => c.close(DisconnectReason::Handler),
             // A slow peer is waited for: `on_sent` goes on.
             Some(_) if c.is_congested() => self.waiting = true,
             Some((file, offset, _)) => c.read_at(file, offset, READ_BYTES, 0),
@@ -31,7 +31,7 @@ impl Session for FileServer {
         let inside = Path::new(&name).components().all(|part| matches!(part, Component::Normal(_)));
         if !inside || self.reading.is_some() {
             c.send(b"only one file, and only from this folder\n");
-            c.close();
+            c.close(DisconnectReason::Handler);
         } else {
             c.open_file(Path::new(&name), FileAccess::Read, 0);
         }
@@ -50,7 +50,7 @@ impl Session for FileServer {
             }
             FileDone::Failed { error, .. } => {
                 c.send(format!("{error}\n").as_bytes());
-                c.close();
+                c.close(DisconnectReason::Handler);
             }
             FileDone::Written { .. } | FileDone::Synced { .. } => {}
         }

@@ -14,7 +14,7 @@ impl Session for PacketEcho {
         c.send_packet(packet.id, packet.body);
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         println!("gone after {} packets: {reason}", self.seen);
     }
 }

@@ -19,10 +19,10 @@ const PLAYERS: usize = 500;
 const KEYS: usize = 50;
 /// Between two changes of a key: 100 changes a second, 50,000 deliveries.
 const PERIOD: Duration = Duration::from_millis(500);
-/// What a value is beside its number; all keys together fit the data plane.
+/// What a value is beside its number; all keys together fit the droppable queue.
 const FILLER_BYTES: usize = 500;
 /// Somebody who misses a value is told the next one; who stalls is told the latest of each.
-const VALUES: DataClass = DataClass { number: 1, behind: Behind::Latest };
+const VALUES: PacketClass = PacketClass { number: 1, lag_policy: LagPolicy::Latest };
 const PATIENCE: Duration = Duration::from_secs(20);
 
 packets! { WORLD {
@@ -102,14 +102,14 @@ impl Room for World {
 impl World {
     fn put(&mut self, cx: &mut Cx<'_, Self>, _from: SessionId, put: Put) {
         self.0.truth[put.key as usize % KEYS].store(put.value, SeqCst);
-        cx.broadcast_data(VALUES, u64::from(put.key), &put);
+        cx.broadcast_droppable(VALUES, u64::from(put.key), &put);
         self.0.heard.fetch_add(1, SeqCst);
     }
 }
 
 /// A session of the server: in the room, and open about what it holds.
 struct Member {
-    books: Arc<Books>,
+    counters: Arc<Books>,
     room: Arc<OnceLock<RoomRef<World>>>,
     held: Arc<AtomicUsize>,
     fills: bool,
@@ -119,10 +119,10 @@ impl Member {
     /// Says nothing of use until the kernel takes no more: what it keeps for a reader that stalls, a game would take long
     /// to say.
     fn fill(&mut self, c: &mut Conn<'_>) {
-        self.fills &= self.books.stalled.load(SeqCst);
+        self.fills &= self.counters.stalled.load(SeqCst);
         if self.fills && c.pending().bytes == 0 {
             c.send_message(&Noise { filler: "x".repeat(16_000) });
-            self.books.noise.fetch_add(1, SeqCst);
+            self.counters.noise.fetch_add(1, SeqCst);
         }
     }
 }
@@ -140,7 +140,7 @@ impl Session for Member {
             self.fills = true;
             return self.fill(c);
         }
-        c.to_room(self.room.get().expect("it is open"), packet);
+        c.room_send_packet(self.room.get().expect("it is open"), packet);
     }
 
     fn on_sent(&mut self, c: &mut Conn<'_>, _bytes: usize) {
@@ -156,7 +156,7 @@ impl Session for Member {
 
 /// A player who always reads; the first ones change a value each.
 struct Player {
-    books: Arc<Books>,
+    counters: Arc<Books>,
     known: Known,
     key: Option<u32>,
     due: Tick,
@@ -175,10 +175,10 @@ impl Session for Player {
     }
 
     fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {
-        if let Some(key) = self.key.filter(|_| !self.books.frozen.load(SeqCst)) {
+        if let Some(key) = self.key.filter(|_| !self.counters.frozen.load(SeqCst)) {
             self.value += 1;
             let due_us = self.due.nanos() / 1000;
-            self.books.said.fetch_add(1, SeqCst);
+            self.counters.said.fetch_add(1, SeqCst);
             c.send_message(&Put { key, value: self.value, due_us, filler: "x".repeat(FILLER_BYTES) });
         }
         self.due = self.due + PERIOD;
@@ -186,8 +186,8 @@ impl Session for Player {
     }
 
     fn on_packet(&mut self, _c: &mut Conn<'_>, packet: Packet<'_>) {
-        if let Some(age) = self.books.learn(&self.known, packet) {
-            let mut ages_us = self.books.ages_us.lock().expect("nobody panics with it");
+        if let Some(age) = self.counters.learn(&self.known, packet) {
+            let mut ages_us = self.counters.ages_us.lock().expect("nobody panics with it");
             ages_us.saturating_record(age.as_micros() as u64);
         }
     }
@@ -203,21 +203,22 @@ struct Staller {
 }
 
 impl Staller {
-    fn new(address: SocketAddr, books: &Arc<Books>) -> std::io::Result<Self> {
+    fn new(address: SocketAddr, counters: &Arc<Books>) -> std::io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         stream.write_all(&packets::encode(&Hello {}).expect("it fits a frame"))?;
         let (known, told) = (nothing_known(), Arc::new(AtomicU64::new(0)));
-        let (mut reader, books) = (BufReader::with_capacity(1024, stream.try_clone()?), Arc::clone(books));
+        let (mut reader, counters) =
+            (BufReader::with_capacity(1024, stream.try_clone()?), Arc::clone(counters));
         let (mine, count) = (Arc::clone(&known), Arc::clone(&told));
         let thread = std::thread::spawn(move || {
             let mut frame = Vec::new();
             while read_frame(&mut reader, &mut frame).is_ok() {
                 let id = u16::from_le_bytes([frame[2], frame[3]]);
                 if id != Noise::ID {
-                    books.learn(&mine, Packet { id, body: &frame[4..], frame: &frame });
+                    counters.learn(&mine, Packet { id, body: &frame[4..], frame: &frame });
                     count.fetch_add(1, SeqCst);
                 }
-                while books.stalled.load(SeqCst) {
+                while counters.stalled.load(SeqCst) {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -252,40 +253,40 @@ struct Half {
 }
 
 /// One half of a round: everybody plays, some stall or none do, then nobody speaks and whoever stalled resumes.
-fn play(books: &Books, stallers: &[Staller], stall: bool, span: Duration) -> Half {
+fn play(counters: &Books, stallers: &[Staller], stall: bool, span: Duration) -> Half {
     let told = || stallers.iter().map(|staller| staller.told.load(SeqCst)).sum::<u64>();
-    let (said, told_before) = (books.said.load(SeqCst), told());
-    books.stalled.store(stall, SeqCst);
+    let (said, told_before) = (counters.said.load(SeqCst), told());
+    counters.stalled.store(stall, SeqCst);
     if stall {
         stallers.iter().for_each(Staller::fill);
         let mut noise = u64::MAX;
-        while std::mem::replace(&mut noise, books.noise.load(SeqCst)) != noise {
+        while std::mem::replace(&mut noise, counters.noise.load(SeqCst)) != noise {
             std::thread::sleep(Duration::from_millis(300));
         }
     }
-    books.frozen.store(false, SeqCst);
-    books.ages_us.lock().expect("nobody panics with it").reset();
+    counters.frozen.store(false, SeqCst);
+    counters.ages_us.lock().expect("nobody panics with it").reset();
     let (begun, mut held_bytes_max) = (Instant::now(), 0);
     while begun.elapsed() < span {
         std::thread::sleep(Duration::from_millis(20));
-        held_bytes_max = held_bytes_max.max(books.held_bytes());
+        held_bytes_max = held_bytes_max.max(counters.held_bytes());
     }
-    books.frozen.store(true, SeqCst);
+    counters.frozen.store(true, SeqCst);
     until(|| {
         std::thread::sleep(Duration::from_millis(50));
-        books.said.load(SeqCst) == books.heard.load(SeqCst)
+        counters.said.load(SeqCst) == counters.heard.load(SeqCst)
     });
     let (p50_us, p99_us) = {
-        let ages_us = books.ages_us.lock().expect("nobody panics with it");
+        let ages_us = counters.ages_us.lock().expect("nobody panics with it");
         (ages_us.value_at_quantile(0.5), ages_us.value_at_quantile(0.99))
     };
-    books.stalled.store(false, SeqCst);
+    counters.stalled.store(false, SeqCst);
     let knows_all = |staller: &&Staller| {
-        (0..KEYS).all(|key| staller.known[key].load(SeqCst) == books.truth[key].load(SeqCst))
+        (0..KEYS).all(|key| staller.known[key].load(SeqCst) == counters.truth[key].load(SeqCst))
     };
-    until(|| stallers.iter().all(|staller| knows_all(&staller)) && books.held_bytes() == 0);
+    until(|| stallers.iter().all(|staller| knows_all(&staller)) && counters.held_bytes() == 0);
     let behind = stallers.iter().filter(|staller| !knows_all(staller)).count();
-    let said = (books.said.load(SeqCst) - said) * stallers.len() as u64;
+    let said = (counters.said.load(SeqCst) - said) * stallers.len() as u64;
     Half { p50_us, p99_us, held_bytes_max, said, spared: said.saturating_sub(told() - told_before), behind }
 }
 
@@ -298,38 +299,38 @@ fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// A server with the room in it, and what a session of it may hold.
-fn serve(books: &Arc<Books>) -> naksi::Result<(Service, usize)> {
+fn serve(counters: &Arc<Books>) -> naksi::Result<(Service, usize)> {
     let hour = Duration::from_secs(3600);
     let limits = Limits { idle_within: hour, send_stall_within: hour, ..Limits::default() };
     let cap_bytes = limits.send_queue_bytes_max + limits.data_bytes_max;
     let room = Arc::new(OnceLock::new());
-    let (door, books_of_all) = (Arc::clone(&room), Arc::clone(books));
+    let (service, books_of_all) = (Arc::clone(&room), Arc::clone(counters));
     let service = Server::from_env()?
         .listen("127.0.0.1:0")
         .limits(limits)
         .session(move || {
             let held = Arc::<AtomicUsize>::default();
-            let books = Arc::clone(&books_of_all);
-            books.held.lock().expect("nobody panics with it").push(Arc::clone(&held));
-            Member { books, room: Arc::clone(&door), held, fills: false }
+            let counters = Arc::clone(&books_of_all);
+            counters.held.lock().expect("nobody panics with it").push(Arc::clone(&held));
+            Member { counters, room: Arc::clone(&service), held, fills: false }
         })
         .start()?;
-    let world = service.remote().open_room(World(Arc::clone(books)), RoomOptions::new())?;
+    let world = service.handle().open_room(World(Arc::clone(counters)), RoomOptions::new())?;
     room.set(world).expect("it is opened once");
     Ok((service, cap_bytes))
 }
 
 /// Those who always read.
-fn crowd(address: SocketAddr, players: usize, books: &Arc<Books>) -> naksi::Result<Service> {
-    let books = Arc::clone(books);
+fn crowd(address: SocketAddr, players: usize, counters: &Arc<Books>) -> naksi::Result<Service> {
+    let counters = Arc::clone(counters);
     let hour = Duration::from_secs(3600);
     Client::new(address)
         .connections(players as u32)
         .limits(Limits { idle_within: hour, ..Limits::default() })
-        .session_with(move |arrival: &Arrival| {
+        .session_with(move |arrival: &ConnectionInfo| {
             let key = (arrival.index < KEYS as u64).then_some(arrival.index as u32);
-            let books = Arc::clone(&books);
-            Player { books, known: nothing_known(), key, due: Tick::ZERO, value: 0 }
+            let counters = Arc::clone(&counters);
+            Player { counters, known: nothing_known(), key, due: Tick::ZERO, value: 0 }
         })
         .start()
 }
@@ -339,21 +340,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let number = |place, default| numbers.get(place).copied().unwrap_or(default);
     let (stalling, rounds, secs) =
         (number(0, 5).min(PLAYERS - KEYS), number(1, 12).max(1), number(2, 2).max(1));
-    let books = Arc::new(Books::new());
-    let (service, cap_bytes) = serve(&books)?;
+    let counters = Arc::new(Books::new());
+    let (service, cap_bytes) = serve(&counters)?;
     let address = service.addresses()[0];
-    let stallers = (0..stalling).map(|_| Staller::new(address, &books)).collect::<Result<Vec<_>, _>>()?;
-    let players = crowd(address, PLAYERS - stalling, &books)?;
-    until(|| books.held.lock().expect("nobody panics with it").len() == PLAYERS);
+    let stallers = (0..stalling).map(|_| Staller::new(address, &counters)).collect::<Result<Vec<_>, _>>()?;
+    let players = crowd(address, PLAYERS - stalling, &counters)?;
+    until(|| counters.held.lock().expect("nobody panics with it").len() == PLAYERS);
     let (workers, backend) = (service.workers(), service.backend());
     println!("{PLAYERS} players, {stalling} of them stall; backend={backend} workers={workers}");
     // What a first exchange of every session makes is made before anything is measured.
-    play(&books, &stallers, false, Duration::from_secs(1));
+    play(&counters, &stallers, false, Duration::from_secs(1));
     let (mut ratios, mut failures) = (Vec::new(), HashMap::new());
     for round in 1..=rounds {
         // In turn, so that a machine that becomes slower or faster does so for both.
         let halves = [round % 2 == 0, round % 2 == 1].map(|stall| {
-            let half = play(&books, &stallers, stall, Duration::from_secs(secs as u64));
+            let half = play(&counters, &stallers, stall, Duration::from_secs(secs as u64));
             (stall, half)
         });
         let of = |wanted| &halves.iter().find(|(stall, _)| *stall == wanted).expect("one of each").1;
@@ -394,7 +395,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     players.stop(Duration::from_secs(1));
     service.stop(Duration::from_secs(1));
-    failures.insert("values came that should not have", books.wrong.load(SeqCst) as u32);
+    failures.insert("values came that should not have", counters.wrong.load(SeqCst) as u32);
     failures.insert("sessions ended before their time", ended.values().sum::<u64>() as u32);
     failures.retain(|_, count| *count > 0);
     if failures.is_empty() { Ok(()) } else { Err(format!("failed: {failures:?}").into()) }

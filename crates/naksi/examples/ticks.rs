@@ -37,7 +37,7 @@ fn main() -> naksi::Result<()> {
     for (number, drift) in drifts.iter().enumerate() {
         let hz = [20, 60][number % 2];
         let clock = Clock { hz, first: None, worst_drift_nanos: Arc::clone(drift) };
-        service.remote().open_room(clock, RoomOptions::new().tick_hz(hz as u32))?;
+        service.handle().open_room(clock, RoomOptions::new().tick_hz(hz as u32))?;
     }
     std::thread::sleep(Duration::from_secs(secs));
     let stats = service.stats().rooms;

@@ -2,5 +2,5 @@
 //!
 //! A server of your own needs none of this. These types may change with every version.
 
-pub use crate::shared::core::Hub;
+pub use crate::shared::core::ServiceCore;
 pub use crate::worker::{Turn, Worker};

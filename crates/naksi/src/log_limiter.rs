@@ -37,13 +37,13 @@ struct Talk {
 
 /// The restraint of one worker.
 #[derive(Debug)]
-pub(crate) struct Murmur {
+pub(crate) struct LogLimiter {
     lines_per_second_max: u32,
     talks: [Talk; SUBJECTS],
     suppressed_total: u64,
 }
 
-impl Murmur {
+impl LogLimiter {
     pub(crate) fn new(lines_per_second_max: u32) -> Self {
         Self { lines_per_second_max, talks: [Talk::default(); SUBJECTS], suppressed_total: 0 }
     }
@@ -78,34 +78,34 @@ mod tests {
 
     #[test]
     fn every_subject_has_its_own_share_and_the_next_line_says_what_was_suppressed() {
-        let mut murmur = Murmur::new(3);
+        let mut log_limiter = LogLimiter::new(3);
         let mut said = Vec::new();
         let mut now = Tick::from_nanos(5);
         for _ in 0..10 {
-            murmur.say(Subject::Refused, now, |suppressed| said.push(suppressed));
+            log_limiter.say(Subject::Refused, now, |suppressed| said.push(suppressed));
             now = now + Duration::from_millis(50);
         }
         assert_eq!(said, [None; 3]);
-        murmur.say(Subject::CallbackPanicked, now, |suppressed| said.push(suppressed));
+        log_limiter.say(Subject::CallbackPanicked, now, |suppressed| said.push(suppressed));
         assert_eq!(said.len(), 4, "one subject's storm is not another's silence");
         now = now + Duration::from_millis(500);
         for _ in 0..2 {
-            murmur.say(Subject::Refused, now, |suppressed| said.push(suppressed));
+            log_limiter.say(Subject::Refused, now, |suppressed| said.push(suppressed));
         }
         assert_eq!(said[4..], [Some(7), None]);
-        assert_eq!(murmur.suppressed_total(), 7);
+        assert_eq!(log_limiter.suppressed_total(), 7);
     }
 
     #[test]
     fn in_every_second_of_a_storm_the_share_is_said_and_no_more() {
-        let mut murmur = Murmur::new(100);
+        let mut log_limiter = LogLimiter::new(100);
         let mut said = 0;
         for millis in 0..10_000 {
             let now = Tick::ZERO + Duration::from_millis(millis);
             for _ in 0..5 {
-                murmur.say(Subject::AcceptLost, now, |_| said += 1);
+                log_limiter.say(Subject::AcceptLost, now, |_| said += 1);
             }
         }
-        assert_eq!((said, murmur.suppressed_total()), (1_000, 49_000));
+        assert_eq!((said, log_limiter.suppressed_total()), (1_000, 49_000));
     }
 }

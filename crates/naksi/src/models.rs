@@ -24,7 +24,7 @@ use naksi_os::port::{
 use naksi_os::stop_signal::StopSignal;
 
 use crate::service::Signals;
-use crate::shared::core::Hub;
+use crate::shared::core::ServiceCore;
 use crate::shared::mailbox::{Mailbox, Message};
 
 /// What wakes the model's worker: posts that are counted, and a condition to wait on.
@@ -181,21 +181,21 @@ fn a_letter_that_came_before_the_bell_hung_is_found_by_the_first_look() {
 fn loads_come_back_to_nothing_and_the_door_lets_exactly_as_many_in_as_it_may() {
     model(|| {
         let limits = Limits { sessions_max: 1, ..Limits::default() };
-        let hub = Arc::new(Hub::<Mute>::new(2, limits));
+        let service_core = Arc::new(ServiceCore::<Mute>::new(2, limits));
         let guests: Vec<_> = (0..2)
             .map(|own| {
-                let hub = Arc::clone(&hub);
+                let service_core = Arc::clone(&service_core);
                 thread::spawn(move || {
-                    let worker = hub.place(own);
-                    let admitted = hub.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), Tick::ZERO).is_ok();
-                    hub.unsettle(worker);
+                    let worker = service_core.place(own);
+                    let admitted = service_core.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), Tick::ZERO).is_ok();
+                    service_core.unsettle(worker);
                     admitted
                 })
             })
             .collect();
         let admitted = guests.into_iter().map(|guest| guest.join().expect("a guest ends"));
         assert_eq!(admitted.filter(|admitted| *admitted).count(), 1);
-        assert_eq!(hub.loads_now(), [0, 0]);
+        assert_eq!(service_core.loads_now(), [0, 0]);
     });
 }
 

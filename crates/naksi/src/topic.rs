@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use naksi_core::content::Outlet;
+use naksi_core::callbacks::SessionOutput;
 use naksi_core::id::{PeerMap, SessionId, TokenMap};
-use naksi_core::send_queue::Sent;
+use naksi_core::send_queue::SendStatus;
 use thin_vec::ThinVec;
 
 /// A batch of this many bytes leaves before the turn is over, so that it always fits a send queue.
@@ -27,7 +27,7 @@ const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 const PLACES_KEPT: usize = 1024;
 
 /// A set of sessions that hear the same. Cheap to clone, usable from any thread through a
-/// [`Remote`](crate::Remote).
+/// [`ServiceHandle`](crate::ServiceHandle).
 #[derive(Clone)]
 pub struct Topic(pub(crate) Arc<Shared>);
 
@@ -259,12 +259,12 @@ impl LocalTopics {
     }
 
     /// Adds one message to the topic's batch of this turn, unless the batch could then never be queued.
-    pub(crate) fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
+    pub(crate) fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let (batch_bytes_max, batch_full_bytes) = (self.batch_bytes_max, self.batch_full_bytes);
         let local = Self::local(&mut self.locals, topic);
         if local.batch.len() + bytes > batch_bytes_max {
-            return Sent::Dropped;
+            return SendStatus::Dropped;
         }
         if local.batch.capacity() == 0
             && let Some(buffer) = self.buffers.pop()
@@ -281,7 +281,7 @@ impl LocalTopics {
             self.dirty.push(topic.number());
         }
         self.full |= full;
-        Sent::Queued
+        SendStatus::Queued
     }
 
     /// The member shall not get what was just appended.
@@ -297,8 +297,8 @@ impl LocalTopics {
     pub(crate) fn catch_up(
         &mut self,
         memberships: &mut [Membership],
-        outlet: &mut Outlet<'_>,
-        mut told: impl FnMut(Sent, u64),
+        output: &mut SessionOutput<'_>,
+        mut told: impl FnMut(SendStatus, u64),
     ) {
         if self.dirty.is_empty() {
             return;
@@ -307,7 +307,7 @@ impl LocalTopics {
             let local = self.locals.get(&membership.number).expect("a topic with members is kept");
             let (shown, held) = (membership.shown(local.epoch), local.extent());
             if shown.bytes < held.bytes {
-                told(outlet.send(&local.batch[shown.bytes..]), held.messages - shown.messages);
+                told(output.send(&local.batch[shown.bytes..]), held.messages - shown.messages);
             }
             (membership.epoch, membership.shown) = (local.epoch, held);
         }

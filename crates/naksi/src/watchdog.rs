@@ -29,7 +29,7 @@ pub(crate) enum Who {
     Session(SessionId),
     Room(u64),
     /// A connection that has no session yet: so many came to this worker before it.
-    Arrival(u64),
+    Connecting(u64),
 }
 
 /// What of the user's runs, if it is none of the callbacks that come as often as messages do.
@@ -78,7 +78,7 @@ impl Slot {
         match self.kind.load(Ordering::Relaxed) {
             0 => Who::Session(SessionId::from_u64(number)),
             1 => Who::Room(number),
-            _ => Who::Arrival(number),
+            _ => Who::Connecting(number),
         }
     }
 }
@@ -149,7 +149,7 @@ pub(crate) fn seen<T>(who: Who, run: impl FnOnce() -> T) -> T {
             let (kind, number) = match who {
                 Who::Session(id) => (0, id.to_u64()),
                 Who::Room(number) => (1, number),
-                Who::Arrival(number) => (2, number),
+                Who::Connecting(number) => (2, number),
             };
             slot.kind.store(kind, Ordering::Relaxed);
             slot.number.store(number, Ordering::Relaxed);

@@ -195,7 +195,7 @@ impl Room for Restless {
 fn a_room_that_is_never_done_leaves_others_their_turn() {
     for server in [server(), server().group(GroupOptions::new("logic").threads(1))] {
         let service = server.room(RoomOptions::new(), || Loud).start().expect("a server");
-        let restless = service.remote().open_room(Restless, RoomOptions::new()).expect("a room");
+        let restless = service.handle().open_room(Restless, RoomOptions::new()).expect("a room");
         let mut stream = connect(&service);
         for _ in 0..100 {
             echo(&mut stream);

@@ -219,7 +219,7 @@ impl Session for Asker {
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         let (logic, database) = (c.group("logic").expect("declared"), c.group("db").expect("declared"));
         for byte in data.iter().copied() {
-            let (database, remote, id) = (database.clone(), c.remote(), c.id());
+            let (database, remote, id) = (database.clone(), c.handle(), c.id());
             let query = move || {
                 let answer =
                     move || remote.send(id, vec![byte + 1]).expect("the session waits for its answer");

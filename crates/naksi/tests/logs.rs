@@ -227,10 +227,10 @@ impl Drop for Heavy {
 
 impl Session for Heavy {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        c.close();
+        c.close(DisconnectReason::Handler);
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: DisconnectReason) {
         std::thread::sleep(HEAVY);
     }
 }
@@ -246,21 +246,21 @@ fn a_slow_factory_goodbye_or_destructor_is_named_as_what_it_is() {
     let service = server().session(Heavy::new).start().expect("a server");
     let _stream = connect(&service);
     for words in [
-        ["who=Arrival(", "what=\"factory\""],
+        ["who=Connecting(", "what=\"factory\""],
         ["who=Session(", "what=\"on_disconnected\""],
         ["who=Session(", "what=\"destructor\""],
     ] {
         until("it is named while it runs", || logged(&[words[0], words[1], "holds its thread"]));
         until("and when it is over", || logged(&[words[0], words[1], "held=", "is over"]));
     }
-    let room = service.remote().open_room(Heavy, RoomOptions::new()).expect("a room");
+    let room = service.handle().open_room(Heavy, RoomOptions::new()).expect("a room");
     room.call(|_, cx| cx.close()).expect("the room is open");
     until("a room's is named", || logged(&["who=Room(", "what=\"destructor\"", "holds its thread"]));
     service.stop(Duration::from_secs(5));
 }
 
-const LATEST: DataClass = DataClass { number: 7, behind: Behind::Latest };
-const OR_ELSE: DataClass = DataClass { number: 9, behind: Behind::End };
+const LATEST: PacketClass = PacketClass { number: 7, lag_policy: LagPolicy::Latest };
+const OR_ELSE: PacketClass = PacketClass { number: 9, lag_policy: LagPolicy::End };
 
 struct Board;
 
@@ -282,7 +282,7 @@ fn board(limits: Limits) -> (Service, RoomRef<Board>) {
     let of_sessions = std::sync::Arc::clone(&slot);
     let make = move || Viewer(of_sessions.lock().expect("nobody panics").clone());
     let service = server.session(make).start().expect("a server");
-    let room = service.remote().open_room(Board, RoomOptions::new()).expect("a room");
+    let room = service.handle().open_room(Board, RoomOptions::new()).expect("a room");
     *slot.lock().expect("nobody panics") = Some(room.clone());
     (service, room)
 }
@@ -295,11 +295,11 @@ fn read_value(stream: &mut TcpStream) -> Value {
     decode(&body).expect("whole messages")
 }
 
-fn publish(room: &RoomRef<Board>, class: DataClass, rounds: u32) {
+fn publish(room: &RoomRef<Board>, class: PacketClass, rounds: u32) {
     for value in 0..rounds {
         let say = move |_: &mut Board, cx: &mut Cx<'_, Board>| {
             for key in 0..KEYS {
-                cx.broadcast_data(class, key, &Value { key, value, filling: vec![1; 1_000] });
+                cx.broadcast_droppable(class, key, &Value { key, value, filling: vec![1; 1_000] });
             }
         };
         room.call(say).expect("the room is open");

@@ -191,9 +191,9 @@ fn packets_go_to_the_method_for_their_type() {
     room.send(berta, &Walk { x: 0.0, y: 0.0, steps: vec![(1, 1); 3], hurry: None });
     assert_eq!(room.look(|field| field.walked), 3);
     room.packet(anna, Say::ID, b"\xFF");
-    assert_eq!(room.ended(anna), Some(Reason::Protocol), "a body that is none");
+    assert_eq!(room.ended(anna), Some(DisconnectReason::Protocol), "a body that is none");
     room.send(berta, &Nothing {});
-    assert_eq!(room.ended(berta), Some(Reason::UnknownPacket), "a type that nobody takes");
+    assert_eq!(room.ended(berta), Some(DisconnectReason::UnknownPacket), "a type that nobody takes");
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn a_server_records_what_its_sessions_receive_frame_by_frame() {
         talk(address, &[&one[..3], &one[3..], &two], &[&one[..], &two].concat());
         talk(address, &[&two], &two);
         let stats = stop(service);
-        let ended = Reason::PeerClosed.name().to_owned();
+        let ended = DisconnectReason::PeerClosed.name().to_owned();
         let wanted = [([&one[..], &two].concat(), ended.clone()), (two.to_vec(), ended)];
         assert_eq!(recorded(&folder, true), wanted);
         assert_eq!((stats.recorded_total, stats.record_lost_total), (2 * 2 + 3, 0));
@@ -278,7 +278,10 @@ fn services_that_record_into_one_folder_at_one_time_keep_apart() {
         {
             std::fs::rename(folder.join(name), alone.join(name)).expect("it can be moved");
         }
-        assert_eq!(recorded(&alone, true), [(frame.to_vec(), Reason::PeerClosed.name().to_owned())]);
+        assert_eq!(
+            recorded(&alone, true),
+            [(frame.to_vec(), DisconnectReason::PeerClosed.name().to_owned())]
+        );
     }
 }
 

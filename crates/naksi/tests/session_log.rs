@@ -79,7 +79,7 @@ impl Session for Echo {
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         c.send(data);
         if let [b'!', code] = data {
-            c.end(Reason::custom((*code).into(), "banned\nfor 3 days"));
+            c.close(DisconnectReason::custom((*code).into(), "banned\nfor 3 days"));
         }
         data.len()
     }
@@ -168,14 +168,14 @@ fn causes_of_an_application_have_one_counter_however_many_codes_there_are() {
 }
 
 /// Tells the test why it ended.
-struct Told(std::sync::mpsc::Sender<Reason>);
+struct Told(std::sync::mpsc::Sender<DisconnectReason>);
 
 impl Session for Told {
     fn on_recv(&mut self, _: &mut Conn<'_>, data: &[u8]) -> usize {
         data.len()
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         self.0.send(reason).expect("the test listens");
     }
 }
@@ -187,7 +187,7 @@ impl Room for Strict {
     type Member = ();
 
     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, _: Packet<'_>) {
-        cx.end(from, Reason::custom(7, "by the room"));
+        cx.end(from, DisconnectReason::custom(7, "by the room"));
     }
 }
 
@@ -198,8 +198,8 @@ fn a_cause_from_another_thread_or_a_room_reaches_the_callback_with_its_code_and_
     let service = server.session(move || Told(told.clone())).start().expect("a server");
     let _stream = connect(service.addresses()[0]);
     until("it is in", || service.stats().live == 1);
-    let cause = Reason::custom(4001, "by a moderator");
-    service.remote().end(SessionId::new(0, 0, 0), cause.clone()).expect("a known worker");
+    let cause = DisconnectReason::custom(4001, "by a moderator");
+    service.handle().end(SessionId::new(0, 0, 0), cause.clone()).expect("a known worker");
     assert_eq!(tells.recv_timeout(PATIENCE), Ok(cause));
     let service =
         Server::new().listen("127.0.0.1:0").room(RoomOptions::new(), || Strict).start().expect("a server");

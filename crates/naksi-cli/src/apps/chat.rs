@@ -91,7 +91,7 @@ impl Room for Hall {
         self.tell(cx, Some(member), &Joined { who: member.to_u64(), name }, &line);
     }
 
-    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, person: Person, _why: Left) {
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, person: Person, _why: LeaveReason) {
         self.lines -= usize::from(person.lines);
         self.tell(cx, None, &Gone { who: member.to_u64() }, &format!("* {} left\n", person.name));
         if cx.is_empty() {
@@ -212,7 +212,7 @@ impl Chat {
         let found = self.halls.find(c, self.number);
         match found {
             Ok(hall) if c.join_room(&hall, person) => self.hall = Some(hall),
-            _ => c.end(Reason::RoomClosed),
+            _ => c.close(DisconnectReason::RoomClosed),
         }
     }
 
@@ -223,12 +223,12 @@ impl Chat {
                     (self.number, self.name) = (room, stripped(&name).trim().to_owned());
                     self.enter(c);
                 }
-                _ => c.end(Reason::Protocol),
+                _ => c.close(DisconnectReason::Protocol),
             }
         } else if let Some(hall) = &self.hall {
-            c.to_room(hall, packet);
+            c.room_send_packet(hall, packet);
         } else {
-            c.end(Reason::Protocol);
+            c.close(DisconnectReason::Protocol);
         }
     }
 
@@ -244,10 +244,10 @@ impl Chat {
         };
         let place = line.strip_prefix("/go ").and_then(|place| place.split_once(' '));
         match place.map(|(x, y)| (x.trim().parse(), y.trim().parse())) {
-            Some((Ok(x), Ok(y))) => c.send_to_room(&hall, &Move { x, y }),
+            Some((Ok(x), Ok(y))) => c.room_send(&hall, &Move { x, y }),
             Some(_) => c.send(b"* /go X Y, two numbers\n"),
-            None if line.is_empty() => Sent::Queued,
-            None => c.send_to_room(&hall, &Say { text: line.to_owned() }),
+            None if line.is_empty() => SendStatus::Queued,
+            None => c.room_send(&hall, &Say { text: line.to_owned() }),
         };
     }
 
@@ -263,7 +263,7 @@ impl Chat {
                     self.take_frame(c, packet);
                 }
                 Ok(None) => return taken,
-                Err(reason) => c.end_now(reason),
+                Err(reason) => c.abort(reason),
             }
         }
         data.len()
@@ -280,7 +280,7 @@ impl Chat {
             }
         }
         if data.len() - taken > LINE_BYTES_MAX {
-            c.end_now(Reason::FrameTooLong);
+            c.abort(DisconnectReason::FrameTooLong);
             return data.len();
         }
         taken
@@ -303,13 +303,13 @@ impl Session for Chat {
         }
     }
 
-    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomCloseReason) {
         self.hall = None;
         match why {
             // It emptied and closed while we were on our way to it.
-            RoomEnd::Closed => self.enter(c),
-            RoomEnd::Full => c.end(Reason::RoomFull),
-            _ => c.end(Reason::RoomClosed),
+            RoomCloseReason::Closed => self.enter(c),
+            RoomCloseReason::Full => c.close(DisconnectReason::RoomFull),
+            _ => c.close(DisconnectReason::RoomClosed),
         }
     }
 }

@@ -32,11 +32,11 @@ impl Session for Relay {
             (JOIN, _) => self.join(c, packet.body),
             // A member whose messages do not fit is told by its end: nothing vanishes silently.
             (MSG, Some(room)) => match c.broadcast(room, packet.frame) {
-                Sent::Dropped | Sent::Overflowed => c.end(Reason::SendQueueFull),
-                Sent::Queued | Sent::Closed => {}
+                SendStatus::Dropped | SendStatus::Overflowed => c.close(DisconnectReason::SendQueueFull),
+                SendStatus::Queued | SendStatus::Closed => {}
             },
-            (MSG, None) => c.end(Reason::Protocol),
-            _ => c.end(Reason::UnknownPacket),
+            (MSG, None) => c.close(DisconnectReason::Protocol),
+            _ => c.close(DisconnectReason::UnknownPacket),
         }
     }
 }
@@ -44,7 +44,7 @@ impl Session for Relay {
 impl Relay {
     fn join(&mut self, c: &mut Conn<'_>, body: &[u8]) {
         let Ok(number) = <[u8; 4]>::try_from(body) else {
-            c.end(Reason::Protocol);
+            c.close(DisconnectReason::Protocol);
             return;
         };
         if let Some(room) = self.room.take() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::packets::{Message, encode};
-use naksi::prelude::{Limits, OverRate};
+use naksi::prelude::{Limits, RateLimitAction};
 
 use super::Served;
 use crate::apps::relay::{JOIN, MSG};
@@ -83,19 +83,21 @@ impl Server<'_> {
     fn due_by_rate(&self) -> Option<Due> {
         let messages = self.is_framed() && self.limits.messages_per_second_max > 0;
         let limited = messages || self.limits.recv_bytes_per_second_max > 0;
-        limited.then_some(match self.limits.over_rate {
-            OverRate::Pause => Due::Never,
-            OverRate::EndSession => Due::AfterConnect(Duration::from_secs(1)),
+        limited.then_some(match self.limits.rate_limit_action {
+            RateLimitAction::Pause => Due::Never,
+            RateLimitAction::EndSession => Due::AfterConnect(Duration::from_secs(1)),
         })
     }
 
     /// By when a session that enters rooms without end must end. A relay's rooms are topics, which have no rate.
     fn due_by_joins(&self) -> Due {
         match self.served {
-            Served::Chat if self.limits.room_joins_per_second_max > 0 => match self.limits.over_rate {
-                OverRate::Pause => Due::AfterConnect(JOINS_OVER_WITHIN),
-                OverRate::EndSession => Due::AfterConnect(Duration::from_secs(1)),
-            },
+            Served::Chat if self.limits.room_joins_per_second_max > 0 => {
+                match self.limits.rate_limit_action {
+                    RateLimitAction::Pause => Due::AfterConnect(JOINS_OVER_WITHIN),
+                    RateLimitAction::EndSession => Due::AfterConnect(Duration::from_secs(1)),
+                }
+            }
             _ => self.due_by_rate().unwrap_or(Due::Never),
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-use naksi::prelude::{Backend, Heartbeat, Limits, OverRate, Overflow};
+use naksi::prelude::{Backend, Heartbeat, Limits, Overflow, RateLimitAction};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -315,16 +315,16 @@ impl From<OverflowName> for Overflow {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum OverRateName {
+enum RateLimitActionName {
     Pause,
     EndSession,
 }
 
-impl From<OverRateName> for OverRate {
-    fn from(name: OverRateName) -> OverRate {
+impl From<RateLimitActionName> for RateLimitAction {
+    fn from(name: RateLimitActionName) -> RateLimitAction {
         match name {
-            OverRateName::Pause => OverRate::Pause,
-            OverRateName::EndSession => OverRate::EndSession,
+            RateLimitActionName::Pause => RateLimitAction::Pause,
+            RateLimitActionName::EndSession => RateLimitAction::EndSession,
         }
     }
 }
@@ -411,15 +411,15 @@ impl Literal for OverflowName {
     }
 }
 
-impl Literal for OverRateName {
-    type Of = OverRate;
+impl Literal for RateLimitActionName {
+    type Of = RateLimitAction;
     const FORM: Form = Form::Text;
     const WANTS: &'static str = "\"pause\" or \"end_session\"";
 
-    fn literal(over_rate: &OverRate) -> Option<String> {
-        let name = match over_rate {
-            OverRate::Pause => "pause",
-            OverRate::EndSession => "end_session",
+    fn literal(rate_limit_action: &RateLimitAction) -> Option<String> {
+        let name = match rate_limit_action {
+            RateLimitAction::Pause => "pause",
+            RateLimitAction::EndSession => "end_session",
         };
         Some(format!("\"{name}\""))
     }
@@ -517,7 +517,7 @@ limits_part! {
     /// Most bytes that a session has brought to rooms and they have not taken; over it it is not read.
     room_backlog_bytes_max: Size,
     /// What happens to a session that brings more than one of the three rates: pause or end_session.
-    over_rate: OverRateName,
+    rate_limit_action: RateLimitActionName,
     /// Most files that one session may have open.
     files_max: usize,
     /// Most file operations that one session may have under way.

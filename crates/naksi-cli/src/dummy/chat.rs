@@ -61,7 +61,7 @@ impl Session for ChatDummy {
         self.pump(c);
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         self.mate.disconnected(reason);
     }
 }

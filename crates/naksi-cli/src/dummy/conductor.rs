@@ -142,7 +142,7 @@ fn crowd<D: Dummy>(plan: &Arc<Plan>, backend: Backend, retry: Retry) -> naksi::R
         .backend(backend)
         .limits(plan.limits())
         .retry(retry)
-        .session_with(move |arrival: &Arrival| D::new(Member::new(&shared, arrival)))
+        .session_with(move |arrival: &ConnectionInfo| D::new(Member::new(&shared, arrival)))
         .start()
 }
 

@@ -49,7 +49,7 @@ impl Session for EchoDummy {
         data.len()
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         if !self.member.hand_in(reason, vec![self.came]) {
             // Nobody waits for what a broken connection still owed.
             self.member.plan.meter(self.member.worker).owed -= self.on_their_way.len() as u64;

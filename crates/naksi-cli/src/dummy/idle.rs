@@ -81,7 +81,7 @@ impl Session for IdleDummy {
         data.len()
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         let came = (self.came / NONCE_BYTES) as u32;
         if !self.member.hand_in(reason, vec![came]) {
             self.member.plan.meter(self.member.worker).owed -= u64::from(self.member.sent - came);

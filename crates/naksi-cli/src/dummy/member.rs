@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use naksi::prelude::{Arrival, Conn, Reason};
+use naksi::prelude::{Conn, ConnectionInfo, DisconnectReason};
 
 use super::meter::Ledger;
 use super::plan::{Pace, Plan};
@@ -41,7 +41,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(plan: &Arc<Plan>, arrival: &Arrival) -> Self {
+    pub(crate) fn new(plan: &Arc<Plan>, arrival: &ConnectionInfo) -> Self {
         Self {
             plan: Arc::clone(plan),
             index: u32::try_from(arrival.index).unwrap_or(u32::MAX),
@@ -119,7 +119,7 @@ impl Member {
     }
 
     /// The connection ended; a surprise, unless the run is over.
-    pub(crate) fn disconnected(&self, reason: Reason) -> bool {
+    pub(crate) fn disconnected(&self, reason: DisconnectReason) -> bool {
         let expected = self.plan.signals.is_finished();
         let mut meter = self.plan.meter(self.worker);
         meter.gone += 1;
@@ -133,7 +133,7 @@ impl Member {
     }
 
     /// The connection ended: says so, and how many messages came of whom. Returns whether it ended as it should.
-    pub(crate) fn hand_in(&self, reason: Reason, came: Vec<u32>) -> bool {
+    pub(crate) fn hand_in(&self, reason: DisconnectReason, came: Vec<u32>) -> bool {
         let stayed = self.disconnected(reason);
         let ledger = Ledger { member: self.index, sent: self.sent, came, stayed };
         self.plan.meter(self.worker).ledgers.push(ledger);
@@ -143,7 +143,7 @@ impl Member {
     /// Something came that must not have come: says so, and ends the connection.
     pub(crate) fn protest(&self, c: &mut Conn<'_>) {
         self.plan.meter(self.worker).corrupt += 1;
-        c.end_now(Reason::Protocol);
+        c.abort(DisconnectReason::Protocol);
     }
 
     fn leave_waiting(&mut self, c: &mut Conn<'_>) {

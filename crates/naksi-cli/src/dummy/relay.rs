@@ -55,7 +55,7 @@ impl Session for RelayDummy {
         self.pump(c);
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         self.0.disconnected(reason);
     }
 }

@@ -4,7 +4,7 @@
 //! filled up with a pattern that grows from all of these. Nothing here knows how a message travels, nor when to send
 //! one; that is the scenario's and the member's business.
 
-use naksi::prelude::{Conn, Reason};
+use naksi::prelude::{Conn, DisconnectReason};
 
 use super::member::Member;
 use super::order::{Order, Verdict};
@@ -159,7 +159,7 @@ impl Roommate {
     }
 
     /// The connection ended: says what came of whom.
-    pub(super) fn disconnected(&self, reason: Reason) {
+    pub(super) fn disconnected(&self, reason: DisconnectReason) {
         self.member.hand_in(reason, self.orders.iter().map(Order::distinct).collect());
     }
 

@@ -66,12 +66,12 @@ impl Session for StormDummy {
             meter.visits += 1;
             plan.start(self.member.index);
             meter.latency.saturating_record(plan.clock.now().saturating_sub(self.connected_at));
-            c.end(Reason::Handler);
+            c.close(DisconnectReason::Handler);
         }
         data.len()
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         let plan = &self.member.plan;
         let mut meter = plan.meter(self.member.worker);
         meter.gone += 1;

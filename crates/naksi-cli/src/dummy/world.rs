@@ -77,7 +77,7 @@ impl Session for WorldDummy {
 
     fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {
         match tag {
-            LEAVE => c.end(Reason::Handler),
+            LEAVE => c.close(DisconnectReason::Handler),
             JUDGE => self.judge(c),
             _ => {
                 self.member.woken();
@@ -98,10 +98,10 @@ impl Session for WorldDummy {
         }
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         let plan = &self.member.plan;
         plan.field.leave(self.member.index);
-        if self.leaving && reason == Reason::Handler {
+        if self.leaving && reason == DisconnectReason::Handler {
             plan.meter(self.member.worker).ready -= 1;
         } else {
             self.member.disconnected(reason);

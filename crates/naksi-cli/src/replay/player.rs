@@ -19,7 +19,8 @@ pub(super) const QUEUE_HIGH_BYTES: usize = QUEUED_BYTES_MAX + (96 << 10);
 const FRAME_BYTES_MAX: usize = 65_535;
 
 /// What ends a session though its server has nothing against it: its client went, or the whole server did.
-const ENDS: [Reason; 3] = [Reason::PeerClosed, Reason::PeerReset, Reason::Shutdown];
+const ENDS: [DisconnectReason; 3] =
+    [DisconnectReason::PeerClosed, DisconnectReason::PeerReset, DisconnectReason::Shutdown];
 
 /// The next piece is due.
 const SEND: u32 = 1;
@@ -142,7 +143,7 @@ impl Player {
 
     fn leave(&mut self, c: &mut Conn<'_>) {
         self.leaving = true;
-        c.close();
+        c.close(DisconnectReason::Handler);
     }
 
     fn is_through(&self) -> bool {
@@ -205,9 +206,9 @@ impl Session for Player {
         }
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         // Whoever was asked to stop stops all of its own.
-        let (is_through, is_ours) = (self.is_through(), self.leaving || reason == Reason::Shutdown);
+        let (is_through, is_ours) = (self.is_through(), self.leaving || reason == DisconnectReason::Shutdown);
         let (is_left, heard) = (self.leaving && self.next > 0, self.heard);
         self.count(|tally| {
             tally.over += 1;

@@ -5,7 +5,7 @@
 
 use super::{Framing, Session, State};
 use crate::limits::Limits;
-use crate::reason::Reason;
+use crate::reason::DisconnectReason;
 use crate::session::Context;
 use crate::tick::Tick;
 
@@ -14,7 +14,7 @@ impl Session {
     ///
     /// Asked after every completion, so no list is made of them.
     pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
-        let again = self.voice.throttle.paused_until().filter(|_| self.state == State::Connected);
+        let again = self.egress.throttle.paused_until().filter(|_| self.state == State::Connected);
         let mut nearest = self.beat_at(limits).into_iter().chain(again).chain(self.hears_out(limits)).min();
         self.each_deadline(limits, |tick, _| {
             nearest = Some(nearest.map_or(tick, |nearest| nearest.min(tick)))
@@ -25,33 +25,33 @@ impl Session {
     /// Deadlines that end the session, each with its reason, unless it has one already; of those that have passed the first
     /// one counts.
     #[inline]
-    fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Option<Reason>)) {
+    fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Option<DisconnectReason>)) {
         match self.state {
             State::Connected => {
                 // While we do not listen, nobody can be late with what they say, nor when they have said everything.
-                let listening = !self.voice.is_paused() && !self.peer_finished;
+                let listening = !self.egress.is_paused() && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
-                    visit(self.since + limits.first_frame_within, Some(Reason::FirstFrameLate));
+                    visit(self.since + limits.first_frame_within, Some(DisconnectReason::FirstFrameLate));
                 }
                 if let Some(since) = self.buffer.cut_since().filter(|_| listening) {
-                    visit(since + limits.frame_within, Some(Reason::FrameLate));
+                    visit(since + limits.frame_within, Some(DisconnectReason::FrameLate));
                 }
-                if self.voice.queue.is_flying() {
-                    visit(self.sent_at + limits.send_stall_within, Some(Reason::SendStalled));
+                if self.egress.queue.is_flying() {
+                    visit(self.sent_at + limits.send_stall_within, Some(DisconnectReason::SendStalled));
                 }
                 if listening {
-                    visit(self.received_at + limits.idle_within, Some(Reason::Idle));
+                    visit(self.received_at + limits.idle_within, Some(DisconnectReason::Idle));
                 }
             }
             State::Draining => visit(self.since + limits.drain_within, None),
             State::Lingering => visit(self.since + limits.linger_within, None),
-            State::Ending | State::Closing | State::Over => {}
+            State::CloseMode | State::Closing | State::Over => {}
         }
     }
 
     /// Until when a session whose peer has said everything stays open for what its user is still owed.
     pub(super) fn hears_out(&self, limits: &Limits) -> Option<Tick> {
-        let is_shown_all = self.peer_finished && self.state == State::Connected && !self.voice.holds_back();
+        let is_shown_all = self.peer_finished && self.state == State::Connected && !self.egress.holds_back();
         is_shown_all.then(|| self.received_at + limits.drain_within)
     }
 
@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// What it is late with: a reason to end, or the end for which it has one.
-    pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Option<Reason>> {
+    pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Option<DisconnectReason>> {
         let mut late = None;
         self.each_deadline(limits, |tick, reason| {
             if tick <= now {
@@ -74,7 +74,7 @@ impl Session {
     pub(super) fn beat_at(&self, limits: &Limits) -> Option<Tick> {
         let heartbeat = limits.heartbeat.filter(|_| self.framing == Framing::Packets)?;
         // Behind a batch that does not get out a heartbeat tells nobody anything, and would pass for progress.
-        let idle = self.state == State::Connected && !self.voice.queue.is_flying();
+        let idle = self.state == State::Connected && !self.egress.queue.is_flying();
         idle.then(|| self.sent_at + heartbeat.every)
     }
 
@@ -83,7 +83,7 @@ impl Session {
         if let Some(heartbeat) = cx.limits.heartbeat
             && self.beat_at(cx.limits).is_some_and(|at| at <= cx.now)
         {
-            self.voice.outlet(true, cx).send_packet(heartbeat.packet_id, &[]);
+            self.egress.output(true, cx).send_packet(heartbeat.packet_id, &[]);
             self.sent_at = cx.now;
         }
     }

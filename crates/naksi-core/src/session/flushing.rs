@@ -11,32 +11,32 @@ use crate::tick::Tick;
 impl Session {
     /// When what the session queues leaves.
     pub fn flush(&self) -> Flush {
-        self.voice.pace.flush()
+        self.egress.flush_timer.flush()
     }
 
     /// Says when what the session queues leaves, from now on.
     pub fn set_flush(&mut self, flush: Flush) {
-        self.voice.pace.set(flush);
+        self.egress.flush_timer.set(flush);
     }
 
     /// When [`Session::register`] should be asked again for bytes that it holds back until then.
     pub fn held_until(&self) -> Option<Tick> {
-        self.holds_bytes().then_some(self.voice.pace.due()).flatten()
+        self.holds_bytes().then_some(self.egress.flush_timer.due()).flatten()
     }
 
     pub(super) fn register_send(&mut self, now: Tick) -> Option<Request> {
-        if self.holds_bytes() && self.voice.pace.holds(now) {
+        if self.holds_bytes() && self.egress.flush_timer.holds(now) {
             return None;
         }
-        let batch = self.voice.queue.take()?;
-        self.voice.pace.left();
+        let batch = self.egress.queue.take()?;
+        self.egress.flush_timer.left();
         self.sent_at = now;
         Some(Request::Submit(Verb::Send, Op::Send { socket: self.socket, batch }))
     }
 
     /// Whether there are bytes that may be held back.
     fn holds_bytes(&self) -> bool {
-        let queue = &self.voice.queue;
+        let queue = &self.egress.queue;
         let may_wait = self.state == State::Connected && !queue.is_congested() && !queue.is_crowded();
         may_wait && queue.is_waiting() && !queue.is_flying()
     }

@@ -3,14 +3,14 @@
 //! What cannot be shown yet (a cut frame, bytes that came while the session was paused) is copied aside, and
 //! nothing else is. Nothing here asks a kernel for anything.
 
-use super::{Framing, Session, State, Voice};
+use super::{Egress, Framing, Session, State};
 use std::rc::Rc;
 
-use crate::content::Content;
+use crate::callbacks::SessionCallbacks;
 use crate::frame::{self, Packet};
 use crate::lease::Lease;
 use crate::limits::Limits;
-use crate::reason::Reason;
+use crate::reason::DisconnectReason;
 use crate::send_queue::LENT_BYTES_MIN;
 use crate::session::Context;
 use crate::tick::Tick;
@@ -18,55 +18,75 @@ use crate::tick::Tick;
 impl Session {
     /// The queue has drained to the low mark, or a pause is over: what was kept back is shown, unless something else
     /// still keeps it back.
-    pub(super) fn resume(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.state == State::Connected && !self.voice.holds_back() {
+    pub(super) fn resume(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        if self.state == State::Connected && !self.egress.holds_back() {
             self.grant_pause(cx.now);
-            self.take_in(&[], cx, content);
+            self.take_in(&[], cx, callbacks);
         }
     }
 
     /// Adds the pause that is over to what the peer has time for, and no more: a session that is paused often ends all the
     /// same when its peer is silent for too long in between.
     fn grant_pause(&mut self, now: Tick) {
-        let Some(paused_at) = self.voice.throttle.pauses_no_more() else { return };
+        let Some(paused_at) = self.egress.throttle.pauses_no_more() else { return };
         let later = |from: Tick| from + now.since(from.max(paused_at));
         (self.since, self.received_at) = (later(self.since), later(self.received_at));
         self.buffer.set_cut_since(self.buffer.cut_since().map(later));
     }
 
     /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
-    pub(super) fn take_lease(&mut self, lease: Lease, cx: &mut Context<'_>, content: &mut impl Content) {
+    pub(super) fn take_lease(
+        &mut self,
+        lease: Lease,
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
         if lease.len() < LENT_BYTES_MIN || !lease.may_be_kept() {
-            return self.take_in(&lease, cx, content);
+            return self.take_in(&lease, cx, callbacks);
         }
         let lease = Rc::new(lease);
-        cx.spares.reads(Some(&lease));
-        self.take_in(&lease, cx, content);
-        cx.spares.reads(None);
+        cx.buffer_pool.reads(Some(&lease));
+        self.take_in(&lease, cx, callbacks);
+        cx.buffer_pool.reads(None);
     }
 
-    pub(super) fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
+    pub(super) fn take_in(
+        &mut self,
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
         match self.framing {
-            Framing::Raw => self.take_raw(bytes, cx, content),
-            Framing::Packets => self.take_frames(bytes, cx, content),
+            Framing::Raw => self.take_raw(bytes, cx, callbacks),
+            Framing::Packets => self.take_frames(bytes, cx, callbacks),
         }
     }
 
-    pub(super) fn take_raw(&mut self, mut fresh: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
+    pub(super) fn take_raw(
+        &mut self,
+        mut fresh: &[u8],
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
         if self.buffer.is_empty() {
-            let taken = feed_raw(&mut self.voice, fresh, cx, content);
+            let taken = feed_raw(&mut self.egress, fresh, cx, callbacks);
             fresh = &fresh[taken..];
             self.keep(fresh, cx);
         } else {
             self.keep(fresh, cx);
-            let taken = feed_raw(&mut self.voice, self.buffer.view(), cx, content);
-            self.buffer.took(taken, cx.spares);
+            let taken = feed_raw(&mut self.egress, self.buffer.view(), cx, callbacks);
+            self.buffer.took(taken, cx.buffer_pool);
         }
     }
 
-    pub(super) fn take_frames(&mut self, mut fresh: &[u8], cx: &mut Context<'_>, content: &mut impl Content) {
+    pub(super) fn take_frames(
+        &mut self,
+        mut fresh: &[u8],
+        cx: &mut Context<'_>,
+        callbacks: &mut impl SessionCallbacks,
+    ) {
         let mut delivered = false;
-        while !self.voice.holds_back() {
+        while !self.egress.holds_back() {
             let max = self.frame_bytes_max(cx.limits);
             let kept = !self.buffer.is_empty();
             if kept {
@@ -90,17 +110,17 @@ impl Session {
                 Ok(Some(packet)) => packet,
             };
             let length = packet.frame.len();
-            if delivered && !content.may_be_shown_more() {
-                self.voice.throttle.rest(cx.now);
+            if delivered && !callbacks.may_be_shown_more() {
+                self.egress.throttle.rest(cx.now);
                 break;
             }
-            if !self.voice.admits(cx, content) {
+            if !self.egress.admits(cx, callbacks) {
                 break;
             }
-            deliver(&mut self.voice, packet, cx, content);
+            deliver(&mut self.egress, packet, cx, callbacks);
             (self.greeted, delivered) = (true, true);
             if kept {
-                self.buffer.took(length, cx.spares);
+                self.buffer.took(length, cx.buffer_pool);
             } else {
                 fresh = &fresh[length..];
             }
@@ -113,24 +133,24 @@ impl Session {
     /// frame that nobody has looked at yet, and the same as before of one that was cut already.
     pub(super) fn mark_cut(&mut self, delivered: bool, now: Tick) {
         if delivered || self.buffer.cut_since().is_none() {
-            self.buffer.set_cut_since((!self.voice.holds_back()).then_some(now));
+            self.buffer.set_cut_since((!self.egress.holds_back()).then_some(now));
         }
     }
 
     pub(super) fn keep(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         // Of a session that ends after this callback nothing is kept, and no other reason is found.
-        if bytes.is_empty() || self.voice.end.is_some() {
+        if bytes.is_empty() || self.egress.end.is_some() {
             return;
         }
         let own_bytes = self.buffer.len() + bytes.len();
-        let all_bytes = cx.spares.kept_bytes() + bytes.len();
+        let all_bytes = cx.buffer_pool.kept_bytes() + bytes.len();
         let too_many = own_bytes > cx.limits.recv_backlog_bytes_max;
         // When all of them together keep too much, those who keep more than a cut frame go first.
         let crowded = all_bytes > cx.limits.recv_backlog_total_bytes_max;
         if too_many || crowded && own_bytes > cx.limits.frame_bytes_max {
-            self.begin_ending(Reason::RecvBacklogFull, cx);
+            self.begin_ending(DisconnectReason::RecvBacklogFull, cx);
         } else {
-            self.buffer.push(bytes, cx.spares);
+            self.buffer.push(bytes, cx.buffer_pool);
         }
     }
 
@@ -145,21 +165,26 @@ impl Session {
 
 /// Offers raw bytes in windows small enough that an echo of one never overfills the send queue.
 /// Returns how many were consumed.
-fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut impl Content) -> usize {
+fn feed_raw(
+    egress: &mut Egress,
+    data: &[u8],
+    cx: &mut Context<'_>,
+    callbacks: &mut impl SessionCallbacks,
+) -> usize {
     let mut taken = 0;
-    let mut window = window_bytes(voice, cx.limits);
-    while taken < data.len() && !voice.holds_back() && voice.admits(cx, content) {
-        if taken > 0 && !content.may_be_shown_more() {
-            voice.throttle.rest(cx.now);
+    let mut window = window_bytes(egress, cx.limits);
+    while taken < data.len() && !egress.holds_back() && egress.admits(cx, callbacks) {
+        if taken > 0 && !callbacks.may_be_shown_more() {
+            egress.throttle.rest(cx.now);
             break;
         }
         let offered = &data[taken..data.len().min(taken + window)];
-        let consumed = content.on_recv(voice.outlet(true, cx), offered);
+        let consumed = callbacks.on_recv(egress.output(true, cx), offered);
         assert!(consumed <= offered.len(), "on_recv consumed {consumed} of {} bytes", offered.len());
         taken += consumed;
-        voice.spend_bytes(consumed, cx);
+        egress.spend_bytes(consumed, cx);
         if consumed > 0 {
-            window = window_bytes(voice, cx.limits);
+            window = window_bytes(egress, cx.limits);
         } else if offered.len() == data.len() - taken {
             break;
         } else {
@@ -171,8 +196,8 @@ fn feed_raw(voice: &mut Voice, data: &[u8], cx: &mut Context<'_>, content: &mut 
 
 /// What may be echoed now: half of the high mark, and never more than the queue has room for, nor than a second's
 /// rate, so that no debt of bytes is longer than that.
-fn window_bytes(voice: &Voice, limits: &Limits) -> usize {
-    let room = limits.send_queue_bytes_max.saturating_sub(voice.queue.bytes());
+fn window_bytes(egress: &Egress, limits: &Limits) -> usize {
+    let room = limits.send_queue_bytes_max.saturating_sub(egress.queue.bytes());
     let rate = match limits.recv_bytes_per_second_max {
         0 => usize::MAX,
         most => most,
@@ -180,10 +205,15 @@ fn window_bytes(voice: &Voice, limits: &Limits) -> usize {
     (limits.send_queue_high_bytes / 2).min(room).min(rate).max(1)
 }
 
-fn deliver(voice: &mut Voice, packet: Packet<'_>, cx: &mut Context<'_>, content: &mut impl Content) {
-    voice.spend_message(packet.frame.len(), cx);
+fn deliver(
+    egress: &mut Egress,
+    packet: Packet<'_>,
+    cx: &mut Context<'_>,
+    callbacks: &mut impl SessionCallbacks,
+) {
+    egress.spend_message(packet.frame.len(), cx);
     let heartbeat = cx.limits.heartbeat.is_some_and(|beat| beat.packet_id == packet.id);
     if !(heartbeat && packet.body.is_empty()) {
-        content.on_packet(voice.outlet(true, cx), packet);
+        callbacks.on_packet(egress.output(true, cx), packet);
     }
 }

@@ -7,11 +7,11 @@ use super::*;
 use crate::frame::{self, Packet};
 use crate::lease::LeasePool;
 use crate::limits::Heartbeat;
-use crate::send_queue::Sent;
+use crate::send_queue::SendStatus;
 
 mod asked;
 mod lent;
-mod outlet;
+mod output;
 mod patience;
 mod rates;
 mod ticks;
@@ -23,7 +23,7 @@ struct Notes {
     events: Vec<String>,
     received: Vec<u8>,
     /// What to do at the next packet or bytes.
-    end: Option<Ending>,
+    end: Option<CloseMode>,
     disconnected: u32,
     mute: bool,
     /// Takes bytes in units of so many; all of them if it is 0.
@@ -32,7 +32,7 @@ struct Notes {
     shown: usize,
     /// What it sends when the kernel has taken something, and what became of that.
     more: Vec<u8>,
-    more_sent: Option<Sent>,
+    more_sent: Option<SendStatus>,
     /// What others hold back for this session until the end of the turn.
     held_back: Vec<u8>,
     /// Something is on its way to this session.
@@ -43,38 +43,38 @@ struct Notes {
     traffic: Traffic,
 }
 
-impl Content for Notes {
-    fn on_connected(&mut self, _: Outlet<'_>) {
+impl SessionCallbacks for Notes {
+    fn on_connected(&mut self, _: SessionOutput<'_>) {
         self.events.push("connected".into());
     }
 
-    fn on_recv(&mut self, mut outlet: Outlet<'_>, data: &[u8]) -> usize {
+    fn on_recv(&mut self, mut output: SessionOutput<'_>, data: &[u8]) -> usize {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
         assert!(!data.is_empty(), "it is shown bytes, never none");
         self.shown += 1;
         let data = &data[..data.len() - data.len().checked_rem(self.unit).unwrap_or(0)];
         self.received.extend_from_slice(data);
         if !self.mute {
-            outlet.send(data);
+            output.send(data);
         }
         if let Some(ending) = self.end {
-            outlet.end(Reason::Handler, ending);
+            output.end(DisconnectReason::Handler, ending);
         }
         data.len()
     }
 
-    fn on_packet(&mut self, mut outlet: Outlet<'_>, packet: Packet<'_>) {
+    fn on_packet(&mut self, mut output: SessionOutput<'_>, packet: Packet<'_>) {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
         self.events.push(format!("packet {} {}", packet.id, packet.body.len()));
         if !self.mute {
-            outlet.send(packet.frame);
+            output.send(packet.frame);
         }
     }
 
-    fn on_sent(&mut self, mut outlet: Outlet<'_>, _: usize) {
+    fn on_sent(&mut self, mut output: SessionOutput<'_>, _: usize) {
         assert_eq!(self.disconnected, 0, "nothing after on_disconnected");
         if !self.more.is_empty() {
-            self.more_sent = Some(outlet.send(&std::mem::take(&mut self.more)));
+            self.more_sent = Some(output.send(&std::mem::take(&mut self.more)));
         }
     }
 
@@ -86,11 +86,11 @@ impl Content for Notes {
         !self.hurried
     }
 
-    fn on_draining(&mut self, mut outlet: Outlet<'_>) {
-        outlet.send(&std::mem::take(&mut self.held_back));
+    fn on_draining(&mut self, mut output: SessionOutput<'_>) {
+        output.send(&std::mem::take(&mut self.held_back));
     }
 
-    fn on_disconnected(&mut self, reason: Reason, traffic: &Traffic) {
+    fn on_disconnected(&mut self, reason: DisconnectReason, traffic: &Traffic) {
         self.disconnected += 1;
         self.events.push(format!("disconnected {reason}"));
         self.traffic = *traffic;
@@ -102,7 +102,7 @@ struct Hand {
     session: Session,
     notes: Notes,
     limits: Limits,
-    spares: Spares,
+    buffer_pool: BufferPool,
     pool: LeasePool,
     now: Tick,
     recv: bool,
@@ -120,7 +120,7 @@ impl Hand {
             session: Session::new(Handle::new(0, 0), framing, now),
             notes: Notes::default(),
             limits,
-            spares: Spares::default(),
+            buffer_pool: BufferPool::default(),
             pool: LeasePool::new(4, 64 * 1024),
             now,
             recv: false,
@@ -135,7 +135,7 @@ impl Hand {
     }
 
     fn with(&mut self, run: impl FnOnce(&mut Session, &mut Context<'_>, &mut Notes)) {
-        let mut cx = Context { now: self.now, limits: &self.limits, spares: &mut self.spares };
+        let mut cx = Context { now: self.now, limits: &self.limits, buffer_pool: &mut self.buffer_pool };
         run(&mut self.session, &mut cx, &mut self.notes);
         while let Some(request) = self.session.register(self.now) {
             match request {
@@ -188,7 +188,7 @@ impl Hand {
         how
     }
 
-    fn closes(&mut self) -> Reason {
+    fn closes(&mut self) -> DisconnectReason {
         assert!(std::mem::replace(&mut self.closing, false), "no close in flight");
         self.done(Done::Close, false);
         assert_eq!(self.notes.disconnected, 1);
@@ -201,10 +201,10 @@ impl Hand {
     }
 }
 
-fn with_outlet<T>(hand: &mut Hand, run: impl FnOnce(&mut Outlet<'_>) -> T) -> T {
+fn with_output<T>(hand: &mut Hand, run: impl FnOnce(&mut SessionOutput<'_>) -> T) -> T {
     let mut result = None;
     hand.with(|session, cx, notes| {
-        result = Some(session.with_outlet(cx, notes, |_, mut outlet| run(&mut outlet)));
+        result = Some(session.with_output(cx, notes, |_, mut output| run(&mut output)));
     });
     result.expect("it has run")
 }
@@ -236,14 +236,14 @@ fn a_session_is_open_for_what_it_is_owed_and_no_longer_than_it_may_drain() {
         if comes {
             hand.with(|session, cx, notes| {
                 notes.owed = false;
-                session.with_outlet(cx, notes, |_, mut outlet| outlet.send(b"the answer"));
+                session.with_output(cx, notes, |_, mut output| output.send(b"the answer"));
             });
             hand.sends(usize::MAX);
             assert_eq!(hand.sent, b"the answer");
         } else {
             hand.late_by(hand.limits.drain_within);
         }
-        assert_eq!(hand.closes(), Reason::PeerClosed);
+        assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
     }
 }
 
@@ -256,7 +256,7 @@ fn what_was_sent_before_the_fin_comes_back_before_the_socket_closes() {
     hand.sends(2);
     hand.sends(3);
     assert_eq!(hand.sent, b"hello");
-    assert_eq!(hand.closes(), Reason::PeerClosed);
+    assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
 }
 
 #[test]
@@ -277,11 +277,11 @@ fn a_frame_cut_at_every_byte_is_delivered_whole() {
 #[test]
 fn a_bad_size_ends_the_session_at_the_header() {
     for (size, reason) in [
-        (0_u16, Reason::FrameTooShort),
-        (1, Reason::FrameTooShort),
-        (3, Reason::FrameTooShort),
-        (4097, Reason::FrameTooLong),
-        (65_535, Reason::FrameTooLong),
+        (0_u16, DisconnectReason::FrameTooShort),
+        (1, DisconnectReason::FrameTooShort),
+        (3, DisconnectReason::FrameTooShort),
+        (4097, DisconnectReason::FrameTooLong),
+        (65_535, DisconnectReason::FrameTooLong),
     ] {
         let mut hand = Hand::new(Framing::Packets, Limits::default());
         hand.bytes(&size.to_le_bytes());
@@ -304,7 +304,7 @@ fn a_fin_inside_a_frame_is_not_an_orderly_end() {
     let mut hand = Hand::new(Framing::Packets, Limits::default());
     hand.bytes(&frame_of(1, b"whole")[..6]);
     hand.recv_ends(Ended::Closed);
-    assert_eq!(hand.closes(), Reason::TruncatedFrame);
+    assert_eq!(hand.closes(), DisconnectReason::TruncatedFrame);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn deadlines_end_silence_and_dribble_each_with_its_reason() {
     silent.late_by(limits.first_frame_within);
     silent.shuts_down();
     silent.recv_ends(Ended::Aborted);
-    assert_eq!(silent.closes(), Reason::FirstFrameLate);
+    assert_eq!(silent.closes(), DisconnectReason::FirstFrameLate);
 
     let mut dribbler = Hand::new(Framing::Packets, limits.clone());
     dribbler.notes.mute = true;
@@ -327,7 +327,7 @@ fn deadlines_end_silence_and_dribble_each_with_its_reason() {
     dribbler.late_by(Duration::from_secs(1));
     dribbler.shuts_down();
     dribbler.recv_ends(Ended::Aborted);
-    assert_eq!(dribbler.closes(), Reason::FrameLate);
+    assert_eq!(dribbler.closes(), DisconnectReason::FrameLate);
 
     let mut idle = Hand::new(Framing::Raw, limits.clone());
     idle.late_by(limits.idle_within - Duration::from_secs(1));
@@ -335,7 +335,7 @@ fn deadlines_end_silence_and_dribble_each_with_its_reason() {
     idle.late_by(Duration::from_secs(1));
     idle.shuts_down();
     idle.recv_ends(Ended::Aborted);
-    assert_eq!(idle.closes(), Reason::Idle);
+    assert_eq!(idle.closes(), DisconnectReason::Idle);
 
     let mut stalled = Hand::new(Framing::Raw, limits.clone());
     stalled.bytes(b"x");
@@ -344,7 +344,7 @@ fn deadlines_end_silence_and_dribble_each_with_its_reason() {
     stalled.recv_ends(Ended::Aborted);
     let batch = stalled.send.take().expect("the stalled send");
     stalled.done(Done::Send(batch, Err(Ended::Aborted)), false);
-    assert_eq!(stalled.closes(), Reason::SendStalled);
+    assert_eq!(stalled.closes(), DisconnectReason::SendStalled);
 }
 
 #[test]
@@ -373,28 +373,28 @@ fn when_all_keep_too_much_the_one_who_keeps_more_than_a_frame_ends_and_a_cut_fra
         recv_backlog_total_bytes_max: 150_000,
         ..Limits::default()
     };
-    let hoards = |spares: Spares| {
+    let hoards = |buffer_pool: BufferPool| {
         let mut hand = Hand::new(Framing::Raw, limits.clone());
-        hand.spares = spares;
+        hand.buffer_pool = buffer_pool;
         for _ in 0..4 {
             hand.bytes(&[1; 40_000]);
         }
         hand
     };
-    let mut first = hoards(Spares::default());
-    let kept = first.spares.kept_bytes();
+    let mut first = hoards(BufferPool::default());
+    let kept = first.buffer_pool.kept_bytes();
     assert!(first.recv && first.shutdown.is_none() && kept > 80_000, "{kept}: within both limits");
     // The second one shares the worker's count: there is no room for as much again.
-    let mut second = hoards(std::mem::take(&mut first.spares));
+    let mut second = hoards(std::mem::take(&mut first.buffer_pool));
     second.shuts_down();
     second.recv_ends(Ended::Aborted);
     let batch = second.send.take().expect("its echo");
     second.done(Done::Send(batch, Err(Ended::Aborted)), false);
-    assert_eq!(second.closes(), Reason::RecvBacklogFull);
-    assert_eq!(second.spares.kept_bytes(), kept, "what it kept is let go");
+    assert_eq!(second.closes(), DisconnectReason::RecvBacklogFull);
+    assert_eq!(second.buffer_pool.kept_bytes(), kept, "what it kept is let go");
     // Somebody whose frame is cut is not the one to pay.
     let mut third = Hand::new(Framing::Packets, limits.clone());
-    third.spares = std::mem::take(&mut second.spares);
+    third.buffer_pool = std::mem::take(&mut second.buffer_pool);
     third.limits.recv_backlog_total_bytes_max = kept;
     third.bytes(&frame_of(1, &[7; 900])[..500]);
     third.bytes(&frame_of(1, &[7; 900])[500..]);
@@ -413,13 +413,13 @@ fn a_fin_that_comes_while_paused_waits_for_what_was_kept_back() {
         hand.sends(9_999);
     }
     assert_eq!(hand.sent, data);
-    assert_eq!(hand.closes(), Reason::PeerClosed);
+    assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
 }
 
 #[test]
 fn an_orderly_end_says_goodbye_and_waits_for_the_peer() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
-    hand.notes.end = Some(Ending::Flush);
+    hand.notes.end = Some(CloseMode::Graceful);
     hand.bytes(b"bye");
     assert!(hand.shutdown.is_none(), "the queue goes first");
     hand.sends(3);
@@ -427,31 +427,31 @@ fn an_orderly_end_says_goodbye_and_waits_for_the_peer() {
     assert!(hand.recv, "still watching for the peer's end");
     hand.bytes(b"ignored");
     hand.recv_ends(Ended::Closed);
-    assert_eq!((hand.closes(), hand.notes.received.len()), (Reason::Handler, 3));
+    assert_eq!((hand.closes(), hand.notes.received.len()), (DisconnectReason::Handler, 3));
 }
 
 #[test]
 fn a_peer_that_never_says_goodbye_is_lingered_for_only_so_long() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
-    hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Flush, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Shutdown, CloseMode::Graceful, cx, notes));
     assert_eq!(hand.shuts_down(), ShutdownHow::Write);
     hand.late_by(Limits::default().linger_within);
     assert_eq!(hand.shuts_down(), ShutdownHow::Both);
     hand.recv_ends(Ended::Aborted);
-    assert_eq!(hand.closes(), Reason::Shutdown);
+    assert_eq!(hand.closes(), DisconnectReason::Shutdown);
 }
 
 #[test]
 fn the_first_reason_stays() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"x");
-    hand.with(|session, cx, notes| session.end(Reason::Kicked, Ending::Now, cx, notes));
-    hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Now, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, CloseMode::Abort, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Shutdown, CloseMode::Abort, cx, notes));
     hand.recv_ends(Ended::Reset);
     let batch = hand.send.take().expect("the send that was in flight");
     hand.done(Done::Send(batch, Err(Ended::Reset)), false);
     hand.shuts_down();
-    assert_eq!(hand.closes(), Reason::Kicked);
+    assert_eq!(hand.closes(), DisconnectReason::Kicked);
 }
 
 #[test]
@@ -465,21 +465,21 @@ fn a_full_queue_ends_the_session_or_drops_as_the_policy_says() {
     let mut strict = Hand::new(Framing::Raw, small.clone());
     let mut outcome = Vec::new();
     strict.with(|session, cx, notes| {
-        session.with_outlet(cx, notes, |_, mut outlet| {
-            outcome.extend([outlet.send(b"12345678"), outlet.send(b"9"), outlet.send(b"0")]);
+        session.with_output(cx, notes, |_, mut output| {
+            outcome.extend([output.send(b"12345678"), output.send(b"9"), output.send(b"0")]);
         });
     });
-    assert_eq!(outcome, [Sent::Queued, Sent::Overflowed, Sent::Closed]);
+    assert_eq!(outcome, [SendStatus::Queued, SendStatus::Overflowed, SendStatus::Closed]);
     assert!(strict.notes.events.is_empty() || strict.session.is_live());
 
     let mut lenient = Hand::new(Framing::Raw, Limits { overflow: crate::limits::Overflow::DropNew, ..small });
     let mut outcome = Vec::new();
     lenient.with(|session, cx, notes| {
-        session.with_outlet(cx, notes, |_, mut outlet| {
-            outcome.extend([outlet.send(b"12345678"), outlet.send(b"9")]);
+        session.with_output(cx, notes, |_, mut output| {
+            outcome.extend([output.send(b"12345678"), output.send(b"9")]);
         });
     });
-    assert_eq!(outcome, [Sent::Queued, Sent::Dropped]);
+    assert_eq!(outcome, [SendStatus::Queued, SendStatus::Dropped]);
     assert_eq!((lenient.session.take_dropped(), lenient.session.take_dropped()), (1, 0));
     lenient.sends(8);
     assert_eq!(lenient.sent, b"12345678");
@@ -533,8 +533,8 @@ fn whatever_the_kernel_does_in_whatever_order_the_user_is_told_once() {
                 _ => {}
             }
             if roll(60) == 0 {
-                let ending = if roll(2) == 0 { Ending::Flush } else { Ending::Now };
-                hand.with(|session, cx, notes| session.end(Reason::Kicked, ending, cx, notes));
+                let ending = if roll(2) == 0 { CloseMode::Graceful } else { CloseMode::Abort };
+                hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, ending, cx, notes));
             }
         }
         assert!(hand.notes.disconnected <= 1);

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::{Session, Voice};
-use crate::content::{Content, End, Ending};
-use crate::limits::{Limits, OverRate};
-use crate::reason::Reason;
+use super::{Egress, Session};
+use crate::callbacks::{CloseMode, End, SessionCallbacks};
+use crate::limits::{Limits, RateLimitAction};
+use crate::reason::DisconnectReason;
 use crate::session::Context;
 use crate::tick::Tick;
 
@@ -118,7 +118,9 @@ impl Throttle {
             return Spent::Within;
         }
         let goes_on = now.since(*buckets.joins_over_since.get_or_insert(now)) > JOINS_OVER_MAX;
-        let ends = limits.over_rate == OverRate::EndSession || paid_until > now + JOIN_DEBT_MAX || goes_on;
+        let ends = limits.rate_limit_action == RateLimitAction::EndSession
+            || paid_until > now + JOIN_DEBT_MAX
+            || goes_on;
         if ends {
             return Spent::Ended;
         }
@@ -178,14 +180,16 @@ impl Throttle {
     }
 }
 
-impl Voice {
+impl Egress {
     /// Whether the user may be shown more now. Asked with something in hand to show, it draws the consequences if not.
-    pub(super) fn admits(&mut self, cx: &Context<'_>, content: &mut impl Content) -> bool {
+    pub(super) fn admits(&mut self, cx: &Context<'_>, callbacks: &mut impl SessionCallbacks) -> bool {
         let Some(until) = self.throttle.full_until(cx.now) else { return true };
-        content.on_over_rate();
-        match cx.limits.over_rate {
-            OverRate::Pause => self.throttle.pause(Some(until)),
-            OverRate::EndSession => self.end = Some(End::new(Reason::RateExceeded, Ending::Now)),
+        callbacks.on_rate_limited();
+        match cx.limits.rate_limit_action {
+            RateLimitAction::Pause => self.throttle.pause(Some(until)),
+            RateLimitAction::EndSession => {
+                self.end = Some(End::new(DisconnectReason::RateExceeded, CloseMode::Abort))
+            }
         }
         false
     }
@@ -207,21 +211,21 @@ impl Voice {
 
 impl Session {
     /// Whoever was not read because of its rate is read again, if it is time.
-    pub(super) fn read_again(&mut self, cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.voice.throttle.paused_until().is_some_and(|until| until <= cx.now) {
-            self.voice.throttle.pause(None);
-            if !self.voice.throttle.is_paused() {
-                self.resume(cx, content);
+    pub(super) fn read_again(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        if self.egress.throttle.paused_until().is_some_and(|until| until <= cx.now) {
+            self.egress.throttle.pause(None);
+            if !self.egress.throttle.is_paused() {
+                self.resume(cx, callbacks);
             }
         }
     }
 
     /// A room has taken so many of the bytes that the session has brought: it is read again, if it has waited for that and
     /// nothing else keeps it from being read.
-    pub fn taken(&mut self, bytes: u32, cx: &mut Context<'_>, content: &mut impl Content) {
-        if self.voice.throttle.taken(bytes, cx.limits) {
-            self.resume(cx, content);
-            self.settle(cx, content);
+    pub fn taken(&mut self, bytes: u32, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        if self.egress.throttle.taken(bytes, cx.limits) {
+            self.resume(cx, callbacks);
+            self.settle(cx, callbacks);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::tick::Tick;
 impl Session {
     /// Bytes queued for the peer, those with the kernel included.
     pub fn pending_bytes(&self) -> usize {
-        self.voice.queue.bytes()
+        self.egress.queue.bytes()
     }
 
     /// Bytes of memory that it keeps: buffers of what is queued, those with the kernel included, of data beside them, and of
@@ -17,16 +17,18 @@ impl Session {
     pub fn held_bytes(&self) -> usize {
         match self.state {
             State::Connected | State::Draining | State::Lingering => {
-                self.voice.queue.held_bytes() + self.buffer.held_bytes() + self.voice.throttle.brought_bytes()
+                self.egress.queue.held_bytes()
+                    + self.buffer.held_bytes()
+                    + self.egress.throttle.brought_bytes()
             }
-            State::Ending | State::Closing | State::Over => 0,
+            State::CloseMode | State::Closing | State::Over => 0,
         }
     }
 
     /// Since when nothing of what it holds has moved, if it holds something: what is with the kernel has not gone out, or
     /// nothing more has come to what nobody takes.
     pub fn unmoved_since(&self) -> Option<Tick> {
-        if self.voice.queue.is_flying() {
+        if self.egress.queue.is_flying() {
             return Some(self.sent_at);
         }
         (!self.buffer.is_empty()).then_some(self.received_at)

@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use naksi::prelude::{Conn, Cx, Left, Room, RoomOptions, RoomRef, Server, Service, Session, SessionId};
+use naksi::prelude::{
+    Conn, Cx, LeaveReason, Room, RoomOptions, RoomRef, Server, Service, Session, SessionId,
+};
 use naksi_db::{Database, Result};
 
 use crate::support::{Folder, PATIENCE, Player, read, settings, until, write};
@@ -33,7 +35,13 @@ impl Room for Hall {
         load.then_for(cx, member, Self::loaded).expect("taken");
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, data: Self::Member, _why: Left) {
+    fn on_leave(
+        &mut self,
+        _cx: &mut Cx<'_, Self>,
+        _member: SessionId,
+        data: Self::Member,
+        _why: LeaveReason,
+    ) {
         let (name, Some(player)) = data else { return };
         let save = self.database.save(name, move |db| {
             std::thread::sleep(Duration::from_millis(5));

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use naksi::prelude::{Bytes, Conn, Remote, Server, Session};
+use naksi::prelude::{Bytes, Conn, Server, ServiceHandle, Session};
 use naksi_db::Database;
 
 use crate::support::{Folder, settings, until};
@@ -13,7 +13,7 @@ use crate::support::{Folder, settings, until};
 /// Asks the database with every line that it gets. The answer is the line, with the session's own id.
 struct Asker {
     database: Database,
-    remote: Arc<Mutex<Option<Remote>>>,
+    remote: Arc<Mutex<Option<ServiceHandle>>>,
     /// Told when a job runs; the job goes on when the other end is gone.
     running: Sender<Sender<()>>,
 }
@@ -40,7 +40,7 @@ impl Session for Asker {
 fn a_late_answer_for_a_session_that_has_gone_is_dropped_and_reaches_no_other() {
     let folder = Folder::new();
     let database = folder.database(settings());
-    let remote: Arc<Mutex<Option<Remote>>> = Arc::default();
+    let remote: Arc<Mutex<Option<ServiceHandle>>> = Arc::default();
     let (running, runs) = channel();
     let (of_sessions, of_database) = (Arc::clone(&remote), database.clone());
     let server = Server::new().listen("127.0.0.1:0").workers(1).session(move || Asker {
@@ -49,7 +49,7 @@ fn a_late_answer_for_a_session_that_has_gone_is_dropped_and_reaches_no_other() {
         running: running.clone(),
     });
     let service = server.start().expect("a server");
-    *remote.lock().expect("no panic") = Some(service.remote());
+    *remote.lock().expect("no panic") = Some(service.handle());
     let connect = || TcpStream::connect(service.addresses()[0]).expect("the server");
 
     let mut gone = connect();

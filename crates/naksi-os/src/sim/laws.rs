@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
@@ -77,7 +77,7 @@ fn bench() -> Bench {
 
 fn batch(bytes: &[u8]) -> SendBatch {
     let mut batch = SendBatch::new();
-    batch.push(Piece::Owned(bytes.to_vec()));
+    batch.push(Segment::Owned(bytes.to_vec()));
     batch
 }
 

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
@@ -155,7 +155,7 @@ impl<W: Waters> Angler<W> {
     /// Sends everything, however short the kernel makes it.
     pub(crate) fn send(&mut self, socket: Handle, bytes: &[u8]) {
         let mut batch = SendBatch::new();
-        batch.push(Piece::Owned(bytes.to_vec()));
+        batch.push(Segment::Owned(bytes.to_vec()));
         let mut token = self.cast(Op::Send { socket, batch });
         loop {
             match self.last(token) {
@@ -176,7 +176,7 @@ impl<W: Waters> Angler<W> {
         let bytes = Bytes::from(vec![7; 1 << 20]);
         for _ in 0..1000 {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Shared(bytes.clone()));
+            batch.push(Segment::Shared(bytes.clone()));
             let send = self.cast(Op::Send { socket, batch });
             self.look(3);
             match self.seen.iter().position(|completion| completion.token == send) {

@@ -2,7 +2,7 @@
 //! being served. Runs unchanged on every backend.
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
@@ -18,7 +18,7 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
         let whole = pattern(16 << 20);
         let rest = |taken: usize| {
             let mut batch = SendBatch::new();
-            whole[taken..].chunks(1 << 16).for_each(|piece| batch.push(Piece::Owned(piece.to_vec())));
+            whole[taken..].chunks(1 << 16).for_each(|piece| batch.push(Segment::Owned(piece.to_vec())));
             Op::Send { socket: ours, batch }
         };
         let (mut taken, mut send) = (0, port.cast(rest(0)));
@@ -103,7 +103,7 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
     let filling = Bytes::from(vec![7; 8 << 20]);
     let flooding = || {
         let mut batch = SendBatch::new();
-        batch.push(Piece::Shared(filling.clone()));
+        batch.push(Segment::Shared(filling.clone()));
         Op::Send { socket: busy, batch }
     };
     let mut flood = port.cast(flooding());
@@ -112,7 +112,7 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
     for round in 0..10 {
         let send = {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(b"hush".to_vec()));
+            batch.push(Segment::Owned(b"hush".to_vec()));
             port.cast(Op::Send { socket: quiet, batch })
         };
         let (mut heard, mut sent, mut flooded) = (0, false, 0);

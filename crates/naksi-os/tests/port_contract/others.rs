@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::{Ended, Failure};
 use naksi_core::op::{Op, ShutdownHow};
@@ -219,7 +219,7 @@ pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
             .iter()
             .map(|(ours, _)| {
                 let mut batch = SendBatch::new();
-                batch.push(Piece::Owned(vec![round as u8; 10]));
+                batch.push(Segment::Owned(vec![round as u8; 10]));
                 port.cast(Op::Send { socket: *ours, batch })
             })
             .collect();
@@ -247,7 +247,7 @@ pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
         .iter()
         .map(|(ours, _)| {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(vec![0; 10]));
+            batch.push(Segment::Owned(vec![0; 10]));
             port.cast(Op::Send { socket: *ours, batch })
         })
         .collect();

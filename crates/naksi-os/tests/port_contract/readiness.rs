@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::op::Op;
@@ -93,7 +93,7 @@ fn a_socket_moves_between_a_ring_and_epoll() {
         // told "try again" would say so here.
         let full = || {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(vec![9; FULL_BYTES]));
+            batch.push(Segment::Owned(vec![9; FULL_BYTES]));
             Op::Send { socket, batch }
         };
         let first = ring.cast(full());
@@ -139,7 +139,7 @@ fn a_message_costs_a_receive_a_send_and_a_share_of_a_wait() {
     for _ in 0..50 {
         for (ours, _) in &pairs {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(vec![1; 64]));
+            batch.push(Segment::Owned(vec![1; 64]));
             port.cast(Op::Send { socket: *ours, batch });
         }
         for recv in &recvs {

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 #[cfg(target_os = "linux")]
@@ -36,7 +36,7 @@ pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
         drop(peer);
         if send_first {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(vec![1; 100]));
+            batch.push(Segment::Owned(vec![1; 100]));
             let send = port.cast(Op::Send { socket, batch });
             assert!(matches!(port.last(send), Done::Send(_, Err(Ended::Reset))));
         }

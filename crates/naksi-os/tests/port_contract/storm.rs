@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Connected, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
@@ -44,7 +44,7 @@ pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>()
             // The kernel has not seen it when the stroke comes.
             0 => {
                 let mut batch = SendBatch::new();
-                batch.push(Piece::Shared(Bytes::from_static(&FLOOD)));
+                batch.push(Segment::Shared(Bytes::from_static(&FLOOD)));
                 port.cast(Op::Send { socket: theirs, batch })
             }
             _ => port.stuff(theirs),

@@ -1,7 +1,7 @@
 //! Streams: connect, accept, send, receive, cancel, close. Runs unchanged on every backend.
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::{Ended, Failure};
 use naksi_core::op::{Op, ShutdownHow};
@@ -74,9 +74,9 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
     let mut batch = SendBatch::new();
     for (number, piece) in whole.chunks(1049).enumerate() {
         batch.push(if number % 2 == 0 {
-            Piece::Owned(piece.to_vec())
+            Segment::Owned(piece.to_vec())
         } else {
-            Piece::Shared(Bytes::copy_from_slice(piece))
+            Segment::Shared(Bytes::copy_from_slice(piece))
         });
     }
     let mut send = port.cast(Op::Send { socket: ours, batch });
@@ -132,7 +132,7 @@ pub(crate) fn a_send_after_our_own_shutdown_is_aborted<W: Waters>() {
     let token = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
     assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
     let mut batch = SendBatch::new();
-    batch.push(Piece::Owned(b"late".to_vec()));
+    batch.push(Segment::Owned(b"late".to_vec()));
     let send = port.cast(Op::Send { socket: ours, batch });
     match port.last(send) {
         Done::Send(batch, Err(Ended::Aborted)) => assert_eq!(batch.bytes(), 4),
@@ -223,7 +223,7 @@ pub(crate) fn a_token_in_flight_is_not_used_twice_and_the_wish_comes_back<W: Wat
     let (ours, theirs) = port.pair();
     let recv = port.cast(Op::Recv { socket: ours });
     let mut batch = SendBatch::new();
-    batch.push(Piece::Owned(b"mine".to_vec()));
+    batch.push(Segment::Owned(b"mine".to_vec()));
     let refused = port.port.submit(recv, Op::Send { socket: ours, batch }).expect_err("the token is taken");
     assert_eq!(refused.why, SubmitErrorKind::TokenInUse);
     let Op::Send { batch, .. } = refused.op else { panic!("another wish came back") };

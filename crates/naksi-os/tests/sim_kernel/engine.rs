@@ -2,7 +2,7 @@
 
 mod jobs;
 
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
@@ -325,7 +325,7 @@ impl Engine {
         session.send = false;
         let spare = &mut self.spare;
         let mut recycle = |piece| {
-            if let Piece::Owned(mut bytes) = piece {
+            if let Segment::Owned(mut bytes) = piece {
                 bytes.clear();
                 spare.push(bytes);
             }
@@ -358,7 +358,7 @@ impl Engine {
         if !session.queue.is_empty() && !session.send {
             session.send = true;
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(std::mem::take(&mut session.queue)));
+            batch.push(Segment::Owned(std::mem::take(&mut session.queue)));
             if let Some(spare) = self.spare.pop() {
                 session.queue = spare;
             }

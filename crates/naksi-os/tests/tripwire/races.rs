@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
@@ -107,8 +107,8 @@ impl<P: Port> Race<P> {
         for socket in self.open.clone() {
             casts.push(self.cast(Op::Recv { socket }));
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(vec![7; BUFFER_BYTES]));
-            batch.push(Piece::Shared(Bytes::from(vec![8; BUFFER_BYTES])));
+            batch.push(Segment::Owned(vec![7; BUFFER_BYTES]));
+            batch.push(Segment::Shared(Bytes::from(vec![8; BUFFER_BYTES])));
             casts.push(self.cast(Op::Send { socket, batch }));
         }
         casts.push(self.cast(Op::RecvFrom { socket: datagram.0, buffer: vec![0; BUFFER_BYTES] }));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
@@ -26,7 +26,7 @@ const STUFFING_ROUNDS_MAX: usize = 1024;
 /// One piece as a batch.
 pub(super) fn batch(bytes: &[u8]) -> SendBatch {
     let mut batch = SendBatch::new();
-    batch.push(Piece::Owned(bytes.to_vec()));
+    batch.push(Segment::Owned(bytes.to_vec()));
     batch
 }
 

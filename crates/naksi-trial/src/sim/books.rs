@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use naksi::Remote;
+use naksi::ServiceHandle;
 use naksi::prelude::*;
 
 use super::hall::Hall;
@@ -46,7 +46,7 @@ pub struct Life {
     /// When it was told that it stands.
     pub begun: Tick,
     /// Why it ended, once it was told.
-    pub over: Option<Reason>,
+    pub over: Option<DisconnectReason>,
 }
 
 /// What is behind the lock.
@@ -59,7 +59,7 @@ pub struct Pages {
     /// The room that the server's sessions are in.
     pub hall: Option<RoomRef<Hall>>,
     /// The server's door for other threads.
-    pub remote: Option<Remote>,
+    pub remote: Option<ServiceHandle>,
     /// Sessions that wait for an answer of the database.
     pub asked: VecDeque<SessionId>,
     /// Sessions that connected lately.
@@ -119,7 +119,7 @@ impl Booked {
             self.id = Some(c.id());
             let mut pages = self.books.pages();
             if pages.remote.is_none() {
-                pages.remote = Some(c.remote());
+                pages.remote = Some(c.handle());
             }
             remember(&mut pages.came, c.id());
             // The engine's own clients come from this machine.
@@ -138,13 +138,13 @@ impl Booked {
     }
 
     /// It was told its end.
-    pub fn disconnect(&mut self, reason: Reason) {
+    pub fn disconnect(&mut self, reason: DisconnectReason) {
         if std::mem::replace(&mut self.disconnected, true) {
             self.books.break_law("law 8: on_disconnected twice");
         }
         self.books.told.fetch_add(1, Ordering::Relaxed);
         let mut pages = self.books.pages();
-        if reason == Reason::HandlerPanic {
+        if reason == DisconnectReason::HandlerPanic {
             pages.hits.hit(Hazard::L6);
         }
         if let Some(id) = self.id {

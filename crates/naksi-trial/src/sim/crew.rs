@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::Retry;
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::engine::{Turn, Worker};
 use naksi::group::Group;
 use naksi::prelude::*;
@@ -84,7 +84,7 @@ pub struct Stall {
 /// A service in the simulation.
 pub struct Crew {
     /// What its workers share.
-    pub hub: Arc<Hub<Port>>,
+    pub service_core: Arc<ServiceCore<Port>>,
     /// Those that are not through; a port that nobody steps would keep the world awake.
     pub workers: Vec<Box<dyn Stepped>>,
     /// Who stalls.
@@ -150,7 +150,11 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
         log_lines_per_second_max: 2,
         messages_per_second_max: setting.rates().0,
         recv_bytes_per_second_max: setting.rates().1,
-        over_rate: if setting.rate_ends { OverRate::EndSession } else { OverRate::Pause },
+        rate_limit_action: if setting.rate_ends {
+            RateLimitAction::EndSession
+        } else {
+            RateLimitAction::Pause
+        },
         ..Limits::default()
     }
 }
@@ -177,7 +181,8 @@ pub fn crew<F: Factory>(
         0 => Flush::AtOnce,
         milliseconds => Flush::Every(Duration::from_millis(milliseconds)),
     };
-    let hub = Arc::new(Hub::new(setting.workers, limits).with_flush(flush).with_groups(groups));
+    let service_core =
+        Arc::new(ServiceCore::new(setting.workers, limits).with_flush(flush).with_groups(groups));
     let factory = Arc::new(factory);
     let mut workers: Vec<Box<dyn Stepped>> = Vec::new();
     for index in 0..setting.workers {
@@ -185,7 +190,7 @@ pub fn crew<F: Factory>(
         let listener = address
             .filter(|_| index == 0)
             .map(|address| port.listen(address, &ListenOptions::default()).expect("a free address").0);
-        let mut worker = Worker::new(index, port, Arc::clone(&hub), Arc::clone(&factory));
+        let mut worker = Worker::new(index, port, Arc::clone(&service_core), Arc::clone(&factory));
         listener.into_iter().for_each(|listener| worker.add_listener(listener));
         if let Some(remote) = dial {
             let retry = Retry { attempts_max: 4, ..Retry::START };
@@ -199,6 +204,6 @@ pub fn crew<F: Factory>(
             _ => workers.push(Box::new(worker)),
         }
     }
-    hub.begin();
-    Crew { hub, workers, stalled: None, stalls_felt: 0, ledgers: Vec::new() }
+    service_core.begin();
+    Crew { service_core, workers, stalled: None, stalls_felt: 0, ledgers: Vec::new() }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use naksi::HandOver;
+use naksi::SendError;
 use naksi::prelude::*;
 
 use super::books::Books;
@@ -27,7 +27,7 @@ pub struct Errands {
     walled: bool,
 }
 
-fn answer(remote: &Remote, id: SessionId) {
+fn answer(remote: &ServiceHandle, id: SessionId) {
     // A full mailbox is an answer that never comes.
     remote.send(id, packet(users::ANSWER, &id.to_u64().to_le_bytes())).ok();
 }
@@ -67,9 +67,9 @@ impl Errands {
             if (random >> 8).is_multiple_of(64) && !std::mem::replace(&mut self.walled, true) {
                 let refused = (0..BRICKS_MAX).find_map(|_| remote.send(id, Bytes::from_static(&BRICK)).err());
                 match refused {
-                    Some(HandOver::Full) => pages.hits.hit(Hazard::L8),
+                    Some(SendError::Full) => pages.hits.hit(Hazard::L8),
                     // Its worker is through, and says so.
-                    Some(HandOver::Stopped) => {}
+                    Some(SendError::Closed) => {}
                     refused => {
                         pages.broken.get_or_insert(format!("a mailbox has no end: {refused:?}"));
                     }

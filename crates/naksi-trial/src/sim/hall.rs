@@ -57,7 +57,7 @@ impl Room for Hall {
         }
     }
 
-    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, _data: (), _why: Left) {
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, _data: (), _why: LeaveReason) {
         self.books.left.fetch_add(1, Ordering::Relaxed);
         if cx.contains(member) {
             self.books.break_law("who has left is a member");

@@ -113,15 +113,15 @@ impl<'a> Run<'a> {
         let bounds =
             Limits { memory_bytes_max: setting.memory_bytes, ..limits(setting, setting.address_max) };
         let server = if setting.framed {
-            let make = move |arrival: &Arrival| FrameEcho::new(&host, arrival);
+            let make = move |arrival: &ConnectionInfo| FrameEcho::new(&host, arrival);
             crew(&world, setting, Some(address), None, bounds, groups, make)
         } else {
-            let make = move |arrival: &Arrival| RawEcho::new(&host, arrival);
+            let make = move |arrival: &ConnectionInfo| RawEcho::new(&host, arrival);
             crew(&world, setting, Some(address), None, bounds, groups, make)
         };
         let callers = Arc::clone(&books);
         let talk = setting.talk;
-        let make = move |arrival: &Arrival| Caller::new(arrival, talk, &callers);
+        let make = move |arrival: &ConnectionInfo| Caller::new(arrival, talk, &callers);
         let client = crew(&world, setting, None, Some(address), limits(setting, u32::MAX), Vec::new(), make);
         let letters = Letters::open(&world);
         let errands = Errands::new(&books, stormy, setting.framed);
@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
         let deadline = self.world.now() + STORM_WITHIN;
         let idle = self.drive(deadline, |run| {
             run.tally.borrow().through == run.expected && {
-                let (server, client) = (run.crews[0].hub.stats(), run.crews[1].hub.stats());
+                let (server, client) = (run.crews[0].service_core.stats(), run.crews[1].service_core.stats());
                 server.live <= run.tally.borrow().standing
                     && client.live + client.connecting + client.waiting == 0
             }
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         assert!(
             idle,
             "sessions that never end: {through:?} {:?} {:?}",
-            self.crews[0].hub.stats(),
+            self.crews[0].service_core.stats(),
             self.crews[0].workers
         );
     }
@@ -311,7 +311,7 @@ impl<'a> Run<'a> {
             let soon = self.world.now() + Duration::from_millis(2);
             self.drive(soon, |run| run.world.now() >= soon);
         }
-        self.crews.iter().for_each(|crew| crew.hub.drain(Duration::from_secs(5)));
+        self.crews.iter().for_each(|crew| crew.service_core.drain(Duration::from_secs(5)));
         let deadline = self.world.now() + Duration::from_secs(60);
         let home = self.drive(deadline, |run| run.crews.iter().all(|crew| crew.workers.is_empty()));
         assert!(home, "a worker does not come home: {:?}", self.crews[0].workers);
@@ -325,9 +325,9 @@ impl<'a> Run<'a> {
 
     fn settle_accounts(mut self, ports: usize) -> Outcome {
         // As a service ends: first its workers, then its rooms, then its groups.
-        self.crews.iter().for_each(|crew| crew.hub.close_rooms());
-        let hub = &self.crews[0].hub;
-        let handed_over = || hub.stats().rooms.handed_over_total;
+        self.crews.iter().for_each(|crew| crew.service_core.close_rooms());
+        let service_core = &self.crews[0].service_core;
+        let handed_over = || service_core.stats().rooms.handed_over_total;
         let staged = self.stages.as_mut().map(|stages| stages.settle(&self.books, handed_over));
         let tally = self.tally.borrow();
         let fired = FaultKind::ALL.iter().map(|kind| (*kind, self.world.fired(*kind))).collect();
@@ -354,9 +354,9 @@ impl<'a> Run<'a> {
         }
         for crew in &self.crews {
             // Somebody asks once more, and nobody is there to hear it.
-            crew.hub.drain(Duration::ZERO);
-            let stats = crew.hub.stats();
-            assert_eq!(crew.hub.in_mailboxes(), 0, "law 9: kept for workers that are gone");
+            crew.service_core.drain(Duration::ZERO);
+            let stats = crew.service_core.stats();
+            assert_eq!(crew.service_core.in_mailboxes(), 0, "law 9: kept for workers that are gone");
             assert_eq!(stats.rooms.live, 0, "a room outlives its service");
             assert_eq!((stats.recv_backlog_bytes, stats.held_bytes), (0, 0), "law 9");
             if ports > 0 {
@@ -371,7 +371,7 @@ impl<'a> Run<'a> {
             outcome.hits.add(Hazard::O3, stats.refused_address_total);
             outcome.hits.add(Hazard::O7, stats.log_lines_suppressed_total);
             outcome.hits.add(Hazard::O9, stats.refused_memory_total + stats.relieved_total);
-            outcome.hits.add(Hazard::O4r, stats.over_rate_total);
+            outcome.hits.add(Hazard::O4r, stats.rate_limited_total);
             for (reason, count) in &stats.ended {
                 *outcome.reasons.entry(reason).or_default() += count;
             }

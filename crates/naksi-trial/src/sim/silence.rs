@@ -124,7 +124,7 @@ impl Silence {
             "law 9: a session outlives its peer's silence: it took {took:?}, its limit is {:?}, and {grant:?} were granted",
             self.limit
         );
-        use Reason::{FirstFrameLate, FrameLate, Idle, SendStalled};
+        use DisconnectReason::{FirstFrameLate, FrameLate, Idle, SendStalled};
         matches!(life.over, Some(FirstFrameLate | FrameLate | Idle | SendStalled))
     }
 }

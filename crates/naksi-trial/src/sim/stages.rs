@@ -41,7 +41,7 @@ pub struct Ledger {
 /// Puts a session's question to the database. `heart` beats as long as the session's value lives.
 pub fn ask(db: &Group, c: &Conn<'_>, books: &Arc<Books>, heart: &Arc<()>) {
     let number = books.jobs.asked.fetch_add(1, Ordering::Relaxed);
-    let (id, remote) = (c.id(), c.remote());
+    let (id, remote) = (c.id(), c.handle());
     let (books_of_job, heart) = (Arc::clone(books), Arc::downgrade(heart));
     let job = move || answer(number, id, &remote, &books_of_job, &heart);
     if let Err(SubmitError::Full | SubmitError::Closed) = db.post(job) {
@@ -49,7 +49,7 @@ pub fn ask(db: &Group, c: &Conn<'_>, books: &Arc<Books>, heart: &Arc<()>) {
     }
 }
 
-fn answer(number: u64, id: SessionId, remote: &Remote, books: &Arc<Books>, heart: &Weak<()>) {
+fn answer(number: u64, id: SessionId, remote: &ServiceHandle, books: &Arc<Books>, heart: &Weak<()>) {
     if books.stormy.load(Ordering::Relaxed) && number % 16 == 3 {
         books.jobs.panicked.fetch_add(1, Ordering::Relaxed);
         panic!("a job fails, on purpose");

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use naksi::prelude::*;
-use naksi_core::send_queue::Sent;
+use naksi_core::send_queue::SendStatus;
 
 use super::books::{Booked, Books};
 use super::hall::Hall;
@@ -83,11 +83,11 @@ impl Host {
     }
 
     /// Every so many sessions of a stormy server end inside a callback.
-    fn moody(&self, arrival: &Arrival) -> bool {
+    fn moody(&self, arrival: &ConnectionInfo) -> bool {
         self.is_stormy() && arrival.index % 61 == 7
     }
 
-    fn book(&self, arrival: &Arrival) -> Booked {
+    fn book(&self, arrival: &ConnectionInfo) -> Booked {
         if self.is_stormy() && arrival.index % 97 == 5 {
             self.books.hit(Hazard::L11);
             panic!("no memory for a session, on purpose");
@@ -139,7 +139,7 @@ pub struct RawEcho {
 
 impl RawEcho {
     /// A session for this arrival.
-    pub fn new(host: &Host, arrival: &Arrival) -> Self {
+    pub fn new(host: &Host, arrival: &ConnectionInfo) -> Self {
         Self { booked: host.book(arrival), moody: host.moody(arrival), meter: Meter::new(host.rates) }
     }
 }
@@ -149,7 +149,7 @@ impl Session for RawEcho {
         self.booked.connect(c, true);
         if self.moody {
             self.booked.books.hit(Hazard::L3);
-            c.close();
+            c.close(DisconnectReason::Handler);
         }
     }
 
@@ -169,7 +169,7 @@ impl Session for RawEcho {
         }
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         self.booked.disconnect(reason);
     }
 }
@@ -194,7 +194,7 @@ pub struct FrameEcho {
 
 impl FrameEcho {
     /// A session for this arrival.
-    pub fn new(host: &Host, arrival: &Arrival) -> Self {
+    pub fn new(host: &Host, arrival: &ConnectionInfo) -> Self {
         Self {
             booked: host.book(arrival),
             moody: host.moody(arrival),
@@ -238,12 +238,12 @@ impl FrameEcho {
             }
             SLAM => {
                 self.booked.books.hit(Hazard::L1);
-                c.end_now(Reason::Handler);
+                c.abort(DisconnectReason::Handler);
             }
             BYE => {
                 self.booked.books.hit(Hazard::L2);
-                c.close();
-                if c.send(b"too late") != Sent::Closed {
+                c.close(DisconnectReason::Handler);
+                if c.send(b"too late") != SendStatus::Closed {
                     self.booked.books.break_law("bytes were queued after the end");
                 }
             }
@@ -266,7 +266,7 @@ impl FrameEcho {
             c.leave_room(&hall);
         } else {
             c.join_room(&hall, ());
-            c.to_room(&hall, packet);
+            c.room_send_packet(&hall, packet);
         }
     }
 }
@@ -291,13 +291,13 @@ impl Session for FrameEcho {
         assert!(packet.id != BOMB, "a bomb, on purpose");
         if self.moody {
             self.booked.books.hit(Hazard::L3);
-            return c.close();
+            return c.close(DisconnectReason::Handler);
         }
         if packet.frame.len() > FRAME_BYTES_MAX {
             self.booked.books.break_law("a frame over the limit was shown");
         }
         if packet.id > BLAST {
-            return c.end_now(Reason::Protocol);
+            return c.abort(DisconnectReason::Protocol);
         }
         if packet.id.is_multiple_of(2) {
             c.send(packet.frame);
@@ -344,7 +344,7 @@ impl Session for FrameEcho {
         }
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         self.booked.disconnect(reason);
     }
 }
@@ -359,7 +359,7 @@ pub struct Caller {
 
 impl Caller {
     /// A session for this arrival.
-    pub fn new(arrival: &Arrival, talk: u64, books: &Arc<Books>) -> Self {
+    pub fn new(arrival: &ConnectionInfo, talk: u64, books: &Arc<Books>) -> Self {
         let body = vec![(arrival.index % 170) as u8; 20 + arrival.index as usize % 60];
         let said = packet(2, &body);
         Self { booked: Booked::new(books), said, heard: 0, rounds: arrival.index % 10 * talk }
@@ -383,12 +383,12 @@ impl Session for Caller {
             self.heard = 0;
             c.send(&self.said);
         } else if self.heard >= self.said.len() {
-            c.close();
+            c.close(DisconnectReason::Handler);
         }
         data.len()
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
         self.booked.disconnect(reason);
     }
 }

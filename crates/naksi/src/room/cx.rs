@@ -7,16 +7,16 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use naksi_core::data_plane::DataClass;
+use naksi_core::droppable_queue::PacketClass;
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
-use naksi_core::reason::Reason;
-use naksi_core::send_queue::Sent;
+use naksi_core::reason::DisconnectReason;
+use naksi_core::send_queue::SendStatus;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 
-use super::state::Scene;
-use super::{Left, Room, RoomEnd, RoomRef};
+use super::state::RoomState;
+use super::{LeaveReason, Room, RoomCloseReason, RoomRef};
 use crate::packets::{Message, UnknownPacket, append};
 
 /// A message of more bytes than this is not said: it could fit no batch.
@@ -30,11 +30,11 @@ pub struct RoomTimer(TimerKey);
 
 /// What a room's callback can do.
 pub struct Cx<'a, R: Room> {
-    scene: &'a mut Scene<R>,
+    scene: &'a mut RoomState<R>,
 }
 
 impl<'a, R: Room> Cx<'a, R> {
-    pub(super) fn new(scene: &'a mut Scene<R>) -> Self {
+    pub(super) fn new(scene: &'a mut RoomState<R>) -> Self {
         Self { scene }
     }
 
@@ -84,84 +84,95 @@ impl<'a, R: Room> Cx<'a, R> {
     }
 
     /// Sends a message to one member.
-    pub fn send<M: Message>(&mut self, to: SessionId, message: &M) -> Sent {
+    pub fn send<M: Message>(&mut self, to: SessionId, message: &M) -> SendStatus {
         self.say(Hearer::One(to), |buffer| append(message, buffer))
     }
 
     /// Sends a message to every member: encoded once, and shared by all of them.
-    pub fn broadcast<M: Message>(&mut self, message: &M) -> Sent {
+    pub fn broadcast<M: Message>(&mut self, message: &M) -> SendStatus {
         self.say(Hearer::All, |buffer| append(message, buffer))
     }
 
     /// Sends a message to every member but one.
-    pub fn broadcast_others<M: Message>(&mut self, but: SessionId, message: &M) -> Sent {
+    pub fn broadcast_others<M: Message>(&mut self, but: SessionId, message: &M) -> SendStatus {
         self.say(Hearer::Others(but), |buffer| append(message, buffer))
     }
 
     /// Sends a message to every member who keeps up, and what its class says to the others. `key` names what it is about,
     /// for classes that keep the latest of each.
-    pub fn broadcast_data<M: Message>(&mut self, class: DataClass, key: u64, message: &M) -> Sent {
+    pub fn broadcast_droppable<M: Message>(
+        &mut self,
+        class: PacketClass,
+        key: u64,
+        message: &M,
+    ) -> SendStatus {
         self.say(Hearer::Data(None, class, key), |buffer| append(message, buffer))
     }
 
-    /// Sends a message to one member, who may miss it, as [`Cx::broadcast_data`].
-    pub fn send_data<M: Message>(&mut self, to: SessionId, class: DataClass, key: u64, message: &M) -> Sent {
+    /// Sends a message to one member, who may miss it, as [`Cx::broadcast_droppable`].
+    pub fn send_droppable<M: Message>(
+        &mut self,
+        to: SessionId,
+        class: PacketClass,
+        key: u64,
+        message: &M,
+    ) -> SendStatus {
         self.say(Hearer::Data(Some(to), class, key), |buffer| append(message, buffer))
     }
 
     /// Sends bytes to one member, 65,535 at most.
-    pub fn send_bytes(&mut self, to: SessionId, bytes: &[u8]) -> Sent {
+    pub fn send_bytes(&mut self, to: SessionId, bytes: &[u8]) -> SendStatus {
         self.say_bytes(Hearer::One(to), bytes)
     }
 
     /// Sends a frame to one member. A body of more than 65,531 bytes fits no frame and is dropped.
-    pub fn send_packet(&mut self, to: SessionId, id: u16, body: &[u8]) -> Sent {
+    pub fn send_packet(&mut self, to: SessionId, id: u16, body: &[u8]) -> SendStatus {
         self.say_packet(Hearer::One(to), id, body)
     }
 
     /// Sends bytes to every member, 65,535 at most.
-    pub fn broadcast_bytes(&mut self, bytes: &[u8]) -> Sent {
+    pub fn broadcast_bytes(&mut self, bytes: &[u8]) -> SendStatus {
         self.say_bytes(Hearer::All, bytes)
     }
 
     /// Sends a frame to every member.
-    pub fn broadcast_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+    pub fn broadcast_packet(&mut self, id: u16, body: &[u8]) -> SendStatus {
         self.say_packet(Hearer::All, id, body)
     }
 
     /// Sends a frame to every member but one.
-    pub fn broadcast_packet_others(&mut self, but: SessionId, id: u16, body: &[u8]) -> Sent {
+    pub fn broadcast_packet_others(&mut self, but: SessionId, id: u16, body: &[u8]) -> SendStatus {
         self.say_packet(Hearer::Others(but), id, body)
     }
 
     /// Calls [`Room::on_timer`] with `tag` after `span`, not earlier and about a millisecond later at most, unless the
     /// room is busy or over by then.
     pub fn after(&mut self, span: Duration, tag: u32) -> RoomTimer {
-        RoomTimer(self.scene.clockwork.set(self.scene.now + span, tag))
+        RoomTimer(self.scene.timers.set(self.scene.now + span, tag))
     }
 
     /// Takes a timer back. Returns whether it had not fired yet.
     pub fn cancel(&mut self, timer: RoomTimer) -> bool {
-        self.scene.clockwork.cancel(timer.0)
+        self.scene.timers.cancel(timer.0)
     }
 
     /// Puts a member out; its session goes on, and is told. Returns whether it was a member.
     pub fn remove(&mut self, member: SessionId) -> bool {
-        let ticket = self.scene.take_out(member, Left::Removed);
+        let ticket = self.scene.take_out(member, LeaveReason::Removed);
         if let Some(ticket) = ticket {
-            self.scene.outbox.put_out(member, ticket, RoomEnd::Removed);
+            self.scene.outbox.put_out(member, ticket, RoomCloseReason::Removed);
         }
         ticket.is_some()
     }
 
-    /// Ends a member's session with [`Reason::Kicked`]; what was sent to it before still leaves.
+    /// Ends a member's session with [`DisconnectReason::Kicked`]; what was sent to it before still leaves.
     pub fn kick(&mut self, member: SessionId) -> bool {
-        self.end(member, Reason::Kicked)
+        self.end(member, DisconnectReason::Kicked)
     }
 
     /// Ends a member's session in order. Returns whether it was a member.
-    pub fn end(&mut self, member: SessionId, reason: Reason) -> bool {
-        let ticket = self.scene.take_out(member, Left::Ended(reason.clone()));
+    pub fn end(&mut self, member: SessionId, reason: DisconnectReason) -> bool {
+        let ticket = self.scene.take_out(member, LeaveReason::Ended(reason.clone()));
         if let Some(ticket) = ticket {
             self.scene.outbox.end(member, ticket, reason);
         }
@@ -170,7 +181,7 @@ impl<'a, R: Room> Cx<'a, R> {
 
     /// Ends the room when this callback is over: [`Room::on_close`] is called, and its members are told.
     pub fn close(&mut self) {
-        self.scene.end.get_or_insert(RoomEnd::Closed);
+        self.scene.end.get_or_insert(RoomCloseReason::Closed);
     }
 
     /// A handle of this room, for whoever shall bring it something later. `None` in a room that is ending.
@@ -185,12 +196,12 @@ impl<'a, R: Room> Cx<'a, R> {
             let error = UnknownPacket::new(self.scene.known.iter().copied(), from, packet);
             tracing::warn!(room = self.number(), %error, "its session ends");
         }
-        self.end(from, Reason::UnknownPacket);
+        self.end(from, DisconnectReason::UnknownPacket);
     }
 
-    fn say_bytes(&mut self, to: Hearer, bytes: &[u8]) -> Sent {
+    fn say_bytes(&mut self, to: Hearer, bytes: &[u8]) -> SendStatus {
         if bytes.len() > BYTES_MAX {
-            return Sent::Dropped;
+            return SendStatus::Dropped;
         }
         self.say(to, |buffer| {
             buffer.extend_from_slice(bytes);
@@ -198,25 +209,25 @@ impl<'a, R: Room> Cx<'a, R> {
         })
     }
 
-    fn say_packet(&mut self, to: Hearer, id: u16, body: &[u8]) -> Sent {
+    fn say_packet(&mut self, to: Hearer, id: u16, body: &[u8]) -> SendStatus {
         match frame::header(id, body.len()) {
             Some(header) => self.say(to, |buffer| {
                 buffer.extend_from_slice(&header);
                 buffer.extend_from_slice(body);
                 true
             }),
-            None => Sent::Dropped,
+            None => SendStatus::Dropped,
         }
     }
 
-    fn say(&mut self, to: Hearer, write: impl FnOnce(&mut BytesMut) -> bool) -> Sent {
+    fn say(&mut self, to: Hearer, write: impl FnOnce(&mut BytesMut) -> bool) -> SendStatus {
         let ticket = match to {
             Hearer::One(to) | Hearer::Data(Some(to), ..) => match self.scene.members.get(&to.to_u64()) {
                 Some(place) => place.ticket,
-                None => return Sent::Closed,
+                None => return SendStatus::Closed,
             },
             Hearer::All | Hearer::Others(_) | Hearer::Data(None, ..) if self.is_empty() => {
-                return Sent::Queued;
+                return SendStatus::Queued;
             }
             // Nobody is named.
             Hearer::All | Hearer::Others(_) | Hearer::Data(None, ..) => 0,
@@ -224,7 +235,7 @@ impl<'a, R: Room> Cx<'a, R> {
         let outbox = &mut self.scene.outbox;
         let start = outbox.buffer().len();
         if !write(outbox.buffer()) {
-            return Sent::Dropped;
+            return SendStatus::Dropped;
         }
         match to {
             Hearer::All => outbox.tell_all(start, None),
@@ -234,7 +245,7 @@ impl<'a, R: Room> Cx<'a, R> {
                 outbox.tell_data(start, to.map(|to| (to, ticket)), class, key);
             }
         }
-        Sent::Queued
+        SendStatus::Queued
     }
 }
 
@@ -245,7 +256,7 @@ enum Hearer {
     Others(SessionId),
     One(SessionId),
     /// All, or one of them, who may miss it.
-    Data(Option<SessionId>, DataClass, u64),
+    Data(Option<SessionId>, PacketClass, u64),
 }
 
 impl<R: Room> fmt::Debug for Cx<'_, R> {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use naksi_core::id::SessionId;
 use naksi_core::tick::Tick;
 
-use super::output::{Parcel, Unheard};
-use super::{Left, RoomBooks, RoomEnd};
+use super::output::{RoomOutput, Undelivered};
+use super::{LeaveReason, RoomCloseReason, RoomCounters};
 use crate::group::Group;
 
 /// Something that a session brings.
@@ -18,7 +18,7 @@ pub(crate) enum Event {
     /// It joins, under a ticket that no other join of its worker has had.
     Join { id: SessionId, ticket: u32, data: Box<dyn Any + Send> },
     /// It leaves what it joined under this ticket.
-    Leave { id: SessionId, ticket: u32, why: Left },
+    Leave { id: SessionId, ticket: u32, why: LeaveReason },
     /// Its peer has said its end: it waits for what the room says to what it has brought.
     Finish { id: SessionId, ticket: u32 },
     /// The room has come so far, and takes so many bytes of memory off what the session has brought.
@@ -71,9 +71,9 @@ pub(crate) trait RoomSink {
     /// Hands the output to every worker concerned. Returns it with the workers whose members it does not reach, if there are
     /// any.
     #[must_use]
-    fn post(&self, parcel: Parcel) -> Option<Unheard>;
+    fn post(&self, room_output: RoomOutput) -> Option<Undelivered>;
     /// The room is to be woken at this time.
-    fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick);
+    fn set_wake_timer(&self, room: Arc<dyn DynRoom>, at: Tick);
     /// The room has ended.
     fn closed(&self, room: u64);
 }
@@ -82,16 +82,16 @@ pub(crate) trait RoomSink {
 pub(crate) trait RoomHost: RoomSink + Send + Sync {
     fn group(&self, name: &str) -> Option<Group>;
     /// A number, a home and the counters for a room that is being opened.
-    fn new_room(&self) -> (u64, usize, Arc<RoomBooks>);
-    fn add_room(&self, room: Arc<dyn RoomDoor>);
+    fn new_room(&self) -> (u64, usize, Arc<RoomCounters>);
+    fn add_room(&self, room: Arc<dyn DynRoom>);
     /// Has a claimed room run by its home.
-    fn schedule(&self, room: Arc<dyn RoomDoor>);
+    fn schedule(&self, room: Arc<dyn DynRoom>);
 }
 
 /// A room whose type is not known.
 ///
 /// Whoever is answered `true` by `push`, `wake` or `close` has to see to it that the room is run.
-pub(crate) trait RoomDoor: Send + Sync {
+pub(crate) trait DynRoom: Send + Sync {
     fn number(&self) -> u64;
     /// The worker that wakes it.
     fn home(&self) -> usize;
@@ -104,7 +104,7 @@ pub(crate) trait RoomDoor: Send + Sync {
     fn is_heavy(&self) -> bool;
     fn push(&self, batch: Batch) -> bool;
     fn wake(&self) -> bool;
-    fn close(&self, why: RoomEnd) -> bool;
+    fn close(&self, why: RoomCloseReason) -> bool;
     /// Gives up a claim without having run it: it waits until somebody brings it something more.
     fn release(&self);
     /// Whether the alarm for this time is the one that is set, and somebody would still hear it.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::caller;
 use super::mailbox::{Charge, Job, Site};
-use super::{Cx, Room, RoomCell, RoomDoor, RoomEnd, RoomHost, RoomOptions};
+use super::{Cx, DynRoom, Room, RoomCell, RoomCloseReason, RoomHost, RoomOptions};
 use crate::config::Result;
 use crate::group::SubmitError;
 
@@ -28,11 +28,11 @@ pub struct RoomRef<R: Room>(pub(crate) Arc<RoomCell<R>>);
 /// Opens a room. Its first run is up to whoever gets the handle.
 pub(crate) fn open<R: Room>(host: &Arc<dyn RoomHost>, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
     options.check()?;
-    let (number, home, books) = host.new_room();
+    let (number, home, counters) = host.new_room();
     let group = host.group(options.group_name());
-    let site = Site { number, home, group, books, door: Some(Arc::downgrade(host)) };
+    let site = Site { number, home, group, counters, service: Some(Arc::downgrade(host)) };
     let cell = RoomCell::new(room, options, site);
-    host.add_room(Arc::clone(&cell) as Arc<dyn RoomDoor>);
+    host.add_room(Arc::clone(&cell) as Arc<dyn DynRoom>);
     Ok(RoomRef(cell))
 }
 
@@ -49,7 +49,7 @@ impl<R: Room> RoomRef<R> {
 
     /// Whether it has ended.
     pub fn is_closed(&self) -> bool {
-        RoomDoor::is_closed(&*self.0)
+        DynRoom::is_closed(&*self.0)
     }
 
     /// Has this run in the room, one thread at a time as everything there: how an answer from elsewhere comes home. Calls
@@ -79,7 +79,7 @@ impl<R: Room> RoomRef<R> {
 
     /// Ends the room in order, behind what it has been brought so far.
     pub fn close(&self) {
-        self.put(Job::Close(RoomEnd::Closed));
+        self.put(Job::Close(RoomCloseReason::Closed));
     }
 
     fn put(&self, job: Job<R>) {
@@ -96,8 +96,8 @@ impl<R: Room> RoomRef<R> {
     /// The room was claimed by a thread that is not to run it: its group does, or the worker that is its home.
     fn schedule(&self) {
         if !Arc::clone(&self.0).hand_over() {
-            match self.0.door() {
-                Some(door) => door.schedule(Arc::clone(&self.0) as Arc<dyn RoomDoor>),
+            match self.0.service() {
+                Some(service) => service.schedule(Arc::clone(&self.0) as Arc<dyn DynRoom>),
                 None => self.0.release(),
             }
         }

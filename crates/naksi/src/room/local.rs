@@ -11,7 +11,7 @@ use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::tick::Tick;
 
 use super::event::{EVENT_BYTES, RoomSink};
-use super::{Batch, Event, Left, RoomDoor, Space};
+use super::{Batch, DynRoom, Event, LeaveReason, Space};
 
 /// How often a worker that ends runs a room at most.
 const LAST_RUNS: usize = 64;
@@ -19,17 +19,17 @@ const LAST_RUNS: usize = 64;
 const LAST_SPAN: Duration = Duration::from_secs(1);
 
 /// A room that a session has joined.
-pub(crate) struct Seat {
-    pub(crate) room: Arc<dyn RoomDoor>,
+pub(crate) struct RoomMembership {
+    pub(crate) room: Arc<dyn DynRoom>,
     pub(crate) ticket: u32,
-    pub(crate) farewell: Farewell,
+    pub(crate) drain_state: DrainState,
     /// Bytes of memory of the packets that the session has brought and is not charged for yet.
     pub(crate) unmarked_bytes: u32,
 }
 
 /// How far a session whose peer has said its end has come with a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Farewell {
+pub(crate) enum DrainState {
     /// The room does not know of it.
     Untold,
     /// The room has been told behind what the session brought, and has not come so far.
@@ -47,26 +47,26 @@ struct Here {
 }
 
 /// An alarm of a room. The earliest is the greatest, because a heap gives the greatest.
-struct Alarm {
+struct WakeTimer {
     at: Reverse<Tick>,
-    room: Arc<dyn RoomDoor>,
+    room: Arc<dyn DynRoom>,
 }
 
-impl PartialEq for Alarm {
+impl PartialEq for WakeTimer {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Alarm {}
+impl Eq for WakeTimer {}
 
-impl PartialOrd for Alarm {
+impl PartialOrd for WakeTimer {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Alarm {
+impl Ord for WakeTimer {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, Reverse(self.room.number())).cmp(&(other.at, Reverse(other.room.number())))
     }
@@ -78,15 +78,15 @@ const ALARMS_KEPT: usize = 64;
 /// The rooms, as one worker sees them.
 #[derive(Default)]
 pub(crate) struct LocalRooms {
-    outgoing: Vec<(Arc<dyn RoomDoor>, Batch)>,
+    outgoing: Vec<(Arc<dyn DynRoom>, Batch)>,
     /// Where in `outgoing` a room stands.
     places: TokenMap<u64, u32>,
     here: TokenMap<u64, Here>,
-    alarms: BinaryHeap<Alarm>,
+    wake_timers: BinaryHeap<WakeTimer>,
     /// With more alarms than this, those that nobody awaits are thrown out.
     alarms_max: usize,
     /// Rooms that this worker has claimed.
-    pub(crate) ready: VecDeque<Arc<dyn RoomDoor>>,
+    pub(crate) ready: VecDeque<Arc<dyn DynRoom>>,
     tickets: u32,
 }
 
@@ -104,33 +104,33 @@ impl LocalRooms {
 
     /// When the next alarm rings.
     pub(crate) fn next(&self) -> Option<Tick> {
-        self.alarms.peek().map(|alarm| alarm.at.0)
+        self.wake_timers.peek().map(|alarm| alarm.at.0)
     }
 
-    pub(crate) fn set_alarm(&mut self, room: Arc<dyn RoomDoor>, at: Tick) {
-        self.alarms.push(Alarm { at: Reverse(at), room });
-        if self.alarms.len() > self.alarms_max.max(ALARMS_KEPT) {
+    pub(crate) fn set_wake_timer(&mut self, room: Arc<dyn DynRoom>, at: Tick) {
+        self.wake_timers.push(WakeTimer { at: Reverse(at), room });
+        if self.wake_timers.len() > self.alarms_max.max(ALARMS_KEPT) {
             // A room that set an earlier one leaves the later one behind, and one that closed leaves all of them.
-            let mut awaited = std::mem::take(&mut self.alarms).into_sorted_vec();
+            let mut awaited = std::mem::take(&mut self.wake_timers).into_sorted_vec();
             awaited.retain(|alarm| alarm.room.awaits(alarm.at.0));
             awaited.dedup();
             self.alarms_max = 2 * awaited.len();
-            self.alarms = awaited.into();
+            self.wake_timers = awaited.into();
         }
     }
 
     /// The worker has claimed a room, or was told to run one.
-    pub(crate) fn claim(&mut self, room: Arc<dyn RoomDoor>) {
+    pub(crate) fn claim(&mut self, room: Arc<dyn DynRoom>) {
         self.ready.push_back(room);
     }
 
     /// A session brings a room something; it goes there at the end of the turn.
-    pub(crate) fn bring(&mut self, room: &Arc<dyn RoomDoor>, event: Event) {
+    pub(crate) fn bring(&mut self, room: &Arc<dyn DynRoom>, event: Event) {
         self.batch(room).events.push(event);
     }
 
     /// A session joins, with so many bytes of data for the room. Returns the bytes of memory of both.
-    pub(crate) fn bring_join(&mut self, room: &Arc<dyn RoomDoor>, event: Event, data_bytes: usize) -> u32 {
+    pub(crate) fn bring_join(&mut self, room: &Arc<dyn DynRoom>, event: Event, data_bytes: usize) -> u32 {
         let batch = self.batch(room);
         batch.events.push(event);
         batch.data_bytes += data_bytes;
@@ -138,7 +138,7 @@ impl LocalRooms {
     }
 
     /// When the room has come so far, the session is charged for so much less.
-    pub(crate) fn mark(&mut self, room: &Arc<dyn RoomDoor>, id: SessionId, bytes: u32) {
+    pub(crate) fn mark(&mut self, room: &Arc<dyn DynRoom>, id: SessionId, bytes: u32) {
         let events = &mut self.batch(room).events;
         match events.last_mut() {
             Some(Event::Mark { id: before, bytes: sum }) if *before == id => *sum = sum.saturating_add(bytes),
@@ -150,36 +150,38 @@ impl LocalRooms {
     /// what it has brought, so the last half of a mailbox is not for it.
     pub(crate) fn bring_packet(
         &mut self,
-        seat: &mut Seat,
+        membership: &mut RoomMembership,
         from: SessionId,
         frame: &[u8],
         waits: bool,
     ) -> Space {
-        let batch = self.batch(&seat.room);
-        let space = seat.room.space(batch.events.len() + 1, batch.frames.len() + frame.len());
+        let batch = self.batch(&membership.room);
+        let space = membership.room.space(batch.events.len() + 1, batch.frames.len() + frame.len());
         if space == Space::Full || space == Space::Crowded && waits {
             return Space::Full;
         }
         batch.frames.extend_from_slice(frame);
         let bytes = u32::try_from(frame.len()).expect("a frame has at most 65,535 bytes");
-        batch.events.push(Event::Packet { from, ticket: seat.ticket, bytes });
-        seat.unmarked_bytes += EVENT_BYTES as u32 + bytes;
+        batch.events.push(Event::Packet { from, ticket: membership.ticket, bytes });
+        membership.unmarked_bytes += EVENT_BYTES as u32 + bytes;
         space
     }
 
     /// A session's peer has said its end. Returns whether one of its rooms has still to answer what it brought before.
-    pub(crate) fn finish(&mut self, seats: &mut [Seat], id: SessionId) -> bool {
-        for seat in seats.iter_mut().filter(|seat| seat.farewell == Farewell::Untold) {
-            seat.farewell = Farewell::Told;
-            self.bring(&seat.room, Event::Finish { id, ticket: seat.ticket });
+    pub(crate) fn finish(&mut self, room_memberships: &mut [RoomMembership], id: SessionId) -> bool {
+        for membership in
+            room_memberships.iter_mut().filter(|membership| membership.drain_state == DrainState::Untold)
+        {
+            membership.drain_state = DrainState::Told;
+            self.bring(&membership.room, Event::Finish { id, ticket: membership.ticket });
         }
-        seats.iter().any(|seat| seat.farewell == Farewell::Told)
+        room_memberships.iter().any(|membership| membership.drain_state == DrainState::Told)
     }
 
     /// A session leaves a room, and hears nothing more of it.
-    pub(crate) fn leave(&mut self, seat: Seat, id: SessionId, why: Left) {
-        self.expel(seat.room.number(), id);
-        self.bring(&seat.room, Event::Leave { id, ticket: seat.ticket, why });
+    pub(crate) fn leave(&mut self, membership: RoomMembership, id: SessionId, why: LeaveReason) {
+        self.expel(membership.room.number(), id);
+        self.bring(&membership.room, Event::Leave { id, ticket: membership.ticket, why });
     }
 
     /// The room has taken a session of this worker in.
@@ -219,7 +221,7 @@ impl LocalRooms {
             }
         }
         while self.next().is_some_and(|at| at <= now) {
-            let Some(Alarm { at, room }) = self.alarms.pop() else { return };
+            let Some(WakeTimer { at, room }) = self.wake_timers.pop() else { return };
             if room.hears(at.0) && room.wake() {
                 self.ready.push_back(room);
             }
@@ -229,7 +231,7 @@ impl LocalRooms {
     /// The worker ends: what its sessions brought is not lost, and no claim is kept. A room that is not done soon is left
     /// to whoever closes it.
     pub(crate) fn wind_up(&mut self, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) {
-        self.alarms.clear();
+        self.wake_timers.clear();
         let until = clock() + LAST_SPAN;
         while self.has_work() {
             self.set_out(Tick::ZERO);
@@ -246,7 +248,7 @@ impl LocalRooms {
         }
     }
 
-    fn batch(&mut self, room: &Arc<dyn RoomDoor>) -> &mut Batch {
+    fn batch(&mut self, room: &Arc<dyn DynRoom>) -> &mut Batch {
         let place = *self.places.entry(room.number()).or_insert_with(|| {
             self.outgoing.push((Arc::clone(room), Batch::default()));
             (self.outgoing.len() - 1) as u32

@@ -16,7 +16,7 @@ use naksi_core::tick::Tick;
 use super::event::{RoomHost, RoomSink};
 use super::options::RoomFull;
 use super::state::Body;
-use super::{Batch, Cx, Event, Room, RoomBooks, RoomDoor, RoomEnd, RoomOptions, Space};
+use super::{Batch, Cx, DynRoom, Event, Room, RoomCloseReason, RoomCounters, RoomOptions, Space};
 use crate::group::{Group, Runnable};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, SegQueue};
 
@@ -33,7 +33,7 @@ pub(super) enum Job<R: Room> {
     Mark(Charge),
     /// Look at the clock.
     Wake,
-    Close(RoomEnd),
+    Close(RoomCloseReason),
 }
 
 /// What a job that was not brought in a batch costs in memory, and which session is charged for it, if one is.
@@ -54,7 +54,7 @@ struct Current {
 #[derive(Default)]
 struct Shares {
     /// What ticks and timers have taken since the mailbox had its turn.
-    clockwork: Duration,
+    timers: Duration,
     /// What the mailbox is given before they go first again.
     owed: Duration,
 }
@@ -62,12 +62,12 @@ struct Shares {
 impl Shares {
     fn took(&mut self, by_clockwork: bool, span: Duration, budget: Duration) {
         if !by_clockwork {
-            *self = Self { clockwork: Duration::ZERO, owed: self.owed.saturating_sub(span) };
+            *self = Self { timers: Duration::ZERO, owed: self.owed.saturating_sub(span) };
             return;
         }
-        self.clockwork += span;
-        if self.clockwork > budget {
-            self.owed = std::mem::take(&mut self.clockwork);
+        self.timers += span;
+        if self.timers > budget {
+            self.owed = std::mem::take(&mut self.timers);
         }
     }
 }
@@ -85,8 +85,8 @@ pub(crate) struct RoomCell<R: Room> {
     home: usize,
     options: RoomOptions,
     group: Option<Group>,
-    books: Arc<RoomBooks>,
-    door: Option<Weak<dyn RoomHost>>,
+    counters: Arc<RoomCounters>,
+    service: Option<Weak<dyn RoomHost>>,
     me: Weak<Self>,
     inbox: SegQueue<Job<R>>,
     packets: AtomicUsize,
@@ -109,21 +109,21 @@ pub(super) struct Site {
     pub(super) number: u64,
     pub(super) home: usize,
     pub(super) group: Option<Group>,
-    pub(super) books: Arc<RoomBooks>,
-    pub(super) door: Option<Weak<dyn RoomHost>>,
+    pub(super) counters: Arc<RoomCounters>,
+    pub(super) service: Option<Weak<dyn RoomHost>>,
 }
 
 impl<R: Room> RoomCell<R> {
     pub(super) fn new(room: R, options: RoomOptions, site: Site) -> Arc<Self> {
-        let Site { number, home, group, books, door } = site;
-        RoomBooks::add(&books.live, 1);
+        let Site { number, home, group, counters, service } = site;
+        RoomCounters::add(&counters.live, 1);
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             number,
             home,
             options,
             group,
-            books,
-            door,
+            counters,
+            service,
             me: me.clone(),
             inbox: SegQueue::new(),
             packets: AtomicUsize::new(0),
@@ -151,7 +151,7 @@ impl<R: Room> RoomCell<R> {
             Job::Call(_, Charge { bytes, .. }) => {
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 self.call_bytes.fetch_add(bytes as usize, Ordering::Relaxed);
-                RoomBooks::add(&self.books.held_bytes, bytes.into());
+                RoomCounters::add(&self.counters.held_bytes, bytes.into());
             }
             // It is in the mailbox already, and nobody can put any number of them in.
             Job::Close(_) if self.is_still.swap(true, Ordering::Relaxed) => return self.claim(),
@@ -169,8 +169,8 @@ impl<R: Room> RoomCell<R> {
         !self.claimed.swap(true, Ordering::AcqRel)
     }
 
-    pub(super) fn door(&self) -> Option<Arc<dyn RoomHost>> {
-        self.door.as_ref().and_then(Weak::upgrade)
+    pub(super) fn service(&self) -> Option<Arc<dyn RoomHost>> {
+        self.service.as_ref().and_then(Weak::upgrade)
     }
 
     /// The next event of the batch at hand, or of the next one; other jobs are done here.
@@ -189,7 +189,7 @@ impl<R: Room> RoomCell<R> {
                 None => return false,
                 Some(Job::Batch(batch)) => {
                     self.packets.fetch_sub(batch.packets(), Ordering::Relaxed);
-                    self.books.held_bytes.fetch_sub(batch.memory_bytes() as u64, Ordering::Relaxed);
+                    self.counters.held_bytes.fetch_sub(batch.memory_bytes() as u64, Ordering::Relaxed);
                     let (events, frames) = batch.seal();
                     self.bytes.fetch_sub(frames.len(), Ordering::Relaxed);
                     *current = Current { events: events.into_iter(), frames };
@@ -197,7 +197,7 @@ impl<R: Room> RoomCell<R> {
                 Some(Job::Call(call, charge)) => {
                     self.calls.fetch_sub(1, Ordering::Relaxed);
                     self.call_bytes.fetch_sub(charge.bytes as usize, Ordering::Relaxed);
-                    self.books.held_bytes.fetch_sub(charge.bytes.into(), Ordering::Relaxed);
+                    self.counters.held_bytes.fetch_sub(charge.bytes.into(), Ordering::Relaxed);
                     body.play(call);
                     body.take_off(charge);
                     return true;
@@ -223,7 +223,7 @@ impl<R: Room> RoomCell<R> {
     }
 
     fn play_clockwork(&self, inside: &mut Inside<R>) -> bool {
-        !self.is_still.load(Ordering::Relaxed) && inside.body.play_clockwork(&self.books)
+        !self.is_still.load(Ordering::Relaxed) && inside.body.play_clockwork(&self.counters)
     }
 
     /// Works until there is nothing to do or the budget is spent. Returns whether there may be more.
@@ -250,11 +250,11 @@ impl<R: Room> RoomCell<R> {
         };
         self.heavy.store(heavy, Ordering::Relaxed);
         self.members.store(inside.body.scene.members.len(), Ordering::Relaxed);
-        RoomBooks::add(&self.books.events, std::mem::take(&mut inside.body.played));
-        RoomBooks::add(&self.books.panics, inside.body.take_panics());
+        RoomCounters::add(&self.counters.events, std::mem::take(&mut inside.body.played));
+        RoomCounters::add(&self.counters.panics, inside.body.take_panics());
         self.post(inside, sink);
         if inside.body.is_over() && !self.closed.swap(true, Ordering::AcqRel) {
-            self.books.live.fetch_sub(1, Ordering::Relaxed);
+            self.counters.live.fetch_sub(1, Ordering::Relaxed);
             sink.closed(self.number);
         }
         more
@@ -262,28 +262,28 @@ impl<R: Room> RoomCell<R> {
 
     fn post(&self, inside: &mut Inside<R>, sink: &dyn RoomSink) {
         while !inside.body.scene.outbox.is_empty() {
-            RoomBooks::add(&self.books.parcels, 1);
+            RoomCounters::add(&self.counters.parcels, 1);
             // Members who miss something are put out, so this ends: what the room says to that is for fewer.
-            let Some(unheard) = sink.post(inside.body.scene.outbox.take(self.number)) else { return };
-            RoomBooks::add(&self.books.parcels_cut, 1);
-            RoomBooks::add(&self.books.lost, inside.body.lose(&unheard));
+            let Some(undelivered) = sink.post(inside.body.scene.outbox.take(self.number)) else { return };
+            RoomCounters::add(&self.counters.parcels_cut, 1);
+            RoomCounters::add(&self.counters.lost, inside.body.lose(&undelivered));
         }
     }
 
     /// Sets the alarm, if what is due next is due before what it is set for.
-    fn set_alarm(&self, next: Option<Tick>, sink: &dyn RoomSink) {
+    fn set_wake_timer(&self, next: Option<Tick>, sink: &dyn RoomSink) {
         if let Some(next) = next
             && !self.is_still.load(Ordering::Relaxed)
             && next.nanos() < self.alarm_at.load(Ordering::Acquire)
             && let Some(me) = self.me.upgrade()
         {
             self.alarm_at.store(next.nanos(), Ordering::Release);
-            sink.set_alarm(me, next);
+            sink.set_wake_timer(me, next);
         }
     }
 }
 
-impl<R: Room> RoomDoor for RoomCell<R> {
+impl<R: Room> DynRoom for RoomCell<R> {
     fn number(&self) -> u64 {
         self.number
     }
@@ -306,7 +306,7 @@ impl<R: Room> RoomDoor for RoomCell<R> {
     }
 
     fn refuse(&self) -> bool {
-        RoomBooks::add(&self.books.dropped, 1);
+        RoomCounters::add(&self.counters.dropped, 1);
         self.options.full == RoomFull::EndSession
     }
 
@@ -321,7 +321,7 @@ impl<R: Room> RoomDoor for RoomCell<R> {
     fn push(&self, batch: Batch) -> bool {
         self.packets.fetch_add(batch.packets(), Ordering::Relaxed);
         self.bytes.fetch_add(batch.frames.len(), Ordering::Relaxed);
-        RoomBooks::add(&self.books.held_bytes, batch.memory_bytes() as u64);
+        RoomCounters::add(&self.counters.held_bytes, batch.memory_bytes() as u64);
         self.put(Job::Batch(batch))
     }
 
@@ -329,7 +329,7 @@ impl<R: Room> RoomDoor for RoomCell<R> {
         self.put(Job::Wake)
     }
 
-    fn close(&self, why: RoomEnd) -> bool {
+    fn close(&self, why: RoomCloseReason) -> bool {
         self.put(Job::Close(why))
     }
 
@@ -351,7 +351,7 @@ impl<R: Room> RoomDoor for RoomCell<R> {
             if self.work(&mut inside, clock, sink) {
                 return true;
             }
-            self.set_alarm(inside.body.scene.clockwork.next(), sink);
+            self.set_wake_timer(inside.body.scene.timers.next(), sink);
             drop(inside);
             // Giving the claim up acquires what was put in by whoever found the room claimed and went away.
             self.claimed.swap(false, Ordering::AcqRel);
@@ -363,9 +363,9 @@ impl<R: Room> RoomDoor for RoomCell<R> {
 
     fn hand_over(self: Arc<Self>) -> bool {
         let Some(group) = self.group.clone() else { return false };
-        let books = Arc::clone(&self.books);
+        let counters = Arc::clone(&self.counters);
         let taken = group.post_run(self).is_ok();
-        RoomBooks::add(&books.handed_over, u64::from(taken));
+        RoomCounters::add(&counters.handed_over, u64::from(taken));
         taken
     }
 }
@@ -373,8 +373,8 @@ impl<R: Room> RoomDoor for RoomCell<R> {
 impl<R: Room> Runnable for RoomCell<R> {
     /// On a thread of its group: one budget after the other, so that other rooms have their turn between.
     fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick) {
-        let Some(door) = self.door() else { return self.release() };
-        while RoomDoor::run(Arc::clone(&self), clock, &*door) {
+        let Some(service) = self.service() else { return self.release() };
+        while DynRoom::run(Arc::clone(&self), clock, &*service) {
             if Arc::clone(&self).hand_over() {
                 return;
             }
@@ -396,10 +396,10 @@ mod tests {
 
     #[test]
     fn a_room_that_is_asked_to_close_any_number_of_times_keeps_it_once() {
-        let site = Site { number: 1, home: 0, group: None, books: Arc::default(), door: None };
+        let site = Site { number: 1, home: 0, group: None, counters: Arc::default(), service: None };
         let cell = RoomCell::new(Still, RoomOptions::new(), site);
-        assert!(RoomDoor::close(&*cell, RoomEnd::Closed), "it is the caller's to run");
-        let claims = (0..1000).filter(|_| RoomDoor::close(&*cell, RoomEnd::Closed)).count();
+        assert!(DynRoom::close(&*cell, RoomCloseReason::Closed), "it is the caller's to run");
+        let claims = (0..1000).filter(|_| DynRoom::close(&*cell, RoomCloseReason::Closed)).count();
         assert_eq!((claims, cell.inbox.len()), (0, 1));
     }
 }
@@ -407,16 +407,16 @@ mod tests {
 #[cfg(all(loom, test))]
 mod models {
     use super::*;
-    use crate::room::output::{Parcel, Unheard};
+    use crate::room::output::{RoomOutput, Undelivered};
 
     struct Nowhere;
 
     impl RoomSink for Nowhere {
-        fn post(&self, _: Parcel) -> Option<Unheard> {
+        fn post(&self, _: RoomOutput) -> Option<Undelivered> {
             None
         }
 
-        fn set_alarm(&self, _: Arc<dyn RoomDoor>, _: Tick) {}
+        fn set_wake_timer(&self, _: Arc<dyn DynRoom>, _: Tick) {}
 
         fn closed(&self, _: u64) {}
     }
@@ -424,7 +424,7 @@ mod models {
     /// Brings something, and runs the room if it is the caller's to run.
     fn bring(cell: &Arc<RoomCell<Still>>) {
         if cell.put(Job::Call(Box::new(|_, _| ()), Charge::default())) {
-            while RoomDoor::run(Arc::clone(cell), &|| Tick::ZERO, &Nowhere) {}
+            while DynRoom::run(Arc::clone(cell), &|| Tick::ZERO, &Nowhere) {}
         }
     }
 
@@ -433,14 +433,19 @@ mod models {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {
-            let books: Arc<RoomBooks> = Arc::default();
-            let site = Site { number: 1, home: 0, group: None, books: Arc::clone(&books), door: None };
+            let counters: Arc<RoomCounters> = Arc::default();
+            let site =
+                Site { number: 1, home: 0, group: None, counters: Arc::clone(&counters), service: None };
             let cell = RoomCell::new(Still, RoomOptions::new(), site);
             let of_thread = Arc::clone(&cell);
             let other = loom::thread::spawn(move || bring(&of_thread));
             bring(&cell);
             other.join().expect("it ends");
-            assert_eq!(books.stats().events_total, 3, "the opening and both calls, and nobody looks again");
+            assert_eq!(
+                counters.stats().events_total,
+                3,
+                "the opening and both calls, and nobody looks again"
+            );
         });
     }
 }

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A session joins with [`Conn::join_room`](crate::Conn::join_room) and hands packets on with
-//! [`Conn::to_room`](crate::Conn::to_room). What the sessions of one worker hand over in a turn is one batch; whoever
+//! [`Conn::room_send_packet`](crate::Conn::room_send_packet). What the sessions of one worker hand over in a turn is one batch; whoever
 //! brings a batch to a room that nobody runs, runs it, for a bounded time, and leaves the rest to the room's group.
 //! What the room says in that time is one parcel, posted once to each worker that has members. So everybody sees one
 //! order: that in which the room did things. Nothing here knows a port or a socket.
@@ -25,7 +25,7 @@
 mod stats;
 pub(crate) mod caller;
 mod mailbox;
-mod ticker;
+mod timers;
 mod cx;
 mod event;
 mod handle;
@@ -38,16 +38,16 @@ mod test_room;
 
 use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 
 pub use cx::{Cx, RoomTimer};
-pub(crate) use event::{Batch, EVENT_BYTES, Event, RoomDoor, RoomHost, RoomSink, Space};
+pub(crate) use event::{Batch, DynRoom, EVENT_BYTES, Event, RoomHost, RoomSink, Space};
 pub use handle::RoomRef;
 pub(crate) use handle::open;
 pub(crate) use mailbox::RoomCell;
 pub use options::{Overrun, RoomFull, RoomOptions};
 pub use routes::Routes;
-pub(crate) use stats::RoomBooks;
+pub(crate) use stats::RoomCounters;
 pub use stats::RoomStats;
 pub use test_room::TestRoom;
 
@@ -67,7 +67,7 @@ pub trait Room: Sized + Send + 'static {
     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {}
 
     /// A member is gone. Called exactly once for every [`Room::on_join`], unless the room itself ends before.
-    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, data: Self::Member, why: Left) {}
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, data: Self::Member, why: LeaveReason) {}
 
     /// Says which method takes which type of packet: `routes.on(Self::say).on(Self::walk)`.
     fn routes(routes: &mut Routes<Self>) {}
@@ -91,20 +91,20 @@ pub trait Room: Sized + Send + 'static {
 
 /// Why a member is gone from a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Left {
+pub enum LeaveReason {
     /// Its session asked to leave.
     Asked,
     /// Its session is over.
-    Over(Reason),
+    Disconnected(DisconnectReason),
     /// The room put it out; its session may go on.
     Removed,
     /// The room ended its session.
-    Ended(Reason),
+    Ended(DisconnectReason),
 }
 
 /// Why a session is not in a room any more, though it did not ask to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoomEnd {
+pub enum RoomCloseReason {
     /// The room closed in order.
     Closed,
     /// One of the room's callbacks panicked.

@@ -18,7 +18,7 @@ pub enum Overrun {
 pub enum RoomFull {
     /// It is dropped and counted, and whoever handed it on is told.
     DropNew,
-    /// As above, and the session that sent it ends with [`Reason::RoomFull`](naksi_core::reason::Reason::RoomFull).
+    /// As above, and the session that sent it ends with [`DisconnectReason::RoomFull`](naksi_core::reason::DisconnectReason::RoomFull).
     EndSession,
 }
 

@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 use std::sync::Arc;
 
-use naksi_core::data_plane::DataClass;
+use naksi_core::droppable_queue::PacketClass;
 use naksi_core::id::SessionId;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 
-use super::RoomEnd;
+use super::RoomCloseReason;
 
 /// What has gathered leaves at so many bytes, so that it always fits a send queue.
 const PARCEL_FULL_BYTES: usize = 32 * 1024;
@@ -29,32 +29,32 @@ pub(crate) enum Part {
     /// A session is not charged any more for so many bytes of memory that it had brought.
     Taken(SessionId, u32),
     /// Bytes for every member, or for one, which they may miss if they do not keep up.
-    Data(Option<(SessionId, u32)>, DataClass, u64, Range<u32>),
+    Data(Option<(SessionId, u32)>, PacketClass, u64, Range<u32>),
     /// A session is a member from here on.
     Admit(SessionId, u32),
     /// A session has been told everything that answers what it brought before its peer's end.
     Answered(SessionId, u32),
     /// A session is no member any more.
-    PutOut(SessionId, u32, RoomEnd),
+    PutOut(SessionId, u32, RoomCloseReason),
     /// A session ends.
-    End(SessionId, u32, Reason),
+    End(SessionId, u32, DisconnectReason),
     /// Nobody is a member any more.
-    Close(RoomEnd),
+    Close(RoomCloseReason),
     /// Nobody is a member any more, and the session of each one ends.
-    CloseAndEnd(Reason),
+    CloseAndEnd(DisconnectReason),
 }
 
 /// A parcel that did not reach the members on some workers.
 #[derive(Debug)]
-pub(crate) struct Unheard {
-    pub(crate) parcel: Arc<Parcel>,
+pub(crate) struct Undelivered {
+    pub(crate) room_output: Arc<RoomOutput>,
     workers: [u64; 4],
 }
 
-impl Unheard {
+impl Undelivered {
     /// A parcel that has reached nobody so far, for as long as no worker is named.
-    pub(crate) fn new(parcel: Arc<Parcel>) -> Self {
-        Self { parcel, workers: [0; 4] }
+    pub(crate) fn new(room_output: Arc<RoomOutput>) -> Self {
+        Self { room_output, workers: [0; 4] }
     }
 
     /// It did not reach the members on this worker.
@@ -71,14 +71,14 @@ impl Unheard {
 
 /// What a room hands to workers.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct RoomOutput {
     pub(crate) room: u64,
     pub(crate) bytes: Bytes,
     pub(crate) parts: Box<[Part]>,
     workers: [u64; 4],
 }
 
-impl Parcel {
+impl RoomOutput {
     /// The workers that have sessions concerned.
     pub(crate) fn workers(&self) -> impl Iterator<Item = usize> + '_ {
         (0..256).filter(|worker| self.workers[worker / 64] >> (worker % 64) & 1 == 1)
@@ -97,8 +97,8 @@ impl Parcel {
             Part::All(..) | Part::Others(..) | Part::One(..) | Part::Data(..) => None,
             // It is answered by its end.
             Part::Answered(..) if ends => None,
-            Part::PutOut(id, ticket, _) if ends => Some(Part::End(*id, *ticket, Reason::Lagged)),
-            Part::Close(_) if ends => Some(Part::CloseAndEnd(Reason::Lagged)),
+            Part::PutOut(id, ticket, _) if ends => Some(Part::End(*id, *ticket, DisconnectReason::Lagged)),
+            Part::Close(_) if ends => Some(Part::CloseAndEnd(DisconnectReason::Lagged)),
             part => Some(part.clone()),
         };
         let parts: Box<[Part]> = self.parts.iter().filter_map(known).collect();
@@ -175,7 +175,7 @@ impl Outbox {
         &mut self,
         start: usize,
         to: Option<(SessionId, u32)>,
-        class: DataClass,
+        class: PacketClass,
         key: u64,
     ) {
         let range = start as u32..self.bytes.len() as u32;
@@ -215,25 +215,25 @@ impl Outbox {
         }
     }
 
-    pub(super) fn put_out(&mut self, id: SessionId, ticket: u32, why: RoomEnd) {
+    pub(super) fn put_out(&mut self, id: SessionId, ticket: u32, why: RoomCloseReason) {
         self.mark(id);
         self.parts.push(Part::PutOut(id, ticket, why));
     }
 
-    pub(super) fn end(&mut self, id: SessionId, ticket: u32, reason: Reason) {
+    pub(super) fn end(&mut self, id: SessionId, ticket: u32, reason: DisconnectReason) {
         self.mark(id);
         self.parts.push(Part::End(id, ticket, reason));
     }
 
-    pub(super) fn close(&mut self, why: RoomEnd) {
+    pub(super) fn close(&mut self, why: RoomCloseReason) {
         self.mark_all();
         self.members_on.clear();
         self.parts.push(Part::Close(why));
     }
 
     /// Takes what has gathered.
-    pub(super) fn take(&mut self, room: u64) -> Parcel {
-        Parcel {
+    pub(super) fn take(&mut self, room: u64) -> RoomOutput {
+        RoomOutput {
             room,
             bytes: self.bytes.split().freeze(),
             parts: std::mem::take(&mut self.parts).into_boxed_slice(),

@@ -28,7 +28,7 @@ impl<R: Room> Default for Routes<R> {
 
 impl<R: Room> Routes<R> {
     /// Packets of this type go to this method. A body that is none ends its session with
-    /// [`Reason::Protocol`](naksi_core::reason::Reason::Protocol).
+    /// [`DisconnectReason::Protocol`](naksi_core::reason::DisconnectReason::Protocol).
     ///
     /// # Panics
     /// If packets of this id go elsewhere already.

@@ -7,16 +7,16 @@ use std::sync::Weak;
 
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::{SessionId, TokenMap};
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
 use naksi_core::unwind::caught;
 
 use super::mailbox::Charge;
-use super::output::{Outbox, Part, Unheard};
+use super::output::{Outbox, Part, Undelivered};
 use super::routes::Routes;
-use super::ticker::Clockwork;
-use super::{Cx, Event, Left, Room, RoomBooks, RoomCell, RoomEnd, RoomOptions};
+use super::timers::RoomTimers;
+use super::{Cx, Event, LeaveReason, Room, RoomCell, RoomCloseReason, RoomCounters, RoomOptions};
 use crate::watchdog::{What, Who, about, seen, seen_at};
 
 /// One member's place.
@@ -26,16 +26,16 @@ pub(super) struct Place<M> {
 }
 
 /// What a room's callbacks may reach.
-pub(super) struct Scene<R: Room> {
+pub(super) struct RoomState<R: Room> {
     pub(super) number: u64,
     pub(super) now: Tick,
     pub(super) members: TokenMap<u64, Place<R::Member>>,
     pub(super) outbox: Outbox,
-    pub(super) clockwork: Clockwork,
+    pub(super) timers: RoomTimers,
     /// Members that the running callback took out; they are told of when it is over.
-    pub(super) gone: VecDeque<(SessionId, R::Member, Left)>,
+    pub(super) gone: VecDeque<(SessionId, R::Member, LeaveReason)>,
     /// The room shall end when the running callback is over.
-    pub(super) end: Option<RoomEnd>,
+    pub(super) end: Option<RoomCloseReason>,
     /// The packets that routes take.
     pub(super) known: Box<[(u16, &'static str)]>,
     /// Packets that nobody handled.
@@ -48,9 +48,9 @@ pub(super) struct Body<R: Room> {
     /// Gone when the room is over.
     room: Option<R>,
     /// Why it is over.
-    over: Option<RoomEnd>,
+    over: Option<RoomCloseReason>,
     opened: bool,
-    pub(super) scene: Scene<R>,
+    pub(super) scene: RoomState<R>,
     /// Timers that were due and have not been played, the next one last.
     due: Vec<TimerKey>,
     /// Always there, but for the moment in which one of them is played.
@@ -64,12 +64,12 @@ impl<R: Room> Body<R> {
     pub(super) fn new(room: R, number: u64, cell: Weak<RoomCell<R>>) -> Self {
         let mut routes = Routes::default();
         R::routes(&mut routes);
-        let scene = Scene {
+        let scene = RoomState {
             number,
             now: Tick::ZERO,
             members: TokenMap::default(),
             outbox: Outbox::default(),
-            clockwork: Clockwork::default(),
+            timers: RoomTimers::default(),
             gone: VecDeque::new(),
             end: None,
             known: routes.known(),
@@ -103,30 +103,30 @@ impl<R: Room> Body<R> {
     /// Opens it, if that has not been done.
     pub(super) fn open(&mut self, options: &RoomOptions) {
         if !std::mem::replace(&mut self.opened, true) {
-            self.scene.clockwork.begin(options.rate, options.overrun, self.scene.now);
+            self.scene.timers.begin(options.rate, options.overrun, self.scene.now);
             self.play(|room, cx| room.on_open(cx));
         }
     }
 
     /// Plays one timer or one tick that is due, so that a budget ends between them. Returns whether there was one.
-    pub(super) fn play_clockwork(&mut self, books: &RoomBooks) -> bool {
+    pub(super) fn play_clockwork(&mut self, counters: &RoomCounters) -> bool {
         let now = self.scene.now;
         if self.is_over() {
             return false;
         }
         if self.due.is_empty() {
-            if self.scene.clockwork.next().is_none_or(|next| next > now) {
+            if self.scene.timers.next().is_none_or(|next| next > now) {
                 return false;
             }
-            self.scene.clockwork.timers(now, &mut self.due);
+            self.scene.timers.timers(now, &mut self.due);
             self.due.reverse();
         }
-        let clockwork = &mut self.scene.clockwork;
-        let due = std::iter::from_fn(|| self.due.pop()).find_map(|key| clockwork.fire(key));
+        let timers = &mut self.scene.timers;
+        let due = std::iter::from_fn(|| self.due.pop()).find_map(|key| timers.fire(key));
         if let Some(tag) = due {
             self.play(|room, cx| room.on_timer(cx, tag));
-        } else if let Some(tick) = self.scene.clockwork.tick(now) {
-            books.ticked(tick.late, tick.skipped);
+        } else if let Some(tick) = self.scene.timers.tick(now) {
+            counters.ticked(tick.late, tick.skipped);
             self.play(|room, cx| room.on_tick(cx, tick.number));
         }
         true
@@ -177,7 +177,7 @@ impl<R: Room> Body<R> {
             Some(handler) => self.play(|room, cx| {
                 if let Err(malformed) = handler(room, cx, from, packet.body) {
                     tracing::debug!(room = cx.number(), session = %from, %malformed, "its session ends");
-                    cx.end(from, Reason::Protocol);
+                    cx.end(from, DisconnectReason::Protocol);
                 }
             }),
             None => self.play(|room, cx| room.on_packet(cx, from, packet)),
@@ -188,7 +188,7 @@ impl<R: Room> Body<R> {
     fn join(&mut self, id: SessionId, ticket: u32, data: R::Member, options: &RoomOptions) {
         let refused = match self.over {
             Some(over) => Some(over),
-            None => (self.scene.members.len() >= options.members_max).then_some(RoomEnd::Full),
+            None => (self.scene.members.len() >= options.members_max).then_some(RoomCloseReason::Full),
         };
         if let Some(why) = refused {
             self.discard(data);
@@ -212,19 +212,19 @@ impl<R: Room> Body<R> {
 
     /// A parcel did not reach the members on some workers: the sessions of those who missed something of it end. Returns how
     /// many messages to how many of them were lost.
-    pub(super) fn lose(&mut self, unheard: &Unheard) -> u64 {
-        let missed = Missed::of(&unheard.parcel.parts);
+    pub(super) fn lose(&mut self, undelivered: &Undelivered) -> u64 {
+        let missed = Missed::of(&undelivered.room_output.parts);
         let mut lost = Vec::new();
         for (id, place) in self.scene.members.iter() {
             let id = SessionId::from_u64(*id);
-            let messages = if unheard.is_of(id) { missed.messages_to(id, place.ticket) } else { 0 };
+            let messages = if undelivered.is_of(id) { missed.messages_to(id, place.ticket) } else { 0 };
             if messages > 0 {
                 lost.push((id, messages));
             }
         }
         for (id, _) in &lost {
-            if let Some(ticket) = self.scene.take_out(*id, Left::Ended(Reason::Lagged)) {
-                self.scene.outbox.end(*id, ticket, Reason::Lagged);
+            if let Some(ticket) = self.scene.take_out(*id, LeaveReason::Ended(DisconnectReason::Lagged)) {
+                self.scene.outbox.end(*id, ticket, DisconnectReason::Lagged);
             }
         }
         self.bid_farewell();
@@ -232,12 +232,12 @@ impl<R: Room> Body<R> {
     }
 
     /// Ends the room.
-    pub(super) fn finish(&mut self, end: RoomEnd) {
+    pub(super) fn finish(&mut self, end: RoomCloseReason) {
         if self.is_over() {
             return;
         }
         self.scene.end = Some(end);
-        if end != RoomEnd::Panicked {
+        if end != RoomCloseReason::Panicked {
             self.play_alone(|room, cx| room.on_close(cx));
         }
         let end = self.scene.end.unwrap_or(end);
@@ -246,7 +246,7 @@ impl<R: Room> Body<R> {
         let members = std::mem::take(&mut self.scene.members);
         let gone = std::mem::take(&mut self.scene.gone);
         let room = self.room.take();
-        self.scene.clockwork = Clockwork::default();
+        self.scene.timers = RoomTimers::default();
         self.due.clear();
         self.discard((room, members, gone));
     }
@@ -270,14 +270,14 @@ impl<R: Room> Body<R> {
         let number = cx.number();
         if let Err(panic) = caught(|| seen(Who::Room(number), || run(room, &mut cx))) {
             self.panics += 1;
-            self.scene.end = Some(RoomEnd::Panicked);
+            self.scene.end = Some(RoomCloseReason::Panicked);
             tracing::error!(room = number, panic = ?panic.text(), "a callback of a room panicked; the room ends");
         }
     }
 
     /// Tells the room of members that are gone. The callback may take out more of them.
     fn bid_farewell(&mut self) {
-        while self.scene.end != Some(RoomEnd::Panicked)
+        while self.scene.end != Some(RoomCloseReason::Panicked)
             && !self.is_over()
             && let Some((id, data, why)) = self.scene.gone.pop_front()
         {
@@ -325,14 +325,14 @@ impl Missed {
     }
 }
 
-impl<R: Room> Scene<R> {
+impl<R: Room> RoomState<R> {
     /// Whether the session is a member under this ticket.
     fn holds(&self, id: SessionId, ticket: u32) -> bool {
         self.members.get(&id.to_u64()).is_some_and(|place| place.ticket == ticket)
     }
 
     /// Takes a member out, to be told of. Returns its ticket.
-    pub(super) fn take_out(&mut self, id: SessionId, why: Left) -> Option<u32> {
+    pub(super) fn take_out(&mut self, id: SessionId, why: LeaveReason) -> Option<u32> {
         let Place { ticket, data } = self.members.remove(&id.to_u64())?;
         self.outbox.uncount(id);
         self.gone.push_back((id, data, why));

@@ -9,7 +9,7 @@ use crate::group::{Durations, Spread};
 
 /// The counters of the rooms; written by whoever runs one, a few times in each run.
 #[derive(Debug, Default)]
-pub(crate) struct RoomBooks {
+pub(crate) struct RoomCounters {
     pub(super) live: AtomicU64,
     pub(super) events: AtomicU64,
     pub(super) dropped: AtomicU64,
@@ -40,7 +40,7 @@ pub struct RoomStats {
     /// Parcels that at least one worker got without what was said, because its mailbox was full.
     pub parcels_cut_total: u64,
     /// Messages to members that were in such parcels, one for each member; the sessions of these members have ended
-    /// with [`Reason::Lagged`](naksi_core::reason::Reason::Lagged).
+    /// with [`DisconnectReason::Lagged`](naksi_core::reason::DisconnectReason::Lagged).
     pub lost_total: u64,
     /// Bytes of memory in the mailboxes of rooms now: packets, joins, leaves and calls that wait.
     pub held_bytes: u64,
@@ -54,7 +54,7 @@ pub struct RoomStats {
     pub jitter: Spread,
 }
 
-impl RoomBooks {
+impl RoomCounters {
     pub(super) fn add(count: &AtomicU64, more: u64) {
         if more > 0 {
             count.fetch_add(more, Ordering::Relaxed);

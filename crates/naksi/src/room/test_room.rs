@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use naksi_core::frame;
 use naksi_core::id::SessionId;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 
 use super::event::RoomSink;
 use super::mailbox::{Charge, Job, Site};
-use super::output::{Parcel, Part, Unheard};
-use super::{Batch, Cx, Event, Left, Room, RoomBooks, RoomCell, RoomDoor, RoomEnd, RoomOptions, RoomStats};
+use super::output::{Part, RoomOutput, Undelivered};
+use super::{
+    Batch, Cx, DynRoom, Event, LeaveReason, Room, RoomCell, RoomCloseReason, RoomCounters, RoomOptions,
+    RoomStats,
+};
 use crate::packets::{Message, decode, encode};
 
 /// A room without a service: everything happens at once, on the thread that asks.
@@ -34,10 +37,10 @@ use crate::packets::{Message, decode, encode};
 /// ```
 pub struct TestRoom<R: Room> {
     cell: Arc<RoomCell<R>>,
-    books: Arc<RoomBooks>,
+    counters: Arc<RoomCounters>,
     now: Tick,
     tickets: u32,
-    harbour: Harbour,
+    sink: TestSink,
 }
 
 /// What became of a fake session.
@@ -46,12 +49,12 @@ struct Fake {
     ticket: u32,
     member: bool,
     bytes: Vec<u8>,
-    ended: Option<Reason>,
-    put_out: Option<RoomEnd>,
+    ended: Option<DisconnectReason>,
+    put_out: Option<RoomCloseReason>,
 }
 
 #[derive(Default)]
-struct Harbour(Mutex<BTreeMap<SessionId, Fake>>);
+struct TestSink(Mutex<BTreeMap<SessionId, Fake>>);
 
 impl<R: Room> TestRoom<R> {
     /// A room that has just been opened, at tick zero.
@@ -60,10 +63,10 @@ impl<R: Room> TestRoom<R> {
     /// If the options make no sense.
     pub fn new(room: R, options: RoomOptions) -> Self {
         assert_eq!(options.check().err(), None, "the options make no sense");
-        let books: Arc<RoomBooks> = Arc::default();
-        let site = Site { number: 1, home: 0, group: None, books: Arc::clone(&books), door: None };
+        let counters: Arc<RoomCounters> = Arc::default();
+        let site = Site { number: 1, home: 0, group: None, counters: Arc::clone(&counters), service: None };
         let cell = RoomCell::new(room, options, site);
-        let mut test = Self { cell, books, now: Tick::ZERO, tickets: 0, harbour: Harbour::default() };
+        let mut test = Self { cell, counters, now: Tick::ZERO, tickets: 0, sink: TestSink::default() };
         test.bring(Job::Wake);
         test
     }
@@ -72,19 +75,19 @@ impl<R: Room> TestRoom<R> {
     pub fn join(&mut self, data: R::Member) -> SessionId {
         self.tickets += 1;
         let (id, ticket) = (SessionId::new(0, self.tickets, 0), self.tickets);
-        self.harbour.fakes().insert(id, Fake { ticket, ..Fake::default() });
+        self.sink.fakes().insert(id, Fake { ticket, ..Fake::default() });
         self.bring_event(Event::Join { id, ticket, data: Box::new(data) }, &[]);
         id
     }
 
     /// A session leaves.
     pub fn leave(&mut self, id: SessionId) {
-        self.go(id, Left::Asked);
+        self.go(id, LeaveReason::Asked);
     }
 
     /// A session dies.
-    pub fn die(&mut self, id: SessionId, reason: Reason) {
-        self.go(id, Left::Over(reason));
+    pub fn die(&mut self, id: SessionId, reason: DisconnectReason) {
+        self.go(id, LeaveReason::Disconnected(reason));
     }
 
     /// A session hands a packet on.
@@ -140,7 +143,7 @@ impl<R: Room> TestRoom<R> {
 
     /// Ends the room in order.
     pub fn close(&mut self) {
-        self.bring(Job::Close(RoomEnd::Closed));
+        self.bring(Job::Close(RoomCloseReason::Closed));
     }
 
     /// Whether the room is over.
@@ -174,35 +177,35 @@ impl<R: Room> TestRoom<R> {
 
     /// The bytes that a session was sent since it was last asked.
     pub fn received_bytes(&mut self, id: SessionId) -> Vec<u8> {
-        self.harbour.fakes().get_mut(&id).map(|fake| std::mem::take(&mut fake.bytes)).unwrap_or_default()
+        self.sink.fakes().get_mut(&id).map(|fake| std::mem::take(&mut fake.bytes)).unwrap_or_default()
     }
 
     /// Why the room ended a session, if it did.
-    pub fn ended(&self, id: SessionId) -> Option<Reason> {
-        self.harbour.fakes().get(&id).and_then(|fake| fake.ended.clone())
+    pub fn ended(&self, id: SessionId) -> Option<DisconnectReason> {
+        self.sink.fakes().get(&id).and_then(|fake| fake.ended.clone())
     }
 
     /// Why a session is not in the room any more though it did not leave, if that is so.
-    pub fn put_out(&self, id: SessionId) -> Option<RoomEnd> {
-        self.harbour.fakes().get(&id).and_then(|fake| fake.put_out)
+    pub fn put_out(&self, id: SessionId) -> Option<RoomCloseReason> {
+        self.sink.fakes().get(&id).and_then(|fake| fake.put_out)
     }
 
     /// What was counted.
     pub fn stats(&self) -> RoomStats {
-        self.books.stats()
+        self.counters.stats()
     }
 
     fn next(&self) -> Option<Tick> {
-        self.cell.inside.lock().unwrap_or_else(PoisonError::into_inner).body.scene.clockwork.next()
+        self.cell.inside.lock().unwrap_or_else(PoisonError::into_inner).body.scene.timers.next()
     }
 
     fn ticket(&self, id: SessionId) -> u32 {
-        self.harbour.fakes().get(&id).map_or(0, |fake| fake.ticket)
+        self.sink.fakes().get(&id).map_or(0, |fake| fake.ticket)
     }
 
-    fn go(&mut self, id: SessionId, why: Left) {
+    fn go(&mut self, id: SessionId, why: LeaveReason) {
         let ticket = self.ticket(id);
-        if let Some(fake) = self.harbour.fakes().get_mut(&id) {
+        if let Some(fake) = self.sink.fakes().get_mut(&id) {
             fake.member = false;
         }
         self.bring_event(Event::Leave { id, ticket, why }, &[]);
@@ -226,7 +229,7 @@ impl<R: Room> TestRoom<R> {
             std::thread::yield_now();
         }
         let now = self.now;
-        while RoomDoor::run(Arc::clone(&self.cell), &|| now, &self.harbour) {}
+        while DynRoom::run(Arc::clone(&self.cell), &|| now, &self.sink) {}
     }
 }
 
@@ -236,17 +239,18 @@ impl<R: Room> fmt::Debug for TestRoom<R> {
     }
 }
 
-impl Harbour {
+impl TestSink {
     fn fakes(&self) -> MutexGuard<'_, BTreeMap<SessionId, Fake>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl RoomSink for Harbour {
-    fn post(&self, parcel: Parcel) -> Option<Unheard> {
-        let bytes = |range: &std::ops::Range<u32>| &parcel.bytes[range.start as usize..range.end as usize];
+impl RoomSink for TestSink {
+    fn post(&self, room_output: RoomOutput) -> Option<Undelivered> {
+        let bytes =
+            |range: &std::ops::Range<u32>| &room_output.bytes[range.start as usize..range.end as usize];
         let mut fakes = self.fakes();
-        for part in &parcel.parts {
+        for part in &room_output.parts {
             match part {
                 Part::All(..) | Part::Others(..) | Part::One(..) | Part::Data(..) => {
                     let members = fakes.iter_mut().filter(|(_, fake)| fake.member);
@@ -291,7 +295,7 @@ impl RoomSink for Harbour {
         None
     }
 
-    fn set_alarm(&self, _room: Arc<dyn RoomDoor>, _at: Tick) {}
+    fn set_wake_timer(&self, _room: Arc<dyn DynRoom>, _at: Tick) {}
 
     fn closed(&self, _room: u64) {}
 }

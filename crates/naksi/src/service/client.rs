@@ -13,7 +13,7 @@ use crate::config::address::{ToAddresses, to_connect};
 use crate::config::{Backend, CONNECT_WITHIN_DEFAULT, Error, Result, Retry};
 use crate::service::Service;
 use crate::service::launch::{Dial, Plan, launch};
-use crate::session::{Arrival, Factory, Session};
+use crate::session::{ConnectionInfo, Factory, Session};
 
 /// A client that has not started (the client service that lecture 004 mentions).
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Client {
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
     }
 
-    /// How many connections, 1 to 16,777,216; 1 by default. Others are an error of [`Ready::start`].
+    /// How many connections, 1 to 16,777,216; 1 by default. Others are an error of [`BoundClient::start`].
     #[must_use]
     pub fn connections(mut self, connections: u32) -> Self {
         self.dial.connections = connections;
@@ -109,28 +109,28 @@ impl Client {
     pub fn session<S: Session>(
         self,
         make: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Ready<impl Factory<Session = S>> {
-        self.session_with(move |_: &Arrival| make())
+    ) -> BoundClient<impl Factory<Session = S>> {
+        self.session_with(move |_: &ConnectionInfo| make())
     }
 
     /// Makes each connection's session with this function, which is told which one it is.
     pub fn session_with<S: Session>(
         self,
-        make: impl Fn(&Arrival) -> S + Send + Sync + 'static,
-    ) -> Ready<impl Factory<Session = S>> {
-        Ready { client: self, factory: make }
+        make: impl Fn(&ConnectionInfo) -> S + Send + Sync + 'static,
+    ) -> BoundClient<impl Factory<Session = S>> {
+        BoundClient { client: self, factory: make }
     }
 }
 
 /// A client that knows how to make its sessions.
 #[derive(Debug)]
 #[must_use]
-pub struct Ready<F> {
+pub struct BoundClient<F> {
     client: Client,
     factory: F,
 }
 
-impl<F: Factory> Ready<F> {
+impl<F: Factory> BoundClient<F> {
     /// Opens the ports and begins to connect.
     ///
     /// # Errors

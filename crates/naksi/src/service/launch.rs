@@ -22,8 +22,8 @@ use crate::group::{Group, GroupOptions};
 use crate::record::{RecordOptions, Run};
 use crate::service::{Event, Service};
 use crate::session::Factory;
-use crate::shared::core::Hub;
-use crate::shared::handle::Door;
+use crate::shared::core::ServiceCore;
+use crate::shared::handle::ServiceInner;
 use crate::worker::{Turn, Worker};
 
 /// A longer spin than this is a thread that does not sleep.
@@ -250,8 +250,9 @@ fn open_system_port(options: &PortOptions, backend: Backend) -> Result<(OsPort, 
 
 fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P>) -> Result<Service> {
     let groups = plan.groups.iter().cloned().map(Group::open).collect::<Result<Vec<_>>>()?;
-    let hub = Hub::<P>::new(plan.workers, plan.limits.clone()).with_flush(plan.flush).with_spin(plan.spin);
-    let hub = Arc::new(hub.with_groups(groups.clone()));
+    let service_core =
+        ServiceCore::<P>::new(plan.workers, plan.limits.clone()).with_flush(plan.flush).with_spin(plan.spin);
+    let service_core = Arc::new(service_core.with_groups(groups.clone()));
     let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
     let (standing, stands) = mpsc::channel();
     let (events, happened) = mpsc::channel();
@@ -259,9 +260,10 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     let mut stood = Vec::with_capacity(plan.workers);
     let mut failed = None;
     for index in 0..plan.workers {
-        let (hub, plan_of_it, factory) = (Arc::clone(&hub), Arc::clone(&plan), Arc::clone(&factory));
+        let (service_core, plan_of_it, factory) =
+            (Arc::clone(&service_core), Arc::clone(&plan), Arc::clone(&factory));
         let (standing, events) = (standing.clone(), events.clone());
-        let work = move || live(index, &plan_of_it, hub, factory, open, standing, &events);
+        let work = move || live(index, &plan_of_it, service_core, factory, open, standing, &events);
         match thread::Builder::new().name(format!("naksi-io-{index}")).spawn(work) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
@@ -291,13 +293,13 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
-    let service = Service::new(door, threads, happened, all.in_order(), (all.backend, all.fallback))
+    let service: Arc<dyn ServiceInner> = Arc::clone(&service_core) as Arc<dyn ServiceInner>;
+    let service = Service::new(service, threads, happened, all.in_order(), (all.backend, all.fallback))
         .with_groups(groups);
     match failed {
         None => {
             let service = service.started();
-            hub.begin();
+            service_core.begin();
             Ok(service)
         }
         Some(error) => {
@@ -311,13 +313,13 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
 fn live<P: Port + 'static, F: Factory>(
     index: usize,
     plan: &Plan,
-    hub: Arc<Hub<P>>,
+    service_core: Arc<ServiceCore<P>>,
     factory: Arc<F>,
     open: Open<P>,
     standing: Sender<Result<Standing>>,
     events: &Sender<Event>,
 ) {
-    let life = || match stand(index, plan, hub, factory, open) {
+    let life = || match stand(index, plan, service_core, factory, open) {
         Ok((worker, stood)) => {
             standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
             drop(standing);
@@ -345,7 +347,7 @@ fn live<P: Port + 'static, F: Factory>(
 fn stand<P: Port + 'static, F: Factory>(
     index: usize,
     plan: &Plan,
-    hub: Arc<Hub<P>>,
+    service_core: Arc<ServiceCore<P>>,
     factory: Arc<F>,
     open: Open<P>,
 ) -> Result<(Worker<P, F>, Standing)> {
@@ -362,7 +364,7 @@ fn stand<P: Port + 'static, F: Factory>(
             stood.addresses.push((place, bound));
         }
     }
-    let mut worker = Worker::new(index, port, hub, factory);
+    let mut worker = Worker::new(index, port, service_core, factory);
     if plan.shares_addresses() {
         worker.keep_accepted();
     }

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use naksi_core::frame::Packet;
-use naksi_core::reason::Reason;
-use naksi_core::send_queue::Sent;
+use naksi_core::reason::DisconnectReason;
+use naksi_core::send_queue::SendStatus;
 use naksi_core::session::Framing;
 
-use crate::room::{Room, RoomEnd, RoomOptions, RoomRef};
+use crate::room::{Room, RoomCloseReason, RoomOptions, RoomRef};
 use crate::session::{Conn, Session};
 
 /// The room that everybody joins; when it has ended, whoever comes next opens another one.
@@ -35,19 +35,23 @@ impl<R: Room<Member: Default>> Session for Guest<R> {
         self.room = open.clone();
         let joined = self.room.as_ref().is_some_and(|room| c.join_room(room, R::Member::default()));
         if !joined {
-            c.end(Reason::RoomClosed);
+            c.close(DisconnectReason::RoomClosed);
         }
     }
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
-        let sent = self.room.as_ref().map_or(Sent::Closed, |room| c.to_room(room, packet));
-        if sent == Sent::Closed {
-            c.end(Reason::RoomClosed);
+        let sent = self.room.as_ref().map_or(SendStatus::Closed, |room| c.room_send_packet(room, packet));
+        if sent == SendStatus::Closed {
+            c.close(DisconnectReason::RoomClosed);
         }
     }
 
-    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {
-        c.end(if why == RoomEnd::Full { Reason::RoomFull } else { Reason::RoomClosed });
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomCloseReason) {
+        c.close(if why == RoomCloseReason::Full {
+            DisconnectReason::RoomFull
+        } else {
+            DisconnectReason::RoomClosed
+        });
     }
 }
 

@@ -20,12 +20,12 @@ use naksi_os::port::PortError;
 
 use crate::config::{Error, Result};
 use crate::group::Group;
-use crate::shared::handle::{Door, Remote};
+use crate::shared::handle::{ServiceHandle, ServiceInner};
 use crate::shared::stats::Stats;
 
-pub use client::{Client, Ready as ReadyClient};
+pub use client::{BoundClient, Client};
 pub use lobby::Guest;
-pub use server::{ADDRESS_DEFAULT, Ready as ReadyServer, Server};
+pub use server::{ADDRESS_DEFAULT, BoundServer, Server};
 pub use signals::Signals;
 
 /// After the time to drain, workers have this long to cut what is left and to come home.
@@ -43,7 +43,7 @@ pub(crate) enum Event {
 
 /// A running service (the lecture's `Service`, lecture 004).
 pub struct Service {
-    door: Arc<dyn Door>,
+    service: Arc<dyn ServiceInner>,
     threads: Vec<JoinHandle<()>>,
     happened: Receiver<Event>,
     addresses: Vec<SocketAddr>,
@@ -57,7 +57,7 @@ pub struct Service {
 
 impl Service {
     pub(crate) fn new(
-        door: Arc<dyn Door>,
+        service: Arc<dyn ServiceInner>,
         threads: Vec<JoinHandle<()>>,
         happened: Receiver<Event>,
         addresses: Vec<SocketAddr>,
@@ -65,7 +65,7 @@ impl Service {
     ) -> Self {
         let workers = threads.len();
         Self {
-            door,
+            service,
             threads,
             happened,
             addresses,
@@ -117,13 +117,13 @@ impl Service {
     }
 
     /// A door for other threads.
-    pub fn remote(&self) -> Remote {
-        Remote::new(Arc::clone(&self.door))
+    pub fn handle(&self) -> ServiceHandle {
+        ServiceHandle::new(Arc::clone(&self.service))
     }
 
     /// The counters now.
     pub fn stats(&self) -> Stats {
-        self.door.stats()
+        self.service.stats()
     }
 
     /// Writes where it listens to standard output, one line for each address: all of it before it returns, unless
@@ -150,7 +150,7 @@ impl Service {
     /// returns the last counters when every worker is home.
     pub fn stop(mut self, within: Duration) -> Stats {
         self.finish(within).ok(); // A worker that broke has been logged; the counters tell the rest.
-        self.door.stats()
+        self.service.stats()
     }
 
     /// Serves until a request to stop, then stops: see [`Signals`].
@@ -176,14 +176,14 @@ impl Service {
             }
         }
         self.finish(drain_within)?;
-        Ok(self.door.stats())
+        Ok(self.service.stats())
     }
 
     fn finish(&mut self, within: Duration) -> Result<()> {
         if self.started {
             tracing::info!(addresses = ?self.addresses, ?within, "the service stops");
         }
-        self.door.drain(within);
+        self.service.drain(within);
         // Never, if it is later than a clock can say.
         let until = within.checked_add(HOME_WITHIN).and_then(|within| Instant::now().checked_add(within));
         let in_time = || until.is_none_or(|until| Instant::now() < until);
@@ -200,7 +200,7 @@ impl Service {
                 result = Err(Error::Worker(index, "it panicked".into()));
             }
         }
-        Arc::clone(&self.door).close_rooms();
+        Arc::clone(&self.service).close_rooms();
         // Nobody is left to post but the groups themselves: each may still post to those behind it.
         for group in std::mem::take(&mut self.groups) {
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
@@ -213,7 +213,7 @@ impl Service {
             }
         }
         if std::mem::take(&mut self.started) {
-            let Stats { live, connected_total, .. } = self.door.stats();
+            let Stats { live, connected_total, .. } = self.service.stats();
             tracing::info!(addresses = ?self.addresses, connected_total, live, "the service has stopped");
         }
         result

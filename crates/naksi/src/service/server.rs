@@ -18,7 +18,7 @@ use crate::record::RecordOptions;
 use crate::room::{Room, RoomOptions};
 use crate::service::launch::{Plan, launch};
 use crate::service::{Service, Signals};
-use crate::session::{Arrival, Factory, Session};
+use crate::session::{ConnectionInfo, Factory, Session};
 
 /// Where a server listens when nobody says otherwise.
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
@@ -228,18 +228,18 @@ impl Server {
     pub fn session<S: Session>(
         self,
         make: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Ready<impl Factory<Session = S>> {
-        self.session_with(move |_: &Arrival| make())
+    ) -> BoundServer<impl Factory<Session = S>> {
+        self.session_with(move |_: &ConnectionInfo| make())
     }
 
     /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
-    /// sessions end with [`Reason::RoomClosed`](naksi_core::reason::Reason::RoomClosed), and whoever comes next opens
+    /// sessions end with [`DisconnectReason::RoomClosed`](naksi_core::reason::DisconnectReason::RoomClosed), and whoever comes next opens
     /// another one. With options that make no sense it does not start.
     pub fn room<R: Room<Member: Default>>(
         mut self,
         options: RoomOptions,
         make: impl Fn() -> R + Send + Sync + 'static,
-    ) -> Ready<impl Factory<Session = Guest<R>>> {
+    ) -> BoundServer<impl Factory<Session = Guest<R>>> {
         self.wrong = self.wrong.or(options.check().err());
         let lobby = Arc::new(Lobby { make: Box::new(make), options, open: Mutex::new(None) });
         self.session(move || Guest { lobby: Arc::clone(&lobby), room: None })
@@ -248,21 +248,21 @@ impl Server {
     /// Makes each connection's session with this function, which is told who arrived.
     pub fn session_with<S: Session>(
         self,
-        make: impl Fn(&Arrival) -> S + Send + Sync + 'static,
-    ) -> Ready<impl Factory<Session = S>> {
-        Ready { server: self, factory: make }
+        make: impl Fn(&ConnectionInfo) -> S + Send + Sync + 'static,
+    ) -> BoundServer<impl Factory<Session = S>> {
+        BoundServer { server: self, factory: make }
     }
 }
 
 /// A server that knows how to make its sessions.
 #[derive(Debug)]
 #[must_use]
-pub struct Ready<F> {
+pub struct BoundServer<F> {
     server: Server,
     factory: F,
 }
 
-impl<F: Factory> Ready<F> {
+impl<F: Factory> BoundServer<F> {
     /// Opens the ports and the listeners; when this returns, clients are accepted.
     ///
     /// # Errors
@@ -283,7 +283,7 @@ impl<F: Factory> Ready<F> {
     /// drains. A second, separate request ends the process at once: see [`Signals`].
     ///
     /// # Errors
-    /// As for [`Ready::start`], or a worker that broke.
+    /// As for [`BoundServer::start`], or a worker that broke.
     pub fn run(self) -> Result<()> {
         let drain_within = self.server.plan.drain_within;
         // Before it is announced: whoever reads the line may send a signal at once.

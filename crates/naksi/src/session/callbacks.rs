@@ -4,32 +4,32 @@
 
 use core::net::SocketAddr;
 
-use naksi_core::content::{Content, Ending, Outlet, Traffic};
+use naksi_core::callbacks::{CloseMode, SessionCallbacks, SessionOutput, Traffic};
 use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
-use naksi_core::reason::{Cause, Reason};
+use naksi_core::reason::{Cause, DisconnectReason};
 use naksi_core::timer::TimerKey;
 use naksi_core::unwind::caught;
 use thin_vec::ThinVec;
 
 use crate::log_limiter::Subject;
 use crate::record::Entry;
-use crate::room::local::Seat;
-use crate::room::{Left, caller};
+use crate::room::local::RoomMembership;
+use crate::room::{LeaveReason, caller};
 use crate::session::Session;
 use crate::session::conn::Conn;
 use crate::session::context::Clock;
-use crate::session::context::Desk;
+use crate::session::context::WorkerContext;
 use crate::topic::Membership;
 use crate::watchdog::{What, Who, about, seen, seen_at};
 
 /// One session's user and everything that its callbacks may reach.
-pub(crate) struct Stage<'a, S> {
+pub(crate) struct Callbacks<'a, S> {
     pub(crate) user: &'a mut S,
     pub(crate) clock: &'a dyn Clock,
-    pub(crate) desk: &'a mut Desk,
+    pub(crate) context: &'a mut WorkerContext,
     pub(crate) memberships: &'a mut ThinVec<Membership>,
-    pub(crate) seats: &'a mut ThinVec<Seat>,
+    pub(crate) room_memberships: &'a mut ThinVec<RoomMembership>,
     pub(crate) timers: &'a mut ThinVec<TimerKey>,
     /// A callback has panicked.
     pub(crate) broken: &'a mut bool,
@@ -37,11 +37,11 @@ pub(crate) struct Stage<'a, S> {
     pub(crate) peer: SocketAddr,
 }
 
-impl<S: Session> Stage<'_, S> {
+impl<S: Session> Callbacks<'_, S> {
     /// Plays one callback. A panic ends the session and answers `otherwise`, as does all that comes after it.
     pub(crate) fn play<R>(
         &mut self,
-        mut outlet: Outlet<'_>,
+        mut output: SessionOutput<'_>,
         otherwise: R,
         run: impl FnOnce(&mut S, &mut Conn<'_>) -> R,
     ) -> R {
@@ -49,10 +49,10 @@ impl<S: Session> Stage<'_, S> {
             return otherwise;
         }
         let mut conn = Conn {
-            outlet: outlet.reborrow(),
-            desk: self.desk,
+            output: output.reborrow(),
+            context: self.context,
             memberships: self.memberships,
-            seats: self.seats,
+            room_memberships: self.room_memberships,
             timers: self.timers,
             id: self.id,
             peer: self.peer,
@@ -62,92 +62,92 @@ impl<S: Session> Stage<'_, S> {
         caller::begin(self.id);
         let played = caught(|| seen(Who::Session(self.id), || run(self.user, &mut conn)));
         let called_bytes = caller::end();
-        if called_bytes > 0 && outlet.bring(called_bytes, false) {
-            self.desk.counters.room_pauses_total.add(1);
+        if called_bytes > 0 && output.bring(called_bytes, false) {
+            self.context.counters.room_pauses_total.add(1);
         }
         match played {
             Ok(result) => result,
             Err(panic) => {
                 *self.broken = true;
-                self.desk.counters.handler_panics.add(1);
-                self.desk.say(Subject::CallbackPanicked, |suppressed| {
+                self.context.counters.handler_panics.add(1);
+                self.context.say(Subject::CallbackPanicked, |suppressed| {
                     tracing::error!(session = %self.id, panic = ?panic.text(), suppressed, "a callback panicked; its session ends");
                 });
-                outlet.end(Reason::HandlerPanic, Ending::Now);
+                output.end(DisconnectReason::HandlerPanic, CloseMode::Abort);
                 otherwise
             }
         }
     }
 }
 
-impl<S: Session> Content for Stage<'_, S> {
-    fn on_connected(&mut self, outlet: Outlet<'_>) {
+impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
+    fn on_connected(&mut self, output: SessionOutput<'_>) {
         let (session, peer) = (self.id.to_u64(), self.peer);
-        self.desk.record(|at_us| Entry::Opened { at_us, session, peer });
-        self.play(outlet, (), |user, conn| user.on_connected(conn));
+        self.context.record(|at_us| Entry::Opened { at_us, session, peer });
+        self.play(output, (), |user, conn| user.on_connected(conn));
     }
 
-    fn on_recv(&mut self, outlet: Outlet<'_>, data: &[u8]) -> usize {
-        let consumed = self.play(outlet, data.len(), |user, conn| {
+    fn on_recv(&mut self, output: SessionOutput<'_>, data: &[u8]) -> usize {
+        let consumed = self.play(output, data.len(), |user, conn| {
             let consumed = user.on_recv(conn, data);
             assert!(consumed <= data.len(), "on_recv consumed {consumed} of {} bytes", data.len());
             consumed
         });
         // What was not taken is offered again, and counted then.
-        self.desk.counters.recv_bytes.add(consumed as u64);
-        self.desk.record_stream(self.id.to_u64(), &data[..consumed]);
+        self.context.counters.recv_bytes.add(consumed as u64);
+        self.context.record_stream(self.id.to_u64(), &data[..consumed]);
         consumed
     }
 
-    fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>) {
-        self.desk.counters.recv_bytes.add(packet.frame.len() as u64);
-        self.desk.counters.packets.add(1);
+    fn on_packet(&mut self, output: SessionOutput<'_>, packet: Packet<'_>) {
+        self.context.counters.recv_bytes.add(packet.frame.len() as u64);
+        self.context.counters.packets.add(1);
         about(packet.id);
         let session = self.id.to_u64();
-        self.desk.record(|at_us| Entry::Received { at_us, session, bytes: packet.frame });
-        self.play(outlet, (), |user, conn| user.on_packet(conn, packet));
+        self.context.record(|at_us| Entry::Received { at_us, session, bytes: packet.frame });
+        self.play(output, (), |user, conn| user.on_packet(conn, packet));
     }
 
-    fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize) {
-        self.desk.counters.sent_bytes.add(bytes as u64);
-        self.play(outlet, (), |user, conn| user.on_sent(conn, bytes));
+    fn on_sent(&mut self, output: SessionOutput<'_>, bytes: usize) {
+        self.context.counters.sent_bytes.add(bytes as u64);
+        self.play(output, (), |user, conn| user.on_sent(conn, bytes));
     }
 
-    fn on_draining(&mut self, mut outlet: Outlet<'_>) {
+    fn on_draining(&mut self, mut output: SessionOutput<'_>) {
         // What this turn's broadcasts hold for it would come too late: the session begins to drain.
-        self.desk.catch_up(self.memberships, &mut outlet);
+        self.context.catch_up(self.memberships, &mut output);
     }
 
     fn is_owed(&mut self) -> bool {
         // What a room answers in this turn, or elsewhere and later, finds the session open.
-        self.desk.rooms.finish(self.seats, self.id)
+        self.context.rooms.finish(self.room_memberships, self.id)
     }
 
     fn may_be_shown_more(&mut self) -> bool {
-        self.desk.slice.shows_more(self.id, || self.clock.now())
+        self.context.turn_budget.shows_more(self.id, || self.clock.now())
     }
 
-    fn on_over_rate(&mut self) {
-        self.desk.counters.over_rate_total.add(1);
+    fn on_rate_limited(&mut self) {
+        self.context.counters.rate_limited_total.add(1);
     }
 
-    fn on_disconnected(&mut self, reason: Reason, traffic: &Traffic) {
+    fn on_disconnected(&mut self, reason: DisconnectReason, traffic: &Traffic) {
         for key in self.timers.drain(..) {
-            self.desk.wheel.cancel(key);
+            self.context.wheel.cancel(key);
         }
-        self.desk.topics.leave_all(self.id, self.memberships);
-        for seat in self.seats.drain(..) {
-            self.desk.rooms.leave(seat, self.id, Left::Over(reason.clone()));
+        self.context.topics.leave_all(self.id, self.memberships);
+        for membership in self.room_memberships.drain(..) {
+            self.context.rooms.leave(membership, self.id, LeaveReason::Disconnected(reason.clone()));
         }
-        self.desk.counters.ended(&reason);
+        self.context.counters.ended(&reason);
         log_end(self.id, self.peer, &reason, traffic);
         let session = self.id.to_u64();
-        self.desk.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
+        self.context.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
         let goodbye =
             || seen_at(What::OnDisconnected, Who::Session(self.id), || self.user.on_disconnected(reason));
         if let Err(panic) = caught(goodbye) {
-            self.desk.counters.handler_panics.add(1);
-            self.desk.say(Subject::GoodbyePanicked, |suppressed| {
+            self.context.counters.handler_panics.add(1);
+            self.context.say(Subject::GoodbyePanicked, |suppressed| {
                 tracing::error!(session = %self.id, panic = ?panic.text(), suppressed, "on_disconnected panicked");
             });
         }
@@ -155,7 +155,7 @@ impl<S: Session> Content for Stage<'_, S> {
 }
 
 /// One line for each session that ends; `os_error` is the number of the system's error that came to it.
-fn log_end(session: SessionId, peer: SocketAddr, reason: &Reason, traffic: &Traffic) {
+fn log_end(session: SessionId, peer: SocketAddr, reason: &DisconnectReason, traffic: &Traffic) {
     let Traffic { recv_bytes, sent_bytes, age, os_error } = *traffic;
     tracing::debug!(
         %session,

@@ -8,13 +8,13 @@ use core::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use naksi_core::content::{Ending, Outlet};
-use naksi_core::data_plane::DataClass;
+use naksi_core::callbacks::{CloseMode, SessionOutput};
+use naksi_core::droppable_queue::PacketClass;
 use naksi_core::flush::Flush;
 use naksi_core::frame::{self, Packet};
 use naksi_core::id::SessionId;
-use naksi_core::reason::Reason;
-use naksi_core::send_queue::{Pending, Sent};
+use naksi_core::reason::DisconnectReason;
+use naksi_core::send_queue::{Pending, SendStatus};
 use naksi_core::session::Spent;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
@@ -25,11 +25,11 @@ use crate::config::{Error, Result};
 use crate::group::{Group, SubmitError};
 use crate::log_limiter::Subject;
 use crate::packets::{Message, append, encode};
-use crate::room::local::{Farewell, Seat};
-use crate::room::{EVENT_BYTES, Event, Left, Room, RoomDoor, RoomHost, RoomOptions, RoomRef, Space};
-use crate::session::context::{Desk, Due};
+use crate::room::local::{DrainState, RoomMembership};
+use crate::room::{DynRoom, EVENT_BYTES, Event, LeaveReason, Room, RoomHost, RoomOptions, RoomRef, Space};
+use crate::session::context::{Due, WorkerContext};
 use crate::session::files::{FileId, Wish};
-use crate::shared::handle::Remote;
+use crate::shared::handle::ServiceHandle;
 use crate::topic::{Membership, Topic};
 
 /// Of a room whose mailbox is half full a session may fill this part of what it may otherwise.
@@ -37,10 +37,10 @@ const CROWDED_SHARE: usize = 16;
 
 /// One connection, for the length of one callback.
 pub struct Conn<'a> {
-    pub(crate) outlet: Outlet<'a>,
-    pub(crate) desk: &'a mut Desk,
+    pub(crate) output: SessionOutput<'a>,
+    pub(crate) context: &'a mut WorkerContext,
     pub(crate) memberships: &'a mut ThinVec<Membership>,
-    pub(crate) seats: &'a mut ThinVec<Seat>,
+    pub(crate) room_memberships: &'a mut ThinVec<RoomMembership>,
     pub(crate) timers: &'a mut ThinVec<TimerKey>,
     pub(crate) id: SessionId,
     pub(crate) peer: SocketAddr,
@@ -64,35 +64,35 @@ impl Conn<'_> {
 
     /// The port's time at the start of this turn.
     pub fn now(&self) -> Tick {
-        self.desk.now
+        self.context.now
     }
 
     /// Queues a copy of the bytes. What could not be queued is said, and the overflow policy applied.
-    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+    pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         self.catch_up();
-        self.outlet.send(bytes)
+        self.output.send(bytes)
     }
 
     /// Queues a frame. A body of more than 65,531 bytes fits no frame and is an overflow.
-    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> SendStatus {
         self.catch_up();
-        self.outlet.send_packet(id, body)
+        self.output.send_packet(id, body)
     }
 
     /// Queues a message of a packet table.
-    pub fn send_message<M: Message>(&mut self, message: &M) -> Sent {
+    pub fn send_message<M: Message>(&mut self, message: &M) -> SendStatus {
         self.catch_up();
-        self.desk.scratch.clear();
-        match append(message, &mut self.desk.scratch) {
-            true => self.outlet.send(&self.desk.scratch),
-            false => Sent::Dropped,
+        self.context.scratch.clear();
+        match append(message, &mut self.context.scratch) {
+            true => self.output.send(&self.context.scratch),
+            false => SendStatus::Dropped,
         }
     }
 
     /// Queues bytes that are shared with others, without copying them if they are long.
-    pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
+    pub fn send_shared(&mut self, bytes: &Bytes) -> SendStatus {
         self.catch_up();
-        self.outlet.send_shared(bytes)
+        self.output.send_shared(bytes)
     }
 
     /// Says when what is queued for this session leaves, from now on; the server's policy until then.
@@ -102,55 +102,51 @@ impl Conn<'_> {
     /// A tick shorter than 1 ms or longer than 100 ms.
     pub fn set_flush(&mut self, flush: Flush) {
         assert_eq!(flush.check(), Ok(()), "a policy that makes sense");
-        self.outlet.set_flush(flush);
+        self.output.set_flush(flush);
     }
 
     /// What is queued for this session leaves when this turn ends, whatever the policy is.
     pub fn flush(&mut self) {
         self.catch_up();
-        self.outlet.flush();
+        self.output.flush();
     }
 
     /// Queues data that this session may miss if it does not keep up, as its class says. `key` names what it is about,
     /// for classes that keep the latest of each.
-    pub fn send_data(&mut self, class: DataClass, key: u64, bytes: &Bytes) -> Sent {
+    pub fn send_droppable(&mut self, class: PacketClass, key: u64, bytes: &Bytes) -> SendStatus {
         self.catch_up();
-        self.outlet.send_data(class, key, bytes)
+        self.output.send_droppable(class, key, bytes)
     }
 
-    /// Ends the session in order: what is queued is sent first. For a cause of your own there is [`Reason::custom`].
+    /// Ends the session in order: what is queued is sent first. A handler that is simply done gives
+    /// [`DisconnectReason::Handler`]; for a cause of your own there is [`DisconnectReason::custom`].
     ///
     /// ```
     /// # use naksi::prelude::*;
     /// # fn ban(c: &mut Conn) {
-    /// c.end(Reason::custom(4001, "banned for 3 days"));
+    /// c.close(DisconnectReason::custom(4001, "banned for 3 days"));
     /// # }
     /// ```
-    pub fn end(&mut self, reason: Reason) {
-        self.end_with(reason, Ending::Flush);
+    pub fn close(&mut self, reason: DisconnectReason) {
+        self.end_with(reason, CloseMode::Graceful);
     }
 
     /// Ends the session at once: what is queued is dropped.
-    pub fn end_now(&mut self, reason: Reason) {
-        self.end_with(reason, Ending::Now);
+    pub fn abort(&mut self, reason: DisconnectReason) {
+        self.end_with(reason, CloseMode::Abort);
     }
 
     /// Ends the session, one way or the other.
-    pub fn end_with(&mut self, reason: Reason, ending: Ending) {
-        if ending == Ending::Flush {
+    pub(crate) fn end_with(&mut self, reason: DisconnectReason, mode: CloseMode) {
+        if mode == CloseMode::Graceful {
             self.catch_up();
         }
-        self.outlet.end(reason, ending);
-    }
-
-    /// Ends the session in order, because its handler is done with it.
-    pub fn close(&mut self) {
-        self.end(Reason::Handler);
+        self.output.end(reason, mode);
     }
 
     /// Whether bytes queued now would still be sent.
     pub fn is_open(&self) -> bool {
-        self.outlet.is_open()
+        self.output.is_open()
     }
 
     /// Whether the session is shown nothing more after this callback: its send queue is over the high mark, it is over a rate
@@ -158,22 +154,22 @@ impl Conn<'_> {
     /// of one [`on_recv`](crate::session::Session::on_recv) should stop at the next one and return what it has taken; it is
     /// offered the rest later.
     pub fn is_held_back(&self) -> bool {
-        self.outlet.is_held_back()
+        self.output.is_held_back()
     }
 
     /// Bytes queued and not yet taken by the kernel.
     pub fn pending_bytes(&self) -> usize {
-        self.outlet.pending_bytes()
+        self.output.pending_bytes()
     }
 
     /// What is queued, and for how long something has been.
     pub fn pending(&self) -> Pending {
-        self.outlet.pending()
+        self.output.pending()
     }
 
     /// Whether more is queued than the high mark: time to send less.
     pub fn is_congested(&self) -> bool {
-        self.outlet.is_congested()
+        self.output.is_congested()
     }
 
     /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, counted from the time
@@ -181,10 +177,10 @@ impl Conn<'_> {
     /// Behind callbacks that have kept the worker for longer than `span`, that is at once.
     pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
         let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
-        let key = self.desk.wheel.set(self.desk.now + span, due);
+        let key = self.context.wheel.set(self.context.now + span, due);
         if self.timers.len() == self.timers.capacity() {
             // Keys of timers that have fired are thrown out before the list may double.
-            self.timers.retain(|key| self.desk.wheel.is_set(*key));
+            self.timers.retain(|key| self.context.wheel.is_set(*key));
             self.timers.reserve(self.timers.len() + 1);
         }
         self.timers.push(key);
@@ -193,30 +189,30 @@ impl Conn<'_> {
 
     /// Takes a timer back. Returns whether it had not fired yet.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
-        self.desk.wheel.cancel(key).is_some()
+        self.context.wheel.cancel(key).is_some()
     }
 
     /// The service's topic with this number: the same for everybody who asks with it.
     pub fn topic(&self, number: u64) -> Topic {
-        self.desk.door.topic(number)
+        self.context.service.topic(number)
     }
 
     /// Makes this session a member: it gets what is broadcast from now on. A session that is in
-    /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with [`Reason::MembershipsFull`] instead.
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with [`DisconnectReason::MembershipsFull`] instead.
     pub fn join(&mut self, topic: &Topic) {
         let is_member = |membership: &Membership| membership.number() == topic.number();
-        if self.memberships.len() >= self.outlet.limits.memberships_max
+        if self.memberships.len() >= self.output.limits.memberships_max
             && !self.memberships.iter().any(is_member)
         {
-            return self.end_now(Reason::MembershipsFull);
+            return self.abort(DisconnectReason::MembershipsFull);
         }
-        self.desk.topics.join(topic, self.id, self.memberships);
+        self.context.topics.join(topic, self.id, self.memberships);
     }
 
     /// Ends the membership: it still gets what was broadcast before.
     pub fn leave(&mut self, topic: &Topic) {
         self.catch_up();
-        self.desk.topics.leave(topic, self.id, self.memberships);
+        self.context.topics.leave(topic, self.id, self.memberships);
     }
 
     /// Queues bytes for every member of the topic, this session included if it is one. They are encoded
@@ -224,30 +220,30 @@ impl Conn<'_> {
     ///
     /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
     /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and no other worker
-    /// waits for it; when it lacks more than fits a send queue, its members of the topic end with [`Reason::Lagged`].
-    pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
+    /// waits for it; when it lacks more than fits a send queue, its members of the topic end with [`DisconnectReason::Lagged`].
+    pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> SendStatus {
         self.append_for_all(topic, &[bytes])
     }
 
     /// Queues a frame for every member of the topic.
-    pub fn broadcast_packet(&mut self, topic: &Topic, id: u16, body: &[u8]) -> Sent {
+    pub fn broadcast_packet(&mut self, topic: &Topic, id: u16, body: &[u8]) -> SendStatus {
         match frame::header(id, body.len()) {
             Some(header) => self.append_for_all(topic, &[&header, body]),
-            None => Sent::Dropped,
+            None => SendStatus::Dropped,
         }
     }
 
     /// Queues bytes for every member of the topic but this session.
-    pub fn broadcast_others(&mut self, topic: &Topic, bytes: &[u8]) -> Sent {
+    pub fn broadcast_others(&mut self, topic: &Topic, bytes: &[u8]) -> SendStatus {
         self.catch_up();
         let sent = self.append(topic, &[bytes]);
-        self.desk.topics.skip(topic, self.memberships);
+        self.context.topics.skip(topic, self.memberships);
         sent
     }
 
-    /// The service's group of this name, to post jobs to. A job answers through [`Conn::remote`].
+    /// The service's group of this name, to post jobs to. A job answers through [`Conn::handle`].
     pub fn group(&self, name: &str) -> Option<Group> {
-        self.desk.door.group(name)
+        self.context.service.group(name)
     }
 
     /// Opens a room; it begins in this turn. It counts against the session's rate as a join does.
@@ -259,12 +255,12 @@ impl Conn<'_> {
             return Err(Error::Job(SubmitError::Full));
         }
         let room = crate::room::open(
-            &(std::sync::Arc::clone(&self.desk.door) as std::sync::Arc<dyn RoomHost>),
+            &(std::sync::Arc::clone(&self.context.service) as std::sync::Arc<dyn RoomHost>),
             room,
             options,
         )?;
         if room.0.wake() {
-            self.desk.rooms.claim(std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>);
+            self.context.rooms.claim(std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn DynRoom>);
         }
         Ok(room)
     }
@@ -274,82 +270,90 @@ impl Conn<'_> {
     ///
     /// An accepted session that joins more than [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits) is not
     /// read for a while. One that is four seconds ahead of its rate, or over it for ten seconds, joins nothing and ends with
-    /// [`Reason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is in
+    /// [`DisconnectReason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is in
     /// [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
-    /// [`Reason::MembershipsFull`].
+    /// [`DisconnectReason::MembershipsFull`].
     pub fn join_room<R: Room>(&mut self, room: &RoomRef<R>, data: R::Member) -> bool {
-        let is_member = self.seats.iter().any(|seat| seat.room.number() == room.number());
+        let is_member =
+            self.room_memberships.iter().any(|membership| membership.room.number() == room.number());
         if room.is_closed() || is_member || !self.spend_join() {
             return false;
         }
-        if self.seats.len() >= self.outlet.limits.memberships_max {
-            self.end_now(Reason::MembershipsFull);
+        if self.room_memberships.len() >= self.output.limits.memberships_max {
+            self.abort(DisconnectReason::MembershipsFull);
             return false;
         }
-        let ticket = self.desk.rooms.ticket();
-        let door = std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn RoomDoor>;
+        let ticket = self.context.rooms.ticket();
+        let service = std::sync::Arc::clone(&room.0) as std::sync::Arc<dyn DynRoom>;
         let join = Event::Join { id: self.id, ticket, data: Box::new(data) };
-        let bytes = self.desk.rooms.bring_join(&door, join, size_of::<R::Member>());
-        self.charge(&door, bytes, false);
-        self.seats.push(Seat { room: door, ticket, farewell: Farewell::Untold, unmarked_bytes: 0 });
+        let bytes = self.context.rooms.bring_join(&service, join, size_of::<R::Member>());
+        self.charge(&service, bytes, false);
+        self.room_memberships.push(RoomMembership {
+            room: service,
+            ticket,
+            drain_state: DrainState::Untold,
+            unmarked_bytes: 0,
+        });
         true
     }
 
     /// Leaves a room: the session hears nothing more of it. Returns whether it was a member.
     pub fn leave_room<R: Room>(&mut self, room: &RoomRef<R>) -> bool {
-        let place = self.seats.iter().position(|seat| seat.room.number() == room.number());
+        let place =
+            self.room_memberships.iter().position(|membership| membership.room.number() == room.number());
         if let Some(place) = place {
-            let seat = self.seats.swap_remove(place);
-            let (room, bytes) = (std::sync::Arc::clone(&seat.room), seat.unmarked_bytes);
-            self.desk.rooms.leave(seat, self.id, Left::Asked);
+            let membership = self.room_memberships.swap_remove(place);
+            let (room, bytes) = (std::sync::Arc::clone(&membership.room), membership.unmarked_bytes);
+            self.context.rooms.leave(membership, self.id, LeaveReason::Asked);
             self.charge(&room, bytes + EVENT_BYTES as u32, false);
         }
         place.is_some()
     }
 
-    /// Hands a packet on to a room that this session is in. [`Sent::Closed`]: it is not, or the room has ended.
-    /// [`Sent::Dropped`]: the room's mailbox is full, or half full and the session waits for rooms already.
+    /// Hands a packet on to a room that this session is in. [`SendStatus::Closed`]: it is not, or the room has ended.
+    /// [`SendStatus::Dropped`]: the room's mailbox is full, or half full and the session waits for rooms already.
     ///
     /// A session that has brought rooms more than [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) that they
     /// have not taken, or a sixteenth of it to a room whose mailbox is half full, is not read until they have;
     /// [`Conn::is_held_back`] tells a handler in time.
-    pub fn to_room<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> Sent {
-        let seat = self.seats.iter_mut().find(|seat| seat.room.number() == room.number());
-        let Some(seat) = seat.filter(|_| !room.is_closed()) else { return Sent::Closed };
-        let waits = self.outlet.waits_for_rooms();
-        let space = self.desk.rooms.bring_packet(seat, self.id, packet.frame, waits);
+    pub fn room_send_packet<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> SendStatus {
+        let membership =
+            self.room_memberships.iter_mut().find(|membership| membership.room.number() == room.number());
+        let Some(membership) = membership.filter(|_| !room.is_closed()) else { return SendStatus::Closed };
+        let waits = self.output.waits_for_rooms();
+        let space = self.context.rooms.bring_packet(membership, self.id, packet.frame, waits);
         if space != Space::Full {
             let is_crowded = space == Space::Crowded;
-            let most = self.outlet.limits.room_backlog_bytes_max;
+            let most = self.output.limits.room_backlog_bytes_max;
             let most = if is_crowded { most / CROWDED_SHARE } else { most };
-            if seat.unmarked_bytes as usize >= most {
-                let bytes = std::mem::take(&mut seat.unmarked_bytes);
-                let room = std::sync::Arc::clone(&seat.room);
+            if membership.unmarked_bytes as usize >= most {
+                let bytes = std::mem::take(&mut membership.unmarked_bytes);
+                let room = std::sync::Arc::clone(&membership.room);
                 self.charge(&room, bytes, is_crowded);
             }
-            return Sent::Queued;
+            return SendStatus::Queued;
         }
-        if !seat.room.refuse() {
-            return Sent::Dropped;
+        if !membership.room.refuse() {
+            return SendStatus::Dropped;
         }
-        self.end_now(Reason::RoomFull);
-        Sent::Overflowed
+        self.abort(DisconnectReason::RoomFull);
+        SendStatus::Overflowed
     }
 
-    /// Hands a message on to a room that this session is in; see [`Conn::to_room`].
-    pub fn send_to_room<R: Room, M: Message>(&mut self, room: &RoomRef<R>, message: &M) -> Sent {
+    /// Hands a message on to a room that this session is in; see [`Conn::room_send_packet`].
+    pub fn room_send<R: Room, M: Message>(&mut self, room: &RoomRef<R>, message: &M) -> SendStatus {
         match encode(message) {
             Some(frame) => {
                 let packet = Packet { id: M::ID, body: &frame[frame::HEADER_BYTES..], frame: &frame };
-                self.to_room(room, packet)
+                self.room_send_packet(room, packet)
             }
-            None => Sent::Dropped,
+            None => SendStatus::Dropped,
         }
     }
 
     /// A door to the service that other threads can use.
-    pub fn remote(&self) -> Remote {
-        Remote::new(std::sync::Arc::clone(&self.desk.door))
+    pub fn handle(&self) -> ServiceHandle {
+        ServiceHandle::new(std::sync::Arc::clone(&self.context.service))
     }
 
     /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
@@ -387,10 +391,10 @@ impl Conn<'_> {
     /// The same connection for a shorter time, to lend to a helper.
     pub fn reborrow(&mut self) -> Conn<'_> {
         Conn {
-            outlet: self.outlet.reborrow(),
-            desk: self.desk,
+            output: self.output.reborrow(),
+            context: self.context,
             memberships: self.memberships,
-            seats: self.seats,
+            room_memberships: self.room_memberships,
             timers: self.timers,
             id: self.id,
             peer: self.peer,
@@ -400,67 +404,67 @@ impl Conn<'_> {
     /// Ends a session whose type has no `on_recv`, and names the line that it lacks.
     pub(crate) fn end_unhandled_bytes<S>(&mut self, bytes: usize) {
         let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
-        self.desk.say(Subject::Unhandled, |suppressed| {
+        self.context.say(Subject::Unhandled, |suppressed| {
             tracing::error!(
                 %session, %peer, bytes, suppressed,
                 "bytes came and {kind} has no `on_recv`: its session ends; if it has `on_packet`, it lacks the line \
                  `const FRAMING: Framing = Framing::Packets;`, otherwise it lacks `fn on_recv`"
             );
         });
-        self.end_now(Reason::UnhandledBytes);
+        self.abort(DisconnectReason::UnhandledBytes);
     }
 
     /// Ends a session whose type has no `on_packet`, and says so.
     pub(crate) fn end_unhandled_packet<S>(&mut self, packet: Packet<'_>) {
         let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
         let (id, bytes) = (packet.id, packet.body.len());
-        self.desk.say(Subject::Unhandled, |suppressed| {
+        self.context.say(Subject::Unhandled, |suppressed| {
             tracing::error!(
                 %session, %peer, id, bytes, suppressed,
                 "a packet came and {kind} has no `on_packet`: its session ends; with `FRAMING = Framing::Packets` it \
                  needs `fn on_packet`"
             );
         });
-        self.end_now(Reason::UnknownPacket);
+        self.abort(DisconnectReason::UnknownPacket);
     }
 
     /// Counts a join against the session's rate. Returns whether it may be made.
     fn spend_join(&mut self) -> bool {
-        let spent = self.outlet.spend_join();
+        let spent = self.output.spend_join();
         if spent != Spent::Within {
-            self.desk.counters.over_rate_total.add(1);
+            self.context.counters.rate_limited_total.add(1);
         }
         spent != Spent::Ended
     }
 
     /// Charges the session for memory that a room holds until it has come to what was brought so far.
-    fn charge(&mut self, room: &std::sync::Arc<dyn RoomDoor>, bytes: u32, is_crowded: bool) {
-        self.desk.rooms.mark(room, self.id, bytes);
-        if self.outlet.bring(bytes, is_crowded) {
-            self.desk.counters.room_pauses_total.add(1);
+    fn charge(&mut self, room: &std::sync::Arc<dyn DynRoom>, bytes: u32, is_crowded: bool) {
+        self.context.rooms.mark(room, self.id, bytes);
+        if self.output.bring(bytes, is_crowded) {
+            self.context.counters.room_pauses_total.add(1);
         }
     }
 
     /// Wishes for something done with a file. A session that may not have more of it under way is shown nothing more in
     /// this turn, so that its refusals do not pile up.
     fn wish(&mut self, wish: Wish) {
-        if !self.desk.files.wish(wish, self.outlet.limits) {
-            self.outlet.rest();
+        if !self.context.files.wish(wish, self.output.limits) {
+            self.output.rest();
         }
     }
 
     /// Adds a message to a topic's batch; what does not fit is counted.
-    fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
-        let sent = self.desk.topics.append(topic, parts);
-        if sent == Sent::Dropped {
-            self.desk.counters.dropped.add(1);
+    fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
+        let sent = self.context.topics.append(topic, parts);
+        if sent == SendStatus::Dropped {
+            self.context.counters.dropped.add(1);
         }
         // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
         // queue does not hold it back where it does not hear what it says. Nor should a session broadcast much while another
         // worker lacks much already: members that miss something end.
-        let full = sent == Sent::Dropped || self.desk.topics.is_full();
-        if full && self.desk.topics.is_crowded(topic) || self.desk.topics.is_behind(topic) {
-            self.outlet.rest();
+        let full = sent == SendStatus::Dropped || self.context.topics.is_full();
+        if full && self.context.topics.is_crowded(topic) || self.context.topics.is_behind(topic) {
+            self.output.rest();
         }
         sent
     }
@@ -470,9 +474,9 @@ impl Conn<'_> {
     /// A batch that has become long enough to leave counts against a sender that is in the topic: it is held
     /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
     /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
-    fn append_for_all(&mut self, topic: &Topic, parts: &[&[u8]]) -> Sent {
+    fn append_for_all(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
         let sent = self.append(topic, parts);
-        if self.desk.topics.is_full() {
+        if self.context.topics.is_full() {
             self.catch_up();
         }
         sent
@@ -481,7 +485,7 @@ impl Conn<'_> {
     /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() {
-            self.desk.catch_up(self.memberships, &mut self.outlet);
+            self.context.catch_up(self.memberships, &mut self.output);
         }
     }
 }

@@ -6,17 +6,17 @@
 use bytes::BytesMut;
 use std::sync::Arc;
 
-use naksi_core::content::Outlet;
+use naksi_core::callbacks::SessionOutput;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;
 use naksi_os::port::Port;
 
-use crate::log_limiter::{Murmur, Subject};
+use crate::log_limiter::{LogLimiter, Subject};
 use crate::record::{Entry, Recorder};
 use crate::room::local::LocalRooms;
 use crate::session::files::Files;
-use crate::session::turn_budget::Slice;
-use crate::shared::handle::Door;
+use crate::session::turn_budget::TurnBudget;
+use crate::shared::handle::ServiceInner;
 use crate::shared::stats::Counters;
 use crate::topic::{LocalTopics, Membership};
 
@@ -50,39 +50,39 @@ pub(crate) enum Due {
 }
 
 /// What the callbacks of one worker share.
-pub(crate) struct Desk {
+pub(crate) struct WorkerContext {
     pub(crate) now: Tick,
     pub(crate) wheel: TimerWheel<Due>,
     pub(crate) topics: LocalTopics,
     pub(crate) rooms: LocalRooms,
     pub(crate) files: Files,
-    pub(crate) door: Arc<dyn Door>,
+    pub(crate) service: Arc<dyn ServiceInner>,
     pub(crate) counters: Arc<Counters>,
     /// Where messages are written before they are queued.
     pub(crate) scratch: BytesMut,
-    pub(crate) murmur: Murmur,
+    pub(crate) log_limiter: LogLimiter,
     pub(crate) recorder: Option<Recorder>,
     /// The time that this turn has.
-    pub(crate) slice: Slice,
+    pub(crate) turn_budget: TurnBudget,
 }
 
-impl Desk {
+impl WorkerContext {
     /// Queues for one session what its topics' batches hold for it so far.
-    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], outlet: &mut Outlet<'_>) {
+    pub(crate) fn catch_up(&mut self, memberships: &mut [Membership], output: &mut SessionOutput<'_>) {
         let Self { topics, counters, .. } = self;
         let mut queued = 0;
-        topics.catch_up(memberships, outlet, |sent, messages| queued += counters.told(sent, messages));
+        topics.catch_up(memberships, output, |sent, messages| queued += counters.told(sent, messages));
         counters.deliveries.add(queued);
     }
 
     /// Writes a log line that can come too often, or counts that it was kept back.
     pub(crate) fn say(&mut self, subject: Subject, say: impl FnOnce(Option<u64>)) {
-        self.murmur.say(subject, self.now, say);
-        self.counters.log_lines_suppressed_total.set(self.murmur.suppressed_total());
+        self.log_limiter.say(subject, self.now, say);
+        self.counters.log_lines_suppressed_total.set(self.log_limiter.suppressed_total());
     }
 }
 
-impl Desk {
+impl WorkerContext {
     /// Records something, if there is a recorder.
     pub(crate) fn record<'a>(&mut self, entry: impl FnOnce(u64) -> Entry<'a>) {
         if let Some(recorder) = &mut self.recorder

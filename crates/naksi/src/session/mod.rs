@@ -12,10 +12,10 @@ pub(crate) mod turn_budget;
 use core::net::SocketAddr;
 
 use naksi_core::frame::Packet;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::session::Framing;
 
-use crate::room::RoomEnd;
+use crate::room::RoomCloseReason;
 
 pub use conn::Conn;
 pub use files::{FileDone, FileId, READ_BYTES_MAX};
@@ -25,7 +25,7 @@ pub use files::{FileDone, FileId, READ_BYTES_MAX};
 ///
 /// The value lives on one worker thread from `on_connected` until after `on_disconnected`, so it needs no
 /// lock and need not be `Send`. A panic in a callback ends this session with
-/// [`Reason::HandlerPanic`] and nobody else's.
+/// [`DisconnectReason::HandlerPanic`] and nobody else's.
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Session: Sized + 'static {
     /// Whether bytes come as they are, to [`Session::on_recv`], or as frames, to [`Session::on_packet`].
@@ -37,7 +37,7 @@ pub trait Session: Sized + 'static {
     /// Bytes came (raw sessions). Returns how many were consumed; the rest is offered again together with
     /// what follows.
     ///
-    /// The default ends the session at its first byte with [`Reason::UnhandledBytes`], and an error in the log names the
+    /// The default ends the session at its first byte with [`DisconnectReason::UnhandledBytes`], and an error in the log names the
     /// line that the session type lacks: `FRAMING = Framing::Packets` if it has [`Session::on_packet`], `on_recv` if not.
     /// A session that only sends and ignores what its peer sends overrides it and returns `data.len()`.
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
@@ -47,7 +47,7 @@ pub trait Session: Sized + 'static {
 
     /// A whole frame came (framed sessions).
     ///
-    /// The default ends the session at its first packet with [`Reason::UnknownPacket`], and an error in the log says that
+    /// The default ends the session at its first packet with [`DisconnectReason::UnknownPacket`], and an error in the log says that
     /// the session type has no `on_packet`.
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         c.end_unhandled_packet::<Self>(packet);
@@ -63,17 +63,17 @@ pub trait Session: Sized + 'static {
     fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {}
 
     /// The session is in a room no more, and did not ask to leave; `room` is its number.
-    fn on_room_closed(&mut self, c: &mut Conn<'_>, room: u64, why: RoomEnd) {}
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, room: u64, why: RoomCloseReason) {}
 
     /// The session is over. Called exactly once if [`Session::on_connected`] was, and nothing after it; the
-    /// value is dropped as soon as the socket is closed. A reason has the system's error ([`Reason::os_error`]) or the
-    /// application's own code and text ([`Reason::cause`]), where there is one.
-    fn on_disconnected(&mut self, reason: Reason) {}
+    /// value is dropped as soon as the socket is closed. A reason has the system's error ([`DisconnectReason::os_error`]) or the
+    /// application's own code and text ([`DisconnectReason::cause`]), where there is one.
+    fn on_disconnected(&mut self, reason: DisconnectReason) {}
 }
 
 /// What is known about a connection when its session is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct ConnectionInfo {
     /// The worker that will own it.
     pub worker: usize,
     /// For a client: which of its connections this is, from 0. For a server: how many its worker had before.
@@ -88,13 +88,13 @@ pub trait Factory: Send + Sync + 'static {
     type Session: Session;
 
     /// Makes one.
-    fn make(&self, arrival: &Arrival) -> Self::Session;
+    fn make(&self, arrival: &ConnectionInfo) -> Self::Session;
 }
 
-impl<S: Session, F: Fn(&Arrival) -> S + Send + Sync + 'static> Factory for F {
+impl<S: Session, F: Fn(&ConnectionInfo) -> S + Send + Sync + 'static> Factory for F {
     type Session = S;
 
-    fn make(&self, arrival: &Arrival) -> S {
+    fn make(&self, arrival: &ConnectionInfo) -> S {
         self(arrival)
     }
 }

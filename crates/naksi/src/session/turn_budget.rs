@@ -23,7 +23,7 @@ const SLOW: Duration = Duration::from_millis(10);
 
 /// The time that a turn has.
 #[derive(Debug)]
-pub(crate) struct Slice {
+pub(crate) struct TurnBudget {
     end: Tick,
     looked_at: Tick,
     steps_left: u8,
@@ -36,7 +36,7 @@ pub(crate) struct Slice {
     shown: u32,
 }
 
-impl Default for Slice {
+impl Default for TurnBudget {
     fn default() -> Self {
         Self {
             end: Tick::MAX,
@@ -51,7 +51,7 @@ impl Default for Slice {
     }
 }
 
-impl Slice {
+impl TurnBudget {
     /// A turn begins.
     #[inline]
     pub(crate) fn begin(&mut self, now: Tick) {
@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn one_session_is_shown_so_many_messages_a_turn_and_others_have_theirs() {
         let [flooder, other] = [SessionId::new(0, 1, 1), SessionId::new(0, 2, 1)];
-        let mut slice = Slice::default();
-        let shown = |slice: &mut Slice, session| {
+        let mut slice = TurnBudget::default();
+        let shown = |slice: &mut TurnBudget, session| {
             // The first one of what came is shown unasked.
             1 + (0..10_000).take_while(|_| slice.shows_more(session, || Tick::ZERO)).count()
         };
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(shown(&mut slice, flooder), MESSAGES_OF_ONE as usize);
             assert_eq!(shown(&mut slice, other), MESSAGES_OF_ONE as usize);
         }
-        let mut late = Slice::default();
+        let mut late = TurnBudget::default();
         late.begin(Tick::ZERO);
         let looks = u32::from(STEPS_A_LOOK) + 1;
         let more = (0..looks).filter(|_| late.shows_more(other, || Tick::ZERO + SLICE)).count();
@@ -124,10 +124,10 @@ mod tests {
 
     #[test]
     fn slow_steps_are_all_timed_and_fast_ones_are_not() {
-        let mut slice = Slice::default();
+        let mut slice = TurnBudget::default();
         slice.begin(Tick::ZERO);
         let (mut now, mut looks) = (Tick::ZERO, 0);
-        let mut run = |slice: &mut Slice, steps, each: Duration| {
+        let mut run = |slice: &mut TurnBudget, steps, each: Duration| {
             looks = 0;
             for _ in 0..steps {
                 now = now + each;

@@ -10,26 +10,26 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use naksi_core::admission::{Admission, Denied};
-use naksi_core::content::Ending;
+use naksi_core::callbacks::CloseMode;
 use naksi_core::flush::Flush;
 use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
 use naksi_core::pressure::Pressure;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
 
 use crate::group::Group;
-use crate::room::output::{Parcel, Unheard};
-use crate::room::{RoomBooks, RoomDoor, RoomEnd, RoomHost, RoomSink};
-use crate::shared::handle::{Door, HandOver};
+use crate::room::output::{RoomOutput, Undelivered};
+use crate::room::{DynRoom, RoomCloseReason, RoomCounters, RoomHost, RoomSink};
+use crate::shared::handle::{SendError, ServiceInner};
 use crate::shared::mailbox::{Claim, Mailbox, Message};
 use crate::shared::stats::{Counters, Stats};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::topic::{Shared, Topic, counted};
 
 /// What the workers of one service share.
-pub struct Hub<P: Port> {
+pub struct ServiceCore<P: Port> {
     pub(crate) mailboxes: Vec<Mailbox<P>>,
     pub(crate) counters: Vec<Arc<Counters>>,
     /// The step of the ladder under memory pressure that was reached last, as a number.
@@ -46,7 +46,7 @@ pub struct Hub<P: Port> {
     directory: Mutex<Directory>,
     groups: Vec<Group>,
     rooms: Mutex<Rooms>,
-    room_books: Arc<RoomBooks>,
+    room_counters: Arc<RoomCounters>,
     /// Memory of topics' batches that have been frozen and are not sent to all their members yet.
     pub(crate) topic_bytes: Arc<std::sync::atomic::AtomicU64>,
 }
@@ -54,7 +54,7 @@ pub struct Hub<P: Port> {
 /// The rooms that are open, by number.
 #[derive(Default)]
 struct Rooms {
-    open: BTreeMap<u64, Arc<dyn RoomDoor>>,
+    open: BTreeMap<u64, Arc<dyn DynRoom>>,
     opened_total: u64,
 }
 
@@ -66,7 +66,7 @@ struct Directory {
     purge_at: usize,
 }
 
-impl<P: Port> Hub<P> {
+impl<P: Port> ServiceCore<P> {
     /// A hub for this many workers (1 to 256).
     pub fn new(workers: usize, limits: Limits) -> Self {
         assert!((1..=256).contains(&workers), "a service has 1 to 256 workers, not {workers}");
@@ -82,7 +82,7 @@ impl<P: Port> Hub<P> {
             directory: Mutex::new(Directory::default()),
             groups: Vec::new(),
             rooms: Mutex::new(Rooms::default()),
-            room_books: Arc::default(),
+            room_counters: Arc::default(),
             topic_bytes: Arc::default(),
         }
     }
@@ -120,7 +120,7 @@ impl<P: Port> Hub<P> {
     {
         let open = std::mem::take(&mut unpoisoned(&self.rooms).open);
         for room in open.into_values() {
-            if room.close(RoomEnd::Shutdown) {
+            if room.close(RoomCloseReason::Shutdown) {
                 while Arc::clone(&room).run(&naksi_os::now, &**self) {}
             }
         }
@@ -135,7 +135,7 @@ impl<P: Port> Hub<P> {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         self.counters.iter().for_each(|counters| stats.add(counters));
-        stats.rooms = self.room_books.stats();
+        stats.rooms = self.room_counters.stats();
         stats.dropped += stats.rooms.lost_total;
         stats.held_bytes += self.under_way_bytes();
         stats.groups = self.groups.iter().map(Group::stats).collect();
@@ -196,7 +196,7 @@ impl<P: Port> Hub<P> {
     /// What is in the mailboxes of rooms and workers, and topics' batches that members or workers still refer to.
     fn under_way_bytes(&self) -> u64 {
         let workers: usize = self.mailboxes.iter().map(Mailbox::own_bytes).sum();
-        self.room_books.held_bytes() + workers as u64 + self.topic_bytes.load(Ordering::Relaxed)
+        self.room_counters.held_bytes() + workers as u64 + self.topic_bytes.load(Ordering::Relaxed)
     }
 
     /// The step of the ladder that holds: once reached, a step holds until there is room again.
@@ -222,8 +222,8 @@ impl<P: Port> Hub<P> {
         unpoisoned(&self.admission).0.left(address);
     }
 
-    fn mailbox(&self, id: SessionId) -> Result<&Mailbox<P>, HandOver> {
-        self.mailboxes.get(usize::from(id.worker())).ok_or(HandOver::NoWorker)
+    fn mailbox(&self, id: SessionId) -> Result<&Mailbox<P>, SendError> {
+        self.mailboxes.get(usize::from(id.worker())).ok_or(SendError::UnknownSession)
     }
 }
 
@@ -232,33 +232,33 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<P: Port + 'static> RoomSink for Hub<P>
+impl<P: Port + 'static> RoomSink for ServiceCore<P>
 where
     P::Poster: Send + Sync,
 {
-    fn post(&self, parcel: Parcel) -> Option<Unheard> {
-        let parcel = Arc::new(parcel);
-        let mut unheard: Option<(Unheard, Option<Arc<Parcel>>)> = None;
-        for worker in parcel.workers() {
+    fn post(&self, room_output: RoomOutput) -> Option<Undelivered> {
+        let room_output = Arc::new(room_output);
+        let mut undelivered: Option<(Undelivered, Option<Arc<RoomOutput>>)> = None;
+        for worker in room_output.workers() {
             let mailbox = &self.mailboxes[worker];
             if mailbox.has_room() {
-                mailbox.push(Message::Parcel(Arc::clone(&parcel)));
+                mailbox.push(Message::RoomOutput(Arc::clone(&room_output)));
                 continue;
             }
             // It does not keep up: who is in the room it learns, and there are no more of these than members come and go.
-            let (unheard, known) = unheard.get_or_insert_with(|| {
-                (Unheard::new(Arc::clone(&parcel)), parcel.without_bytes().map(Arc::new))
+            let (undelivered, known) = undelivered.get_or_insert_with(|| {
+                (Undelivered::new(Arc::clone(&room_output)), room_output.without_bytes().map(Arc::new))
             });
-            unheard.add(worker);
+            undelivered.add(worker);
             if let Some(known) = known {
-                mailbox.push(Message::Parcel(Arc::clone(known)));
+                mailbox.push(Message::RoomOutput(Arc::clone(known)));
             }
         }
-        unheard.filter(|_| !parcel.bytes.is_empty()).map(|(unheard, _)| unheard)
+        undelivered.filter(|_| !room_output.bytes.is_empty()).map(|(undelivered, _)| undelivered)
     }
 
-    fn set_alarm(&self, room: Arc<dyn RoomDoor>, at: Tick) {
-        self.mailboxes[room.home()].push(Message::Alarm { room, at });
+    fn set_wake_timer(&self, room: Arc<dyn DynRoom>, at: Tick) {
+        self.mailboxes[room.home()].push(Message::WakeTimer { room, at });
     }
 
     fn closed(&self, room: u64) {
@@ -267,7 +267,7 @@ where
     }
 }
 
-impl<P: Port + 'static> RoomHost for Hub<P>
+impl<P: Port + 'static> RoomHost for ServiceCore<P>
 where
     P::Poster: Send + Sync,
 {
@@ -275,59 +275,59 @@ where
         self.groups.iter().find(|group| group.name() == name).cloned()
     }
 
-    fn new_room(&self) -> (u64, usize, Arc<RoomBooks>) {
+    fn new_room(&self) -> (u64, usize, Arc<RoomCounters>) {
         let mut rooms = unpoisoned(&self.rooms);
         rooms.opened_total += 1;
         let home = rooms.opened_total as usize % self.mailboxes.len();
-        (rooms.opened_total, home, Arc::clone(&self.room_books))
+        (rooms.opened_total, home, Arc::clone(&self.room_counters))
     }
 
-    fn add_room(&self, room: Arc<dyn RoomDoor>) {
+    fn add_room(&self, room: Arc<dyn DynRoom>) {
         unpoisoned(&self.rooms).open.insert(room.number(), room);
     }
 
-    fn schedule(&self, room: Arc<dyn RoomDoor>) {
+    fn schedule(&self, room: Arc<dyn DynRoom>) {
         self.mailboxes[room.home()].push(Message::Run(Claim::new(room)));
     }
 }
 
-impl<P: Port + 'static> Door for Hub<P>
+impl<P: Port + 'static> ServiceInner for ServiceCore<P>
 where
     P::Poster: Send + Sync,
 {
-    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver> {
+    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), SendError> {
         let mailbox = self.mailbox(to)?;
         if mailbox.is_closed() {
-            return Err(HandOver::Stopped);
+            return Err(SendError::Closed);
         }
         if bytes.len() > self.limits.send_queue_bytes_max {
-            return Err(HandOver::TooLong);
+            return Err(SendError::TooLong);
         }
         if !mailbox.has_room() {
-            return Err(HandOver::Full);
+            return Err(SendError::Full);
         }
         mailbox.push(Message::Send { to, bytes });
         Ok(())
     }
 
-    fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver> {
+    fn end(&self, id: SessionId, reason: DisconnectReason, ending: CloseMode) -> Result<(), SendError> {
         let mailbox = self.mailbox(id)?;
         if mailbox.is_closed() {
-            return Err(HandOver::Stopped);
+            return Err(SendError::Closed);
         }
         if !mailbox.has_room_for_orders() {
-            return Err(HandOver::Full);
+            return Err(SendError::Full);
         }
         mailbox.push(Message::End { id, reason, ending });
         Ok(())
     }
 
-    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver> {
+    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), SendError> {
         if bytes.len() > self.limits.send_queue_bytes_max {
-            return Err(HandOver::TooLong);
+            return Err(SendError::TooLong);
         }
         if topic.workers().any(|worker| !self.mailboxes[worker].has_room()) {
-            return Err(HandOver::Full);
+            return Err(SendError::Full);
         }
         // Members refer to it: a part of a long buffer would keep all of that alive. Once for all of them.
         let bytes = counted(Bytes::copy_from_slice(&bytes), &self.topic_bytes);
@@ -353,7 +353,7 @@ where
     }
 
     fn close_rooms(self: Arc<Self>) {
-        Hub::close_rooms(&self);
+        ServiceCore::close_rooms(&self);
     }
 
     fn admit_by(&self, limits: &Limits) {
@@ -361,15 +361,15 @@ where
     }
 
     fn stats(&self) -> Stats {
-        Hub::stats(self)
+        ServiceCore::stats(self)
     }
 
     fn drain(&self, within: Duration) {
-        Hub::drain(self, within);
+        ServiceCore::drain(self, within);
     }
 }
 
-impl<P: Port> std::fmt::Debug for Hub<P> {
+impl<P: Port> std::fmt::Debug for ServiceCore<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Hub({} workers)", self.mailboxes.len())
     }

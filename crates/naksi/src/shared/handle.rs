@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi_core::content::Ending;
+use naksi_core::callbacks::CloseMode;
 use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 
 use crate::config::Result;
 use crate::group::Group;
@@ -21,26 +21,26 @@ use crate::topic::Topic;
 
 /// Why a message could not be handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HandOver {
+pub enum SendError {
     /// The worker's mailbox is full: it is not keeping up.
     #[error("the worker's mailbox is full")]
     Full,
     /// The service has no such worker.
     #[error("no worker of this service owns that session")]
-    NoWorker,
+    UnknownSession,
     /// The bytes are more than a send queue may hold: nobody could ever be sent them.
     #[error("more bytes than a send queue may hold")]
     TooLong,
     /// The worker has ended, as the service has or is about to.
     #[error("the worker has ended")]
-    Stopped,
+    Closed,
 }
 
 /// What a running service can do for other threads.
-pub(crate) trait Door: RoomHost {
-    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), HandOver>;
-    fn end(&self, id: SessionId, reason: Reason, ending: Ending) -> Result<(), HandOver>;
-    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), HandOver>;
+pub(crate) trait ServiceInner: RoomHost {
+    fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), SendError>;
+    fn end(&self, id: SessionId, reason: DisconnectReason, ending: CloseMode) -> Result<(), SendError>;
+    fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), SendError>;
     fn topic(&self, number: u64) -> Topic;
     /// Every worker is home: what rooms are left end.
     fn close_rooms(self: Arc<Self>);
@@ -51,11 +51,11 @@ pub(crate) trait Door: RoomHost {
 
 /// A door to a running service; cheap to clone.
 #[derive(Clone)]
-pub struct Remote(Arc<dyn Door>);
+pub struct ServiceHandle(Arc<dyn ServiceInner>);
 
-impl Remote {
-    pub(crate) fn new(door: Arc<dyn Door>) -> Self {
-        Self(door)
+impl ServiceHandle {
+    pub(crate) fn new(service: Arc<dyn ServiceInner>) -> Self {
+        Self(service)
     }
 
     /// Hands bytes to the session's worker. That they were handed over does not mean that the session still
@@ -63,31 +63,31 @@ impl Remote {
     ///
     /// # Errors
     /// The worker's mailbox is full, the bytes fit no send queue, the service has ended, or the id is of another.
-    pub fn send(&self, to: SessionId, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
+    pub fn send(&self, to: SessionId, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         self.0.send(to, bytes.into())
     }
 
-    /// Ends a session in order with [`Reason::Kicked`].
+    /// Ends a session in order with [`DisconnectReason::Kicked`].
     ///
     /// # Errors
     /// The service has ended, the id is of another, or 131,072 messages wait for the session's worker.
-    pub fn kick(&self, id: SessionId) -> Result<(), HandOver> {
-        self.end(id, Reason::Kicked)
+    pub fn kick(&self, id: SessionId) -> Result<(), SendError> {
+        self.end(id, DisconnectReason::Kicked)
     }
 
     /// Ends a session in order. There is room for such an order where there is none for bytes any more.
     ///
     /// # Errors
     /// The service has ended, the id is of another, or 131,072 messages wait for the session's worker.
-    pub fn end(&self, id: SessionId, reason: Reason) -> Result<(), HandOver> {
-        self.0.end(id, reason, Ending::Flush)
+    pub fn end(&self, id: SessionId, reason: DisconnectReason) -> Result<(), SendError> {
+        self.0.end(id, reason, CloseMode::Graceful)
     }
 
     /// Sends bytes to every member of a topic: one post for each worker that has members.
     ///
     /// # Errors
     /// A worker's mailbox is full, or the bytes fit no send queue; then nobody gets them.
-    pub fn broadcast(&self, topic: &Topic, bytes: impl Into<Bytes>) -> Result<(), HandOver> {
+    pub fn broadcast(&self, topic: &Topic, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         self.0.broadcast(topic, bytes.into(), 1)
     }
 
@@ -123,7 +123,7 @@ impl Remote {
     }
 }
 
-impl fmt::Debug for Remote {
+impl fmt::Debug for ServiceHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Remote")
     }

@@ -9,14 +9,14 @@ use core::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use naksi_core::content::Ending;
+use naksi_core::callbacks::CloseMode;
 use naksi_core::id::{SessionId, Token};
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, Poster};
 
-use crate::room::RoomDoor;
-use crate::room::output::Parcel;
+use crate::room::DynRoom;
+use crate::room::output::RoomOutput;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// The kind of the token with which a mailbox wakes its worker.
@@ -35,15 +35,15 @@ pub(crate) enum Message<S> {
     /// Bytes for one session.
     Send { to: SessionId, bytes: Bytes },
     /// An end for one session.
-    End { id: SessionId, reason: Reason, ending: Ending },
+    End { id: SessionId, reason: DisconnectReason, ending: CloseMode },
     /// A batch for the members of a topic.
     Batch { topic: u64, bytes: Bytes, messages: u64 },
     /// The members of a topic have missed a batch of it, for which there was no room here.
     Lagged { topic: u64 },
     /// What a room says and does to sessions.
-    Parcel(Arc<Parcel>),
+    RoomOutput(Arc<RoomOutput>),
     /// A room is to be woken at this time.
-    Alarm { room: Arc<dyn RoomDoor>, at: Tick },
+    WakeTimer { room: Arc<dyn DynRoom>, at: Tick },
     /// A room is to be run.
     Run(Claim),
     /// Sessions hold nearly as much as they may together: look at your own.
@@ -55,14 +55,14 @@ pub(crate) enum Message<S> {
 }
 
 /// A room that whoever holds this has to run; a claim that is dropped is given up.
-pub(crate) struct Claim(Option<Arc<dyn RoomDoor>>);
+pub(crate) struct Claim(Option<Arc<dyn DynRoom>>);
 
 impl Claim {
-    pub(crate) fn new(room: Arc<dyn RoomDoor>) -> Self {
+    pub(crate) fn new(room: Arc<dyn DynRoom>) -> Self {
         Self(Some(room))
     }
 
-    pub(crate) fn take(mut self) -> Option<Arc<dyn RoomDoor>> {
+    pub(crate) fn take(mut self) -> Option<Arc<dyn DynRoom>> {
         self.0.take()
     }
 }
@@ -79,7 +79,7 @@ impl<S> Message<S> {
     fn bytes(&self) -> usize {
         match self {
             Message::Send { bytes, .. } | Message::Batch { bytes, .. } => size_of::<Self>() + bytes.len(),
-            Message::Parcel(parcel) => size_of::<Self>() + parcel.memory_bytes(),
+            Message::RoomOutput(room_output) => size_of::<Self>() + room_output.memory_bytes(),
             _ => 0,
         }
     }

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use naksi_core::admission::Denied;
-use naksi_core::reason::Reason;
-use naksi_core::send_queue::Sent;
+use naksi_core::reason::DisconnectReason;
+use naksi_core::send_queue::SendStatus;
 use naksi_os::port::Ledger;
 
 use crate::group::GroupStats;
@@ -68,7 +68,7 @@ macro_rules! counters {
 
         impl Default for Counters {
             fn default() -> Self {
-                let ended = Reason::NAMES.iter().map(|_| Counter::default()).collect();
+                let ended = DisconnectReason::NAMES.iter().map(|_| Counter::default()).collect();
                 Self { $($name: Counter::default(),)* ended, catches: Default::default() }
             }
         }
@@ -94,7 +94,7 @@ macro_rules! counters {
                 for (sum, catch) in self.catches.iter_mut().zip(&counters.catches) {
                     *sum += catch.value();
                 }
-                for (name, count) in Reason::NAMES.iter().zip(&counters.ended) {
+                for (name, count) in DisconnectReason::NAMES.iter().zip(&counters.ended) {
                     let count = count.value();
                     if count > 0 {
                         *self.ended.entry(name).or_default() += count;
@@ -155,7 +155,7 @@ counters! {
     /// Sessions that ended because all of them together held nearly as much as they may.
     relieved_total,
     /// How often a session brought more than its rate allows, and was not read for a while or ended.
-    over_rate_total,
+    rate_limited_total,
     /// How often a session was not read for a while because rooms had not taken what it had brought.
     room_pauses_total,
     /// Bytes shown to handlers.
@@ -206,7 +206,7 @@ counters! {
 }
 
 impl Counters {
-    pub(crate) fn ended(&self, reason: &Reason) {
+    pub(crate) fn ended(&self, reason: &DisconnectReason) {
         self.disconnected_total.add(1);
         self.ended[reason.number()].add(1);
     }
@@ -218,14 +218,14 @@ impl Counters {
 
     /// What became of several messages that one session was to be sent as one piece. Returns how many were queued. Of
     /// those that were dropped the session counts one itself, for the piece.
-    pub(crate) fn told(&self, sent: Sent, messages: u64) -> u64 {
+    pub(crate) fn told(&self, sent: SendStatus, messages: u64) -> u64 {
         match sent {
-            Sent::Queued => messages,
-            Sent::Dropped => {
+            SendStatus::Queued => messages,
+            SendStatus::Dropped => {
                 self.dropped.add(messages.saturating_sub(1));
                 0
             }
-            Sent::Closed | Sent::Overflowed => 0,
+            SendStatus::Closed | SendStatus::Overflowed => 0,
         }
     }
 

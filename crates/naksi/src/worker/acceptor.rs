@@ -45,7 +45,7 @@ impl Listener {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Gives this worker a listener of its port; it accepts from [`Hub::begin`](crate::shared::core::Hub::begin) on.
+    /// Gives this worker a listener of its port; it accepts from [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin) on.
     pub fn add_listener(&mut self, listener: Handle) {
         self.listeners.push(Listener::new(listener));
     }
@@ -79,7 +79,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
             Err(Ended::Aborted) if self.listeners[index].closing => {}
             Err(ended) if !more => self.pause_accept(index, ended),
-            Err(ended) => self.desk.say(Subject::AcceptLost, |suppressed| {
+            Err(ended) => self.context.say(Subject::AcceptLost, |suppressed| {
                 tracing::debug!(%ended, suppressed, "a connection was lost before it was accepted");
             }),
         }
@@ -123,23 +123,27 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if self.stopping.is_some() {
             return self.turn_away(socket);
         }
-        if let Err(why) = self.hub.admit(peer.ip(), self.desk.now) {
-            self.desk.counters.refused(why);
+        if let Err(why) = self.service_core.admit(peer.ip(), self.context.now) {
+            self.context.counters.refused(why);
             self.log_refusal(peer, why);
             return self.turn_away(socket);
         }
-        let worker = if self.keeps { self.hub.settle(self.index) } else { self.hub.place(self.index) };
+        let worker = if self.keeps {
+            self.service_core.settle(self.index)
+        } else {
+            self.service_core.place(self.index)
+        };
         if worker == self.index {
             self.open_session(socket, peer, None);
             return;
         }
-        if self.hub.mailboxes[worker].is_closed() {
-            self.hub.unsettle(worker);
-            self.hub.left(peer.ip());
+        if self.service_core.mailboxes[worker].is_closed() {
+            self.service_core.unsettle(worker);
+            self.service_core.left(peer.ip());
             return self.turn_away(socket);
         }
         match self.port.release(socket) {
-            Ok(socket) => self.hub.mailboxes[worker].push(Message::Adopt { socket, peer }),
+            Ok(socket) => self.service_core.mailboxes[worker].push(Message::Adopt { socket, peer }),
             Err(why) => unreachable!("nothing is in flight on a socket just accepted: {why}"),
         }
     }
@@ -147,15 +151,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The first refusal of an address is a warning, further ones are logged at `debug`.
     fn log_refusal(&mut self, peer: SocketAddr, why: Denied) {
         let limit = why.limit();
-        if self.hub.is_first_refusal(peer.ip()) {
-            self.desk.say(Subject::FirstRefused, |suppressed| {
+        if self.service_core.is_first_refusal(peer.ip()) {
+            self.context.say(Subject::FirstRefused, |suppressed| {
                 tracing::warn!(
                     %peer, limit, suppressed,
                     "a connection was refused; further ones from this address are logged at debug"
                 );
             });
         } else {
-            self.desk.say(Subject::Refused, |suppressed| {
+            self.context.say(Subject::Refused, |suppressed| {
                 tracing::debug!(%peer, limit, suppressed, "a connection was refused");
             });
         }
@@ -177,13 +181,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         let pause = listener.pause;
         listener.pause = (pause * 2).min(PAUSE_MAX);
-        self.desk.counters.accept_pauses_total.add(1);
+        self.context.counters.accept_pauses_total.add(1);
         if pause == PAUSE_MIN {
-            self.desk.say(Subject::AcceptPaused, |suppressed| {
+            self.context.say(Subject::AcceptPaused, |suppressed| {
                 tracing::warn!(%ended, suppressed, "accepting pauses; connections wait in the system's queue");
             });
         }
-        self.desk.wheel.set(self.desk.now + pause, Due::Accept { listener: index as u32 });
+        self.context.wheel.set(self.context.now + pause, Due::Accept { listener: index as u32 });
     }
 }
 

@@ -50,7 +50,7 @@ struct Attempt {
 
 /// One worker's share of a client's connections.
 #[derive(Debug)]
-pub(crate) struct Dialer {
+pub(crate) struct Connector {
     /// The addresses of the server, tried in turn; at least one.
     remotes: Arc<[SocketAddr]>,
     /// What each address last failed with.
@@ -82,7 +82,7 @@ pub(crate) struct Dialer {
     schedule: Option<Arc<[Duration]>>,
 }
 
-impl Dialer {
+impl Connector {
     fn new(
         remotes: Arc<[SocketAddr]>,
         retry: Retry,
@@ -249,7 +249,7 @@ impl Dialer {
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Gives this worker its share of a client's connections: every `workers`-th of `connections`, at most
-    /// its share of `rate` a second. Each attempt tries these addresses (at least one) in turn. It connects from [`Hub::begin`](crate::shared::core::Hub::begin) on.
+    /// its share of `rate` a second. Each attempt tries these addresses (at least one) in turn. It connects from [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin) on.
     pub fn dial(
         &mut self,
         remotes: impl Into<Arc<[SocketAddr]>>,
@@ -258,72 +258,72 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         rate: Option<u32>,
         workers: usize,
     ) {
-        self.dialer = Some(Dialer::new(remotes.into(), retry, connections, rate, self.index, workers));
+        self.connector = Some(Connector::new(remotes.into(), retry, connections, rate, self.index, workers));
         self.mirror_dialer();
     }
 
     /// Has each of the connections wait for its time, counted from the beginning on.
     pub(crate) fn dial_at(&mut self, schedule: Arc<[Duration]>) {
-        if let Some(dialer) = &mut self.dialer {
-            dialer.schedule = Some(schedule);
+        if let Some(connector) = &mut self.connector {
+            connector.schedule = Some(schedule);
         }
     }
 
     /// Has an attempt fail that takes longer than this.
     pub(crate) fn dial_within(&mut self, span: Duration) {
-        if let Some(dialer) = &mut self.dialer {
-            dialer.within = span;
+        if let Some(connector) = &mut self.connector {
+            connector.within = span;
         }
     }
 
     /// Submits every connect that may be made now, and calls off those that take too long.
     pub(crate) fn register_connects(&mut self) {
-        let Some(dialer) = &mut self.dialer else { return };
-        let now = self.desk.now;
-        dialer.begin(now);
-        dialer.wake_pausing(now);
-        dialer.call_off_overdue(now, |attempt| self.port.cancel(attempt));
-        while let Some(token) = dialer.next(now) {
-            let remote = dialer.remote(token.slot());
+        let Some(connector) = &mut self.connector else { return };
+        let now = self.context.now;
+        connector.begin(now);
+        connector.wake_pausing(now);
+        connector.call_off_overdue(now, |attempt| self.port.cancel(attempt));
+        while let Some(token) = connector.next(now) {
+            let remote = connector.remote(token.slot());
             if let Err(refused) = self.port.submit(token, Op::Connect { remote }) {
                 unreachable!("a fresh connect is accepted: {}", refused.why);
             }
         }
-        if let Some(at) = dialer.wake_at()
-            && dialer.woken_for.is_none_or(|(_, set)| set > at || set <= now)
+        if let Some(at) = connector.wake_at()
+            && connector.woken_for.is_none_or(|(_, set)| set > at || set <= now)
         {
             // An attempt that fails at once would leave one behind for the end of its time, and the next one another.
-            if let Some((farther, _)) = dialer.woken_for {
-                self.desk.wheel.cancel(farther);
+            if let Some((farther, _)) = connector.woken_for {
+                self.context.wheel.cancel(farther);
             }
-            dialer.woken_for = Some((self.desk.wheel.set(at, Due::Connect), at));
+            connector.woken_for = Some((self.context.wheel.set(at, Due::Connect), at));
         }
         self.mirror_dialer();
     }
 
     pub(crate) fn process_connect(&mut self, token: Token, done: Done) {
         let Done::Connect(result) = done else { unreachable!("a connector asked for {done:?}") };
-        let dialer = self.dialer.as_mut().expect("only a dialer connects");
+        let connector = self.connector.as_mut().expect("only a dialer connects");
         let connection = token.slot();
-        dialer.connecting.retain(|attempt| attempt.token != token);
-        let remote = dialer.remote(connection);
+        connector.connecting.retain(|attempt| attempt.token != token);
+        let remote = connector.remote(connection);
         match result {
             Ok(connected) => {
-                let tried = dialer.tried(connection);
+                let tried = connector.tried(connection);
                 tried.rounds = tried.rounds.saturating_add(1);
-                dialer.made(connection, self.desk.now);
-                self.hub.settle(self.index);
+                connector.made(connection, self.context.now);
+                self.service_core.settle(self.index);
                 self.open_session(connected.socket, remote, Some(connection));
             }
             // We called it off ourselves.
-            Err(_) if dialer.stopped => {}
+            Err(_) if connector.stopped => {}
             Err(ended) => {
-                self.desk.counters.connect_failures_total.add(1);
+                self.context.counters.connect_failures_total.add(1);
                 tracing::debug!(%remote, connection, %ended, "an attempt to connect has failed");
-                if !dialer.failed(connection, ended, self.desk.now) {
-                    let failures = dialer.say_failures();
-                    self.desk.counters.given_up_total.add(1);
-                    self.desk.say(Subject::GivenUp, |suppressed| {
+                if !connector.failed(connection, ended, self.context.now) {
+                    let failures = connector.say_failures();
+                    self.context.counters.given_up_total.add(1);
+                    self.context.say(Subject::GivenUp, |suppressed| {
                         tracing::warn!(connection, %failures, suppressed, "a connection was given up");
                     });
                 }
@@ -334,23 +334,23 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// A connection that once stood has ended: it is made again if the client wants that.
     pub(crate) fn connection_ended(&mut self, connection: u32) {
-        let Some(dialer) = &mut self.dialer else { return };
-        dialer.ended(connection, self.desk.now);
+        let Some(connector) = &mut self.connector else { return };
+        connector.ended(connection, self.context.now);
         self.register_connects();
     }
 
     /// Makes no connection any more, and calls off those that are being made.
     pub(crate) fn stop_connecting(&mut self) {
-        let Some(dialer) = &mut self.dialer else { return };
-        dialer.stopped = true;
-        dialer.waiting.clear();
-        dialer.connecting.iter().for_each(|attempt| self.port.cancel(attempt.token));
+        let Some(connector) = &mut self.connector else { return };
+        connector.stopped = true;
+        connector.waiting.clear();
+        connector.connecting.iter().for_each(|attempt| self.port.cancel(attempt.token));
     }
 
     fn mirror_dialer(&self) {
-        if let Some(dialer) = &self.dialer {
-            self.desk.counters.connecting.set(dialer.connecting.len() as u64);
-            self.desk.counters.waiting.set((dialer.waiting.len() + dialer.paused) as u64);
+        if let Some(connector) = &self.connector {
+            self.context.counters.connecting.set(connector.connecting.len() as u64);
+            self.context.counters.waiting.set((connector.waiting.len() + connector.paused) as u64);
         }
     }
 }
@@ -365,54 +365,54 @@ mod tests {
     }
 
     /// When the one connection is tried next; it is made then.
-    fn connected(dialer: &mut Dialer, now: Tick) -> Tick {
+    fn connected(connector: &mut Connector, now: Tick) -> Tick {
         let mut at = now;
         let token = loop {
-            at = dialer.wake_at().expect("it is tried again").max(at);
-            dialer.wake_pausing(at);
-            if let Some(token) = dialer.next(at) {
+            at = connector.wake_at().expect("it is tried again").max(at);
+            connector.wake_pausing(at);
+            if let Some(token) = connector.next(at) {
                 break token;
             }
         };
-        dialer.connecting.clear();
-        dialer.tried(token.slot()).rounds += 1;
-        dialer.made(token.slot(), at);
+        connector.connecting.clear();
+        connector.tried(token.slot()).rounds += 1;
+        connector.made(token.slot(), at);
         at
     }
 
     #[test]
     fn sessions_that_end_at_once_are_made_again_after_longer_and_longer_pauses() {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut dialer = Dialer::new([remote].into(), Retry::ALWAYS, 1, None, 0, 1);
-        let mut now = connected(&mut dialer, Tick::from_nanos(1));
+        let mut connector = Connector::new([remote].into(), Retry::ALWAYS, 1, None, 0, 1);
+        let mut now = connected(&mut connector, Tick::from_nanos(1));
         // 50 ms, doubled each time up to two seconds, and jittered by up to a half.
         for wanted in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
-            dialer.ended(0, now);
-            let next = connected(&mut dialer, now);
+            connector.ended(0, now);
+            let next = connected(&mut connector, now);
             let pause = millis(next.since(now));
             assert!((wanted / 2 - 2..=wanted + 2).contains(&pause), "{pause} ms of {wanted}");
             now = next;
         }
         now = now + Retry::ALWAYS.pause_max;
-        dialer.ended(0, now);
-        let pause = millis(connected(&mut dialer, now).since(now));
+        connector.ended(0, now);
+        let pause = millis(connected(&mut connector, now).since(now));
         assert!(pause <= 52, "one that stood is made again at once, and not after {pause} ms");
     }
 
     #[test]
     fn attempts_that_take_too_long_are_called_off_once_each_and_woken_for() {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut dialer = Dialer::new([remote].into(), Retry::NEVER, 3, None, 0, 1);
-        dialer.within = Duration::from_secs(5);
+        let mut connector = Connector::new([remote].into(), Retry::NEVER, 3, None, 0, 1);
+        connector.within = Duration::from_secs(5);
         let at = |secs| Tick::ZERO + Duration::from_secs(secs);
-        let tokens: Vec<Token> = (1..=3).map(|secs| dialer.next(at(secs)).expect("it is tried")).collect();
+        let tokens: Vec<Token> = (1..=3).map(|secs| connector.next(at(secs)).expect("it is tried")).collect();
         for (now, overdue, next) in
             [(5, 0..0, Some(6)), (6, 0..1, Some(7)), (20, 1..3, None), (21, 0..0, None)]
         {
             let mut called_off = Vec::new();
-            dialer.call_off_overdue(at(now), |token| called_off.push(token));
+            connector.call_off_overdue(at(now), |token| called_off.push(token));
             assert_eq!(
-                (called_off.as_slice(), dialer.wake_at()),
+                (called_off.as_slice(), connector.wake_at()),
                 (&tokens[overdue], next.map(at)),
                 "after {now} s"
             );
@@ -423,22 +423,22 @@ mod tests {
     fn each_address_is_tried_in_turn_and_only_a_whole_round_counts_as_an_attempt() {
         let remotes: [SocketAddr; 3] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let retry = Retry { attempts_max: 2, ..Retry::START };
-        let mut dialer = Dialer::new(remotes.into(), retry, 1, None, 0, 1);
+        let mut connector = Connector::new(remotes.into(), retry, 1, None, 0, 1);
         let why = |code| Ended::Failed(OsError::new(Failure::Refused, code));
         let mut now = Tick::from_nanos(1);
         for round in 0..2 {
             for (place, remote) in remotes.into_iter().enumerate() {
-                dialer.wake_pausing(now);
-                let token = dialer.next(now).expect("the next address is tried at once");
-                assert_eq!(dialer.remote(token.slot()), remote);
-                dialer.connecting.clear();
+                connector.wake_pausing(now);
+                let token = connector.next(now).expect("the next address is tried at once");
+                assert_eq!(connector.remote(token.slot()), remote);
+                connector.connecting.clear();
                 let is_last = round == 1 && place == 2;
-                assert_eq!(dialer.failed(0, why(place as i32), now), !is_last);
+                assert_eq!(connector.failed(0, why(place as i32), now), !is_last);
             }
-            assert!(dialer.next(now).is_none(), "a pause follows a round");
+            assert!(connector.next(now).is_none(), "a pause follows a round");
             now = now + retry.pause_max;
         }
-        let said = dialer.say_failures();
+        let said = connector.say_failures();
         assert!(remotes.iter().all(|remote| said.contains(&remote.to_string())), "{said}");
     }
 }

@@ -19,7 +19,7 @@ const HELD_MAX: u64 = 5_000_000_000;
 
 /// What a worker has read, in terms of time. Spans are nanoseconds: every turn reckons with them.
 #[derive(Debug, Default)]
-pub(crate) struct Lateness {
+pub(crate) struct DeadlineGuard {
     /// When the last two waits returned, the latest last.
     waits: [Tick; 2],
     /// Everything that had arrived by then has been read.
@@ -33,7 +33,7 @@ pub(crate) struct Lateness {
     slept: u64,
 }
 
-impl Lateness {
+impl DeadlineGuard {
     /// A wait has returned, and leaves nothing in the port or not.
     #[inline]
     pub(crate) fn turn(&mut self, now: Tick, brings_all: bool) {
@@ -91,10 +91,16 @@ mod tests {
     }
 
     /// A worker whose turns take so many milliseconds each.
-    fn turns(lateness: &mut Lateness, mut now: u64, count: u64, span: u64, brings_all: bool) -> u64 {
+    fn turns(
+        deadline_guard: &mut DeadlineGuard,
+        mut now: u64,
+        count: u64,
+        span: u64,
+        brings_all: bool,
+    ) -> u64 {
         for _ in 0..count {
             now += span;
-            lateness.turn(at(now), brings_all);
+            deadline_guard.turn(at(now), brings_all);
         }
         now
     }
@@ -102,46 +108,49 @@ mod tests {
     #[test]
     fn a_deadline_is_judged_three_turns_later_however_long_turns_are() {
         for span in [1, 12, 100, 900, 5_000] {
-            let mut lateness = Lateness::default();
-            let deadline = turns(&mut lateness, 10_000, 10, span, true);
-            assert!(lateness.judged_until(at(deadline)) < at(deadline), "what has arrived is not read yet");
-            let now = turns(&mut lateness, deadline, 2, span, true);
-            assert!(lateness.judged_until(at(now)) >= at(deadline), "turns of {span} ms");
+            let mut deadline_guard = DeadlineGuard::default();
+            let deadline = turns(&mut deadline_guard, 10_000, 10, span, true);
+            assert!(
+                deadline_guard.judged_until(at(deadline)) < at(deadline),
+                "what has arrived is not read yet"
+            );
+            let now = turns(&mut deadline_guard, deadline, 2, span, true);
+            assert!(deadline_guard.judged_until(at(now)) >= at(deadline), "turns of {span} ms");
         }
     }
 
     #[test]
     fn nobody_is_late_before_all_is_read_and_a_flood_puts_it_off_for_a_second() {
-        let mut lateness = Lateness::default();
-        let before = turns(&mut lateness, 0, 10, 1, true);
+        let mut deadline_guard = DeadlineGuard::default();
+        let before = turns(&mut deadline_guard, 0, 10, 1, true);
         // Held for five seconds: the next wait may bring what was taken before that, and leave nothing in the port.
-        let now = turns(&mut lateness, before, 1, 5_000, true);
-        assert!(lateness.judged_until(at(now)) < at(before));
+        let now = turns(&mut deadline_guard, before, 1, 5_000, true);
+        assert!(deadline_guard.judged_until(at(now)) < at(before));
         // Then there is more than one wait brings.
-        let now = turns(&mut lateness, now, 9, 100, false);
+        let now = turns(&mut deadline_guard, now, 9, 100, false);
         assert!(
-            lateness.judged_until(at(now)) < at(before),
+            deadline_guard.judged_until(at(now)) < at(before),
             "the deadlines of these five seconds are not judged"
         );
-        let flood = turns(&mut lateness, now, 200, 100, false);
-        let judged = lateness.judged_until(at(flood));
+        let flood = turns(&mut deadline_guard, now, 200, 100, false);
+        let judged = deadline_guard.judged_until(at(flood));
         assert!(
             judged.nanos() + UNREAD_SPAN_MAX >= at(flood).nanos(),
             "a flood of seconds protects no squatter: {judged:?}"
         );
-        let now = turns(&mut lateness, flood, 3, 1, true);
-        assert!(lateness.judged_until(at(now)) >= at(flood), "all was read");
+        let now = turns(&mut deadline_guard, flood, 3, 1, true);
+        assert!(deadline_guard.judged_until(at(now)) >= at(flood), "all was read");
     }
 
     #[test]
     fn a_turn_that_does_not_end_is_judged_in_by_steps_and_one_step_that_holds_it_is_not() {
-        let mut lateness = Lateness::default();
-        let deadline = turns(&mut lateness, 0, 10, 1, true);
-        (1..=110).for_each(|step| lateness.pass(at(deadline + step * 10)));
-        assert!(lateness.judged_until(at(deadline + 1_100)) >= at(deadline));
-        let mut lateness = Lateness::default();
-        let deadline = turns(&mut lateness, 0, 10, 1, true);
-        lateness.pass(at(deadline + 5_000));
-        assert!(lateness.judged_until(at(deadline + 5_000)) < at(deadline));
+        let mut deadline_guard = DeadlineGuard::default();
+        let deadline = turns(&mut deadline_guard, 0, 10, 1, true);
+        (1..=110).for_each(|step| deadline_guard.pass(at(deadline + step * 10)));
+        assert!(deadline_guard.judged_until(at(deadline + 1_100)) >= at(deadline));
+        let mut deadline_guard = DeadlineGuard::default();
+        let deadline = turns(&mut deadline_guard, 0, 10, 1, true);
+        deadline_guard.pass(at(deadline + 5_000));
+        assert!(deadline_guard.judged_until(at(deadline + 5_000)) < at(deadline));
     }
 }

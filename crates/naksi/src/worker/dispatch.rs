@@ -16,8 +16,8 @@ use thin_vec::ThinVec;
 
 use super::{Entry, Worker};
 use crate::log_limiter::Subject;
-use crate::session::callbacks::Stage;
-use crate::session::{Arrival, Factory};
+use crate::session::callbacks::Callbacks;
+use crate::session::{ConnectionInfo, Factory};
 use crate::shared::mailbox::{KIND_MAILBOX, Message};
 use crate::watchdog::{What, Who, seen_at};
 
@@ -52,8 +52,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.trace_lengths(token, &done);
         }
         debug_assert!(Verb::from_kind(token.kind()).is_some(), "nobody submits {token:?}");
-        let known = self.with_session(token.slot(), token.generation(), |session, cx, stage| {
-            session.process(done, more, cx, stage);
+        let known = self.with_session(token.slot(), token.generation(), |session, cx, callbacks| {
+            session.process(done, more, cx, callbacks);
         });
         assert!(known.is_some(), "law 4 is broken: {token:?} outlived its session");
     }
@@ -84,13 +84,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 let socket = self.port.adopt(socket);
                 self.open_session(socket, peer, None);
             }
-            Message::Send { to, bytes } => self.send_to(to, |stage, outlet| {
-                stage.play(outlet, (), |_, conn| {
+            Message::Send { to, bytes } => self.send_to(to, |callbacks, output| {
+                callbacks.play(output, (), |_, conn| {
                     conn.send_shared(&bytes);
                 });
             }),
-            Message::End { id, reason, ending } => self.send_to(id, |stage, outlet| {
-                stage.play(outlet, (), |_, conn| conn.end_with(reason, ending));
+            Message::End { id, reason, ending } => self.send_to(id, |callbacks, output| {
+                callbacks.play(output, (), |_, conn| conn.end_with(reason, ending));
             }),
             Message::Batch { topic, bytes, messages } => {
                 // What this worker's own sessions broadcast before goes first.
@@ -98,11 +98,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.deliver(topic, &bytes, messages, None);
             }
             Message::Lagged { topic } => self.end_lagging_members(topic),
-            Message::Parcel(parcel) => self.deliver_parcel(&parcel),
-            Message::Alarm { room, at } => self.desk.rooms.set_alarm(room, at),
+            Message::RoomOutput(room_output) => self.deliver_parcel(&room_output),
+            Message::WakeTimer { room, at } => self.context.rooms.set_wake_timer(room, at),
             Message::Run(claim) => {
                 if let Some(room) = claim.take() {
-                    self.desk.rooms.claim(room);
+                    self.context.rooms.claim(room);
                 }
             }
             // The end of this turn looks.
@@ -115,15 +115,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn send_to(
         &mut self,
         id: SessionId,
-        run: impl FnOnce(&mut Stage<'_, F::Session>, naksi_core::content::Outlet<'_>),
+        run: impl FnOnce(&mut Callbacks<'_, F::Session>, naksi_core::callbacks::SessionOutput<'_>),
     ) {
-        let known = self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+        let known = self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
             if session.is_live() {
-                session.with_outlet(cx, stage, run);
+                session.with_output(cx, callbacks, run);
             }
         });
         if known.is_none() {
-            self.desk.counters.stale_total.add(1);
+            self.context.counters.stale_total.add(1);
         }
     }
 
@@ -139,14 +139,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn open_session(&mut self, socket: Handle, peer: SocketAddr, dialled: Option<u32>) {
         let index = dialled.map_or(self.arrivals, u64::from);
         self.arrivals += 1;
-        let arrival = Arrival { worker: self.index, index, peer };
+        let arrival = ConnectionInfo { worker: self.index, index, peer };
         // Whoever cannot be made ends nobody else.
-        let make = || seen_at(What::Factory, Who::Arrival(index), || self.factory.make(&arrival));
+        let make = || seen_at(What::Factory, Who::Connecting(index), || self.factory.make(&arrival));
         let user = match caught(make) {
             Ok(user) => user,
             Err(panic) => {
-                self.desk.counters.handler_panics.add(1);
-                self.desk.say(Subject::FactoryPanicked, |suppressed| {
+                self.context.counters.handler_panics.add(1);
+                self.context.say(Subject::FactoryPanicked, |suppressed| {
                     let panic = panic.text();
                     tracing::error!(%peer, ?panic, suppressed, "making a session panicked; the connection is closed");
                 });
@@ -155,8 +155,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
         };
         let framing = <F::Session as crate::session::Session>::FRAMING;
-        let mut session = Session::new(socket, framing, self.desk.now);
-        session.set_flush(self.hub.flush);
+        let mut session = Session::new(socket, framing, self.context.now);
+        session.set_flush(self.service_core.flush);
         if dialled.is_some() {
             session.trust();
         }
@@ -165,23 +165,23 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             user,
             peer: peer.into(),
             memberships: ThinVec::new(),
-            seats: ThinVec::new(),
+            room_memberships: ThinVec::new(),
             timers: ThinVec::new(),
             broken: false,
             timer: None,
             dialled: dialled.and_then(|connection| NonZeroU32::MIN.checked_add(connection)),
-            touched: false,
+            dirty: false,
             held: false,
             held_bytes: 0,
         };
         let Ok((slot, generation)) = self.sessions.insert(entry) else {
             unreachable!("the service's maximum is below a worker's 16 million slots");
         };
-        self.desk.counters.live.add(1);
-        self.desk.counters.connected_total.add(1);
+        self.context.counters.live.add(1);
+        self.context.counters.connected_total.add(1);
         let id = self.name(slot, generation);
         tracing::debug!(session = %id, %peer, connection = dialled, "a session is connected");
-        self.with_session(slot, generation, |session, cx, stage| session.connected(cx, stage));
+        self.with_session(slot, generation, |session, cx, callbacks| session.connected(cx, callbacks));
         if self.stopping.is_some() {
             self.say_goodbye(slot, generation);
         }
@@ -190,15 +190,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The session's socket is closed: its slot is free, its place at the door too.
     pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
         let Some(mut entry) = self.sessions.remove(slot, generation) else { return };
-        self.relief.forget(entry.held_bytes);
+        self.load_shedding.forget(entry.held_bytes);
         let (id, peer) = (self.name(slot, generation), entry.peer.get());
         if let Some((key, _)) = entry.timer {
-            self.desk.wheel.cancel(key);
+            self.context.wheel.cancel(key);
         }
-        self.desk.counters.live.sub(1);
-        self.desk.counters.dropped.add(entry.session.take_dropped());
+        self.context.counters.live.sub(1);
+        self.context.counters.dropped.add(entry.session.take_dropped());
         if let Some(slow) = entry.session.slow().copied() {
-            self.desk.say(Subject::SlowConsumer, |suppressed| {
+            self.context.say(Subject::SlowConsumer, |suppressed| {
                 let Pending { bytes, entries, data_bytes, data_entries, age } = slow.pending;
                 tracing::warn!(
                     session = %id, %peer, bytes, entries, data_bytes, data_entries, ?age,
@@ -211,8 +211,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
         let destroy = || seen_at(What::Destructor, Who::Session(id), || drop(entry.user));
         if let Err(panic) = caught(destroy) {
-            self.desk.counters.handler_panics.add(1);
-            self.desk.say(Subject::GoodbyePanicked, |suppressed| {
+            self.context.counters.handler_panics.add(1);
+            self.context.say(Subject::GoodbyePanicked, |suppressed| {
                 tracing::error!(session = %id, panic = ?panic.text(), suppressed, "dropping a session panicked");
             });
         }
@@ -220,10 +220,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// A connection is gone: its place in the counts is free again.
     fn forget(&mut self, peer: SocketAddr, dialled: Option<u32>) {
-        self.hub.unsettle(self.index);
+        self.service_core.unsettle(self.index);
         match dialled {
             Some(connection) => self.connection_ended(connection),
-            None => self.hub.left(peer.ip()),
+            None => self.service_core.left(peer.ip()),
         }
     }
 }

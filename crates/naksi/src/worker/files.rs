@@ -23,13 +23,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn carry_out_file_wishes(&mut self) {
         // What these answers make users wish for waits for the next turn: whoever tries again and again holds
         // up nobody.
-        for _ in 0..self.desk.files.wishes.len() {
-            let Some(wish) = self.desk.files.wishes.pop_front() else { return };
+        for _ in 0..self.context.files.wishes.len() {
+            let Some(wish) = self.context.files.wishes.pop_front() else { return };
             let bytes_held = wish.asks().map_or(0, |(_, _, bytes)| bytes);
             match wish {
                 Wish::Open { owner, tag, path, access } => {
                     let opened = self.open_file(owner, path, access);
-                    self.desk.files.settle(owner, 0);
+                    self.context.files.settle(owner, 0);
                     match opened {
                         Ok((file, bytes)) => self.tell(owner, FileDone::Opened { tag, file, bytes }),
                         Err(error) => self.tell(owner, FileDone::Failed { tag, error }),
@@ -55,7 +55,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// Tells a session that it has asked for too much at once.
     fn refuse(&mut self, owner: SessionId, tag: u32) {
-        self.desk.counters.file_refused_total.add(1);
+        self.context.counters.file_refused_total.add(1);
         self.tell(owner, FileDone::Failed { tag, error: OsError::new(Failure::OverLimit, 0) });
     }
 
@@ -65,18 +65,18 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         path: PathBuf,
         access: FileAccess,
     ) -> Result<(FileId, u64), OsError> {
-        if self.desk.files.files_of(owner) >= self.hub.limits.files_max {
-            self.desk.counters.file_refused_total.add(1);
+        if self.context.files.files_of(owner) >= self.service_core.limits.files_max {
+            self.context.counters.file_refused_total.add(1);
             return Err(OsError::new(Failure::OverLimit, 0));
         }
         let handle = self.port.open_file(&path, access)?;
         let entry = OpenFile { handle, owner, in_flight: 0, order: Order::default(), closing: false };
-        let Ok((slot, generation)) = self.desk.files.open.insert(entry) else {
+        let Ok((slot, generation)) = self.context.files.open.insert(entry) else {
             self.close_handle(handle, owner);
             return Err(OsError::new(Failure::DescriptorsExhausted, 0));
         };
         let file = FileId { slot, generation };
-        self.desk.files.owners.entry(owner).or_default().files.insert(file);
+        self.context.files.owners.entry(owner).or_default().files.insert(file);
         let known = self.sessions.get(owner.slot(), owner.generation()).is_some();
         let size = self.port.file_bytes(handle);
         if size.is_err() || !known {
@@ -98,7 +98,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         else {
             return;
         };
-        self.desk.files.settle(owner, bytes_held);
+        self.context.files.settle(owner, bytes_held);
         if error.kind == Failure::OverLimit {
             self.refuse(owner, tag)
         } else {
@@ -115,7 +115,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         offset: u64,
         wanted: impl FnOnce(&P, Handle) -> Result<Wanted, OsError>,
     ) -> Result<Op, OsError> {
-        let files = &mut self.desk.files;
+        let files = &mut self.context.files;
         let usable = |open: &&mut OpenFile| !open.closing && open.owner == owner;
         let open = files.open.get_mut(file.slot, file.generation).filter(usable);
         let handle = open.ok_or(OsError::new(Failure::Invalid, 0))?.handle;
@@ -123,7 +123,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return Err(OsError::new(Failure::MemoryExhausted, 0));
         }
         Ok(match wanted(&self.port, handle)? {
-            Wanted::Read(bytes) if !files.charge(owner, bytes, &self.hub.limits) => {
+            Wanted::Read(bytes) if !files.charge(owner, bytes, &self.service_core.limits) => {
                 return Err(OsError::new(Failure::OverLimit, 0));
             }
             Wanted::Read(bytes) => {
@@ -143,7 +143,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         offset: u64,
         op: Op,
     ) -> Result<(), OsError> {
-        let files = &mut self.desk.files;
+        let files = &mut self.context.files;
         let Some(open) = files.open.get_mut(file.slot, file.generation) else {
             unreachable!("the file was open when the operation was made");
         };
@@ -172,7 +172,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// A write has ended, well or not: syncs that waited for it last begin.
     fn written(&mut self, file: FileId, sync: u32) {
-        let Some(open) = self.desk.files.open.get_mut(file.slot, file.generation) else {
+        let Some(open) = self.context.files.open.get_mut(file.slot, file.generation) else {
             unreachable!("a file is open while something is in flight on it");
         };
         open.order.written(sync);
@@ -184,7 +184,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     pub(crate) fn process_file(&mut self, token: Token, done: Done) {
-        let files = &mut self.desk.files;
+        let files = &mut self.context.files;
         let Some(operation) = files.operations.remove(token.slot(), token.generation()) else {
             unreachable!("a file operation ends once");
         };
@@ -208,7 +208,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
             other => unreachable!("no file operation ends with {other:?}"),
         }
-        if let Some(open) = self.desk.files.open.get_mut(file.slot, file.generation) {
+        if let Some(open) = self.context.files.open.get_mut(file.slot, file.generation) {
             open.in_flight -= 1;
             if open.closing {
                 self.close_file(file);
@@ -218,15 +218,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// The session is gone: its files are closed as soon as nothing is in flight on them.
     pub(crate) fn abandon_files_of(&mut self, owner: SessionId) {
-        let Some(of_owner) = self.desk.files.owners.get_mut(&owner) else { return };
+        let Some(of_owner) = self.context.files.owners.get_mut(&owner) else { return };
         for file in std::mem::take(&mut of_owner.files) {
             self.close_file(file);
         }
-        self.desk.files.forget_if_empty(owner);
+        self.context.files.forget_if_empty(owner);
     }
 
     fn close_file(&mut self, file: FileId) {
-        let files = &mut self.desk.files;
+        let files = &mut self.context.files;
         let Some(open) = files.open.get_mut(file.slot, file.generation) else { return };
         open.closing = true;
         if open.in_flight > 0 {
@@ -243,7 +243,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     fn close_handle(&mut self, handle: Handle, owner: SessionId) {
         let operation = Operation { owner, tag: 0, bytes: 0, file: None, offset: 0, sync: 0 };
-        let Ok((slot, generation)) = self.desk.files.operations.insert(operation) else {
+        let Ok((slot, generation)) = self.context.files.operations.insert(operation) else {
             unreachable!("there are not so many files to close");
         };
         let token = Token::new(KIND_FILE, slot, generation);
@@ -253,10 +253,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     fn tell(&mut self, owner: SessionId, done: FileDone<'_>) {
-        self.with_session(owner.slot(), owner.generation(), |session, cx, stage| {
+        self.with_session(owner.slot(), owner.generation(), |session, cx, callbacks| {
             if session.is_live() {
-                session.with_outlet(cx, stage, |stage, outlet| {
-                    stage.play(outlet, (), |user, conn| user.on_file(conn, done));
+                session.with_output(cx, callbacks, |callbacks, output| {
+                    callbacks.play(output, (), |user, conn| user.on_file(conn, done));
                 });
             }
         });

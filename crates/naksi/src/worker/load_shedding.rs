@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use naksi_core::content::Ending;
+use naksi_core::callbacks::CloseMode;
 use naksi_core::pressure::{Pressure, STUCK_AFTER, share_of_relief};
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, Trimmed};
 
@@ -30,7 +30,7 @@ const LIST_ENTRIES_KEPT: usize = 1024;
 
 /// One worker's part in relieving the service.
 #[derive(Debug, Default)]
-pub(crate) struct Relief {
+pub(crate) struct LoadShedding {
     /// What its sessions hold, as far as they were counted.
     held_bytes: u64,
     /// When it may act again.
@@ -39,7 +39,7 @@ pub(crate) struct Relief {
     trim_at: Option<Tick>,
 }
 
-impl Relief {
+impl LoadShedding {
     /// What one session was counted to hold, and holds now.
     pub(crate) fn count(&mut self, counted: &mut u32, now: usize) {
         let now = u32::try_from(now).unwrap_or(u32::MAX);
@@ -62,34 +62,41 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Ends as many sessions as the ladder asks of this worker; none, most of the time. A worker that stops lets its
     /// sessions flush instead.
     pub(crate) fn relieve(&mut self) {
-        if self.hub.limits.memory_bytes_max == 0 || self.stopping.is_some() {
+        if self.service_core.limits.memory_bytes_max == 0 || self.stopping.is_some() {
             return;
         }
-        if self.hub.pressure() >= Pressure::EndStuck {
+        if self.service_core.pressure() >= Pressure::EndStuck {
             // What has gone out in this turn is held no more; what has come is not yet offered to the kernel.
             self.recount();
         }
-        let (step, risen) = self.hub.press();
+        let (step, risen) = self.service_core.press();
         if step < Pressure::EndStuck {
             return;
         }
         if risen {
             self.ring_the_others();
         }
-        let (now, own, held) = (self.desk.now, self.relief.held_bytes, self.hub.held_bytes());
-        if own == 0 || now < self.relief.act_at {
+        let (now, own, held) =
+            (self.context.now, self.load_shedding.held_bytes, self.service_core.held_bytes());
+        if own == 0 || now < self.load_shedding.act_at {
             return;
         }
-        self.relief.act_at = now + if step == Pressure::EndLargest { GIVE_AGAIN } else { LOOK_AGAIN };
-        self.give_back(step, share_of_relief(own, held, self.hub.limits.memory_bytes_max as u64), held);
+        self.load_shedding.act_at = now + if step == Pressure::EndLargest { GIVE_AGAIN } else { LOOK_AGAIN };
+        self.give_back(
+            step,
+            share_of_relief(own, held, self.service_core.limits.memory_bytes_max as u64),
+            held,
+        );
     }
 
     /// Frees spare buffers that nobody has used for a while, and gives the system its memory back when that is much.
     #[inline]
     pub(crate) fn trim_spares(&mut self) {
-        match self.relief.trim_at {
-            None if self.spares.is_plump() => self.relief.trim_at = Some(self.desk.now + TRIM_EVERY),
-            Some(at) if at <= self.desk.now => self.trim_now(),
+        match self.load_shedding.trim_at {
+            None if self.buffer_pool.is_plump() => {
+                self.load_shedding.trim_at = Some(self.context.now + TRIM_EVERY)
+            }
+            Some(at) if at <= self.context.now => self.trim_now(),
             _ => {}
         }
     }
@@ -97,23 +104,23 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     #[cold]
     fn trim_now(&mut self) {
         let port = self.port.trim();
-        self.relief.trim_at = (port == Trimmed::Later).then_some(self.desk.now + TRIM_EVERY);
-        self.touched.shrink_to(LIST_ENTRIES_KEPT);
+        self.load_shedding.trim_at = (port == Trimmed::Later).then_some(self.context.now + TRIM_EVERY);
+        self.dirty.shrink_to(LIST_ENTRIES_KEPT);
         self.members.shrink_to(LIST_ENTRIES_KEPT);
-        if self.spares.trim() || port == Trimmed::Freed {
+        if self.buffer_pool.trim() || port == Trimmed::Freed {
             naksi_os::give_back_memory();
         }
     }
 
     /// When the worker has to look at what its sessions hold or at its spare buffers, although nothing else happens.
     pub(crate) fn relief_at(&self) -> Option<Tick> {
-        let pressed = self.hub.limits.memory_bytes_max > 0
-            && self.relief.held_bytes > 0
+        let pressed = self.service_core.limits.memory_bytes_max > 0
+            && self.load_shedding.held_bytes > 0
             && self.stopping.is_none()
-            && self.hub.pressure() >= Pressure::EndStuck;
-        match (pressed, self.relief.trim_at) {
-            (true, Some(trim_at)) => Some(self.relief.act_at.min(trim_at)),
-            (true, None) => Some(self.relief.act_at),
+            && self.service_core.pressure() >= Pressure::EndStuck;
+        match (pressed, self.load_shedding.trim_at) {
+            (true, Some(trim_at)) => Some(self.load_shedding.act_at.min(trim_at)),
+            (true, None) => Some(self.load_shedding.act_at),
             (false, trim_at) => trim_at,
         }
     }
@@ -126,14 +133,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             }
             freed += u64::from(holder.bytes);
             ended += 1;
-            self.with_session(holder.slot, holder.generation, |session, cx, stage| {
-                session.end(Reason::MemoryPressure, Ending::Now, cx, stage);
+            self.with_session(holder.slot, holder.generation, |session, cx, callbacks| {
+                session.end(DisconnectReason::MemoryPressure, CloseMode::Abort, cx, callbacks);
             });
         }
-        self.desk.counters.relieved_total.add(ended);
+        self.context.counters.relieved_total.add(ended);
         if ended > 0 {
-            let most = self.hub.limits.memory_bytes_max;
-            self.desk.say(Subject::MemoryPressure, |suppressed| {
+            let most = self.service_core.limits.memory_bytes_max;
+            self.context.say(Subject::MemoryPressure, |suppressed| {
                 tracing::warn!(
                     held,
                     most,
@@ -148,25 +155,26 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// Counts down what those hold to whom something has happened in this turn.
     fn recount(&mut self) {
-        for (slot, generation) in &self.touched {
+        for (slot, generation) in &self.dirty {
             if let Some(entry) = self.sessions.get_mut(*slot, *generation) {
                 let now = entry.session.held_bytes().min(entry.held_bytes as usize);
-                self.relief.count(&mut entry.held_bytes, now);
+                self.load_shedding.count(&mut entry.held_bytes, now);
             }
         }
-        self.desk.counters.held_bytes.set(self.relief.held_bytes());
+        self.context.counters.held_bytes.set(self.load_shedding.held_bytes());
     }
 
     /// Who sleeps cannot see what the others hold.
     fn ring_the_others(&self) {
-        let others = self.hub.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.index);
+        let others =
+            self.service_core.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.index);
         others.for_each(|(_, mailbox)| mailbox.push(Message::Relieve));
     }
 
     /// Those of whom something is to be had, in the order in which they go: at the second step whoever is stuck, longest
     /// first; at the third those as well, and then everybody, whoever holds most first.
     fn holders(&self, step: Pressure) -> Vec<Holder> {
-        let now = self.desk.now;
+        let now = self.context.now;
         let mut holders = Vec::new();
         for (slot, generation) in self.sessions.names() {
             let Some(entry) = self.sessions.get(slot, generation).filter(|entry| entry.held_bytes > 0) else {
@@ -223,13 +231,16 @@ mod tests {
 
     #[test]
     fn what_everybody_holds_is_the_sum_of_what_each_was_last_counted_to() {
-        let mut relief = Relief::default();
+        let mut load_shedding = LoadShedding::default();
         let mut sessions = [0; 3];
         for (session, bytes) in [(0, 10), (1, 5_000_000_000_usize), (0, 7), (2, 1), (1, 9), (0, 0)] {
-            relief.count(&mut sessions[session], bytes);
-            assert_eq!(relief.held_bytes(), sessions.iter().map(|counted| u64::from(*counted)).sum::<u64>());
+            load_shedding.count(&mut sessions[session], bytes);
+            assert_eq!(
+                load_shedding.held_bytes(),
+                sessions.iter().map(|counted| u64::from(*counted)).sum::<u64>()
+            );
         }
-        relief.forget(sessions[1]);
-        assert_eq!(relief.held_bytes(), 1);
+        load_shedding.forget(sessions[1]);
+        assert_eq!(load_shedding.held_bytes(), 1);
     }
 }

@@ -22,13 +22,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use naksi_core::buffer_pool::BufferPool;
 use naksi_core::completion::Completion;
 use naksi_core::ended::{Failure, OsError};
 use naksi_core::flush::Flush;
 use naksi_core::id::{SessionId, Token};
-use naksi_core::reason::Reason;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::session::{self, Context, Request};
-use naksi_core::spares::Spares;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::{TimerKey, TimerWheel};
@@ -36,22 +36,22 @@ use naksi_os::port::{PollStatus, Port, PortError};
 use thin_vec::ThinVec;
 
 use self::acceptor::Listener;
-use self::connector::Dialer;
-use self::deadline_guard::Lateness;
+use self::connector::Connector;
+use self::deadline_guard::DeadlineGuard;
 use self::flush_timers::Held;
-use self::load_shedding::Relief;
+use self::load_shedding::LoadShedding;
 use self::peer::Peer;
 use self::shutdown::Stopping;
 use self::spin::Spin;
-use crate::log_limiter::Murmur;
-use crate::room::local::{LocalRooms, Seat};
+use crate::log_limiter::LogLimiter;
+use crate::room::local::{LocalRooms, RoomMembership};
 use crate::session::Factory;
-use crate::session::callbacks::Stage;
-use crate::session::context::{Desk, Due};
+use crate::session::callbacks::Callbacks;
+use crate::session::context::{Due, WorkerContext};
 use crate::session::files::Files;
-use crate::session::turn_budget::Slice;
-use crate::shared::core::Hub;
-use crate::shared::handle::Door;
+use crate::session::turn_budget::TurnBudget;
+use crate::shared::core::ServiceCore;
+use crate::shared::handle::ServiceInner;
 use crate::shared::mailbox::Mailbox;
 use crate::topic::{LocalTopics, Membership};
 
@@ -80,7 +80,7 @@ struct Entry<S> {
     peer: Peer,
     memberships: ThinVec<Membership>,
     /// Rooms that it has joined.
-    seats: ThinVec<Seat>,
+    room_memberships: ThinVec<RoomMembership>,
     /// Timers that its user set; some of them may have fired.
     timers: ThinVec<TimerKey>,
     /// A callback has panicked: none but the goodbye is played any more.
@@ -92,7 +92,7 @@ struct Entry<S> {
     /// What it holds, as it was last counted.
     held_bytes: u32,
     /// Whether it stands in the list of those to be asked.
-    touched: bool,
+    dirty: bool,
     /// Whether it stands among those that wait for a tick.
     held: bool,
 }
@@ -101,77 +101,81 @@ struct Entry<S> {
 pub struct Worker<P: Port, F: Factory> {
     index: usize,
     port: P,
-    hub: Arc<Hub<P>>,
+    service_core: Arc<ServiceCore<P>>,
     factory: Arc<F>,
     sessions: Table<Entry<F::Session>>,
-    spares: Spares,
-    desk: Desk,
+    buffer_pool: BufferPool,
+    context: WorkerContext,
     listeners: Vec<Listener>,
     /// What it accepts stays with it, because every worker has listeners of its own.
     keeps: bool,
-    dialer: Option<Dialer>,
+    connector: Option<Connector>,
     stopping: Option<Stopping>,
     /// Sockets that have become no session and are being closed: the worker is not through before them.
     turning_away: usize,
     arrivals: u64,
     begun: bool,
-    touched: Vec<(u32, u32)>,
+    dirty: Vec<(u32, u32)>,
     held: Held,
-    relief: Relief,
+    load_shedding: LoadShedding,
     /// When the topics' batches leave, if there are ticks and there is something in them.
     topics_due: Option<Tick>,
     spin: Spin,
     caught: Vec<Completion>,
     since_flush: usize,
     poll_status: PollStatus,
-    lateness: Lateness,
+    deadline_guard: DeadlineGuard,
     due: Vec<TimerKey>,
     members: Vec<SessionId>,
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// A worker on a port of its own. It accepts and connects nothing before [`Hub::begin`].
-    pub fn new(index: usize, port: P, hub: Arc<Hub<P>>, factory: Arc<F>) -> Self {
-        hub.mailboxes[index].hang(port.poster());
-        let door: Arc<dyn Door> = Arc::clone(&hub) as Arc<dyn Door>;
-        let desk = Desk {
+    /// A worker on a port of its own. It accepts and connects nothing before [`ServiceCore::begin`].
+    pub fn new(index: usize, port: P, service_core: Arc<ServiceCore<P>>, factory: Arc<F>) -> Self {
+        service_core.mailboxes[index].hang(port.poster());
+        let service: Arc<dyn ServiceInner> = Arc::clone(&service_core) as Arc<dyn ServiceInner>;
+        let context = WorkerContext {
             now: port.now(),
             wheel: TimerWheel::default(),
-            topics: LocalTopics::new(index, hub.limits.send_queue_bytes_max, Arc::clone(&hub.topic_bytes)),
+            topics: LocalTopics::new(
+                index,
+                service_core.limits.send_queue_bytes_max,
+                Arc::clone(&service_core.topic_bytes),
+            ),
             rooms: LocalRooms::default(),
             files: Files::default(),
-            door,
-            counters: Arc::clone(&hub.counters[index]),
+            service,
+            counters: Arc::clone(&service_core.counters[index]),
             scratch: bytes::BytesMut::new(),
-            murmur: Murmur::new(hub.limits.log_lines_per_second_max),
+            log_limiter: LogLimiter::new(service_core.limits.log_lines_per_second_max),
             recorder: None,
-            slice: Slice::default(),
+            turn_budget: TurnBudget::default(),
         };
         Self {
             index,
             port,
             sessions: Table::new(SessionId::SLOTS_MAX as usize),
-            spin: Spin::new(hub.spin),
-            hub,
+            spin: Spin::new(service_core.spin),
+            service_core,
             factory,
-            spares: Spares::default(),
-            desk,
+            buffer_pool: BufferPool::default(),
+            context,
             listeners: Vec::new(),
             keeps: false,
-            dialer: None,
+            connector: None,
             stopping: None,
             turning_away: 0,
             arrivals: 0,
             begun: false,
-            touched: Vec::new(),
+            dirty: Vec::new(),
             held: Held::default(),
-            relief: Relief::default(),
+            load_shedding: LoadShedding::default(),
             topics_due: None,
             caught: Vec::new(),
             since_flush: 0,
             // The first turn only looks: a message may have been put in before the bell was hung.
             poll_status: PollStatus::More,
-            lateness: Lateness::default(),
+            deadline_guard: DeadlineGuard::default(),
             due: Vec::new(),
             members: Vec::new(),
         }
@@ -187,24 +191,24 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.poll_status = match self.spin.wait(&mut self.port, &mut caught, until) {
             Ok(status) => status,
             Err(broken) => {
-                self.give_up(&Reason::System(OsError::new(Failure::Other, broken.code)));
+                self.give_up(&DisconnectReason::System(OsError::new(Failure::Other, broken.code)));
                 return Err(broken);
             }
         };
-        self.desk.now = self.port.now();
-        self.desk.slice.begin(self.desk.now);
+        self.context.now = self.port.now();
+        self.context.turn_budget.begin(self.context.now);
         // Receives that starve have something to say, too, and are in no wait before a lease is home.
         let brings_all = self.poll_status == PollStatus::Drained && self.port.ledger().starved == 0;
-        self.lateness.turn(self.desk.now, brings_all);
+        self.deadline_guard.turn(self.context.now, brings_all);
         self.since_flush += caught.len();
-        self.desk.counters.caught(caught.len());
+        self.context.counters.caught(caught.len());
         for completion in caught.drain(..) {
             self.dispatch(completion);
-            if self.desk.topics.is_full() {
+            if self.context.topics.is_full() {
                 self.flush_topics();
             }
-            self.desk.slice.step(|| self.port.now());
-            if let Some(now) = self.desk.slice.is_slow() {
+            self.context.turn_budget.step(|| self.port.now());
+            if let Some(now) = self.context.turn_budget.is_slow() {
                 self.time_has_passed(now);
             }
         }
@@ -221,34 +225,36 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.release_held();
         self.relieve();
-        self.ask_touched();
+        self.ask_dirty();
         self.trim_spares();
         self.write_record();
-        self.desk.counters.turns.add(1);
-        self.desk.counters.recv_backlog_bytes.set(self.spares.kept_bytes() as u64);
-        self.desk.counters.held_bytes.set(self.relief.held_bytes());
-        self.desk.counters.timers.set(self.desk.wheel.len() as u64);
-        self.desk.counters.mirror(&self.port.ledger());
+        self.context.counters.turns.add(1);
+        self.context.counters.recv_backlog_bytes.set(self.buffer_pool.kept_bytes() as u64);
+        self.context.counters.held_bytes.set(self.load_shedding.held_bytes());
+        self.context.counters.timers.set(self.context.wheel.len() as u64);
+        self.context.counters.mirror(&self.port.ledger());
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
     }
 
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
-        if self.poll_status == PollStatus::More || self.desk.files.has_wishes() || self.desk.rooms.has_work()
+        if self.poll_status == PollStatus::More
+            || self.context.files.has_wishes()
+            || self.context.rooms.has_work()
         {
             return Some(Tick::ZERO);
         }
-        let again = || self.topics_due.unwrap_or(self.desk.now + OWED_AGAIN);
-        let topics = &self.desk.topics;
+        let again = || self.topics_due.unwrap_or(self.context.now + OWED_AGAIN);
+        let topics = &self.context.topics;
         let postponed = (topics.is_dirty() || topics.owes_anybody()).then(again);
-        self.desk
+        self.context
             .wheel
             .next()
             .into_iter()
             .chain(postponed)
             .chain(self.held.next())
             .chain(self.relief_at())
-            .chain(self.desk.rooms.next())
+            .chain(self.context.rooms.next())
             .min()
     }
 
@@ -257,11 +263,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Replies leave after every slice of completions, while their sessions are still warm in the cache; a
     /// room's batch waits until the port is dry, or for its tick, so that it carries as much as it can.
     fn topics_are_due(&mut self) -> bool {
-        if !self.desk.topics.is_dirty() {
+        if !self.context.topics.is_dirty() {
             (self.topics_due, self.since_flush) = (None, 0);
-            return self.desk.topics.owes_anybody();
+            return self.context.topics.owes_anybody();
         }
-        let (flush, now) = (self.hub.flush, self.desk.now);
+        let (flush, now) = (self.service_core.flush, self.context.now);
         let end = || if flush == Flush::AtOnce { now + BATCH_SPAN_MAX } else { flush.next(now) };
         let due = *self.topics_due.get_or_insert_with(end);
         let is_enough =
@@ -273,12 +279,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// Asks those again whose tick has come.
     fn release_held(&mut self) {
-        let (sessions, touched) = (&mut self.sessions, &mut self.touched);
-        self.held.release(self.desk.now, |slot, generation| {
+        let (sessions, dirty) = (&mut self.sessions, &mut self.dirty);
+        self.held.release(self.context.now, |slot, generation| {
             let Some(entry) = sessions.get_mut(slot, generation) else { return };
             entry.held = false;
-            if !std::mem::replace(&mut entry.touched, true) {
-                touched.push((slot, generation));
+            if !std::mem::replace(&mut entry.dirty, true) {
+                dirty.push((slot, generation));
             }
         });
     }
@@ -303,52 +309,56 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         &mut self,
         slot: u32,
         generation: u32,
-        run: impl FnOnce(&mut session::Session, &mut Context<'_>, &mut Stage<'_, F::Session>) -> R,
+        run: impl FnOnce(&mut session::Session, &mut Context<'_>, &mut Callbacks<'_, F::Session>) -> R,
     ) -> Option<R> {
         let id = self.name(slot, generation);
         let entry = self.sessions.get_mut(slot, generation)?;
-        let mut cx = Context { now: self.desk.now, limits: &self.hub.limits, spares: &mut self.spares };
-        let mut stage = Stage {
+        let mut cx = Context {
+            now: self.context.now,
+            limits: &self.service_core.limits,
+            buffer_pool: &mut self.buffer_pool,
+        };
+        let mut callbacks = Callbacks {
             user: &mut entry.user,
             clock: &self.port,
-            desk: &mut self.desk,
+            context: &mut self.context,
             memberships: &mut entry.memberships,
-            seats: &mut entry.seats,
+            room_memberships: &mut entry.room_memberships,
             timers: &mut entry.timers,
             broken: &mut entry.broken,
             id,
             peer: entry.peer.get(),
         };
-        let result = run(&mut entry.session, &mut cx, &mut stage);
-        if !std::mem::replace(&mut entry.touched, true) {
-            self.touched.push((slot, generation));
+        let result = run(&mut entry.session, &mut cx, &mut callbacks);
+        if !std::mem::replace(&mut entry.dirty, true) {
+            self.dirty.push((slot, generation));
         }
         Some(result)
     }
 
     /// Asks every session that was touched what it wants, and hands it to the port.
-    fn ask_touched(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for (slot, generation) in touched.drain(..) {
+    fn ask_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for (slot, generation) in dirty.drain(..) {
             self.ask(slot, generation);
         }
         // Asking touches nobody, so the list that was emptied is the list to keep.
-        self.touched = touched;
+        self.dirty = dirty;
     }
 
     fn ask(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
-        entry.touched = false;
+        entry.dirty = false;
         let dropped = entry.session.take_dropped();
         if dropped > 0 {
-            self.desk.counters.dropped.add(dropped);
+            self.context.counters.dropped.add(dropped);
         }
-        self.relief.count(&mut entry.held_bytes, entry.session.held_bytes());
+        self.load_shedding.count(&mut entry.held_bytes, entry.session.held_bytes());
         if entry.session.over().is_some() {
             self.retire(slot, generation);
             return;
         }
-        while let Some(request) = entry.session.register(self.desk.now) {
+        while let Some(request) = entry.session.register(self.context.now) {
             match request {
                 Request::Submit(verb, op) => {
                     let token = Token::new(verb as u8, slot, generation);
@@ -364,15 +374,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         {
             self.held.hold(at, slot, generation);
         }
-        let wanted = entry.session.deadline(&self.hub.limits);
+        let wanted = entry.session.deadline(&self.service_core.limits);
         // A deadline that moved away is looked at when the old timer fires; only a nearer one is set anew.
         match (wanted, entry.timer) {
             (Some(wanted), Some((_, set))) if set <= wanted => {}
             (Some(wanted), set) => {
                 if let Some((key, _)) = set {
-                    self.desk.wheel.cancel(key);
+                    self.context.wheel.cancel(key);
                 }
-                let key = self.desk.wheel.set(wanted, Due::Deadline { slot, generation });
+                let key = self.context.wheel.set(wanted, Due::Deadline { slot, generation });
                 entry.timer = Some((key, wanted));
             }
             (None, _) => {}
@@ -382,10 +392,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     #[inline]
     fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
-        self.desk.wheel.due(self.desk.now, &mut due);
+        self.context.wheel.due(self.context.now, &mut due);
         for key in due.drain(..) {
             // What was due beside it may have taken it back.
-            let Some(fired) = self.desk.wheel.fire(key) else { continue };
+            let Some(fired) = self.context.wheel.fire(key) else { continue };
             match fired {
                 Due::Deadline { slot, generation } => self.look_at_deadline(slot, generation),
                 Due::User { slot, generation, tag } => self.play_timer(slot, generation, tag),
@@ -393,7 +403,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 Due::Connect => self.register_connects(),
                 Due::DrainOver => self.end_drain(),
             }
-            if self.desk.topics.is_full() {
+            if self.context.topics.is_full() {
                 self.flush_topics();
             }
         }
@@ -403,8 +413,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Callbacks are slow: timers and deadlines do not wait for the end of the turn.
     #[cold]
     fn time_has_passed(&mut self, now: Tick) {
-        self.desk.now = now;
-        self.lateness.pass(now);
+        self.context.now = now;
+        self.deadline_guard.pass(now);
         self.fire_timers();
     }
 
@@ -412,21 +422,24 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     fn look_at_deadline(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
         entry.timer = None;
-        let (now, limits) = (self.desk.now, &self.hub.limits);
-        let until = self.lateness.judged_until(now).min(now);
+        let (now, limits) = (self.context.now, &self.service_core.limits);
+        let until = self.deadline_guard.judged_until(now).min(now);
         if entry.session.is_late(now, limits) && !entry.session.is_late(until, limits) {
-            let key = self.desk.wheel.set(self.desk.now + LOOK_AGAIN, Due::Deadline { slot, generation });
+            let key =
+                self.context.wheel.set(self.context.now + LOOK_AGAIN, Due::Deadline { slot, generation });
             entry.timer = Some((key, Tick::ZERO)); // Whatever it wants, it is looked at soon enough.
             return;
         }
-        self.with_session(slot, generation, |session, cx, stage| session.check_deadline(until, cx, stage));
+        self.with_session(slot, generation, |session, cx, callbacks| {
+            session.check_deadline(until, cx, callbacks)
+        });
     }
 
     fn play_timer(&mut self, slot: u32, generation: u32, tag: u32) {
-        self.with_session(slot, generation, |session, cx, stage| {
+        self.with_session(slot, generation, |session, cx, callbacks| {
             if session.is_live() {
-                session.with_outlet(cx, stage, |stage, outlet| {
-                    stage.play(outlet, (), |user, conn| {
+                session.with_output(cx, callbacks, |callbacks, output| {
+                    callbacks.play(output, (), |user, conn| {
                         crate::session::Session::on_timer(user, conn, tag);
                     });
                 });
@@ -435,22 +448,22 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     fn mailbox(&self) -> &Mailbox<P> {
-        &self.hub.mailboxes[self.index]
+        &self.service_core.mailboxes[self.index]
     }
 }
 
 impl<P: Port, F: Factory> Drop for Worker<P, F> {
     fn drop(&mut self) {
-        let Self { desk, port, .. } = self;
-        let door = Arc::clone(&desk.door);
-        desk.rooms.wind_up(&|| port.now(), &*door);
+        let Self { context, port, .. } = self;
+        let service = Arc::clone(&context.service);
+        context.rooms.wind_up(&|| port.now(), &*service);
         // Whoever still lacks something does not get it any more.
-        desk.counters.dropped.add(desk.topics.owed_messages());
+        context.counters.dropped.add(context.topics.owed_messages());
         // Nobody waits for it to give anything back.
-        desk.counters.held_bytes.set(0);
-        desk.counters.recv_backlog_bytes.set(0);
+        context.counters.held_bytes.set(0);
+        context.counters.recv_backlog_bytes.set(0);
         // However it ends, what others still put in is not kept: a socket among it would never be closed.
-        self.hub.mailboxes[self.index].close();
+        self.service_core.mailboxes[self.index].close();
     }
 }
 

@@ -28,22 +28,22 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             epoch_unix_us: run.epoch_unix_us,
         };
         let space = Arc::clone(&run.space);
-        self.desk.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max, space));
+        self.context.recorder = Some(Recorder::new(file, &header, options.buffer_bytes_max, space));
         Ok(())
     }
 
     /// Hands what has gathered to the port, if it is through with what it had.
     pub(crate) fn write_record(&mut self) {
         let last = self.stopping.is_some() && self.sessions.is_empty();
-        let at_us = self.desk.now.nanos() / 1000;
+        let at_us = self.context.now.nanos() / 1000;
         let next = |recorder: &mut Recorder| recorder.register(last, at_us);
-        while let Some(op) = self.desk.recorder.as_mut().and_then(next) {
+        while let Some(op) = self.context.recorder.as_mut().and_then(next) {
             if let Err(refused) = self.port.submit(Token::new(KIND_RECORD, 0, 0), op) {
-                self.desk.recorder.as_mut().expect("it has just asked").refused(&refused);
+                self.context.recorder.as_mut().expect("it has just asked").refused(&refused);
                 self.end_record(&refused.why.to_string());
             }
         }
-        if self.desk.recorder.as_mut().is_some_and(|recorder| std::mem::take(&mut recorder.out_of_space)) {
+        if self.context.recorder.as_mut().is_some_and(|recorder| std::mem::take(&mut recorder.out_of_space)) {
             self.end_record_without_space();
         }
     }
@@ -77,26 +77,26 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     fn give_up_record(&mut self) -> Option<(u64, &Space)> {
-        let recorder = self.desk.recorder.as_mut()?;
+        let recorder = self.context.recorder.as_mut()?;
         let lost = recorder.give_up();
-        self.desk.counters.record_lost_total.add(lost);
-        self.desk.counters.recorded_total.add(recorder.take_kept());
+        self.context.counters.record_lost_total.add(lost);
+        self.context.counters.recorded_total.add(recorder.take_kept());
         Some((lost, &recorder.space))
     }
 
     /// The worker ends before everything came home: what the file has not got is missing in it.
     pub(crate) fn abandon_record(&mut self) {
-        if self.desk.recorder.as_ref().is_some_and(Recorder::has_more) {
+        if self.context.recorder.as_ref().is_some_and(Recorder::has_more) {
             self.end_record("the worker gave up");
         }
     }
 
     pub(crate) fn process_record(&mut self, done: Done) {
-        let recorder = self.desk.recorder.as_mut().expect("only a recorder writes");
+        let recorder = self.context.recorder.as_mut().expect("only a recorder writes");
         match done {
             Done::WriteAt(bytes, result) => {
                 let refused = recorder.written(bytes, result);
-                self.desk.counters.recorded_total.add(recorder.take_kept());
+                self.context.counters.recorded_total.add(recorder.take_kept());
                 if let Some(why) = refused {
                     self.end_record(&why);
                 }

@@ -5,17 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use naksi_core::content::Ending;
-use naksi_core::data_plane::DataClass;
+use naksi_core::callbacks::CloseMode;
+use naksi_core::droppable_queue::PacketClass;
 use naksi_core::id::SessionId;
-use naksi_core::reason::Reason;
-use naksi_core::send_queue::Sent;
+use naksi_core::reason::DisconnectReason;
+use naksi_core::send_queue::SendStatus;
 use naksi_os::port::Port;
 
 use super::Worker;
-use crate::room::RoomEnd;
-use crate::room::local::{Farewell, Seat};
-use crate::room::output::{Parcel, Part};
+use crate::room::RoomCloseReason;
+use crate::room::local::{DrainState, RoomMembership};
+use crate::room::output::{Part, RoomOutput};
 use crate::session::{Factory, Session};
 
 /// All rooms together hold a worker for about so long in a turn; the rest goes to groups, or waits for the next turn.
@@ -24,48 +24,48 @@ const TURN_BUDGET: Duration = Duration::from_millis(2);
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Brings the rooms what this turn's sessions have for them, and runs those that nobody else runs.
     pub(crate) fn run_rooms(&mut self) {
-        self.desk.rooms.set_out(self.desk.now);
-        if self.desk.rooms.ready.is_empty() {
+        self.context.rooms.set_out(self.context.now);
+        if self.context.rooms.ready.is_empty() {
             return;
         }
-        let door = Arc::clone(&self.desk.door);
+        let service = Arc::clone(&self.context.service);
         // What the rooms say to this worker comes through its mailbox as well, behind what they said before; it
         // is read below, so nobody needs to ring.
         self.mailbox().hush();
         let clock = || self.port.now();
         let began = clock();
-        for _ in 0..self.desk.rooms.ready.len() {
-            let Some(room) = self.desk.rooms.ready.pop_front() else { break };
+        for _ in 0..self.context.rooms.ready.len() {
+            let Some(room) = self.context.rooms.ready.pop_front() else { break };
             let late = clock().since(began) > TURN_BUDGET;
             if (late || room.is_heavy()) && Arc::clone(&room).hand_over() {
                 continue;
             }
-            if late || (Arc::clone(&room).run(&clock, &*door) && !Arc::clone(&room).hand_over()) {
-                self.desk.rooms.ready.push_back(room);
+            if late || (Arc::clone(&room).run(&clock, &*service) && !Arc::clone(&room).hand_over()) {
+                self.context.rooms.ready.push_back(room);
             }
         }
         self.read_mailbox();
     }
 
     /// Carries out what a room does to sessions of this worker.
-    pub(crate) fn deliver_parcel(&mut self, parcel: &Parcel) {
-        let room = parcel.room;
-        for part in &parcel.parts {
+    pub(crate) fn deliver_parcel(&mut self, room_output: &RoomOutput) {
+        let room = room_output.room;
+        for part in &room_output.parts {
             match part {
                 Part::Data(to, class, key, range) => {
-                    let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
+                    let bytes = room_output.bytes.slice(range.start as usize..range.end as usize);
                     self.tell_data(room, *to, (*class, *key), &bytes);
                 }
-                Part::All(range, messages) => self.tell_all(parcel, range, None, *messages),
-                Part::Others(but, range) => self.tell_all(parcel, range, Some(*but), 1),
+                Part::All(range, messages) => self.tell_all(room_output, range, None, *messages),
+                Part::Others(but, range) => self.tell_all(room_output, range, Some(*but), 1),
                 Part::Admit(id, ticket) => {
                     if self.holds_seat(*id, room, *ticket) {
-                        self.desk.rooms.admit(room, *id);
+                        self.context.rooms.admit(room, *id);
                     }
                 }
                 Part::One(to, ticket, range, messages) => {
                     if self.holds_seat(*to, room, *ticket) {
-                        let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
+                        let bytes = room_output.bytes.slice(range.start as usize..range.end as usize);
                         self.tell_one(*to, &bytes, *messages);
                     }
                 }
@@ -85,15 +85,21 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    fn tell_all(&mut self, parcel: &Parcel, range: &Range<u32>, but: Option<SessionId>, messages: u32) {
-        let bytes = parcel.bytes.slice(range.start as usize..range.end as usize);
+    fn tell_all(
+        &mut self,
+        room_output: &RoomOutput,
+        range: &Range<u32>,
+        but: Option<SessionId>,
+        messages: u32,
+    ) {
+        let bytes = room_output.bytes.slice(range.start as usize..range.end as usize);
         let mut members = std::mem::take(&mut self.members);
-        self.desk.rooms.members_into(parcel.room, &mut members);
+        self.context.rooms.members_into(room_output.room, &mut members);
         let mut queued = 0;
         for member in members.iter().filter(|member| Some(**member) != but) {
             queued += self.tell_one(*member, &bytes, messages);
         }
-        self.desk.counters.deliveries.add(queued);
+        self.context.counters.deliveries.add(queued);
         self.members = members;
     }
 
@@ -101,12 +107,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         &mut self,
         room: u64,
         to: Option<(SessionId, u32)>,
-        (class, key): (DataClass, u64),
+        (class, key): (PacketClass, u64),
         bytes: &Bytes,
     ) {
         let mut members = std::mem::take(&mut self.members);
         match to {
-            None => self.desk.rooms.members_into(room, &mut members),
+            None => self.context.rooms.members_into(room, &mut members),
             Some((to, ticket)) => {
                 members.clear();
                 members.extend(self.holds_seat(to, room, ticket).then_some(to));
@@ -114,21 +120,21 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         let mut queued = 0;
         for member in &members {
-            let sent = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
-                session.with_outlet(cx, stage, |_, mut outlet| outlet.send_data(class, key, bytes))
+            let sent = self.with_session(member.slot(), member.generation(), |session, cx, callbacks| {
+                session.with_output(cx, callbacks, |_, mut output| output.send_droppable(class, key, bytes))
             });
-            queued += u64::from(sent == Some(Sent::Queued));
+            queued += u64::from(sent == Some(SendStatus::Queued));
         }
-        self.desk.counters.deliveries.add(queued);
+        self.context.counters.deliveries.add(queued);
         self.members = members;
     }
 
     /// Returns how many messages were queued.
     fn tell_one(&mut self, to: SessionId, bytes: &Bytes, messages: u32) -> u64 {
-        let sent = self.with_session(to.slot(), to.generation(), |session, cx, stage| {
-            session.with_outlet(cx, stage, |_, mut outlet| outlet.send_shared(bytes))
+        let sent = self.with_session(to.slot(), to.generation(), |session, cx, callbacks| {
+            session.with_output(cx, callbacks, |_, mut output| output.send_shared(bytes))
         });
-        sent.map_or(0, |sent| self.desk.counters.told(sent, messages.into()))
+        sent.map_or(0, |sent| self.context.counters.told(sent, messages.into()))
     }
 
     /// A session that waits for the room's answers has them; if that was all, it begins to drain.
@@ -137,11 +143,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return;
         }
         let Some(entry) = self.sessions.get_mut(id.slot(), id.generation()) else { return };
-        let is_it = |seat: &&mut Seat| seat.room.number() == room && seat.ticket == ticket;
-        if let Some(seat) = entry.seats.iter_mut().find(is_it) {
-            seat.farewell = Farewell::Answered;
-            self.with_session(id.slot(), id.generation(), |session, cx, stage| {
-                session.with_outlet(cx, stage, |_, _| ());
+        let is_it = |membership: &&mut RoomMembership| {
+            membership.room.number() == room && membership.ticket == ticket
+        };
+        if let Some(membership) = entry.room_memberships.iter_mut().find(is_it) {
+            membership.drain_state = DrainState::Answered;
+            self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
+                session.with_output(cx, callbacks, |_, _| ());
             });
         }
     }
@@ -149,8 +157,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// A room has taken so many bytes of what a session brought: one that waited for that is read again.
     fn take_off(&mut self, id: SessionId, bytes: u32) {
         if usize::from(id.worker()) == self.index {
-            self.with_session(id.slot(), id.generation(), |session, cx, stage| {
-                session.taken(bytes, cx, stage)
+            self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
+                session.taken(bytes, cx, callbacks)
             });
         }
     }
@@ -158,7 +166,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The room is over for every session of this worker. `then`: what follows for each.
     fn close_room(&mut self, room: u64, then: impl Fn(&mut Self, SessionId)) {
         let mut members = Vec::new();
-        self.desk.rooms.members_into(room, &mut members);
+        self.context.rooms.members_into(room, &mut members);
         for id in members {
             if self.unseat(id, room, None) {
                 then(self, id);
@@ -168,25 +176,25 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     /// Ends a session; what was sent to it before still leaves.
     /// Ends a session once what is queued for it has left.
-    pub(crate) fn end_in_order(&mut self, id: SessionId, reason: Reason) {
-        self.with_session(id.slot(), id.generation(), |session, cx, stage| {
-            session.with_outlet(cx, stage, |stage, outlet| {
-                stage.play(outlet, (), |_, conn| conn.end_with(reason, Ending::Flush));
+    pub(crate) fn end_in_order(&mut self, id: SessionId, reason: DisconnectReason) {
+        self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
+            session.with_output(cx, callbacks, |callbacks, output| {
+                callbacks.play(output, (), |_, conn| conn.end_with(reason, CloseMode::Graceful));
             });
         });
     }
 
-    fn put_out(&mut self, id: SessionId, room: u64, ticket: u32, why: RoomEnd) {
+    fn put_out(&mut self, id: SessionId, room: u64, ticket: u32, why: RoomCloseReason) {
         if self.unseat(id, room, Some(ticket)) {
             self.tell_of_end(id, room, why);
         }
     }
 
-    fn tell_of_end(&mut self, id: SessionId, room: u64, why: RoomEnd) {
-        self.with_session(id.slot(), id.generation(), |session, cx, stage| {
+    fn tell_of_end(&mut self, id: SessionId, room: u64, why: RoomCloseReason) {
+        self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
             if session.is_live() {
-                session.with_outlet(cx, stage, |stage, outlet| {
-                    stage.play(outlet, (), |user, conn| user.on_room_closed(conn, room, why));
+                session.with_output(cx, callbacks, |callbacks, output| {
+                    callbacks.play(output, (), |user, conn| user.on_room_closed(conn, room, why));
                 });
             }
         });
@@ -198,19 +206,21 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return false;
         }
         let Some(entry) = self.sessions.get_mut(id.slot(), id.generation()) else { return false };
-        let mut seats = entry.seats.iter();
-        let place = seats
-            .position(|seat| seat.room.number() == room && ticket.is_none_or(|ticket| ticket == seat.ticket));
+        let mut room_memberships = entry.room_memberships.iter();
+        let place = room_memberships.position(|membership| {
+            membership.room.number() == room && ticket.is_none_or(|ticket| ticket == membership.ticket)
+        });
         if let Some(place) = place {
-            entry.seats.swap_remove(place);
-            self.desk.rooms.expel(room, id);
+            entry.room_memberships.swap_remove(place);
+            self.context.rooms.expel(room, id);
         }
         place.is_some()
     }
 
     fn holds_seat(&self, id: SessionId, room: u64, ticket: u32) -> bool {
-        let holds = |seat: &Seat| seat.room.number() == room && seat.ticket == ticket;
-        self.own(id).is_some_and(|entry| entry.seats.iter().any(holds))
+        let holds =
+            |membership: &RoomMembership| membership.room.number() == room && membership.ticket == ticket;
+        self.own(id).is_some_and(|entry| entry.room_memberships.iter().any(holds))
     }
 
     fn own(&self, id: SessionId) -> Option<&crate::worker::Entry<F::Session>> {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use naksi_core::content::Ending;
-use naksi_core::reason::Reason;
+use naksi_core::callbacks::CloseMode;
+use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 use naksi_os::port::Port;
 
@@ -33,9 +33,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return;
         }
         self.begun = true;
-        let until = self.desk.now + within;
+        let until = self.context.now + within;
         self.stopping = Some(Stopping::Draining(until));
-        self.desk.wheel.set(until, Due::DrainOver);
+        self.context.wheel.set(until, Due::DrainOver);
         for listener in 0..self.listeners.len() {
             self.close_listener(listener);
         }
@@ -52,27 +52,27 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     pub(crate) fn say_goodbye(&mut self, slot: u32, generation: u32) {
-        self.end_session(slot, generation, Ending::Flush);
+        self.end_session(slot, generation, CloseMode::Graceful);
     }
 
     /// The time to drain is over, or the time to come home after the cut.
     pub(crate) fn end_drain(&mut self) {
         match self.stopping {
             Some(Stopping::Draining(_)) => {
-                let until = self.desk.now + CUT_WITHIN;
+                let until = self.context.now + CUT_WITHIN;
                 self.stopping = Some(Stopping::Cutting(until));
-                self.desk.wheel.set(until, Due::DrainOver);
+                self.context.wheel.set(until, Due::DrainOver);
                 let left = self.sessions.names();
                 if !left.is_empty() {
                     tracing::warn!(sessions = left.len(), "the time to drain is over; these are cut");
                 }
                 for (slot, generation) in left {
-                    self.end_session(slot, generation, Ending::Now);
+                    self.end_session(slot, generation, CloseMode::Abort);
                 }
             }
             Some(Stopping::Cutting(_)) => {
                 tracing::error!(sessions = self.sessions.len(), "not everything came home; giving up");
-                self.give_up(&Reason::Shutdown);
+                self.give_up(&DisconnectReason::Shutdown);
                 self.stopping = Some(Stopping::GivenUp);
             }
             Some(Stopping::GivenUp) | None => {}
@@ -80,11 +80,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     /// Tells whoever has not been told, whatever the kernel still holds, and forgets them (law 8).
-    pub(crate) fn give_up(&mut self, reason: &Reason) {
+    pub(crate) fn give_up(&mut self, reason: &DisconnectReason) {
         self.stop_connecting();
         for (slot, generation) in self.sessions.names() {
-            self.with_session(slot, generation, |session, cx, stage| {
-                session.give_up(reason.clone(), cx, stage)
+            self.with_session(slot, generation, |session, cx, callbacks| {
+                session.give_up(reason.clone(), cx, callbacks)
             });
             self.retire(slot, generation);
         }
@@ -98,17 +98,17 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             Some(Stopping::Draining(_) | Stopping::Cutting(_)) => {
                 self.sessions.is_empty()
                     && self.listeners.iter().all(|listener| listener.closed)
-                    && self.dialer.as_ref().is_none_or(|dialer| dialer.is_idle())
-                    && self.desk.files.is_empty()
-                    && self.desk.recorder.as_ref().is_none_or(|recorder| recorder.is_closed())
+                    && self.connector.as_ref().is_none_or(|connector| connector.is_idle())
+                    && self.context.files.is_empty()
+                    && self.context.recorder.as_ref().is_none_or(|recorder| recorder.is_closed())
                     && self.turning_away == 0
             }
         }
     }
 
-    fn end_session(&mut self, slot: u32, generation: u32, ending: Ending) {
-        self.with_session(slot, generation, |session, cx, stage| {
-            session.end(Reason::Shutdown, ending, cx, stage);
+    fn end_session(&mut self, slot: u32, generation: u32, ending: CloseMode) {
+        self.with_session(slot, generation, |session, cx, callbacks| {
+            session.end(DisconnectReason::Shutdown, ending, cx, callbacks);
         });
     }
 }

@@ -4,44 +4,44 @@
 //! a batch is due.
 
 use bytes::Bytes;
-use naksi_core::content::Outlet;
-use naksi_core::reason::Reason;
+use naksi_core::callbacks::SessionOutput;
+use naksi_core::reason::DisconnectReason;
 use naksi_os::port::Port;
 
 use super::Worker;
 use crate::session::Factory;
-use crate::session::context::Desk;
+use crate::session::context::WorkerContext;
 use crate::shared::mailbox::{Mailbox, Message};
 use crate::shared::stats::Counters;
 use crate::topic::{Owed, Post};
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Sends what topics gathered: to local members by reference, to other workers once each. A worker that has no room
-    /// gets its batches later, in their order; if that is too much, its members of the topic end with [`Reason::Lagged`].
+    /// gets its batches later, in their order; if that is too much, its members of the topic end with [`DisconnectReason::Lagged`].
     pub(crate) fn flush_topics(&mut self) {
-        let Self { desk, hub, .. } = self;
-        let has_room = |worker: usize| hub.mailboxes[worker].has_room();
-        desk.topics.pay(has_room, |worker, owed| match owed {
-            Owed::Post(post) => send_post(&hub.mailboxes[worker], &desk.counters, post),
-            Owed::Lagged(topic) => hub.mailboxes[worker].push(Message::Lagged { topic }),
+        let Self { context, service_core, .. } = self;
+        let has_room = |worker: usize| service_core.mailboxes[worker].has_room();
+        context.topics.pay(has_room, |worker, owed| match owed {
+            Owed::Post(post) => send_post(&service_core.mailboxes[worker], &context.counters, post),
+            Owed::Lagged(topic) => service_core.mailboxes[worker].push(Message::Lagged { topic }),
         });
-        for number in self.desk.topics.take_dirty() {
-            let Some(topic) = self.desk.topics.topic(number) else { continue };
-            let Some(flushed) = self.desk.topics.freeze(number) else { continue };
-            self.desk.counters.broadcasts.add(flushed.messages);
+        for number in self.context.topics.take_dirty() {
+            let Some(topic) = self.context.topics.topic(number) else { continue };
+            let Some(flushed) = self.context.topics.freeze(number) else { continue };
+            self.context.counters.broadcasts.add(flushed.messages);
             let own = self.index;
             for worker in topic.workers().filter(|worker| *worker != own) {
                 let post = Post { topic: number, bytes: flushed.bytes.clone(), messages: flushed.messages };
                 self.post_batch(worker, post);
             }
             self.deliver(number, &flushed.bytes, flushed.messages, Some(flushed.epoch));
-            self.desk.topics.tidy(number);
+            self.context.topics.tidy(number);
         }
     }
 
     fn post_batch(&mut self, worker: usize, post: Post) {
-        let mailbox = &self.hub.mailboxes[worker];
-        let Desk { topics, counters, .. } = &mut self.desk;
+        let mailbox = &self.service_core.mailboxes[worker];
+        let WorkerContext { topics, counters, .. } = &mut self.context;
         if !topics.owes(worker) && mailbox.has_room() {
             return send_post(mailbox, counters, post);
         }
@@ -54,9 +54,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The members of a topic here have missed a batch of it: they end, behind what they were sent before.
     pub(crate) fn end_lagging_members(&mut self, number: u64) {
         let mut members = std::mem::take(&mut self.members);
-        self.desk.topics.members_into(number, &mut members);
+        self.context.topics.members_into(number, &mut members);
         for member in &members {
-            self.end_in_order(*member, Reason::Lagged);
+            self.end_in_order(*member, DisconnectReason::Lagged);
         }
         self.members = members;
     }
@@ -64,36 +64,36 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Queues a batch, whose memory it counts itself, for every local member. `epoch`: of a local batch, of which members may have a part.
     pub(crate) fn deliver(&mut self, number: u64, bytes: &Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
-        self.desk.topics.members_into(number, &mut members);
-        let ticks = self.hub.flush;
+        self.context.topics.members_into(number, &mut members);
+        let ticks = self.service_core.flush;
         let mut queued = 0;
         for member in &members {
-            let its = self.with_session(member.slot(), member.generation(), |session, cx, stage| {
+            let its = self.with_session(member.slot(), member.generation(), |session, cx, callbacks| {
                 // A batch that has waited for its tick does not wait for another one of the same span.
                 let leaves_now = session.flush() == ticks;
-                let send = |outlet: &mut Outlet<'_>, bytes: &Bytes| {
-                    let sent = outlet.send_counted(bytes);
+                let send = |output: &mut SessionOutput<'_>, bytes: &Bytes| {
+                    let sent = output.send_counted(bytes);
                     if leaves_now {
-                        outlet.flush();
+                        output.flush();
                     }
                     sent
                 };
                 let shown = epoch.and_then(|epoch| {
-                    let mut mine = stage.memberships.iter();
+                    let mut mine = callbacks.memberships.iter();
                     mine.find(|mine| mine.number() == number).map(|mine| mine.shown(epoch))
                 });
                 let shown = shown.unwrap_or_default();
                 let sent = match shown.bytes {
-                    0 => session.with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, bytes)),
+                    0 => session.with_output(cx, callbacks, |_, mut output| send(&mut output, bytes)),
                     from if from < bytes.len() => session
-                        .with_outlet(cx, stage, |_, mut outlet| send(&mut outlet, &bytes.slice(from..))),
+                        .with_output(cx, callbacks, |_, mut output| send(&mut output, &bytes.slice(from..))),
                     _ => return 0,
                 };
-                stage.desk.counters.told(sent, messages - shown.messages)
+                callbacks.context.counters.told(sent, messages - shown.messages)
             });
             queued += its.unwrap_or(0);
         }
-        self.desk.counters.deliveries.add(queued);
+        self.context.counters.deliveries.add(queued);
         self.members = members;
     }
 }
@@ -112,16 +112,16 @@ mod tests {
 
     use naksi_core::id::SessionId;
     use naksi_core::limits::Limits;
-    use naksi_core::send_queue::Sent;
+    use naksi_core::send_queue::SendStatus;
     use naksi_os::port::PortOptions;
     use naksi_os::sim::port::Port as SimPort;
     use naksi_os::sim::world::{World, WorldOptions};
 
     use thin_vec::ThinVec;
 
-    use crate::session::{Arrival, Session};
-    use crate::shared::core::Hub;
-    use crate::shared::handle::Door as _;
+    use crate::session::{ConnectionInfo, Session};
+    use crate::shared::core::ServiceCore;
+    use crate::shared::handle::ServiceInner as _;
     use crate::topic::LocalTopics;
 
     struct Quiet;
@@ -129,44 +129,48 @@ mod tests {
     impl Session for Quiet {}
 
     /// The first of two workers, and what they share.
-    fn first_of_two() -> (Worker<SimPort, impl Factory>, Arc<Hub<SimPort>>) {
+    fn first_of_two() -> (Worker<SimPort, impl Factory>, Arc<ServiceCore<SimPort>>) {
         let world = World::new(WorldOptions::default());
-        let hub = Arc::new(Hub::new(2, Limits::default()));
-        let make = Arc::new(|_: &Arrival| Quiet);
-        (Worker::new(0, world.open_port(&PortOptions::default()), Arc::clone(&hub), make), hub)
+        let service_core = Arc::new(ServiceCore::new(2, Limits::default()));
+        let make = Arc::new(|_: &ConnectionInfo| Quiet);
+        (
+            Worker::new(0, world.open_port(&PortOptions::default()), Arc::clone(&service_core), make),
+            service_core,
+        )
     }
 
     /// What the other worker has been posted.
-    fn posted(hub: &Hub<SimPort>) -> Vec<Bytes> {
-        let batches = std::iter::from_fn(|| hub.mailboxes[1].pop()).filter_map(|message| match message {
-            Message::Batch { bytes, .. } => Some(bytes),
-            _ => None,
-        });
+    fn posted(service_core: &ServiceCore<SimPort>) -> Vec<Bytes> {
+        let batches =
+            std::iter::from_fn(|| service_core.mailboxes[1].pop()).filter_map(|message| match message {
+                Message::Batch { bytes, .. } => Some(bytes),
+                _ => None,
+            });
         batches.collect()
     }
 
     /// Members here get it with their goodbye; the other worker says goodbye to its own at its own time.
     #[test]
     fn what_was_broadcast_before_a_drain_is_posted_when_it_begins() {
-        let (mut worker, hub) = first_of_two();
-        let topic = hub.topic(7);
-        let mut of_other = LocalTopics::new(1, hub.limits.send_queue_bytes_max, Arc::default());
+        let (mut worker, service_core) = first_of_two();
+        let topic = service_core.topic(7);
+        let mut of_other = LocalTopics::new(1, service_core.limits.send_queue_bytes_max, Arc::default());
         of_other.join(&topic, SessionId::new(1, 0, 0), &mut ThinVec::new());
-        assert_eq!(worker.desk.topics.append(&topic, &[b"last"]), Sent::Queued);
+        assert_eq!(worker.context.topics.append(&topic, &[b"last"]), SendStatus::Queued);
         worker.begin_drain(Duration::from_secs(1));
-        assert_eq!(posted(&hub), [b"last".as_slice()]);
+        assert_eq!(posted(&service_core), [b"last".as_slice()]);
     }
 
     /// The other worker takes messages at any moment: room that it has made between two posts is not for the later one.
     #[test]
     fn a_batch_waits_behind_one_that_another_worker_is_still_owed() {
-        let (mut worker, hub) = first_of_two();
+        let (mut worker, service_core) = first_of_two();
         let post = |text: &'static [u8]| Post { topic: 7, bytes: Bytes::from_static(text), messages: 1 };
-        assert!(worker.desk.topics.owe(1, post(b"older")));
+        assert!(worker.context.topics.owe(1, post(b"older")));
         worker.post_batch(1, post(b"newer"));
-        assert!(hub.mailboxes[1].pop().is_none(), "it overtook what the worker is owed");
+        assert!(service_core.mailboxes[1].pop().is_none(), "it overtook what the worker is owed");
         worker.flush_topics();
-        assert_eq!(posted(&hub), [b"older".as_slice(), b"newer"]);
-        assert!(!worker.desk.topics.owes(1), "and nothing is owed any more");
+        assert_eq!(posted(&service_core), [b"older".as_slice(), b"newer"]);
+        assert!(!worker.context.topics.owes(1), "and nothing is owed any more");
     }
 }

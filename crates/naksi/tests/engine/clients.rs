@@ -22,7 +22,7 @@ impl Session for Caller {
         }
         assert_eq!(data, self.index.to_le_bytes());
         self.answered.fetch_add(1, Ordering::SeqCst);
-        c.close();
+        c.close(DisconnectReason::Handler);
         8
     }
 }
@@ -152,7 +152,7 @@ impl Session for Greeter {
 
     fn on_timer(&mut self, c: &mut Conn<'_>, _: u32) {
         c.send_packet(1, &[7; 8000]);
-        c.close();
+        c.close(DisconnectReason::Handler);
     }
 }
 
@@ -234,7 +234,7 @@ impl Session for Mirror {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         let peer = c.peer().ip().to_string();
         c.send(peer.as_bytes());
-        c.close();
+        c.close(DisconnectReason::Handler);
     }
 
     fn on_recv(&mut self, _: &mut Conn<'_>, data: &[u8]) -> usize {

@@ -47,7 +47,7 @@ impl Session for Asker {
 
     fn on_packet(&mut self, c: &mut Conn<'_>, _: Packet<'_>) {
         self.0.send(()).expect("the test listens");
-        c.close();
+        c.close(DisconnectReason::Handler);
     }
 }
 

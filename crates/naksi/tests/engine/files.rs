@@ -50,7 +50,7 @@ impl Session for Filing {
             self.pieces.sort();
             let whole = self.pieces.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>();
             c.send(&whole);
-            c.close();
+            c.close(DisconnectReason::Handler);
         }
     }
 }
@@ -118,11 +118,11 @@ impl Session for Hasty {
             }
             FileDone::Synced { .. } if self.written < Self::WRITES => {
                 c.send(format!("synced after {} writes of {}", self.written, Self::WRITES).as_bytes());
-                c.close();
+                c.close(DisconnectReason::Handler);
             }
             FileDone::Synced { .. } if self.rounds == 0 => {
                 c.send(b"in order");
-                c.close();
+                c.close(DisconnectReason::Handler);
             }
             FileDone::Synced { .. } => {
                 self.rounds -= 1;
@@ -157,7 +157,7 @@ impl Session for Missing {
         if let FileDone::Failed { tag: 7, error } = done {
             c.send(error.to_string().as_bytes());
         }
-        c.close();
+        c.close(DisconnectReason::Handler);
     }
 }
 
@@ -186,7 +186,7 @@ impl Session for Greedy {
             FileDone::Failed { tag, error } => drop(c.send(format!("{tag}: {error}\n").as_bytes())),
             FileDone::Read { tag: 4, data, .. } => {
                 c.send(data);
-                c.close();
+                c.close(DisconnectReason::Handler);
             }
             other => panic!("unexpected {other:?}"),
         }
@@ -231,7 +231,7 @@ impl Session for Hopeful {
             }
             FileDone::Read { tag: 3, data, .. } => {
                 c.send(data);
-                c.close();
+                c.close(DisconnectReason::Handler);
             }
             other => panic!("unexpected {other:?}"),
         }

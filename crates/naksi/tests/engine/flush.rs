@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::engine::Worker;
 use naksi_os::port::{ListenOptions, Port};
 
@@ -38,24 +38,28 @@ fn between_two_sends_there_is_a_tick_and_nothing_is_lost_or_late_for_ever() {
     let mut port = open_port();
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(1, Limits::default()).with_flush(Flush::Every(SPAN)));
+    let service_core = Arc::new(ServiceCore::new(1, Limits::default()).with_flush(Flush::Every(SPAN)));
     let notes = Arc::new(Mutex::new(Notes::default()));
     let witness = Arc::clone(&notes);
-    let mut worker =
-        Worker::new(0, port, Arc::clone(&hub), Arc::new(move |_: &Arrival| Witness(Arc::clone(&witness))));
+    let mut worker = Worker::new(
+        0,
+        port,
+        Arc::clone(&service_core),
+        Arc::new(move |_: &ConnectionInfo| Witness(Arc::clone(&witness))),
+    );
     worker.add_listener(listener);
-    hub.begin();
+    service_core.begin();
     let mut client = connect(address);
     let (rounds, began) = (30_u8, Instant::now());
     for round in 0..rounds {
         write(&mut client, &[round]);
         // Each byte comes in a turn of its own.
-        while hub.stats().recv_bytes <= u64::from(round) {
+        while service_core.stats().recv_bytes <= u64::from(round) {
             worker.turn().expect("the port works");
             assert!(began.elapsed() < PATIENCE, "byte {round} was not heard");
         }
     }
-    while hub.stats().sent_bytes < u64::from(rounds) {
+    while service_core.stats().sent_bytes < u64::from(rounds) {
         worker.turn().expect("the port works");
         assert!(began.elapsed() < PATIENCE, "what was held back did not leave");
     }

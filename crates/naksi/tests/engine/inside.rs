@@ -37,7 +37,7 @@ impl Told {
 struct Inside<const FRAMED: bool> {
     number: usize,
     is_over: bool,
-    myself: Option<(Remote, SessionId)>,
+    myself: Option<(ServiceHandle, SessionId)>,
     told: Arc<Told>,
 }
 
@@ -50,9 +50,9 @@ impl<const FRAMED: bool> Inside<FRAMED> {
         self.told.ended_in[callback].fetch_add(1, Ordering::SeqCst);
         // Both ways of ending, in every callback.
         if (self.number / CALLBACKS.len()).is_multiple_of(2) {
-            c.end_now(Reason::Handler);
+            c.abort(DisconnectReason::Handler);
         } else {
-            c.close();
+            c.close(DisconnectReason::Handler);
         }
     }
 }
@@ -61,7 +61,7 @@ impl<const FRAMED: bool> Session for Inside<FRAMED> {
     const FRAMING: Framing = if FRAMED { Framing::Packets } else { Framing::Raw };
 
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.myself = Some((c.remote(), c.id()));
+        self.myself = Some((c.handle(), c.id()));
         c.send(&FLOOD);
         c.after(Duration::ZERO, 1);
         c.open_file(&std::env::current_exe().expect("this program has a path"), FileAccess::Read, 1);
@@ -93,12 +93,12 @@ impl<const FRAMED: bool> Session for Inside<FRAMED> {
         self.reaches(c, 4);
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: DisconnectReason) {
         assert!(!std::mem::replace(&mut self.is_over, true), "told twice");
         self.told.disconnected.fetch_add(1, Ordering::SeqCst);
         // The last callback has no connection to end any more; whoever tries meets nobody else.
         let (remote, id) = self.myself.take().expect("it was connected");
-        remote.end(id, Reason::Handler).expect("the service runs");
+        remote.end(id, DisconnectReason::Handler).expect("the service runs");
     }
 }
 

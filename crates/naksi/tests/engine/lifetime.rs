@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::engine::Worker;
 use naksi_core::completion::{Completion, Done};
 use naksi_os::port::{InFront, ListenOptions, PollStatus, Port, PortError};
@@ -36,7 +36,7 @@ impl Session for Counted {
         data.len()
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: DisconnectReason) {
         self.disconnected.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -118,10 +118,11 @@ fn one_release_is_left_out_and_the_destructor_does_not_run() {
     let mut port = Forgetful { inner, forgets: Rc::clone(&forgets), kept: Rc::clone(&kept) };
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(1, Limits::default()));
-    let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::new(move |_: &Arrival| made.make()));
+    let service_core = Arc::new(ServiceCore::new(1, Limits::default()));
+    let mut worker =
+        Worker::new(0, port, Arc::clone(&service_core), Arc::new(move |_: &ConnectionInfo| made.make()));
     worker.add_listener(listener);
-    hub.begin();
+    service_core.begin();
     let turn = |worker: &mut Worker<_, _>| worker.turn().expect("the port works");
     let client = connect(address);
     while counts.now().0 == 0 {
@@ -157,7 +158,7 @@ impl Session for Panics {
         assert!(self.0 != b's', "on purpose, in on_sent");
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: DisconnectReason) {
         assert!(self.0 != b'd', "on purpose, in on_disconnected");
     }
 }
@@ -271,25 +272,25 @@ fn a_worker_that_dies_ends_the_service_aloud_though_the_others_live() {
 #[test]
 fn no_connection_is_placed_with_a_worker_that_is_gone() {
     let any = "127.0.0.1:0".parse().expect("an address");
-    let hub = Arc::new(Hub::new(2, Limits::default()));
-    let factory = Arc::new(|_: &Arrival| Echo);
+    let service_core = Arc::new(ServiceCore::new(2, Limits::default()));
+    let factory = Arc::new(|_: &ConnectionInfo| Echo);
     let mut port = open_port();
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
+    let mut worker = Worker::new(0, port, Arc::clone(&service_core), Arc::clone(&factory));
     worker.add_listener(listener);
-    drop(Worker::new(1, open_port(), Arc::clone(&hub), factory));
-    hub.begin();
+    drop(Worker::new(1, open_port(), Arc::clone(&service_core), factory));
+    service_core.begin();
     let mut clients = [connect(address), connect(address), connect(address)];
     for client in &mut clients {
         write(client, b"x");
     }
     // The worker that is gone has the fewest sessions of all, and gets none.
     let deadline = Instant::now() + PATIENCE;
-    while hub.stats().sent_bytes < 3 {
-        assert!(Instant::now() < deadline, "{:?}", hub.stats());
+    while service_core.stats().sent_bytes < 3 {
+        assert!(Instant::now() < deadline, "{:?}", service_core.stats());
         worker.turn().expect("the port works");
     }
-    hub.drain(Duration::from_secs(5));
+    service_core.drain(Duration::from_secs(5));
     while worker.turn().expect("the port works") == naksi::engine::Turn::Going {}
     for client in &mut clients {
         assert_eq!(read_to_end(client), b"x");

@@ -85,15 +85,15 @@ fn bad_frames_end_with_their_reason_and_the_others_go_on() {
 
 #[test]
 fn a_flood_is_held_back_or_ended_as_the_limits_say_and_loses_nothing() {
-    let limits = |over_rate| Limits { messages_per_second_max: 40, over_rate, ..quick() };
-    let paces = server().workers(1).limits(limits(OverRate::Pause)).session(|| FrameEcho).start();
+    let limits = |rate_limit_action| Limits { messages_per_second_max: 40, rate_limit_action, ..quick() };
+    let paces = server().workers(1).limits(limits(RateLimitAction::Pause)).session(|| FrameEcho).start();
     let paces = paces.expect("a server");
     let mut flooder = connect(paces.addresses()[0]);
     let flood: Vec<u8> = (0..60).flat_map(|number| frame(number, b"now")).collect();
     write(&mut flooder, &flood);
     assert_eq!(read(&mut flooder, flood.len()), flood);
-    assert!(paces.stats().over_rate_total > 0);
-    let ends = server().workers(1).limits(limits(OverRate::EndSession)).session(|| FrameEcho).start();
+    assert!(paces.stats().rate_limited_total > 0);
+    let ends = server().workers(1).limits(limits(RateLimitAction::EndSession)).session(|| FrameEcho).start();
     let ends = ends.expect("a server");
     write(&mut connect(ends.addresses()[0]), &flood);
     until("the flooder ends", || ends.stats().ended.get("rate_exceeded") == Some(&1));

@@ -51,7 +51,7 @@ impl Session for Thrower {
         self.at(Place::Timer);
     }
 
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: DisconnectReason) {
         self.at(Place::Disconnected);
     }
 }
@@ -73,7 +73,7 @@ fn a_payload_that_panics_when_it_is_dropped_ends_its_session_and_no_other() {
         Place::Disconnected,
         Place::Drop,
     ];
-    let make = |arrival: &Arrival| {
+    let make = |arrival: &ConnectionInfo| {
         let place = PLACES[arrival.index as usize];
         if place == Place::Factory {
             panic_any(Bomb);

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use naksi::HandOver;
+use naksi::SendError;
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn bytes_from_another_thread_arrive_in_order_and_a_stale_id_is_counted() {
     let service = server().workers(2).session_with(move |_| Named(names.clone())).start().expect("a server");
     let mut client = connect(service.addresses()[0]);
     let id = named.recv_timeout(PATIENCE).expect("the session tells its name");
-    let remote = service.remote();
+    let remote = service.handle();
     let sender = std::thread::spawn(move || {
         for number in 0..1000_u32 {
             remote.send(id, number.to_le_bytes().to_vec()).expect("the mailbox has room");
@@ -33,7 +33,7 @@ fn bytes_from_another_thread_arrive_in_order_and_a_stale_id_is_counted() {
         assert_eq!(read(&mut client, 4), number.to_le_bytes());
     }
     sender.join().expect("the sender ends");
-    let remote = service.remote();
+    let remote = service.handle();
     remote.broadcast(&remote.topic(1), b"all".to_vec()).expect("the mailbox has room");
     assert_eq!(read(&mut client, 3), b"all");
     remote.kick(id).expect("a known worker");
@@ -64,7 +64,7 @@ impl Session for Ticks {
         if self.0 < 3 {
             c.after(Duration::from_millis(1), tag + 1);
         } else {
-            c.close();
+            c.close(DisconnectReason::Handler);
         }
     }
 }
@@ -89,7 +89,7 @@ impl Session for Duel {
         let other = self.0.iter().rev().any(|key| c.cancel_timer(*key));
         c.send(format!("{tag} {other}.").as_bytes());
         if tag == 2 {
-            c.close();
+            c.close(DisconnectReason::Handler);
         }
     }
 }
@@ -125,12 +125,12 @@ fn what_no_send_queue_can_hold_is_refused_and_harms_nobody() {
     let service = server().workers(2).session_with(move |_| Named(names.clone())).start().expect("a server");
     let mut client = connect(service.addresses()[0]);
     let id = named.recv_timeout(PATIENCE).expect("the session tells its name");
-    let remote = service.remote();
+    let remote = service.handle();
     let long = Bytes::from(vec![7; Limits::default().send_queue_bytes_max + 1]);
-    assert_eq!(remote.send(id, long.clone()), Err(HandOver::TooLong));
-    assert_eq!(remote.broadcast(&remote.topic(1), long), Err(HandOver::TooLong));
+    assert_eq!(remote.send(id, long.clone()), Err(SendError::TooLong));
+    assert_eq!(remote.broadcast(&remote.topic(1), long), Err(SendError::TooLong));
     remote.send(id, &b"still here"[..]).expect("the mailbox has room");
     assert_eq!(read(&mut client, 10), b"still here");
     service.stop(Duration::from_secs(5));
-    assert_eq!(remote.send(id, &b"x"[..]), Err(HandOver::Stopped));
+    assert_eq!(remote.send(id, &b"x"[..]), Err(SendError::Closed));
 }

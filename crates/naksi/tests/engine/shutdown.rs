@@ -17,8 +17,8 @@ impl Session for Pusher {
         data.len()
     }
 
-    fn on_disconnected(&mut self, reason: Reason) {
-        assert_eq!(reason, Reason::Shutdown);
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
+        assert_eq!(reason, DisconnectReason::Shutdown);
         self.goodbyes.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -86,7 +86,7 @@ fn a_service_that_may_take_for_ever_still_ends_when_everybody_has_gone() {
 struct Slow(Arc<AtomicU64>);
 
 impl Session for Slow {
-    fn on_disconnected(&mut self, _: Reason) {
+    fn on_disconnected(&mut self, _: DisconnectReason) {
         std::thread::sleep(Duration::from_millis(25));
         self.0.fetch_add(1, Ordering::SeqCst);
     }

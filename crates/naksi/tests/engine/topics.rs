@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::engine::{Turn, Worker};
 use naksi::session::Factory;
 use naksi_os::OsPort;
@@ -48,7 +48,7 @@ impl Session for Member {
                 c.broadcast(topic, packet.frame);
             }
             (DIG, _) => std::thread::sleep(Duration::from_millis(2)),
-            _ => c.end(Reason::Protocol),
+            _ => c.close(DisconnectReason::Protocol),
         }
     }
 }
@@ -155,16 +155,17 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_it_broadcast() {
     let mut port = open_port();
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(1, Limits::default()));
-    let mut worker = Worker::new(0, port, Arc::clone(&hub), Arc::new(|_: &Arrival| Member::default()));
+    let service_core = Arc::new(ServiceCore::new(1, Limits::default()));
+    let mut worker =
+        Worker::new(0, port, Arc::clone(&service_core), Arc::new(|_: &ConnectionInfo| Member::default()));
     worker.add_listener(listener);
-    hub.begin();
+    service_core.begin();
     // Everything is said before the worker looks for the first time, so its words and its end come together.
     let mut client = connect(address);
     let said = [frame(JOIN, &[1]), frame(SAY, b"last words")].concat();
     write(&mut client, &said);
     client.shutdown(std::net::Shutdown::Write).expect("a live socket");
-    while hub.stats().disconnected_total == 0 || worker.sessions() > 0 {
+    while service_core.stats().disconnected_total == 0 || worker.sessions() > 0 {
         worker.turn().expect("the port works");
     }
     assert_eq!(read_to_end(&mut client), said);
@@ -216,14 +217,14 @@ fn what_is_said_is_heard_while_somebody_floods() {
 }
 
 /// Tells everybody else what it is told, and the test where its service is.
-struct Herald(mpsc::Sender<Remote>);
+struct Herald(mpsc::Sender<ServiceHandle>);
 
 impl Session for Herald {
     const FRAMING: Framing = Framing::Packets;
 
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         c.join(&c.topic(1));
-        self.0.send(c.remote()).expect("the test listens");
+        self.0.send(c.handle()).expect("the test listens");
     }
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
@@ -233,12 +234,12 @@ impl Session for Herald {
 
 /// Two workers that the test steps, so that one of them can stand still. Connections go to them by turns.
 struct Pair<F: Factory> {
-    hub: Arc<Hub<OsPort>>,
+    service_core: Arc<ServiceCore<OsPort>>,
     first: Worker<OsPort, F>,
     second: Worker<OsPort, F>,
     address: SocketAddr,
     /// Where the service of each session is.
-    door: mpsc::Receiver<Remote>,
+    service: mpsc::Receiver<ServiceHandle>,
 }
 
 fn pair() -> Pair<impl Factory<Session = Herald>> {
@@ -249,15 +250,15 @@ fn pair_with(flush: Flush) -> Pair<impl Factory<Session = Herald>> {
     let mut port = open_port();
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(2, small_queues()).with_flush(flush));
-    let (doors, door) = mpsc::channel();
-    let factory = Arc::new(move |_: &Arrival| Herald(doors.clone()));
-    let mut first = Worker::new(0, port, Arc::clone(&hub), Arc::clone(&factory));
-    let mut second = Worker::new(1, open_port(), Arc::clone(&hub), factory);
+    let service_core = Arc::new(ServiceCore::new(2, small_queues()).with_flush(flush));
+    let (doors, service) = mpsc::channel();
+    let factory = Arc::new(move |_: &ConnectionInfo| Herald(doors.clone()));
+    let mut first = Worker::new(0, port, Arc::clone(&service_core), Arc::clone(&factory));
+    let mut second = Worker::new(1, open_port(), Arc::clone(&service_core), factory);
     first.add_listener(listener);
-    hub.begin();
+    service_core.begin();
     second.turn().expect("the port works");
-    Pair { hub, first, second, address, door }
+    Pair { service_core, first, second, address, service }
 }
 
 impl<F: Factory> Pair<F> {
@@ -273,7 +274,7 @@ impl<F: Factory> Pair<F> {
     /// A member on the second worker.
     fn connect_to_second(&mut self) -> TcpStream {
         let (stream, before) = (connect(self.address), self.second.sessions());
-        while self.hub.in_mailboxes() == 0 {
+        while self.service_core.in_mailboxes() == 0 {
             self.first.turn().expect("the port works");
         }
         while self.second.sessions() == before {
@@ -283,15 +284,15 @@ impl<F: Factory> Pair<F> {
     }
 
     /// The second worker takes nothing for a while, and has no room for more. Returns a door to both.
-    fn fill_second(&self) -> Remote {
-        let remote = self.door.recv().expect("a session has begun");
+    fn fill_second(&self) -> ServiceHandle {
+        let remote = self.service.recv().expect("a session has begun");
         let (nobody, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
         while remote.send(nobody, much.clone()).is_ok() {}
         remote
     }
 
     /// A turn of each worker, in which neither waits: somebody that does not exist is sent something.
-    fn turn_both(&mut self, remote: &Remote) {
+    fn turn_both(&mut self, remote: &ServiceHandle) {
         for worker in 0..2 {
             let nobody = SessionId::new(worker, 9999, 0);
             remote.send(nobody, Bytes::new()).expect("there is room");
@@ -301,7 +302,7 @@ impl<F: Factory> Pair<F> {
     }
 
     fn drain_second(&mut self) {
-        while self.hub.in_mailboxes() > 0 {
+        while self.service_core.in_mailboxes() > 0 {
             self.second.turn().expect("the port works");
         }
     }
@@ -315,15 +316,15 @@ fn whoever_fills_a_batch_that_another_worker_has_no_room_for_is_shown_its_rest_l
     let _member = pair.connect_to_second();
     pair.fill_second();
     write(&mut sender, &frame(SAY, &[7; 1000]).repeat(SAID as usize));
-    while pair.hub.stats().dropped == 0 {
+    while pair.service_core.stats().dropped == 0 {
         pair.first.turn().expect("the port works");
     }
-    assert_eq!(pair.hub.stats().dropped, 1, "and then it rests");
+    assert_eq!(pair.service_core.stats().dropped, 1, "and then it rests");
     pair.drain_second();
-    while pair.hub.stats().packets < SAID {
+    while pair.service_core.stats().packets < SAID {
         pair.first.turn().expect("the port works");
     }
-    let dropped = pair.hub.stats().dropped;
+    let dropped = pair.service_core.stats().dropped;
     assert!(dropped <= 2, "one more before the batch has left: {dropped}");
 }
 
@@ -340,7 +341,7 @@ fn a_worker_that_has_no_room_for_a_batch_hears_it_later_and_keeps_it_from_nobody
         write(&mut sender, &words);
         until("it is heard on the worker that has room", || {
             pair.first.turn().expect("the port works");
-            pair.hub.stats().sent_bytes >= (said.len() + words.len()) as u64
+            pair.service_core.stats().sent_bytes >= (said.len() + words.len()) as u64
         });
         said.extend_from_slice(&words);
     }
@@ -352,10 +353,10 @@ fn a_worker_that_has_no_room_for_a_batch_hears_it_later_and_keeps_it_from_nobody
     said.extend_from_slice(&last);
     until("everybody has heard everything", || {
         pair.turn_both(&remote);
-        pair.hub.stats().sent_bytes == 2 * said.len() as u64
+        pair.service_core.stats().sent_bytes == 2 * said.len() as u64
     });
     assert_eq!((read(&mut near, last.len()), read(&mut far, said.len())), (last, said));
-    assert_eq!((pair.hub.stats().deliveries, pair.hub.stats().dropped), (2 * 4, 0));
+    assert_eq!((pair.service_core.stats().deliveries, pair.service_core.stats().dropped), (2 * 4, 0));
 }
 
 #[test]
@@ -369,11 +370,11 @@ fn what_waits_for_its_tick_reaches_the_members_on_all_workers_before_a_drain_say
     write(&mut sender, &words);
     until("it is said", || {
         pair.first.turn().expect("the port works");
-        pair.hub.stats().packets > 0
+        pair.service_core.stats().packets > 0
     });
-    pair.hub.drain(Duration::from_secs(10));
+    pair.service_core.drain(Duration::from_secs(10));
     // The worker on which it was said is the first to hear of the drain.
-    while pair.hub.stats().broadcasts == 0 {
+    while pair.service_core.stats().broadcasts == 0 {
         pair.first.turn().expect("the port works");
     }
     let ends = std::thread::spawn(move || {
@@ -403,22 +404,22 @@ fn members_end_with_lagged_when_their_worker_lacks_more_than_may_be_owed() {
         write(&mut sender, &words);
         until("it is heard on the worker that has room", || {
             pair.first.turn().expect("the port works");
-            pair.hub.stats().deliveries > number
+            pair.service_core.stats().deliveries > number
         });
         until("it has left", || {
             pair.first.turn().expect("the port works");
-            pair.hub.stats().sent_bytes == (number + 1) * 1004
+            pair.service_core.stats().sent_bytes == (number + 1) * 1004
         });
         assert_eq!(read(&mut near, words.len()), words);
     }
-    let dropped = pair.hub.stats().dropped;
+    let dropped = pair.service_core.stats().dropped;
     assert_eq!(dropped, SAID - 16, "a send queue's worth is kept for it");
     pair.drain_second();
     until("what is kept has come, and then its end", || {
         pair.turn_both(&remote);
-        pair.hub.stats().ended.get("lagged") == Some(&1)
+        pair.service_core.stats().ended.get("lagged") == Some(&1)
     });
-    assert_eq!(pair.hub.stats().deliveries, SAID + 16);
+    assert_eq!(pair.service_core.stats().deliveries, SAID + 16);
     let mut heard = Vec::new();
     far.read_to_end(&mut heard).expect("it ends in order");
     let kept: Vec<u8> = (0..16).flat_map(|number| frame(SAY, &[number; 1000])).collect();
@@ -430,11 +431,11 @@ fn members_end_with_lagged_when_their_worker_lacks_more_than_may_be_owed() {
     });
     // Others hear on, and a member that comes later hears what is broadcast from then on.
     let mut later = pair.connect_to_second();
-    let (last, sent) = (frame(SAY, b"last"), pair.hub.stats().sent_bytes);
+    let (last, sent) = (frame(SAY, b"last"), pair.service_core.stats().sent_bytes);
     write(&mut sender, &last);
     until("it has left both workers", || {
         pair.turn_both(&remote);
-        pair.hub.stats().sent_bytes == sent + 2 * last.len() as u64
+        pair.service_core.stats().sent_bytes == sent + 2 * last.len() as u64
     });
     assert_eq!((read(&mut near, last.len()), read(&mut later, last.len())), (last.clone(), last));
 }

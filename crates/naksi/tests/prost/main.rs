@@ -141,9 +141,9 @@ fn a_room_takes_and_sends_protobuf_as_it_does_postcard() {
     assert_eq!(room.heard::<Say>(berta), [say]);
     assert_eq!(room.heard::<Holds>(anna)[0].mood(), Mood::Merry);
     room.packet(anna, Say::ID, b"\x0A\x05ab");
-    assert_eq!(room.ended(anna), Some(Reason::Protocol), "a text that is cut");
+    assert_eq!(room.ended(anna), Some(DisconnectReason::Protocol), "a text that is cut");
     room.packet(berta, 12, b"");
-    assert_eq!(room.ended(berta), Some(Reason::UnknownPacket));
+    assert_eq!(room.ended(berta), Some(DisconnectReason::UnknownPacket));
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Room for Diary {
         cx.broadcast_packet(SAY, &[name]);
     }
 
-    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, _member: SessionId, name: u8, why: Left) {
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, _member: SessionId, name: u8, why: LeaveReason) {
         self.lines.push(format!("leave {name} {why:?}, {} left", cx.len()));
     }
 
@@ -68,7 +68,7 @@ impl Room for Diary {
             PANIC => panic!("on purpose"),
             CLOSE => cx.close(),
             _ => {
-                cx.end(from, Reason::UnknownPacket);
+                cx.end(from, DisconnectReason::UnknownPacket);
             }
         }
     }
@@ -118,10 +118,10 @@ fn every_join_has_one_leave_whatever_ends_it() {
     let members: Vec<_> = (1..=4).map(|name| room.join(name)).collect();
     room.leave(members[0]);
     room.leave(members[0]);
-    room.die(members[1], Reason::PeerReset);
+    room.die(members[1], DisconnectReason::PeerReset);
     room.packet(members[2], KICK, &[3]);
     // The session that was kicked dies of it, and that is no second leave.
-    room.die(members[2], Reason::Kicked);
+    room.die(members[2], DisconnectReason::Kicked);
     room.packet(members[3], REMOVE_ALL, &[]);
     room.leave(members[3]);
     room.packet(members[3], SAY, b"I am not here");
@@ -135,8 +135,8 @@ fn every_join_has_one_leave_whatever_ends_it() {
             "leave 4 Removed, 0 left"
         ]
     );
-    assert_eq!(room.ended(members[2]), Some(Reason::Kicked));
-    assert_eq!(room.put_out(members[3]), Some(RoomEnd::Removed));
+    assert_eq!(room.ended(members[2]), Some(DisconnectReason::Kicked));
+    assert_eq!(room.put_out(members[3]), Some(RoomCloseReason::Removed));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_packet_that_nobody_handles_ends_its_session() {
     let mut room = TestRoom::new(Silent, RoomOptions::new());
     let (anna, berta) = (room.join(()), room.join(()));
     room.packet(anna, 999, &[]);
-    assert_eq!((room.ended(anna), room.ended(berta)), (Some(Reason::UnknownPacket), None));
+    assert_eq!((room.ended(anna), room.ended(berta)), (Some(DisconnectReason::UnknownPacket), None));
 }
 
 #[test]
@@ -158,14 +158,14 @@ fn a_panic_ends_the_room_and_its_members_are_told_once() {
     room.packet(anna, PANIC, &[]);
     assert!(room.is_closed());
     for id in [anna, berta] {
-        assert_eq!((room.put_out(id), room.ended(id)), (Some(RoomEnd::Panicked), None));
+        assert_eq!((room.put_out(id), room.ended(id)), (Some(RoomCloseReason::Panicked), None));
     }
     room.received(anna);
     room.packet(anna, SAY, b"is anybody there");
     room.advance(Duration::from_secs(1));
-    room.die(berta, Reason::PeerClosed);
+    room.die(berta, DisconnectReason::PeerClosed);
     let clara = room.join(3);
-    assert_eq!(room.put_out(clara), Some(RoomEnd::Panicked));
+    assert_eq!(room.put_out(clara), Some(RoomCloseReason::Panicked));
     assert_eq!(room.received(anna), []);
     assert_eq!((room.stats().panics_total, room.stats().live), (1, 0));
 }
@@ -176,14 +176,14 @@ fn a_room_that_closes_says_goodbye_first() {
     let (anna, berta) = (room.join(1), room.join(2));
     room.packet(berta, CLOSE, &[]);
     assert_eq!(room.received(anna).last(), Some(&(SAY, b"goodbye".to_vec())));
-    assert_eq!((room.put_out(anna), room.is_closed()), (Some(RoomEnd::Closed), true));
+    assert_eq!((room.put_out(anna), room.is_closed()), (Some(RoomCloseReason::Closed), true));
 }
 
 #[test]
 fn who_finds_the_room_full_is_told() {
     let mut room = TestRoom::new(Diary::default(), RoomOptions::new().members_max(1));
     let (anna, berta) = (room.join(1), room.join(2));
-    assert_eq!((room.put_out(anna), room.put_out(berta)), (None, Some(RoomEnd::Full)));
+    assert_eq!((room.put_out(anna), room.put_out(berta)), (None, Some(RoomCloseReason::Full)));
     room.leave(anna);
     let clara = room.join(3);
     assert_eq!(room.put_out(clara), None);
@@ -323,7 +323,7 @@ fn what_a_refused_member_does_when_it_is_dropped_harms_nobody() {
     let mut room = TestRoom::new(Bell, RoomOptions::new().members_max(1));
     let first = room.join(Spiteful(false));
     let second = room.join(Spiteful(true));
-    assert_eq!((room.put_out(first), room.put_out(second)), (None, Some(RoomEnd::Full)));
+    assert_eq!((room.put_out(first), room.put_out(second)), (None, Some(RoomCloseReason::Full)));
     assert_eq!((room.stats().panics_total, room.is_closed()), (1, false));
     room.leave(first);
     let third = room.join(Spiteful(false));

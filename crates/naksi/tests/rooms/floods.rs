@@ -72,7 +72,7 @@ impl Session for Guest {
                 c.send(packet.frame);
             }
             _ => {
-                c.to_room(room, packet);
+                c.room_send_packet(room, packet);
             }
         }
     }
@@ -83,7 +83,7 @@ fn serve(server: Server, options: RoomOptions) -> (Service, RoomRef<Parrot>) {
     let of_sessions = Arc::clone(&place);
     let server = server.listen("127.0.0.1:0").workers(1);
     let service = server.session(move || Guest(Arc::clone(&of_sessions))).start().expect("a server");
-    let room = service.remote().open_room(Parrot::default(), options).expect("options that make sense");
+    let room = service.handle().open_room(Parrot::default(), options).expect("options that make sense");
     assert!(place.set(room.clone()).is_ok());
     (service, room)
 }
@@ -127,7 +127,7 @@ fn whoever_joins_and_leaves_without_end_is_read_at_its_rate() {
         let (service, _) = serve(Server::new().limits(limits), RoomOptions::new());
         let mut flooder = connect(service.addresses()[0]);
         write_aside(&flooder, frame(id, b"").repeat(100_000));
-        until("it is over its rate", || service.stats().over_rate_total > 0);
+        until("it is over its rate", || service.stats().rate_limited_total > 0);
         let mut member = join(&service);
         // Far more than was said fits the time that this takes, and far less is shown.
         for _ in 0..100 {
@@ -142,8 +142,11 @@ fn whoever_joins_and_leaves_without_end_is_read_at_its_rate() {
 
 #[test]
 fn whoever_joins_too_often_ends_if_it_shall() {
-    let limits =
-        Limits { room_joins_per_second_max: 8, over_rate: OverRate::EndSession, ..Limits::default() };
+    let limits = Limits {
+        room_joins_per_second_max: 8,
+        rate_limit_action: RateLimitAction::EndSession,
+        ..Limits::default()
+    };
     let (service, _) = serve(Server::new().limits(limits), RoomOptions::new());
     let flooder = connect(service.addresses()[0]);
     write_aside(&flooder, frame(AGAIN, b"").repeat(100));
@@ -171,7 +174,7 @@ fn one_callback_that_joins_without_end_ends_its_session_after_a_bounded_number()
     let of_sessions = Arc::clone(&place);
     let server = Server::new().listen("127.0.0.1:0").workers(1);
     let service = server.session(move || Deaf(Arc::clone(&of_sessions))).start().expect("a server");
-    let room = service.remote().open_room(Parrot::default(), RoomOptions::new()).expect("a room");
+    let room = service.handle().open_room(Parrot::default(), RoomOptions::new()).expect("a room");
     assert!(place.set(room.clone()).is_ok());
     let mut flooder = connect(service.addresses()[0]);
     flooder.write_all(&[7; 4000]).expect("there is room");
@@ -274,7 +277,7 @@ fn whoever_joins_ever_new_topics_or_rooms_ends_at_a_bound() {
 /// Says what it is told to, and notes who goes and why.
 #[derive(Default)]
 struct Loud {
-    gone: Arc<Mutex<Vec<Left>>>,
+    gone: Arc<Mutex<Vec<LeaveReason>>>,
 }
 
 impl Room for Loud {
@@ -284,7 +287,7 @@ impl Room for Loud {
         cx.send_packet(member, HELLO, &[]);
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), why: Left) {
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), why: LeaveReason) {
         self.gone.lock().expect("no panic with it").push(why);
     }
 }
@@ -305,7 +308,7 @@ impl Session for Hearer {
         }
     }
 
-    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, _why: RoomEnd) {
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, _why: RoomCloseReason) {
         c.send_packet(MARK, b"closed");
     }
 }
@@ -315,7 +318,7 @@ impl Session for Hearer {
 struct Stuck {
     service: Service,
     rooms: [RoomRef<Loud>; 2],
-    gone: Arc<Mutex<Vec<Left>>>,
+    gone: Arc<Mutex<Vec<LeaveReason>>>,
     members: [TcpStream; 3],
     hold: mpsc::Sender<()>,
 }
@@ -335,10 +338,10 @@ impl Stuck {
         let of_sessions = Arc::clone(&rooms);
         let session = move || Hearer { rooms: Arc::clone(&of_sessions), held: Arc::clone(&held) };
         let service = server.session(session).start().expect("a server");
-        let gone = Arc::<Mutex<Vec<Left>>>::default();
+        let gone = Arc::<Mutex<Vec<LeaveReason>>>::default();
         let open = || {
             let room = Loud { gone: Arc::clone(&gone) };
-            service.remote().open_room(room, RoomOptions::new()).expect("a room")
+            service.handle().open_room(room, RoomOptions::new()).expect("a room")
         };
         let opened = [open(), open()];
         for (place, room) in rooms.iter().zip(&opened) {
@@ -401,7 +404,7 @@ fn members_whose_worker_is_behind_end_with_a_reason_and_no_loss_is_silent() {
     let mut stuck = Stuck::new();
     let said = stuck.fill();
     until("the room knows", || !stuck.gone.lock().expect("no panic with it").is_empty());
-    assert_eq!(*stuck.gone.lock().expect("no panic with it"), [Left::Ended(Reason::Lagged)]);
+    assert_eq!(*stuck.gone.lock().expect("no panic with it"), [LeaveReason::Ended(DisconnectReason::Lagged)]);
     drop(stuck.hold);
     let [first, second, _] = &mut stuck.members;
     assert_eq!(numbers(first, said), said, "a member that keeps up hears all of it");
@@ -436,11 +439,11 @@ fn who_is_put_out_or_whose_room_closes_learns_it_through_a_full_mailbox() {
 fn a_room_that_closes_while_a_worker_is_behind_ends_who_missed_its_last_words() {
     let mut stuck = Stuck::new();
     stuck.fill();
-    let farewell = |_: &mut Loud, cx: &mut Cx<'_, Loud>| {
+    let drain_state = |_: &mut Loud, cx: &mut Cx<'_, Loud>| {
         cx.broadcast_packet(SAY, b"farewell");
         cx.close();
     };
-    stuck.rooms[1].call(farewell).expect("the room is open");
+    stuck.rooms[1].call(drain_state).expect("the room is open");
     until("the second room is closed", || stuck.rooms[1].is_closed());
     drop(stuck.hold);
     until("both have ended", || service_ended(&stuck.service, "lagged") == 2);

@@ -56,7 +56,7 @@ struct Books {
 
 /// Numbers what is said, tells everybody, and notices if two threads are in it.
 struct Hall {
-    books: Arc<Books>,
+    counters: Arc<Books>,
     /// Its own: rooms that share a book run at the same time.
     inside: Arc<AtomicBool>,
     said: u32,
@@ -64,8 +64,8 @@ struct Hall {
 }
 
 impl Hall {
-    fn new(books: &Arc<Books>) -> Self {
-        Self { books: Arc::clone(books), inside: Arc::default(), said: 0, hold: None }
+    fn new(counters: &Arc<Books>) -> Self {
+        Self { counters: Arc::clone(counters), inside: Arc::default(), said: 0, hold: None }
     }
 
     fn alone(&mut self, run: impl FnOnce(&mut Self)) {
@@ -81,14 +81,14 @@ impl Room for Hall {
 
     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
         self.alone(|hall| {
-            hall.books.joins.fetch_add(1, Ordering::SeqCst);
+            hall.counters.joins.fetch_add(1, Ordering::SeqCst);
             cx.send_packet(member, HELLO, &[]);
         });
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), _why: Left) {
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), _why: LeaveReason) {
         self.alone(|hall| {
-            hall.books.leaves.fetch_add(1, Ordering::SeqCst);
+            hall.counters.leaves.fetch_add(1, Ordering::SeqCst);
         });
     }
 
@@ -117,13 +117,13 @@ impl Room for Hall {
 
     fn on_tick(&mut self, _cx: &mut Cx<'_, Self>, _tick: u64) {
         self.alone(|hall| {
-            hall.books.ticks.fetch_add(1, Ordering::SeqCst);
+            hall.counters.ticks.fetch_add(1, Ordering::SeqCst);
         });
     }
 
     fn on_close(&mut self, _cx: &mut Cx<'_, Self>) {
         self.alone(|hall| {
-            hall.books.closes.fetch_add(1, Ordering::SeqCst);
+            hall.counters.closes.fetch_add(1, Ordering::SeqCst);
         });
     }
 }
@@ -132,9 +132,9 @@ fn server() -> Server {
     Server::new().listen("127.0.0.1:0").workers(3)
 }
 
-fn hall(server: Server, options: RoomOptions, books: &Arc<Books>) -> Service {
-    let books = Arc::clone(books);
-    server.room(options, move || Hall::new(&books)).start().expect("a server")
+fn hall(server: Server, options: RoomOptions, counters: &Arc<Books>) -> Service {
+    let counters = Arc::clone(counters);
+    server.room(options, move || Hall::new(&counters)).start().expect("a server")
 }
 
 fn join(address: SocketAddr) -> TcpStream {
@@ -145,8 +145,8 @@ fn join(address: SocketAddr) -> TcpStream {
 
 /// Everybody talks at once; everybody hears everything, in the room's order, which keeps each sender's.
 fn everybody_hears_one_order(server: Server, options: RoomOptions) -> Stats {
-    let books = Arc::new(Books::default());
-    let service = hall(server, options, &books);
+    let counters = Arc::new(Books::default());
+    let service = hall(server, options, &counters);
     let (members, words) = (12_u8, 40_u8);
     let mut streams: Vec<_> = (0..members).map(|_| join(service.addresses()[0])).collect();
     for word in 0..words {
@@ -167,7 +167,7 @@ fn everybody_hears_one_order(server: Server, options: RoomOptions) -> Stats {
     }
     assert!(heard.iter().all(|heard_by_one| *heard_by_one == heard[0]), "one order for everybody");
     drop(streams);
-    until("everybody has left", || books.leaves.load(Ordering::SeqCst) == u64::from(members));
+    until("everybody has left", || counters.leaves.load(Ordering::SeqCst) == u64::from(members));
     service.stop(Duration::from_secs(5))
 }
 
@@ -209,8 +209,8 @@ fn each_message_counts_as_delivered_once_for_each_member_who_hears_it() {
 
 #[test]
 fn sessions_that_die_leave_once_and_the_service_closes_the_room_behind_the_last() {
-    let books = Arc::new(Books::default());
-    let service = hall(server(), RoomOptions::new(), &books);
+    let counters = Arc::new(Books::default());
+    let service = hall(server(), RoomOptions::new(), &counters);
     let mut streams: Vec<_> = (0..30).map(|_| join(service.addresses()[0])).collect();
     for (number, stream) in streams.drain(..20).enumerate() {
         if number % 2 == 0 {
@@ -218,11 +218,11 @@ fn sessions_that_die_leave_once_and_the_service_closes_the_room_behind_the_last(
             socket_that_resets(&stream);
         }
     }
-    until("twenty are gone", || books.leaves.load(Ordering::SeqCst) == 20);
-    assert_eq!(books.joins.load(Ordering::SeqCst), 30);
+    until("twenty are gone", || counters.leaves.load(Ordering::SeqCst) == 20);
+    assert_eq!(counters.joins.load(Ordering::SeqCst), 30);
     let stats = service.stop(Duration::from_secs(5));
-    assert_eq!(books.leaves.load(Ordering::SeqCst), 30);
-    assert_eq!((books.closes.load(Ordering::SeqCst), stats.rooms.live), (1, 0));
+    assert_eq!(counters.leaves.load(Ordering::SeqCst), 30);
+    assert_eq!((counters.closes.load(Ordering::SeqCst), stats.rooms.live), (1, 0));
 }
 
 fn socket_that_resets(stream: &TcpStream) {
@@ -232,8 +232,8 @@ fn socket_that_resets(stream: &TcpStream) {
 
 #[test]
 fn a_panic_ends_the_room_with_its_members_and_the_next_one_finds_a_new_room() {
-    let books = Arc::new(Books::default());
-    let service = hall(server(), RoomOptions::new(), &books);
+    let counters = Arc::new(Books::default());
+    let service = hall(server(), RoomOptions::new(), &counters);
     let mut streams: Vec<_> = (0..6).map(|_| join(service.addresses()[0])).collect();
     streams[3].write_all(&frame(PANIC, &[])).expect("the server reads");
     for stream in &mut streams {
@@ -251,13 +251,13 @@ fn a_panic_ends_the_room_with_its_members_and_the_next_one_finds_a_new_room() {
 
 #[test]
 fn a_full_mailbox_drops_what_is_new_and_counts_it() {
-    let books = Arc::new(Books::default());
+    let counters = Arc::new(Books::default());
     let (hold, held) = mpsc::channel();
     let slot = Arc::new(std::sync::Mutex::new(Some(held)));
     let server = server().group(GroupOptions::new("logic").threads(1));
     // A budget of no time: whatever comes behind the first event of a run is the group's, and so is the wait.
     let options = RoomOptions::new().mailbox(4, 1 << 20).budget(Duration::ZERO, 1);
-    let of_room = Arc::clone(&books);
+    let of_room = Arc::clone(&counters);
     let make = move || {
         let hold = slot.lock().expect("nobody panics").take();
         Hall { hold, ..Hall::new(&of_room) }
@@ -287,9 +287,9 @@ fn a_full_mailbox_drops_what_is_new_and_counts_it() {
 
 #[test]
 fn a_full_mailbox_ends_who_fills_it_if_it_shall() {
-    let books = Arc::new(Books::default());
+    let counters = Arc::new(Books::default());
     let options = RoomOptions::new().mailbox(1, 8).when_full(RoomFull::EndSession);
-    let service = hall(server(), options, &books);
+    let service = hall(server(), options, &counters);
     let mut talks = join(service.addresses()[0]);
     talks.write_all(&frame(SAY, b"too long for it")).expect("the server reads");
     until("it ends", || service.stats().ended.get("room_full") == Some(&1));
@@ -311,8 +311,8 @@ fn a_server_does_not_start_with_a_room_that_makes_no_sense() {
 fn calls_from_other_threads_come_in_their_order_with_and_without_a_group() {
     for server in [server(), server().group(GroupOptions::new("logic").threads(2))] {
         let service = server.session(|| Idle).start().expect("a server");
-        let books = Arc::new(Books::default());
-        let room = service.remote().open_room(Hall::new(&books), RoomOptions::new()).expect("a room");
+        let counters = Arc::new(Books::default());
+        let room = service.handle().open_room(Hall::new(&counters), RoomOptions::new()).expect("a room");
         let (told, tells) = mpsc::channel();
         for number in 0..1000_u32 {
             let told = told.clone();
@@ -330,7 +330,7 @@ fn calls_from_other_threads_come_in_their_order_with_and_without_a_group() {
         room.close();
         until("the room is closed", || room.is_closed());
         assert!(room.call(|_, _| ()).is_err());
-        assert_eq!(books.closes.load(Ordering::SeqCst), 1);
+        assert_eq!(counters.closes.load(Ordering::SeqCst), 1);
         service.stop(Duration::from_secs(5));
     }
 }
@@ -339,8 +339,8 @@ fn calls_from_other_threads_come_in_their_order_with_and_without_a_group() {
 fn calls_that_find_no_room_are_refused() {
     let service =
         server().group(GroupOptions::new("logic").threads(1)).session(|| Idle).start().expect("a server");
-    let books = Arc::new(Books::default());
-    let room = service.remote().open_room(Hall::new(&books), RoomOptions::new()).expect("a room");
+    let counters = Arc::new(Books::default());
+    let room = service.handle().open_room(Hall::new(&counters), RoomOptions::new()).expect("a room");
     let (hold, held) = mpsc::channel::<()>();
     let (begin, begun) = mpsc::channel();
     let wait = move |_: &mut Hall, _: &mut Cx<'_, Hall>| {
@@ -368,16 +368,16 @@ impl Session for Idle {}
 #[test]
 fn a_room_without_members_ticks_and_stops_with_the_service() {
     let service = server().session(|| Idle).start().expect("a server");
-    let books = Arc::new(Books::default());
+    let counters = Arc::new(Books::default());
     let options = RoomOptions::new().tick_hz(200);
     let rooms: Vec<_> = (0..3)
-        .map(|_| service.remote().open_room(Hall::new(&books), options.clone()).expect("a room"))
+        .map(|_| service.handle().open_room(Hall::new(&counters), options.clone()).expect("a room"))
         .collect();
-    until("they tick", || books.ticks.load(Ordering::SeqCst) >= 30);
+    until("they tick", || counters.ticks.load(Ordering::SeqCst) >= 30);
     let stats = service.stop(Duration::from_secs(5));
-    assert_eq!(books.ticks.load(Ordering::SeqCst), stats.rooms.ticks_total);
+    assert_eq!(counters.ticks.load(Ordering::SeqCst), stats.rooms.ticks_total);
     assert_eq!(stats.rooms.jitter.count, stats.rooms.ticks_total);
-    assert_eq!((books.closes.load(Ordering::SeqCst), stats.rooms.live), (3, 0));
+    assert_eq!((counters.closes.load(Ordering::SeqCst), stats.rooms.live), (3, 0));
     assert!(rooms.iter().all(RoomRef::is_closed));
 }
 
@@ -391,7 +391,7 @@ impl Room for Sluggish {
         self.0.joins.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), _why: Left) {
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, _member: SessionId, _data: (), _why: LeaveReason) {
         self.0.leaves.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -408,27 +408,27 @@ impl Room for Sluggish {
 
 /// Ticks that overrun cost ticks: who comes and goes is heard, and the room ends with its service.
 fn a_room_that_always_ticks_hears_its_members(server: Server, options: RoomOptions) {
-    let books = Arc::<Books>::default();
+    let counters = Arc::<Books>::default();
     let make = {
-        let books = Arc::clone(&books);
-        move || Sluggish(Arc::clone(&books))
+        let counters = Arc::clone(&counters);
+        move || Sluggish(Arc::clone(&counters))
     };
     let options = options.tick_every(Duration::from_millis(10));
     let service = server.room(options, make).start().expect("it starts");
     let address = service.addresses()[0];
     let said = |which: &AtomicU64| which.load(Ordering::SeqCst);
     let members: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
-    until("all are in", || said(&books.joins) == 20);
-    let ticked = said(&books.ticks);
-    until("it ticks on", || said(&books.ticks) > ticked + 3);
+    until("all are in", || said(&counters.joins) == 20);
+    let ticked = said(&counters.ticks);
+    until("it ticks on", || said(&counters.ticks) > ticked + 3);
     drop(members);
-    until("all have left", || said(&books.leaves) == 20);
-    let ticked = said(&books.ticks);
-    until("it ticks on without them", || said(&books.ticks) > ticked + 3);
+    until("all have left", || said(&counters.leaves) == 20);
+    let ticked = said(&counters.ticks);
+    until("it ticks on without them", || said(&counters.ticks) > ticked + 3);
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || ended.send(service.stop(Duration::from_secs(5))).expect("it is waited for"));
     let stats = end.recv_timeout(PATIENCE).expect("it stops");
-    assert_eq!((said(&books.closes), stats.rooms.live), (1, 0));
+    assert_eq!((said(&counters.closes), stats.rooms.live), (1, 0));
 }
 
 #[test]

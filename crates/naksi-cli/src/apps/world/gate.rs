@@ -55,7 +55,7 @@ impl Player {
         let person = Person::new(name, Arc::clone(&self.way));
         match Arc::clone(&self.gate).world(c) {
             Ok(world) if c.join_room(&world, person) => self.world = Some(world),
-            _ => c.end(Reason::RoomClosed),
+            _ => c.close(DisconnectReason::RoomClosed),
         }
     }
 }
@@ -65,12 +65,12 @@ impl Session for Player {
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         if let Some(world) = &self.world {
-            c.to_room(world, packet);
+            c.room_send_packet(world, packet);
             return;
         }
         match decode::<Login>(packet.body) {
             Ok(Login { name }) if packet.id == Login::ID && is_name(&name) => self.log_in(c, &name),
-            _ => c.end(Reason::Protocol),
+            _ => c.close(DisconnectReason::Protocol),
         }
     }
 
@@ -78,9 +78,13 @@ impl Session for Player {
         self.way.went_on(bytes, c.pending_bytes());
     }
 
-    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomEnd) {
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomCloseReason) {
         self.world = None;
-        c.end(if why == RoomEnd::Full { Reason::RoomFull } else { Reason::RoomClosed });
+        c.close(if why == RoomCloseReason::Full {
+            DisconnectReason::RoomFull
+        } else {
+            DisconnectReason::RoomClosed
+        });
     }
 }
 

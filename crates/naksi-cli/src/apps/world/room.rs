@@ -104,7 +104,7 @@ impl Body {
     }
 
     fn tell_frame(&mut self, cx: &mut Cx<'_, World>, frame: &[u8]) {
-        if cx.send_bytes(self.session, frame) == Sent::Queued {
+        if cx.send_bytes(self.session, frame) == SendStatus::Queued {
             self.told += frame.len() as u64;
         }
     }
@@ -162,7 +162,7 @@ impl World {
     fn say(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Say { text }: Say) {
         let Some(entity) = cx.member(from).and_then(|person| person.entity) else { return };
         if text.len() > TEXT_BYTES_MAX {
-            cx.end(from, Reason::Protocol);
+            cx.end(from, DisconnectReason::Protocol);
         } else if body(&mut self.bodies, entity).line.replace(stripped(&text)).is_none() {
             self.speakers.push(entity);
         }
@@ -182,7 +182,7 @@ impl World {
             Ok(None) => birthplace(&name),
             Err(error) => {
                 tracing::warn!(session = %member, %error, "a player cannot be loaded; its session ends");
-                cx.end(member, Reason::Handler);
+                cx.end(member, DisconnectReason::Handler);
                 return;
             }
         };
@@ -271,7 +271,7 @@ impl World {
     /// Whoever has not heard of an `Enter` or a `Leave` sees what is not there: it shall come again.
     fn end_those_who_missed(&mut self, cx: &mut Cx<'_, Self>) {
         for body in self.bodies.iter_mut().flatten() {
-            if body.has_missed(self.lost_ticks) && cx.end(body.session, Reason::SendStalled) {
+            if body.has_missed(self.lost_ticks) && cx.end(body.session, DisconnectReason::SendStalled) {
                 let name = &body.name;
                 tracing::warn!(%name, "what a player was told has not come to its session and is lost: it ends");
             }
@@ -307,15 +307,15 @@ impl Room for World {
             if let Some(entity) = cx.member_mut(old).and_then(|person| person.entity.take()) {
                 self.depart(entity);
             }
-            cx.end(old, Reason::Kicked);
+            cx.end(old, DisconnectReason::Kicked);
         }
         if let Err(error) = self.store.load(cx, member, &name, Self::arrive) {
             tracing::warn!(session = %member, %error, "a player cannot be loaded; its session ends");
-            cx.end(member, Reason::Handler);
+            cx.end(member, DisconnectReason::Handler);
         }
     }
 
-    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, member: SessionId, person: Person, _why: Left) {
+    fn on_leave(&mut self, _cx: &mut Cx<'_, Self>, member: SessionId, person: Person, _why: LeaveReason) {
         if self.names.get(&person.name) == Some(&member) {
             self.names.remove(&person.name);
         }

@@ -128,7 +128,7 @@ fn who_comes_back_is_where_it_was_and_a_second_one_of_a_name_ends_the_first() {
     scene.step(anna, 20, 30);
     let (second, welcome) = scene.enter("anna", &way(false));
     assert_eq!((welcome.x, welcome.y), (20, 30));
-    assert_eq!((scene.world.ended(anna), scene.world.ended(second)), (Some(Reason::Kicked), None));
+    assert_eq!((scene.world.ended(anna), scene.world.ended(second)), (Some(DisconnectReason::Kicked), None));
     scene.world.advance(A_TICK);
     let order: Vec<u16> = scene.world.received(watcher).iter().map(|(id, _)| *id).collect();
     let seen = order.iter().filter(|id| [Enter::ID, Leave::ID].contains(id)).copied().collect::<Vec<_>>();
@@ -244,6 +244,6 @@ fn who_was_told_what_never_came_is_ended_after_any_stall_and_who_is_only_slow_is
             scene.step(walker, x, y);
         }
     }
-    assert_eq!(scene.world.ended(unlucky), Some(Reason::SendStalled));
+    assert_eq!(scene.world.ended(unlucky), Some(DisconnectReason::SendStalled));
     assert_eq!(scene.world.ended(slow), None);
 }

@@ -13,7 +13,7 @@ fn assert_late_in(hand: &Hand, span: Duration) {
 }
 
 /// Everything comes back, and the socket closes.
-fn finish(hand: &mut Hand) -> Reason {
+fn finish(hand: &mut Hand) -> DisconnectReason {
     if hand.shutdown.is_some() {
         hand.shuts_down();
     }
@@ -67,7 +67,7 @@ fn a_session_that_ends_has_so_long_for_its_queue_and_so_long_for_the_peer() {
     let mut hand = Hand::new(Framing::Raw, limits.clone());
     hand.bytes(b"x");
     hand.now = hand.now + SECOND;
-    hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Flush, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Shutdown, CloseMode::Graceful, cx, notes));
     assert_late_in(&hand, limits.drain_within);
     hand.now = hand.now + SECOND;
     hand.sends(1);
@@ -76,7 +76,7 @@ fn a_session_that_ends_has_so_long_for_its_queue_and_so_long_for_the_peer() {
     hand.late_by(limits.linger_within);
     assert_eq!(hand.session.deadline(&limits), None, "only the kernel is waited for");
     assert!(!hand.session.is_late(Tick::MAX, &limits));
-    assert_eq!(finish(&mut hand), Reason::Shutdown);
+    assert_eq!(finish(&mut hand), DisconnectReason::Shutdown);
     assert_eq!(hand.session.deadline(&limits), None);
 }
 
@@ -99,7 +99,7 @@ fn a_heartbeat_is_due_after_silence_of_our_own_and_nobody_is_late_with_it() {
     // Bytes without frames have none, nor has a session that ends.
     let raw = Hand::new(Framing::Raw, limits.clone());
     assert_late_in(&raw, limits.idle_within);
-    hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Flush, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Shutdown, CloseMode::Graceful, cx, notes));
     assert_late_in(&hand, limits.linger_within);
 }
 
@@ -107,19 +107,19 @@ fn a_heartbeat_is_due_after_silence_of_our_own_and_nobody_is_late_with_it() {
 fn a_session_that_is_given_up_is_told_at_once_and_closes_when_all_is_back() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"x");
-    hand.with(|session, cx, notes| session.give_up(Reason::Shutdown, cx, notes));
+    hand.with(|session, cx, notes| session.give_up(DisconnectReason::Shutdown, cx, notes));
     assert_eq!(hand.notes.disconnected, 1);
     assert!(!hand.session.is_live() && hand.send.is_some() && hand.recv && !hand.closing);
-    assert_eq!(finish(&mut hand), Reason::Shutdown);
-    hand.with(|session, cx, notes| session.give_up(Reason::Kicked, cx, notes));
-    assert_eq!((hand.notes.disconnected, hand.session.over()), (1, Some(Reason::Shutdown)));
+    assert_eq!(finish(&mut hand), DisconnectReason::Shutdown);
+    hand.with(|session, cx, notes| session.give_up(DisconnectReason::Kicked, cx, notes));
+    assert_eq!((hand.notes.disconnected, hand.session.over()), (1, Some(DisconnectReason::Shutdown)));
 }
 
 #[test]
 fn what_a_shutdown_does_not_bring_back_is_cancelled_once() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"x");
-    hand.with(|session, cx, notes| session.end(Reason::Kicked, Ending::Now, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, CloseMode::Abort, cx, notes));
     assert!(hand.cancelled.is_empty() && hand.session.is_live());
     assert_eq!(hand.shuts_down(), ShutdownHow::Both);
     assert_eq!(hand.cancelled, [Verb::Recv, Verb::Send]);
@@ -127,19 +127,19 @@ fn what_a_shutdown_does_not_bring_back_is_cancelled_once() {
     hand.late_by(SECOND);
     assert_eq!((hand.cancelled.len(), hand.shutdown), (2, None));
     assert!(hand.session.is_live() && hand.session.over().is_none(), "the send is still out");
-    assert_eq!(finish(&mut hand), Reason::Kicked);
+    assert_eq!(finish(&mut hand), DisconnectReason::Kicked);
 }
 
 #[test]
 fn what_others_hold_back_is_sent_at_an_orderly_end_and_at_the_first_wish_only() {
-    for (ending, wanted) in [(Ending::Flush, &b"from the room"[..]), (Ending::Now, b"")] {
+    for (ending, wanted) in [(CloseMode::Graceful, &b"from the room"[..]), (CloseMode::Abort, b"")] {
         let mut hand = Hand::new(Framing::Raw, Limits::default());
         hand.notes.held_back = b"from the room".to_vec();
-        hand.with(|session, cx, notes| session.end(Reason::Kicked, ending, cx, notes));
+        hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, ending, cx, notes));
         assert!(!hand.session.is_open());
-        if ending == Ending::Flush {
+        if ending == CloseMode::Graceful {
             hand.notes.held_back = b"too late".to_vec();
-            hand.with(|session, cx, notes| session.end(Reason::Kicked, ending, cx, notes));
+            hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, ending, cx, notes));
             hand.sends(usize::MAX);
             assert_eq!(hand.notes.held_back, b"too late", "it was not asked again");
         }
@@ -173,7 +173,7 @@ fn what_a_session_holds_and_since_when_it_has_not_moved() {
     hand.now = hand.now + SECOND;
     assert_eq!(hand.session.unmoved_since(), Some(at));
     assert!((5..512).contains(&hand.session.held_bytes()));
-    hand.with(|session, cx, notes| session.end(Reason::Kicked, Ending::Now, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, CloseMode::Abort, cx, notes));
     assert_eq!((hand.session.held_bytes(), hand.session.unmoved_since()), (0, None));
 }
 
@@ -216,7 +216,7 @@ fn a_handler_that_takes_whole_units_is_shown_enough_for_one_however_they_are_cut
             assert_eq!(hand.notes.received.len(), whole, "units of {unit} in parts of {cut}");
             assert_eq!(hand.notes.received, data[..whole]);
             assert!(unit < 40_000 || hand.notes.shown < 1_000, "{} windows", hand.notes.shown);
-            assert_eq!(hand.spares.kept_bytes(), data.len() - whole, "the rest waits for more");
+            assert_eq!(hand.buffer_pool.kept_bytes(), data.len() - whole, "the rest waits for more");
         }
     }
 }
@@ -232,7 +232,7 @@ fn a_backlog_may_be_as_long_as_the_limits_say_and_not_a_byte_longer() {
     let hoards = |others: usize, own: usize| {
         let mut hand = Hand::new(Framing::Raw, limits.clone());
         (hand.notes.mute, hand.notes.unit) = (true, usize::MAX);
-        hand.spares.keep(others);
+        hand.buffer_pool.keep(others);
         hand.bytes(&vec![1; own]);
         hand.session.is_open()
     };
@@ -246,20 +246,22 @@ fn a_batch_that_comes_back_to_a_session_that_ends_is_let_go() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"hello");
     hand.notes.more = b"more".to_vec();
-    hand.with(|session, cx, notes| session.end(Reason::Kicked, Ending::Now, cx, notes));
+    hand.with(|session, cx, notes| session.end(DisconnectReason::Kicked, CloseMode::Abort, cx, notes));
     hand.sends(2);
     assert_eq!((hand.session.pending_bytes(), hand.notes.more_sent), (0, None), "nothing is told of it");
-    assert_eq!(finish(&mut hand), Reason::Kicked);
+    assert_eq!(finish(&mut hand), DisconnectReason::Kicked);
 }
 
 #[test]
 fn when_something_was_sent_a_session_can_send_more_unless_it_drains() {
-    for (drains, sent) in [(false, Sent::Queued), (true, Sent::Closed)] {
+    for (drains, sent) in [(false, SendStatus::Queued), (true, SendStatus::Closed)] {
         let mut hand = Hand::new(Framing::Raw, Limits::default());
         hand.bytes(b"hello");
         hand.notes.more = b"more".to_vec();
         if drains {
-            hand.with(|session, cx, notes| session.end(Reason::Shutdown, Ending::Flush, cx, notes));
+            hand.with(|session, cx, notes| {
+                session.end(DisconnectReason::Shutdown, CloseMode::Graceful, cx, notes)
+            });
         }
         hand.sends(5);
         assert_eq!(hand.notes.more_sent, Some(sent), "drains: {drains}");
@@ -272,7 +274,7 @@ fn what_is_sent_to_a_silent_peer_does_not_pass_for_its_own_words() {
     let mut hand = Hand::new(Framing::Raw, limits.clone());
     hand.now = hand.now + 30 * SECOND;
     hand.with(|session, cx, notes| {
-        session.with_outlet(cx, notes, |_, mut outlet| assert_eq!(outlet.send(b"news"), Sent::Queued));
+        session.with_output(cx, notes, |_, mut output| assert_eq!(output.send(b"news"), SendStatus::Queued));
     });
     hand.sends(4);
     assert_late_in(&hand, limits.idle_within - 30 * SECOND);

@@ -61,7 +61,7 @@ fn a_session_that_ends_lets_go_of_the_leases_that_it_keeps() {
     let batch = hand.send.take().expect("it is with the kernel");
     assert_eq!(hand.pool.out(), 1, "and stays there until it comes back");
     hand.done(Done::Send(batch, Err(Ended::Reset)), false);
-    assert_eq!((hand.closes(), hand.pool.out()), (Reason::PeerReset, 0));
+    assert_eq!((hand.closes(), hand.pool.out()), (DisconnectReason::PeerReset, 0));
 }
 
 #[test]

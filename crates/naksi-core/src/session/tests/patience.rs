@@ -24,7 +24,7 @@ fn heartbeats_do_not_hide_that_nothing_gets_out() {
     hand.recv_ends(Ended::Aborted);
     let batch = hand.send.take().expect("the stalled send");
     hand.done(Done::Send(batch, Err(Ended::Aborted)), false);
-    assert_eq!(hand.closes(), Reason::SendStalled);
+    assert_eq!(hand.closes(), DisconnectReason::SendStalled);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_player_on_the_login_screen_has_ten_seconds_for_the_first_frame() {
         hand.late_by(Duration::from_millis(1));
         hand.shuts_down();
         hand.recv_ends(Ended::Aborted);
-        assert_eq!(hand.closes(), Reason::FirstFrameLate);
+        assert_eq!(hand.closes(), DisconnectReason::FirstFrameLate);
     }
 }
 
@@ -56,7 +56,7 @@ fn the_time_in_which_we_do_not_listen_is_not_held_against_the_peer() {
         // What others queue for it takes long to leave, and until then nothing is received.
         let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
         hand.with(|session, cx, notes| {
-            session.with_outlet(cx, notes, |_, mut outlet| outlet.send_shared(&much));
+            session.with_output(cx, notes, |_, mut output| output.send_shared(&much));
         });
         hand.recv_ends(Ended::Aborted);
         for _ in 0..20 {
@@ -70,7 +70,10 @@ fn the_time_in_which_we_do_not_listen_is_not_held_against_the_peer() {
         hand.late_by(limits.frame_within);
         hand.shuts_down();
         hand.recv_ends(Ended::Aborted);
-        assert_eq!(hand.closes(), if greeted { Reason::FrameLate } else { Reason::FirstFrameLate });
+        assert_eq!(
+            hand.closes(),
+            if greeted { DisconnectReason::FrameLate } else { DisconnectReason::FirstFrameLate }
+        );
     }
 }
 
@@ -110,9 +113,9 @@ impl Pause {
         match self {
             Pause::Queue => {
                 let much = Bytes::from(vec![7; hand.limits.send_queue_high_bytes + 1]);
-                with_outlet(hand, |outlet| outlet.send_shared(&much));
+                with_output(hand, |output| output.send_shared(&much));
             }
-            Pause::Rooms => assert!(with_outlet(hand, |outlet| outlet.bring(1, true))),
+            Pause::Rooms => assert!(with_output(hand, |output| output.bring(1, true))),
         }
         if hand.cancelled.pop().is_some() {
             hand.recv_ends(Ended::Aborted);
@@ -145,11 +148,11 @@ fn a_silent_peer_is_granted_our_pauses_and_nothing_more_however_many_there_are()
     let limits = Limits::default();
     let cut = &frame_of(2, b"cut")[..5];
     let cases = [
-        (Framing::Packets, false, &b""[..], limits.first_frame_within, Reason::FirstFrameLate),
-        (Framing::Packets, false, cut, limits.first_frame_within, Reason::FirstFrameLate),
-        (Framing::Packets, true, cut, limits.frame_within, Reason::FrameLate),
-        (Framing::Packets, true, b"", limits.idle_within, Reason::Idle),
-        (Framing::Raw, false, b"hello", limits.idle_within, Reason::Idle),
+        (Framing::Packets, false, &b""[..], limits.first_frame_within, DisconnectReason::FirstFrameLate),
+        (Framing::Packets, false, cut, limits.first_frame_within, DisconnectReason::FirstFrameLate),
+        (Framing::Packets, true, cut, limits.frame_within, DisconnectReason::FrameLate),
+        (Framing::Packets, true, b"", limits.idle_within, DisconnectReason::Idle),
+        (Framing::Raw, false, b"hello", limits.idle_within, DisconnectReason::Idle),
     ];
     for (framing, greeted, said, within, reason) in cases {
         for pause in [Pause::Queue, Pause::Rooms] {
@@ -178,7 +181,7 @@ fn what_comes_in_a_pause_counts_from_its_end() {
     let mut hand = silent_after(Framing::Packets, true, b"");
     let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
     hand.late_by(Duration::from_secs(2));
-    with_outlet(&mut hand, |outlet| outlet.send_shared(&much));
+    with_output(&mut hand, |output| output.send_shared(&much));
     hand.late_by(Duration::from_secs(1));
     // It was received before the receive was taken back: a whole frame, and the beginning of another.
     hand.bytes(&[&frame_of(2, b"whole")[..], &frame_of(3, b"cut")[..5]].concat());
@@ -197,7 +200,7 @@ fn a_frame_that_was_cut_before_a_pause_is_as_late_when_more_of_it_came_meanwhile
     let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
     for heard in 1..=4 {
         hand.late_by(Duration::from_secs(1));
-        with_outlet(&mut hand, |outlet| outlet.send_shared(&much));
+        with_output(&mut hand, |output| output.send_shared(&much));
         hand.bytes(&frame[4 + heard..5 + heard]);
         hand.recv_ends(Ended::Aborted);
         hand.late_by(Duration::from_secs(2));
@@ -223,5 +226,5 @@ fn a_peer_that_has_said_everything_is_waited_for_once_however_often_we_pause() {
         heard += Duration::from_secs(1);
     }
     assert!(!hand.session.is_open());
-    assert_eq!(hand.closes(), Reason::PeerClosed);
+    assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
 }

@@ -66,7 +66,7 @@ fn what_a_short_send_left_does_not_wait_for_another_tick() {
 #[test]
 fn who_ends_or_whose_peer_ends_does_not_wait() {
     let mut hand = ticking(Limits::default());
-    hand.notes.end = Some(Ending::Flush);
+    hand.notes.end = Some(CloseMode::Graceful);
     hand.bytes(b"last words");
     hand.sends(usize::MAX);
     assert_eq!(hand.sent, b"last words");
@@ -77,7 +77,7 @@ fn who_ends_or_whose_peer_ends_does_not_wait() {
     hand.recv_ends(Ended::Closed);
     hand.sends(usize::MAX);
     assert_eq!(hand.sent, b"hello");
-    assert_eq!(hand.closes(), Reason::PeerClosed);
+    assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
 }
 
 #[test]
@@ -96,7 +96,9 @@ fn a_queue_with_half_of_its_pieces_in_use_does_not_wait() {
     let mut hand = ticking(Limits { send_queue_entries_max: 4, ..Limits::default() });
     let shared = bytes::Bytes::from(vec![7; 2000]);
     let push = |session: &mut Session, cx: &mut Context<'_>, notes: &mut Notes| {
-        session.with_outlet(cx, notes, |_, mut outlet| assert_eq!(outlet.send_shared(&shared), Sent::Queued));
+        session.with_output(cx, notes, |_, mut output| {
+            assert_eq!(output.send_shared(&shared), SendStatus::Queued)
+        });
     };
     hand.with(push);
     assert!(hand.send.is_none());
@@ -108,13 +110,13 @@ fn a_queue_with_half_of_its_pieces_in_use_does_not_wait() {
 fn who_is_told_to_flush_sends_once_and_waits_again_afterwards() {
     let mut hand = ticking(Limits::default());
     hand.bytes(b"held");
-    hand.with(|session, cx, notes| session.with_outlet(cx, notes, |_, mut outlet| outlet.flush()));
+    hand.with(|session, cx, notes| session.with_output(cx, notes, |_, mut output| output.flush()));
     hand.sends(usize::MAX);
     hand.bytes(b"held too");
     assert!(hand.send.is_none());
     // There is nothing to hurry here, and nothing to remember.
     let mut hand = ticking(Limits::default());
-    hand.with(|session, cx, notes| session.with_outlet(cx, notes, |_, mut outlet| outlet.flush()));
+    hand.with(|session, cx, notes| session.with_output(cx, notes, |_, mut output| output.flush()));
     hand.bytes(b"held");
     assert!(hand.send.is_none());
 }
@@ -126,7 +128,7 @@ fn a_new_policy_lets_go_of_what_the_old_one_held_back() {
         hand.bytes(b"held");
         assert!(hand.send.is_none());
         hand.with(|session, cx, notes| {
-            session.with_outlet(cx, notes, |_, mut outlet| outlet.set_flush(policy))
+            session.with_output(cx, notes, |_, mut output| output.set_flush(policy))
         });
         assert!(hand.send.is_some(), "{policy:?}");
     }

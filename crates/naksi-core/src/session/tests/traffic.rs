@@ -13,7 +13,7 @@ fn what_went_through_a_session_and_how_long_it_was_connected_is_told_at_its_end(
     hand.bytes(b"more");
     hand.recv_ends(Ended::Closed);
     hand.sends(4);
-    assert_eq!(hand.closes(), Reason::PeerClosed);
+    assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
     let Traffic { recv_bytes, sent_bytes, age, os_error } = hand.notes.traffic;
     assert_eq!((recv_bytes, sent_bytes, os_error), (9, 9, None));
     let (least, most) = (Duration::from_millis(39_990), Duration::from_millis(40_010));
@@ -28,7 +28,7 @@ fn the_error_of_a_failed_receive_or_send_is_told_with_its_number() {
         let error = OsError::new(kind, 113);
         let mut receives = Hand::new(Framing::Raw, Limits::default());
         receives.recv_ends(Ended::Failed(error));
-        assert_eq!(receives.closes(), Reason::from_system(error));
+        assert_eq!(receives.closes(), DisconnectReason::from_system(error));
         assert_eq!(receives.notes.traffic.os_error, Some(error));
 
         let mut sends = Hand::new(Framing::Raw, Limits::default());
@@ -37,7 +37,7 @@ fn the_error_of_a_failed_receive_or_send_is_told_with_its_number() {
         sends.done(Done::Send(batch, Err(Ended::Failed(error))), false);
         sends.shuts_down();
         sends.recv_ends(Ended::Aborted);
-        assert_eq!(sends.closes(), Reason::from_system(error));
+        assert_eq!(sends.closes(), DisconnectReason::from_system(error));
         assert_eq!(sends.notes.traffic.os_error, Some(error));
     }
 }
@@ -46,8 +46,8 @@ fn the_error_of_a_failed_receive_or_send_is_told_with_its_number() {
 fn a_failure_while_a_session_drains_leaves_its_reason_and_tells_its_number() {
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"hello");
-    let banned = Reason::custom(4001, "banned");
-    hand.with(|session, cx, notes| session.end(banned.clone(), Ending::Flush, cx, notes));
+    let banned = DisconnectReason::custom(4001, "banned");
+    hand.with(|session, cx, notes| session.end(banned.clone(), CloseMode::Graceful, cx, notes));
     let error = OsError::new(Failure::TimedOut, 110);
     hand.recv_ends(Ended::Failed(error));
     let batch = hand.send.take().expect("the echo");
@@ -59,23 +59,23 @@ fn a_failure_while_a_session_drains_leaves_its_reason_and_tells_its_number() {
 
 #[test]
 fn the_first_wish_stays_and_a_sudden_one_overtakes_it_also_while_it_drains() {
-    let (first, second) = (Reason::custom(1, "first"), Reason::custom(2, "second"));
+    let (first, second) = (DisconnectReason::custom(1, "first"), DisconnectReason::custom(2, "second"));
     for (endings, wanted) in [
-        ([Ending::Flush, Ending::Flush], &first),
-        ([Ending::Now, Ending::Flush], &first),
-        ([Ending::Now, Ending::Now], &first),
-        ([Ending::Flush, Ending::Now], &second),
+        ([CloseMode::Graceful, CloseMode::Graceful], &first),
+        ([CloseMode::Abort, CloseMode::Graceful], &first),
+        ([CloseMode::Abort, CloseMode::Abort], &first),
+        ([CloseMode::Graceful, CloseMode::Abort], &second),
     ] {
         // Both in one callback.
         let mut hand = Hand::new(Framing::Raw, Limits::default());
         hand.bytes(b"hello");
         hand.with(|session, cx, notes| {
-            session.with_outlet(cx, notes, |_, mut outlet| {
-                outlet.end(first.clone(), endings[0]);
-                outlet.end(second.clone(), endings[1]);
+            session.with_output(cx, notes, |_, mut output| {
+                output.end(first.clone(), endings[0]);
+                output.end(second.clone(), endings[1]);
             });
         });
-        let is_sudden = endings.contains(&Ending::Now);
+        let is_sudden = endings.contains(&CloseMode::Abort);
         assert_eq!(hand.shutdown.is_some(), is_sudden, "{endings:?}");
         finish(&mut hand);
         assert_eq!(hand.closes(), *wanted, "{endings:?}");
@@ -83,9 +83,9 @@ fn the_first_wish_stays_and_a_sudden_one_overtakes_it_also_while_it_drains() {
     // One after the other: the first reason stays, and nothing more is sent.
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"hello");
-    hand.with(|session, cx, notes| session.end(first.clone(), Ending::Flush, cx, notes));
+    hand.with(|session, cx, notes| session.end(first.clone(), CloseMode::Graceful, cx, notes));
     assert!(hand.shutdown.is_none(), "it drains");
-    hand.with(|session, cx, notes| session.end(second.clone(), Ending::Now, cx, notes));
+    hand.with(|session, cx, notes| session.end(second.clone(), CloseMode::Abort, cx, notes));
     assert!(hand.shutdown.is_some(), "and is cut short");
     finish(&mut hand);
     assert_eq!(hand.closes(), first);

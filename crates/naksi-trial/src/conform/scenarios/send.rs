@@ -1,7 +1,7 @@
 //! Scenarios about sending on a stream. Nothing here knows a backend.
 
 use bytes::Bytes;
-use naksi_core::batch::{Piece, SendBatch};
+use naksi_core::batch::{Segment, SendBatch};
 use naksi_core::completion::Done;
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, PortOptions};
@@ -39,8 +39,8 @@ pub(super) const ALL: &[Scenario] = &[
             let mut pieces = SendBatch::new();
             for (number, piece) in whole.chunks(10).enumerate() {
                 pieces.push(match number % 2 {
-                    0 => Piece::Owned(piece.to_vec()),
-                    _ => Piece::Shared(Bytes::copy_from_slice(piece)),
+                    0 => Segment::Owned(piece.to_vec()),
+                    _ => Segment::Shared(Bytes::copy_from_slice(piece)),
                 });
             }
             s.sent_batch(near, pieces);
@@ -317,7 +317,7 @@ fn a_megabyte(s: &mut Script) {
     let (near, far) = s.pair();
     let whole = pattern(1 << 20);
     let mut pieces = SendBatch::new();
-    whole.chunks(1049).for_each(|piece| pieces.push(Piece::Owned(piece.to_vec())));
+    whole.chunks(1049).for_each(|piece| pieces.push(Segment::Owned(piece.to_vec())));
     let mut send = Some(s.cast("", 0, Op::Send { socket: near.handle, batch: pieces }));
     s.settle();
     let recv = s.cast("", 0, Op::Recv { socket: far.handle });

@@ -13,7 +13,7 @@ use crate::tick::Tick;
 
 /// What happens to messages of a class whose receiver does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behind {
+pub enum LagPolicy {
     /// When there is no room, the oldest waiting ones of the class make some.
     DropOld,
     /// When there is no room, the new one is dropped.
@@ -27,11 +27,11 @@ pub enum Behind {
 
 /// A kind of messages that are treated alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataClass {
+pub struct PacketClass {
     /// Its number, which logs show; classes of one service have different ones.
     pub number: u8,
     /// What happens when a receiver does not keep up.
-    pub behind: Behind,
+    pub lag_policy: LagPolicy,
 }
 
 /// What became of a message.
@@ -56,9 +56,9 @@ struct Entry {
     since: Tick,
 }
 
-/// The data plane of one session.
+/// The droppable queue of one session.
 #[derive(Debug, Default)]
-pub struct DataPlane {
+pub struct DroppableQueue {
     entries: VecDeque<Entry>,
     /// The number of the first entry; the others follow.
     first: u64,
@@ -68,7 +68,7 @@ pub struct DataPlane {
     bytes: usize,
 }
 
-impl DataPlane {
+impl DroppableQueue {
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -97,12 +97,12 @@ impl DataPlane {
     }
 
     /// Puts a message behind the others, or in the place of an older one. An empty one is nothing.
-    pub fn push(&mut self, class: DataClass, key: u64, bytes: Bytes, now: Tick, limits: &Limits) -> Placed {
+    pub fn push(&mut self, class: PacketClass, key: u64, bytes: Bytes, now: Tick, limits: &Limits) -> Placed {
         if bytes.is_empty() {
             return Placed::Waits;
         }
-        let key = (class.behind == Behind::Latest).then_some(key);
-        if bytes.len() > limits.data_bytes_max && class.behind != Behind::End {
+        let key = (class.lag_policy == LagPolicy::Latest).then_some(key);
+        if bytes.len() > limits.data_bytes_max && class.lag_policy != LagPolicy::End {
             // What can never wait here takes nobody's place; what stands there under its own key is out of date.
             if let Some(number) = key.and_then(|key| self.latest.get(&(class.number, key))).copied() {
                 self.drop_at((number - self.first) as usize);
@@ -127,9 +127,11 @@ impl DataPlane {
             return if dropped > 0 { Placed::Instead(dropped) } else { Placed::Waits };
         }
         while !self.has_room(bytes.len(), limits) {
-            match class.behind {
-                Behind::DropOld | Behind::Latest if self.drop_oldest(class.number, None) => dropped += 1,
-                Behind::End => return Placed::End,
+            match class.lag_policy {
+                LagPolicy::DropOld | LagPolicy::Latest if self.drop_oldest(class.number, None) => {
+                    dropped += 1
+                }
+                LagPolicy::End => return Placed::End,
                 _ => return if dropped > 0 { Placed::Instead(dropped + 1) } else { Placed::Dropped },
             }
         }
@@ -211,11 +213,11 @@ impl DataPlane {
 mod tests {
     use super::*;
 
-    const CLASSES: [DataClass; 4] = [
-        DataClass { number: 0, behind: Behind::DropOld },
-        DataClass { number: 1, behind: Behind::DropNew },
-        DataClass { number: 2, behind: Behind::Latest },
-        DataClass { number: 3, behind: Behind::End },
+    const CLASSES: [PacketClass; 4] = [
+        PacketClass { number: 0, lag_policy: LagPolicy::DropOld },
+        PacketClass { number: 1, lag_policy: LagPolicy::DropNew },
+        PacketClass { number: 2, lag_policy: LagPolicy::Latest },
+        PacketClass { number: 3, lag_policy: LagPolicy::End },
     ];
 
     fn limits(bytes: usize, entries: usize) -> Limits {
@@ -237,13 +239,13 @@ mod tests {
             found.map(|place| self.0.remove(place)).is_some()
         }
 
-        fn push(&mut self, class: DataClass, key: u64, bytes: &Bytes, limits: &Limits) -> Placed {
-            let key = (class.behind == Behind::Latest).then_some(key);
+        fn push(&mut self, class: PacketClass, key: u64, bytes: &Bytes, limits: &Limits) -> Placed {
+            let key = (class.lag_policy == LagPolicy::Latest).then_some(key);
             let same = self
                 .0
                 .iter()
                 .position(|(mine, old, _)| key.is_some() && *mine == class.number && *old == key);
-            if bytes.len() > limits.data_bytes_max && class.behind != Behind::End {
+            if bytes.len() > limits.data_bytes_max && class.lag_policy != LagPolicy::End {
                 same.map(|place| self.0.remove(place));
                 return Placed::Dropped;
             }
@@ -259,9 +261,9 @@ mod tests {
             while self.0.len() >= limits.data_entries_max
                 || self.bytes() + bytes.len() > limits.data_bytes_max
             {
-                match class.behind {
-                    Behind::DropOld | Behind::Latest if self.drop_oldest(class.number, None) => {}
-                    Behind::End => return Placed::End,
+                match class.lag_policy {
+                    LagPolicy::DropOld | LagPolicy::Latest if self.drop_oldest(class.number, None) => {}
+                    LagPolicy::End => return Placed::End,
                     _ if self.0.len() == before => return Placed::Dropped,
                     _ => return Self::placed(before - self.0.len() + 1),
                 }
@@ -285,7 +287,7 @@ mod tests {
         };
         for round in 0..300 {
             let limits = limits(20 + chance(200) as usize, 1 + chance(12) as usize);
-            let (mut plane, mut model) = (DataPlane::default(), Model::default());
+            let (mut plane, mut model) = (DroppableQueue::default(), Model::default());
             for step in 0..400 {
                 if chance(4) == 0 {
                     let wanted = (!model.0.is_empty()).then(|| model.0.remove(0).2);
@@ -313,7 +315,7 @@ mod tests {
 
     #[test]
     fn of_every_key_the_latest_is_there_and_nothing_else() {
-        let (mut plane, limits) = (DataPlane::default(), limits(10_000, 100));
+        let (mut plane, limits) = (DroppableQueue::default(), limits(10_000, 100));
         for value in 0..50_u8 {
             for key in 0..100 {
                 let placed =
@@ -327,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_message_that_can_never_wait_takes_nobodys_place() {
-        let (mut plane, limits) = (DataPlane::default(), limits(100, 10));
+        let (mut plane, limits) = (DroppableQueue::default(), limits(100, 10));
         let mut push =
             |class, key, bytes| plane.push(class, key, Bytes::from(vec![1; bytes]), Tick::ZERO, &limits);
         for class in [CLASSES[0], CLASSES[1], CLASSES[2]] {
@@ -340,7 +342,7 @@ mod tests {
 
     #[test]
     fn places_that_were_left_behind_do_not_pile_up_behind_one_that_stays() {
-        let (mut plane, limits) = (DataPlane::default(), limits(64_000, 1_000));
+        let (mut plane, limits) = (DroppableQueue::default(), limits(64_000, 1_000));
         let long = |bytes| Bytes::from(vec![1; bytes]);
         plane.push(CLASSES[1], 0, long(60_000), Tick::ZERO, &limits);
         for _ in 0..1_000 {
@@ -354,7 +356,7 @@ mod tests {
 
     #[test]
     fn places_of_many_that_were_dropped_at_once_do_not_pile_up_and_keys_stay_with_their_messages() {
-        let (mut plane, limits) = (DataPlane::default(), limits(64_000, 1_000));
+        let (mut plane, limits) = (DroppableQueue::default(), limits(64_000, 1_000));
         let message = |byte: u8, bytes: usize| Bytes::from(vec![byte; bytes]);
         for key in 0..10 {
             plane.push(CLASSES[2], key, message(0, 1), Tick::ZERO, &limits);
@@ -382,14 +384,14 @@ mod tests {
     #[test]
     fn what_it_holds_is_its_messages_and_the_lists_of_them() {
         let limits = limits(10_000, 1_000);
-        let held = |class: DataClass, messages: u64| {
-            let mut plane = DataPlane::default();
+        let held = |class: PacketClass, messages: u64| {
+            let mut plane = DroppableQueue::default();
             for key in 0..messages {
                 plane.push(class, key, Bytes::from(vec![1; 50]), Tick::ZERO, &limits);
             }
             plane.held_bytes()
         };
-        assert_eq!(held(CLASSES[0], 0), size_of::<DataPlane>());
+        assert_eq!(held(CLASSES[0], 0), size_of::<DroppableQueue>());
         let entries = 100 * (50 + size_of::<Entry>());
         let without_keys = held(CLASSES[0], 100);
         assert!((entries..4 * entries).contains(&without_keys), "{without_keys} bytes, and {entries} used");
@@ -399,7 +401,7 @@ mod tests {
 
     #[test]
     fn it_says_since_when_something_waits() {
-        let (mut plane, limits) = (DataPlane::default(), limits(100, 2));
+        let (mut plane, limits) = (DroppableQueue::default(), limits(100, 2));
         assert_eq!(plane.since(), None);
         for tick in [5, 6, 7] {
             plane.push(CLASSES[0], 0, Bytes::from_static(b"x"), Tick::from_nanos(tick), &limits);

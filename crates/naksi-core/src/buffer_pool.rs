@@ -2,23 +2,23 @@
 //! allocates none; and the lease that one of them is reading, of which parts can be sent without a copy.
 //!
 //! A buffer is of the smallest class that holds what it is for: a short message does not hold a page. Bounded: what does
-//! not fit is freed, and what nobody has used for a while is freed by [`Spares::trim`]. Nothing here knows what the bytes
+//! not fit is freed, and what nobody has used for a while is freed by [`BufferPool::trim`]. Nothing here knows what the bytes
 //! were.
 
 use std::rc::Rc;
 
-use crate::batch::{Piece, SendBatch};
+use crate::batch::{Segment, SendBatch};
 use crate::lease::{Lease, LeasePart};
 
 /// Capacities of the buffers in bytes, and how many of each are kept at most: 25 MiB of all of them.
 const CLASSES: [(usize, usize); 7] = [
     (64, 4096),
     (512, 2048),
-    (Spares::PAGE_BYTES, 1024),
+    (BufferPool::PAGE_BYTES, 1024),
     (0x4000, 256),
     (0x8000, 128),
-    (Spares::CLASS_BYTES_MAX, 64),
-    (Spares::HUGE_BYTES, 32),
+    (BufferPool::CLASS_BYTES_MAX, 64),
+    (BufferPool::HUGE_BYTES, 32),
 ];
 
 /// The empty buffers of one class.
@@ -31,7 +31,7 @@ struct Class {
 
 /// Spare buffers of one worker.
 #[derive(Debug, Default)]
-pub struct Spares {
+pub struct BufferPool {
     classes: [Class; CLASSES.len()],
     batches: Vec<SendBatch>,
     /// As [`Class::unused`].
@@ -48,7 +48,7 @@ pub struct Spares {
     read: Option<Rc<Lease>>,
 }
 
-impl Spares {
+impl BufferPool {
     /// Up to this many bytes a buffer is exchanged for one of a larger class as it fills; longer ones have successors.
     pub const PAGE_BYTES: usize = 4 * 1024;
     /// What is longer has a buffer as long as it is.
@@ -113,7 +113,7 @@ impl Spares {
         self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
     }
 
-    /// Whether there is so much to give back that [`Spares::trim`] should be called after a while.
+    /// Whether there is so much to give back that [`BufferPool::trim`] should be called after a while.
     pub fn is_plump(&self) -> bool {
         self.plump
     }
@@ -170,8 +170,8 @@ impl Spares {
     }
 
     /// Takes a sent piece back.
-    pub fn put_piece(&mut self, piece: Piece) {
-        if let Piece::Owned(buffer) = piece {
+    pub fn put_piece(&mut self, piece: Segment) {
+        if let Segment::Owned(buffer) = piece {
             self.put_buffer(buffer);
         }
     }
@@ -206,99 +206,102 @@ mod tests {
     fn a_buffer_of_every_size_comes_back_and_is_used_again() {
         let short = CLASSES.iter().map(|(capacity, _)| capacity - 1).filter(|bytes| *bytes < 65_536);
         for bytes in short.chain(CLASSES.map(|(capacity, _)| capacity)) {
-            let mut spares = Spares::default();
-            let mut buffer = spares.buffer(bytes);
+            let mut buffer_pool = BufferPool::default();
+            let mut buffer = buffer_pool.buffer(bytes);
             assert!(buffer.capacity() >= bytes);
             buffer.extend_from_slice(b"bait");
             let place = buffer.as_ptr();
-            spares.put_buffer(buffer);
-            let again = spares.buffer(bytes);
+            buffer_pool.put_buffer(buffer);
+            let again = buffer_pool.buffer(bytes);
             assert_eq!((again.as_ptr(), again.len()), (place, 0), "{bytes} bytes");
         }
     }
 
     #[test]
     fn a_short_message_holds_no_page() {
-        let mut spares = Spares::default();
-        let mut huge = spares.buffer(262_144);
+        let mut buffer_pool = BufferPool::default();
+        let mut huge = buffer_pool.buffer(262_144);
         huge.push(1);
         let place = huge.as_ptr();
-        spares.put_buffer(huge);
-        let again = spares.buffer(262_144);
+        buffer_pool.put_buffer(huge);
+        let again = buffer_pool.buffer(262_144);
         assert_eq!(again.as_ptr(), place, "what one receive brings before a pause is kept");
         for (bytes, capacity) in
             [(1, 64), (12, 64), (65, 512), (600, 4096), (5_000, 16 * 1024), (100_000, 100_000)]
         {
-            assert_eq!(spares.buffer(bytes).capacity(), capacity, "{bytes} bytes");
+            assert_eq!(buffer_pool.buffer(bytes).capacity(), capacity, "{bytes} bytes");
         }
     }
 
     #[test]
     fn what_does_not_fit_is_freed() {
-        let mut spares = Spares::default();
+        let mut buffer_pool = BufferPool::default();
         for (capacity, most) in CLASSES {
-            (0..most + 10).for_each(|_| spares.put_buffer(Vec::with_capacity(capacity)));
+            (0..most + 10).for_each(|_| buffer_pool.put_buffer(Vec::with_capacity(capacity)));
         }
-        for (class, (_, most)) in spares.classes.iter().zip(CLASSES) {
+        for (class, (_, most)) in buffer_pool.classes.iter().zip(CLASSES) {
             assert_eq!(class.buffers.len(), most);
         }
-        assert_eq!(spares.bytes(), CLASSES.iter().map(|(capacity, most)| capacity * most).sum::<usize>());
+        assert_eq!(
+            buffer_pool.bytes(),
+            CLASSES.iter().map(|(capacity, most)| capacity * most).sum::<usize>()
+        );
     }
 
     #[test]
     fn a_batch_that_had_many_pieces_is_freed() {
-        let mut spares = Spares::default();
+        let mut buffer_pool = BufferPool::default();
         let mut batch = SendBatch::new();
-        (0..1_000).for_each(|_| batch.push(Piece::Owned(vec![1])));
-        spares.put_batch(batch);
-        assert_eq!(spares.batch().capacity(), 0);
+        (0..1_000).for_each(|_| batch.push(Segment::Owned(vec![1])));
+        buffer_pool.put_batch(batch);
+        assert_eq!(buffer_pool.batch().capacity(), 0);
     }
 
     #[test]
     fn what_nobody_has_used_between_two_trims_is_freed_and_what_is_in_use_stays() {
-        let mut spares = Spares::default();
-        let many: Vec<_> = (0..1_000).map(|_| spares.buffer(4096)).collect();
-        many.into_iter().for_each(|buffer| spares.put_buffer(buffer));
-        assert!(spares.is_plump());
-        assert!(!spares.trim(), "it was all used a moment ago");
-        let some: Vec<_> = (0..10).map(|_| spares.buffer(4096)).collect();
-        some.into_iter().for_each(|buffer| spares.put_buffer(buffer));
-        assert!(spares.trim(), "the system gets 990 pages back");
-        assert!((20..1_000).contains(&spares.classes[2].buffers.capacity()), "room for as many again");
-        assert_eq!(spares.bytes(), 10 * 4096);
-        assert!(!spares.is_plump());
-        assert!(!spares.trim());
-        assert_eq!(spares.bytes(), 0, "nobody has used the last ten");
+        let mut buffer_pool = BufferPool::default();
+        let many: Vec<_> = (0..1_000).map(|_| buffer_pool.buffer(4096)).collect();
+        many.into_iter().for_each(|buffer| buffer_pool.put_buffer(buffer));
+        assert!(buffer_pool.is_plump());
+        assert!(!buffer_pool.trim(), "it was all used a moment ago");
+        let some: Vec<_> = (0..10).map(|_| buffer_pool.buffer(4096)).collect();
+        some.into_iter().for_each(|buffer| buffer_pool.put_buffer(buffer));
+        assert!(buffer_pool.trim(), "the system gets 990 pages back");
+        assert!((20..1_000).contains(&buffer_pool.classes[2].buffers.capacity()), "room for as many again");
+        assert_eq!(buffer_pool.bytes(), 10 * 4096);
+        assert!(!buffer_pool.is_plump());
+        assert!(!buffer_pool.trim());
+        assert_eq!(buffer_pool.bytes(), 0, "nobody has used the last ten");
     }
 
     #[test]
     fn a_trim_is_worth_it_from_128_kib_on_that_are_spare_or_were_freed() {
         for (capacity, _) in CLASSES {
-            let mut spares = Spares::default();
+            let mut buffer_pool = BufferPool::default();
             let enough = (128 * 1024_usize).div_ceil(capacity);
             for number in 1..=enough {
-                assert!(!spares.is_plump(), "{number} of {capacity} bytes");
-                spares.put_buffer(Vec::with_capacity(capacity));
+                assert!(!buffer_pool.is_plump(), "{number} of {capacity} bytes");
+                buffer_pool.put_buffer(Vec::with_capacity(capacity));
             }
-            assert!(spares.is_plump(), "{capacity}");
+            assert!(buffer_pool.is_plump(), "{capacity}");
         }
         // Of sizes that are not kept.
-        let mut spares = Spares::default();
-        spares.put_buffer(Vec::with_capacity(100_000));
-        assert!(!spares.is_plump());
-        spares.put_buffer(Vec::with_capacity(31_072));
-        assert!(spares.is_plump() && spares.bytes() == 0);
+        let mut buffer_pool = BufferPool::default();
+        buffer_pool.put_buffer(Vec::with_capacity(100_000));
+        assert!(!buffer_pool.is_plump());
+        buffer_pool.put_buffer(Vec::with_capacity(31_072));
+        assert!(buffer_pool.is_plump() && buffer_pool.bytes() == 0);
     }
 
     #[test]
     fn the_system_has_its_memory_back_when_four_times_what_is_needed_was_freed() {
         let trims = |freed: usize, made: usize| {
-            let mut spares = Spares::default();
-            drop(spares.buffer(made));
-            spares.put_buffer(Vec::with_capacity(freed));
-            let first = spares.trim();
-            assert_eq!(spares.is_plump(), !first && freed >= 128 * 1024, "it is still to be given back");
-            (first, spares.trim())
+            let mut buffer_pool = BufferPool::default();
+            drop(buffer_pool.buffer(made));
+            buffer_pool.put_buffer(Vec::with_capacity(freed));
+            let first = buffer_pool.trim();
+            assert_eq!(buffer_pool.is_plump(), !first && freed >= 128 * 1024, "it is still to be given back");
+            (first, buffer_pool.trim())
         };
         assert_eq!(trims(128 * 1024, 4096), (true, false), "and is given back once");
         assert_eq!(trims(128 * 1024 - 1, 4096), (false, false), "too little to be worth it");
@@ -312,45 +315,45 @@ mod tests {
     fn batches_that_nobody_has_used_between_two_trims_are_freed_and_few_are_kept() {
         let used = || {
             let mut batch = SendBatch::new();
-            batch.push(Piece::Owned(vec![1]));
+            batch.push(Segment::Owned(vec![1]));
             batch
         };
-        let mut spares = Spares::default();
-        (0..10).for_each(|_| spares.put_batch(used()));
-        spares.trim();
-        assert_eq!(spares.batches.len(), 10, "they came a moment ago");
-        let again: Vec<_> = (0..3).map(|_| spares.batch()).collect();
+        let mut buffer_pool = BufferPool::default();
+        (0..10).for_each(|_| buffer_pool.put_batch(used()));
+        buffer_pool.trim();
+        assert_eq!(buffer_pool.batches.len(), 10, "they came a moment ago");
+        let again: Vec<_> = (0..3).map(|_| buffer_pool.batch()).collect();
         assert!(again.iter().all(|batch| batch.capacity() == 1 && batch.is_empty()), "used again");
-        again.into_iter().for_each(|batch| spares.put_batch(batch));
-        spares.trim();
-        assert_eq!(spares.batches.len(), 3, "three were used");
-        assert!((6..10).contains(&spares.batches.capacity()), "room for as many again");
-        spares.trim();
-        assert_eq!(spares.batches.len(), 0);
-        (0..Spares::BATCHES_MAX + 10).for_each(|_| spares.put_batch(used()));
-        assert_eq!(spares.batches.len(), Spares::BATCHES_MAX);
+        again.into_iter().for_each(|batch| buffer_pool.put_batch(batch));
+        buffer_pool.trim();
+        assert_eq!(buffer_pool.batches.len(), 3, "three were used");
+        assert!((6..10).contains(&buffer_pool.batches.capacity()), "room for as many again");
+        buffer_pool.trim();
+        assert_eq!(buffer_pool.batches.len(), 0);
+        (0..BufferPool::BATCHES_MAX + 10).for_each(|_| buffer_pool.put_batch(used()));
+        assert_eq!(buffer_pool.batches.len(), BufferPool::BATCHES_MAX);
     }
 
     #[test]
     fn the_buffers_of_a_batch_that_was_sent_are_used_again() {
-        let mut spares = Spares::default();
+        let mut buffer_pool = BufferPool::default();
         let mut batch = SendBatch::new();
         batch.push_empty(Vec::with_capacity(64));
         assert!(batch.append(b"sent"));
-        batch.push(Piece::Shared(bytes::Bytes::from_static(b"of others")));
-        spares.put_batch(batch);
-        assert_eq!(spares.bytes(), 64);
-        spares.put_piece(Piece::Owned(Vec::with_capacity(512)));
-        assert_eq!(spares.bytes(), 64 + 512);
+        batch.push(Segment::Shared(bytes::Bytes::from_static(b"of others")));
+        buffer_pool.put_batch(batch);
+        assert_eq!(buffer_pool.bytes(), 64);
+        buffer_pool.put_piece(Segment::Owned(Vec::with_capacity(512)));
+        assert_eq!(buffer_pool.bytes(), 64 + 512);
     }
 
     #[test]
     fn batches_that_were_made_count_as_needed() {
-        let mut spares = Spares::default();
+        let mut buffer_pool = BufferPool::default();
         let made = 32 * 1024 / SendBatch::HELD_BYTES_MIN + 1;
-        (0..made).for_each(|_| drop(spares.batch()));
-        spares.put_buffer(Vec::with_capacity(128 * 1024));
-        assert!(!spares.trim(), "more than a quarter of what was freed");
-        assert!(spares.trim(), "no more are made");
+        (0..made).for_each(|_| drop(buffer_pool.batch()));
+        buffer_pool.put_buffer(Vec::with_capacity(128 * 1024));
+        assert!(!buffer_pool.trim(), "more than a quarter of what was freed");
+        assert!(buffer_pool.trim(), "no more are made");
     }
 }

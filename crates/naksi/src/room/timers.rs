@@ -55,13 +55,13 @@ impl Ticker {
 
 /// What a room waits for.
 #[derive(Debug, Default)]
-pub(super) struct Clockwork {
+pub(super) struct RoomTimers {
     ticker: Option<Ticker>,
     /// Made with the first timer: most rooms have none, and a wheel is some kilobytes.
     wheel: Option<Box<TimerWheel<u32>>>,
 }
 
-impl Clockwork {
+impl RoomTimers {
     /// Begins to tick; the first tick is due after one period.
     pub(super) fn begin(&mut self, rate: Option<Rate>, overrun: Overrun, now: Tick) {
         self.ticker = rate.map(|rate| Ticker { start: now, rate, overrun, next: 1 });
@@ -104,11 +104,11 @@ impl Clockwork {
 mod tests {
     use super::*;
 
-    fn clockwork(hz: u32, overrun: Overrun) -> Clockwork {
-        let mut clockwork = Clockwork::default();
+    fn timers(hz: u32, overrun: Overrun) -> RoomTimers {
+        let mut timers = RoomTimers::default();
         let start = Tick::from_nanos(123_456_789);
-        clockwork.begin(Some(Rate { nanos: 1_000_000_000, ticks: hz }), overrun, start);
-        clockwork
+        timers.begin(Some(Rate { nanos: 1_000_000_000, ticks: hz }), overrun, start);
+        timers
     }
 
     fn at(nanos: u64) -> Tick {
@@ -117,12 +117,12 @@ mod tests {
 
     #[test]
     fn a_day_of_sixty_ticks_a_second_ends_on_the_nanosecond() {
-        let mut clockwork = clockwork(60, Overrun::Skip);
+        let mut timers = timers(60, Overrun::Skip);
         let ticks = 60 * 60 * 60 * 24;
         for number in 1..=ticks {
-            let next = clockwork.next().expect("it ticks");
-            assert!(clockwork.tick(Tick::from_nanos(next.nanos() - 1)).is_none(), "never early");
-            let due = clockwork.tick(next).expect("its deadline has come");
+            let next = timers.next().expect("it ticks");
+            assert!(timers.tick(Tick::from_nanos(next.nanos() - 1)).is_none(), "never early");
+            let due = timers.tick(next).expect("its deadline has come");
             assert_eq!(due, DueTick { number, late: Duration::ZERO, skipped: 0 });
             if number == ticks {
                 assert_eq!(next, at(86_400 * 1_000_000_000), "no drift");
@@ -133,10 +133,10 @@ mod tests {
     #[test]
     fn what_was_missed_is_left_out_or_caught_up_to_its_bound() {
         let late = at(1_020_000_000);
-        let mut skips = clockwork(10, Overrun::Skip);
+        let mut skips = timers(10, Overrun::Skip);
         let wanted = DueTick { number: 10, late: Duration::from_millis(20), skipped: 9 };
         assert_eq!((skips.tick(late), skips.tick(late)), (Some(wanted), None));
-        let mut catches = clockwork(10, Overrun::CatchUp(3));
+        let mut catches = timers(10, Overrun::CatchUp(3));
         let due: Vec<_> = std::iter::from_fn(|| catches.tick(late)).collect();
         assert_eq!(due.iter().map(|due| due.number).collect::<Vec<_>>(), [7, 8, 9, 10]);
         assert_eq!(due.iter().map(|due| due.skipped).sum::<u64>(), 6);
@@ -145,12 +145,12 @@ mod tests {
     #[test]
     fn ticks_run_and_ticks_left_out_are_all_ticks_there_were() {
         for (hz, overrun) in [(60, Overrun::Skip), (7, Overrun::CatchUp(2)), (1000, Overrun::CatchUp(0))] {
-            let mut clockwork = clockwork(hz, overrun);
+            let mut timers = timers(hz, overrun);
             let (mut now, mut seed, mut counted) = (0, 1_u64, 0);
             while now < 20_000_000_000 {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 now += (seed >> 33) % 90_000_000;
-                while let Some(due) = clockwork.tick(at(now)) {
+                while let Some(due) = timers.tick(at(now)) {
                     counted += due.skipped + 1;
                     assert_eq!(due.number, counted, "{hz} Hz");
                 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use naksi::engine::Hub;
+use naksi::engine::ServiceCore;
 use naksi::engine::Worker;
 use naksi::prelude::*;
 use naksi_os::OsPort;
@@ -19,7 +19,7 @@ const AGAIN: u16 = 12;
 const MARK: u16 = 13;
 const WAIT: u16 = 14;
 const HELLO: u16 = 20;
-const NEWS: DataClass = DataClass { number: 1, behind: Behind::DropNew };
+const NEWS: PacketClass = PacketClass { number: 1, lag_policy: LagPolicy::DropNew };
 
 packets! { TABLE { 30 => Note { text: String } } }
 
@@ -39,7 +39,7 @@ impl Room for Parrot {
     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
         match packet.id {
             ASK_DATA => {
-                cx.send_data(from, NEWS, 0, &Note { text: "news".into() });
+                cx.send_droppable(from, NEWS, 0, &Note { text: "news".into() });
             }
             WAIT => drop(self.hold.as_ref().map(mpsc::Receiver::recv)),
             _ => {
@@ -76,7 +76,7 @@ impl Session for Regular {
             MARK => {
                 c.send(packet.frame);
             }
-            _ => assert_eq!(c.to_room(&self.room(), packet), Sent::Queued),
+            _ => assert_eq!(c.room_send_packet(&self.room(), packet), SendStatus::Queued),
         }
     }
 }
@@ -87,7 +87,7 @@ fn serve(server: Server, options: RoomOptions, room: Parrot) -> (Service, RoomRe
     let of_sessions = Arc::clone(&place);
     let server = server.listen("127.0.0.1:0").workers(1);
     let service = server.session(move || Regular(Arc::clone(&of_sessions))).start().expect("a server");
-    let room = service.remote().open_room(room, options).expect("options that make sense");
+    let room = service.handle().open_room(room, options).expect("options that make sense");
     assert!(place.set(room.clone()).is_ok());
     (service, room)
 }
@@ -109,16 +109,16 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_the_room_answers() {
     let mut port = OsPort::open(&PortOptions::default()).expect("a port");
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a listener");
-    let hub = Arc::new(Hub::new(1, Limits::default()));
-    let factory = Arc::new(|_: &Arrival| Regular(Place::default()));
-    let mut worker = Worker::new(0, port, Arc::clone(&hub), factory);
+    let service_core = Arc::new(ServiceCore::new(1, Limits::default()));
+    let factory = Arc::new(|_: &ConnectionInfo| Regular(Place::default()));
+    let mut worker = Worker::new(0, port, Arc::clone(&service_core), factory);
     worker.add_listener(listener);
-    hub.begin();
+    service_core.begin();
     // Everything is said before the worker looks for the first time, so its words and its end come together.
     let mut client = connect(address);
     client.write_all(&[frame(SAY, b"my"), frame(SAY, b"last words")].concat()).expect("there is room");
     client.shutdown(Shutdown::Write).expect("a live socket");
-    while hub.stats().disconnected_total == 0 || worker.sessions() > 0 {
+    while service_core.stats().disconnected_total == 0 || worker.sessions() > 0 {
         worker.turn().expect("the port works");
     }
     let heard = [frame(HELLO, b""), frame(SAY, b"my"), frame(SAY, b"last words")].concat();

@@ -1,65 +1,65 @@
 //! What a session calls: the edge between the engine and what its user wrote.
 //!
-//! The engine lends an implementation of [`Content`] to every `process_*` call; it is the only upward edge
-//! of the river. Callbacks get an [`Outlet`] and can do nothing else to the session. Nothing here knows
+//! The engine lends an implementation of [`SessionCallbacks`] to every `process_*` call; it is the only upward edge
+//! of the river. Callbacks get an [`SessionOutput`] and can do nothing else to the session. Nothing here knows
 //! threads, rooms or panics; those are the engine's.
 
 use bytes::Bytes;
 use std::time::Duration;
 
-use crate::data_plane::{DataClass, Placed};
+use crate::buffer_pool::BufferPool;
+use crate::droppable_queue::{PacketClass, Placed};
 use crate::ended::OsError;
-use crate::flush::{Flush, Pace};
+use crate::flush::{Flush, FlushTimer};
 use crate::frame::{self, Packet};
 use crate::limits::{Limits, Overflow};
-use crate::reason::Reason;
-use crate::send_queue::{Pending, SendQueue, Sent};
+use crate::reason::DisconnectReason;
+use crate::send_queue::{Pending, SendQueue, SendStatus};
 use crate::session::{Spent, Throttle};
-use crate::spares::Spares;
 use crate::tick::Tick;
 
 /// The callbacks of one session.
-pub trait Content {
+pub trait SessionCallbacks {
     /// The connection stands. Called at most once, before anything else (law 8).
-    fn on_connected(&mut self, outlet: Outlet<'_>);
+    fn on_connected(&mut self, output: SessionOutput<'_>);
     /// Raw bytes came; returns how many were consumed. The rest is offered again with what follows.
-    fn on_recv(&mut self, outlet: Outlet<'_>, data: &[u8]) -> usize;
+    fn on_recv(&mut self, output: SessionOutput<'_>, data: &[u8]) -> usize;
     /// A whole frame came.
-    fn on_packet(&mut self, outlet: Outlet<'_>, packet: Packet<'_>);
+    fn on_packet(&mut self, output: SessionOutput<'_>, packet: Packet<'_>);
     /// The kernel took this many bytes of what was queued.
-    fn on_sent(&mut self, outlet: Outlet<'_>, bytes: usize);
+    fn on_sent(&mut self, output: SessionOutput<'_>, bytes: usize);
     /// The peer has said its end. Returns whether something that answers it is still under way: then the session stays open
     /// for it, for [`Limits::drain_within`] at most, and asks again whenever something has happened to it.
     fn is_owed(&mut self) -> bool {
         false
     }
     /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
-    fn on_draining(&mut self, _outlet: Outlet<'_>) {}
+    fn on_draining(&mut self, _output: SessionOutput<'_>) {}
     /// Whether there is time to show it another message of what has come. Otherwise it is read again in a later turn, so
     /// that a slow callback and a peer that says much do not keep all others waiting.
     fn may_be_shown_more(&mut self) -> bool {
         true
     }
     /// More came than its rate allows: it is not read for a while, or ends, as the limits say.
-    fn on_over_rate(&mut self) {}
+    fn on_rate_limited(&mut self) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
-    fn on_disconnected(&mut self, reason: Reason, traffic: &Traffic);
+    fn on_disconnected(&mut self, reason: DisconnectReason, traffic: &Traffic);
 }
 
 /// How a session shall end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseMode {
     /// Send what is queued, then say goodbye (FIN) and wait for the peer's.
-    Flush,
+    Graceful,
     /// At once: what is queued is dropped.
-    Now,
+    Abort,
 }
 
 /// How a session ends: wished for first, and carried out by the session, of which the first reason stays.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(crate) reason: Reason,
-    pub(crate) ending: Ending,
+    pub(crate) reason: DisconnectReason,
+    pub(crate) ending: CloseMode,
     /// The session has begun to end.
     pub(crate) begun: bool,
     /// It was to end in order, and shall end at once.
@@ -71,7 +71,7 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn new(reason: Reason, ending: Ending) -> Box<Self> {
+    pub(crate) fn new(reason: DisconnectReason, ending: CloseMode) -> Box<Self> {
         let os_error = reason.os_error();
         Box::new(Self { reason, ending, begun: false, hurries: false, os_error, slow: None })
     }
@@ -101,9 +101,9 @@ pub struct Slow {
 
 /// What a callback can do to its own session.
 #[derive(Debug)]
-pub struct Outlet<'a> {
+pub struct SessionOutput<'a> {
     pub(crate) queue: &'a mut SendQueue,
-    pub(crate) pace: &'a mut Pace,
+    pub(crate) flush_timer: &'a mut FlushTimer,
     pub(crate) end: &'a mut Option<Box<End>>,
     pub(crate) dropped: &'a mut u32,
     pub(crate) throttle: &'a mut Throttle,
@@ -113,19 +113,19 @@ pub struct Outlet<'a> {
     /// The bounds of the service.
     pub limits: &'a Limits,
     /// Spare buffers of the worker.
-    pub spares: &'a mut Spares,
+    pub buffer_pool: &'a mut BufferPool,
     /// The port's time at the start of this turn.
     pub now: Tick,
 }
 
-impl Outlet<'_> {
+impl SessionOutput<'_> {
     /// Queues a copy of the bytes.
-    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+    pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         self.send_parts([bytes, &[]])
     }
 
     /// Queues a frame with this id and body. A body that no frame can hold is refused as an overflow.
-    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> Sent {
+    pub fn send_packet(&mut self, id: u16, body: &[u8]) -> SendStatus {
         match frame::header(id, body.len()) {
             Some(header) => self.send_parts([&header, body]),
             None => self.overflowed(),
@@ -133,42 +133,46 @@ impl Outlet<'_> {
     }
 
     /// Queues bytes that several sessions share.
-    pub fn send_shared(&mut self, bytes: &Bytes) -> Sent {
+    pub fn send_shared(&mut self, bytes: &Bytes) -> SendStatus {
         if !self.is_open() {
-            return Sent::Closed;
+            return SendStatus::Closed;
         }
         self.queue.look(self.now);
-        if self.queue.push_shared(bytes, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+        if self.queue.push_shared(bytes, self.limits, self.buffer_pool) {
+            SendStatus::Queued
+        } else {
+            self.overflowed()
+        }
     }
 
     /// The same for bytes whose owner counts their memory; see [`SendQueue::push_counted`].
-    pub fn send_counted(&mut self, bytes: &Bytes) -> Sent {
+    pub fn send_counted(&mut self, bytes: &Bytes) -> SendStatus {
         if !self.is_open() {
-            return Sent::Closed;
+            return SendStatus::Closed;
         }
         self.queue.look(self.now);
-        if self.queue.push_counted(bytes, self.limits, self.spares) {
-            Sent::Queued
+        if self.queue.push_counted(bytes, self.limits, self.buffer_pool) {
+            SendStatus::Queued
         } else {
             self.overflowed()
         }
     }
 
     /// Queues data that this session may miss if it does not keep up; `key` counts for classes that keep the latest.
-    pub fn send_data(&mut self, class: DataClass, key: u64, bytes: &Bytes) -> Sent {
+    pub fn send_droppable(&mut self, class: PacketClass, key: u64, bytes: &Bytes) -> SendStatus {
         if !self.is_open() {
-            return Sent::Closed;
+            return SendStatus::Closed;
         }
         self.queue.look(self.now);
-        match self.queue.push_data((class, key), bytes, self.now, self.limits, self.spares) {
-            Placed::Waits => Sent::Queued,
+        match self.queue.push_data((class, key), bytes, self.now, self.limits, self.buffer_pool) {
+            Placed::Waits => SendStatus::Queued,
             Placed::Instead(others) => {
                 *self.dropped = self.dropped.saturating_add(others.try_into().unwrap_or(u32::MAX));
-                Sent::Queued
+                SendStatus::Queued
             }
             Placed::Dropped => {
                 *self.dropped = self.dropped.saturating_add(1);
-                Sent::Dropped
+                SendStatus::Dropped
             }
             Placed::End => self.give_up_on_it(Some(class.number)),
         }
@@ -181,13 +185,13 @@ impl Outlet<'_> {
 
     /// Says when what is queued leaves, from now on; what waits under the old policy leaves at once.
     pub fn set_flush(&mut self, flush: Flush) {
-        self.pace.set(flush);
+        self.flush_timer.set(flush);
     }
 
     /// What is queued leaves with this turn, whatever the policy is.
     pub fn flush(&mut self) {
         if self.queue.is_waiting() {
-            self.pace.hurry();
+            self.flush_timer.hurry();
         }
     }
 
@@ -209,14 +213,14 @@ impl Outlet<'_> {
     }
 
     /// The session is to join something: that counts against its rate. [`Spent::Ended`]: it joins nothing, and ends with
-    /// [`Reason::RateExceeded`].
+    /// [`DisconnectReason::RateExceeded`].
     pub fn spend_join(&mut self) -> Spent {
         if self.exempt {
             return Spent::Within;
         }
         let spent = self.throttle.spend_join(self.now, self.limits);
         if spent == Spent::Ended {
-            self.end(Reason::RateExceeded, Ending::Now);
+            self.end(DisconnectReason::RateExceeded, CloseMode::Abort);
         }
         spent
     }
@@ -228,26 +232,26 @@ impl Outlet<'_> {
     }
 
     /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
-    pub fn end(&mut self, reason: Reason, ending: Ending) {
+    pub fn end(&mut self, reason: DisconnectReason, ending: CloseMode) {
         match self.end {
-            Some(end) if end.begun => end.hurries |= ending == Ending::Now,
-            Some(end) if end.ending == Ending::Now || ending == Ending::Flush => {}
+            Some(end) if end.begun => end.hurries |= ending == CloseMode::Abort,
+            Some(end) if end.ending == CloseMode::Abort || ending == CloseMode::Graceful => {}
             _ => *self.end = Some(End::new(reason, ending)),
         }
     }
 
-    /// The same outlet for a shorter time, so that its owner has it back afterwards.
-    pub fn reborrow(&mut self) -> Outlet<'_> {
-        Outlet {
+    /// The same output for a shorter time.
+    pub fn reborrow(&mut self) -> SessionOutput<'_> {
+        SessionOutput {
             queue: self.queue,
-            pace: self.pace,
+            flush_timer: self.flush_timer,
             end: self.end,
             dropped: self.dropped,
             throttle: self.throttle,
             open: self.open,
             exempt: self.exempt,
             limits: self.limits,
-            spares: self.spares,
+            buffer_pool: self.buffer_pool,
             now: self.now,
         }
     }
@@ -267,30 +271,34 @@ impl Outlet<'_> {
         self.queue.is_congested()
     }
 
-    fn send_parts(&mut self, parts: [&[u8]; 2]) -> Sent {
+    fn send_parts(&mut self, parts: [&[u8]; 2]) -> SendStatus {
         if !self.is_open() {
-            return Sent::Closed;
+            return SendStatus::Closed;
         }
         self.queue.look(self.now);
-        if self.queue.push(parts, self.limits, self.spares) { Sent::Queued } else { self.overflowed() }
+        if self.queue.push(parts, self.limits, self.buffer_pool) {
+            SendStatus::Queued
+        } else {
+            self.overflowed()
+        }
     }
 
-    fn overflowed(&mut self) -> Sent {
+    fn overflowed(&mut self) -> SendStatus {
         match self.limits.overflow {
             Overflow::DropNew => {
                 *self.dropped = self.dropped.saturating_add(1);
-                Sent::Dropped
+                SendStatus::Dropped
             }
             Overflow::EndSession => self.give_up_on_it(None),
         }
     }
 
-    fn give_up_on_it(&mut self, class: Option<u8>) -> Sent {
+    fn give_up_on_it(&mut self, class: Option<u8>) -> SendStatus {
         let pending = self.queue.pending(self.now);
-        self.end(Reason::SendQueueFull, Ending::Now);
+        self.end(DisconnectReason::SendQueueFull, CloseMode::Abort);
         if let Some(end) = self.end {
             end.slow.get_or_insert(Slow { pending, class });
         }
-        Sent::Overflowed
+        SendStatus::Overflowed
     }
 }
