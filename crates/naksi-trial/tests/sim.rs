@@ -101,9 +101,15 @@ fn services_whose_sends_leave_at_ticks_keep_the_laws() {
             let outcome = attempt(&setting).unwrap_or_else(|broken| panic!("{broken}\n{setting}"));
             sessions += outcome.sessions;
             if setting.weather == Weather::Calm {
-                // Where nothing goes wrong, whoever is served at once is served at ticks.
+                // Where nothing goes wrong, whoever is served at once is served at ticks. How many more are that come while
+                // the listener closes is a matter of moments.
                 let at_once = attempt(&Setting { tick_ms: 0, ..setting.clone() }).expect("the laws hold");
-                assert_eq!(outcome.served, at_once.served, "{setting}");
+                let both_served = (outcome.served, at_once.served);
+                if setting.stop == Stop::DrainInStorm {
+                    assert!(both_served.0.min(both_served.1) >= setting.peers, "{both_served:?}: {setting}");
+                } else {
+                    assert_eq!(both_served.0, both_served.1, "{setting}");
+                }
                 calm += 1;
             }
         }

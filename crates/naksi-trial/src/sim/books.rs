@@ -3,7 +3,7 @@
 //! A callback that panics only ends its session, so a law that is found broken inside one is written down
 //! here and told at the end of the run. Nothing here runs anything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use naksi::ServiceHandle;
 use naksi::prelude::*;
 
+use super::errands;
 use super::hall::Hall;
 use super::hazard::{Hazard, Hits};
 use super::stages::Ledger;
@@ -31,6 +32,8 @@ pub struct Books {
     pub told: AtomicU64,
     /// The workers are being dropped: sessions die untold.
     pub abrupt: AtomicBool,
+    /// The moments at which something was told the topic of the room, counted.
+    pub moments: AtomicU64,
     /// Sessions may fail and end on purpose.
     pub stormy: AtomicBool,
     /// What the database's stage was asked and did.
@@ -47,6 +50,8 @@ pub struct Life {
     pub begun: Tick,
     /// Why it ended, once it was told.
     pub over: Option<DisconnectReason>,
+    /// The moment at which it joined the topic of the room for the first time.
+    pub joined: Option<u64>,
 }
 
 /// What is behind the lock.
@@ -64,6 +69,10 @@ pub struct Pages {
     pub asked: VecDeque<SessionId>,
     /// Sessions that connected lately.
     pub came: VecDeque<SessionId>,
+    /// Sessions that another thread has kicked.
+    pub kicked: HashSet<SessionId>,
+    /// Sessions that another thread has ended for a cause of its own.
+    pub dismissed: HashSet<SessionId>,
     /// Sessions that ended lately.
     pub gone: VecDeque<SessionId>,
     /// The last session of every address that a scripted peer has.
@@ -125,8 +134,17 @@ impl Booked {
             // The engine's own clients come from this machine.
             self.peer = Some(c.peer()).filter(|peer| !peer.ip().is_loopback());
             if let Some(peer) = self.peer {
-                pages.lives.insert(peer, Life { id: c.id(), begun: c.now(), over: None });
+                pages.lives.insert(peer, Life { id: c.id(), begun: c.now(), over: None, joined: None });
             }
+        }
+    }
+
+    /// It joins the topic of the room, if it has not before.
+    pub fn joined_topic(&self) {
+        let moment = self.books.moments.load(Ordering::Relaxed);
+        let mut pages = self.books.pages();
+        if let Some(life) = self.peer.and_then(|peer| pages.lives.get_mut(&peer)) {
+            life.joined.get_or_insert(moment);
         }
     }
 
@@ -149,6 +167,13 @@ impl Booked {
         }
         if let Some(id) = self.id {
             remember(&mut pages.gone, id);
+            let unasked = reason == DisconnectReason::Kicked && !pages.kicked.contains(&id)
+                || reason == errands::cause() && !pages.dismissed.contains(&id);
+            if unasked {
+                pages
+                    .broken
+                    .get_or_insert_with(|| format!("{id} ended with {reason:?}, which nobody asked for"));
+            }
         }
         if let Some(life) = self.peer.and_then(|peer| pages.lives.get_mut(&peer)) {
             life.over = Some(reason);

@@ -17,7 +17,7 @@ use naksi_os::sim::port::Port;
 use naksi_os::sim::world::World;
 
 use super::setting::Setting;
-use super::users::{FRAME_BYTES_MAX, QUEUE_BYTES_MAX};
+use super::users::{DATA_BYTES_MAX, DATA_ENTRIES_MAX, FRAME_BYTES_MAX, QUEUE_BYTES_MAX};
 
 /// Something that can be stepped, whatever its sessions are.
 pub trait Stepped: std::fmt::Debug {
@@ -146,6 +146,8 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
             _ => 2000,
         },
         send_queue_low_bytes: 100,
+        data_bytes_max: DATA_BYTES_MAX,
+        data_entries_max: DATA_ENTRIES_MAX,
         // So few that storms have more to say.
         log_lines_per_second_max: 2,
         messages_per_second_max: setting.rates().0,
@@ -159,12 +161,12 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
     }
 }
 
-/// Opens a service: a server at `address`, or a client that dials `dial`.
+/// Opens a service: a server at `address`, or a client that dials `remotes` in turn.
 pub fn crew<F: Factory>(
     world: &World,
     setting: &Setting,
     address: Option<SocketAddr>,
-    dial: Option<SocketAddr>,
+    remotes: &[SocketAddr],
     limits: Limits,
     groups: Vec<Group>,
     factory: F,
@@ -192,9 +194,9 @@ pub fn crew<F: Factory>(
             .map(|address| port.listen(address, &ListenOptions::default()).expect("a free address").0);
         let mut worker = Worker::new(index, port, Arc::clone(&service_core), Arc::clone(&factory));
         listener.into_iter().for_each(|listener| worker.add_listener(listener));
-        if let Some(remote) = dial {
+        if !remotes.is_empty() {
             let retry = Retry { attempts_max: 4, ..Retry::START };
-            worker.dial([remote], retry, setting.own_clients, Some(500), setting.workers);
+            worker.dial(remotes, retry, setting.own_clients, Some(500), setting.workers);
         }
         let span = Duration::from_millis(setting.turn_ms);
         match address {

@@ -32,6 +32,11 @@ fn answer(remote: &ServiceHandle, id: SessionId) {
     remote.send(id, packet(users::ANSWER, &id.to_u64().to_le_bytes())).ok();
 }
 
+/// For what another thread ends sessions.
+pub fn cause() -> DisconnectReason {
+    DisconnectReason::custom(77, "ended from another thread")
+}
+
 impl Errands {
     /// Errands on the service whose sessions write in these books.
     pub fn new(books: &Arc<Books>, stormy: bool, framed: bool) -> Self {
@@ -42,6 +47,17 @@ impl Errands {
     pub fn calm_down(&mut self) {
         self.stormy = false;
         self.walled = true;
+    }
+
+    /// Tells the topic of those that stay something, in calm weather.
+    ///
+    /// # Panics
+    /// It was not taken.
+    pub fn hail(&self) {
+        let Some(remote) = self.books.pages().remote.clone() else { return };
+        let topic = remote.topic(users::STAYERS_NUMBER);
+        let bytes = packet(users::HAILED, &users::ELSEWHERE.to_le_bytes());
+        remote.broadcast(&topic, bytes).expect("mailboxes have room in calm weather");
     }
 
     /// One round; `random` decides what is done.
@@ -64,7 +80,9 @@ impl Errands {
             pages.hits.hit(Hazard::L2);
             // Nobody may hear it, so whether it was handed over does not matter.
             remote.send(id, packet(users::STALE, b"")).ok();
-            if (random >> 8).is_multiple_of(64) && !std::mem::replace(&mut self.walled, true) {
+            // Behind a wall members of a topic or a room miss something and end: no weather in which everybody is served.
+            let may_wall = self.stormy && (random >> 8).is_multiple_of(64);
+            if may_wall && !std::mem::replace(&mut self.walled, true) {
                 let refused = (0..BRICKS_MAX).find_map(|_| remote.send(id, Bytes::from_static(&BRICK)).err());
                 match refused {
                     Some(SendError::Full) => pages.hits.hit(Hazard::L8),
@@ -82,6 +100,8 @@ impl Errands {
                 self.said += 1;
                 let mut body = u64::MAX.to_le_bytes().to_vec();
                 body.extend(self.said.to_le_bytes());
+                // Another thread speaks at no moment of a worker.
+                body.extend(u64::MAX.to_le_bytes());
                 pages.hits.hit(Hazard::O5);
                 // The room need not hear everything.
                 remote.broadcast(&room, packet(users::SAID, &body)).ok();
@@ -92,7 +112,13 @@ impl Errands {
             && let Some(id) = pages.came.pop_front()
         {
             pages.hits.hit(Hazard::L1);
-            remote.kick(id).ok();
+            if (random >> 30).is_multiple_of(2) {
+                pages.kicked.insert(id);
+                remote.kick(id).ok();
+            } else {
+                pages.dismissed.insert(id);
+                remote.end(id, cause()).ok();
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use naksi::prelude::*;
 
 use super::books::Books;
-use super::users::NUMBERED;
+use super::hazard::Hazard;
+use super::users::{DISMISS, NUMBERED, OVERHEARD};
 
 /// The room, shared by all sessions of a server.
 pub struct Hall {
@@ -21,19 +22,51 @@ pub struct Hall {
     answered: HashSet<u64>,
     /// Timers set and not yet due.
     timers: u32,
+    /// When it was opened.
+    opened_at: Tick,
+    /// The last of its ticks.
+    tick: u64,
+    /// Members.
+    members: usize,
 }
+
+/// Time between the ticks of the room.
+const TICK: Duration = Duration::from_millis(250);
+/// The tag of a timer that is cancelled at once.
+const CANCELLED: u32 = u32::MAX;
 
 impl Hall {
     /// The room of this run; the first who asks opens it.
     pub fn find(books: &Arc<Books>, c: &mut Conn<'_>) -> RoomRef<Hall> {
         let mut pages = books.pages();
         let open = || {
-            let hall = Hall { books: Arc::clone(books), said: 0, answered: HashSet::new(), timers: 0 };
+            let hall = Hall {
+                books: Arc::clone(books),
+                said: 0,
+                answered: HashSet::new(),
+                timers: 0,
+                opened_at: Tick::ZERO,
+                tick: 0,
+                members: 0,
+            };
             // A budget of two events is always spent: what is left waits for the next turn.
-            let options = RoomOptions::new().budget(Duration::from_secs(1), 2);
+            let options = RoomOptions::new().budget(Duration::from_secs(1), 2).tick_every(TICK);
             c.open_room(hall, options).expect("options that make sense")
         };
         pages.hall.get_or_insert_with(open).clone()
+    }
+
+    /// The room knows as many members as have come and not gone.
+    fn count(&self, cx: &Cx<'_, Self>) {
+        // A callback may have taken out others of whom it has not been told.
+        let count = cx.members().count();
+        if cx.len() > self.members || count != cx.len() || cx.is_empty() != (count == 0) {
+            self.books.break_law(format!(
+                "{} have come and not gone, and {} are members",
+                self.members,
+                cx.len()
+            ));
+        }
     }
 
     /// A stage has an answer for the room: to the question of this number.
@@ -48,36 +81,66 @@ impl Hall {
 }
 
 impl Room for Hall {
-    type Member = ();
+    type Member = SessionId;
+
+    fn on_open(&mut self, cx: &mut Cx<'_, Self>) {
+        self.opened_at = cx.now();
+    }
 
     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
         self.books.joined.fetch_add(1, Ordering::Relaxed);
-        if !cx.contains(member) {
-            self.books.break_law("who joins is no member");
+        self.members += 1;
+        if !cx.contains(member) || cx.member(member) != Some(&member) {
+            self.books.break_law("who joins is no member, or another");
         }
+        self.count(cx);
     }
 
-    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, _data: (), _why: LeaveReason) {
+    fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, data: SessionId, _why: LeaveReason) {
         self.books.left.fetch_add(1, Ordering::Relaxed);
-        if cx.contains(member) {
-            self.books.break_law("who has left is a member");
+        self.members -= 1;
+        if cx.contains(member) || data != member {
+            self.books.break_law("who has left is a member, or was another");
         }
+        self.count(cx);
     }
 
-    fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, _packet: Packet<'_>) {
+    fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
         if !cx.contains(from) {
             self.books.break_law("somebody speaks who is no member");
         }
+        if packet.id == DISMISS {
+            self.books.hit(Hazard::O10);
+            if !cx.remove(from) || cx.remove(from) {
+                self.books.break_law("a member is put out once");
+            }
+            return;
+        }
         self.said += 1;
         cx.broadcast_packet(NUMBERED, &self.said.to_le_bytes());
+        cx.broadcast_packet_others(from, OVERHEARD, &from.to_u64().to_le_bytes());
         self.timers += 1;
         cx.after(Duration::from_millis(u64::from(self.said % 50)), self.said);
+        let timer = cx.after(Duration::from_millis(5), CANCELLED);
+        if !cx.cancel(timer) || cx.cancel(timer) {
+            self.books.break_law("a room's timer is cancelled once");
+        }
     }
 
     fn on_timer(&mut self, _cx: &mut Cx<'_, Self>, tag: u32) {
         if self.timers == 0 || tag > self.said {
-            self.books.break_law("a room's timer fired twice, or was never set");
+            self.books.break_law("a room's timer fired twice, or was cancelled, or was never set");
         }
         self.timers = self.timers.saturating_sub(1);
+    }
+
+    /// Late ticks are left out: what runs is the latest that is due.
+    fn on_tick(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
+        let latest = cx.now().since(self.opened_at).as_nanos() / TICK.as_nanos();
+        if tick <= self.tick || u128::from(tick) != latest {
+            self.books
+                .break_law(format!("tick {tick} came behind {}, and {latest} is the latest", self.tick));
+        }
+        self.tick = tick;
     }
 }

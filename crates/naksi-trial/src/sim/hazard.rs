@@ -76,8 +76,11 @@ hazards! {
     O4 = "A peer floods.", [];
     O4r = "A session brings more than its rate, and is held back or ended.", [];
     O5 = "A room is told something, from inside and outside.", [];
+    O6 = "A session is sent data that it may miss.", [];
     O7 = "There is more to log than may be said.", [];
+    O8 = "A session's replies wait for ticks of its own.", [];
     O9 = "Sessions hold nearly as much as they may together.", [];
+    O10 = "A room puts a member out.", [];
     W1 = "A packet says that its operation failed.", [StrangeEnding];
     W2 = "An immediate success brings no packet.", [PacketSkipped];
     W3 = "An immediate failure brings no packet.", [ImmediateError];

@@ -118,6 +118,48 @@ pub(super) fn push(script: &mut Vec<u8>, id: u16, body: &[u8]) {
     script.extend_from_slice(body);
 }
 
+/// Adds what one peer in three asks for beside its echo.
+fn add_extra(script: &mut Vec<u8>, manner: Manner, random: u64) {
+    const EXTRAS: [u16; 8] = [
+        users::ROOM,
+        users::LEAVE,
+        users::FILE,
+        users::ERRAND,
+        users::TIMER,
+        users::VISIT,
+        users::DATA,
+        users::FLUSH,
+    ];
+    let extra = EXTRAS[(random >> 44) as usize % EXTRAS.len()];
+    let unfit = match manner {
+        // While others talk to a squatter, its session does not listen, and does not hold that against it.
+        Manner::Squatter => [users::ROOM, users::VISIT, users::DATA, users::FLUSH].contains(&extra),
+        // Of those that fall silent it is known when what they said has got out, and nothing else.
+        Manner::Vanisher => [users::VISIT, users::DATA, users::FLUSH].contains(&extra),
+        _ => false,
+    };
+    let is_asked = (random >> 40).is_multiple_of(3);
+    if manner == Manner::Stayer && !is_asked {
+        // It says something now and then, and nothing else wakes its session.
+        let mut first = Vec::new();
+        push(&mut first, users::FLUSH, b"");
+        script.splice(0..0, first);
+    }
+    if is_asked && !unfit {
+        if extra == users::FLUSH {
+            // What follows waits for ticks.
+            let mut first = Vec::new();
+            push(&mut first, extra, b"");
+            script.splice(0..0, first);
+        } else {
+            push(script, extra, b"");
+        }
+    }
+    if manner == Manner::Stayer {
+        push(script, users::ENLIST, b"");
+    }
+}
+
 /// What a peer of this manner will say, and after how many bytes of it the manner's row is met: never, if another act
 /// decides.
 pub(super) fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) -> (Vec<u8>, usize) {
@@ -143,12 +185,7 @@ pub(super) fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) ->
             if matches!(manner, Manner::Dribbler | Manner::Flooder) { script.len() } else { usize::MAX };
         return (script, met_at);
     }
-    const EXTRAS: [u16; 5] = [users::ROOM, users::LEAVE, users::FILE, users::ERRAND, users::TIMER];
-    let extra = EXTRAS[(random >> 44) as usize % 5];
-    // While others talk to a squatter, its session does not listen, and does not hold that against it.
-    if (random >> 40).is_multiple_of(3) && (manner, extra) != (Manner::Squatter, users::ROOM) {
-        push(&mut script, extra, b"");
-    }
+    add_extra(&mut script, manner, random);
     let usual_bytes = script.len();
     match manner {
         Manner::Polite => push(&mut script, users::BYE, b"farewell"),
@@ -156,7 +193,7 @@ pub(super) fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) ->
         Manner::Bomber => push(&mut script, users::BOMB, b""),
         Manner::Deaf => {
             push(&mut script, users::ROOM, b"");
-            push(&mut script, users::BLAST, b"");
+            push(&mut script, if random.is_multiple_of(2) { users::BLAST } else { users::GLUT }, b"");
         }
         Manner::Liar if random.is_multiple_of(2) => script.extend([(random >> 4) as u8 % 4, 0, 9, 9]),
         Manner::Liar => push(&mut script, 2, &[0; 4996]),

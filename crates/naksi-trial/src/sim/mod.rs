@@ -6,9 +6,11 @@
 pub mod books;
 pub mod crew;
 pub mod errands;
+pub mod files;
 pub mod hall;
 pub mod hazard;
 pub mod letters;
+pub mod liveness;
 pub mod manners;
 pub mod outcome;
 pub mod peers;

@@ -4,18 +4,21 @@
 //! what the server says on its own, the frames it reads are the echo, in order. Nothing here knows a port.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use naksi::prelude::SessionId;
 use naksi_core::frame;
 use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};
 
 use super::books::Books;
 use super::hazard::{Hazard, Hits};
+use super::liveness::{Got, Standing};
 use super::manners::{Manner, push, script_of};
-use super::setting::Setting;
+use super::setting::{Setting, Stop, Weather};
 use super::silence::{Silence, Stalls, Terms};
 use super::users;
 
@@ -34,7 +37,7 @@ pub struct Tally {
     /// Peers that are through, one way or another.
     pub through: u64,
     /// Peers that stay and still stand.
-    pub standing: u64,
+    pub standing: Standing,
     /// Nonces that came back.
     pub echoed: u64,
     /// Manners of those that want to connect again.
@@ -71,6 +74,12 @@ pub struct Guest {
     heard: Vec<(u64, u32)>,
     /// The last number that the room told.
     numbered: u32,
+    /// How new the last data was, by class and key.
+    data: BTreeMap<(u8, u8), u32>,
+    /// What it told the topic of the room and heard itself.
+    heard_itself: u32,
+    /// Nothing goes wrong but what a port hides: whoever is served has heard everything.
+    hears_everything: bool,
     nonce_ends_at: Option<usize>,
     connected: bool,
     finished: bool,
@@ -105,6 +114,9 @@ impl Guest {
             cut: Vec::new(),
             heard: Vec::new(),
             numbered: 0,
+            data: BTreeMap::new(),
+            heard_itself: 0,
+            hears_everything: setting.weather != Weather::Storm && setting.stop != Stop::DrainInStorm,
             nonce_ends_at: None,
             connected: false,
             finished: false,
@@ -192,7 +204,11 @@ impl Guest {
         }
         if self.nonce_ends_at.is_some_and(|end| self.read >= end) {
             self.nonce_ends_at = None;
-            self.tally.borrow_mut().echoed += 1;
+            let mut tally = self.tally.borrow_mut();
+            tally.echoed += 1;
+            if let Some(got) = tally.standing.of(self.local) {
+                got.nonce = true;
+            }
         }
     }
 
@@ -200,7 +216,9 @@ impl Guest {
         match packet.id {
             users::SAID => {
                 let sender = u64::from_le_bytes(packet.body[..8].try_into().expect("a room's frame"));
-                let number = u32::from_le_bytes(packet.body[8..].try_into().expect("a room's frame"));
+                let number = u32::from_le_bytes(packet.body[8..12].try_into().expect("a room's frame"));
+                let moment = u64::from_le_bytes(packet.body[12..].try_into().expect("a room's frame"));
+                self.hear_the_topic(sender, moment);
                 match self.heard.iter_mut().find(|(who, _)| *who == sender) {
                     Some((_, last)) => {
                         assert!(*last < number, "law 7: a room hears one sender's words in order, once");
@@ -223,6 +241,13 @@ impl Guest {
                 let own = self.books.life(self.local).map(|life| life.id.to_u64());
                 assert_eq!(Some(asked), own, "law 3: an answer reached another than the one who had asked");
             }
+            users::OVERHEARD | users::HAILED => self.hear_others(packet),
+            users::DATUM => self.hear_data(packet.body),
+            users::DISMISSED => {
+                if let Some(got) = self.tally.borrow_mut().standing.of(self.local) {
+                    got.put_out = true;
+                }
+            }
             users::CHAFF => {}
             users::STALE => panic!("law 3: words for a session that is gone reached another"),
             _ => {
@@ -233,9 +258,61 @@ impl Guest {
         }
     }
 
+    /// A session of the same worker told the topic something: it was there before that, and if it is its own, hears it.
+    fn hear_the_topic(&mut self, sender: u64, moment: u64) {
+        let Some(life) = self.books.life(self.local).filter(|_| sender != users::ELSEWHERE) else { return };
+        self.heard_itself += u32::from(sender == life.id.to_u64());
+        let is_near = SessionId::from_u64(sender).worker() == life.id.worker();
+        assert!(
+            !is_near || life.joined.is_some_and(|joined| joined <= moment),
+            "a new member heard what was said before it joined: {moment}, and it came at {:?}",
+            life.joined
+        );
+    }
+
+    /// A session told all others something.
+    fn hear_others(&mut self, packet: frame::Packet<'_>) {
+        let sender = u64::from_le_bytes(packet.body.try_into().expect("the name of a session"));
+        let own = self.books.life(self.local).map(|life| life.id.to_u64());
+        assert_ne!(Some(sender), own, "a session heard what was for the others");
+        if let Some(got) =
+            self.tally.borrow_mut().standing.of(self.local).filter(|_| packet.id == users::HAILED)
+        {
+            got.hailed_from_elsewhere |= sender == users::ELSEWHERE;
+            got.hails.insert(sender);
+        }
+    }
+
+    /// Data that might have been missed: what does come is newer than what came before.
+    fn hear_data(&mut self, body: &[u8]) {
+        let (class, key, is_last) = (body[0], body[1], body[2] == 1);
+        let number = u32::from_le_bytes(body[3..7].try_into().expect("a number"));
+        let before = self.data.insert((class, key), number);
+        assert!(
+            before.is_none_or(|before| before < number),
+            "law 7: data is overtaken by older data: {number} behind {before:?} of class {class}"
+        );
+        if let Some(got) = self.tally.borrow_mut().standing.of(self.local).filter(|_| is_last) {
+            got.latest.insert(key);
+        }
+    }
+
+    /// Asks for everything that a peer that stays must get, with a nonce behind it.
     fn say_nonce(&mut self, io: &mut PeerIo<'_>) {
         if !self.connected || self.ended {
             return;
+        }
+        let life = self.books.life(self.local);
+        if let Some(got) = self.tally.borrow_mut().standing.of(self.local) {
+            let hails = std::mem::take(&mut got.hails);
+            let hailed_from_elsewhere = got.hailed_from_elsewhere;
+            let name = life.map_or(0, |life| life.id.to_u64());
+            *got = Got { name, hails, hailed_from_elsewhere, ..Got::default() };
+        }
+        if self.framed {
+            for id in [users::HAIL, users::DATA, users::DISMISS] {
+                push(&mut self.script, id, b"");
+            }
         }
         let nonce = io.random().to_le_bytes();
         push(&mut self.script, 4, &nonce);
@@ -249,7 +326,7 @@ impl Guest {
         }
         let mut tally = self.tally.borrow_mut();
         if self.manner == Manner::Stayer {
-            tally.standing -= u64::from(self.connected);
+            self.local.inspect(|own| tally.standing.is_gone(*own));
             return;
         }
         tally.through += 1;
@@ -270,6 +347,20 @@ impl Guest {
         }
     }
 
+    /// A member hears itself; also one that leaves at once.
+    fn check_what_it_told_the_topic(&self) {
+        if !self.framed || !self.hears_everything || self.manner == Manner::Stayer {
+            return;
+        }
+        let mut rest = &self.script[..];
+        let mut told = 0;
+        while let Ok(Some(packet)) = frame::first(rest, 65_535) {
+            told += u32::from(packet.id == users::ROOM || packet.id == users::VISIT);
+            rest = &rest[packet.frame.len()..];
+        }
+        assert_eq!(self.heard_itself, told, "a member did not hear what it told its topic");
+    }
+
     fn leave(&mut self, io: &mut PeerIo<'_>, reset: bool) {
         if reset {
             io.reset();
@@ -288,7 +379,7 @@ impl Peer for Guest {
                 self.connected = true;
                 self.local = io.local();
                 if self.manner == Manner::Stayer {
-                    self.tally.borrow_mut().standing += 1;
+                    self.local.inspect(|own| self.tally.borrow_mut().standing.stands(*own));
                 }
                 self.speak(io);
             }
@@ -311,6 +402,7 @@ impl Peer for Guest {
                 self.hear_the_end(io);
                 self.listen(io, usize::MAX);
                 if self.read == self.script.len() {
+                    self.check_what_it_told_the_topic();
                     let mut tally = self.tally.borrow_mut();
                     tally.served += 1;
                     // Its session may be over by now, but not before everything was said.

@@ -36,6 +36,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(12);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Turns of workers without any progress of time: more is a spin.
 const TURNS_AT_ONCE_MAX: u64 = 300_000;
+/// What those that stay were sent has left after this, and what it took is given back.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// Peers that come after the storm.
 const LATE_PEERS: u64 = 4;
 
@@ -109,20 +111,24 @@ impl<'a> Run<'a> {
         books.stormy.store(stormy, Ordering::Relaxed);
         let stages = Stages::open(setting, stormy);
         let groups = stages.as_ref().map(Stages::groups).unwrap_or_default();
-        let host = Host { books: Arc::clone(&books), rates: setting.rates() };
+        let is_prompt = setting.weather == Weather::Calm && setting.turn_ms == 0;
+        let host = Host { books: Arc::clone(&books), rates: setting.rates(), is_prompt };
         let bounds =
             Limits { memory_bytes_max: setting.memory_bytes, ..limits(setting, setting.address_max) };
         let server = if setting.framed {
             let make = move |arrival: &ConnectionInfo| FrameEcho::new(&host, arrival);
-            crew(&world, setting, Some(address), None, bounds, groups, make)
+            crew(&world, setting, Some(address), &[], bounds, groups, make)
         } else {
             let make = move |arrival: &ConnectionInfo| RawEcho::new(&host, arrival);
-            crew(&world, setting, Some(address), None, bounds, groups, make)
+            crew(&world, setting, Some(address), &[], bounds, groups, make)
         };
         let callers = Arc::clone(&books);
         let talk = setting.talk;
         let make = move |arrival: &ConnectionInfo| Caller::new(arrival, talk, &callers);
-        let client = crew(&world, setting, None, Some(address), limits(setting, u32::MAX), Vec::new(), make);
+        // Nobody listens at the first address that a connection is tried with, and in some worlds there is no other.
+        let dead = SocketAddr::new(address.ip(), 1);
+        let remotes = if setting.is_out_of_reach() { &[dead][..] } else { &[dead, address] };
+        let client = crew(&world, setting, None, remotes, limits(setting, u32::MAX), Vec::new(), make);
         let letters = Letters::open(&world);
         let errands = Errands::new(&books, stormy, setting.framed);
         let mut run = Self {
@@ -229,7 +235,7 @@ impl<'a> Run<'a> {
         let idle = self.drive(deadline, |run| {
             run.tally.borrow().through == run.expected && {
                 let (server, client) = (run.crews[0].service_core.stats(), run.crews[1].service_core.stats());
-                server.live <= run.tally.borrow().standing
+                server.live <= run.tally.borrow().standing.len()
                     && client.live + client.connecting + client.waiting == 0
             }
         });
@@ -254,26 +260,33 @@ impl<'a> Run<'a> {
         self.crews[0].stalled = None;
         let settled = self.world.now() + SETTLE_WITHIN;
         self.drive(settled, |run| run.world.now() >= settled);
-        let (standing, served) = (self.tally.borrow().standing, self.tally.borrow().served);
+        let served = self.tally.borrow().served;
         self.stayers.iter().for_each(|stayer| self.world.nudge(*stayer, NONCE));
+        // Where memory is short, nobody is let in while those that stay are sent what they ask for.
+        let within = if self.setting.memory_bytes == 0 { Duration::ZERO } else { GIVEN_BACK_WITHIN };
         for number in 0..LATE_PEERS {
             let from = (number == 0).then(crowd);
-            self.dial(Manner::Honest, from, Duration::ZERO);
+            self.dial(Manner::Honest, from, within);
         }
+        self.errands.hail();
         let deadline = self.world.now() + ANSWER_WITHIN;
         let alive = self.drive(deadline, |run| {
             let tally = run.tally.borrow();
             let (ready, wanted) = run.world.accept_credits();
             let served = tally.served >= served + LATE_PEERS;
-            tally.echoed == standing && served && ready == wanted && run.leases_are_home()
+            tally.standing.lacks(run.setting.framed).is_none()
+                && served
+                && ready == wanted
+                && run.leases_are_home()
         });
         let tally = self.tally.borrow();
         let credits = self.world.accept_credits();
         assert!(
             alive,
-            "deaf after the storm: {} of {standing} answered, {} of {LATE_PEERS} served, accepts {credits:?}, \
+            "deaf after the storm: {} stand, {:?}, {} of {LATE_PEERS} served, accepts {credits:?}, \
              leases home: {}: {:?}",
-            tally.echoed,
+            tally.standing.len(),
+            tally.standing.lacks(self.setting.framed),
             tally.served - served,
             self.leases_are_home(),
             self.crews[0].workers
@@ -304,6 +317,10 @@ impl<'a> Run<'a> {
         self.letters.iter_mut().for_each(Letters::hush);
         self.crews[0].stalled = None;
         if self.setting.stop == Stop::DrainInStorm {
+            if self.setting.weather != Weather::Storm {
+                let served = self.tally.borrow().served;
+                assert_eq!(served, self.expected, "honest peers were not served before the drain");
+            }
             // Accepts are on their way while the listener closes.
             for number in 0..40 {
                 self.dial(Manner::Slammer, None, Duration::from_micros(number * 100));
@@ -389,7 +406,24 @@ impl<'a> Run<'a> {
         outcome
     }
 
+    /// Each of the client's connections has stood once, or was given up after all its attempts.
+    fn settle_connections(&self) {
+        let stats = self.crews[1].service_core.stats();
+        let (wanted, stood, given_up) =
+            (u64::from(self.setting.own_clients), stats.connected_total, stats.given_up_total);
+        if self.setting.stop == Stop::DrainInStorm {
+            return;
+        }
+        assert_eq!(stood + given_up, wanted, "connections that neither stood nor were given up: {stats:?}");
+        if self.setting.is_out_of_reach() {
+            assert_eq!(given_up, wanted, "a connection stood where nobody listens");
+        } else if self.setting.weather == Weather::Calm {
+            assert_eq!(stood, wanted, "a connection was given up although somebody listens");
+        }
+    }
+
     fn settle_the_rest(&self, outcome: &Outcome) {
+        self.settle_connections();
         assert_eq!(self.books.live.load(Ordering::Relaxed), 0, "destructors that did not run");
         if self.setting.stop != Stop::Drop {
             let (joined, left) = (&self.books.joined, &self.books.left);

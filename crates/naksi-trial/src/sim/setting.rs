@@ -171,6 +171,11 @@ impl Setting {
         setting
     }
 
+    /// Whether nobody listens at any address that the engine's own client tries.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.seed % 17 == 5
+    }
+
     /// Messages and bytes that a session may bring in a second; 0 is no limit. Where whoever brings more ends, all
     /// but floods keep to it.
     pub fn rates(&self) -> (u32, usize) {

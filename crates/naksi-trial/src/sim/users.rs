@@ -2,7 +2,6 @@
 //!
 //! A frame's id says what the server does beside echoing it. Nothing here knows a port or a peer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use naksi::prelude::*;
 use naksi_core::send_queue::SendStatus;
 
 use super::books::{Booked, Books};
+use super::files::FileTrial;
 use super::hall::Hall;
 use super::hazard::Hazard;
 use super::stages;
@@ -33,8 +33,22 @@ pub const TIMER: u16 = 0x204;
 pub const SLAM: u16 = 0x205;
 /// Say goodbye in order.
 pub const BYE: u16 = 0x206;
+/// Join the room's topic, tell it something and leave it, all at once.
+pub const VISIT: u16 = 0x207;
+/// From now on have replies wait for ticks, but for this one.
+pub const FLUSH: u16 = 0x208;
+/// Join the topic of those that stay.
+pub const ENLIST: u16 = 0x209;
+/// Tell the others in that topic something.
+pub const HAIL: u16 = 0x20A;
+/// Be sent data that may be missed.
+pub const DATA: u16 = 0x20B;
+/// Be sent more data than may wait, of a class that ends the session.
+pub const GLUT: u16 = 0x20C;
+/// Join the room and be put out by it.
+pub const DISMISS: u16 = 0x20D;
 /// Queue more than a queue may hold.
-pub const BLAST: u16 = 0x207;
+pub const BLAST: u16 = 0x20E;
 /// From the server: what somebody told the room.
 pub const SAID: u16 = 0x300;
 /// From the server: the database's answer, with the name of the session that asked.
@@ -45,8 +59,36 @@ pub const STALE: u16 = 0x302;
 pub const CHAFF: u16 = 0x303;
 /// From the server: the room has heard somebody, and this is the number of it.
 pub const NUMBERED: u16 = 0x304;
+/// From the server: what a session told the others in the topic of those that stay, or another thread.
+pub const HAILED: u16 = 0x305;
+/// From the server: data that may be missed.
+pub const DATUM: u16 = 0x306;
+/// From the server: a room has put the session out.
+pub const DISMISSED: u16 = 0x307;
+/// From the server: a room has heard somebody else, and this is who.
+pub const OVERHEARD: u16 = 0x308;
 /// The number of the room.
 pub const ROOM_NUMBER: u64 = 1 << 60;
+/// The number of the topic of those that stay.
+pub const STAYERS_NUMBER: u64 = 1 << 61;
+/// The sender of what another thread says to that topic.
+pub const ELSEWHERE: u64 = u64::MAX;
+
+/// Of so many keys the latest value is sent.
+pub const LATEST_KEYS: u8 = 3;
+/// Data of which only the latest value of each key matters.
+pub const LATEST: PacketClass = PacketClass { number: 1, lag_policy: LagPolicy::Latest };
+const DROP_OLD: PacketClass = PacketClass { number: 2, lag_policy: LagPolicy::DropOld };
+const DROP_NEW: PacketClass = PacketClass { number: 3, lag_policy: LagPolicy::DropNew };
+const END: PacketClass = PacketClass { number: 4, lag_policy: LagPolicy::End };
+/// How often a request for data brings a value of each key and class.
+const DATA_ROUNDS: u32 = 8;
+/// Bytes of data that may wait for a session in these runs.
+pub const DATA_BYTES_MAX: usize = 1024;
+/// Messages of data that may wait for a session in these runs.
+pub const DATA_ENTRIES_MAX: usize = 16;
+/// The tick of a session that asked for one.
+const OWN_TICK: Duration = Duration::from_millis(100);
 
 /// Most bytes that a session's send queue holds in these runs.
 pub const QUEUE_BYTES_MAX: usize = 8 * 1024;
@@ -75,6 +117,8 @@ pub struct Host {
     pub books: Arc<Books>,
     /// Frames and bytes that each of them may be shown in a second; 0 is no limit.
     pub rates: (u32, usize),
+    /// Nothing goes wrong and no turn is slow: what leaves at once is taken at once.
+    pub is_prompt: bool,
 }
 
 impl Host {
@@ -178,6 +222,10 @@ fn check_queue(books: &Books, c: &Conn<'_>) {
     if c.pending_bytes() > QUEUE_BYTES_MAX {
         books.break_law(format!("law 9: {} bytes are queued", c.pending_bytes()));
     }
+    let pending = c.pending();
+    if pending.data_bytes > DATA_BYTES_MAX || pending.data_entries > DATA_ENTRIES_MAX {
+        books.break_law(format!("law 9: more data waits than may: {pending:?}"));
+    }
 }
 
 /// Echoes frames and does what they ask for.
@@ -186,7 +234,15 @@ pub struct FrameEcho {
     moody: bool,
     /// What it told the room.
     said: u32,
-    file: Option<FileId>,
+    /// Data that it was sent.
+    data: u32,
+    file: FileTrial,
+    /// Nothing is slow, so that what was flushed is soon sent.
+    is_prompt: bool,
+    /// Its replies wait for ticks.
+    has_ticks: bool,
+    /// When something of what is queued has to be sent, where nothing is slow.
+    due: Option<Tick>,
     /// Beats as long as this value lives.
     heart: Arc<()>,
     meter: Meter,
@@ -199,7 +255,11 @@ impl FrameEcho {
             booked: host.book(arrival),
             moody: host.moody(arrival),
             said: 0,
-            file: None,
+            data: 0,
+            file: FileTrial::default(),
+            is_prompt: host.is_prompt,
+            has_ticks: false,
+            due: None,
             heart: Arc::default(),
             meter: Meter::new(host.rates),
         }
@@ -208,19 +268,35 @@ impl FrameEcho {
     fn obey(&mut self, c: &mut Conn<'_>, id: u16) {
         match id {
             ROOM => {
-                let room = c.topic(ROOM_NUMBER);
-                c.join(&room);
-                self.said += 1;
-                let mut body = c.id().to_u64().to_le_bytes().to_vec();
-                body.extend(self.said.to_le_bytes());
-                c.broadcast_packet(&room, SAID, &body);
+                self.tell_the_topic(c);
                 self.booked.books.hit(Hazard::O5);
             }
+            VISIT => {
+                let room = self.tell_the_topic(c);
+                c.leave(&room);
+            }
+            FLUSH => {
+                c.set_flush(Flush::Every(OWN_TICK));
+                c.flush();
+                self.has_ticks = true;
+                self.due = self.is_prompt.then(|| c.now() + OWN_TICK / 2);
+                self.booked.books.hit(Hazard::O8);
+            }
+            ENLIST => {
+                let topic = c.topic(STAYERS_NUMBER);
+                c.join(&topic);
+            }
+            HAIL => {
+                let topic = c.topic(STAYERS_NUMBER);
+                c.broadcast_others(&topic, &packet(HAILED, &c.id().to_u64().to_le_bytes()));
+            }
+            DATA => self.send_droppable(c),
+            GLUT => self.send_a_glut(c),
             LEAVE => {
                 let room = c.topic(ROOM_NUMBER);
                 c.leave(&room);
             }
-            FILE => c.open_file(&path_of(c), FileAccess::Create, 0),
+            FILE => FileTrial::begin(c),
             ERRAND => match c.group(stages::DB) {
                 // Several at once, so that a stage's queue is full now and then.
                 Some(db) => {
@@ -256,23 +332,81 @@ impl FrameEcho {
 }
 
 impl FrameEcho {
+    /// Joins the room's topic and tells it something, with the moment at which that was.
+    fn tell_the_topic(&mut self, c: &mut Conn<'_>) -> Topic {
+        let room = c.topic(ROOM_NUMBER);
+        c.join(&room);
+        self.booked.joined_topic();
+        self.said += 1;
+        let mut body = c.id().to_u64().to_le_bytes().to_vec();
+        body.extend(self.said.to_le_bytes());
+        body.extend(self.booked.books.moments.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        c.broadcast_packet(&room, SAID, &body);
+        room
+    }
+
+    /// What is queued waits for a tick, and leaves with it.
+    fn expect_a_tick(&mut self, c: &Conn<'_>) {
+        if self.has_ticks && self.is_prompt {
+            self.due.get_or_insert(c.now() + 5 * OWN_TICK);
+        }
+    }
+
+    /// Sends data of classes that the session may miss, each value newer than the one before.
+    fn send_droppable(&mut self, c: &mut Conn<'_>) {
+        self.booked.books.hit(Hazard::O6);
+        let first = self.data;
+        self.data += DATA_ROUNDS;
+        for round in 1..=DATA_ROUNDS {
+            for key in 0..LATEST_KEYS {
+                let bytes = datum(LATEST, key, round == DATA_ROUNDS, first + round);
+                c.send_droppable(LATEST, key.into(), &bytes);
+            }
+        }
+        for class in [DROP_OLD, DROP_NEW] {
+            for round in 1..=DATA_ROUNDS {
+                c.send_droppable(class, 0, &datum(class, 0, false, first + round));
+            }
+        }
+    }
+
+    /// Sends data of a class that ends the session until that is so.
+    fn send_a_glut(&mut self, c: &mut Conn<'_>) {
+        let bytes = datum(END, 0, false, 0);
+        let most = (DATA_BYTES_MAX + QUEUE_BYTES_MAX) / bytes.len() + 1;
+        let refused =
+            (0..most).map(|_| c.send_droppable(END, 0, &bytes)).find(|sent| *sent != SendStatus::Queued);
+        if !matches!(refused, Some(SendStatus::Overflowed | SendStatus::Closed)) || c.is_open() {
+            self.booked
+                .books
+                .break_law(format!("law 9: data that may not be missed has no end: {refused:?}"));
+        }
+    }
+
     /// What the room has to do with a packet.
     fn meet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
-        if packet.id != ROOM && packet.id != LEAVE {
+        if ![ROOM, LEAVE, DISMISS].contains(&packet.id) {
             return;
         }
         let hall = Hall::find(&self.booked.books, c);
         if packet.id == LEAVE {
             c.leave_room(&hall);
         } else {
-            c.join_room(&hall, ());
+            c.join_room(&hall, c.id());
             c.room_send_packet(&hall, packet);
         }
     }
 }
 
-fn path_of(c: &Conn<'_>) -> PathBuf {
-    PathBuf::from(format!("{}", c.id()))
+/// A frame of data: its class, its key, whether it is the last of its kind, and how new it is.
+fn datum(class: PacketClass, key: u8, is_last: bool, number: u32) -> Bytes {
+    let mut body = vec![class.number, key, u8::from(is_last)];
+    body.extend(number.to_le_bytes());
+    // Short ones would fit where long ones wait.
+    if class == LATEST || number.is_multiple_of(2) {
+        body.resize(48, 0);
+    }
+    Bytes::from(packet(DATUM, &body))
 }
 
 impl Session for FrameEcho {
@@ -305,9 +439,26 @@ impl Session for FrameEcho {
             let topic = c.topic(c.id().to_u64());
             c.broadcast(&topic, packet.frame);
         }
+        self.expect_a_tick(c);
         self.obey(c, packet.id);
         self.meet(c, packet);
         check_queue(&self.booked.books, c);
+    }
+
+    fn on_sent(&mut self, c: &mut Conn<'_>, _: usize) {
+        if let Some(due) = self.due.take().filter(|due| *due < c.now()) {
+            self.booked.books.break_law(format!("what waits for a tick left {:?} late", c.now().since(due)));
+        }
+        if c.pending_bytes() > 0 {
+            self.expect_a_tick(c);
+        }
+    }
+
+    fn on_room_closed(&mut self, c: &mut Conn<'_>, _: u64, why: RoomCloseReason) {
+        self.booked.alive();
+        if why == RoomCloseReason::Removed {
+            c.send_packet(DISMISSED, &[]);
+        }
     }
 
     fn on_timer(&mut self, _: &mut Conn<'_>, tag: u32) {
@@ -319,29 +470,7 @@ impl Session for FrameEcho {
 
     fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
         self.booked.alive();
-        match done {
-            FileDone::Opened { file, bytes, .. } => {
-                if bytes != 0 {
-                    self.booked.books.break_law("a fresh file is not empty");
-                }
-                self.file = Some(file);
-                // Half of one byte is none: a disk that is full takes nothing of it.
-                let text = if c.id().slot().is_multiple_of(3) { &b"h"[..] } else { &b"herring"[..] };
-                c.write_at(file, 0, text.to_vec(), 1);
-            }
-            FileDone::Written { bytes, .. } => {
-                self.file.inspect(|file| c.read_at(*file, 0, bytes as usize, 2));
-            }
-            FileDone::Read { data, .. } => {
-                if !b"herring".starts_with(data) || data.is_empty() {
-                    self.booked.books.break_law("a file does not hold what was written");
-                }
-                self.file.inspect(|file| c.sync_file(*file, 3));
-            }
-            FileDone::Synced { .. } | FileDone::Failed { .. } => {
-                self.file.take().inspect(|file| c.close_file(*file));
-            }
-        }
+        self.file.go_on(c, &done, &self.booked.books);
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
