@@ -46,7 +46,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 
     let mut runner = Command::new(programs.join("naksi-bench"));
     runner.current_dir(&workspace).arg("--peers-in").arg(&programs);
-    runner.arg("--naksi").arg(root::target().join("dist/naksi")).args(["--results", "bench/results"]);
+    runner
+        .arg("--naksi")
+        .arg(root::target().join("dist/naksi"))
+        .arg("--results")
+        .arg(root::target().join("bench-results"));
     let by_default = root::target().join("release/naksi");
     runner.arg("--beside").arg(format!("release={}", by_default.display()));
     for reason in &not_built {

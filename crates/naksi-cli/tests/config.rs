@@ -227,3 +227,14 @@ fn without_settings_to_reload_a_hang_up_ends_the_server_in_order() {
     server.process.signal("HUP");
     assert_eq!(server.process.wait().code(), Some(0));
 }
+
+#[test]
+fn the_guide_shows_the_settings_file_that_the_program_writes() {
+    let file = scratch("guide.toml");
+    let (code, _, said) = run(naksi().args(["config", "init"]).arg(&file));
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let shown = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/book/src/naksi.toml");
+    let shown = std::fs::read_to_string(shown).expect("the guide has the file").replace('\r', "");
+    let written = std::fs::read_to_string(&file).expect("it was written").replace('\r', "");
+    assert_eq!(shown, written, "write docs/book/src/naksi.toml anew with `naksi config init`");
+}

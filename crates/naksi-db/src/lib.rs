@@ -53,6 +53,9 @@ mod postgres;
 mod mark;
 mod migrate;
 
+#[cfg(doctest)]
+mod guide;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,36 @@
+//! The snippets of the guide and of the README, compiled as documentation tests: they use the engine and the database.
+
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+#[doc = include_str!("../../../docs/book/src/introduction.md")]
+mod introduction {}
+#[doc = include_str!("../../../docs/book/src/first-server.md")]
+mod first_server {}
+#[doc = include_str!("../../../docs/book/src/sessions.md")]
+mod sessions {}
+#[doc = include_str!("../../../docs/book/src/packets.md")]
+mod packets {}
+#[doc = include_str!("../../../docs/book/src/rooms.md")]
+mod rooms {}
+#[doc = include_str!("../../../docs/book/src/slow-receivers.md")]
+mod slow_receivers {}
+#[doc = include_str!("../../../docs/book/src/blocking.md")]
+mod blocking {}
+#[doc = include_str!("../../../docs/book/src/database.md")]
+mod database {}
+#[doc = include_str!("../../../docs/book/src/testing.md")]
+mod testing {}
+#[doc = include_str!("../../../docs/book/src/measuring.md")]
+mod measuring {}
+#[doc = include_str!("../../../docs/book/src/operating.md")]
+mod operating {}
+#[doc = include_str!("../../../docs/book/src/settings.md")]
+mod settings {}
+#[doc = include_str!("../../../docs/book/src/counters.md")]
+mod counters {}
+#[doc = include_str!("../../../docs/book/src/reasons.md")]
+mod reasons {}
+#[doc = include_str!("../../../docs/book/src/wire-formats.md")]
+mod wire_formats {}
+#[doc = include_str!("../../../docs/book/src/windows.md")]
+mod windows {}
