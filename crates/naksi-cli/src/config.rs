@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     /// Which log lines are written.
     pub(crate) log_filter: Option<String>,
     pub(crate) limits: Limits,
-    /// Where each key that somebody mentioned got its value, by `section.key`.
+    /// Where each mentioned key got its value, by `section.key`.
     origins: BTreeMap<String, Origin>,
 }
 
@@ -71,7 +71,7 @@ impl Default for Settings {
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Nobody said anything.
+    /// The default.
     Default,
     /// A file, at a line.
     File(String, usize),

@@ -29,7 +29,7 @@ enum Command {
     },
     /// Print what the settings say, and who said it: file and line, variable or flag.
     Print {
-        /// What nobody mentions too, with its default.
+        /// Also settings that no source mentions, with their defaults.
         #[arg(long)]
         effective: bool,
         #[command(flatten)]

@@ -139,7 +139,7 @@ pub(crate) struct Options {
     /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost, never-started or errors with a count.
     #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
     fail_if: Vec<Threshold>,
-    /// Loads a server that is not on this machine. Do that to nobody else's.
+    /// Loads a server that is not on this machine. Only do that to your own.
     #[arg(long)]
     i_own_this_target: bool,
 }
@@ -225,7 +225,7 @@ pub(crate) fn know_each_other(sessions: u32, rooms: u32) -> Result<(), Problem> 
     )))
 }
 
-/// Refuses an option that the scenario has no use for: whoever gave it believes that it changes the figures.
+/// Refuses an option that the scenario has no use for: its user would believe that it changes the figures.
 fn nothing_unused(options: &Options) -> Result<(), Problem> {
     use Scenario::{Chat, Echo, Idle, Relay, World};
     let given: [(&str, bool, &[Scenario]); 6] = [

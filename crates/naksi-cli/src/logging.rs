@@ -86,7 +86,7 @@ fn builder() -> Builder {
     EnvFilter::builder().with_default_directive(LevelFilter::WARN.into())
 }
 
-/// A word that would be read as the name of a module of somebody else, and silence all warnings of ours.
+/// A word that would be read as the name of a foreign module, and silence all warnings of ours.
 fn mistyped(filter: &str) -> Option<&str> {
     filter.split(',').map(str::trim).find(|word| {
         let is_bare = word.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'));

@@ -1,6 +1,6 @@
 //! What the system says about a process: its memory, its processor time, its descriptors, its port.
 //!
-//! Everything is optional: a system without `/proc`, or a process of somebody else, gives nothing, and
+//! Everything is optional: a system without `/proc`, or another user's process, gives nothing, and
 //! the summary leaves it out. This is the only file of the program that differs between systems, and it
 //! knows nothing of sessions.
 

@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Sessions that are not answered at all are no error: for a server that only takes.
     #[arg(long)]
     one_way: bool,
-    /// Plays to a server that is not on this machine. Do that to nobody else's.
+    /// Plays to a server that is not on this machine. Only do that to your own.
     #[arg(long)]
     i_own_this_target: bool,
 }

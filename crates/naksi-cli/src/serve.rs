@@ -88,7 +88,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         logging::set(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
     }
     let descriptors = platform::raise_descriptor_limit();
-    // Before it is announced: whoever reads the line may send a signal at once.
+    // Before it is announced: a reader of the line may send a signal at once.
     Signals::watch().map_err(failed)?;
     let players = open_players(app, database.as_deref())?;
     let service = start(app, &settings, players.as_ref())?;
@@ -244,7 +244,7 @@ fn ticked(stats: &Stats) -> String {
     format!("ticks {} skipped {} late {}", rooms.ticks_total, rooms.ticks_skipped_total, rooms.jitter)
 }
 
-/// One line about how it ended: for whoever stopped it.
+/// One line about how it ended.
 fn say_farewell(stats: &Stats) {
     let drained = stats.ended.get(DisconnectReason::Shutdown.name()).copied().unwrap_or(0);
     let others: Vec<String> = stats

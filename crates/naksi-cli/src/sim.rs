@@ -121,7 +121,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
 }
 
-/// Plays what is ordered, or as much of it as is done when somebody presses Ctrl-C.
+/// Plays what is ordered, or as much of it as is done when Ctrl-C is pressed.
 fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
     let terminal = io::stderr().is_terminal();
     if !terminal {
@@ -139,7 +139,7 @@ fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
     let result = sweep(order, |sum| {
         bar.set_position(sum.sessions.min(order.sessions));
         let minutes = begun.elapsed().as_secs() / 60;
-        // A log has no bar: whoever reads one hears once a minute how far it is.
+        // A log has no progress bar: a line a minute says how far it is.
         if !terminal && minutes_told.fetch_max(minutes, Ordering::Relaxed) < minutes {
             let (sessions, completions) = (grouped(sum.sessions), grouped(sum.completions));
             tell!("naksi: {minutes} min: {sessions} sessions, {completions} completions, 0 breaks");
@@ -150,7 +150,7 @@ fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
     result
 }
 
-/// Somebody has broken it off: how to play what is left. What both parts print can be added up.
+/// Cancelled with Ctrl-C: how to play what is left. What both parts print can be added up.
 fn tell_the_rest(order: &Order, swept: &Swept) {
     let rest = order.sessions - swept.sum.sessions;
     let dialect = order.dialect.map(|dialect| format!(" --dialect {}", dialect.name())).unwrap_or_default();
@@ -174,7 +174,7 @@ fn trace(setting: &Setting) -> Result<(), Problem> {
     let seen = Rc::clone(&refused);
     let mut out = io::stdout().lock();
     let tracer = move |now, what: std::fmt::Arguments<'_>| {
-        // Whoever has stopped reading, like `head`, is told no more.
+        // A reader that has stopped, like `head`, gets no more.
         if seen.borrow().is_none() {
             seen.replace(writeln!(out, "{now:?} {what}").err());
         }

@@ -42,7 +42,9 @@ fn cannot_connect(failures: &[(SocketAddr, io::Error)]) -> Problem {
     let is_refused = |(_, error): &(_, io::Error)| error.kind() == io::ErrorKind::ConnectionRefused;
     let mut line = match failures {
         [] => "there is no address to connect to".to_owned(),
-        [one @ (server, _)] if is_refused(one) => format!("nobody listens on {server} (connection refused)"),
+        [one @ (server, _)] if is_refused(one) => {
+            format!("no server listens on {server} (connection refused)")
+        }
         [(server, error)] => format!("cannot connect to {server}: {}", plain(error)),
         several => {
             let each = several.iter().map(|(server, error)| format!("{server} ({})", plain(error)));
@@ -74,7 +76,9 @@ mod tests {
         assert_eq!(said.matches(&format!("{closed} (")).count(), 2, "{said}");
         let said = connect(&[closed], within).expect_err("nothing listens").to_string();
         assert!(
-            said.starts_with(&format!("nobody listens on {closed} (connection refused): start `naksi serve")),
+            said.starts_with(&format!(
+                "no server listens on {closed} (connection refused): start `naksi serve"
+            )),
             "{said}"
         );
     }

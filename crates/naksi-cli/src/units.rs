@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serializer;
 
-/// Reads a duration. A unit is wanted, because nobody remembers which one a bare number has.
+/// Reads a duration. A unit is wanted, because a bare number is ambiguous.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let nanos = match unit {

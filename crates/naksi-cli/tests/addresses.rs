@@ -93,5 +93,5 @@ fn what_is_no_address_is_said_by_every_command() {
     }
     let output = naksi().args(["client", &closed.to_string()]).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("nobody listens on"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("no server listens on"), "{said}");
 }

@@ -60,7 +60,7 @@ fn people_talk_in_lines() {
     expect(&mut berta, "* 2 here\n베르타: hello\n".as_bytes());
     drop(berta);
     expect(&mut anna, "* 베르타 left\n".as_bytes());
-    // The room empties and closes; whoever comes next finds it again.
+    // The room empties and closes; the next client opens it again.
     drop(anna);
     let mut clara = server.connect();
     clara.write_all(b"clara\n/go here\n").expect("it takes the bytes");
@@ -102,7 +102,7 @@ fn a_flood_of_entering_and_leaving_ends_no_other_member_of_the_room() {
     server.stop();
 }
 
-/// Enters a room that nobody has been in, again and again.
+/// Enters new rooms, again and again.
 fn ever_new_rooms(times: u32) -> Vec<u8> {
     let room =
         |number: u32| [(number & 127 | 128) as u8, (number >> 7 & 127 | 128) as u8, (number >> 14) as u8];

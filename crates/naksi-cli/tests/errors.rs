@@ -145,7 +145,7 @@ fn a_file_that_cannot_be_written_is_said_before_the_run_and_no_empty_one_is_left
     // Dummies that do not leave in time may be told of before.
     let world = run(&["dummy", &address, "--scenario", "world", "--html", picture]);
     let said = String::from_utf8_lossy(&world.stderr);
-    assert!(world.status.code() == Some(1) && said.contains("let nobody into a world"), "{said}");
+    assert!(world.status.code() == Some(1) && said.contains("let no dummy into a world"), "{said}");
     assert!(!std::path::Path::new(picture).exists(), "an empty file looks like a result");
     server.stop();
 }
@@ -164,13 +164,13 @@ fn nobody_listening_is_said_once_and_not_a_hundred_times() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("its address").to_string();
     drop(free);
-    refused(&["dummy", &address], 1, &["nobody listens on", &address]);
-    refused(&["client", &address], 1, &["nobody listens on", &address]);
+    refused(&["dummy", &address], 1, &["no server listens on", &address]);
+    refused(&["client", &address], 1, &["no server listens on", &address]);
 }
 
 #[test]
 fn what_an_encoding_has_no_letter_for_is_said_under_the_name_that_was_typed() {
-    // Its connects wait in the queue: nobody has to accept them.
+    // Its connects wait in the queue: no accept is needed.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address").to_string();
     let file = scratch("emoji.txt");

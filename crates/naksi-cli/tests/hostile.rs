@@ -181,7 +181,7 @@ fn an_attack_on_another_machine_or_by_an_unknown_name_is_refused() {
     let cases = [
         ["192.0.2.1:7777", "all", "loopback"],
         ["127.0.0.1:1", "nonsense", "no attack"],
-        ["127.0.0.1:1", "all", "nobody listens"],
+        ["127.0.0.1:1", "all", "no server listens"],
     ];
     for [address, suite, said] in cases {
         let output = naksi().args(["attack", address, "--suite", suite]).output().expect("it runs");

@@ -33,7 +33,7 @@ fn a_message_reaches_its_room_and_no_other() {
     std::io::Write::write_all(&mut one, &hello).expect("it takes the bytes");
     expect(&mut one, &hello);
     expect(&mut two, &hello);
-    // Whoever joins again moves; what comes first is the answer to that, so nothing came before it.
+    // A second join moves the member; what comes first is the answer to that, so nothing came before it.
     std::io::Write::write_all(&mut other, &frame(1, &1_u32.to_le_bytes())).expect("it takes the bytes");
     expect(&mut other, &frame(2, &1_u32.to_le_bytes()));
     std::io::Write::write_all(&mut two, &hello).expect("it takes the bytes");

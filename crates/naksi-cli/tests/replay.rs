@@ -83,7 +83,7 @@ fn plays_the_same(app: &str, manner: &[&str]) {
         "{printed}"
     );
     server.stop();
-    // How a stream is cut is the network's matter; whoever said nothing only looked whether somebody listens.
+    // How a stream is cut is the network's matter; a silent session was only a probe.
     let joined = |folder: &Path| -> Vec<Vec<u8>> {
         let mut sessions: Vec<_> = recorded(folder).into_iter().map(|pieces| pieces.concat()).collect();
         sessions.retain(|session| !session.is_empty());
@@ -192,7 +192,7 @@ fn whoever_stops_playing_does_not_blame_the_server() {
     let mut command = naksi();
     command.args(["replay", plain(&folder), &server.local_addr().expect("its address").to_string()]);
     let mut player = Process::spawn(command.stdout(std::process::Stdio::piped()));
-    // Whoever only looks whether somebody listens says nothing.
+    // A probe sends nothing.
     let mut session = None;
     until("it plays", || {
         session = server.accept().ok().and_then(|(mut stream, _)| {
@@ -261,12 +261,12 @@ fn what_cannot_be_played_is_named() {
 #[test]
 fn a_server_that_is_not_there_or_is_not_here_is_an_error_and_not_an_answer() {
     let pieces = (0..100).map(|at_us| Entry::Received { at_us, session: 1, bytes: b"a" });
-    let folder = make_recording("nobody", pieces);
+    let folder = make_recording("closed", pieces);
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
     let elsewhere = "192.0.2.1:7777 is not on this machine: add --i-own-this-target";
     for (address, code, says) in [
-        (free.to_string(), 1, format!("nobody listens on {free}")),
+        (free.to_string(), 1, format!("no server listens on {free}")),
         ("192.0.2.1:7777".to_owned(), 2, elsewhere.to_owned()),
     ] {
         let (ended, printed, said) = run(&["replay", plain(&folder), &address, "--fast"]);

@@ -1,4 +1,4 @@
-//! `naksi sim` that somebody breaks off: what was simulated is told, and how to go on.
+//! `naksi sim` cancelled by Ctrl-C: what was simulated is told, and how to go on.
 
 #![cfg(unix)] // It is broken off with a signal.
 

@@ -1,4 +1,4 @@
-//! A client that stops reading: it is ended by policy, costs the server little, and nobody else notices.
+//! A client that stops reading: it is ended by policy, costs the server little, and no other client notices.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 

@@ -47,7 +47,7 @@ fn what_is_no_world_is_named_and_not_waited_for() {
     let output = support::output(naksi().args(WORLD).arg(server.address.to_string()));
     let said = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("{} let nobody into a world", server.address)), "{said}");
+    assert!(said.contains(&format!("{} let no dummy into a world", server.address)), "{said}");
     assert!(output.stdout.is_empty(), "there is nothing to sum up");
     server.stop();
 }
@@ -112,7 +112,7 @@ fn a_signal_saves_everybody_and_the_next_server_has_them_where_they_were() {
         // 64 and less is one byte of a body, with the sign in the last bit.
         player.write_all(&frame(3, &[2 * index as u8, 2 * index as u8 + 1])).expect("it takes the bytes");
     }
-    // Whoever sees the world answer behind the steps knows that they have come.
+    // An answer of the world behind the steps shows that they have arrived.
     for player in &mut players {
         player.write_all(&frame(10, b"\x02hi")).expect("it takes the bytes");
         wait_for(player, 11);

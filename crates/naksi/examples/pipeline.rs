@@ -18,7 +18,7 @@ impl Session for Player {
             && let (Some(logic), Some(database)) = (c.group("logic"), c.group("db"))
         {
             let block = self.block;
-            // Logic decides what is saved; a stage that is full refuses, is counted, and holds up nobody.
+            // Logic decides what is saved; a stage that is full refuses, is counted, and delays no session.
             let save = move || blocking(|| std::thread::sleep(block));
             let decide = move || database.post(save).unwrap_or(());
             logic.post(decide).ok();

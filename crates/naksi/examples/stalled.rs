@@ -1,7 +1,7 @@
 //! What readers that stall cost the others. Type `cargo run --release -p naksi --example stalled -- 5 12 2`: of 500 players
 //! in one room, 5 stop reading in one half of each of 12 rounds, for 2 seconds. It says how old a value is when the others
 //! have it, with and without, and what all sessions together hold; and it fails unless each who resumes is told exactly
-//! the latest value of every key. With 0 nobody stops: what is left of the ratio is the machine's.
+//! the latest value of every key. With 0 no member stalls: what is left of the ratio is the machine's.
 use naksi::packets::decode;
 use naksi::prelude::*;
 
@@ -21,7 +21,7 @@ const KEYS: usize = 50;
 const PERIOD: Duration = Duration::from_millis(500);
 /// What a value is beside its number; all keys together fit the droppable queue.
 const FILLER_BYTES: usize = 500;
-/// Somebody who misses a value is told the next one; who stalls is told the latest of each.
+/// A member that misses a value gets the next one; one that stalls gets the latest of each.
 const VALUES: PacketClass = PacketClass { number: 1, lag_policy: LagPolicy::Latest };
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,13 +32,13 @@ packets! { WORLD {
     4 => Noise { filler: String }
 } }
 
-/// The latest value of each key, as somebody knows them; 0 is none.
+/// The latest value of each key, as one member knows them; 0 is none.
 type Known = Arc<Vec<AtomicU64>>;
 
 /// What the room, its sessions and the players tell the measurement.
 struct Books {
     truth: Known,
-    /// Nobody changes a value.
+    /// No value changes.
     frozen: AtomicBool,
     /// Those who stall do not read.
     stalled: AtomicBool,
@@ -67,7 +67,7 @@ impl Books {
         }
     }
 
-    /// Somebody learns a value. Returns how old it is, or notes that it should not have come.
+    /// A member receives a value. Returns how old it is, or notes that it should not have come.
     fn learn(&self, known: &[AtomicU64], packet: Packet<'_>) -> Option<Duration> {
         let put = decode::<Put>(packet.body).ok().filter(|put| packet.id == Put::ID && put.key < KEYS as u32);
         let Some(put) = put.filter(|put| known[put.key as usize].swap(put.value, SeqCst) < put.value) else {
@@ -79,7 +79,7 @@ impl Books {
 
     /// Bytes that all sessions of the server hold together.
     fn held_bytes(&self) -> usize {
-        self.held.lock().expect("nobody panics with it").iter().map(|held| held.load(SeqCst)).sum()
+        self.held.lock().expect("not poisoned").iter().map(|held| held.load(SeqCst)).sum()
     }
 }
 
@@ -187,7 +187,7 @@ impl Session for Player {
 
     fn on_packet(&mut self, _c: &mut Conn<'_>, packet: Packet<'_>) {
         if let Some(age) = self.counters.learn(&self.known, packet) {
-            let mut ages_us = self.counters.ages_us.lock().expect("nobody panics with it");
+            let mut ages_us = self.counters.ages_us.lock().expect("not poisoned");
             ages_us.saturating_record(age.as_micros() as u64);
         }
     }
@@ -252,7 +252,7 @@ struct Half {
     behind: usize,
 }
 
-/// One half of a round: everybody plays, some stall or none do, then nobody speaks and whoever stalled resumes.
+/// One half of a round: all members play, some stall or none do, then all are silent and the stalled ones resume.
 fn play(counters: &Books, stallers: &[Staller], stall: bool, span: Duration) -> Half {
     let told = || stallers.iter().map(|staller| staller.told.load(SeqCst)).sum::<u64>();
     let (said, told_before) = (counters.said.load(SeqCst), told());
@@ -265,7 +265,7 @@ fn play(counters: &Books, stallers: &[Staller], stall: bool, span: Duration) -> 
         }
     }
     counters.frozen.store(false, SeqCst);
-    counters.ages_us.lock().expect("nobody panics with it").reset();
+    counters.ages_us.lock().expect("not poisoned").reset();
     let (begun, mut held_bytes_max) = (Instant::now(), 0);
     while begun.elapsed() < span {
         std::thread::sleep(Duration::from_millis(20));
@@ -277,7 +277,7 @@ fn play(counters: &Books, stallers: &[Staller], stall: bool, span: Duration) -> 
         counters.said.load(SeqCst) == counters.heard.load(SeqCst)
     });
     let (p50_us, p99_us) = {
-        let ages_us = counters.ages_us.lock().expect("nobody panics with it");
+        let ages_us = counters.ages_us.lock().expect("not poisoned");
         (ages_us.value_at_quantile(0.5), ages_us.value_at_quantile(0.99))
     };
     counters.stalled.store(false, SeqCst);
@@ -290,7 +290,7 @@ fn play(counters: &Books, stallers: &[Staller], stall: bool, span: Duration) -> 
     Half { p50_us, p99_us, held_bytes_max, said, spared: said.saturating_sub(told() - told_before), behind }
 }
 
-/// Waits until something holds, or for as long as anybody may expect. Whoever needs to know looks again.
+/// Waits until something holds, or until a generous timeout.
 fn until(mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() && begun.elapsed() < PATIENCE {
@@ -311,7 +311,7 @@ fn serve(counters: &Arc<Books>) -> naksi::Result<(Service, usize)> {
         .session(move || {
             let held = Arc::<AtomicUsize>::default();
             let counters = Arc::clone(&books_of_all);
-            counters.held.lock().expect("nobody panics with it").push(Arc::clone(&held));
+            counters.held.lock().expect("not poisoned").push(Arc::clone(&held));
             Member { counters, room: Arc::clone(&service), held, fills: false }
         })
         .start()?;
@@ -345,7 +345,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = service.addresses()[0];
     let stallers = (0..stalling).map(|_| Staller::new(address, &counters)).collect::<Result<Vec<_>, _>>()?;
     let players = crowd(address, PLAYERS - stalling, &counters)?;
-    until(|| counters.held.lock().expect("nobody panics with it").len() == PLAYERS);
+    until(|| counters.held.lock().expect("not poisoned").len() == PLAYERS);
     let (workers, backend) = (service.workers(), service.backend());
     println!("{PLAYERS} players, {stalling} of them stall; backend={backend} workers={workers}");
     // What a first exchange of every session makes is made before anything is measured.
@@ -376,7 +376,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut note =
             |what: &'static str, failed: bool| *failures.entry(what).or_insert(0) += u32::from(failed);
         note("did not show a stall: let it last longer", stalling > 0 && with.spared == 0);
-        note("had somebody resume without the latest of every key", with.behind + without.behind > 0);
+        note("had a member resume without the latest of every key", with.behind + without.behind > 0);
         note(
             "had more held than a cap for each who stalled",
             stalling > 0 && with.held_bytes_max > stalling * cap_bytes,

@@ -25,14 +25,14 @@ impl Room for Clock {
     }
 }
 
-struct Nobody;
+struct Silent;
 
-impl Session for Nobody {}
+impl Session for Silent {}
 
 fn main() -> naksi::Result<()> {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|number| number.parse().ok()).collect();
     let (rooms, secs) = (numbers.first().copied().unwrap_or(200), numbers.get(1).copied().unwrap_or(10));
-    let service = Server::from_env()?.listen("127.0.0.1:0").session(|| Nobody).start()?;
+    let service = Server::from_env()?.listen("127.0.0.1:0").session(|| Silent).start()?;
     let drifts: Vec<Arc<AtomicU64>> = (0..rooms).map(|_| Arc::default()).collect();
     for (number, drift) in drifts.iter().enumerate() {
         let hz = [20, 60][number % 2];

@@ -44,12 +44,12 @@ fn what_was_posted_before_the_close_is_carried_out_once_and_in_order() {
     let order = Arc::new(Mutex::new(Vec::new()));
     for number in 0..1000 {
         let order = Arc::clone(&order);
-        group.post(move || order.lock().expect("nobody panics").push(number)).expect("there is room");
+        group.post(move || order.lock().expect("not poisoned").push(number)).expect("there is room");
     }
     assert_eq!(group.stats().depth, 1000);
     drop(hold);
     let stats = group.close(PATIENCE);
-    assert_eq!(*order.lock().expect("nobody panics"), (0..1000).collect::<Vec<_>>());
+    assert_eq!(*order.lock().expect("not poisoned"), (0..1000).collect::<Vec<_>>());
     assert_eq!((stats.posted_total, stats.done_total, stats.depth), (1001, 1001, 0));
     assert_eq!((stats.wait.count, stats.service.count), (1001, 1001));
     assert_eq!(group.post(|| ()), Err(SubmitError::Closed));

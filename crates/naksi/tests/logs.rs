@@ -280,10 +280,10 @@ fn board(limits: Limits) -> (Service, RoomRef<Board>) {
     }
     let slot: std::sync::Arc<Mutex<Option<RoomRef<Board>>>> = std::sync::Arc::default();
     let of_sessions = std::sync::Arc::clone(&slot);
-    let make = move || Viewer(of_sessions.lock().expect("nobody panics").clone());
+    let make = move || Viewer(of_sessions.lock().expect("not poisoned").clone());
     let service = server.session(make).start().expect("a server");
     let room = service.handle().open_room(Board, RoomOptions::new()).expect("a room");
-    *slot.lock().expect("nobody panics") = Some(room.clone());
+    *slot.lock().expect("not poisoned") = Some(room.clone());
     (service, room)
 }
 

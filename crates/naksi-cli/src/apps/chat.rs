@@ -1,7 +1,7 @@
 //! The sample game: people with names in rooms, who talk and walk about; a tick tells who has moved.
 //!
 //! A program speaks frames, as the table below says; a person speaks lines: the first one is the name, `/go X Y` walks,
-//! anything else is said. Which of the two somebody is shows in the first bytes, because no line holds a zero byte.
+//! anything else is said. The first bytes show which of the two a client is, because no line holds a zero byte.
 //! Names and text are relayed without control characters: no client steers another one's terminal, or says a line in
 //! another one's name. Nothing here knows how many rooms there are, or on which thread one runs.
 
@@ -21,17 +21,17 @@ packets! {
         1 => Enter { room: u32, name: String }
         /// The answer: who you are, which table the server speaks, and who else is here.
         2 => Entered { you: u64, version: u64, people: Vec<(u64, String)> }
-        /// Somebody has come.
+        /// A client has entered.
         3 => Joined { who: u64, name: String }
-        /// Somebody has gone.
+        /// A client has left.
         4 => Gone { who: u64 }
         /// A member says something.
         10 => Say { text: String }
-        /// Somebody has said something; it comes back to whoever said it as well.
+        /// A line of chat; its sender gets it too.
         11 => Said { from: u64, text: String }
         /// A member walks to a place.
         12 => Move { x: i32, y: i32 }
-        /// Where everybody is who has moved since the last tick that told of somebody; of a large crowd in several.
+        /// Where everybody is who has moved since the last tick that sent places; of a large crowd in several.
         13 => Moved { tick: u64, places: Vec<(u64, i32, i32)> }
     }
 }
@@ -50,10 +50,10 @@ const PURGE_AT_MIN: usize = 64;
 const ROOM_OF_LINES: u32 = 0;
 /// So many places of 20 bytes at most fit a frame that a client takes.
 const PLACES_MAX: usize = 800;
-/// So many of those who are here are named to whoever comes.
+/// How many of the members present are named to a new one.
 const NAMED_MAX: usize = 100;
 
-/// Somebody in a room.
+/// A member of a room.
 pub(crate) struct Person {
     name: String,
     /// It is told lines, not frames.
@@ -179,7 +179,7 @@ impl Halls {
     }
 }
 
-/// How somebody speaks.
+/// The protocol of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tongue {
     Unknown,
@@ -370,6 +370,6 @@ mod tests {
         let told = String::from_utf8(hall.received_bytes(berta)).expect("text");
         assert_eq!(told, "* 2 here\nanna: hello\n* anna left\n");
         hall.leave(berta);
-        assert!(hall.is_closed(), "nobody is left");
+        assert!(hall.is_closed(), "no member is left");
     }
 }

@@ -1,4 +1,4 @@
-//! Echo: every byte goes back to whoever sent it. It knows no message and keeps no state.
+//! Echo: every byte goes back to its sender. It knows no message and keeps no state.
 
 use naksi::prelude::*;
 

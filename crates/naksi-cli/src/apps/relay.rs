@@ -18,7 +18,7 @@ pub(crate) const JOINED: u16 = 2;
 /// Something for everybody in the room.
 pub(crate) const MSG: u16 = 10;
 
-/// One member, or somebody who has not joined yet.
+/// One client, a member or not joined yet.
 #[derive(Default)]
 pub(crate) struct Relay {
     room: Option<Topic>,

@@ -1,6 +1,6 @@
 //! One attacker: a connection on which a script is played, and when and how it ended.
 //!
-//! It never blocks; whoever owns it gives it turns. Nothing here knows why the script is hostile.
+//! It never blocks; its owner polls it. Nothing here knows why the script is hostile.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -18,11 +18,11 @@ const DEAF_RECV_BYTES: usize = 4096;
 /// server's as well: a thousand of them would fill the kernel's memory for connections from their side alone.
 const SEND_BYTES: usize = 64 * 1024;
 
-/// How long somebody who does not listen and whose bytes are not taken leaves it at that: a thousand of them that try
+/// How long an attacker that does not read pauses when its bytes are not taken: a thousand of them that try
 /// again at once would be a load of the tool's own making, on the processors of the server and the good ones.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How often somebody who has said everything and only waits for its end looks for it, for the same reason: two thousand
+/// How often an attacker that has sent everything checks whether it was ended, for the same reason: two thousand
 /// reads of nothing every 20 ms were felt by the good ones, at 1.5 ms for one message in a hundred.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -172,7 +172,7 @@ impl Attacker {
         }
     }
 
-    /// Somebody who does not read still learns of a reset.
+    /// An attacker that does not read still notices a reset.
     fn has_failed(&self) -> bool {
         !self.script.reads && !matches!(self.stream.take_error(), Ok(None))
     }

@@ -1,6 +1,6 @@
 //! What the good ones felt, attack by attack, beside what the attackers got.
 //!
-//! It judges: whether somebody good lost something, and whether somebody hostile outlived its deadline.
+//! It judges whether a good client lost something, and whether an attacker outlived its deadline.
 //! Times are judged only if the user asks for it. Nothing here attacks or measures.
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub(super) struct Weather {
     /// How long after its clock began an attacker may live, in milliseconds.
     deadline_ms: Option<u64>,
     attack: Option<Tally>,
-    /// The most memory that the server had, in bytes; 0 if nobody could see.
+    /// The most memory that the server had, in bytes; 0 if unknown.
     server_rss_bytes: u64,
 }
 
@@ -190,7 +190,7 @@ enum Figure {
     Rss,
 }
 
-/// A bound on a figure that depends on the machine: judged only if somebody asks.
+/// A bound on a figure that depends on the machine: judged only on request.
 #[derive(Clone, Debug)]
 pub(super) struct Ceiling {
     text: String,

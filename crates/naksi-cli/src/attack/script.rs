@@ -191,7 +191,7 @@ pub(super) fn dribble(server: &Server<'_>) -> Script {
     script
 }
 
-/// Bytes without a meaning; most of them are a wrong size, some are a frame that nobody knows.
+/// Bytes without a meaning; most of them are a wrong size, some are a frame with an unknown id.
 pub(super) fn garbage(index: u32, server: &Server<'_>) -> Script {
     let seed = u64::from(index) << 32;
     let bytes = (0..512).flat_map(|word| mix(seed | word).to_le_bytes()).collect();

@@ -1,5 +1,5 @@
 //! The chat scenario: everybody enters a room under a name, talks and walks; what the others say must come once and in
-//! order, ticks must go up, and nobody may be seen where they have not been.
+//! order, ticks must go up, and no player may be seen where it has not been.
 //!
 //! What is said is a relay message in letters. Nothing here knows when to speak; that is the member's business.
 

@@ -146,7 +146,7 @@ fn crowd<D: Dummy>(plan: &Arc<Plan>, backend: Backend, retry: Retry) -> naksi::R
         .start()
 }
 
-/// Waits until everybody is ready, or nobody comes any more. Returns whether Ctrl-C came instead.
+/// Waits until all dummies are ready, or no more will be. Returns whether Ctrl-C came instead.
 fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals, view: &mut View) -> bool {
     let mut seen = 0;
     let mut moved_at = Instant::now();
@@ -154,7 +154,7 @@ fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals,
         let glance = meter::glance(plan);
         view.gathering(&glance, plan.sessions);
         let settled = glance.ready + glance.surprises + service.stats().given_up_total;
-        // Who was sent away from a world comes again: as long as nobody is in, that says nothing of the others.
+        // Who was sent away from a world comes again: as long as none is in, that says nothing of the others.
         let is_outside = scenario == Scenario::World && !plan.field.has_been_entered();
         let is_over = if is_outside { glance.wrong } else { settled } >= u64::from(plan.sessions);
         if is_over || moved_at.elapsed() > GATHER_PATIENCE {
@@ -171,14 +171,14 @@ fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals,
     }
 }
 
-/// A world that lets nobody in is none, or a broken one.
+/// A world that lets no dummy in is none, or a broken one.
 fn nobody_let_in(plan: &Plan) -> Problem {
     let (target, glance) = (plan.target, meter::glance(plan));
     let what = match glance.wrong {
         0 => "it ended the connections or said nothing",
         _ => "what it answers is no welcome",
     };
-    Problem::failed(format!("{target} let nobody into a world: {what} (is it `naksi serve --app world`?)"))
+    Problem::failed(format!("{target} let no dummy into a world: {what} (is it `naksi serve --app world`?)"))
 }
 
 /// Starts the crowd and watches it until its time is over. Returns whether Ctrl-C came first.

@@ -51,7 +51,7 @@ impl Session for EchoDummy {
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
         if !self.member.hand_in(reason, vec![self.came]) {
-            // Nobody waits for what a broken connection still owed.
+            // What a broken connection still owed is not awaited.
             self.member.plan.meter(self.member.worker).owed -= self.on_their_way.len() as u64;
         }
     }

@@ -12,7 +12,7 @@ use super::pattern::Message;
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 16;
-/// The second nonces are spread over this long, beginning a moment after the silence, so that whoever
+/// The second nonces are spread over this long, beginning a moment after the silence, so that a server that
 /// measures has the moment.
 const SPREAD: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(250);

@@ -73,7 +73,7 @@ impl Member {
         }
     }
 
-    /// For one who comes while the others are sending: what would have been due before is nobody's debt.
+    /// For one who comes while the others are sending: what would have been due before is not owed.
     pub(crate) fn catch_up(&mut self) {
         if let (Pace::Every(period), Some(start)) = (self.plan.pace, self.plan.signals.started()) {
             let first = start + self.plan.phase(self.index, period);

@@ -158,7 +158,7 @@ pub(crate) fn glance(plan: &Plan) -> Glance {
 
 /// Deliveries that never came, among members that stayed until the end.
 ///
-/// What somebody who left early sent or should have got proves nothing about the server.
+/// What a dummy that left early sent or should have received proves nothing about the server.
 pub(crate) fn lost(ledgers: &[Ledger], rooms: u32) -> u64 {
     let mut sent = BTreeMap::new();
     for ledger in ledgers.iter().filter(|ledger| ledger.stayed) {

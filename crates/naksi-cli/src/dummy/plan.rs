@@ -166,7 +166,7 @@ impl Signals {
         self.start_at.store(start, Ordering::Release);
     }
 
-    /// Nobody sends anything new from this moment on.
+    /// Nothing new is sent from this moment on.
     pub(crate) fn stop(&self, now: u64) {
         self.stop_at.fetch_min(now, Ordering::AcqRel);
     }

@@ -398,7 +398,7 @@ fn errors(after: &Aftermath, scenario: Scenario, lost: u64) -> BTreeMap<String, 
         ("corrupt", total.corrupt),
     ];
     let stayed = total.connected.saturating_sub(total.surprises.values().sum());
-    // Nobody is asked to compare in a run that was cut short.
+    // A run that was cut short is not compared.
     let settles = scenario == Scenario::World && !after.cut_short;
     let sights = total.sights.errors(if settles { stayed } else { 0 });
     errors.extend(

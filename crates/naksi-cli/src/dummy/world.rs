@@ -1,6 +1,6 @@
-//! The world scenario: everybody logs in, walks about and talks a little, and looks closely at what it is told: nobody
+//! The world scenario: everybody logs in, walks about and talks a little, and checks what it receives: no player
 //! enters twice, leaves unseen, or is heard of out of view; and when all stand still, who is near is in view, where it
-//! really is, and nobody else is.
+//! really is, and no other player is.
 //!
 //! Some log out halfway and come back: they must be where they were. The latency of this scenario is the age of what is
 //! known of a neighbour. Nothing here knows when to step; that is the member's business.
@@ -181,7 +181,7 @@ impl WorldDummy {
             for _ in 0..LOOKED_AT {
                 self.chance = mix(self.chance);
                 if let Some(told_at) = self.view.told_at(self.chance) {
-                    // Before the start nobody moved, so there was nothing to tell.
+                    // Before the start no dummy moved, so there was nothing to send.
                     meter.latency.saturating_record(now.saturating_sub(told_at.max(start)));
                 }
             }

@@ -26,7 +26,7 @@ const ENDS: [DisconnectReason; 3] =
 const SEND: u32 = 1;
 /// The recorded end has come.
 const END: u32 = 2;
-/// Nobody has answered for a while, or the time to wait is over.
+/// Nothing was received for a while, or the time to wait is over.
 const QUIET: u32 = 3;
 
 /// How to play.
@@ -207,7 +207,7 @@ impl Session for Player {
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
-        // Whoever was asked to stop stops all of its own.
+        // A player that was asked to stop ends all of its sessions.
         let (is_through, is_ours) = (self.is_through(), self.leaving || reason == DisconnectReason::Shutdown);
         let (is_left, heard) = (self.leaving && self.next > 0, self.heard);
         self.count(|tally| {

@@ -14,7 +14,7 @@ namespace Kinds
         Wild = 1,
     }
 
-    /// <summary>What somebody does.</summary>
+    /// <summary>What a player does.</summary>
     public enum Mood
     {
         Calm = 0,
@@ -55,7 +55,7 @@ namespace Kinds
         }
     }
 
-    /// <summary>Somebody says something.</summary>
+    /// <summary>A player says something.</summary>
     public sealed class Say : IPacket
     {
         /// <summary>What is said.</summary>

@@ -14,7 +14,7 @@ export const TreeGrowth = {
   WILD: 1,
 } as const;
 
-/** What somebody does. */
+/** What a player does. */
 export type Mood = number;
 /** The values of `Mood` that have a name; a newer peer may send others. */
 export const Mood = {
@@ -30,7 +30,7 @@ export interface Place {
   y: number;
 }
 
-/** Somebody says something. */
+/** A player says something. */
 export interface Say {
   /** What is said. */
   text: string;

@@ -58,9 +58,9 @@ pub(crate) fn is_left_out_under_wine(why: &str) -> bool {
 
 /// What a program printed, and its exit code, when it has ended by itself.
 ///
-/// Under Wine, of thousands of programs one now and then says all it has to say and is then ended by a signal that nobody
-/// sent, while it exits. A Windows program that crashes has an exit code there as well: a signal is none of ours, and
-/// the program is run once more.
+/// Under Wine, one of thousands of programs is now and then ended by a signal that no process sent, while it exits and
+/// after all of its output. A Windows program that crashes has an exit code there as well: a signal is none of ours,
+/// and the program is run once more.
 pub(crate) fn output(command: &mut Command) -> Output {
     let output = command.output().expect("the program runs");
     if !is_under_wine() || output.status.code().is_some() {

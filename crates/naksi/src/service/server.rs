@@ -286,7 +286,7 @@ impl<F: Factory> BoundServer<F> {
     /// As for [`BoundServer::start`], or a worker that broke.
     pub fn run(self) -> Result<()> {
         let drain_within = self.server.plan.drain_within;
-        // Before it is announced: whoever reads the line may send a signal at once.
+        // Before it is announced: a reader of the line may send a signal at once.
         Signals::watch()?;
         let service = self.start()?;
         service.announce();

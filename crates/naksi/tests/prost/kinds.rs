@@ -13,7 +13,7 @@ pub struct Place {
     #[prost(sint32, tag = "2")]
     pub y: i32,
 }
-/// Somebody says something.
+/// A player says something.
 #[derive(Clone, PartialEq, Eq, Hash, ::naksi::prost::Message)]
 #[prost(prost_path = "::naksi::prost")]
 pub struct Say {
@@ -189,7 +189,7 @@ pub struct C2sLogin {
     #[prost(string, tag = "3")]
     pub json_is_other: ::naksi::prost::alloc::string::String,
 }
-/// What somebody does.
+/// What a player does.
 #[derive(
     Clone,
     Copy,

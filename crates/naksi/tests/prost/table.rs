@@ -11,7 +11,7 @@ use kinds::{Buffer, C2sLogin, Holds, Numbers, Order, Ping, Say, Tree};
 packets! {
     /// Something of everything, for clients in any language.
     pub(crate) KINDS: prost("kinds.proto") {
-        /// Somebody says something.
+        /// A player says something.
         1 => Say
         10 => Numbers
         11 => Holds

@@ -259,7 +259,7 @@ fn a_full_mailbox_drops_what_is_new_and_counts_it() {
     let options = RoomOptions::new().mailbox(4, 1 << 20).budget(Duration::ZERO, 1);
     let of_room = Arc::clone(&counters);
     let make = move || {
-        let hold = slot.lock().expect("nobody panics").take();
+        let hold = slot.lock().expect("not poisoned").take();
         Hall { hold, ..Hall::new(&of_room) }
     };
     let service = server.room(options, make).start().expect("a server");

@@ -13,7 +13,7 @@ use super::store::Store;
 use super::{Login, NAME_BYTES_MAX};
 use crate::escape::is_control;
 
-/// The one world of a server; it is opened by whoever comes first.
+/// The one world of a server; it is opened by the first client.
 pub(crate) struct Gate {
     store: Store,
     send_stall_within: Duration,

@@ -1,7 +1,7 @@
 //! The world itself: who is in it, who sees whom, and what a tick tells.
 //!
-//! Everything that is said of others is said by the tick, so that nobody hears of somebody before its `Enter` or after its
-//! `Leave`. Nothing here knows a socket; how far one is behind shows in a few counters.
+//! The tick sends everything about other players, so that nothing is sent about a player before its `Enter` or after
+//! its `Leave`. Nothing here knows a socket; a few counters show how far a client is behind.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,7 +30,7 @@ const BYTES_PER_PLACE: u32 = 6;
 const ENTER_BYTES_PER_TICK: u32 = 4096;
 /// What an enter takes about, beside the name.
 const ENTER_BYTES: u32 = 14;
-/// Who has more than so many bytes on their way is told of nobody new, of no places and no talk.
+/// Who has more than so many bytes on their way gets no enters, places or talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
 /// A session whose socket takes nothing does not say how far it is, and ends by the server's own limit (`send_stall_within`).
 /// What has not come to a player's session so long after that was lost by its worker.
@@ -69,7 +69,7 @@ impl Person {
     }
 }
 
-/// Somebody who stands in the world.
+/// A player in the world.
 struct Body {
     session: SessionId,
     name: Arc<str>,
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// The database has said where somebody was last.
+    /// The database has answered with a player's last place.
     fn arrive(
         &mut self,
         cx: &mut Cx<'_, Self>,
@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// Somebody stands in the world no more: its place is saved before anybody can ask for it.
+    /// A player leaves the world: its place is saved before it can be loaded again.
     fn depart(&mut self, entity: EntityId) {
         let body = body(&mut self.bodies, entity);
         let at = body.step.or_else(|| self.grid.at(entity)).expect("who stands in the world is in the grid");
@@ -253,7 +253,7 @@ impl World {
         }
     }
 
-    /// Lets those who see somebody, and know it, hear what it said. All see equally far, so they are among those whom it sees.
+    /// Sends a line to the players who see its speaker and know it. All see equally far, so they are in its own sight.
     fn tell_talk(&mut self, cx: &mut Cx<'_, Self>) {
         for speaker in self.speakers.drain(..) {
             let Some(text) = body(&mut self.bodies, speaker).line.take() else { continue };
@@ -268,7 +268,7 @@ impl World {
         }
     }
 
-    /// Whoever has not heard of an `Enter` or a `Leave` sees what is not there: it shall come again.
+    /// A client that missed an `Enter` or a `Leave` has a wrong view: it must reconnect.
     fn end_those_who_missed(&mut self, cx: &mut Cx<'_, Self>) {
         for body in self.bodies.iter_mut().flatten() {
             if body.has_missed(self.lost_ticks) && cx.end(body.session, DisconnectReason::SendStalled) {
@@ -355,7 +355,7 @@ impl Room for World {
     }
 }
 
-/// Whoever stands in the grid has a body until the tick that tells of its end is over.
+/// A player in the grid has a body until the tick that tells of its end is over.
 fn body(bodies: &mut [Option<Body>], entity: EntityId) -> &mut Body {
     bodies[entity.slot() as usize].as_mut().expect("who stands in the world has a body")
 }

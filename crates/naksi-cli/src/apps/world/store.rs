@@ -1,6 +1,6 @@
 //! Where the world keeps its players: a name and the place where it was last.
 //!
-//! Nothing here knows what a player does. Whoever asks goes on at once; the order of what is asked for one name is the
+//! Nothing here knows what a player does. Calls return at once; the order of what is asked for one name is the
 //! database's promise.
 
 use std::io;

@@ -37,7 +37,7 @@ impl Scene {
         Self { world: TestRoom::new(world, World::options()), _folder: folder }
     }
 
-    /// Lets somebody in, with the line that it has.
+    /// Lets a player in, with the name of its login line.
     fn enter(&mut self, name: &str, way: &Arc<Way>) -> (SessionId, Welcome) {
         let id = self.world.join(Person::new(name, Arc::clone(way)));
         (id, self.welcome(id))
@@ -51,12 +51,12 @@ impl Scene {
             if let Some(welcome) = self.world.heard::<Welcome>(id).pop() {
                 return welcome;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "nobody is welcomed");
+            assert!(began.elapsed() < Duration::from_secs(20), "no player is welcomed");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Lets somebody in who always takes everything, and has it stand there.
+    /// Lets a player in that reads everything, and places it.
     fn place(&mut self, name: &str, x: i32, y: i32) -> (SessionId, u32) {
         let (id, welcome) = self.enter(name, &way(true));
         self.world.send(id, &Step { x, y });
@@ -92,7 +92,7 @@ fn who_comes_near_is_seen_until_it_is_far() {
     scene.step(berta, far + 1, 0);
     assert_eq!(scene.world.heard::<Leave>(anna), [Leave { who: berta_number }]);
     scene.step(berta, EDGE + 5, 0);
-    assert_eq!(scene.world.received(anna), [], "and then it is nobody's business");
+    assert_eq!(scene.world.received(anna), [], "and then no player is told");
     let berta_saw = scene.world.received(berta);
     assert_eq!(berta_saw.first().map(|(id, _)| *id), Some(Enter::ID));
     assert_eq!(berta_saw.last().map(|(id, _)| *id), Some(Leave::ID), "{anna_number}: {berta_saw:?}");
@@ -155,7 +155,7 @@ fn who_is_behind_is_told_of_no_places_and_then_of_the_latest_of_each() {
         scene.world.advance(A_TICK);
         told += scene.world.received_bytes(slow).len();
     }
-    assert!((8_000..9_000).contains(&told), "{told} bytes are on their way to somebody who takes none");
+    assert!((8_000..9_000).contains(&told), "{told} bytes are on their way to a client that does not read");
     way.taken.store(told as u64, Ordering::Relaxed);
     scene.world.advance(A_TICK);
     let mut places = scene.places(slow);
@@ -191,7 +191,7 @@ fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick
         }
     }
     assert!((3..10).contains(&ticks), "300 enters of more than 30 bytes took {ticks} ticks");
-    // They come once more, and most are gone before they were introduced: nobody is told of a leave of those.
+    // They come once more, and most are gone before they were introduced: no leave is sent for those.
     for far in [EDGE, -EDGE, EDGE] {
         crowd.iter().for_each(|(one, _)| scene.world.send(*one, &Step { x: far, y: far }));
         scene.world.advance(A_TICK);
@@ -232,7 +232,7 @@ fn who_was_told_what_never_came_is_ended_after_any_stall_and_who_is_only_slow_is
     let (slow, welcome) = scene.enter("slow", &late);
     let (walker, _) = scene.place("walker", 0, 0);
     let mut told = encode(&welcome).expect("it fits a frame").len();
-    // Whoever only stalls is the server's business, and has ended ten seconds before.
+    // A client that only stalls is ended by the server ten seconds earlier.
     let patience = SEND_STALL_WITHIN.as_secs() + 10;
     for second in 0..patience + 5 {
         late.went_on(0, told);

@@ -11,7 +11,7 @@ use super::super::plan::Plan;
 
 /// So long nothing may come before it counts as quiet.
 const QUIET: Duration = Duration::from_millis(600);
-/// Nobody waits longer than this for the quiet, or for the judgements.
+/// The longest wait for the quiet, or for the judgements.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often it is looked.
@@ -101,7 +101,7 @@ impl Field {
     }
 }
 
-/// A dummy's name in the world; nobody has it who is not of this run.
+/// A dummy's name in the world; unique to this run.
 pub(super) fn name_of(run: u32, index: u32) -> String {
     format!("dummy {run:08x} {index}")
 }

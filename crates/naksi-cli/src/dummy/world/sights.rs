@@ -26,7 +26,7 @@ macro_rules! sights {
 }
 
 sights! {
-    /// Somebody came into view, and somebody went out of it.
+    /// Enters and leaves received.
     enters,
     leaves,
     /// Lines that were heard.
@@ -36,7 +36,7 @@ sights! {
     not_restored,
     /// Dummies that compared what they saw at the end with what was.
     judged,
-    /// Enters of somebody who was in view, leaves and moves and lines of somebody who was not.
+    /// Enters of players already in view; leaves, moves and lines of players who were not.
     entered_twice,
     left_unseen,
     moved_unseen,

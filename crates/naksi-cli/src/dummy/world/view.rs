@@ -9,7 +9,7 @@ use crate::apps::world::{LOST_BEYOND, SEEN_WITHIN};
 /// No number of a player is larger: they are small, and used again.
 const WHO_MAX: u32 = 1 << 20;
 
-/// Somebody in view.
+/// A player in view.
 struct Neighbour {
     /// Which dummy it is; a stranger has none.
     index: Option<u32>,
@@ -76,7 +76,7 @@ impl View {
         neighbour.index.is_some().then_some(neighbour.told_at)
     }
 
-    /// Everybody stands still and everything has come: who is near must be in view, where it is, and nobody far away.
+    /// All players stand still and everything has arrived: exactly the near ones must be in view, at their places.
     pub(super) fn judge(&mut self, field: &Field, me: u32) {
         let here = field.place(me);
         let square = |radius: u32| i64::from(radius) * i64::from(radius);
@@ -96,7 +96,7 @@ impl View {
                 _ => {}
             }
         }
-        // Whoever is left over is not in the world.
+        // The remaining ones are not in the world.
         self.sights.ghosts += sees.len() as u64;
     }
 
