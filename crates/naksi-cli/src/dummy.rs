@@ -129,14 +129,15 @@ pub(crate) struct Options {
     /// Makes schedules, payloads and rooms repeat; by the clock by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Writes the summary as JSON; `-` is standard output, instead of the text. The seed is a text, with all of its digits;
-    /// counts, bytes and nanoseconds are numbers.
+    /// Writes the summary as JSON; `-` is standard output, instead of the text. The seed is a text, with all of its
+    /// digits; counts, bytes and nanoseconds are numbers.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Writes the summary and a picture as one HTML file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost, never-started or errors with a count.
+    /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost, never-started or errors with a
+    /// count.
     #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
     fail_if: Vec<Threshold>,
     /// Loads a server that is not on this machine. Only do that to your own.
@@ -257,8 +258,8 @@ pub(crate) fn may_load(servers: &[SocketAddr], is_own: bool) -> Result<(), Probl
     }
 }
 
-/// The first of a server's addresses that answers. One connection by hand fails with one line where a crowd would fail a
-/// thousand times.
+/// The first of a server's addresses that answers. One connection by hand fails with one line where a crowd would fail
+/// a thousand times.
 pub(crate) fn listening(servers: &[SocketAddr]) -> Result<SocketAddr, Problem> {
     target::connect(servers, CONNECT_WITHIN).map(|(_, server)| server)
 }

@@ -1,5 +1,5 @@
-//! Log lines to stderr, written by the thread of `stderr.rs` so that no worker ever waits for a terminal. What stands in
-//! them may come from a peer: the control characters of every field are written out.
+//! Log lines to stderr, written by the thread of `stderr.rs` so that no worker ever waits for a terminal. What stands
+//! in them may come from a peer: the control characters of every field are written out.
 //!
 //! `NAKSI_LOG`, or else `RUST_LOG`, says which lines; then the settings; without them, warnings and errors. Nothing
 //! here knows what is logged.

@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// As fast as possible instead of at the recorded times.
     #[arg(long)]
     fast: bool,
-    /// Waits so many milliseconds for each further answer after a session's last packet, unless it was the client that left.
+    /// Waits so many milliseconds for each further answer after a session's last packet, unless it was the client that
+    /// left.
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=600_000))]
     wait_ms: u32,
     /// Sessions that are not answered at all are no error: for a server that only takes.

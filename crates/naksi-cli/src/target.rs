@@ -1,4 +1,5 @@
-//! The addresses that a command line names: where to listen, and where to connect. A name stands for all of its addresses.
+//! The addresses that a command line names: where to listen, and where to connect. A name stands for all of its
+//! addresses.
 
 use std::fmt::Write as _;
 use std::io;

@@ -57,7 +57,7 @@ struct Refused {
 }
 
 impl Admission {
-    /// Lets a connection in, or says why not. Whoever was let in must be told to [`Admission::left`].
+    /// Lets a connection in, or says why not. Each admitted connection must be reported to [`Admission::left`].
     ///
     /// # Errors
     /// The first limit that stands against it.
@@ -99,7 +99,7 @@ impl Admission {
     /// A connection that was let in is gone.
     pub fn left(&mut self, address: IpAddr) {
         let key = group(address);
-        let count = self.by_address.get_mut(&key).expect("whoever leaves has entered");
+        let count = self.by_address.get_mut(&key).expect("a connection that leaves was admitted");
         *count -= 1;
         if *count == 0 {
             self.by_address.remove(&key);

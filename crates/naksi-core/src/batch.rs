@@ -228,7 +228,7 @@ impl SendBatch {
         }
     }
 
-    /// Gives every piece that is left to `finished`: nobody will send them any more.
+    /// Gives every piece that is left to `finished`: they will not be sent.
     pub fn abandon(&mut self, finished: impl FnMut(Segment)) {
         self.advance(self.bytes(), finished);
     }

@@ -1,9 +1,9 @@
 //! Buffers that sessions of one worker lend each other, so that an idle session holds none and a busy one
 //! allocates none; and the lease that one of them is reading, of which parts can be sent without a copy.
 //!
-//! A buffer is of the smallest class that holds what it is for: a short message does not hold a page. Bounded: what does
-//! not fit is freed, and what nobody has used for a while is freed by [`BufferPool::trim`]. Nothing here knows what the bytes
-//! were.
+//! A buffer is of the smallest class that holds what it is for: a short message does not hold a page. Bounded: what
+//! does not fit is freed, and what was unused for a while is freed by [`BufferPool::trim`]. Nothing here knows what
+//! the bytes were.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ const CLASSES: [(usize, usize); 7] = [
 #[derive(Debug, Default)]
 struct Class {
     buffers: Vec<Vec<u8>>,
-    /// The fewest that were here since the last trim: nobody needed these.
+    /// The fewest that were here since the last trim: these were not needed.
     unused: usize,
 }
 
@@ -42,7 +42,7 @@ pub struct BufferPool {
     made_bytes: usize,
     /// A trim may be worth it.
     plump: bool,
-    /// Received bytes that the worker's sessions keep because nobody has taken them.
+    /// Received bytes that the worker's sessions keep because no callback has consumed them.
     kept_bytes: usize,
     /// The lease that is being read, if it is long.
     read: Option<Rc<Lease>>,
@@ -123,7 +123,7 @@ impl BufferPool {
         self.classes.iter().zip(CLASSES).map(|(class, (capacity, _))| class.buffers.len() * capacity).sum()
     }
 
-    /// Frees what nobody has used since the last trim. Returns whether so much was freed, and so little of it is needed
+    /// Frees what was unused since the last trim. Returns whether so much was freed, and so little of it is needed
     /// again, that the system should have its memory back.
     pub fn trim(&mut self) -> bool {
         for (class, (capacity, _)) in self.classes.iter_mut().zip(CLASSES) {
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(buffer_pool.bytes(), 10 * 4096);
         assert!(!buffer_pool.is_plump());
         assert!(!buffer_pool.trim());
-        assert_eq!(buffer_pool.bytes(), 0, "nobody has used the last ten");
+        assert_eq!(buffer_pool.bytes(), 0, "the last ten were unused");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum Done {
     SendTo(Bytes, Result<u32, Ended>),
     /// The time has come, or the wait was cancelled ([`Ended::Aborted`]).
     Timeout(Result<(), Ended>),
-    /// Somebody posted this number with a `Poster`.
+    /// A number that was posted with a `Poster`.
     Posted(u64),
 }
 

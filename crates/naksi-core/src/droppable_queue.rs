@@ -103,7 +103,8 @@ impl DroppableQueue {
         }
         let key = (class.lag_policy == LagPolicy::Latest).then_some(key);
         if bytes.len() > limits.data_bytes_max && class.lag_policy != LagPolicy::End {
-            // What can never wait here takes nobody's place; what stands there under its own key is out of date.
+            // A message that can never wait here displaces no other; what stands there under its own key is out of
+            // date.
             if let Some(number) = key.and_then(|key| self.latest.get(&(class.number, key))).copied() {
                 self.drop_at((number - self.first) as usize);
             }
@@ -135,7 +136,7 @@ impl DroppableQueue {
                 _ => return if dropped > 0 { Placed::Instead(dropped + 1) } else { Placed::Dropped },
             }
         }
-        // Places that were left behind are not let pile up behind a first message that nobody may drop.
+        // Places that were left behind are not let pile up behind a first message that may not be dropped.
         if self.entries.len() > 2 * self.waiting + 64 {
             self.close_ranks();
         }

@@ -1,7 +1,7 @@
 //! Why an operation is over.
 //!
 //! Every kernel's error numbers are translated once, by its own room in `naksi-os`, into these four
-//! endings; above that nobody matches a number. Nothing here knows any number's meaning.
+//! endings; above that no code matches a number. Nothing here knows any number's meaning.
 
 use std::fmt;
 
@@ -64,13 +64,13 @@ pub enum Failure {
     DescriptorsExhausted,
     /// The kernel has no memory, or may pin no more.
     MemoryExhausted,
-    /// Nobody listens there.
+    /// No socket listens there.
     Refused,
     /// No way to that address.
     Unreachable,
     /// The peer did not answer in time.
     TimedOut,
-    /// A connection died between the kernel's queue and our accept: nobody's fault, take the next.
+    /// A connection died between the kernel's queue and our accept: no failure; take the next.
     PeerGone,
     /// The address is taken.
     AddressInUse,

@@ -19,7 +19,7 @@ pub enum Flush {
     #[default]
     AtOnce,
     /// At the next tick, so that one send carries what was queued since the last one. The span is 1 to
-    /// 100 ms; bytes wait for half of it on average. Whoever ends, or has more queued than the high mark,
+    /// 100 ms; bytes wait for half of it on average. A session that ends, or has more queued than the high mark,
     /// does not wait.
     Every(Duration),
 }
@@ -89,7 +89,7 @@ impl FlushTimer {
         self.due = Tick::ZERO;
     }
 
-    /// Whether bytes that wait have to wait on. Asked with bytes that nobody asked for yet, it dates them.
+    /// Whether queued bytes must wait for the tick; the first call fixes that tick.
     pub(crate) fn holds(&mut self, now: Tick) -> bool {
         if self.span_nanos == 0 {
             return false;

@@ -155,7 +155,7 @@ struct Body {
     visible: bool,
     /// Whom it sees, in order of slots.
     seen: Vec<Seen>,
-    /// Slots of those whom it sees and was not introduced to, in order; always empty where nobody is introduced.
+    /// Slots of those whom it sees and was not introduced to, in order; always empty without introductions.
     waiting: Vec<u32>,
     /// Bytes that it may still be told in this round; below zero, what it was told too much.
     credit_bytes: i64,
@@ -171,7 +171,7 @@ pub struct Grid {
     sight_max: u32,
     /// The number of this round; the first is 1.
     round: u32,
-    /// Whether somebody has been told something in this round.
+    /// Whether any watcher was sent a change in this round.
     told: bool,
     /// Whether an enter waits until its watcher is introduced.
     introduces: bool,
@@ -181,7 +181,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// An empty plane in which nobody sees farther than `sight_max` units (1 to 2^29).
+    /// An empty plane in which no watcher sees farther than `sight_max` units (1 to 2^29).
     pub fn new(sight_max: u32) -> Self {
         assert!((1..=1 << 29).contains(&sight_max), "a sight of {sight_max} units is outside 1 to 2^29");
         Self {
@@ -212,7 +212,7 @@ impl Grid {
         self.slot(id).map(|slot| self.bodies[slot as usize].at)
     }
 
-    /// Whom a watcher sees, introduced or not, in order of their slots; nobody for a stale name.
+    /// Whom a watcher sees, introduced or not, in order of their slots; empty for a stale name.
     pub fn seen(&self, watcher: EntityId) -> impl Iterator<Item = EntityId> {
         let seen = self.slot(watcher).map(|slot| self.bodies[slot as usize].seen.as_slice());
         seen.unwrap_or_default().iter().map(|seen| name(&self.bodies, seen.slot))
@@ -436,7 +436,7 @@ fn lose(bodies: &mut [Body], watcher: u32, entity: u32, changes: &mut Vec<Change
     }
 }
 
-/// A watcher sees somebody no more: it is told so, unless it was never told that it did.
+/// An entity goes out of a watcher's sight: a leave is reported if its enter was.
 fn forget(bodies: &mut [Body], watcher: u32, entity: u32, changes: &mut Vec<Change>) {
     let waiting = &mut bodies[watcher as usize].waiting;
     match waiting.binary_search(&entity) {

@@ -132,14 +132,14 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A map whose keys a peer may choose: its hash has a seed that no peer knows, so nobody can choose colliding ones. Its
-/// order is another one in each process, so nothing may depend on it.
+/// A map whose keys a peer may choose: its hash has a seed that no peer knows, so a peer cannot choose colliding ones.
+/// Its order is another one in each process, so nothing may depend on it.
 pub type PeerMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A map keyed by tokens or ids. Its hash is a fixed mix, so that a simulated run repeats exactly.
 ///
-/// Keys are made by this process and never taken from a peer, so nobody can choose colliding ones; where a peer chooses them,
-/// it is a [`PeerMap`].
+/// Keys are made by this process and never taken from a peer, so a peer cannot choose colliding ones; where a peer
+/// chooses them, it is a [`PeerMap`].
 pub type TokenMap<K, V> = HashMap<K, V, BuildHasherDefault<MixHasher>>;
 
 /// One multiplication per word: enough for keys that this process makes itself.

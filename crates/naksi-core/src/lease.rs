@@ -1,8 +1,8 @@
 //! Receive buffers that go out and come home.
 //!
-//! A port owns a fixed pool. A buffer is home, with the kernel, or out as a [`Lease`] in somebody's hands;
+//! A port owns a fixed pool. A buffer is home, with the kernel, or out as a [`Lease`];
 //! the three always add up to the pool's size (law 5). Dropping a lease sends it home; of a bounded share of the
-//! pool, somebody can keep parts for a while, to send them on without a copy. Nothing here knows how a kernel is
+//! pool, a holder can keep parts for a while, to send them on without a copy. Nothing here knows how a kernel is
 //! given a buffer, or what the bytes mean.
 
 use std::cell::{Cell, RefCell};

@@ -1,7 +1,7 @@
 //! The sans-I/O heart of Naksi: what a session wants from a kernel, what came back, and what follows.
 //!
 //! This crate knows no kernel, no clock and no thread. Time is an argument, bytes arrive in leases and
-//! leave in batches, and every wish is an [`op::Op`] that somebody else carries out. The modules stand in
+//! leave in batches, and every wish is an [`op::Op`] that a port carries out. The modules stand in
 //! the order in which data flows through them.
 
 #![forbid(unsafe_code)]

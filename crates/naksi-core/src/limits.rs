@@ -1,7 +1,7 @@
 //! Every bound of a session and of a service, in one place.
 //!
-//! Each limit has a name here, a [`DisconnectReason`](crate::reason::DisconnectReason) or a counter for when it bites, and a
-//! test. The defaults protect a server that nobody has tuned. Nothing here enforces anything.
+//! Each limit has a name here, a [`DisconnectReason`](crate::reason::DisconnectReason) or a counter for when it bites,
+//! and a test. The defaults protect an untuned server. Nothing here enforces anything.
 //!
 //! The memory of one session at worst, with the defaults:
 //!
@@ -16,7 +16,7 @@
 //!
 //! An idle session holds none of the five, and all of a worker's backlogs together have a bound of their own
 //! (`recv_backlog_total_bytes_max`, 128 MiB): a crowd that makes the server talk and does not listen fills
-//! its backlogs at once. All of it together has one in `memory_bytes_max`, for whoever sets it.
+//! its backlogs at once. All of it together has one in `memory_bytes_max`, if it is set.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::id::SessionId;
 /// Most sessions that a service can have: as many as an id can name.
 const SESSIONS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
-/// What happens when somebody queues bytes for a session whose send queue is full.
+/// What happens to bytes for a session whose send queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// The session ends with [`DisconnectReason::SendQueueFull`](crate::reason::DisconnectReason::SendQueueFull).
@@ -57,25 +57,30 @@ pub struct Heartbeat {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest frame, header included, in bytes (4 to 65,535).
-    /// Default: 16 KiB. The session ends with [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
+    /// Default: 16 KiB. The session ends with
+    /// [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
     pub frame_bytes_max: usize,
-    /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: whoever was
+    /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: a session that was
     /// connected to on purpose is no stranger.
-    /// Default: 4 KiB. The session ends with [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
+    /// Default: 4 KiB. The session ends with
+    /// [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
     pub first_frame_bytes_max: usize,
     /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
     /// and below, the time in which a full send queue, a rate or a room keeps us from receiving is added.
-    /// Default: 10 s. The session ends with [`DisconnectReason::FirstFrameLate`](crate::reason::DisconnectReason::FirstFrameLate).
+    /// Default: 10 s. The session ends with
+    /// [`DisconnectReason::FirstFrameLate`](crate::reason::DisconnectReason::FirstFrameLate).
     pub first_frame_within: Duration,
     /// A frame that has begun must be whole this long after its first byte.
-    /// Default: 10 s. The session ends with [`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate).
+    /// Default: 10 s. The session ends with
+    /// [`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate).
     pub frame_within: Duration,
     /// A session that receives nothing for this long ends.
     /// Default: 60 s. The session ends with [`DisconnectReason::Idle`](crate::reason::DisconnectReason::Idle).
     pub idle_within: Duration,
     /// A session that has bytes to send and gets none of them out for this long ends. Windows tells of
     /// every 128 KiB of a long batch, Linux of whatever part of it went out.
-    /// Default: 30 s. The session ends with [`DisconnectReason::SendStalled`](crate::reason::DisconnectReason::SendStalled).
+    /// Default: 30 s. The session ends with
+    /// [`DisconnectReason::SendStalled`](crate::reason::DisconnectReason::SendStalled).
     pub send_stall_within: Duration,
     /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
     /// Default: none.
@@ -92,8 +97,9 @@ pub struct Limits {
     /// At or below this many queued bytes it receives again.
     /// Default: 32 KiB.
     pub send_queue_low_bytes: usize,
-    /// What the kernel may keep of what was sent to one accepted session and its peer has not acknowledged, in bytes; 0 is
-    /// the system's choice. Linux alone would let it grow to 4 MiB for a peer that does not read, beside and not within
+    /// What the kernel may keep of what was sent to one accepted session and its peer has not acknowledged, in bytes;
+    /// 0 is the system's choice. Linux alone would let it grow to 4 MiB for a peer that does not read, beside and not
+    /// within
     /// `send_queue_bytes_max`.
     /// Default: 256 KiB.
     pub kernel_send_bytes_max: usize,
@@ -115,25 +121,27 @@ pub struct Limits {
     pub overflow: Overflow,
     /// Most bytes that are kept unread for one session: received while it was paused, or refused by
     /// `on_recv` so far.
-    /// Default: 8 MiB. The session ends with [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
+    /// Default: 8 MiB. The session ends with
+    /// [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
     pub recv_backlog_bytes_max: usize,
-    /// Most bytes that are kept unread for all sessions of one worker. Over it, whoever wants to have more
+    /// Most bytes that are kept unread for all sessions of one worker. Over it, a session that wants to keep more
     /// than one frame kept ends; a cut frame always has room.
-    /// Default: 128 MiB. The session ends with [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
+    /// Default: 128 MiB. The session ends with
+    /// [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
     pub recv_backlog_total_bytes_max: usize,
-    /// Most bytes of memory that all sessions of the service hold together, 0 is no limit: the buffers of what is queued for
-    /// them and with the kernel, of data beside it, and of what they have brought and nobody has taken. Capacity is counted
-    /// and not contents: a byte of a cut frame holds a buffer of 64. What several share is counted for *each* of them: 16 KiB
-    /// said to ten thousand are 160 MB here until they are sent. Not counted are spare buffers (25 MiB a worker at most, and
-    /// freed when unused for five seconds), what rooms and groups keep themselves, file operations (they
-    /// have a bound of their own), the sessions themselves, and what the kernel keeps.
-    /// Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
+    /// Most bytes of memory that all sessions of the service hold together, 0 is no limit: the buffers of what is
+    /// queued for them and with the kernel, of data beside it, and of what they have received and no callback has
+    /// consumed. Capacity is counted and not contents: a byte of a cut frame holds a buffer of 64. What several share
+    /// is counted for *each* of them: 16 KiB said to ten thousand are 160 MB here until they are sent. Not counted are
+    /// spare buffers (25 MiB a worker at most, and freed when unused for five seconds), what rooms and groups keep
+    /// themselves, file operations (they have a bound of their own), the sessions themselves, and what the kernel
+    /// keeps. Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
     ///
-    /// From 90 % on nobody new is let in (`refused_memory_total`); from 95 % on those end who hold bytes that have not
-    /// moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
-    /// (`relieved_total`, [`DisconnectReason::MemoryPressure`](crate::reason::DisconnectReason::MemoryPressure); who was on the way out keeps
-    /// the reason of that). It is looked at once a turn: what one turn queues may go beyond it. A client's connections
-    /// end as a server's do, and are made anew as its `Retry` says.
+    /// From 90 % on no new connection is accepted (`refused_memory_total`); from 95 % on those end who hold bytes that
+    /// have not moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
+    /// (`relieved_total`, [`DisconnectReason::MemoryPressure`](crate::reason::DisconnectReason::MemoryPressure); who
+    /// was on the way out keeps the reason of that). It is looked at once a turn: what one turn queues may go beyond
+    /// it. A client's connections end as a server's do, and are made anew as its `Retry` says.
     /// Default: 0.
     pub memory_bytes_max: usize,
     /// Most messages (whole frames) that an accepted session may bring in a second, in a burst of as many; 0 is no
@@ -154,9 +162,9 @@ pub struct Limits {
     /// [`DisconnectReason::MembershipsFull`](crate::reason::DisconnectReason::MembershipsFull).
     /// Default: 1,024.
     pub memberships_max: usize,
-    /// Most bytes of memory that rooms hold for what one session has brought them (packets, joins, leaves, calls) and they
-    /// have not come to yet; over it the session is not read until rooms have taken half of that (`room_pauses_total`).
-    /// Default: 16 KiB.
+    /// Most bytes of memory that rooms hold for what one session has brought them (packets, joins, leaves, calls) and
+    /// they have not come to yet; over it the session is not read until rooms have taken half of that
+    /// (`room_pauses_total`). Default: 16 KiB.
     pub room_backlog_bytes_max: usize,
     /// What happens to a session that is over one of the three rates.
     /// Default: [`RateLimitAction::Pause`].
@@ -173,8 +181,8 @@ pub struct Limits {
     /// that would be more is answered in the same way.
     /// Default: 16 MiB. Counted as `file_refused_total`.
     pub file_bytes_max: usize,
-    /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as long
-    /// for what its rooms answer, before that.
+    /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as
+    /// long for what its rooms answer, before that.
     /// Default: 3 s.
     pub drain_within: Duration,
     /// After flushing, the peer's own end is awaited for this long before the socket is closed.

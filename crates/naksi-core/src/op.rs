@@ -1,6 +1,6 @@
 //! What can be asked of a kernel.
 //!
-//! An operation owns everything it needs: bytes move in with it and come home in its completion, so nobody
+//! An operation owns everything it needs: bytes move in with it and come home in its completion, so no code
 //! can look at a buffer while a kernel writes it. Sockets and files are named by [`Handle`]; the port owns
 //! them. Nothing here knows which kernel will be asked, or who asks.
 

@@ -1,13 +1,14 @@
 //! How near all sessions together are to what they may hold, and what is done about it: a ladder of three steps, so
 //! that the last ones are rarely reached.
 //!
-//! From 90 % on nobody new is let in; from 95 % on those end who hold bytes that do not move; from 98 % on those who
-//! hold most do as well, until it is less than 90 % again. Nothing here knows a session: it is only asked with numbers.
+//! From 90 % on no new connection is accepted; from 95 % on those end who hold bytes that do not move; from 98 % on
+//! those who hold most do as well, until it is less than 90 % again. Nothing here knows a session: it is only asked
+//! with numbers.
 
 use std::time::Duration;
 
-/// Whose bytes have not moved for this long is stuck. Longer than a system takes to tell of the next part: Linux asks for
-/// more when a third of its buffer is free, Windows tells of 128 KiB at once.
+/// Whose bytes have not moved for this long is stuck. Longer than a system takes to tell of the next part: Linux asks
+/// for more when a third of its buffer is free, Windows tells of 128 KiB at once.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// The step of the ladder that is reached.
@@ -16,7 +17,7 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 pub enum Pressure {
     /// There is room.
     None,
-    /// Nobody new is let in.
+    /// No new connection is accepted.
     NoNewcomers,
     /// Besides, those end who hold bytes that have not moved for [`STUCK_AFTER`].
     EndStuck,

@@ -63,13 +63,13 @@ reasons! {
     RateExceeded = "rate_exceeded",
     /// The peer broke the application's protocol; the handler said so.
     Protocol = "protocol",
-    /// A packet came that nobody handles.
+    /// A packet came that no handler takes.
     UnknownPacket = "unknown_packet",
     /// Bytes came to a session type that has no `on_recv`, or has `on_packet` and lacks `FRAMING = Framing::Packets`.
     UnhandledBytes = "unhandled_bytes",
     /// The handler ended it in order.
     Handler = "handler",
-    /// Somebody outside its own callbacks ended it.
+    /// Code outside its own callbacks ended it.
     Kicked = "kicked",
     /// It was to join more topics or rooms than a session may be in.
     MembershipsFull = "memberships_full",
@@ -96,8 +96,8 @@ reasons! {
 }
 
 impl DisconnectReason {
-    /// The application's own cause: a code, and a short text for the log. What is longer than [`Cause::TEXT_BYTES_MAX`] is
-    /// cut. All of them are counted under one name, `custom`.
+    /// The application's own cause: a code, and a short text for the log. What is longer than
+    /// [`Cause::TEXT_BYTES_MAX`] is cut. All of them are counted under one name, `custom`.
     ///
     /// ```
     /// use naksi_core::reason::DisconnectReason;

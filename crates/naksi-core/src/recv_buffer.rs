@@ -14,7 +14,7 @@ pub struct RecvBuffer(Option<Box<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// First byte that nobody has taken.
+    /// First byte that no callback has consumed.
     read: usize,
     /// When the frame began that is cut at the end of these bytes, if one is.
     cut_since: Option<Tick>,
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(buffer.view(), &bytes[1001..]);
         assert_eq!(buffer_pool.kept_bytes(), bytes.len() - 1001);
         let outgrown = buffer_pool.buffer(60_000);
-        assert_eq!(outgrown.as_ptr(), place, "it is there for somebody else");
+        assert_eq!(outgrown.as_ptr(), place, "it is free for another session");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Bytes on their way out: bounded in bytes and in pieces, one batch with the kernel at a time.
 //!
 //! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
-//! out first. Small messages are copied together, into a buffer that widens as they come; large ones that are shared, or
-//! that go out as they came in, travel by reference (gathering many small references costs more than the copy), and so does
-//! the first message of a batch if nothing else is kept alive by it. Data that the receiver may miss joins a
+//! out first. Small messages are copied together, into a buffer that widens as they come; large ones that are shared,
+//! or that go out as they came in, travel by reference (gathering many small references costs more than the copy), and
+//! so does the first message of a batch if nothing else is kept alive by it. Data that the receiver may miss joins a
 //! batch only as far as the low mark, and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ const COPY_BYTES_MAX: usize = 1024;
 /// What is sent from the lease that it came in goes out from there, from this length on.
 pub(crate) const LENT_BYTES_MIN: usize = 4 * 1024;
 
-/// What became of bytes that somebody wanted to send.
+/// The outcome of queueing bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendStatus {
     /// They are queued and leave with the next batch.
@@ -146,8 +146,8 @@ impl SendQueue {
         true
     }
 
-    /// Makes room for a short message behind the last one: in a wider buffer as long as that is a page at most, or in one
-    /// more. Returns `false` if there are too many pieces.
+    /// Makes room for a short message behind the last one: in a wider buffer as long as that is a page at most, or in
+    /// one more. Returns `false` if there are too many pieces.
     fn make_room(&mut self, length: usize, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         let joined = self.waiting.last_owned().map(|last| last + length);
         if let Some(bytes) = joined.filter(|bytes| *bytes <= BufferPool::PAGE_BYTES) {
@@ -162,8 +162,8 @@ impl SendQueue {
         true
     }
 
-    /// Queues bytes that several sessions share and whose memory their owner counts, whole or not at all. The first of a
-    /// batch are not copied, however short: a reference to them costs less.
+    /// Queues bytes that several sessions share and whose memory their owner counts, whole or not at all. The first of
+    /// a batch are not copied, however short: a reference to them costs less.
     ///
     /// Returns whether they fit.
     pub fn push_counted(&mut self, bytes: &Bytes, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
@@ -327,8 +327,8 @@ impl SendQueue {
     }
 
     fn mark(&mut self, limits: &Limits) {
-        // At the mark is not over it: what one receive brings and is sent back as it came pauses nobody. A full queue
-        // is over any mark.
+        // At the mark is not over it: what one receive brings and is sent back as it came pauses no session. A full
+        // queue is over any mark.
         let over_bytes = limits.send_queue_high_bytes.saturating_add(1).min(limits.send_queue_bytes_max);
         if self.bytes() >= over_bytes {
             self.congested = true;

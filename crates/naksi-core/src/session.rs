@@ -2,7 +2,7 @@
 //!
 //! `register` says what the session wants from a kernel, `process` takes what came back, and the
 //! `on_*` calls of [`SessionCallbacks`] are what its user sees: the lectures' three kinds of method. The caller
-//! drains `register` after every `process`, so nobody can forget to cast the line again. Nothing here
+//! drains `register` after every `process`, so the next receive is never forgotten. Nothing here
 //! knows a port, a thread or a clock.
 //!
 //! ```text
@@ -268,7 +268,7 @@ impl Session {
         self.settle(cx, callbacks);
     }
 
-    /// Whoever waited for the session waits no more: its user is told, whatever is still in flight.
+    /// Reports the disconnect now, without waiting for operations in flight.
     pub fn give_up(
         &mut self,
         reason: DisconnectReason,
@@ -287,8 +287,8 @@ impl Session {
         self.egress.exempt = true;
     }
 
-    /// A deadline may have passed: ends what was late at `until`, which is now, or the moment up to which everything that had
-    /// arrived has been read.
+    /// A deadline may have passed: ends what was late at `until`, which is now, or the moment up to which everything
+    /// that had arrived has been read.
     pub fn check_deadline(
         &mut self,
         until: Tick,
@@ -428,7 +428,7 @@ impl Session {
             }
             Err(Ended::Closed) => (self.peer_finished, self.received_at) = (true, cx.now),
             Err(Ended::Reset) => self.begin_ending(DisconnectReason::PeerReset, cx),
-            // Our own pause or our own shutdown: whoever asked for it goes on from here.
+            // Our own pause or our own shutdown: its cause goes on from here.
             Err(Ended::Aborted) => {}
             Err(Ended::Failed(error)) => self.fail(error, cx),
         }

@@ -1,4 +1,4 @@
-//! Time as a number that somebody else reads.
+//! Time as a number; the clock is elsewhere.
 //!
 //! A port is the only clock (law 11): it counts nanoseconds from its own start, and a simulated port
 //! counts whatever it likes. Nothing here asks what time it is.

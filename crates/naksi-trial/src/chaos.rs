@@ -15,7 +15,7 @@ use naksi_core::prng::Prng;
 
 /// Most bytes that are carried at a time.
 const CARRY_BYTES: usize = 16 * 1024;
-/// How long the proxy tries to hand bytes to somebody who does not read.
+/// How long the proxy tries to hand bytes to a side that does not read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What happens to the bytes. Chances are in 65,536 parts of each time bytes are carried.
@@ -184,7 +184,7 @@ impl Link {
         if !self.torn.load(Ordering::Acquire) {
             sink.shutdown(Shutdown::Write).ok(); // a socket that is gone has ended already
         }
-        // Whoever still sends is read to the end, so that nothing unread turns the end into a reset.
+        // A side that still sends is read to the end, so that nothing unread turns the end into a reset.
         while matches!(source.read(&mut buffer), Ok(1..)) {}
     }
 
@@ -214,7 +214,7 @@ impl Link {
         struck
     }
 
-    /// Both sides hear a reset when the sockets are closed; until then nobody is left waiting in a read.
+    /// Both sides hear a reset when the sockets are closed; until then no side is left waiting in a read.
     fn tear(&self) {
         self.torn.store(true, Ordering::Release);
         for side in &self.sides {

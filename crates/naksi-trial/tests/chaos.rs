@@ -64,7 +64,7 @@ fn client(address: SocketAddr, number: u64) -> Fate {
         }
     }
     assert!(back[..read] == whole[..read], "client {number}: the bytes changed on their way");
-    stream.shutdown(Shutdown::Both).ok(); // the writer may be stuck with nobody to read
+    stream.shutdown(Shutdown::Both).ok(); // the writer may be stuck without a reader
     writing.join().expect("the writer does not panic");
     if read == CLIENT_BYTES { Fate::Whole } else { Fate::CutShort }
 }
@@ -97,7 +97,7 @@ fn bad_networks(backend: Backend) {
     let joined = Weather { coalesce: millis(4), stall_chance: 8192, stall: millis(30), ..Weather::default() };
     let slow = Weather { bytes_per_second: 200_000, split_bytes_max: 100, ..Weather::default() };
     for (seed, weather) in [late, cut, joined, slow].into_iter().enumerate() {
-        assert_eq!(crowd(backend, weather, seed as u64), (0, 0), "nobody is torn in this weather");
+        assert_eq!(crowd(backend, weather, seed as u64), (0, 0), "no session is torn in this weather");
     }
     let torn = Weather { reset_chance: 3000, jitter: millis(1), split_bytes_max: 500, ..Weather::default() };
     let ended = Weather { half_close_chance: 3000, jitter: millis(1), ..Weather::default() };

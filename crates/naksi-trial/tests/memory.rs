@@ -30,8 +30,8 @@ const EACH: u32 = 1 << 29;
 
 type Make = fn(&ConnectionInfo) -> Talker;
 
-/// Sends as many bytes as it is asked for: to the guest that asks, to all of them, or to each of them apart. It has a topic of
-/// its own: that of so many on its worker.
+/// Sends as many bytes as it is asked for: to the guest that asks, to all of them, or to each of them apart. It has a
+/// topic of its own: that of so many on its worker.
 struct Talker(u64);
 
 /// The topic of a worker's session with this number.
@@ -148,7 +148,8 @@ impl Stage {
         self.pass(Duration::from_millis(20));
     }
 
-    /// Has a guest, for whom the kernels hold as much as they can already, ask for what brings all to so many thousandths.
+    /// Has a guest, for whom the kernels hold as much as they can already, ask for what brings all to so many
+    /// thousandths.
     fn fill(&mut self, guest: PeerId, thousandths: usize) {
         let wanted = MOST / 1000 * thousandths;
         let held = self.stats().held_bytes as usize;
@@ -186,7 +187,7 @@ fn the_door_closes_first_and_then_whoever_holds_most_goes_and_the_others_lose_no
         let (_, late) = stage.come();
         assert!(late.over.get() && stage.stats().refused_memory_total == 1, "{}", stage.stats());
         stage.pass(Duration::from_secs(8));
-        assert_eq!(stage.pressed(), 0, "nobody ends for the first step");
+        assert_eq!(stage.pressed(), 0, "no session ends in the first step");
 
         stage.fill(guests[0].0, 990);
         assert_eq!(stage.pressed(), 1, "{}", stage.stats());
@@ -252,7 +253,7 @@ fn whoever_has_taken_nothing_for_long_goes_before_those_who_hold_more_and_move()
         stage.pass(Duration::from_millis(200));
         stage.fill(slow.0, 965);
         stage.pass(Duration::from_secs(4));
-        assert_eq!(stage.pressed(), 1, "nobody has stood still for so long");
+        assert_eq!(stage.pressed(), 1, "no session has stood still for so long");
         // Nothing else happens in the meantime: the worker wakes up for it.
         stage.pass(Duration::from_secs(2));
         assert_eq!(stage.pressed(), 2, "{}", stage.stats());

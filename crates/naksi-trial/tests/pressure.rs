@@ -129,7 +129,7 @@ fn few_descriptors(backend: &str) {
         std::thread::sleep(Duration::from_millis(5));
         before = served.counters();
     }
-    // Those who are in are served while the others wait; and nobody turns round and round over them.
+    // Those who are in are served while the others wait; and no worker spins over them.
     echo(&mut clients[0], b"served while others wait");
     for _ in 0..100 {
         std::thread::sleep(Duration::from_millis(10));

@@ -61,8 +61,8 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
         println!("{what}: {count}");
         assert!(count > 0, "nothing was ever {what}");
     }
-    assert!(sum.reasons.contains_key("rate_exceeded"), "nobody ended because of its rate");
-    assert!(sum.reasons.contains_key("memory_pressure"), "nobody ended under memory pressure");
+    assert!(sum.reasons.contains_key("rate_exceeded"), "no session ended because of its rate");
+    assert!(sum.reasons.contains_key("memory_pressure"), "no session ended under memory pressure");
     assert!(sum.reasons.len() >= 15, "only these endings were reached: {:?}", sum.reasons);
 }
 
@@ -101,7 +101,7 @@ fn services_whose_sends_leave_at_ticks_keep_the_laws() {
             let outcome = attempt(&setting).unwrap_or_else(|broken| panic!("{broken}\n{setting}"));
             sessions += outcome.sessions;
             if setting.weather == Weather::Calm {
-                // Where nothing goes wrong, whoever is served at once is served at ticks. How many more are that come while
+                // Without faults, a session that is served at once is served at ticks. How many more are that come while
                 // the listener closes is a matter of moments.
                 let at_once = attempt(&Setting { tick_ms: 0, ..setting.clone() }).expect("the laws hold");
                 let both_served = (outcome.served, at_once.served);
@@ -119,14 +119,14 @@ fn services_whose_sends_leave_at_ticks_keep_the_laws() {
 }
 
 /// A worker that is busy all the time, with turns that are long and leave nothing in the port, judges deadlines in time:
-/// squatters end (asserted by each of them as it ends), and nobody honest does.
+/// squatters end (asserted by each of them as it ends), and no honest peer does.
 #[test]
 fn deadlines_are_judged_in_time_by_workers_whose_turns_are_long() {
     let (mut worlds, mut late) = (0, 0);
     for seed in 0..scaled(120) {
         for dialect in Dialect::ALL {
             let random = Setting::random(seed, dialect);
-            // So few that a worker keeps up with what they say: else nobody is late before a second has passed.
+            // So few that a worker keeps up with what they say: else no peer is late before a second has passed.
             let setting = Setting {
                 turn_ms: [10, 12, 40][seed as usize % 3],
                 peers: random.peers.min(60),
@@ -147,7 +147,7 @@ fn deadlines_are_judged_in_time_by_workers_whose_turns_are_long() {
         }
     }
     assert!(worlds > scaled(50), "only {worlds} worlds were played");
-    assert!(late > 0, "nobody was ever late");
+    assert!(late > 0, "no peer was ever late");
 }
 
 #[test]

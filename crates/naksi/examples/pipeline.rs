@@ -1,4 +1,5 @@
-//! I/O, logic and database as three stages (lecture 002). Type `cargo run --release -p naksi --example pipeline -- 50`, then
+//! I/O, logic and database as three stages (lecture 002). Type `cargo run --release -p naksi --example pipeline --
+//! 50`, then
 //! `naksi dummy 127.0.0.1:7777 --scenario echo --secs 10`: every message is echoed at once, and every hundredth begins a
 //! save that blocks the database for so many milliseconds. With 0 nothing is saved: the echo's latency is the same.
 use naksi::prelude::*;

@@ -1,7 +1,8 @@
-//! What readers that stall cost the others. Type `cargo run --release -p naksi --example stalled -- 5 12 2`: of 500 players
-//! in one room, 5 stop reading in one half of each of 12 rounds, for 2 seconds. It says how old a value is when the others
-//! have it, with and without, and what all sessions together hold; and it fails unless each who resumes is told exactly
-//! the latest value of every key. With 0 no member stalls: what is left of the ratio is the machine's.
+//! What readers that stall cost the others. Type `cargo run --release -p naksi --example stalled -- 5 12 2`: of 500
+//! players in one room, 5 stop reading in one half of each of 12 rounds, for 2 seconds. It says how old a value is
+//! when the others have it, with and without, and what all sessions together hold; and it fails unless each who
+//! resumes is told exactly the latest value of every key. With 0 no member stalls: what is left of the ratio is the
+//! machine's.
 use naksi::packets::decode;
 use naksi::prelude::*;
 
@@ -116,8 +117,8 @@ struct Member {
 }
 
 impl Member {
-    /// Says nothing of use until the kernel takes no more: what it keeps for a reader that stalls, a game would take long
-    /// to say.
+    /// Says nothing of use until the kernel takes no more: what it keeps for a reader that stalls, a game would take
+    /// long to say.
     fn fill(&mut self, c: &mut Conn<'_>) {
         self.fills &= self.counters.stalled.load(SeqCst);
         if self.fills && c.pending().bytes == 0 {

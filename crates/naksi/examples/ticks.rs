@@ -1,6 +1,6 @@
-//! How punctual rooms are. Type `cargo run --release -p naksi --example ticks -- 200 60`: so many rooms, half of them at
-//! 20 and half at 60 ticks a second, for so many seconds. It says how late ticks began, and how many there were of how
-//! many there should have been: a difference would be drift.
+//! How punctual rooms are. Type `cargo run --release -p naksi --example ticks -- 200 60`: so many rooms, half of them
+//! at 20 and half at 60 ticks a second, for so many seconds. It says how late ticks began, and how many there were of
+//! how many there should have been: a difference would be drift.
 use naksi::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -167,7 +167,7 @@ pub(crate) struct LocalTopics {
     buffers: Vec<Vec<u8>>,
     dirty: Vec<u64>,
     full: bool,
-    /// What workers lack whose mailboxes had no room; nobody else waits for them.
+    /// What workers lack whose mailboxes had no room; no other worker waits for them.
     debts: BTreeMap<usize, Debt>,
     /// A batch of more could never be queued for anybody.
     batch_bytes_max: usize,
@@ -199,7 +199,7 @@ impl LocalTopics {
         self.full
     }
 
-    /// Whether a topic's batch is so long that whoever fills it should say no more before it has left.
+    /// Whether a topic's batch is so long that its senders should pause until it has left.
     pub(crate) fn is_crowded(&self, topic: &Topic) -> bool {
         self.locals.get(&topic.number()).is_some_and(|local| local.batch.len() >= self.batch_bytes_max / 2)
     }
@@ -324,8 +324,8 @@ impl LocalTopics {
         !self.dirty.is_empty()
     }
 
-    /// Keeps a post for a worker that has no room for it. Returns `false` if it is dropped, because the worker lacks too
-    /// much already: its members of the topic end behind what is owed before.
+    /// Keeps a post for a worker that has no room for it. Returns `false` if it is dropped, because the worker lacks
+    /// too much already: its members of the topic end behind what is owed before.
     pub(crate) fn owe(&mut self, worker: usize, post: Post) -> bool {
         let debt = self.debts.entry(worker).or_default();
         if debt.lagged.contains_key(&post.topic) {

@@ -1,9 +1,10 @@
-//! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is over, and
-//! so is everything else of the user's that a worker runs: the factory of sessions, `on_disconnected`, destructors.
+//! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is
+//! over, and so is everything else of the user's that a worker runs: the factory of sessions, `on_disconnected`,
+//! destructors.
 //!
 //! Threads that run callbacks say in two words what they are at, which costs them no clock; one thread of the process
-//! looks at these words now and then. While nothing happens it dozes, and the first callback after that wakes it. Nothing
-//! here knows a session or a room but its number.
+//! looks at these words now and then. While nothing happens it dozes, and the first callback after that wakes it.
+//! Nothing here knows a session or a room but its number.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,7 +117,7 @@ pub(crate) fn enlist() {
     let mut roll = roll();
     roll.slots.push(Arc::downgrade(&slot));
     if roll.watch.is_none() {
-        // Without a thread to watch, nobody is named; all else goes on.
+        // Without the watchdog thread no callback is reported; everything else works.
         let watching = thread::Builder::new().name("naksi-watch".into()).spawn(watch);
         roll.watch = watching.ok().map(|watching| watching.thread().clone());
     }
@@ -198,7 +199,7 @@ struct Memory {
     said: Option<(Who, &'static str, Option<u16>)>,
 }
 
-/// The life of the watch: it ends when nobody is left to be watched.
+/// The life of the watch: it ends when no thread is left to be watched.
 fn watch() {
     let mut memories: Vec<Memory> = Vec::new();
     let mut moved_at = Instant::now();
@@ -235,7 +236,7 @@ fn watch() {
             continue;
         }
         // A callback that begins in the very moment in which this is written may not see it. It is the next that wakes,
-        // or the doze's own end: nobody is missed for longer than that.
+        // or the doze's own end: no callback is missed for longer than that.
         DOZES.store(true, Ordering::Relaxed);
         thread::park_timeout(DOZE);
         if !DOZES.swap(false, Ordering::Relaxed) {
@@ -266,7 +267,7 @@ impl Memory {
             return true;
         }
         let runs = beat % 2 == 1;
-        // A machine that is too busy keeps threads waiting as well; that is nobody's callback.
+        // A machine that is too busy keeps threads waiting as well; that is no callback's fault.
         let works = || slot.clock.elapsed().saturating_sub(self.ran) > HELD / 2;
         if runs && held > HELD && self.said.is_none() && (works() || slot.clock.is_asleep()) {
             let (who, packet) = (slot.who(), slot.packet.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! What is written to the log when somebody is too slow: who, with what, how long, how much.
+//! What is written to the log when a callback or peer is too slow: who, with what, how long, how much.
 
 use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
@@ -60,7 +60,7 @@ impl tracing::Subscriber for Keeper {
 
 fn keep_lines() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Keeper).expect("nobody else keeps the log"));
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Keeper).expect("no other subscriber is set"));
 }
 
 fn lines() -> Vec<String> {
@@ -183,7 +183,7 @@ fn a_callback_after_a_long_quiet_is_named_as_well() {
     let service = service.expect("a server");
     let mut stream = connect(&service);
     for nap in 1..=3 {
-        // By now whoever looks for such callbacks dozes.
+        // By now the watchdog dozes.
         std::thread::sleep(Duration::from_millis(1_700));
         stream.write_all(&encode(&Nap { millis: 600 }).expect("it fits")).expect("the server reads");
         let is_it = |line: &&String| line.contains("packet=73") && line.contains("holds its thread");
@@ -317,7 +317,7 @@ fn who_stalls_and_resumes_holds_the_latest_of_every_key_and_has_missed_the_rest(
     publish(&room, LATEST, rounds);
     let (all_is_said, said) = std::sync::mpsc::channel();
     room.call(move |_, _| all_is_said.send(()).expect("the test waits")).expect("the room is open");
-    said.recv_timeout(PATIENCE).expect("the room waits for nobody");
+    said.recv_timeout(PATIENCE).expect("the room does not wait");
     let (mut held, mut came) = (vec![None; KEYS as usize], 0_u64);
     while held.iter().any(|value| *value != Some(rounds - 1)) {
         let Value { key, value, .. } = read_value(&mut stalled);

@@ -193,7 +193,7 @@ fn packets_go_to_the_method_for_their_type() {
     room.packet(anna, Say::ID, b"\xFF");
     assert_eq!(room.ended(anna), Some(DisconnectReason::Protocol), "a body that is none");
     room.send(berta, &Nothing {});
-    assert_eq!(room.ended(berta), Some(DisconnectReason::UnknownPacket), "a type that nobody takes");
+    assert_eq!(room.ended(berta), Some(DisconnectReason::UnknownPacket), "a type without a handler");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Recordings: what was written is read back up to the last whole entry, whatever became of the file, and a server writes
-//! what its sessions received, on every port that it can have here.
+//! Recordings: what was written is read back up to the last whole entry, whatever became of the file, and a server
+//! writes what its sessions received, on every port that it can have here.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -165,7 +165,7 @@ fn talk(address: SocketAddr, pieces: &[&[u8]], answer: &[u8]) {
 fn stop(service: Service) -> Stats {
     let began = Instant::now();
     while service.stats().live > 0 {
-        assert!(began.elapsed() < Duration::from_secs(20), "somebody stays");
+        assert!(began.elapsed() < Duration::from_secs(20), "a session stays");
         std::thread::sleep(Duration::from_millis(2));
     }
     service.stop(Duration::from_secs(5))

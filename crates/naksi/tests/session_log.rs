@@ -61,7 +61,7 @@ impl tracing::Subscriber for Keeper {
 
 fn keep_lines() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Keeper).expect("nobody else keeps the log"));
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Keeper).expect("no other subscriber is set"));
 }
 
 /// The lines of this level that have all these words.
@@ -180,7 +180,7 @@ impl Session for Told {
     }
 }
 
-/// A room that bans whoever says something.
+/// A room that bans each member that sends something.
 struct Strict;
 
 impl Room for Strict {

@@ -1,8 +1,8 @@
 //! The sample world: players log in, walk about, and are told of those whom they see and of no others.
 //!
-//! The world is one room that ticks. A step or a line only leaves a wish; the tick carries the wishes out and tells each
-//! player what has changed for it: who is gone from its view, at once, who came into it and where those in view are
-//! now, as far as its bytes for a tick go, nearest first. Who has not taken what it was told last is
+//! The world is one room that ticks. A step or a line only leaves a wish; the tick carries the wishes out and tells
+//! each player what has changed for it: who is gone from its view, at once, who came into it and where those in view
+//! are now, as far as its bytes for a tick go, nearest first. Who has not taken what it was told last is
 //! told nothing new of places until it has, and then the latest of each: so a crowd on one spot, or a slow line, costs
 //! freshness and never a connection. Nothing here knows a database's tables or on which thread it runs.
 

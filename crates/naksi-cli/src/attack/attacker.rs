@@ -80,8 +80,8 @@ pub(super) enum Turn {
 }
 
 impl Attacker {
-    /// An attacker that was just let in. It is the `share`-th part (0 to 1) of its own pace behind the first one: many that
-    /// speak at the same instant would be one burst of the tool's own making.
+    /// An attacker that was just let in. It is the `share`-th part (0 to 1) of its own pace behind the first one: many
+    /// that speak at the same instant would be one burst of the tool's own making.
     pub(super) fn new(stream: TcpStream, script: Script, now: Instant, share: f64) -> Self {
         let turn_at = now + script.turn_every.mul_f64(share);
         Self { stream, script, said_bytes: 0, heard_bytes: 0, born: now, taken: now, turn_at }
@@ -105,7 +105,8 @@ impl Attacker {
         now.duration_since(self.clock_began()) > within + grace
     }
 
-    /// Whether it leaves by itself: it came for a moment only, or the attack is over and nothing that it does must end it.
+    /// Whether it leaves by itself: it came for a moment only, or the attack is over and nothing that it does must end
+    /// it.
     pub(super) fn leaves(&self, now: Instant, is_over: bool) -> bool {
         let has_stayed = |within| now.duration_since(self.born) >= within;
         (is_over && self.script.due == Due::Never) || self.script.leaves_after.is_some_and(has_stayed)

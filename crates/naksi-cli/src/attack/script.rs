@@ -24,7 +24,8 @@ const REFRAIN_MESSAGES: usize = 64;
 const NEW_ROOMS: u32 = 16_384;
 /// The attackers' own rooms begin here.
 const FIRST_ROOM: u32 = 0xA77A_0000;
-/// The engine ends a session that is over its rate of joins for ten seconds; a session may bring a second's worth at once.
+/// The engine ends a session that is over its rate of joins for ten seconds; a session may bring a second's worth at
+/// once.
 const JOINS_OVER_WITHIN: Duration = Duration::from_secs(11);
 /// How long an attacker of a world stays before it logs out, if it does not do so at once.
 const VISIT: Duration = Duration::from_millis(100);
@@ -48,7 +49,8 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// By when the first frame must be whole. An application whose frames the engine does not cut ends silent sessions only.
+    /// By when the first frame must be whole. An application whose frames the engine does not cut ends silent sessions
+    /// only.
     pub(super) fn first_frame_within(&self) -> Duration {
         if self.is_framed() { self.limits.first_frame_within } else { self.limits.idle_within }
     }
@@ -155,8 +157,8 @@ pub(super) fn wrong_size(index: u32, server: &Server<'_>) -> Script {
     let above = u16::try_from(server.first_frame_bytes_max() + 1).unwrap_or(u16::MAX);
     let size = [0_u16, 1, 2, 3, above, u16::MAX][index as usize % WRONG_SIZES as usize];
     let mut bytes = size.to_le_bytes().to_vec();
-    // Every other one sends nothing after the size: the server must not wait for it. A chat has to, because a person's line
-    // may begin so.
+    // Every other one sends nothing after the size: the server must not wait for it. A chat has to, because a person's
+    // line may begin so.
     if index.is_multiple_of(2) || server.served == Served::Chat {
         bytes.extend([1, 0, 0xAB, 0xCD]);
     }
@@ -222,8 +224,8 @@ pub(super) fn stalled(index: u32, server: &Server<'_>) -> Script {
     Script::again_and_again(opening, refrain, false, due)
 }
 
-/// Enters and leaves as fast as it is taken: a room of good clients, two of them by turns, or ever new ones. A world has one
-/// room, and to enter it is to log in: there every attacker logs in, stands among the good ones and goes.
+/// Enters and leaves as fast as it is taken: a room of good clients, two of them by turns, or ever new ones. A world
+/// has one room, and to enter it is to log in: there every attacker logs in, stands among the good ones and goes.
 pub(super) fn members(index: u32, server: &Server<'_>) -> Script {
     if server.served == Served::World {
         let step = framed(&world::Step { x: 0, y: 0 });

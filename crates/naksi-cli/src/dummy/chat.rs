@@ -22,8 +22,8 @@ pub(crate) struct ChatDummy {
     mate: Roommate,
     me: Option<u64>,
     tick: u64,
-    /// The others of this crowd, by their first message, and how far each was seen to have walked. What strangers in the same
-    /// room do is theirs.
+    /// The others of this crowd, by their first message, and how far each was seen to have walked. What strangers in
+    /// the same room do is theirs.
     mates: HashMap<u64, Option<i32>>,
 }
 

@@ -12,8 +12,8 @@ use super::script::Script;
 
 /// More than this in a queue waits until the server has taken some of it.
 const QUEUED_BYTES_MAX: usize = 64 << 10;
-/// With so many bytes queued a client would no longer read: more than there ever are, because two that wait for each other
-/// to read wait for ever.
+/// With so many bytes queued a client would no longer read: more than there ever are, because two that wait for each
+/// other to read wait for ever.
 pub(super) const QUEUE_HIGH_BYTES: usize = QUEUED_BYTES_MAX + (96 << 10);
 /// A frame can have so many bytes.
 const FRAME_BYTES_MAX: usize = 65_535;

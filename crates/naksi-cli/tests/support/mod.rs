@@ -34,7 +34,8 @@ pub(crate) fn naksi() -> Command {
     }
 }
 
-/// Whether these tests were started by `nohup` or in the background of a script: the program would inherit what is ignored.
+/// Whether these tests were started by `nohup` or in the background of a script: the program would inherit what is
+/// ignored.
 fn ignores_signals() -> bool {
     const HANGUP_INTERRUPT_TERMINATE: u64 = 1 | 1 << 1 | 1 << 14;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -234,8 +235,8 @@ impl Server {
     }
 }
 
-/// Connections at this address of IPv4 that have been accepted, as the network of this system sees them: those that stand,
-/// without those that still wait in the listener's queue (proc(5): its `rx_queue`).
+/// Connections at this address of IPv4 that have been accepted, as the network of this system sees them: those that
+/// stand, without those that still wait in the listener's queue (proc(5): its `rx_queue`).
 fn connections(local: SocketAddr) -> Option<usize> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let end = format!(":{:04X}", local.port());

@@ -1,5 +1,5 @@
 //! What a watcher is told of in a round when there are bytes for a part only: the nearest first, and who waited
-//! longer before who was just told, so that a crowd on one spot is told less often and nobody is forgotten.
+//! longer before who was just told, so that a crowd on one spot is sent less often and no entity starves.
 //!
 //! Nothing here knows what is told: the caller says how many bytes an entity takes.
 
@@ -26,7 +26,7 @@ impl Grid {
         self.told = false;
     }
 
-    /// The round in which a change of now is to be told: after somebody was told something, the next one.
+    /// The round in which a change of now is to be told: after a watcher was sent a change, the next one.
     pub(super) fn stamp(&self) -> u32 {
         self.round.wrapping_add(u32::from(self.told))
     }
@@ -35,7 +35,7 @@ impl Grid {
     /// last told of them, appended to `chosen` in order of priority, as long as there are bytes.
     ///
     /// The priority is the square of the rounds since the watcher was told of the entity by the square of its
-    /// distance, where the last sixteenth of the sight counts as no distance. So nobody waits more than about
+    /// distance, where the last sixteenth of the sight counts as no distance. So no entity waits more than about
     /// sixteen times as long as the nearest. The last one chosen may take more bytes than are left; the watcher
     /// pays that back in the next rounds, so that any n rounds in a row take at most n budgets and one entity more.
     /// Enters and leaves are not part of the budget. Nothing happens for a stale name.

@@ -59,7 +59,7 @@ impl Span {
     }
 }
 
-/// Every cell in which somebody stands.
+/// Every cell with an entity.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     /// Peers choose where they stand.
@@ -74,14 +74,14 @@ impl Cells {
         self.lists.get(&cell.key()).map_or(&[], Vec::as_slice)
     }
 
-    /// Appends somebody to the list of a cell, and says where in it.
+    /// Appends an entity to the list of a cell, and returns its place.
     pub(super) fn enter(&mut self, cell: Cell, occupant: Occupant) -> u32 {
         let list = self.lists.entry(cell.key()).or_insert_with(|| self.spare.pop().unwrap_or_default());
         list.push(occupant);
         u32::try_from(list.len() - 1).expect("fewer than 2^32 entities")
     }
 
-    /// Takes somebody out of the list of a cell. Says the slot of whoever stands in that place now, if somebody does.
+    /// Removes an entity from the list of a cell. Returns the slot of the entity that took its place, if one did.
     pub(super) fn leave(&mut self, cell: Cell, place: u32) -> Option<u32> {
         let list = self.lists.get_mut(&cell.key()).expect("the cell of a live entity has a list");
         list.swap_remove(place as usize);
@@ -92,7 +92,7 @@ impl Cells {
         list.get(place as usize).map(|moved| moved.slot)
     }
 
-    /// Writes down that somebody stands elsewhere within its cell, or sees farther.
+    /// Records that an entity moved within its cell, or sees farther.
     pub(super) fn update(&mut self, cell: Cell, place: u32, occupant: Occupant) {
         let list = self.lists.get_mut(&cell.key()).expect("the cell of a live entity has a list");
         list[place as usize] = occupant;

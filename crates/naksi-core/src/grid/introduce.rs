@@ -7,8 +7,9 @@ use super::budget::{Chosen, expected, sort_the_most_urgent};
 use super::{Change, EntityId, Grid, name};
 
 impl Grid {
-    /// As [`Grid::new`], but nobody is told of an enter before [`Grid::introduce`] says it: only leaves are appended to the
-    /// changes of a move, and only of those whose enter was told. Who comes into view and is gone before is never told of.
+    /// As [`Grid::new`], but no enter is reported before [`Grid::introduce`] does: only leaves are appended to the
+    /// changes of a move, and only of those whose enter was told. Who comes into view and is gone before is never told
+    /// of.
     ///
     /// # Panics
     /// As [`Grid::new`].
@@ -16,9 +17,9 @@ impl Grid {
         Self { introduces: true, ..Self::new(sight_max) }
     }
 
-    /// Tells a watcher of those in view that it does not know yet, nearest first, as long as there are bytes; the last one
-    /// may take more than are left. They are appended to `changes`. Returns how many of how many bytes, and how many wait
-    /// for a later call. Nothing happens for a stale name, and in a grid that was made by [`Grid::new`].
+    /// Tells a watcher of those in view that it does not know yet, nearest first, as long as there are bytes; the last
+    /// one may take more than are left. They are appended to `changes`. Returns how many of how many bytes, and how
+    /// many wait for a later call. Nothing happens for a stale name, and in a grid that was made by [`Grid::new`].
     pub fn introduce(
         &mut self,
         watcher: EntityId,
@@ -61,7 +62,7 @@ impl Grid {
             if let Change::Enter { entity, .. } = change
                 && let Ok(place) = body.seen.binary_search_by_key(&entity.slot, |seen| seen.slot)
             {
-                // As when somebody comes into view: a change of this round may come after the enter was told.
+                // As when an entity comes into view: a change of this round may come after the enter was told.
                 body.seen[place].told = self.round.wrapping_sub(1);
             }
         }

@@ -59,7 +59,7 @@ fn random_point(chance: &mut Prng) -> Point {
     Point::new(x, y)
 }
 
-/// Somebody comes, goes, sees farther or less far, leaps or walks.
+/// An entity comes, goes, sees farther or less far, leaps or walks.
 fn random_step(
     chance: &mut Prng,
     grid: &mut Grid,
@@ -143,7 +143,7 @@ fn introduce(
     let told = grid.introduce(watcher, budget_bytes, |entity| 5 + entity.slot() % 10, &mut changes);
     let last = changes.last().map_or(0, |change| match change {
         Change::Enter { entity, .. } => 5 + u64::from(entity.slot() % 10),
-        Change::Leave { .. } => panic!("nobody is introduced by a leave"),
+        Change::Leave { .. } => panic!("no entity is introduced by a leave"),
     });
     assert!(told.bytes < u64::from(budget_bytes) + last.max(1), "{told:?} for {budget_bytes}");
     let here = truth.entities[&watcher].at;
@@ -159,7 +159,7 @@ fn introduce(
     let waits = truth.seen.difference(known).filter(|pair| pair.0 == watcher).map(|pair| far(&pair.1));
     let waits: Vec<i64> = waits.collect();
     assert_eq!(told.waiting, waits.len());
-    // Either all were told, or all bytes were used, and nobody waits who is nearer.
+    // Either all were told, or all bytes were used, and no nearer entity waits.
     assert!(waits.is_empty() || told.bytes >= u64::from(budget_bytes));
     assert!(distances.last().is_none_or(|last| waits.iter().all(|far| far >= last)));
 }
@@ -181,7 +181,10 @@ fn introductions_within_a_budget_pair_with_leaves_and_come_to_what_comparing_eve
                 let Change::Leave { watcher, entity } = change else {
                     panic!("{change:?} was not asked for")
                 };
-                assert!(known.remove(&(*watcher, *entity)), "seed {seed} step {step}: {change:?} of nobody");
+                assert!(
+                    known.remove(&(*watcher, *entity)),
+                    "seed {seed} step {step}: {change:?} of an unknown entity"
+                );
             }
             assert!(known.is_subset(&truth.seen), "seed {seed} step {step}: a leave was not told");
             let live: Vec<EntityId> = truth.entities.keys().copied().collect();
@@ -200,7 +203,10 @@ fn introductions_within_a_budget_pair_with_leaves_and_come_to_what_comparing_eve
             }
             let mut chosen = Vec::new();
             grid.choose(one, 1_000, |_| 1, &mut chosen);
-            assert!(chosen.iter().all(|entity| known.contains(&(one, *entity))), "nobody unknown is told of");
+            assert!(
+                chosen.iter().all(|entity| known.contains(&(one, *entity))),
+                "only known entities are chosen"
+            );
         }
         for watcher in truth.entities.keys().copied().collect::<Vec<_>>() {
             introduce(&mut grid, watcher, u32::MAX, &truth, &mut known);
@@ -320,7 +326,7 @@ fn in_a_thousand_on_one_spot_everybody_is_told_of_in_turn_and_within_the_budget(
             assert!(round as u32 - before <= 21, "{id:?} waited from {before} to {round}");
         }
     }
-    assert!(changes.is_empty(), "nobody comes or goes on one spot");
+    assert!(changes.is_empty(), "no entity comes or goes on one spot");
     assert_eq!(last_told.len(), 999);
     assert!(last_told.values().all(|last| 200 - last <= 21));
 }

@@ -22,13 +22,13 @@ impl Session {
         nearest
     }
 
-    /// Deadlines that end the session, each with its reason, unless it has one already; of those that have passed the first
-    /// one counts.
+    /// Deadlines that end the session, each with its reason, unless it has one already; of those that have passed the
+    /// first one counts.
     #[inline]
     fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Option<DisconnectReason>)) {
         match self.state {
             State::Connected => {
-                // While we do not listen, nobody can be late with what they say, nor when they have said everything.
+                // While we do not read, a peer cannot be late with its bytes, nor when they have said everything.
                 let listening = !self.egress.is_paused() && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
                     visit(self.since + limits.first_frame_within, Some(DisconnectReason::FirstFrameLate));
@@ -73,7 +73,7 @@ impl Session {
 
     pub(super) fn beat_at(&self, limits: &Limits) -> Option<Tick> {
         let heartbeat = limits.heartbeat.filter(|_| self.framing == Framing::Packets)?;
-        // Behind a batch that does not get out a heartbeat tells nobody anything, and would pass for progress.
+        // Behind a batch that does not get out a heartbeat does not arrive, and would pass for progress.
         let idle = self.state == State::Connected && !self.egress.queue.is_flying();
         idle.then(|| self.sent_at + heartbeat.every)
     }

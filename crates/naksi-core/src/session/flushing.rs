@@ -1,6 +1,6 @@
 //! When a session lets its queue go: at once, or at its tick.
 //!
-//! Only a session that goes on waits: whoever drains, or is over a mark, gains nothing by it. Nothing here
+//! Only a session that goes on waits: a session that drains, or is over a mark, gains nothing by it. Nothing here
 //! knows who asks, or when.
 
 use super::{Request, Session, State, Verb};

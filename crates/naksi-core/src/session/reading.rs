@@ -25,8 +25,8 @@ impl Session {
         }
     }
 
-    /// Adds the pause that is over to what the peer has time for, and no more: a session that is paused often ends all the
-    /// same when its peer is silent for too long in between.
+    /// Adds the pause that is over to what the peer has time for, and no more: a session that is paused often ends all
+    /// the same when its peer is silent for too long in between.
     fn grant_pause(&mut self, now: Tick) {
         let Some(paused_at) = self.egress.throttle.pauses_no_more() else { return };
         let later = |from: Tick| from + now.since(from.max(paused_at));
@@ -129,8 +129,8 @@ impl Session {
         self.mark_cut(delivered, cx.now);
     }
 
-    /// Notes since when the frame at the head of the buffer has been waiting for its end. In a pause that is unknown of a
-    /// frame that nobody has looked at yet, and the same as before of one that was cut already.
+    /// Notes since when the frame at the head of the buffer has been waiting for its end. In a pause that is unknown
+    /// of a frame that was not examined yet, and the same as before of one that was cut already.
     pub(super) fn mark_cut(&mut self, delivered: bool, now: Tick) {
         if delivered || self.buffer.cut_since().is_none() {
             self.buffer.set_cut_since((!self.egress.holds_back()).then_some(now));

@@ -392,7 +392,7 @@ fn when_all_keep_too_much_the_one_who_keeps_more_than_a_frame_ends_and_a_cut_fra
     second.done(Done::Send(batch, Err(Ended::Aborted)), false);
     assert_eq!(second.closes(), DisconnectReason::RecvBacklogFull);
     assert_eq!(second.buffer_pool.kept_bytes(), kept, "what it kept is let go");
-    // Somebody whose frame is cut is not the one to pay.
+    // A session whose frame is cut is not the one to end.
     let mut third = Hand::new(Framing::Packets, limits.clone());
     third.buffer_pool = std::mem::take(&mut second.buffer_pool);
     third.limits.recv_backlog_total_bytes_max = kept;

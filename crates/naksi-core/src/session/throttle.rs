@@ -1,7 +1,7 @@
 //! How much one session may bring in a second: buckets of messages, of bytes and of joins, refilled by time alone.
 //!
-//! A bucket is one number: the time until which what came is paid for. Whoever is a burst ahead of the clock is not
-//! read for a while, or ends, as the limits say. The clock is the turn's, so a message costs a comparison, and
+//! A bucket is one number: the time until which what came is paid for. A session that is a burst ahead of the clock is
+//! not read for a while, or ends, as the limits say. The clock is the turn's, so a message costs a comparison, and
 //! some arithmetic where there is a limit. Nothing here knows a kernel or a frame.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::tick::Tick;
 
 /// What a session may bring at once after having been silent: what it may bring in this long.
 const BURST: Duration = Duration::from_secs(1);
-/// A pause is at least this long: to stop a receive and to begin it again is work, which nobody should be able to
+/// A pause is at least this long: to stop a receive and to begin it again is work, which no peer should be able to
 /// ask for with every message.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// A single callback can make any number of joins before a pause takes effect: with so much in debt the session ends.
@@ -77,7 +77,8 @@ impl Throttle {
         self.0.as_ref().map_or(0, |buckets| buckets.brought_bytes as usize)
     }
 
-    /// A room has got so many bytes more from the session. Returns whether the session has to wait for that from now on.
+    /// A room has got so many bytes more from the session. Returns whether the session has to wait for that from now
+    /// on.
     pub(crate) fn bring(&mut self, bytes: u32, is_crowded: bool, limits: &Limits) -> bool {
         let buckets = self.0.get_or_insert_default();
         buckets.brought_bytes = buckets.brought_bytes.saturating_add(bytes);
@@ -210,7 +211,7 @@ impl Egress {
 }
 
 impl Session {
-    /// Whoever was not read because of its rate is read again, if it is time.
+    /// Resumes reading a session that was paused because of its rate, if it is time.
     pub(super) fn read_again(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         if self.egress.throttle.paused_until().is_some_and(|until| until <= cx.now) {
             self.egress.throttle.pause(None);
@@ -220,8 +221,8 @@ impl Session {
         }
     }
 
-    /// A room has taken so many of the bytes that the session has brought: it is read again, if it has waited for that and
-    /// nothing else keeps it from being read.
+    /// A room has taken so many of the bytes that the session has brought: it is read again, if it has waited for that
+    /// and nothing else keeps it from being read.
     pub fn taken(&mut self, bytes: u32, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         if self.egress.throttle.taken(bytes, cx.limits) {
             self.resume(cx, callbacks);

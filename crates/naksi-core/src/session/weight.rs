@@ -11,9 +11,9 @@ impl Session {
         self.egress.queue.bytes()
     }
 
-    /// Bytes of memory that it keeps: buffers of what is queued, those with the kernel included, of data beside them, and of
-    /// what nobody has taken; their capacity, and not only what is in them; and what it has brought to rooms. A session on the way out counts for nothing: it
-    /// gives back all of it as soon as the kernel lets go.
+    /// Bytes of memory that it keeps: buffers of what is queued, those with the kernel included, of data beside them,
+    /// and of what no callback has consumed; their capacity, and not only what is in them; and what it has brought to
+    /// rooms. A session on the way out counts for nothing: it gives back all of it as soon as the kernel lets go.
     pub fn held_bytes(&self) -> usize {
         match self.state {
             State::Connected | State::Draining | State::Lingering => {
@@ -25,8 +25,8 @@ impl Session {
         }
     }
 
-    /// Since when nothing of what it holds has moved, if it holds something: what is with the kernel has not gone out, or
-    /// nothing more has come to what nobody takes.
+    /// Since when nothing of what it holds has moved, if it holds something: what is with the kernel has not gone out,
+    /// or nothing more was added to the unconsumed bytes.
     pub fn unmoved_since(&self) -> Option<Tick> {
         if self.egress.queue.is_flying() {
             return Some(self.sent_at);

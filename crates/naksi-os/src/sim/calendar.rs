@@ -71,7 +71,7 @@ pub(super) enum Event {
     PostsReleased {
         port: u32,
     },
-    /// Somebody who is no port and no peer wants to be looked at.
+    /// A wake-up of something that is neither a port nor a peer.
     Outside,
 }
 
@@ -176,7 +176,7 @@ impl Calendar {
         self.faults.draw(kind, &mut self.prng)
     }
 
-    /// Tells whoever follows the run.
+    /// Reports an event to the run's trace.
     pub(super) fn tell(&mut self, what: fmt::Arguments<'_>) {
         if let Some(tracer) = &mut self.tracer {
             tracer(self.now, what);

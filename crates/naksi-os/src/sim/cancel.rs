@@ -70,7 +70,7 @@ impl Kernel {
         self.answer(op, Raw::Ended(Ended::Aborted), End::Last);
     }
 
-    /// Nobody waits for a connection that was being made.
+    /// A connection that was being made is not awaited any more.
     pub(super) fn abandon_connect(&mut self, target: Target) {
         self.descriptors -= 1;
         if let Target::Stream(id) = target {

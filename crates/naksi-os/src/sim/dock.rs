@@ -110,7 +110,7 @@ pub(super) enum Answer {
         token: Token,
         value: u64,
     },
-    /// What a kernel says about an operation that nobody began.
+    /// What a kernel says about an unknown operation.
     Stray(Key),
 }
 
@@ -278,7 +278,7 @@ impl Dock {
         }
     }
 
-    /// Nobody will wait here again: what is held is dropped, and posts are refused.
+    /// The port has ended: what is held is dropped, and posts are refused.
     ///
     /// Returns what was open and what was under way, for the kernel to close.
     pub(super) fn abandon(&mut self) -> Vec<Target> {

@@ -76,7 +76,7 @@ kinds! {
     CancelLate = 16_384,
     /// A cancel does not find its operation at once; the port tries again.
     CancelNotFound = 16_384,
-    /// A connect is refused although somebody listens.
+    /// A connect is refused although a socket listens.
     ConnectRefused = 4096,
     /// A connect gets no answer for three seconds.
     ConnectTimedOut = 4096,

@@ -1,7 +1,7 @@
 //! What happens at an event.
 //!
 //! The kernel owns everything of its world: time, sockets, files, the docks of the ports and the scripted
-//! peers. An event changes sockets and then rouses whoever waits for that: an operation of a port, or a
+//! peers. An event changes sockets and then wakes what waits for that: an operation of a port, or a
 //! peer. Nothing here knows what an operation does once it is roused (`ops.rs`).
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -93,7 +93,7 @@ impl Kernel {
         self.docks[port as usize].as_mut().expect("the port is open")
     }
 
-    /// An address that nobody has yet, on this machine.
+    /// An unused address of this machine.
     pub(super) fn fresh_address(&mut self, ip: IpAddr) -> SocketAddr {
         // Ports come round again like a system's ephemeral ones; only listeners must be alone on theirs.
         self.next_port = self.next_port.checked_add(1).unwrap_or(32_768);
@@ -219,7 +219,7 @@ impl Kernel {
         self.peers.remove(peer);
     }
 
-    /// Somebody asks for a connection.
+    /// A connection request.
     fn syn(&mut self, caller: Caller, tries: u8) {
         let Some((from, to)) = self.caller_addresses(caller) else { return };
         let default_bytes = (self.options.socket_send_bytes, self.options.socket_recv_bytes);

@@ -68,7 +68,9 @@ fn bench() -> Bench {
         let peer = kernel.peers.add(Box::new(Greeter), local, address);
         kernel.calendar.at(Tick::ZERO, super::calendar::Event::PeerStart(peer));
     }
-    let Done::Accept(Ok(accepted)) = catch(&kernel, &mut port).done else { panic!("somebody connects") };
+    let Done::Accept(Ok(accepted)) = catch(&kernel, &mut port).done else {
+        panic!("a connection is accepted")
+    };
     let socket = accepted.socket;
     let target = kernel.borrow_mut().dock(0).handles.any(socket).copied();
     let Some(Target::Stream(id)) = target else { panic!("a stream was accepted") };

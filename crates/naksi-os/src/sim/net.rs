@@ -260,7 +260,7 @@ impl Net {
     ) -> usize {
         let to = self.live(from).other;
         let Some(receiver) = self.get_mut(to) else {
-            // Nobody is there any more: the bytes leave, and a reset comes back for them.
+            // The peer is gone: the bytes leave, and a reset comes back for them.
             let nanos = calendar.latency();
             calendar.after(nanos, Event::Reset { to: from });
             return most;

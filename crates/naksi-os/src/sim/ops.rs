@@ -17,7 +17,7 @@ use super::fault::FaultKind;
 use super::kernel::Kernel;
 use super::net::{Owner, Parcel};
 
-/// What fills a buffer when it is handed to the kernel: whoever reads it too early sees it.
+/// What fills a buffer when it is handed to the kernel: reading it too early shows it.
 pub(super) const POISON: u8 = 0xA5;
 
 /// How long a connect waits for an answer that does not come, in nanoseconds.

@@ -26,7 +26,7 @@ pub struct PeerId {
 pub enum PeerEvent {
     /// The connection stands.
     Connected,
-    /// Nobody listens there, or nobody answered. The peer's last event.
+    /// No socket listens there, or no answer came. The peer's last event.
     Refused,
     /// Bytes have arrived. What is not read stays, and is not told of again until more arrives.
     Readable,

@@ -61,7 +61,7 @@ impl Drop for Socket {
     }
 }
 
-/// Posts to a simulated port. Posting wakes nobody by itself: [`super::world::World::runnable`] sees it.
+/// Posts to a simulated port. Posting wakes no thread by itself: [`super::world::World::runnable`] sees it.
 #[derive(Clone)]
 pub struct Poster {
     posts: Arc<PostBox>,
@@ -301,7 +301,7 @@ impl crate::port::Port for Port {
 
     /// As the contract says, in virtual time: it never blocks. With nothing ready it notes `until` as the
     /// time at which this port wants to be woken, and returns with nothing; the world moves time there when
-    /// nothing else happens before. A return with nothing before `until` is allowed and happens: whoever
+    /// nothing else happens before. A return with nothing before `until` is allowed and happens: a caller that
     /// waits looks at [`Port::now`](crate::port::Port::now) and waits again.
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         Ok(self.kernel.borrow_mut().wait(self.number, caught, until))

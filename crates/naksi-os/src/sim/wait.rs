@@ -31,7 +31,8 @@ impl Kernel {
         let dock = self.dock(port);
         dock.totals.enters_total += 1;
         dock.wake_at = None;
-        // Where nothing is handed over, nothing is interrupted; nor, below, is a wake spurious where nothing is to hand out.
+        // Where nothing is handed over, nothing is interrupted; nor, below, is a wake spurious where nothing is to
+        // hand out.
         if !dock.submissions.is_empty() && self.calendar.strike(FaultKind::EnterInterrupted) {
             self.interrupted(port);
             return PollStatus::Drained;
@@ -138,7 +139,7 @@ impl Kernel {
                 Some(Completion { token, done: Done::Posted(value), more: false })
             }
             Answer::Stray(key) => {
-                // Nobody began it: it is let go by, and must not touch anything.
+                // An unknown operation: it is ignored, and must not touch anything.
                 let found = self.dock(port).in_flight.finish(key);
                 assert!(matches!(found, Finished::Unknown), "law 1: a stray completion ended an operation");
                 None

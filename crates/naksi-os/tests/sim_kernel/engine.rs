@@ -215,7 +215,7 @@ impl Engine {
                 self.jobs -= 1;
             }
             Done::Timeout(result) => {
-                assert!(slot > 0 || result == Ok(()), "nobody cancelled it");
+                assert!(slot > 0 || result == Ok(()), "it was not cancelled");
                 self.jobs -= 1;
             }
             Done::Posted(value) if name.kind() == COUNTED => {

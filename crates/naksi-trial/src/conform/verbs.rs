@@ -47,9 +47,9 @@ impl Script {
         (Thing { port, handle }, address)
     }
 
-    /// An address where nobody listens. A port that was free a moment ago would not do: a system may give it
-    /// to somebody else, or to the connecting socket itself, which is then connected to itself.
-    pub(super) fn nobody(&mut self) -> SocketAddr {
+    /// An address without a listener. A port that was free a moment ago would not do: a system may give it
+    /// to another process, or to the connecting socket itself, which is then connected to itself.
+    pub(super) fn unused_address(&mut self) -> SocketAddr {
         self.first();
         SocketAddr::from(([127, 0, 0, 1], 1))
     }
@@ -106,7 +106,7 @@ impl Script {
         (near, far)
     }
 
-    /// A connect that no answer comes for: the listener's queue is full, and nobody accepts.
+    /// A connect that no answer comes for: the listener's queue is full, and no accept is pending.
     pub(super) fn hanging_connect(&mut self) -> (Thing, Cast) {
         let options = ListenOptions { backlog: 1, ..ListenOptions::default() };
         let (listener, remote) = self.listen_on(0, &options);
@@ -334,7 +334,7 @@ impl Script {
     pub(super) fn letter(&mut self, recv: Cast, from: SocketAddr) {
         if let Done::RecvFrom(buffer, Ok(datagram)) = self.last(recv) {
             let text = String::from_utf8_lossy(&buffer[..datagram.bytes as usize]).into_owned();
-            let sender = if datagram.from == from { "its sender" } else { "somebody else" };
+            let sender = if datagram.from == from { "its sender" } else { "another socket" };
             self.note(format!("it says {text:?} and comes from {sender}"));
         }
     }

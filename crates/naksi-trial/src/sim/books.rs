@@ -41,7 +41,7 @@ pub struct Books {
     pages: Mutex<Pages>,
 }
 
-/// What is known of a session to whoever knows its peer's address.
+/// What is known of a session, found by its peer's address.
 #[derive(Clone, Debug)]
 pub struct Life {
     /// Its name.

@@ -85,7 +85,7 @@ pub struct Stall {
 pub struct Crew {
     /// What its workers share.
     pub service_core: Arc<ServiceCore<Port>>,
-    /// Those that are not through; a port that nobody steps would keep the world awake.
+    /// Those that are not through; a port that is not stepped would keep the world awake.
     pub workers: Vec<Box<dyn Stepped>>,
     /// Who stalls.
     pub stalled: Option<Stall>,
@@ -96,7 +96,7 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Steps whoever is awake. Returns how many were.
+    /// Steps the workers that are awake. Returns how many were.
     pub fn step(&mut self, now: Tick) -> u64 {
         if self.stalled.is_some_and(|stall| stall.until <= now) {
             self.stalled = None;
@@ -106,7 +106,7 @@ impl Crew {
         self.workers.retain_mut(|worker| {
             let stall = stalled.as_mut().filter(|stall| stall.worker == index);
             index += 1;
-            // Nobody has to be asked again whether a stall is felt that already was.
+            // A stall that was already felt is not checked again.
             if stall.as_ref().is_some_and(|stall| stall.felt) || !worker.is_runnable() {
                 return true;
             }

@@ -1,6 +1,6 @@
 //! What other threads do to a service, between the steps of its workers.
 //!
-//! A database that answers late, never, or to somebody who has gone; words for stale names; words for the
+//! A database that answers late, never, or to a session that has ended; words for stale names; words for the
 //! room; a kick; a wall of bytes that fills a mailbox. All of it goes through the engine's own door for
 //! other threads. Nothing here knows a port.
 
@@ -43,7 +43,7 @@ impl Errands {
         Self { books: Arc::clone(books), stormy, framed, said: 0, walled: false }
     }
 
-    /// Nobody is kicked any more, and no mailbox is filled: one whose worker is through holds nothing.
+    /// No session is kicked any more, and no mailbox is filled: one whose worker is through holds nothing.
     pub fn calm_down(&mut self) {
         self.stormy = false;
         self.walled = true;
@@ -67,7 +67,7 @@ impl Errands {
         if let Some(id) = pages.asked.pop_front() {
             pages.hits.hit(Hazard::L9);
             match random % 4 {
-                // It is down: nobody ever hears.
+                // It is down: no answer ever comes.
                 0 => {}
                 // It is slow: the session may be gone by then.
                 1 => pages.asked.push_back(id),
@@ -78,7 +78,7 @@ impl Errands {
             pages.gone.pop_front();
             pages.hits.hit(Hazard::L4);
             pages.hits.hit(Hazard::L2);
-            // Nobody may hear it, so whether it was handed over does not matter.
+            // No session may receive it, so the result of the call does not matter.
             remote.send(id, packet(users::STALE, b"")).ok();
             // Behind a wall members of a topic or a room miss something and end: no weather in which everybody is served.
             let may_wall = self.stormy && (random >> 8).is_multiple_of(64);

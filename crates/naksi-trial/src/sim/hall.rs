@@ -1,6 +1,6 @@
 //! The room of a run: it numbers what its members say and tells everybody, and writes down who comes and goes.
 //!
-//! Whoever hears the numbers knows the room's order; whoever counts the members at the end knows that each of them has
+//! The numbers show the room's order; the count of members at the end shows that each of them has
 //! left once, whatever ended it. Nothing here knows a worker.
 
 use std::collections::HashSet;
@@ -107,7 +107,7 @@ impl Room for Hall {
 
     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
         if !cx.contains(from) {
-            self.books.break_law("somebody speaks who is no member");
+            self.books.break_law("a session that is no member speaks");
         }
         if packet.id == DISMISS {
             self.books.hit(Hazard::O10);

@@ -1,4 +1,4 @@
-//! The fault table of docs/reliability.md: which of its rows a run has met, and how often.
+//! The table of faults: which of its rows a run has met, and how often.
 //!
 //! A row is met by a kind of the kernel's faults, by a peer's manner, or by something that the sessions and
 //! the errands of a run do on purpose. Nothing here does anything.
@@ -53,7 +53,7 @@ hazards! {
     K12 = "No descriptor is left.", [DescriptorsExhausted, DirectTableFull];
     K13 = "An accept fails.", [AcceptAborted, AcceptFailed];
     K14 = "A send or a receive fails with any number.", [SendFailed, RecvFailed];
-    K15 = "A completion belongs to nobody.", [UnknownCompletion];
+    K15 = "A completion belongs to no operation.", [UnknownCompletion];
     L1 = "A session is ended with operations in flight.", [];
     L2 = "Bytes are sent after the end, also from elsewhere.", [];
     L3 = "A session is ended inside its callbacks.", [];
@@ -62,13 +62,13 @@ hazards! {
     L6 = "A callback panics.", [];
     L7 = "A worker stalls.", [];
     L8 = "A mailbox is full.", [];
-    L9 = "A database answers late, never, or to nobody.", [];
+    L9 = "A database answers late, never, or to an ended session.", [];
     L10 = "The clock jumps; timers are taken back.", [ClockJump];
     L11 = "A session cannot be made.", [];
     G1 = "A stage is slow.", [];
     G2 = "A stage's queue is full.", [];
     G3 = "A job panics.", [];
-    G4 = "A stage answers somebody who has gone.", [];
+    G4 = "A stage answers a session that has ended.", [];
     G5 = "A stage answers a room.", [];
     G6 = "A room goes on in a group.", [];
     U1 = "A datagram is lost, or overtaken.", [DatagramLost, DatagramReordered];

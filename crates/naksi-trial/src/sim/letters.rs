@@ -1,6 +1,6 @@
 //! Datagrams of a run: two sockets on a port of their own that write to each other while the storm lasts, and after.
 //!
-//! A letter may be lost or late; it never comes twice, never from somebody else and never changed, and in calm weather
+//! A letter may be lost or late; it never comes twice, never from another socket and never changed, and in calm weather
 //! every one comes. The engine has no datagrams, so this stands on the bare port. Nothing here knows a session.
 
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ const KIND_SEND: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Sent,
-    /// Its send failed: nobody may get it.
+    /// Its send failed: it may not arrive.
     Failed,
     Came,
 }
@@ -38,7 +38,7 @@ pub struct Letters {
     fates: Vec<Fate>,
     /// The first letter that was written after the storm.
     calm_from: Option<usize>,
-    /// Nobody writes any more.
+    /// No more letters are written.
     hushed: bool,
     caught: Vec<Completion>,
 }
@@ -90,7 +90,7 @@ impl Letters {
     /// What has come is read, if anything has. Returns how many steps that was.
     ///
     /// # Panics
-    /// A letter came twice, changed, or from somebody else.
+    /// A letter came twice, changed, or from another socket.
     pub fn step(&mut self) -> u64 {
         if !self.port.is_runnable() {
             return 0;
@@ -111,10 +111,10 @@ impl Letters {
                         assert_eq!(datagram.from, self.friends[1 - friend].1, "a letter from a stranger");
                         self.read(&buffer[..datagram.bytes as usize]);
                     }
-                    assert_ne!(result.err(), Some(Ended::Aborted), "nobody has cancelled");
+                    assert_ne!(result.err(), Some(Ended::Aborted), "it was not cancelled");
                     self.listen(friend, buffer);
                 }
-                other => unreachable!("nobody asked for {other:?}"),
+                other => unreachable!("{other:?} was not submitted"),
             }
         }
         self.caught = caught;
@@ -145,7 +145,8 @@ impl Letters {
 
     fn read(&mut self, bytes: &[u8]) {
         let number = bytes.first_chunk().map(|number| u64::from_le_bytes(*number) as usize);
-        let number = number.filter(|number| *number < self.fates.len()).expect("a letter that nobody wrote");
+        let number =
+            number.filter(|number| *number < self.fates.len()).expect("a letter that was not written");
         assert_eq!(bytes, letter(number), "a letter was changed on its way");
         assert_eq!(self.fates[number], Fate::Sent, "letter {number} came twice, or was never sent");
         self.fates[number] = Fate::Came;

@@ -86,7 +86,7 @@ impl Manner {
         if framed && number.is_multiple_of(4) { Manner::Polite } else { Manner::Honest }
     }
 
-    /// What it is where there are no frames: whoever misuses them is honest.
+    /// What it is where there are no frames: a peer that misuses them is honest.
     pub(super) fn without_frames(self) -> Self {
         use Manner::*;
         if matches!(self, Polite | Liar | Squatter | Garbler | Cutter) { Honest } else { self }

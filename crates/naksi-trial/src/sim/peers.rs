@@ -339,7 +339,7 @@ impl Guest {
     /// The session of a silent peer has ended: in time, or a law is broken.
     fn hear_the_end(&mut self, io: &PeerIo<'_>) {
         let Some(silence) = self.silence.take() else { return };
-        // Whoever was turned away at the door had none.
+        // A refused connection had none.
         let Some(life) = self.books.life(self.local) else { return };
         let mut tally = self.tally.borrow_mut();
         if silence.end(io, &life, tally.stalls) {

@@ -1,6 +1,6 @@
 //! One world: warm, storm, heal, liveness, stop, and the ledger in which everything must be zero.
 //!
-//! One seed decides all of it. A run that breaks a law panics with the law's number; whoever called it
+//! One seed decides all of it. A run that breaks a law panics with the law's number; the caller
 //! knows the setting. Nothing here knows how the engine does what it does.
 
 use std::cell::RefCell;
@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
                     return true;
                 }
             }
-            // Time passes only while nobody runs, and only then is what is out kept and not just on its way: a lease
+            // Time passes only while no worker runs, and only then is what is out kept and not just on its way: a lease
             // that is being read has not been lost.
             if now > deadline && stepped == 0 {
                 return done(self);
@@ -248,7 +248,7 @@ impl<'a> Run<'a> {
         );
     }
 
-    /// Nothing goes wrong any more: whoever stands must answer, and whoever comes must be served.
+    /// No more faults: live sessions must answer, and new peers must be served.
     fn heal_and_live(&mut self) {
         self.world.heal();
         self.world.set_descriptors_max(1 << 20);
@@ -370,7 +370,7 @@ impl<'a> Run<'a> {
             assert_eq!(ledger.leaked_total, 0, "law 10: {ledger:?}");
         }
         for crew in &self.crews {
-            // Somebody asks once more, and nobody is there to hear it.
+            // One more question, whose session is gone when the answer comes.
             crew.service_core.drain(Duration::ZERO);
             let stats = crew.service_core.stats();
             assert_eq!(crew.service_core.in_mailboxes(), 0, "law 9: kept for workers that are gone");

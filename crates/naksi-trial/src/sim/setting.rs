@@ -79,7 +79,7 @@ pub struct Setting {
     pub descriptors_max: usize,
     /// Messages that a session may bring in a second; 0 is no limit. See [`Setting::rates`].
     pub rate: u32,
-    /// Whoever brings more ends, instead of being held back; only floods do then.
+    /// A session that brings more ends, instead of being held back; only floods do then.
     pub rate_ends: bool,
     /// Threads of each of the server's groups; 0 is no groups.
     pub threads: usize,
@@ -89,7 +89,7 @@ pub struct Setting {
     pub memory_bytes: usize,
 }
 
-/// Kinds that a port hides wholly: nobody above it is worse off.
+/// Kinds that a port hides completely.
 fn is_hidden(kind: FaultKind) -> bool {
     use FaultKind::*;
     !matches!(
@@ -176,7 +176,7 @@ impl Setting {
         self.seed % 17 == 5
     }
 
-    /// Messages and bytes that a session may bring in a second; 0 is no limit. Where whoever brings more ends, all
+    /// Messages and bytes that a session may bring in a second; 0 is no limit. Where a session that brings more ends, all
     /// but floods keep to it.
     pub fn rates(&self) -> (u32, usize) {
         let talk = self.talk as u32;

@@ -19,8 +19,8 @@ const DELAYS_WITHIN: Duration = Duration::from_millis(500);
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// One flight of an echo: there, its acknowledgement back, and a completion that comes late.
 const FLIGHT_WITHIN: Duration = Duration::from_millis(50);
-/// Turns of a worker that one flight of an echo takes: two until its bytes are read, one for the answer, and as many before
-/// a deadline is judged.
+/// Turns of a worker that one flight of an echo takes: two until its bytes are read, one for the answer, and as many
+/// before a deadline is judged.
 const TURNS_A_FLIGHT: u32 = 6;
 /// What a session may have queued beside the echo of what was said.
 const OTHER_BYTES_MAX: usize = 100;
@@ -51,7 +51,7 @@ pub struct Terms {
     framed: bool,
     /// A frame that is cut must be whole within this.
     cut_within: Duration,
-    /// Whoever says nothing ends within this.
+    /// A silent session ends within this.
     idle_within: Duration,
     /// As many bytes of an echo get out to a peer that does not read.
     room_bytes: usize,
@@ -68,7 +68,7 @@ impl Terms {
         Self {
             framed: setting.framed,
             cut_within: limits.frame_within.max(limits.first_frame_within),
-            // Whoever has more to get out than there is room for may be told to go at the last moment.
+            // A session that has more to send than there is room for may end at the last moment.
             idle_within: limits.idle_within.max(limits.send_stall_within) + limits.drain_within,
             room_bytes: limits.send_queue_high_bytes.min(2 * setting.socket_bytes),
             socket_bytes: setting.socket_bytes.max(1),

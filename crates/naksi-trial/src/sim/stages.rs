@@ -69,7 +69,7 @@ fn answer(number: u64, id: SessionId, remote: &ServiceHandle, books: &Arc<Books>
     }
     if number % 8 != 5 {
         let words = if late { users::STALE } else { users::ANSWER };
-        // Nobody waits for it: a full mailbox is an answer that never comes.
+        // Not awaited: a full mailbox is an answer that never comes.
         remote.send(id, users::packet(words, &id.to_u64().to_le_bytes())).ok();
     }
 }

@@ -63,7 +63,7 @@ thread_local! {
 pub fn attempt(setting: &Setting) -> Result<Outcome, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        // Panics are caught and told by whoever plays; the hook only keeps the words and their place.
+        // Panics are caught and reported by the player; the hook only keeps the words and their place.
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             let said = info.payload_as_str().unwrap_or("");
@@ -87,7 +87,7 @@ pub fn attempt(setting: &Setting) -> Result<Outcome, String> {
     LAST_WORDS.with(|words| "playing".clone_into(&mut words.borrow_mut()));
     let result = catch_unwind(AssertUnwindSafe(|| run(setting)));
     let words = LAST_WORDS.with(RefCell::take);
-    // A panic inside a callback is caught by the engine; one that nobody planned is a breach all the same.
+    // A panic inside a callback is caught by the engine; an unplanned one is a breach all the same.
     if words == "playing" { result.map_err(|_| words) } else { Err(words) }
 }
 

@@ -49,15 +49,15 @@ pub const GLUT: u16 = 0x20C;
 pub const DISMISS: u16 = 0x20D;
 /// Queue more than a queue may hold.
 pub const BLAST: u16 = 0x20E;
-/// From the server: what somebody told the room.
+/// From the server: what a member sent to the room.
 pub const SAID: u16 = 0x300;
 /// From the server: the database's answer, with the name of the session that asked.
 pub const ANSWER: u16 = 0x301;
-/// From the server, and wrong: it was meant for somebody who is gone.
+/// From the server, and wrong: it was meant for a session that has ended.
 pub const STALE: u16 = 0x302;
 /// From the server: filling.
 pub const CHAFF: u16 = 0x303;
-/// From the server: the room has heard somebody, and this is the number of it.
+/// From the server: the room's number of a member's message.
 pub const NUMBERED: u16 = 0x304;
 /// From the server: what a session told the others in the topic of those that stay, or another thread.
 pub const HAILED: u16 = 0x305;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long one attempt to connect may take where nobody says otherwise.
+/// How long one attempt to connect may take by default.
 pub const CONNECT_WITHIN_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How often, and after which pauses, a connection is tried again.
@@ -24,8 +24,8 @@ impl Retry {
     pub const START: Retry =
         Retry { attempts_max: 10, pause_min: Duration::from_millis(50), pause_max: Duration::from_secs(2) };
 
-    /// For ever, also after a session has ended. A session that stood for less than the longest pause counts as a failed
-    /// attempt: a server that lets everybody in and sends them away again is asked less and less often, too.
+    /// For ever, also after a session has ended. A session that stood for less than the longest pause counts as a
+    /// failed attempt: a server that lets everybody in and sends them away again is asked less and less often, too.
     pub const ALWAYS: Retry = Retry { attempts_max: u32::MAX, ..Retry::START };
 
     /// Whether a session that ended is connected again.

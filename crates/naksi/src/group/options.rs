@@ -5,7 +5,7 @@ use crate::config::{Error, Result};
 /// What happens to a job for a group whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is refused, and whoever posted it is told.
+    /// It is refused, and `post` returns an error.
     #[default]
     Refuse,
     /// The thread that posted it carries it out: the one that makes too much work is slowed down by it. What such a job

@@ -81,7 +81,7 @@ pub struct GroupStats {
     pub done_total: u64,
     /// Jobs that found no room and were refused.
     pub refused_total: u64,
-    /// Jobs that found no room and were carried out by whoever posted them.
+    /// Jobs that found no room and were run by their poster.
     pub run_here_total: u64,
     /// Jobs that panicked.
     pub panics_total: u64,

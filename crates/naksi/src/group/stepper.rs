@@ -1,7 +1,7 @@
-//! A group without threads: whoever holds the stepper says when one of them would take a job, and when it is through.
+//! A group without threads: the holder of the stepper says when one of them would take a job, and when it is through.
 //!
 //! The jobs, their table, their bounds and their counts are those of every group; only the order in which things
-//! happen, and the time, are somebody else's. A simulation decides both by a seed. Nothing here knows a simulation.
+//! happen, and the time, come from the caller. A simulation decides both by a seed. Nothing here knows a simulation.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use super::threads::{Core, Posted};
 use super::{Group, GroupOptions, Handle};
 use crate::config::Result;
 
-/// What stands in a group's queue when nobody waits for it, and the time as it was last told.
+/// What stands in a group's queue when no thread waits for it, and the time as it was last told.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     waiting: Mutex<VecDeque<u64>>,
-    /// How many wait, so that whoever finds none takes no lock.
+    /// How many wait, so that a thread that finds none takes no lock.
     waiting_count: AtomicUsize,
     now_nanos: AtomicU64,
 }

@@ -53,7 +53,7 @@ struct Counts {
     depth_max: AtomicUsize,
 }
 
-/// Where the numbers of jobs stand until somebody takes them.
+/// Where the numbers of jobs wait until a thread takes them.
 enum Line {
     Threads(Queue),
     Steps(Steps),
@@ -170,8 +170,8 @@ impl Core {
         Err(SubmitError::Full)
     }
 
-    /// Carries a job out on this thread: at once, or behind the one that it carries out here already, so that jobs that post
-    /// jobs need no deeper stack. Returns `false` if there are too many of these.
+    /// Carries a job out on this thread: at once, or behind the one that it carries out here already, so that jobs
+    /// that post jobs need no deeper stack. Returns `false` if there are too many of these.
     fn run_here(self: &Arc<Self>, job: JobFn) -> bool {
         let job = BEHIND.with_borrow_mut(|behind| match behind {
             Some(behind) if behind.len() >= self.options.jobs_max => Err(false),

@@ -121,7 +121,8 @@ impl Table {
         self.kinds
     }
 
-    /// A number that is another one as soon as an id, a name, a field or a field's type is, or what a `.proto` file says.
+    /// A number that is another one as soon as an id, a name, a field or a field's type is, or what a `.proto` file
+    /// says.
     pub const fn version(&self) -> u64 {
         self.version
     }
@@ -137,7 +138,7 @@ impl Table {
     }
 }
 
-/// A packet came whose id nobody knows.
+/// A packet with an unknown id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnknownPacket {
     /// The id.
@@ -186,7 +187,8 @@ pub struct Malformed {
     pub bytes: usize,
 }
 
-/// Reads a body. Bytes too many are as wrong as bytes too few; fields that a `.proto` file does not know are passed over.
+/// Reads a body. Bytes too many are as wrong as bytes too few; fields that a `.proto` file does not know are passed
+/// over.
 ///
 /// # Errors
 /// The body is not one of this type.
@@ -216,8 +218,8 @@ pub(crate) fn append<M: Message>(message: &M, buffer: &mut BytesMut) -> bool {
 /// Makes a table of packets, and the types in it: `id => Name { field: Type, … }`, one behind the other.
 ///
 /// Fields may be of any type that [serde](https://serde.rs) can write and read. With `NAME: prost("file.proto", …)` the
-/// lines are `id => Name`, of types in scope that [prost](https://docs.rs/prost) can write and read; the files are looked
-/// for beside the source file, as by `include_str!`. See [the module](mod@crate::packets).
+/// lines are `id => Name`, of types in scope that [prost](https://docs.rs/prost) can write and read; the files are
+/// looked for beside the source file, as by `include_str!`. See [the module](mod@crate::packets).
 #[macro_export]
 macro_rules! packets {
     ($(#[$table_doc:meta])* $vis:vis $table:ident {

@@ -7,11 +7,12 @@
 //! | 2 | flags, u16 LE: 1 if sessions are cut into frames |
 //! | 2 | the worker, u16 LE |
 //! | 2 | 0 |
-//! | 8 | version of the packets' table, u64 LE; 0 if nobody said |
+//! | 8 | version of the packets' table, u64 LE; 0 if unknown |
 //! | 8 | microseconds from 1970 to the time 0 of the entries, u64 LE |
 //!
-//! An entry is `[u32 LE bytes][u32 LE FNV-1a of them][that many bytes]`, these being an [`Entry`] in postcard. After a crash a
-//! file may end anywhere, or in bytes that were never written: it is read up to the last whole entry. Nothing here opens files.
+//! An entry is `[u32 LE bytes][u32 LE FNV-1a of them][that many bytes]`, these being an [`Entry`] in postcard. After a
+//! crash a file may end anywhere, or in bytes that were never written: it is read up to the last whole entry. Nothing
+//! here opens files.
 
 use core::net::SocketAddr;
 use std::io::{self, Read};
@@ -39,7 +40,7 @@ pub struct Header {
     pub worker: u16,
     /// Whether what was received is whole frames, one an entry; pieces of a stream otherwise.
     pub framed: bool,
-    /// The version of the packets' table; 0 if nobody said.
+    /// The version of the packets' table; 0 if unknown.
     pub table_version: u64,
     /// Microseconds from 1970 to the time 0 of the entries, which is the same for all recordings of one run.
     pub epoch_unix_us: u64,

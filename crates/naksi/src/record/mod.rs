@@ -1,7 +1,8 @@
 //! A recorder: what a live server receives, session by session, with its times, in files that can be read and replayed.
 //!
-//! Each worker appends to a file of its own through its own port, so nobody waits for a disk: what comes while the disk is
-//! busy is gathered, and what does not fit there any more is dropped and counted. Nothing here knows what packets mean.
+//! Each worker appends to a file of its own through its own port, so no callback waits for a disk: what comes while
+//! the disk is busy is gathered, and what does not fit there any more is dropped and counted. Nothing here knows what
+//! packets mean.
 //!
 //! ```
 //! use naksi::record::{Entry, Header, Reader};
@@ -32,7 +33,7 @@ use crate::config::{Error, Result};
 /// How the names of recordings end.
 pub const EXTENSION: &str = "nrec";
 
-/// What the recordings of one run may have together where nobody says otherwise, in bytes: 64 GiB.
+/// What the recordings of one run may have together by default, in bytes: 64 GiB.
 pub const RUN_BYTES_MAX_DEFAULT: u64 = 64 << 30;
 
 /// Where and how a server records.
@@ -65,13 +66,13 @@ impl RecordOptions {
         Self { buffer_bytes_max: bytes.max(2 * ENTRY_BYTES_MAX), ..self }
     }
 
-    /// The version of the packets' table, for whoever replays; 0 by default.
+    /// The version of the packets' table, for the replay; 0 by default.
     #[must_use]
     pub fn table_version(self, version: u64) -> Self {
         Self { table_version: version, ..self }
     }
 
-    /// The folder and the empty files made, one for each worker, all of a name that nobody had.
+    /// The folder and the empty files made, one for each worker, all with new names.
     pub(crate) fn prepare(&self, workers: usize) -> Result<Run> {
         let refused = |what: &Path, error: &std::io::Error| {
             Error::System(format!("cannot record in {}: {error}", what.display()))
@@ -80,7 +81,8 @@ impl RecordOptions {
         let unix_us = unix_us();
         let epoch_unix_us = unix_us.saturating_sub(naksi_os::now().nanos() / 1000);
         let name = format!("{}-{}", unix_us / 1_000_000, std::process::id());
-        // Another service of this process may have begun in this second, or a process of this number in another container.
+        // Another service of this process may have begun in this second, or a process of this number in another
+        // container.
         for number in 0_u32.. {
             let stem = self.directory.join(format!("{name}-{number}"));
             let run = Run { stem, epoch_unix_us, space: Arc::new(Space::new(self.run_bytes_max)) };
@@ -91,7 +93,7 @@ impl RecordOptions {
                 error.map(|error| (path, error))
             });
             let Some((path, error)) = taken else { return Ok(run) };
-            // They are empty, and nobody else's; one that stays does no harm.
+            // They are empty, and were made here; one that stays does no harm.
             made.iter().for_each(|path| drop(std::fs::remove_file(path)));
             if error.kind() != ErrorKind::AlreadyExists {
                 return Err(refused(&path, &error));
@@ -132,7 +134,7 @@ impl Space {
         before.is_ok_and(|left| left >= bytes)
     }
 
-    /// Whether nobody has asked this before.
+    /// Whether this is the first call.
     pub(crate) fn is_first_to_end(&self) -> bool {
         !self.has_ended.swap(true, Ordering::Relaxed)
     }

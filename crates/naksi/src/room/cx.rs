@@ -98,8 +98,8 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say(Hearer::Others(but), |buffer| append(message, buffer))
     }
 
-    /// Sends a message to every member who keeps up, and what its class says to the others. `key` names what it is about,
-    /// for classes that keep the latest of each.
+    /// Sends a message to every member who keeps up, and what its class says to the others. `key` names what it is
+    /// about, for classes that keep the latest of each.
     pub fn broadcast_droppable<M: Message>(
         &mut self,
         class: PacketClass,
@@ -184,12 +184,12 @@ impl<'a, R: Room> Cx<'a, R> {
         self.scene.end.get_or_insert(RoomCloseReason::Closed);
     }
 
-    /// A handle of this room, for whoever shall bring it something later. `None` in a room that is ending.
+    /// A handle of this room, for code that calls into it later. `None` in a room that is ending.
     pub fn room(&self) -> Option<RoomRef<R>> {
         self.scene.cell.upgrade().map(RoomRef)
     }
 
-    /// Ends a member's session because nobody handles what it sent, and says so.
+    /// Ends a member's session because no handler takes what it sent, and logs it.
     pub(super) fn end_for_unknown(&mut self, from: SessionId, packet: Packet<'_>) {
         self.scene.unknown += 1;
         if self.scene.unknown <= UNKNOWN_LINES_MAX {
@@ -229,7 +229,7 @@ impl<'a, R: Room> Cx<'a, R> {
             Hearer::All | Hearer::Others(_) | Hearer::Data(None, ..) if self.is_empty() => {
                 return SendStatus::Queued;
             }
-            // Nobody is named.
+            // No member is named.
             Hearer::All | Hearer::Others(_) | Hearer::Data(None, ..) => 0,
         };
         let outbox = &mut self.scene.outbox;

@@ -68,8 +68,8 @@ impl Batch {
 
 /// Where a room's output goes, and what wakes the room.
 pub(crate) trait RoomSink {
-    /// Hands the output to every worker concerned. Returns it with the workers whose members it does not reach, if there are
-    /// any.
+    /// Hands the output to every worker concerned. Returns it with the workers whose members it does not reach, if
+    /// there are any.
     #[must_use]
     fn post(&self, room_output: RoomOutput) -> Option<Undelivered>;
     /// The room is to be woken at this time.
@@ -90,7 +90,7 @@ pub(crate) trait RoomHost: RoomSink + Send + Sync {
 
 /// A room whose type is not known.
 ///
-/// Whoever is answered `true` by `push`, `wake` or `close` has to see to it that the room is run.
+/// A caller that gets `true` from `push`, `wake` or `close` must see to it that the room is run.
 pub(crate) trait DynRoom: Send + Sync {
     fn number(&self) -> u64;
     /// The worker that wakes it.
@@ -100,14 +100,14 @@ pub(crate) trait DynRoom: Send + Sync {
     /// A packet found no room. Returns whether its session ends for it.
     fn refuse(&self) -> bool;
     fn is_closed(&self) -> bool;
-    /// Whether it has lately held whoever ran it for too long with a single callback.
+    /// Whether a single callback has lately held its thread for too long.
     fn is_heavy(&self) -> bool;
     fn push(&self, batch: Batch) -> bool;
     fn wake(&self) -> bool;
     fn close(&self, why: RoomCloseReason) -> bool;
-    /// Gives up a claim without having run it: it waits until somebody brings it something more.
+    /// Gives up a claim without having run it: it waits for the next event.
     fn release(&self);
-    /// Whether the alarm for this time is the one that is set, and somebody would still hear it.
+    /// Whether the alarm for this time is the one that is set, and it would still have an effect.
     fn awaits(&self, at: Tick) -> bool;
     /// Whether the alarm for this time is the one that is set; then it is not any more.
     fn hears(&self, at: Tick) -> bool;

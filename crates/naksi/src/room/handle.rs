@@ -22,10 +22,10 @@ const CALLER_BYTES_MAX: u32 = 64 * 1024;
 const ROOM_BYTES: usize = 4096;
 
 /// A handle of a room; cheap to clone, usable from any thread. The room lives until it is closed or panics, or the
-/// service ends, whether or not somebody has a handle.
+/// service ends, whether or not a handle exists.
 pub struct RoomRef<R: Room>(pub(crate) Arc<RoomCell<R>>);
 
-/// Opens a room. Its first run is up to whoever gets the handle.
+/// Opens a room. The caller starts its first run.
 pub(crate) fn open<R: Room>(host: &Arc<dyn RoomHost>, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
     options.check()?;
     let (number, home, counters) = host.new_room();
@@ -52,13 +52,13 @@ impl<R: Room> RoomRef<R> {
         DynRoom::is_closed(&*self.0)
     }
 
-    /// Has this run in the room, one thread at a time as everything there: how an answer from elsewhere comes home. Calls
-    /// of one thread keep their order. What a session's callback calls counts as brought by that session
+    /// Has this run in the room, one thread at a time as everything there: how an answer from elsewhere comes home.
+    /// Calls of one thread keep their order. What a session's callback calls counts as brought by that session
     /// ([`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits)).
     ///
     /// # Errors
-    /// 65,536 calls or 16 MiB of them wait already (half of that, if the callback that calls has brought much itself), or
-    /// the room has ended. One that ends before the call's turn drops it without a word.
+    /// 65,536 calls or 16 MiB of them wait already (half of that, if the callback that calls has brought much itself),
+    /// or the room has ended. One that ends before the call's turn drops it without a word.
     pub fn call(
         &self,
         call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static,

@@ -83,7 +83,7 @@ pub(crate) struct LocalRooms {
     places: TokenMap<u64, u32>,
     here: TokenMap<u64, Here>,
     wake_timers: BinaryHeap<WakeTimer>,
-    /// With more alarms than this, those that nobody awaits are thrown out.
+    /// With more alarms than this, stale ones are removed.
     alarms_max: usize,
     /// Rooms that this worker has claimed.
     pub(crate) ready: VecDeque<Arc<dyn DynRoom>>,
@@ -146,8 +146,8 @@ impl LocalRooms {
         }
     }
 
-    /// A session hands a packet on. Returns what room there was for it. `waits`: the session waits already for rooms to take
-    /// what it has brought, so the last half of a mailbox is not for it.
+    /// A session hands a packet on. Returns what room there was for it. `waits`: the session waits already for rooms
+    /// to take what it has brought, so the last half of a mailbox is not for it.
     pub(crate) fn bring_packet(
         &mut self,
         membership: &mut RoomMembership,
@@ -212,7 +212,7 @@ impl LocalRooms {
         }
     }
 
-    /// Delivers what was brought, and wakes whose alarm rings: rooms that nobody runs are claimed.
+    /// Delivers what was brought, and wakes whose alarm rings: idle rooms are claimed.
     pub(crate) fn set_out(&mut self, now: Tick) {
         self.places.clear();
         for (room, batch) in self.outgoing.drain(..) {
@@ -228,8 +228,8 @@ impl LocalRooms {
         }
     }
 
-    /// The worker ends: what its sessions brought is not lost, and no claim is kept. A room that is not done soon is left
-    /// to whoever closes it.
+    /// The worker ends: what its sessions brought is not lost, and no claim is kept. A room that is not done soon is
+    /// left to the caller that closes it.
     pub(crate) fn wind_up(&mut self, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) {
         self.wake_timers.clear();
         let until = clock() + LAST_SPAN;

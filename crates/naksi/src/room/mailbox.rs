@@ -1,10 +1,10 @@
 //! A room's mailbox, and the rule that one thread at a time runs what is in it.
 //!
-//! Whoever puts something into a mailbox that nobody empties has claimed the room, and must run it or hand it on. A run
+//! Putting something into an idle room's mailbox claims the room; the claimant must run it or hand it on. A run
 //! ends when the mailbox is empty or the budget is spent. What the room said is posted before the claim is given up:
-//! otherwise the next run, on another thread, could be heard before this one. What is due goes before the mailbox, and the
-//! mailbox is given as much time as that took if it took long: a tick that lasts longer than its period costs ticks, and
-//! never keeps a room from hearing who leaves. Nothing here knows a worker.
+//! otherwise the next run, on another thread, could be heard before this one. What is due goes before the mailbox, and
+//! the mailbox is given as much time as that took if it took long: a tick that lasts longer than its period costs
+//! ticks, and never keeps a room from hearing who leaves. Nothing here knows a worker.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Shares {
     }
 }
 
-/// The room itself; only whoever has claimed it locks this.
+/// The room itself; only the claimant locks this.
 pub(super) struct Inside<R: Room> {
     pub(super) body: Body<R>,
     current: Current,
@@ -93,7 +93,7 @@ pub(crate) struct RoomCell<R: Room> {
     bytes: AtomicUsize,
     pub(super) calls: AtomicUsize,
     pub(super) call_bytes: AtomicUsize,
-    /// Somebody runs it, or has to.
+    /// It is claimed: running, or about to be.
     claimed: AtomicBool,
     closed: AtomicBool,
     /// Nothing is due any more: the room is to end, and only what it has been brought is still played.
@@ -153,7 +153,7 @@ impl<R: Room> RoomCell<R> {
                 self.call_bytes.fetch_add(bytes as usize, Ordering::Relaxed);
                 RoomCounters::add(&self.counters.held_bytes, bytes.into());
             }
-            // It is in the mailbox already, and nobody can put any number of them in.
+            // It is in the mailbox already, and their number is bounded.
             Job::Close(_) if self.is_still.swap(true, Ordering::Relaxed) => return self.claim(),
             // The thread that runs the room may play one more tick: it ends a little later then.
             Job::Close(_) => {}
@@ -163,7 +163,7 @@ impl<R: Room> RoomCell<R> {
         self.claim()
     }
 
-    /// Takes the room, to be run or handed on, if nobody has it.
+    /// Takes the room, to be run or handed on, if it is not claimed.
     #[must_use]
     pub(super) fn claim(&self) -> bool {
         !self.claimed.swap(true, Ordering::AcqRel)
@@ -353,7 +353,7 @@ impl<R: Room> DynRoom for RoomCell<R> {
             }
             self.set_wake_timer(inside.body.scene.timers.next(), sink);
             drop(inside);
-            // Giving the claim up acquires what was put in by whoever found the room claimed and went away.
+            // Giving the claim up acquires what was put in by callers that found the room claimed.
             self.claimed.swap(false, Ordering::AcqRel);
             if self.inbox.is_empty() || self.claimed.swap(true, Ordering::AcqRel) {
                 return false;
@@ -444,7 +444,7 @@ mod models {
             assert_eq!(
                 counters.stats().events_total,
                 3,
-                "the opening and both calls, and nobody looks again"
+                "the opening and both calls, and there is no further run"
             );
         });
     }

@@ -17,10 +17,10 @@
 //! ```
 //!
 //! A session joins with [`Conn::join_room`](crate::Conn::join_room) and hands packets on with
-//! [`Conn::room_send_packet`](crate::Conn::room_send_packet). What the sessions of one worker hand over in a turn is one batch; whoever
-//! brings a batch to a room that nobody runs, runs it, for a bounded time, and leaves the rest to the room's group.
-//! What the room says in that time is one parcel, posted once to each worker that has members. So everybody sees one
-//! order: that in which the room did things. Nothing here knows a port or a socket.
+//! [`Conn::room_send_packet`](crate::Conn::room_send_packet). What the sessions of one worker hand over in a turn is
+//! one batch; the worker that brings a batch to an idle room runs it, for a bounded time, and leaves the rest to the
+//! room's group. What the room says in that time is one parcel, posted once to each worker that has members. So
+//! everybody sees one order: that in which the room did things. Nothing here knows a port or a socket.
 
 mod stats;
 pub(crate) mod caller;
@@ -53,11 +53,11 @@ pub use test_room::TestRoom;
 
 /// Something that sessions are in together: a lobby, a match, a zone.
 ///
-/// Its callbacks run one at a time, on whatever thread; they may not block. A panic ends the room and nobody else: its
+/// Its callbacks run one at a time, on whatever thread; they may not block. A panic ends the room only: its
 /// members are told with [`Session::on_room_closed`](crate::session::Session::on_room_closed).
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Room: Sized + Send + 'static {
-    /// What the room keeps of each member; given by whoever joins.
+    /// What the room keeps of each member; given by the joining session.
     type Member: Send + 'static;
 
     /// The room stands. Called once, before anything else.
@@ -72,7 +72,7 @@ pub trait Room: Sized + Send + 'static {
     /// Says which method takes which type of packet: `routes.on(Self::say).on(Self::walk)`.
     fn routes(routes: &mut Routes<Self>) {}
 
-    /// A member's session handed a packet on that no route takes. If nobody handles it, it is named in the log with
+    /// A member's session handed a packet on that no route takes. If no handler takes it, it is named in the log with
     /// the nearest known ids, and the member's session ends.
     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
         cx.end_for_unknown(from, packet);

@@ -16,9 +16,10 @@ pub enum Overrun {
 /// What happens to a packet for a room whose mailbox is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomFull {
-    /// It is dropped and counted, and whoever handed it on is told.
+    /// It is dropped and counted, and the sending session is told.
     DropNew,
-    /// As above, and the session that sent it ends with [`DisconnectReason::RoomFull`](naksi_core::reason::DisconnectReason::RoomFull).
+    /// As above, and the session that sent it ends with
+    /// [`DisconnectReason::RoomFull`](naksi_core::reason::DisconnectReason::RoomFull).
     EndSession,
 }
 
@@ -45,8 +46,8 @@ pub struct RoomOptions {
 }
 
 impl Default for RoomOptions {
-    /// No tick; room for 4,096 packets and 1 MiB that wait; 65,536 members; 500 microseconds or 256 events for whoever
-    /// brings something, and beyond that the group `logic`, if the service has one.
+    /// No tick; room for 4,096 packets and 1 MiB that wait; 65,536 members; 500 microseconds or 256 events on a worker
+    /// that brings something, and beyond that the group `logic`, if the service has one.
     fn default() -> Self {
         Self {
             rate: None,
@@ -104,7 +105,7 @@ impl RoomOptions {
         self
     }
 
-    /// How long, and for how many events, the room may hold whoever brings it something.
+    /// How long, and for how many events, the room may run on a worker that brings it something.
     pub fn budget(mut self, span: Duration, events: usize) -> Self {
         (self.budget, self.budget_events) = (span, events);
         self

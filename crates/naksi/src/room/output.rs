@@ -38,9 +38,9 @@ pub(crate) enum Part {
     PutOut(SessionId, u32, RoomCloseReason),
     /// A session ends.
     End(SessionId, u32, DisconnectReason),
-    /// Nobody is a member any more.
+    /// All memberships have ended.
     Close(RoomCloseReason),
-    /// Nobody is a member any more, and the session of each one ends.
+    /// All memberships have ended, and so do the sessions.
     CloseAndEnd(DisconnectReason),
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Undelivered {
 }
 
 impl Undelivered {
-    /// A parcel that has reached nobody so far, for as long as no worker is named.
+    /// A parcel that was delivered to no worker yet, for as long as no worker is named.
     pub(crate) fn new(room_output: Arc<RoomOutput>) -> Self {
         Self { room_output, workers: [0; 4] }
     }
@@ -84,13 +84,13 @@ impl RoomOutput {
         (0..256).filter(|worker| self.workers[worker / 64] >> (worker % 64) & 1 == 1)
     }
 
-    /// Whether something is said in it that nobody may miss.
+    /// Whether something is said in it that no member may miss.
     pub(crate) fn must_be_heard(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::All(..) | Part::Others(..) | Part::One(..)))
     }
 
-    /// The same without what was said: what a worker that does not keep up must still know. Nothing, if that is nothing.
-    /// Of what was said each member has missed some, so a session does not leave the room unnoticed: it ends.
+    /// The same without what was said: what a worker that does not keep up must still know. Nothing, if that is
+    /// nothing. Of what was said each member has missed some, so a session does not leave the room unnoticed: it ends.
     pub(crate) fn without_bytes(&self) -> Option<Self> {
         let ends = self.must_be_heard();
         let known = |part: &Part| match part {

@@ -1,6 +1,6 @@
 //! A room and everything that its callbacks may reach, and how events are played on it, with a net under them.
 //!
-//! Whoever calls has the room to itself. Nothing here knows a thread, a queue or a worker.
+//! The caller has exclusive access. Nothing here knows a thread, a queue or a worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Weak;
@@ -38,7 +38,7 @@ pub(super) struct RoomState<R: Room> {
     pub(super) end: Option<RoomCloseReason>,
     /// The packets that routes take.
     pub(super) known: Box<[(u16, &'static str)]>,
-    /// Packets that nobody handled.
+    /// Packets that no handler took.
     pub(super) unknown: u64,
     pub(super) cell: Weak<RoomCell<R>>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Body<R: Room> {
     due: Vec<TimerKey>,
     /// Always there, but for the moment in which one of them is played.
     routes: Option<Box<Routes<R>>>,
-    /// Callbacks played since somebody asked.
+    /// Callbacks run since the last query.
     pub(super) played: u64,
     panics: u64,
 }
@@ -154,7 +154,7 @@ impl<R: Room> Body<R> {
             }
             Event::Mark { id, bytes } => self.scene.outbox.taken(id, bytes),
             Event::Finish { id, ticket } => {
-                // Whoever is no member any more learns that, behind everything said to it.
+                // A member that was removed is told so, behind everything sent to it.
                 if self.scene.holds(id, ticket) {
                     self.scene.outbox.answered(id, ticket);
                 }
@@ -210,8 +210,8 @@ impl<R: Room> Body<R> {
         }
     }
 
-    /// A parcel did not reach the members on some workers: the sessions of those who missed something of it end. Returns how
-    /// many messages to how many of them were lost.
+    /// A parcel did not reach the members on some workers: the sessions of those who missed something of it end.
+    /// Returns how many messages to how many of them were lost.
     pub(super) fn lose(&mut self, undelivered: &Undelivered) -> u64 {
         let missed = Missed::of(&undelivered.room_output.parts);
         let mut lost = Vec::new();

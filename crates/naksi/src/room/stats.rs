@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::group::{Durations, Spread};
 
-/// The counters of the rooms; written by whoever runs one, a few times in each run.
+/// The counters of the rooms; written by the thread that runs one, a few times in each run.
 #[derive(Debug, Default)]
 pub(crate) struct RoomCounters {
     pub(super) live: AtomicU64,

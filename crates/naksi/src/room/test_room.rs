@@ -119,7 +119,7 @@ impl<R: Room> TestRoom<R> {
         frames.map(|(_, body)| decode(&body).expect("what a room sends can be read")).collect()
     }
 
-    /// Somebody calls into the room, as with [`RoomRef::call`](super::RoomRef::call).
+    /// Calls into the room, as with [`RoomRef::call`](super::RoomRef::call).
     pub fn call(&mut self, call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static) {
         self.bring(Job::Call(Box::new(call), Charge::default()));
     }
@@ -260,7 +260,7 @@ impl RoomSink for TestSink {
                             Part::Others(but, range) if but != id => {
                                 fake.bytes.extend_from_slice(bytes(range))
                             }
-                            // Whoever is made up keeps up.
+                            // A fake session keeps up.
                             Part::Data(to, _, _, range) if to.is_none_or(|(to, _)| to == *id) => {
                                 fake.bytes.extend_from_slice(bytes(range));
                             }
@@ -274,7 +274,7 @@ impl RoomSink for TestSink {
                 Part::Admit(id, _) => {
                     fakes.entry(*id).or_default().member = true;
                 }
-                // Whoever is made up has no peer that could say its end, and brings what it wants.
+                // A fake session has no peer that could close, and sends what it wants.
                 Part::Answered(..) | Part::Taken(..) => {}
                 Part::PutOut(id, _, why) => {
                     let fake = fakes.entry(*id).or_default();

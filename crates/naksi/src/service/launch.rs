@@ -1,6 +1,6 @@
 //! From a plan to running workers: threads, ports, listeners, and the one word that begins.
 //!
-//! Every worker opens its own port on its own thread; nobody accepts or connects before all of them stand,
+//! Every worker opens its own port on its own thread; none accepts or connects before all of them have,
 //! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
 
 use core::net::SocketAddr;
@@ -142,13 +142,13 @@ pub(crate) fn launch<F: Factory>(mut plan: Plan, factory: F) -> Result<Service> 
     }
     let (record, workers) = (plan.record.clone(), plan.workers);
     launch_on(plan, factory, open_system_port).inspect_err(|_| {
-        // Nobody was served, so nobody shall take these for a run.
+        // No session was served, so these files are no recording.
         record.iter().for_each(|(_, run)| run.remove(workers));
     })
 }
 
-/// What a receive buffer holds. Bytes that come beyond a session's rate are copied aside and wait there, so whoever may
-/// bring little is read in small portions: a sixteenth of a second's, and no less than a page.
+/// What a receive buffer holds. Bytes that come beyond a session's rate are copied aside and wait there, so a session
+/// that may bring little is read in small portions: a sixteenth of a second's, and no less than a page.
 fn lease_bytes(plan: &Plan) -> usize {
     const PAGE_BYTES: usize = 4096;
     let portion = match plan.limits.recv_bytes_per_second_max {
@@ -334,7 +334,7 @@ fn live<P: Port + 'static, F: Factory>(
     let panicked = |panic: &Panicked| Err(PortError { text: format!("it panicked: {panic}"), code: 0 });
     let told = ended.as_ref().map_or_else(panicked, Clone::clone);
     if let Err(error) = &told {
-        // Now, and not only when somebody stops the service: whoever runs it has nobody else to ask.
+        // Now, and not only at the stop of the service: the operator has no other source.
         tracing::error!(worker = index, %error, "a worker broke: its sessions are lost, and the others go on without it");
     }
     events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.

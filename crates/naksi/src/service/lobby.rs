@@ -10,7 +10,7 @@ use naksi_core::session::Framing;
 use crate::room::{Room, RoomCloseReason, RoomOptions, RoomRef};
 use crate::session::{Conn, Session};
 
-/// The room that everybody joins; when it has ended, whoever comes next opens another one.
+/// The room that everybody joins; when it has ended, the next session opens another one.
 pub(crate) struct Lobby<R: Room> {
     pub(crate) make: Box<dyn Fn() -> R + Send + Sync>,
     pub(crate) options: RoomOptions,

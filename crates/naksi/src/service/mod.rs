@@ -146,7 +146,7 @@ impl Service {
         }
     }
 
-    /// Takes nobody new in, lets sessions flush and say goodbye within this time, cuts the rest, and
+    /// Accepts no connection, lets sessions flush and end within this time, cuts the rest, and
     /// returns the last counters when every worker is home.
     pub fn stop(mut self, within: Duration) -> Stats {
         self.finish(within).ok(); // A worker that broke has been logged; the counters tell the rest.
@@ -201,7 +201,7 @@ impl Service {
             }
         }
         Arc::clone(&self.service).close_rooms();
-        // Nobody is left to post but the groups themselves: each may still post to those behind it.
+        // Only the groups themselves still post: each may still post to those behind it.
         for group in std::mem::take(&mut self.groups) {
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             group.close(left.max(HOME_WITHIN));
@@ -223,7 +223,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
-            self.finish(Duration::ZERO).ok(); // Nobody is left to be told.
+            self.finish(Duration::ZERO).ok(); // There is no caller left.
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::service::launch::{Plan, launch};
 use crate::service::{Service, Signals};
 use crate::session::{ConnectionInfo, Factory, Session};
 
-/// Where a server listens when nobody says otherwise.
+/// The default address of a server.
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
 
 /// A server that has not started; starting it gives a [`Service`].
@@ -233,8 +233,8 @@ impl Server {
     }
 
     /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
-    /// sessions end with [`DisconnectReason::RoomClosed`](naksi_core::reason::DisconnectReason::RoomClosed), and whoever comes next opens
-    /// another one. With options that make no sense it does not start.
+    /// sessions end with [`DisconnectReason::RoomClosed`](naksi_core::reason::DisconnectReason::RoomClosed), and the
+    /// next session opens another one. With options that make no sense it does not start.
     pub fn room<R: Room<Member: Default>>(
         mut self,
         options: RoomOptions,
@@ -294,7 +294,7 @@ impl<F: Factory> BoundServer<F> {
     }
 }
 
-/// Whether a name has one underscore where two belong, so that nobody would heed it.
+/// Whether a name has one underscore where two belong, so that it would be ignored.
 fn lacks_an_underscore(name: &str) -> bool {
     ENVIRONMENT.iter().any(|(known, _)| known.replacen("__", "_", 1) == name)
 }

@@ -149,10 +149,10 @@ impl Conn<'_> {
         self.output.is_open()
     }
 
-    /// Whether the session is shown nothing more after this callback: its send queue is over the high mark, it is over a rate
-    /// of the limits, rooms have not taken what it brought, or its end has begun. A handler that takes several messages out
-    /// of one [`on_recv`](crate::session::Session::on_recv) should stop at the next one and return what it has taken; it is
-    /// offered the rest later.
+    /// Whether the session is shown nothing more after this callback: its send queue is over the high mark, it is over
+    /// a rate of the limits, rooms have not taken what it brought, or its end has begun. A handler that takes several
+    /// messages out of one [`on_recv`](crate::session::Session::on_recv) should stop at the next one and return what
+    /// it has taken; it is offered the rest later.
     pub fn is_held_back(&self) -> bool {
         self.output.is_held_back()
     }
@@ -198,7 +198,8 @@ impl Conn<'_> {
     }
 
     /// Makes this session a member: it gets what is broadcast from now on. A session that is in
-    /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with [`DisconnectReason::MembershipsFull`] instead.
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with
+    /// [`DisconnectReason::MembershipsFull`] instead.
     pub fn join(&mut self, topic: &Topic) {
         let is_member = |membership: &Membership| membership.number() == topic.number();
         if self.memberships.len() >= self.output.limits.memberships_max
@@ -219,8 +220,9 @@ impl Conn<'_> {
     /// once, shared by all members of a worker, and posted once to every other worker.
     ///
     /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
-    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and no other worker
-    /// waits for it; when it lacks more than fits a send queue, its members of the topic end with [`DisconnectReason::Lagged`].
+    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and no other
+    /// worker waits for it; when it lacks more than fits a send queue, its members of the topic end with
+    /// [`DisconnectReason::Lagged`].
     pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> SendStatus {
         self.append_for_all(topic, &[bytes])
     }
@@ -265,13 +267,13 @@ impl Conn<'_> {
         Ok(room)
     }
 
-    /// Makes this session a member of a room, with what the room shall keep of it. Returns `false`, and does nothing, if
-    /// the room has ended, or if the session is a member already. However the session ends, it leaves.
+    /// Makes this session a member of a room, with what the room shall keep of it. Returns `false`, and does nothing,
+    /// if the room has ended, or if the session is a member already. However the session ends, it leaves.
     ///
-    /// An accepted session that joins more than [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits) is not
-    /// read for a while. One that is four seconds ahead of its rate, or over it for ten seconds, joins nothing and ends with
-    /// [`DisconnectReason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is in
-    /// [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
+    /// An accepted session that joins more than [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits) is
+    /// not read for a while. One that is four seconds ahead of its rate, or over it for ten seconds, joins nothing and
+    /// ends with [`DisconnectReason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is
+    /// in [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
     /// [`DisconnectReason::MembershipsFull`].
     pub fn join_room<R: Room>(&mut self, room: &RoomRef<R>, data: R::Member) -> bool {
         let is_member =
@@ -313,8 +315,8 @@ impl Conn<'_> {
     /// Hands a packet on to a room that this session is in. [`SendStatus::Closed`]: it is not, or the room has ended.
     /// [`SendStatus::Dropped`]: the room's mailbox is full, or half full and the session waits for rooms already.
     ///
-    /// A session that has brought rooms more than [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) that they
-    /// have not taken, or a sixteenth of it to a room whose mailbox is half full, is not read until they have;
+    /// A session that has brought rooms more than [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) that
+    /// they have not taken, or a sixteenth of it to a room whose mailbox is half full, is not read until they have;
     /// [`Conn::is_held_back`] tells a handler in time.
     pub fn room_send_packet<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> SendStatus {
         let membership =
@@ -357,18 +359,19 @@ impl Conn<'_> {
     }
 
     /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
-    /// session opened are closed with it. A session may have so many open, so many operations under way and so many bytes in
-    /// them as [`files_max`](naksi_core::limits::Limits::files_max),
+    /// session opened are closed with it. A session may have so many open, so many operations under way and so many
+    /// bytes in them as [`files_max`](naksi_core::limits::Limits::files_max),
     /// [`file_operations_max`](naksi_core::limits::Limits::file_operations_max) and
-    /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) say. Beyond that this and the following are answered
-    /// with [`FileDone::Failed`](crate::session::files::FileDone::Failed), over the limit.
+    /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) say. Beyond that this and the following are
+    /// answered with [`FileDone::Failed`](crate::session::files::FileDone::Failed), over the limit.
     pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
         self.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
     }
 
-    /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::session::files::READ_BYTES_MAX) are refused
-    /// ([`FileDone::Failed`](crate::session::files::FileDone::Failed), invalid request), and so is what there is no memory for.
-    /// Room is made for what the file holds now; where the system does not know that (a device), 64 KiB come at most.
+    /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::session::files::READ_BYTES_MAX) are
+    /// refused ([`FileDone::Failed`](crate::session::files::FileDone::Failed), invalid request), and so is what there
+    /// is no memory for. Room is made for what the file holds now; where the system does not know that (a device), 64
+    /// KiB come at most.
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
         self.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
     }
@@ -459,9 +462,9 @@ impl Conn<'_> {
         if sent == SendStatus::Dropped {
             self.context.counters.dropped.add(1);
         }
-        // Whoever was paused with megabytes unread is shown all of them in one turn, in which no batch leaves. Its own
-        // queue does not hold it back where it does not hear what it says. Nor should a session broadcast much while another
-        // worker lacks much already: members that miss something end.
+        // A resumed session may replay megabytes before any flush, so apply back-pressure here. Its own
+        // queue does not hold it back where it does not hear what it says. Nor should a session broadcast much while
+        // another worker lacks much already: members that miss something end.
         let full = sent == SendStatus::Dropped || self.context.topics.is_full();
         if full && self.context.topics.is_crowded(topic) || self.context.topics.is_behind(topic) {
             self.output.rest();
@@ -472,7 +475,7 @@ impl Conn<'_> {
     /// Adds a message that the sender hears too, if it is in the topic.
     ///
     /// A batch that has become long enough to leave counts against a sender that is in the topic: it is held
-    /// back by its own queue, as if it had sent to itself. Otherwise whoever was paused with megabytes unread
+    /// back by its own queue, as if it had sent to itself. Otherwise a session that was paused with megabytes unread
     /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
     fn append_for_all(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
         let sent = self.append(topic, parts);

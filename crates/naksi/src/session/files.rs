@@ -19,7 +19,7 @@ pub(crate) const OPERATIONS_MAX: usize = 65_536;
 /// Operations that a token can name.
 pub(crate) const SLOTS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
-/// Most bytes of one read, 1 GiB: a number that a peer sent and nobody looked at shall not cost all memory there is.
+/// Most bytes of one read, 1 GiB: an unchecked number from a peer must not use up all memory.
 pub const READ_BYTES_MAX: usize = 1 << 30;
 
 /// Names an open file of a session; stale once it is closed.
@@ -192,7 +192,7 @@ pub(crate) struct Operation {
     pub(crate) tag: u32,
     /// What it counts for among its session's bytes.
     pub(crate) bytes: usize,
-    /// `None`: the close itself, which nobody waits for.
+    /// `None`: the close itself, which is not awaited.
     pub(crate) file: Option<FileId>,
     pub(crate) offset: u64,
     /// Of a write: the number of the first sync that has to wait for it.

@@ -1,6 +1,6 @@
 //! What a user writes: one value per connection, called when something has happened to it.
 //!
-//! Every callback has a default and none may block: while one runs, its worker serves nobody else. Nothing
+//! Every callback has a default and none may block: while one runs, its worker serves no other session. Nothing
 //! here knows a worker, a port or a thread.
 
 pub(crate) mod callbacks;
@@ -25,7 +25,7 @@ pub use files::{FileDone, FileId, READ_BYTES_MAX};
 ///
 /// The value lives on one worker thread from `on_connected` until after `on_disconnected`, so it needs no
 /// lock and need not be `Send`. A panic in a callback ends this session with
-/// [`DisconnectReason::HandlerPanic`] and nobody else's.
+/// [`DisconnectReason::HandlerPanic`] and no other's.
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Session: Sized + 'static {
     /// Whether bytes come as they are, to [`Session::on_recv`], or as frames, to [`Session::on_packet`].
@@ -37,9 +37,9 @@ pub trait Session: Sized + 'static {
     /// Bytes came (raw sessions). Returns how many were consumed; the rest is offered again together with
     /// what follows.
     ///
-    /// The default ends the session at its first byte with [`DisconnectReason::UnhandledBytes`], and an error in the log names the
-    /// line that the session type lacks: `FRAMING = Framing::Packets` if it has [`Session::on_packet`], `on_recv` if not.
-    /// A session that only sends and ignores what its peer sends overrides it and returns `data.len()`.
+    /// The default ends the session at its first byte with [`DisconnectReason::UnhandledBytes`], and an error in the
+    /// log names the line that the session type lacks: `FRAMING = Framing::Packets` if it has [`Session::on_packet`],
+    /// `on_recv` if not. A session that only sends and ignores what its peer sends overrides it and returns `data.len()`.
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         c.end_unhandled_bytes::<Self>(data.len());
         data.len()
@@ -47,8 +47,8 @@ pub trait Session: Sized + 'static {
 
     /// A whole frame came (framed sessions).
     ///
-    /// The default ends the session at its first packet with [`DisconnectReason::UnknownPacket`], and an error in the log says that
-    /// the session type has no `on_packet`.
+    /// The default ends the session at its first packet with [`DisconnectReason::UnknownPacket`], and an error in the
+    /// log says that the session type has no `on_packet`.
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         c.end_unhandled_packet::<Self>(packet);
     }
@@ -66,8 +66,9 @@ pub trait Session: Sized + 'static {
     fn on_room_closed(&mut self, c: &mut Conn<'_>, room: u64, why: RoomCloseReason) {}
 
     /// The session is over. Called exactly once if [`Session::on_connected`] was, and nothing after it; the
-    /// value is dropped as soon as the socket is closed. A reason has the system's error ([`DisconnectReason::os_error`]) or the
-    /// application's own code and text ([`DisconnectReason::cause`]), where there is one.
+    /// value is dropped as soon as the socket is closed. A reason has the system's error
+    /// ([`DisconnectReason::os_error`]) or the application's own code and text ([`DisconnectReason::cause`]), where
+    /// there is one.
     fn on_disconnected(&mut self, reason: DisconnectReason) {}
 }
 

@@ -58,11 +58,11 @@ struct Rooms {
     opened_total: u64,
 }
 
-/// The topics that somebody still holds, by number.
+/// The topics with a live handle, by number.
 #[derive(Default)]
 struct Directory {
     topics: BTreeMap<u64, Weak<Shared>>,
-    /// When there are this many entries, those that nobody holds are forgotten.
+    /// When there are this many entries, those without a handle are removed.
     purge_at: usize,
 }
 
@@ -111,8 +111,8 @@ impl<P: Port> ServiceCore<P> {
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Begin));
     }
 
-    /// Ends the rooms that are open, on this thread. The workers have ended, and the groups are still there: a room that
-    /// one of them runs is ended by it.
+    /// Ends the rooms that are open, on this thread. The workers have ended, and the groups are still there: a room
+    /// that one of them runs is ended by it.
     pub fn close_rooms(self: &Arc<Self>)
     where
         P: 'static,
@@ -126,7 +126,7 @@ impl<P: Port> ServiceCore<P> {
         }
     }
 
-    /// Takes nobody new in and lets everybody go within this time.
+    /// Accepts no connection and drains all sessions within this time.
     pub fn drain(&self, within: Duration) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Drain { within }));
     }
@@ -147,7 +147,8 @@ impl<P: Port> ServiceCore<P> {
         self.mailboxes.iter().map(Mailbox::len).sum()
     }
 
-    /// The worker with the fewest sessions of those that live, `own` if it is one of them; the session is counted to it.
+    /// The worker with the fewest sessions of those that live, `own` if it is one of them; the session is counted to
+    /// it.
     pub(crate) fn place(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
         // Who is gone has no sessions, and would be given all that come.
@@ -186,8 +187,8 @@ impl<P: Port> ServiceCore<P> {
         unpoisoned(&self.admission).0.is_first_refusal(address)
     }
 
-    /// What the sessions of all workers hold, as each said at the end of its last turn, and what is on its way to rooms and
-    /// workers.
+    /// What the sessions of all workers hold, as each said at the end of its last turn, and what is on its way to
+    /// rooms and workers.
     pub(crate) fn held_bytes(&self) -> u64 {
         let sessions: u64 = self.counters.iter().map(|counters| counters.held_bytes.value()).sum();
         sessions + self.under_way_bytes()
@@ -245,7 +246,8 @@ where
                 mailbox.push(Message::RoomOutput(Arc::clone(&room_output)));
                 continue;
             }
-            // It does not keep up: who is in the room it learns, and there are no more of these than members come and go.
+            // It does not keep up: who is in the room it learns, and there are no more of these than members come and
+            // go.
             let (undelivered, known) = undelivered.get_or_insert_with(|| {
                 (Undelivered::new(Arc::clone(&room_output)), room_output.without_bytes().map(Arc::new))
             });

@@ -28,7 +28,7 @@ pub enum SendError {
     /// The service has no such worker.
     #[error("no worker of this service owns that session")]
     UnknownSession,
-    /// The bytes are more than a send queue may hold: nobody could ever be sent them.
+    /// The bytes are more than a send queue may hold: no session could be sent them.
     #[error("more bytes than a send queue may hold")]
     TooLong,
     /// The worker has ended, as the service has or is about to.
@@ -86,7 +86,7 @@ impl ServiceHandle {
     /// Sends bytes to every member of a topic: one post for each worker that has members.
     ///
     /// # Errors
-    /// A worker's mailbox is full, or the bytes fit no send queue; then nobody gets them.
+    /// A worker's mailbox is full, or the bytes fit no send queue; then no session gets them.
     pub fn broadcast(&self, topic: &Topic, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         self.0.broadcast(topic, bytes.into(), 1)
     }
@@ -112,7 +112,7 @@ impl ServiceHandle {
     }
 
     /// From now on lets connections in by these limits: `sessions_max`, `connections_per_address_max`,
-    /// `accepts_per_second_max` and `loopback_exempt`. Whoever is in stays; the other limits stay as they are.
+    /// `accepts_per_second_max` and `loopback_exempt`. Admitted sessions stay; the other limits stay as they are.
     pub fn admit_by(&self, limits: &Limits) {
         self.0.admit_by(limits);
     }

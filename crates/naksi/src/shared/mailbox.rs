@@ -50,11 +50,11 @@ pub(crate) enum Message<S> {
     Relieve,
     /// Every worker stands: begin to accept and to connect.
     Begin,
-    /// Take nobody new in, let everybody go within this time.
+    /// Accept no connection, drain all sessions within this time.
     Drain { within: Duration },
 }
 
-/// A room that whoever holds this has to run; a claim that is dropped is given up.
+/// The claim of a room: its holder must run the room; dropping it gives the claim up.
 pub(crate) struct Claim(Option<Arc<dyn DynRoom>>);
 
 impl Claim {
@@ -94,7 +94,7 @@ pub(crate) struct Mailbox<P: Port> {
     batch_bytes: AtomicUsize,
     bytes_max: usize,
     rung: AtomicBool,
-    /// Its worker is gone: whatever is put in is dropped by whoever puts it in.
+    /// Its worker is gone: what is put in is dropped by the sender.
     closed: AtomicBool,
     bell: OnceLock<P::Poster>,
 }
@@ -197,14 +197,14 @@ impl<P: Port> Mailbox<P> {
         while self.pop().is_some() {}
     }
 
-    /// The worker is about to look in anyway: until then nobody needs to ring.
+    /// The worker is about to look in anyway: until then no wake-up is needed.
     pub(crate) fn hush(&self) {
         self.rung.swap(true, Ordering::SeqCst);
     }
 
     /// The worker heard the bell and looks in: what is put in from now on rings again.
     pub(crate) fn heard(&self) {
-        // Reading the flag acquires what was pushed by whoever found it rung and so did not ring again.
+        // Reading the flag acquires what was pushed by senders that found the wake-up pending.
         self.rung.swap(false, Ordering::AcqRel);
     }
 

@@ -77,8 +77,8 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Ended sessions by the name of their reason; reasons that never occurred are left out. There is one name for
-            /// all causes of an application's own, `custom`.
+            /// Ended sessions by the name of their reason; reasons that never occurred are left out. There is one name
+            /// for all causes of an application's own, `custom`.
             pub ended: BTreeMap<&'static str, u64>,
             /// Waits by how many completions they brought; see [`CATCHES`].
             pub catches: [u64; CATCHES],
@@ -146,11 +146,11 @@ counters! {
     connect_failures_total,
     /// Connections that were given up after their last attempt.
     given_up_total,
-    /// Bytes that were received and that nobody has taken yet.
+    /// Bytes that were received and that no callback has consumed yet.
     recv_backlog_bytes,
     /// Bytes of memory that sessions hold, capacity and not contents: queued for them, with the kernel, data beside it,
-    /// received and not yet taken, and brought to rooms. A session whose end has begun holds none. With it what is in the
-    /// mailboxes of rooms and workers, and each topic's batch, once for all members that have not sent it yet.
+    /// received and not yet taken, and brought to rooms. A session whose end has begun holds none. With it what is in
+    /// the mailboxes of rooms and workers, and each topic's batch, once for all members that have not sent it yet.
     held_bytes,
     /// Sessions that ended because all of them together held nearly as much as they may.
     relieved_total,
@@ -170,11 +170,11 @@ counters! {
     deliveries,
     /// Batches posted to other workers by broadcasts.
     posts,
-    /// Messages that the overflow policy dropped, and those of topics and rooms to members that ended with `lagged` because
-    /// their worker was behind (of rooms: `rooms.lost_total`).
+    /// Messages that the overflow policy dropped, and those of topics and rooms to members that ended with `lagged`
+    /// because their worker was behind (of rooms: `rooms.lost_total`).
     dropped,
-    /// File operations that were refused because their session had as many open or under way, or as many bytes in them, as
-    /// it may.
+    /// File operations that were refused because their session had as many open or under way, or as many bytes in
+    /// them, as it may.
     file_refused_total,
     /// Callbacks that panicked.
     handler_panics,
@@ -184,8 +184,8 @@ counters! {
     stale_total,
     /// Entries that are whole in a recording.
     recorded_total,
-    /// Entries that no recording has: the disk did not keep up or refused, the recordings have as many bytes as they may, or
-    /// the worker ended before it had them.
+    /// Entries that no recording has: the disk did not keep up or refused, the recordings have as many bytes as they
+    /// may, or the worker ended before it had them.
     record_lost_total,
     /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
     timers,
@@ -199,7 +199,7 @@ counters! {
     handles,
     /// Operations in flight in the port.
     in_flight,
-    /// Receive leases in somebody's hands.
+    /// Receive leases held by sessions.
     leases_out,
     /// How often a receive found the pool empty.
     starved_total,

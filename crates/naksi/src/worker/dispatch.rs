@@ -1,4 +1,4 @@
-//! From a token to whoever asked: session, listener, connector, file, mailbox.
+//! From a token to its owner: session, listener, connector, file, mailbox.
 //!
 //! A completion for a session that is gone cannot come (law 4: the slot is freed after the last one); for
 //! everything else the token's generation tells. Nothing here interprets bytes.
@@ -51,7 +51,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if tracing::enabled!(tracing::Level::TRACE) {
             self.trace_lengths(token, &done);
         }
-        debug_assert!(Verb::from_kind(token.kind()).is_some(), "nobody submits {token:?}");
+        debug_assert!(Verb::from_kind(token.kind()).is_some(), "no component submits {token:?}");
         let known = self.with_session(token.slot(), token.generation(), |session, cx, callbacks| {
             session.process(done, more, cx, callbacks);
         });
@@ -140,7 +140,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let index = dialled.map_or(self.arrivals, u64::from);
         self.arrivals += 1;
         let arrival = ConnectionInfo { worker: self.index, index, peer };
-        // Whoever cannot be made ends nobody else.
+        // A session that cannot be made ends no other.
         let make = || seen_at(What::Factory, Who::Connecting(index), || self.factory.make(&arrival));
         let user = match caught(make) {
             Ok(user) => user,

@@ -21,8 +21,8 @@ const READ_BYTES_UNSEEN: usize = 64 * 1024;
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn carry_out_file_wishes(&mut self) {
-        // What these answers make users wish for waits for the next turn: whoever tries again and again holds
-        // up nobody.
+        // Operations that these results cause wait for the next turn: a session that retries for ever delays
+        // no other.
         for _ in 0..self.context.files.wishes.len() {
             let Some(wish) = self.context.files.wishes.pop_front() else { return };
             let bytes_held = wish.asks().map_or(0, |(_, _, bytes)| bytes);

@@ -13,13 +13,13 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Somebody is to be asked again at a tick.
+    /// A session is to be visited at a tick.
     pub(crate) fn hold(&mut self, at: Tick, slot: u32, generation: u32) {
         self.waiting.push((at, slot, generation));
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// When somebody is to be asked again.
+    /// When a session is to be visited.
     pub(crate) fn next(&self) -> Option<Tick> {
         self.next
     }

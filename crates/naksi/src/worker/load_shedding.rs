@@ -2,8 +2,8 @@
 //! [`Pressure`], carried out on its own sessions.
 //!
 //! What each session holds is counted whenever it is asked what it wants; without a limit that is all. Every worker
-//! gives back its own part, and each of them acts, whoever saw it first: who sleeps is rung. Nothing here knows why
-//! somebody holds much.
+//! gives back its own part, and each of them acts, whichever saw it first: sleeping workers are woken. Nothing here
+//! knows why a session holds much.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::shared::mailbox::Message;
 
 /// Who is stuck is looked for no more often than this: it means to look at everybody.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Whoever has given its part waits so long for the others to give theirs.
+/// How long a worker that has shed its part waits for the others.
 const GIVE_AGAIN: Duration = Duration::from_millis(10);
 
 /// Spare buffers unused for this long are freed.
@@ -89,7 +89,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         );
     }
 
-    /// Frees spare buffers that nobody has used for a while, and gives the system its memory back when that is much.
+    /// Frees spare buffers that were unused for a while, and gives the system its memory back when that is much.
     #[inline]
     pub(crate) fn trim_spares(&mut self) {
         match self.load_shedding.trim_at {
@@ -171,8 +171,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         others.for_each(|(_, mailbox)| mailbox.push(Message::Relieve));
     }
 
-    /// Those of whom something is to be had, in the order in which they go: at the second step whoever is stuck, longest
-    /// first; at the third those as well, and then everybody, whoever holds most first.
+    /// Those of whom something is to be had, in the order in which they go: at the second step stuck sessions, longest
+    /// first; at the third those as well, and then all, those that hold most first.
     fn holders(&self, step: Pressure) -> Vec<Holder> {
         let now = self.context.now;
         let mut holders = Vec::new();

@@ -57,7 +57,7 @@ use crate::topic::{LocalTopics, Membership};
 
 /// A room's batch leaves at the latest after this many completions, however busy the port is.
 const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
-/// And after this long: while somebody floods, a turn may bring no more than a few completions.
+/// And after this long: while a peer floods, a turn may bring no more than a few completions.
 const BATCH_SPAN_MAX: Duration = Duration::from_millis(10);
 /// A batch that another worker had no room for is offered to it again after this long.
 const OWED_AGAIN: Duration = Duration::from_millis(1);
@@ -342,7 +342,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         for (slot, generation) in dirty.drain(..) {
             self.ask(slot, generation);
         }
-        // Asking touches nobody, so the list that was emptied is the list to keep.
+        // Registering marks no session, so the list that was emptied is the list to keep.
         self.dirty = dirty;
     }
 
@@ -457,9 +457,9 @@ impl<P: Port, F: Factory> Drop for Worker<P, F> {
         let Self { context, port, .. } = self;
         let service = Arc::clone(&context.service);
         context.rooms.wind_up(&|| port.now(), &*service);
-        // Whoever still lacks something does not get it any more.
+        // What is still missing is not delivered any more.
         context.counters.dropped.add(context.topics.owed_messages());
-        // Nobody waits for it to give anything back.
+        // Its replies are not awaited.
         context.counters.held_bytes.set(0);
         context.counters.recv_backlog_bytes.set(0);
         // However it ends, what others still put in is not kept: a socket among it would never be closed.

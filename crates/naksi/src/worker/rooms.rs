@@ -22,7 +22,7 @@ use crate::session::{Factory, Session};
 const TURN_BUDGET: Duration = Duration::from_millis(2);
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Brings the rooms what this turn's sessions have for them, and runs those that nobody else runs.
+    /// Brings the rooms what this turn's sessions have for them, and runs the idle ones.
     pub(crate) fn run_rooms(&mut self) {
         self.context.rooms.set_out(self.context.now);
         if self.context.rooms.ready.is_empty() {
@@ -30,7 +30,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         let service = Arc::clone(&self.context.service);
         // What the rooms say to this worker comes through its mailbox as well, behind what they said before; it
-        // is read below, so nobody needs to ring.
+        // is read below, so no wake-up is needed.
         self.mailbox().hush();
         let clock = || self.port.now();
         let began = clock();

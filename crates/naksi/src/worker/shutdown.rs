@@ -79,7 +79,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Tells whoever has not been told, whatever the kernel still holds, and forgets them (law 8).
+    /// Calls the outstanding `on_disconnected`, whatever the kernel still holds, and forgets them (law 8).
     pub(crate) fn give_up(&mut self, reason: &DisconnectReason) {
         self.stop_connecting();
         for (slot, generation) in self.sessions.names() {

@@ -1,7 +1,7 @@
 //! Topics' batches leave: one for the members here, by reference, and one for each other worker.
 //!
-//! A worker that has no room for its batch gets it later; nobody else waits for it. Nothing here knows a socket, or when
-//! a batch is due.
+//! A worker that has no room for its batch gets it later; no other worker waits for it. Nothing here knows a socket,
+//! or when a batch is due.
 
 use bytes::Bytes;
 use naksi_core::callbacks::SessionOutput;
@@ -17,7 +17,8 @@ use crate::topic::{Owed, Post};
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Sends what topics gathered: to local members by reference, to other workers once each. A worker that has no room
-    /// gets its batches later, in their order; if that is too much, its members of the topic end with [`DisconnectReason::Lagged`].
+    /// gets its batches later, in their order; if that is too much, its members of the topic end with
+    /// [`DisconnectReason::Lagged`].
     pub(crate) fn flush_topics(&mut self) {
         let Self { context, service_core, .. } = self;
         let has_room = |worker: usize| service_core.mailboxes[worker].has_room();
@@ -61,7 +62,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.members = members;
     }
 
-    /// Queues a batch, whose memory it counts itself, for every local member. `epoch`: of a local batch, of which members may have a part.
+    /// Queues a batch, whose memory it counts itself, for every local member. `epoch`: of a local batch, of which
+    /// members may have a part.
     pub(crate) fn deliver(&mut self, number: u64, bytes: &Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
         self.context.topics.members_into(number, &mut members);

@@ -93,7 +93,7 @@ fn attempts_that_fail_at_once_leave_no_timers_behind() {
     assert!(timers <= 1, "one connection waits for one thing at a time, and not for {timers}");
 }
 
-/// A listener that nobody accepts from, and so many connections that its queue takes no more.
+/// A listener without accepts, and so many connections that its queue takes no more.
 fn full_listener() -> (std::net::TcpListener, Vec<TcpStream>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");

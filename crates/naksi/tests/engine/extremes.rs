@@ -1,4 +1,5 @@
-//! Settings at the ends of their ranges: the longest span is never, and a count that cannot be served is refused by name.
+//! Settings at the ends of their ranges: the longest span is never, and a count that cannot be served is refused by
+//! name.
 
 use naksi::config::Error;
 
@@ -60,7 +61,7 @@ fn the_longest_span_is_never_in_every_limit_and_timer() {
     drop(stream);
     until("it is over", || service.stats().live == 0);
     assert_eq!(service.stats().handler_panics, 0);
-    // Nobody is there who could hold up an end that has all the time there is.
+    // No session could delay an end without a time limit.
     assert_eq!(service.stop(Duration::MAX).live, 0);
 }
 
@@ -83,7 +84,7 @@ fn a_client_whose_every_span_is_the_longest_connects_and_is_answered() {
 
 #[test]
 fn a_connection_that_is_tried_again_after_the_longest_pause_waits_and_its_client_ends() {
-    // Bound, and nobody listens there.
+    // Bound, but not listening.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address");
     drop(taken);

@@ -96,7 +96,7 @@ impl<const FRAMED: bool> Session for Inside<FRAMED> {
     fn on_disconnected(&mut self, _: DisconnectReason) {
         assert!(!std::mem::replace(&mut self.is_over, true), "told twice");
         self.told.disconnected.fetch_add(1, Ordering::SeqCst);
-        // The last callback has no connection to end any more; whoever tries meets nobody else.
+        // The last callback has no connection to end any more; an attempt reaches no other session.
         let (remote, id) = self.myself.take().expect("it was connected");
         remote.end(id, DisconnectReason::Handler).expect("the service runs");
     }
@@ -117,13 +117,13 @@ fn come_and_go(address: SocketAddr, told: &Told, wanted: u64) -> u64 {
         rounds += 1;
         assert!(rounds < 10 * wanted, "hardly anybody ends inside");
         let mut client = connect(address);
-        // Whoever was ended in `on_connected` may be gone by now.
+        // A session ended in `on_connected` may be gone by now.
         let wrote = client.write_all(&frame(1, b"hello"));
         match round % 4 {
             0 => drop(client),
             1 => drop((client.read(&mut [0; 100]), wrote)),
             2 => drop((client.shutdown(std::net::Shutdown::Write), read_to_end(&mut client))),
-            // Nobody ends the last kind of session but its client.
+            // Only its client ends the last kind of session.
             _ => drop((client.read(&mut [0; 60_000]), client.shutdown(std::net::Shutdown::Both))),
         }
     }

@@ -1,5 +1,5 @@
 //! The lecture's own test, both ways: the client goes and the destructor runs; one release is left out and
-//! it does not (lecture 004). And a panic, which ends one session and nobody else's.
+//! it does not (lecture 004). And a panic, which ends one session only.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -76,7 +76,7 @@ fn the_client_goes_and_the_destructor_runs() {
     assert_eq!((stats.live, stats.handles, stats.in_flight, stats.leases_out), (0, 0, 0, 0));
 }
 
-/// A port that keeps one completion back: the release that somebody forgot.
+/// A port that keeps one completion back: a forgotten release.
 struct Forgetful {
     inner: OsPort,
     forgets: Rc<Cell<bool>>,
@@ -265,7 +265,7 @@ fn a_worker_that_dies_ends_the_service_aloud_though_the_others_live() {
     std::thread::spawn(move || said.send(service.serve_until_signal(Duration::ZERO)).ok());
     match says.recv_timeout(PATIENCE).expect("the service ends") {
         Err(Error::Worker(_, cause)) => assert!(cause.contains("panicked"), "{cause}"),
-        other => panic!("a worker died and nobody says so: {other:?}"),
+        other => panic!("a worker died and no error says so: {other:?}"),
     }
 }
 

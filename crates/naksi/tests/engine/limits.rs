@@ -1,4 +1,4 @@
-//! Bounds: bad sizes, silence, slow readers, too many; each ends with its reason and harms nobody else.
+//! Bounds: bad sizes, silence, slow readers, too many; each ends with its reason and harms no other session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +99,7 @@ fn a_flood_is_held_back_or_ended_as_the_limits_say_and_loses_nothing() {
     until("the flooder ends", || ends.stats().ended.get("rate_exceeded") == Some(&1));
 }
 
-/// Joins a topic at once; whoever writes makes everybody hear a kilobyte.
+/// Joins a topic at once; each message makes a broadcast of a kilobyte.
 #[derive(Default)]
 struct Loud;
 
@@ -149,7 +149,7 @@ fn a_reader_that_stops_is_ended_and_the_others_hear_everything() {
     }
 }
 
-/// Whoever says "S" holds the worker until it is let go; everything is said back.
+/// A session that sends "S" holds the worker until it is released; everything is said back.
 struct Holder(Arc<(AtomicBool, AtomicBool)>);
 
 const SILENCE_MAX: Duration = Duration::from_millis(400);
@@ -201,7 +201,8 @@ fn nobody_is_late_while_a_callback_holds_the_worker() {
     let limits = Limits { idle_within: SILENCE_MAX, ..Limits::default() };
     // A wait brings less than there is, as it does where a worker has thousands.
     let options = PortOptions { catch_max: 4, ..Default::default() };
-    // Before it holds the worker, somebody may rightly be late where the machine itself is held: then it is tried again.
+    // Before it holds the worker, a session may rightly be late where the machine itself is held: then it is tried
+    // again.
     for _ in 0..10 {
         let hold = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
         let its = Arc::clone(&hold);
@@ -223,7 +224,7 @@ fn nobody_is_late_while_a_callback_holds_the_worker() {
             hold.1.store(true, Ordering::Release);
             continue;
         }
-        // While it is held, everybody says something, in time or not: nobody has heard it.
+        // While it is held, all sessions send, in time or not: nothing is received.
         for stream in &mut all {
             write(stream, b"x");
         }
@@ -233,7 +234,7 @@ fn nobody_is_late_while_a_callback_holds_the_worker() {
         for other in &mut all[1..] {
             assert_eq!(read(other, 1), b"x");
         }
-        until("whoever is silent ends all the same", || service.stats().ended.get("idle") == Some(&41));
+        until("silent sessions end all the same", || service.stats().ended.get("idle") == Some(&41));
         return;
     }
     panic!("the machine never let forty-one say something within {SILENCE_MAX:?}");
@@ -339,7 +340,7 @@ fn more_than_may_come_in_a_second_are_refused_at_the_door_and_counted() {
     let address = service.addresses()[0];
     let mut first = connect(address);
     // However slow the machine is, two that come at once will be there some time.
-    until("somebody is refused", || {
+    until("a connection is refused", || {
         drop((connect(address), connect(address)));
         service.stats().refused_rate_total > 0
     });
@@ -382,7 +383,7 @@ fn what_the_kernel_keeps_for_a_peer_that_does_not_read_has_an_end() {
     assert!((64 * 1024..512 * 1024).contains(&taken_bytes), "{taken_bytes} bytes were taken");
 }
 
-/// Says much at once to whoever comes.
+/// Sends much at once to each new session.
 struct Talker;
 
 const TALKED_BYTES: usize = 1 << 20;

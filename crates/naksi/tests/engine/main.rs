@@ -45,7 +45,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
-    // Not every system wakes whoever is stuck in a write when the peer resets.
+    // Not every system wakes a thread that is stuck in a write when the peer resets.
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
     stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
     stream

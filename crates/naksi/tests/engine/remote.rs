@@ -43,8 +43,8 @@ fn bytes_from_another_thread_arrive_in_order_and_a_stale_id_is_counted() {
     remote.send(id, b"late".to_vec()).expect("the mailbox has room");
     until("the stale id is counted", || service.stats().stale_total == 1);
     assert_eq!(service.stats().ended.get("kicked"), Some(&1));
-    let nobody = SessionId::new(200, 0, 0);
-    assert!(remote.send(nobody, b"x".to_vec()).is_err());
+    let unknown = SessionId::new(200, 0, 0);
+    assert!(remote.send(unknown, b"x".to_vec()).is_err());
 }
 
 /// Uses its timers.

@@ -192,7 +192,7 @@ fn nothing_is_lost(kind: u16) {
     assert_eq!(service.stats().dropped, 0);
 }
 
-/// Somebody brings more than the worker can take, for as long as it takes until the others have heard one another.
+/// A client sends more than the worker can take, for as long as it takes until the others have heard one another.
 #[test]
 fn what_is_said_is_heard_while_somebody_floods() {
     let service = server().workers(1).session(Member::default).start().expect("a server");
@@ -286,16 +286,16 @@ impl<F: Factory> Pair<F> {
     /// The second worker takes nothing for a while, and has no room for more. Returns a door to both.
     fn fill_second(&self) -> ServiceHandle {
         let remote = self.service.recv().expect("a session has begun");
-        let (nobody, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
-        while remote.send(nobody, much.clone()).is_ok() {}
+        let (unknown, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
+        while remote.send(unknown, much.clone()).is_ok() {}
         remote
     }
 
-    /// A turn of each worker, in which neither waits: somebody that does not exist is sent something.
+    /// A turn of each worker, in which neither waits: a session that does not exist is sent something.
     fn turn_both(&mut self, remote: &ServiceHandle) {
         for worker in 0..2 {
-            let nobody = SessionId::new(worker, 9999, 0);
-            remote.send(nobody, Bytes::new()).expect("there is room");
+            let unknown = SessionId::new(worker, 9999, 0);
+            remote.send(unknown, Bytes::new()).expect("there is room");
             let turned = if worker == 0 { self.first.turn() } else { self.second.turn() };
             turned.expect("the port works");
         }

@@ -1,5 +1,5 @@
-//! Packet tables whose types stand in a `.proto` file: what is written is read back, what is broken is refused or sound,
-//! and strangers are named as with postcard.
+//! Packet tables whose types stand in a `.proto` file: what is written is read back, what is broken is refused or
+//! sound, and strangers are named as with postcard.
 
 mod chance;
 mod table;
@@ -18,7 +18,7 @@ fn holds<M: Message + PartialEq + std::fmt::Debug>(message: &M, chance: &mut Cha
     assert_eq!(u16::from_le_bytes([frame[2], frame[3]]), M::ID);
     let body = &frame[4..];
     assert_eq!(decode::<M>(body).as_ref(), Ok(message));
-    // A field that nobody knows is passed over: this one is text, and its number is 1,000.
+    // An unknown field is skipped: this one is text, and its number is 1,000.
     let longer = [body, &[0xC2, 0x3E, 3, b'n', b'e', b'w']].concat();
     assert_eq!(decode::<M>(&longer).as_ref(), Ok(message));
     // Half of a field is none.

@@ -113,7 +113,7 @@ fn fence(stream: &mut TcpStream) {
     assert_eq!(read(stream), (MARK, b"fence".to_vec()));
 }
 
-/// Writes on a thread of its own: a server that does not read lets nobody write.
+/// Writes on a thread of its own: a server that does not read blocks writers.
 fn write_aside(stream: &TcpStream, bytes: Vec<u8>) {
     let mut stream = stream.try_clone().expect("a socket can be shared");
     // How far it comes is what the test is about.
@@ -231,7 +231,7 @@ fn a_crowd_of_floods_leaves_room_for_who_brings_little() {
     until("they wait", || service.stats().room_pauses_total >= 10);
     member.write_all(&frame(SAY, b"me too")).expect("the server reads");
     fence(&mut member);
-    assert_eq!(service.stats().ended.values().sum::<u64>(), 0, "nobody has ended");
+    assert_eq!(service.stats().ended.values().sum::<u64>(), 0, "no session has ended");
     drop(held);
     assert_eq!(read(&mut member), (SAY, b"me too".to_vec()));
     assert_eq!(service.stop(Duration::from_secs(5)).rooms.dropped_total, 0);

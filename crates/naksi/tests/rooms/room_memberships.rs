@@ -57,7 +57,7 @@ struct Regular(Place);
 
 impl Regular {
     fn room(&self) -> RoomRef<Parrot> {
-        self.0.get().expect("whoever is in it has opened it").clone()
+        self.0.get().expect("a member has opened it").clone()
     }
 }
 
@@ -125,7 +125,8 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_the_room_answers() {
     assert_eq!(read_to_end(&mut client), heard);
 }
 
-/// A service whose room waits in a group for as long as the test holds the other end; whoever has made it wait, too.
+/// A service whose room waits in a group for as long as the test holds the other end; and so does the session that
+/// made it wait.
 fn held_in_a_group(limits: Limits) -> (Service, mpsc::Sender<()>, TcpStream) {
     let (hold, held) = mpsc::channel();
     let server = Server::new().limits(limits).group(GroupOptions::new("logic").threads(1));

@@ -300,7 +300,7 @@ fn a_full_mailbox_ends_who_fills_it_if_it_shall() {
 fn a_server_does_not_start_with_a_room_that_makes_no_sense() {
     let refused = |options: RoomOptions| {
         let started = server().room(options, || Hall::new(&Arc::default())).start();
-        started.expect_err("nobody could ever join").to_string()
+        started.expect_err("no session could ever join").to_string()
     };
     assert!(refused(RoomOptions::new().tick_hz(0)).contains("ticks 1 to 1,000 times a second"));
     assert!(refused(RoomOptions::new().mailbox(0, 1 << 20)).contains("mailbox must hold something"));

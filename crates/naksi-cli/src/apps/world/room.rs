@@ -25,15 +25,15 @@ pub(super) const TICK_HZ: u32 = 20;
 const BYTES_PER_TICK: u32 = 512;
 /// About as many bytes as one place takes: three numbers of which each is small.
 const BYTES_PER_PLACE: u32 = 6;
-/// Those who came into view are told to a player in about so many bytes a tick, nearest first; the others follow in later
-/// ticks. So a crowd that leaps to one spot costs each of its players a few ticks, and none its connection.
+/// Those who came into view are told to a player in about so many bytes a tick, nearest first; the others follow in
+/// later ticks. So a crowd that leaps to one spot costs each of its players a few ticks, and none its connection.
 const ENTER_BYTES_PER_TICK: u32 = 4096;
 /// What an enter takes about, beside the name.
 const ENTER_BYTES: u32 = 14;
 /// Who has more than so many bytes on their way gets no enters, places or talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
-/// A session whose socket takes nothing does not say how far it is, and ends by the server's own limit (`send_stall_within`).
-/// What has not come to a player's session so long after that was lost by its worker.
+/// A session whose socket takes nothing does not say how far it is, and ends by the server's own limit
+/// (`send_stall_within`). What has not come to a player's session so long after that was lost by its worker.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
 const MAILBOX: (usize, usize) = (65_536, 4 << 20);

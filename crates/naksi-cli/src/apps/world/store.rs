@@ -66,8 +66,8 @@ impl Store {
         Ok(Self(Database::open(address, SCHEMA, settings)?))
     }
 
-    /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one. The answer comes
-    /// home to the room, if the member is still there.
+    /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one. The answer
+    /// comes home to the room, if the member is still there.
     pub(crate) fn load<R: Room>(
         &self,
         cx: &Cx<'_, R>,

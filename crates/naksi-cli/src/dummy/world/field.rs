@@ -49,8 +49,8 @@ impl Field {
         Self { spread, walkers, settled: AtomicBool::new(false) }
     }
 
-    /// A dummy was let in and is told to be at this place. Returns whether it has been here before; then it must be where
-    /// it was.
+    /// A dummy was let in and is told to be at this place. Returns whether it has been here before; then it must be
+    /// where it was.
     pub(super) fn enter(&self, index: u32, at: (i32, i32)) -> bool {
         let walker = &self.walkers[index as usize];
         let before = walker.visits.fetch_add(1, Ordering::Relaxed) > 0;

@@ -15,11 +15,7 @@ fn heartbeats_do_not_hide_that_nothing_gets_out() {
         hand.bytes(&frame_of(9, b""));
         hand.late_by(Duration::from_secs(1));
     }
-    assert_eq!(
-        hand.session.pending_bytes(),
-        queued,
-        "a heartbeat behind a stalled batch tells nobody anything"
-    );
+    assert_eq!(hand.session.pending_bytes(), queued, "a heartbeat behind a stalled batch does not arrive");
     hand.shuts_down();
     hand.recv_ends(Ended::Aborted);
     let batch = hand.send.take().expect("the stalled send");

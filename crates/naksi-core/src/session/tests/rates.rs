@@ -48,7 +48,7 @@ fn a_flood_is_read_at_its_rate_and_nothing_of_it_is_lost() {
     }
     hand.late_by(Duration::from_secs(5));
     hand.bytes(&flood);
-    assert_eq!(packets(&hand), 65, "whoever was silent has a burst again, and no more than one");
+    assert_eq!(packets(&hand), 65, "a silent session has a burst again, and no more than one");
 }
 
 #[test]

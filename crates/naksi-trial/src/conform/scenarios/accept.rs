@@ -85,7 +85,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.connected(connect);
             s.accepted(accept);
             s.cancel(accept);
-            // The end is on its way, but nobody has seen it.
+            // The end is on its way, but not delivered yet.
             s.refused(0, Op::Close { handle: listener.handle });
             s.last(accept);
             s.close(listener);

@@ -32,9 +32,9 @@ pub(super) const ALL: &[Scenario] = &[
     ),
     Scenario::new(
         "connect",
-        "nobody listens",
+        "no listener",
         |s| {
-            let address = s.nobody();
+            let address = s.unused_address();
             let connect = s.connect(address);
             s.last(connect);
             s.handles();
@@ -43,9 +43,9 @@ pub(super) const ALL: &[Scenario] = &[
     ),
     Scenario::new(
         "connect",
-        "fifty at once where nobody listens",
+        "fifty at once without a listener",
         |s| {
-            let address = s.nobody();
+            let address = s.unused_address();
             let connects: Vec<Cast> = (0..50).map(|_| s.connect(address)).collect();
             s.count("connects", &connects);
             s.handles();

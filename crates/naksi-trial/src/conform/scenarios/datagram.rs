@@ -190,7 +190,7 @@ pub(super) const ALL: &[Scenario] = &[
     ),
     Scenario::new(
         "udp",
-        "to nobody",
+        "to an unused address",
         |s| {
             let (left, _) = s.datagram();
             let (gone, address) = s.datagram();

@@ -204,7 +204,7 @@ fn wakes_a_sleeper(s: &mut Script) {
     let (mut caught, mut woken) = (Vec::new(), 0);
     for _ in 0..100 {
         let deadline = s.now() + Duration::from_secs(20);
-        allow.send(()).ok(); // a thread that is gone wakes nobody, and is seen by that
+        allow.send(()).ok(); // a thread that is gone wakes no port, which shows it
         while caught.is_empty() && s.now() < deadline {
             if s.port(0).wait(&mut caught, Some(deadline)).is_err() {
                 s.stop("the port is broken");

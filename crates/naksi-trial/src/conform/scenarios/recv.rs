@@ -106,7 +106,7 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             let (near, far) = s.pair();
             let recv = s.recv(near);
-            // Whoever closes over bytes that it has not read resets the connection.
+            // Closing with unread bytes resets the connection.
             s.sent(near, b"never read");
             s.settle();
             s.close(far);

@@ -247,7 +247,7 @@ pub(super) const ALL: &[Scenario] = &[
 fn a_burst(s: &mut Script) {
     let tight = PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() };
     s.open(&tight);
-    let nobody = s.nobody();
+    let unused = s.unused_address();
     let file = s.file();
     let socks: Vec<_> = (0..200).map(|_| s.datagram()).collect();
     let now = s.now();
@@ -268,7 +268,7 @@ fn a_burst(s: &mut Script) {
                 }
                 sends.push(s.send_to(socket, address, b"ten bytes."));
             }
-            _ => connects.push(s.cast("", 0, Op::Connect { remote: nobody })),
+            _ => connects.push(s.cast("", 0, Op::Connect { remote: unused })),
         }
     }
     s.count("timeouts", &timeouts);
