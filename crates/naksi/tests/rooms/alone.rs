@@ -130,7 +130,7 @@ fn every_join_has_one_leave_whatever_ends_it() {
         leaves,
         [
             "leave 1 Asked, 3 left",
-            "leave 2 Over(PeerReset), 2 left",
+            "leave 2 Disconnected(PeerReset), 2 left",
             "leave 3 Ended(Kicked), 1 left",
             "leave 4 Removed, 0 left"
         ]
