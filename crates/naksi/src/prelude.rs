@@ -22,7 +22,7 @@ pub use naksi_core::ended::{Failure, OsError};
 pub use naksi_core::flush::Flush;
 pub use naksi_core::frame::Packet;
 pub use naksi_core::id::SessionId;
-pub use naksi_core::limits::{Heartbeat, Limits, Overflow, RateLimitAction};
+pub use naksi_core::limits::{Limits, Overflow, RateLimitAction};
 pub use naksi_core::reason::{Cause, DisconnectReason};
 pub use naksi_core::send_queue::{Pending, SendStatus};
 pub use naksi_core::session::Framing;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-use naksi::prelude::{Backend, Heartbeat, Limits, Overflow, RateLimitAction};
+use naksi::config::{Backend, Heartbeat, Limits, Overflow, RateLimitAction};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;

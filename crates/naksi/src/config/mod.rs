@@ -14,6 +14,8 @@ pub use naksi_core::nearest::nearest;
 use naksi_os::OsPort;
 use naksi_os::port::PortError;
 
+pub use naksi_core::limits::{Heartbeat, Limits, Overflow, RateLimitAction};
+pub use naksi_os::port::{ListenOptions, PortOptions};
 pub use retry::{CONNECT_WITHIN_DEFAULT, Retry};
 
 /// The result of what a service can be asked.

@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -157,11 +157,41 @@ impl Service {
     ///
     /// # Errors
     /// The system allows no signal handler, or a worker broke (the others are stopped then).
-    pub fn serve_until_signal(mut self, drain_within: Duration) -> Result<Stats> {
+    pub fn serve_until_signal(self, drain_within: Duration) -> Result<Stats> {
         let signals = Signals::watch()?;
+        self.serve_while(|| !signals.seen(), drain_within)
+    }
+
+    /// Serves until a message comes on `stop`, or all its senders are gone, then stops as [`Service::stop`] does. No signal
+    /// is handled: this is for a process that learns in its own way that it is to end.
+    ///
+    /// ```
+    /// use naksi::prelude::*;
+    /// # use std::{sync::mpsc::channel, time::Duration};
+    /// # struct Echo;
+    /// # impl Session for Echo {
+    /// #     fn on_recv(&mut self, c: &mut Conn, data: &[u8]) -> usize { c.send(data); data.len() }
+    /// # }
+    /// # fn main() -> naksi::Result<()> {
+    /// let (stop, stopped) = channel();
+    /// let service = Server::new().listen("127.0.0.1:0").session(|| Echo).start()?;
+    /// std::thread::spawn(move || stop.send(()));
+    /// let stats = service.serve_until(&stopped, Duration::from_secs(1))?;
+    /// assert_eq!(stats.live, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A worker broke (the others are stopped then).
+    pub fn serve_until(self, stop: &Receiver<()>, drain_within: Duration) -> Result<Stats> {
+        self.serve_while(|| stop.try_recv() == Err(TryRecvError::Empty), drain_within)
+    }
+
+    fn serve_while(mut self, goes_on: impl Fn() -> bool, drain_within: Duration) -> Result<Stats> {
         loop {
             match self.happened.recv_timeout(Duration::from_millis(20)) {
-                Err(RecvTimeoutError::Timeout) if !signals.seen() => {}
+                Err(RecvTimeoutError::Timeout) if goes_on() => {}
                 Err(RecvTimeoutError::Timeout) => break,
                 Ok(Event::WorkerEnded(index, ended)) => {
                     self.finish(drain_within).ok(); // The first cause is the one to tell.

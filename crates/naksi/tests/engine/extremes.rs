@@ -1,7 +1,7 @@
 //! Settings at the ends of their ranges: the longest span is never, and a count that cannot be served is refused by
 //! name.
 
-use naksi::config::Error;
+use naksi::config::{Error, Heartbeat};
 
 use super::*;
 

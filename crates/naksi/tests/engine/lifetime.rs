@@ -270,6 +270,25 @@ fn a_worker_that_dies_ends_the_service_aloud_though_the_others_live() {
 }
 
 #[test]
+fn a_service_ends_when_it_is_told_to_or_cannot_be_told_any_more() {
+    for is_told in [true, false] {
+        let service = server().session(|| Echo).start().expect("a server");
+        let mut client = connect(service.addresses()[0]);
+        write(&mut client, b"x");
+        assert_eq!(read(&mut client, 1), b"x", "it serves while nothing is said");
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let ended = std::thread::spawn(move || service.serve_until(&stopped, PATIENCE));
+        if is_told {
+            stop.send(()).expect("it listens");
+        }
+        drop(stop);
+        assert_eq!(read_to_end(&mut client), b"", "its session was closed in order");
+        let stats = ended.join().expect("no panic").expect("no worker broke");
+        assert_eq!((stats.live, stats.connected_total), (0, 1), "{is_told}");
+    }
+}
+
+#[test]
 fn no_connection_is_placed_with_a_worker_that_is_gone() {
     let any = "127.0.0.1:0".parse().expect("an address");
     let service_core = Arc::new(ServiceCore::new(2, Limits::default()));
