@@ -160,3 +160,14 @@ fn an_answer_leaves_at_its_tick_however_many_were_held_before_it() {
         }
     }
 }
+
+/// Nothing else wakes the worker: between two answers the session's only business is the tick.
+#[test]
+fn every_answer_of_a_session_alone_leaves_with_its_tick_and_not_only_the_first() {
+    let service = server().workers(1).flush(Flush::Every(SPAN)).session(|| Echo).start().expect("a server");
+    let mut client = connect(service.addresses()[0]);
+    for round in 0..5_u8 {
+        write(&mut client, &[round]);
+        assert_eq!(read(&mut client, 1), [round]);
+    }
+}
