@@ -132,7 +132,8 @@ impl<T> TimerWheel<T> {
     }
 
     /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks, those of
-    /// one wheel tick in the order in which they were set.
+    /// one wheel tick in the order in which they were set. A timer that was set more than 2^36 wheel ticks (two years and
+    /// a quarter) ahead may come behind one that was set later for the same wheel tick.
     pub fn expire(&mut self, now: Tick, mut fired: impl FnMut(T)) {
         self.reach(now, |wheel, index| fired(wheel.release(index)));
     }
