@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!            peer's FIN, end(Flush)          queue flushed          peer's FIN, deadline
-//! Connected ───────────────────────► Draining ──────────► Lingering ────────────────► CloseMode ─► Closing ─► Over
+//! Connected ───────────────────────► Draining ──────────► Lingering ────────────────► Ending ─► Closing ─► Over
 //!     └────────────── reset, violation, panic, end(Now), deadline ───────────────────────▲
 //! ```
 //!
@@ -95,7 +95,7 @@ enum State {
     Connected,
     Draining,
     Lingering,
-    CloseMode,
+    Ending,
     Closing,
     Over,
 }
@@ -217,7 +217,7 @@ impl Session {
                 .register_recv()
                 .or_else(|| self.register_send(now))
                 .or_else(|| self.register_goodbye(now)),
-            State::CloseMode => self.register_end(),
+            State::Ending => self.register_end(),
             State::Closing | State::Over => None,
         }
     }
@@ -276,7 +276,7 @@ impl Session {
         callbacks: &mut impl SessionCallbacks,
     ) {
         self.begin_ending(reason, cx);
-        if self.state == State::CloseMode {
+        if self.state == State::Ending {
             self.tell(cx.now, callbacks);
         }
     }
@@ -444,7 +444,7 @@ impl Session {
         let was_congested = self.egress.queue.is_congested();
         self.sent_bytes += u64::from(*result.as_ref().unwrap_or(&0));
         match result {
-            Ok(sent) if self.state != State::CloseMode => {
+            Ok(sent) if self.state != State::Ending => {
                 if self.egress.queue.returned(batch, sent as usize, cx.limits, cx.buffer_pool) {
                     // Its tick has come already.
                     self.egress.flush_timer.hurry();
@@ -500,9 +500,9 @@ impl Session {
             && self.peer_finished
             && self.egress.queue.is_empty()
         {
-            self.state = State::CloseMode;
+            self.state = State::Ending;
         }
-        if self.state == State::CloseMode && !self.in_flight() && !self.told {
+        if self.state == State::Ending && !self.in_flight() && !self.told {
             self.tell(cx.now, callbacks);
         }
     }
@@ -556,10 +556,10 @@ impl Session {
         if let Some(end) = &mut self.egress.end {
             (end.begun, end.hurries) = (true, false);
         }
-        if matches!(self.state, State::CloseMode | State::Closing | State::Over) {
+        if matches!(self.state, State::Ending | State::Closing | State::Over) {
             return;
         }
-        self.state = State::CloseMode;
+        self.state = State::Ending;
         self.since = cx.now;
         self.buffer.clear(cx.buffer_pool);
         self.egress.queue.abandon(cx.buffer_pool);

@@ -19,7 +19,7 @@ const BUFFER_BYTES: usize = 1000;
 
 /// When the bytes of a receive come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionInfo {
+pub enum DataArrival {
     /// They are there before the call.
     BeforeTheCall,
     /// They come after it.
@@ -52,14 +52,14 @@ fn recv_callback(_: &Routines<Session>, Completed { mut connection, result, .. }
 /// The client does not come, or the system refuses a call.
 pub fn one_after_the_other(
     listener: &TcpListener,
-    receives: &[ConnectionInfo],
+    receives: &[DataArrival],
     console: &Console,
 ) -> io::Result<()> {
     let home = Rc::default();
     let routines = Routines::open(&SyscallCounter::default())?;
     let mut connection = accept(listener, console, &home)?;
     for arrival in receives {
-        if *arrival == ConnectionInfo::BeforeTheCall {
+        if *arrival == DataArrival::BeforeTheCall {
             connection.socket().peek(&mut [0])?;
         }
         recv(&routines, connection, console)?;

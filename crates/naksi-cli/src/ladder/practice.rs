@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 
-use naksi_models::practice::{self, ConnectionInfo, Console};
+use naksi_models::practice::{self, Console, DataArrival};
 
 use super::lab::PATIENCE;
 
@@ -44,8 +44,7 @@ pub(super) fn one_after_the_other() -> io::Result<String> {
         while prints.recv().is_ok() {}
         Ok(())
     });
-    let receives =
-        [ConnectionInfo::AfterTheCall, ConnectionInfo::AfterTheCall, ConnectionInfo::BeforeTheCall];
+    let receives = [DataArrival::AfterTheCall, DataArrival::AfterTheCall, DataArrival::BeforeTheCall];
     let lines = Rc::new(RefCell::new(Vec::new()));
     let (seen, tell) = (Rc::clone(&lines), printed);
     let console: Console = Rc::new(move |line: String| {

@@ -45,7 +45,7 @@ impl Session {
             }
             State::Draining => visit(self.since + limits.drain_within, None),
             State::Lingering => visit(self.since + limits.linger_within, None),
-            State::CloseMode | State::Closing | State::Over => {}
+            State::Ending | State::Closing | State::Over => {}
         }
     }
 

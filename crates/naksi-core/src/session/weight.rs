@@ -21,7 +21,7 @@ impl Session {
                     + self.buffer.held_bytes()
                     + self.egress.throttle.brought_bytes()
             }
-            State::CloseMode | State::Closing | State::Over => 0,
+            State::Ending | State::Closing | State::Over => 0,
         }
     }
 

@@ -20,7 +20,7 @@ const EMPTY_ELEMENTS_MAX: usize = 1024;
 /// A message that is all of these bytes. `None`: they are none, or one that is too deep or too long.
 pub(super) fn read<'de, M: Deserialize<'de>>(body: &'de [u8]) -> Option<M> {
     let mut postcard = postcard::Deserializer::from_bytes(body);
-    let left = LeaveReason {
+    let left = Remaining {
         levels: Cell::new(LEVELS_MAX),
         // Every other element has a byte that is in no other one.
         elements: Cell::new(body.len().saturating_add(EMPTY_ELEMENTS_MAX)),
@@ -30,12 +30,12 @@ pub(super) fn read<'de, M: Deserialize<'de>>(body: &'de [u8]) -> Option<M> {
 }
 
 /// What a body may still have.
-struct LeaveReason {
+struct Remaining {
     levels: Cell<u32>,
     elements: Cell<usize>,
 }
 
-impl LeaveReason {
+impl Remaining {
     /// Reads what lies one level deeper.
     fn deeper<T, E: Error>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let levels = self.levels.get();
@@ -55,7 +55,7 @@ impl LeaveReason {
 /// Whatever reads or is read, within what is left.
 struct Bounded<'a, T> {
     inner: T,
-    left: &'a LeaveReason,
+    left: &'a Remaining,
     /// It is a sequence or a map, whose length the body says: fields are as many as their type has.
     counts: bool,
 }
