@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
     words::no_result_is_thrown_away,
     words::no_code_sleeps_in_comments,
     words::names_are_whole_words,
+    words::retired_names_stay_retired,
     words::nothing_names_this_machine,
     lecture::links_lead_to_the_code,
     lecture::citations_lead_to_the_lecture,

@@ -44,6 +44,42 @@ const REGISTRY_HOSTS: &[&str] = &[
     concat!("proxy.gol", "ang.org"),
 ];
 
+/// Names that had a standard term of the field instead; they do not come back as names in code.
+const RETIRED_NAMES: &[(&str, &str)] = &[
+    ("Tide", "PollStatus"),
+    ("Refusal", "SubmitErrorKind"),
+    ("HandOver", "SendError"),
+    ("Lane", "Direction"),
+    ("Lanes", "KeyedQueue"),
+    ("Parcel", "OpBlock or RoomOutput"),
+    ("Aim", "FdKind"),
+    ("Pier", "SocketState"),
+    ("Desk", "WorkerContext"),
+    ("Papers", "Jobs"),
+    ("clerk", "thread"),
+    ("Wish", "OpKind"),
+    ("Flight", "InFlightOp"),
+    ("census", "handle_count"),
+    ("doubts", "hangup_checks"),
+    ("Outlet", "SessionOutput"),
+    ("Voice", "Egress"),
+    ("Murmur", "LogLimiter"),
+    ("Dialer", "Connector"),
+    ("Farewell", "DrainState"),
+    ("Alarm", "WakeTimer"),
+    ("Clockwork", "RoomTimers"),
+    ("Spares", "BufferPool"),
+    ("Bed", "ConcurrencyLimiter"),
+    ("Sleeper", "Waiter"),
+    ("Arrival", "ConnectionInfo"),
+    ("RoomEnd", "RoomCloseReason"),
+    ("OverRate", "RateLimitAction"),
+    ("Waters", "Harness"),
+    ("Angler", "Driver"),
+];
+/// Words for people in comments: an operation, a session or a peer has a name.
+const RETIRED_WORDS: &[&str] = &[concat!("who", "ever"), concat!("no", "body"), concat!("some", "body")];
+
 /// What is not finished is in an issue or in a test, not in the code.
 pub(super) fn nothing_is_left_unfinished(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -89,6 +125,26 @@ pub(super) fn no_code_sleeps_in_comments(tree: &Tree) -> Vec<Finding> {
         let plain = source.comments.iter().filter(|comment| comment.kind == CommentKind::Plain);
         for comment in plain.filter(|comment| looks_like_code(comment.text.trim())) {
             findings.push(Finding::new(&file.path, comment.line, "code in a comment: git remembers it"));
+        }
+    }
+    findings
+}
+
+/// Code and comments use the field's terms: no name of [`RETIRED_NAMES`], no word of [`RETIRED_WORDS`].
+pub(super) fn retired_names_stay_retired(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, source) in tree.rust() {
+        for (name, better) in RETIRED_NAMES {
+            let used = source.words(name).map(|start| source.line(start));
+            findings.extend(
+                used.map(|line| Finding::new(&file.path, line, format!("`{name}` is called {better}"))),
+            );
+        }
+        for (index, line) in file.text.lines().enumerate() {
+            let lower = line.to_lowercase();
+            let word = RETIRED_WORDS.iter().find(|word| whole_words(&lower, word).next().is_some());
+            let text = |word: &&str| format!("`{word}`: name the session, peer or operation");
+            findings.extend(word.map(|word| Finding::new(&file.path, index + 1, text(word))));
         }
     }
     findings
@@ -194,6 +250,13 @@ mod tests {
         let prose = "// It waits for both (see port.rs);\n// then it closes.\n/// let a = b;\n//= lecture 001 step 4: it drains.\n";
         let tree = Tree::sample(&[("a.rs", &[code, prose].concat())]);
         assert_eq!(lines(&no_code_sleeps_in_comments(&tree)), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_retired_name_is_red_in_code_and_a_retired_word_anywhere() {
+        let comment = concat!("// No", "body reads it.");
+        let text = format!("struct Tide;\n// The Tide of a port.\n{comment}\nstruct PollStatus;\n");
+        assert_eq!(lines(&retired_names_stay_retired(&Tree::sample(&[("a.rs", &text)]))), [1, 3]);
     }
 
     #[test]

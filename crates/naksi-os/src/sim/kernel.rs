@@ -343,12 +343,12 @@ impl Kernel {
     }
 
     fn datagram(&mut self, slot: u32) {
-        let parcel = self.net.unpack(slot);
-        let Some(index) = self.net.datagram_at(parcel.to) else { return };
+        let transit = self.net.unpack(slot);
+        let Some(index) = self.net.datagram_at(transit.to) else { return };
         let queue_max = self.options.datagram_queue_max;
         let socket = self.net.datagrams[index as usize].as_mut().expect("the socket was just found");
         if socket.queue.len() < queue_max {
-            socket.queue.push_back((parcel.from, parcel.bytes));
+            socket.queue.push_back((transit.from, transit.bytes));
             if let Some(key) = socket.recv_op {
                 let port = socket.port;
                 self.rouse(OpId { port, key });

@@ -174,7 +174,7 @@ pub(super) struct DatagramSocket {
 }
 
 /// A datagram on its way.
-pub(super) struct Parcel {
+pub(super) struct Transit {
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) bytes: Bytes,
@@ -186,7 +186,7 @@ pub(super) struct Net {
     free: Vec<u32>,
     pub(super) listeners: Vec<Option<Listener>>,
     pub(super) datagrams: Vec<Option<DatagramSocket>>,
-    parcels: Vec<Option<Parcel>>,
+    transits: Vec<Option<Transit>>,
     parcels_free: Vec<u32>,
 }
 
@@ -402,7 +402,7 @@ impl Net {
     }
 
     /// Sends a datagram on its way.
-    pub(super) fn dispatch(&mut self, calendar: &mut Calendar, parcel: Parcel) {
+    pub(super) fn dispatch(&mut self, calendar: &mut Calendar, transit: Transit) {
         if calendar.strike(FaultKind::DatagramLost) {
             return;
         }
@@ -410,18 +410,18 @@ impl Net {
         if calendar.strike(FaultKind::DatagramReordered) {
             nanos += calendar.delay();
         }
-        let slot = self.parcels_free.pop().unwrap_or(self.parcels.len() as u32);
-        if slot as usize == self.parcels.len() {
-            self.parcels.push(None);
+        let slot = self.parcels_free.pop().unwrap_or(self.transits.len() as u32);
+        if slot as usize == self.transits.len() {
+            self.transits.push(None);
         }
-        self.parcels[slot as usize] = Some(parcel);
+        self.transits[slot as usize] = Some(transit);
         calendar.after(nanos, Event::Datagram { slot });
     }
 
     /// A datagram has arrived.
-    pub(super) fn unpack(&mut self, slot: u32) -> Parcel {
+    pub(super) fn unpack(&mut self, slot: u32) -> Transit {
         self.parcels_free.push(slot);
-        self.parcels[slot as usize].take().expect("a datagram arrives once")
+        self.transits[slot as usize].take().expect("a datagram arrives once")
     }
 }
 

@@ -15,7 +15,7 @@ use super::calendar::{Calendar, Caller, Event, OpId};
 use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
 use super::kernel::Kernel;
-use super::net::{Owner, Parcel};
+use super::net::{Owner, Transit};
 
 /// What fills a buffer when it is handed to the kernel: reading it too early shows it.
 pub(super) const POISON: u8 = 0xA5;
@@ -424,7 +424,7 @@ impl Kernel {
         if bytes.len() > DATAGRAM_BYTES_MAX {
             return self.answer(op, failed(Failure::Invalid, 90), End::Last);
         }
-        self.net.dispatch(&mut self.calendar, Parcel { from, to, bytes });
+        self.net.dispatch(&mut self.calendar, Transit { from, to, bytes });
         self.answer(op, Raw::Count(length), End::Last);
     }
 

@@ -13,7 +13,7 @@ use naksi_core::op::Op;
 use naksi_os::port::{ListenOptions, Port, PortOptions, Share, SubmitErrorKind};
 use naksi_os::uring::port;
 
-use crate::angler::{Angler, Waters, alone, loopback, small, together};
+use crate::driver::{Driver, Harness, alone, loopback, small, together};
 use crate::real::descriptors;
 
 /// Room for whatever the cases of the whole contract accept at a time, by default.
@@ -33,10 +33,10 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Accepts until the table is full, and returns what came.
-fn fill<W: Waters>(port: &mut Angler<W>, accept: Token) -> Vec<Handle> {
+fn fill<W: Harness>(port: &mut Driver<W>, accept: Token) -> Vec<Handle> {
     let mut taken = Vec::new();
     loop {
-        match port.pull(accept) {
+        match port.next_completion(accept) {
             Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => taken.push(accepted.socket),
             Completion { done: Done::Accept(Err(Ended::Failed(error))), more: false, .. } => {
                 assert_eq!(error.kind, Failure::DescriptorsExhausted);
@@ -48,26 +48,26 @@ fn fill<W: Waters>(port: &mut Angler<W>, accept: Token) -> Vec<Handle> {
 }
 
 /// What goes in comes out, on both ends.
-fn talk<W: Waters>(port: &mut Angler<W>, socket: Handle, peer: &mut TcpStream) {
+fn talk<W: Harness>(port: &mut Driver<W>, socket: Handle, peer: &mut TcpStream) {
     port.send(socket, b"alive");
     let mut came = [0; 5];
     peer.read_exact(&mut came).expect("it comes");
     assert_eq!(&came, b"alive");
 }
 
-pub(crate) fn a_full_table_is_told_and_accepting_goes_on_after_it<W: Waters>() {
+pub(crate) fn a_full_table_is_told_and_accepting_goes_on_after_it<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&with_table(1));
+    let mut port = Driver::<W>::new(&with_table(1));
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     let _first = connect(address);
     let taken = fill(&mut port, accept);
     assert_eq!(taken.len(), 1);
     let mut second = connect(address);
-    let still = port.cast(Op::Accept { listener });
+    let still = port.submit(Op::Accept { listener });
     assert!(fill(&mut port, still).is_empty(), "there is no room for it");
     port.close(taken[0]);
-    let again = port.cast(Op::Accept { listener });
+    let again = port.submit(Op::Accept { listener });
     let socket = port.accepted(again);
     talk(&mut port, socket, &mut second);
     assert!(fill(&mut port, again).is_empty(), "it was the last slot");
@@ -76,17 +76,17 @@ pub(crate) fn a_full_table_is_told_and_accepting_goes_on_after_it<W: Waters>() {
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn a_table_is_filled_to_its_last_slot_and_no_connection_is_lost<W: Waters>() {
+pub(crate) fn a_table_is_filled_to_its_last_slot_and_no_connection_is_lost<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&with_table(40));
+    let mut port = Driver::<W>::new(&with_table(40));
     let (listener, address) = port.listen();
     for _ in 0..3 {
         let mut peers: Vec<_> = (0..50).map(|_| connect(address)).collect();
-        let accept = port.cast(Op::Accept { listener });
+        let accept = port.submit(Op::Accept { listener });
         let mut taken = fill(&mut port, accept);
         assert_eq!(taken.len(), 40);
         taken.drain(..20).for_each(|socket| port.close(socket));
-        let accept = port.cast(Op::Accept { listener });
+        let accept = port.submit(Op::Accept { listener });
         taken.extend((0..10).map(|_| port.accepted(accept)));
         // The queue is first come, first served, but several accepts may take two of it in either order.
         taken.sort_by_key(|socket| socket.slot());
@@ -112,10 +112,10 @@ pub(crate) fn a_table_is_filled_to_its_last_slot_and_no_connection_is_lost<W: Wa
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn two_listeners_share_a_table<W: Waters>() {
+pub(crate) fn two_listeners_share_a_table<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&with_table(64));
-    let open = |port: &mut Angler<W>, address, share| {
+    let mut port = Driver::<W>::new(&with_table(64));
+    let open = |port: &mut Driver<W>, address, share| {
         let options = ListenOptions { share, ..ListenOptions::default() };
         port.port.listen(address, &options)
     };
@@ -124,7 +124,7 @@ pub(crate) fn two_listeners_share_a_table<W: Waters>() {
     assert_eq!(joined, address);
     open(&mut port, address, Share::Open).expect_err("an address in use is in use, shared or not");
     open(&mut port, address, Share::Alone).expect_err("as above");
-    let accepts = [one, other].map(|listener| port.cast(Op::Accept { listener }));
+    let accepts = [one, other].map(|listener| port.submit(Op::Accept { listener }));
     let peers: Vec<_> = (0..20).map(|_| connect(address)).collect();
     let deadline = port.port.now() + Duration::from_secs(20);
     while port.seen.len() < peers.len() {
@@ -148,11 +148,11 @@ pub(crate) fn two_listeners_share_a_table<W: Waters>() {
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn a_socket_in_the_table_does_not_move_and_costs_no_descriptor<W: Waters>() {
+pub(crate) fn a_socket_in_the_table_does_not_move_and_costs_no_descriptor<W: Harness>() {
     let _turn = alone();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     let mut peer = connect(address);
     let before = descriptors();
     let socket = port.accepted(accept);
@@ -165,14 +165,14 @@ pub(crate) fn a_socket_in_the_table_does_not_move_and_costs_no_descriptor<W: Wat
     port.finish_busy(accept);
 }
 
-pub(crate) fn a_port_dropped_with_a_full_table_closes_it_at_once<W: Waters>() {
+pub(crate) fn a_port_dropped_with_a_full_table_closes_it_at_once<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&with_table(8));
+    let mut port = Driver::<W>::new(&with_table(8));
     let (listener, address) = port.listen();
     let mut peers: Vec<_> = (0..8).map(|_| connect(address)).collect();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     for socket in fill(&mut port, accept) {
-        port.cast(Op::Recv { socket });
+        port.submit(Op::Recv { socket });
     }
     assert_eq!(W::end(port.port).leaked_total, 0);
     for peer in &mut peers {

@@ -8,12 +8,12 @@ use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{FileAccess, Port, PortOptions};
 
-use crate::angler::{Angler, Waters, pattern, small, together};
+use crate::driver::{Driver, Harness, pattern, small, together};
 
-pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>() {
+pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Harness>() {
     let _turn = together();
     for turns in [0, 1, 3, 30] {
-        let mut port = Angler::<W>::new(&small());
+        let mut port = Driver::<W>::new(&small());
         let (ours, theirs) = port.pair();
         let whole = pattern(16 << 20);
         let rest = |taken: usize| {
@@ -21,7 +21,7 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
             whole[taken..].chunks(1 << 16).for_each(|piece| batch.push(Segment::Owned(piece.to_vec())));
             Op::Send { socket: ours, batch }
         };
-        let (mut taken, mut send) = (0, port.cast(rest(0)));
+        let (mut taken, mut send) = (0, port.submit(rest(0)));
         port.look(turns);
         // After a partial send the rest is sent, which waits for room.
         while let Some(place) = port.seen.iter().position(|completion| completion.token == send) {
@@ -29,7 +29,7 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
                 Some(Done::Send(_, Ok(sent))) => taken += sent as usize,
                 other => panic!("{other:?}"),
             }
-            send = port.cast(rest(taken));
+            send = port.submit(rest(taken));
             port.look(turns);
         }
         port.port.cancel(send);
@@ -41,12 +41,12 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
             Done::Send(_, Err(Ended::Aborted)) => {}
             other => panic!("{other:?}"),
         }
-        let end = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
-        let recv = port.cast(Op::Recv { socket: theirs });
+        let end = port.submit(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
+        let recv = port.submit(Op::Recv { socket: theirs });
         assert!(matches!(port.last(end), Done::Shutdown(Ok(()))));
         let mut arrived = Vec::new();
         loop {
-            match port.pull(recv) {
+            match port.next_completion(recv) {
                 Completion { done: Done::Recv(Ok(lease)), more: true, .. } => {
                     arrived.extend_from_slice(&lease)
                 }
@@ -61,21 +61,21 @@ pub(crate) fn a_send_that_is_cancelled_half_way_tells_what_was_taken<W: Waters>(
     }
 }
 
-pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Waters>() {
+pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Harness>() {
     let _turn = together();
     for length in [1, 4095, 4096, 4097, 9000] {
-        let mut port = Angler::<W>::new(&small());
+        let mut port = Driver::<W>::new(&small());
         let (ours, theirs) = port.pair();
         let whole = pattern(length);
         port.send(ours, &whole);
-        let end = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
+        let end = port.submit(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
         assert!(matches!(port.last(end), Done::Shutdown(Ok(()))));
         port.turn();
-        let recv = port.cast(Op::Recv { socket: theirs });
+        let recv = port.submit(Op::Recv { socket: theirs });
         assert_eq!(port.read(recv, length), whole);
         assert_eq!(port.recv_ended(recv), Ended::Closed);
         // The end is final: a second receive gets it too.
-        let again = port.cast(Op::Recv { socket: theirs });
+        let again = port.submit(Op::Recv { socket: theirs });
         assert_eq!(port.recv_ended(again), Ended::Closed);
         port.close(ours);
         port.close(theirs);
@@ -83,7 +83,7 @@ pub(crate) fn what_came_before_the_receive_is_received_and_then_the_end<W: Water
     }
 }
 
-pub(crate) fn a_quiet_socket_is_heard_beside_a_busy_one<W: Waters>() {
+pub(crate) fn a_quiet_socket_is_heard_beside_a_busy_one<W: Harness>() {
     // With fewer buffers than the busy one could take at once, who waited longest is served first.
     for lease_count in [1, 2, 8, 64] {
         quiet_beside_busy::<W>(lease_count, 64, 2000);
@@ -95,9 +95,9 @@ pub(crate) fn a_quiet_socket_is_heard_beside_a_busy_one<W: Waters>() {
 }
 
 /// A flood that never ends, and a few bytes now and then, through a pool of so many buffers.
-fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_max: u32) {
+fn quiet_beside_busy<W: Harness>(lease_count: u16, lease_bytes: usize, flooded_max: u32) {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { catch_max: 4, lease_count, lease_bytes, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { catch_max: 4, lease_count, lease_bytes, ..small() });
     let (busy, busy_end) = port.pair();
     let (quiet, quiet_end) = port.pair();
     let filling = Bytes::from(vec![7; 8 << 20]);
@@ -106,14 +106,14 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
         batch.push(Segment::Shared(filling.clone()));
         Op::Send { socket: busy, batch }
     };
-    let mut flood = port.cast(flooding());
-    let busy_recv = port.cast(Op::Recv { socket: busy_end });
-    let quiet_recv = port.cast(Op::Recv { socket: quiet_end });
+    let mut flood = port.submit(flooding());
+    let busy_recv = port.submit(Op::Recv { socket: busy_end });
+    let quiet_recv = port.submit(Op::Recv { socket: quiet_end });
     for round in 0..10 {
         let send = {
             let mut batch = SendBatch::new();
             batch.push(Segment::Owned(b"hush".to_vec()));
-            port.cast(Op::Send { socket: quiet, batch })
+            port.submit(Op::Send { socket: quiet, batch })
         };
         let (mut heard, mut sent, mut flooded) = (0, false, 0);
         while heard < 4 || !sent {
@@ -122,7 +122,7 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
                 match completion.done {
                     Done::Recv(Ok(lease)) if completion.token == quiet_recv => heard += lease.len(),
                     Done::Recv(Ok(_)) => flooded += 1,
-                    Done::Send(_, Ok(_)) if completion.token == flood => flood = port.cast(flooding()),
+                    Done::Send(_, Ok(_)) if completion.token == flood => flood = port.submit(flooding()),
                     Done::Send(..) => sent |= completion.token == send,
                     other => panic!("{other:?}"),
                 }
@@ -137,7 +137,7 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
         port.port.cancel(token);
     }
     assert_eq!(port.recv_ended(quiet_recv), Ended::Aborted);
-    while port.pull(busy_recv).more {}
+    while port.next_completion(busy_recv).more {}
     while port.port.ledger().in_flight > 0 {
         port.turn();
     }
@@ -147,14 +147,14 @@ fn quiet_beside_busy<W: Waters>(lease_count: u16, lease_bytes: usize, flooded_ma
 
 /// A receive that is told to stop delivers at most two more leases, however much has come.
 #[cfg(target_os = "linux")]
-pub(crate) fn one_receive_brings_little_between_two_waits<W: Waters>() {
+pub(crate) fn one_receive_brings_little_between_two_waits<W: Harness>() {
     let _turn = together();
     let mut port =
-        Angler::<W>::new(&PortOptions { catch_max: 64, lease_count: 64, lease_bytes: 64, ..small() });
+        Driver::<W>::new(&PortOptions { catch_max: 64, lease_count: 64, lease_bytes: 64, ..small() });
     let (ours, theirs) = port.pair();
     let whole = pattern(64 * 40);
     port.send(ours, &whole);
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     let mut arrived = Vec::new();
     while arrived.len() < whole.len() {
         port.turn();
@@ -175,15 +175,15 @@ pub(crate) fn one_receive_brings_little_between_two_waits<W: Waters>() {
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W: Waters>() {
+pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("file");
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
     let mut works = Vec::new();
     for place in 0..60_u64 {
-        works.push(port.cast(match place % 3 {
+        works.push(port.submit(match place % 3 {
             0 => Op::WriteAt { file, offset: place * 512, bytes: vec![place as u8; 512] },
             1 => Op::ReadAt { file, offset: 0, buffer: vec![0; 512] },
             _ => Op::Sync { file },
@@ -205,8 +205,8 @@ pub(crate) fn file_work_that_is_cancelled_ends_once_and_brings_its_buffer_home<W
     }
     // A port ends with work on the desk, and with the file open.
     for _ in 0..20 {
-        port.cast(Op::WriteAt { file, offset: 0, bytes: vec![1; 4096] });
-        port.cast(Op::Sync { file });
+        port.submit(Op::WriteAt { file, offset: 0, bytes: vec![1; 4096] });
+        port.submit(Op::Sync { file });
     }
     let last = W::end(port.port);
     assert_eq!((last.in_flight, last.leaked_total), (0, 0), "{last:?}");

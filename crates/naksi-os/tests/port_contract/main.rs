@@ -1,11 +1,11 @@
 //! The laws of a port, as cases that run unchanged on every backend.
 //!
-//! A case is generic over `angler::Waters`: where ports come from and how they end. Peers are made with the
+//! A case is generic over `driver::Harness`: where ports come from and how they end. Peers are made with the
 //! port itself (its own connect and accept), so that a simulated kernel can run the same cases; those that
 //! need a foreign peer or a second thread are in `real`. Nothing here measures time, and every loop has an
 //! end.
 
-mod angler;
+mod driver;
 mod early;
 #[cfg(target_os = "linux")]
 mod direct;
@@ -27,17 +27,17 @@ mod winsock;
 
 /// Registers cases of one suite for one backend.
 macro_rules! cases {
-    ($suite:ident, $waters:ty, $($case:ident),* $(,)?) => {
-        $(#[test] fn $case() { crate::$suite::$case::<$waters>(); })*
+    ($suite:ident, $harness:ty, $($case:ident),* $(,)?) => {
+        $(#[test] fn $case() { crate::$suite::$case::<$harness>(); })*
     };
 }
 
 /// Every case that any backend can run, the simulated one included.
 macro_rules! contract {
-    ($waters:ty) => {
+    ($harness:ty) => {
         cases!(
             streams,
-            $waters,
+            $harness,
             accepts_connects_and_echoes,
             many_sends_keep_their_order,
             a_second_operation_in_a_direction_is_refused,
@@ -52,7 +52,7 @@ macro_rules! contract {
         );
         cases!(
             others,
-            $waters,
+            $harness,
             a_pool_of_one_serves_eight_sockets,
             a_starved_receive_can_be_cancelled_and_shut_down,
             leases_balance,
@@ -66,7 +66,7 @@ macro_rules! contract {
         );
         cases!(
             early,
-            $waters,
+            $harness,
             a_send_that_is_cancelled_half_way_tells_what_was_taken,
             what_came_before_the_receive_is_received_and_then_the_end,
             a_quiet_socket_is_heard_beside_a_busy_one,
@@ -77,10 +77,10 @@ macro_rules! contract {
 
 /// What needs a real kernel besides.
 macro_rules! contract_of_real_kernels {
-    ($waters:ty) => {
+    ($harness:ty) => {
         cases!(
             real,
-            $waters,
+            $harness,
             a_reset_by_the_peer_is_told_from_an_end,
             a_burst_of_messages_starves_nobody_while_there_are_leases,
             a_reset_right_behind_bytes_is_heard,
@@ -93,17 +93,17 @@ macro_rules! contract_of_real_kernels {
             a_wait_without_end_sleeps,
             a_connect_under_way_is_cancelled_and_leaves_no_socket,
         );
-        cases!(storm, $waters, a_close_with_everything_in_flight_completes_each_once);
+        cases!(storm, $harness, a_close_with_everything_in_flight_completes_each_once);
     };
 }
 
 /// What needs sockets that are descriptors of the process, of which a process can run out.
 #[cfg(target_os = "linux")]
 macro_rules! contract_of_process_descriptors {
-    ($waters:ty) => {
+    ($harness:ty) => {
         cases!(
             real,
-            $waters,
+            $harness,
             a_socket_moves_to_another_port_in_another_thread,
             no_descriptor_left_is_told_and_accepting_goes_on_after_it,
         );
@@ -111,11 +111,11 @@ macro_rules! contract_of_process_descriptors {
 }
 
 /// A backend by the type of its port and by how one is opened.
-macro_rules! waters {
+macro_rules! harness {
     ($name:ident, $port:ty, $open:expr) => {
         pub(crate) struct $name;
 
-        impl crate::angler::Waters for $name {
+        impl crate::driver::Harness for $name {
             type Port = $port;
 
             fn open(options: &naksi_os::port::PortOptions) -> $port {
@@ -135,7 +135,7 @@ macro_rules! waters {
 mod uring {
     use naksi_os::uring::port::Port;
 
-    waters!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
+    harness!(Uring, Port, |options| Port::open(options).expect("io_uring works here"));
     contract_of_real_kernels!(Uring);
     contract_of_process_descriptors!(Uring);
 }
@@ -145,7 +145,7 @@ mod uring {
 mod uring_direct {
     use naksi_os::uring::port::Port;
 
-    waters!(UringDirect, Port, crate::direct::open);
+    harness!(UringDirect, Port, crate::direct::open);
     contract_of_real_kernels!(UringDirect);
     cases!(
         direct,
@@ -162,7 +162,7 @@ mod uring_direct {
 mod iocp {
     use naksi_os::iocp::port::Port;
 
-    waters!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
+    harness!(Iocp, Port, |options| Port::open(options).expect("completion ports work here"));
     contract_of_real_kernels!(Iocp);
     // A process of Windows has room for sixteen million handles: no test waits until they are gone.
     cases!(real, Iocp, a_socket_moves_to_another_port_in_another_thread);
@@ -172,7 +172,7 @@ mod iocp {
 mod epoll {
     use naksi_os::epoll::port::Port;
 
-    waters!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
+    harness!(Epoll, Port, |options| Port::open(options).expect("epoll works here"));
     contract_of_real_kernels!(Epoll);
     contract_of_process_descriptors!(Epoll);
 }
@@ -182,7 +182,7 @@ mod epoll {
 mod chosen {
     use naksi_os::OsPort;
 
-    waters!(Chosen, OsPort, crate::refused::open);
+    harness!(Chosen, OsPort, crate::refused::open);
     contract_of_real_kernels!(Chosen);
     contract_of_process_descriptors!(Chosen);
 }
@@ -190,5 +190,5 @@ mod chosen {
 mod simulated {
     use crate::sim::Alone;
 
-    waters!(Simulated, Alone, Alone::open);
+    harness!(Simulated, Alone, Alone::open);
 }

@@ -9,13 +9,13 @@ use naksi_core::ended::{Ended, Failure};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{FileAccess, PollStatus, Port, PortOptions, Poster, SubmitErrorKind};
 
-use crate::angler::{Angler, Waters, loopback, pattern, small, together};
+use crate::driver::{Driver, Harness, loopback, pattern, small, together};
 
-pub(crate) fn a_pool_of_one_serves_eight_sockets<W: Waters>() {
+pub(crate) fn a_pool_of_one_serves_eight_sockets<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { lease_count: 1, lease_bytes: 512, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { lease_count: 1, lease_bytes: 512, ..small() });
     let pairs: Vec<_> = (0..8).map(|_| port.pair()).collect();
-    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
+    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.submit(Op::Recv { socket: *theirs })).collect();
     let whole = pattern(20_000);
     for (ours, _) in &pairs {
         port.send(*ours, &whole);
@@ -50,14 +50,14 @@ pub(crate) fn a_pool_of_one_serves_eight_sockets<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_starved_receive_can_be_cancelled_and_shut_down<W: Waters>() {
+pub(crate) fn a_starved_receive_can_be_cancelled_and_shut_down<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { lease_count: 1, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { lease_count: 1, ..small() });
     let pairs: Vec<_> = (0..3).map(|_| port.pair()).collect();
-    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
+    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.submit(Op::Recv { socket: *theirs })).collect();
     port.send(pairs[0].0, b"a");
     let kept = port.lease(recvs[0]);
-    let idle = port.cast(Op::Recv { socket: pairs[0].0 });
+    let idle = port.submit(Op::Recv { socket: pairs[0].0 });
     port.look(5);
     assert_eq!(port.port.ledger().starved_total, 0, "a receive without data needs no buffer");
     port.port.cancel(idle);
@@ -73,7 +73,7 @@ pub(crate) fn a_starved_receive_can_be_cancelled_and_shut_down<W: Waters>() {
     assert_eq!(port.port.ledger().starved, 2);
     port.port.cancel(recvs[1]);
     assert_eq!(port.recv_ended(recvs[1]), Ended::Aborted);
-    let token = port.cast(Op::Shutdown { socket: pairs[2].1, how: ShutdownHow::Both });
+    let token = port.submit(Op::Shutdown { socket: pairs[2].1, how: ShutdownHow::Both });
     assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
     assert_eq!(port.recv_ended(recvs[2]), Ended::Aborted);
     assert_eq!(port.port.ledger().starved, 0);
@@ -83,11 +83,11 @@ pub(crate) fn a_starved_receive_can_be_cancelled_and_shut_down<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn leases_balance<W: Waters>() {
+pub(crate) fn leases_balance<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { lease_count: 7, lease_bytes: 64, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { lease_count: 7, lease_bytes: 64, ..small() });
     let (ours, theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     port.send(ours, &pattern(64 * 5));
     let leases: Vec<_> = (0..5).map(|_| port.lease(recv)).collect();
     let ledger = port.port.ledger();
@@ -101,9 +101,9 @@ pub(crate) fn leases_balance<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn posts_arrive_in_order_and_a_dropped_port_takes_none<W: Waters>() {
+pub(crate) fn posts_arrive_in_order_and_a_dropped_port_takes_none<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let poster = port.port.poster();
     let token = port.token();
     for value in 0..1000 {
@@ -116,13 +116,13 @@ pub(crate) fn posts_arrive_in_order_and_a_dropped_port_takes_none<W: Waters>() {
     assert!(!poster.post(token, 0));
 }
 
-pub(crate) fn a_timeout_fires_or_is_cancelled<W: Waters>() {
+pub(crate) fn a_timeout_fires_or_is_cancelled<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let at = port.port.now() + Duration::from_millis(20);
-    let soon = port.cast(Op::Timeout { at });
-    let never = port.cast(Op::Timeout { at: at + Duration::from_secs(3600) });
-    let past = port.cast(Op::Timeout { at: port.port.now() });
+    let soon = port.submit(Op::Timeout { at });
+    let never = port.submit(Op::Timeout { at: at + Duration::from_secs(3600) });
+    let past = port.submit(Op::Timeout { at: port.port.now() });
     assert!(matches!(port.last(past), Done::Timeout(Ok(()))));
     assert!(matches!(port.last(soon), Done::Timeout(Ok(()))));
     assert!(port.port.now() >= at, "a timeout is never early");
@@ -131,22 +131,22 @@ pub(crate) fn a_timeout_fires_or_is_cancelled<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
+pub(crate) fn a_file_is_written_and_read_at_offsets<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("file");
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
-    let tail = port.cast(Op::WriteAt { file, offset: 6, bytes: b"world".to_vec() });
-    let head = port.cast(Op::WriteAt { file, offset: 0, bytes: b"hello ".to_vec() });
+    let tail = port.submit(Op::WriteAt { file, offset: 6, bytes: b"world".to_vec() });
+    let head = port.submit(Op::WriteAt { file, offset: 0, bytes: b"hello ".to_vec() });
     assert!(matches!(port.last(head), Done::WriteAt(bytes, Ok(6)) if bytes == b"hello "));
     assert!(matches!(port.last(tail), Done::WriteAt(_, Ok(5))));
-    let sync = port.cast(Op::Sync { file });
+    let sync = port.submit(Op::Sync { file });
     assert!(matches!(port.last(sync), Done::Sync(Ok(()))));
     assert_eq!(port.port.file_bytes(file), Ok(11));
-    let read = port.cast(Op::ReadAt { file, offset: 4, buffer: vec![0; 32] });
+    let read = port.submit(Op::ReadAt { file, offset: 4, buffer: vec![0; 32] });
     assert!(matches!(port.last(read), Done::ReadAt(buffer, Ok(7)) if &buffer[..7] == b"o world"));
-    let read = port.cast(Op::ReadAt { file, offset: 11, buffer: vec![0; 32] });
+    let read = port.submit(Op::ReadAt { file, offset: 11, buffer: vec![0; 32] });
     assert!(matches!(port.last(read), Done::ReadAt(buffer, Err(Ended::Closed)) if buffer.len() == 32));
     assert_eq!(port.refusal(Op::Recv { socket: file }), SubmitErrorKind::WrongKind);
     port.close(file);
@@ -155,18 +155,18 @@ pub(crate) fn a_file_is_written_and_read_at_offsets<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn datagrams_go_both_ways_and_a_long_one_is_cut<W: Waters>() {
+pub(crate) fn datagrams_go_both_ways_and_a_long_one_is_cut<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (left, left_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     let (right, right_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     for (from, from_address, to, to_address) in
         [(left, left_address, right, right_address), (right, right_address, left, left_address)]
     {
         for (bytes, cut) in [(&b"ping"[..], false), (&b""[..], false), (&b"longer than eight"[..], true)] {
-            let recv = port.cast(Op::RecvFrom { socket: to, buffer: vec![0; 8] });
+            let recv = port.submit(Op::RecvFrom { socket: to, buffer: vec![0; 8] });
             let bytes = Bytes::copy_from_slice(bytes);
-            let send = port.cast(Op::SendTo { socket: from, remote: to_address, bytes: bytes.clone() });
+            let send = port.submit(Op::SendTo { socket: from, remote: to_address, bytes: bytes.clone() });
             assert!(matches!(port.last(send), Done::SendTo(_, Ok(sent)) if sent as usize == bytes.len()));
             match port.last(recv) {
                 Done::RecvFrom(buffer, Ok(datagram)) => {
@@ -178,40 +178,40 @@ pub(crate) fn datagrams_go_both_ways_and_a_long_one_is_cut<W: Waters>() {
             }
         }
     }
-    let recv = port.cast(Op::RecvFrom { socket: left, buffer: vec![0; 8] });
+    let recv = port.submit(Op::RecvFrom { socket: left, buffer: vec![0; 8] });
     port.port.cancel(recv);
     assert!(matches!(port.last(recv), Done::RecvFrom(buffer, Err(Ended::Aborted)) if buffer.len() == 8));
     port.finish();
 }
 
-pub(crate) fn a_port_dropped_with_operations_in_flight_drains<W: Waters>() {
+pub(crate) fn a_port_dropped_with_operations_in_flight_drains<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    port.cast(Op::Accept { listener });
+    port.submit(Op::Accept { listener });
     let (ours, theirs) = port.pair();
-    port.cast(Op::Recv { socket: ours });
+    port.submit(Op::Recv { socket: ours });
     port.stuff(ours); // the peer does not read
-    port.cast(Op::Timeout { at: port.port.now() + Duration::from_secs(3600) });
+    port.submit(Op::Timeout { at: port.port.now() + Duration::from_secs(3600) });
     let (datagram, _) = port.port.bind_datagram(loopback()).expect("a datagram socket");
-    port.cast(Op::RecvFrom { socket: datagram, buffer: vec![0; 8] });
+    port.submit(Op::RecvFrom { socket: datagram, buffer: vec![0; 8] });
     port.look(3);
-    port.cast(Op::Connect { remote: address });
-    port.cast(Op::Close { handle: theirs });
+    port.submit(Op::Connect { remote: address });
+    port.submit(Op::Close { handle: theirs });
     assert!(port.port.ledger().in_flight >= 7);
     let last = W::end(port.port);
     assert_eq!((last.in_flight, last.leaked_total, last.leases_out, last.starved), (0, 0, 0, 0), "{last:?}");
 }
 
-pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
+pub(crate) fn a_small_ring_loses_nothing<W: Harness>() {
     let _turn = together();
     // A buffer for every socket: a case that reads them in its own order must not wait for one that starves.
     let roomy = PortOptions { lease_count: 64, ..small() };
     let options = PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..roomy };
-    let mut port = Angler::<W>::new(&options);
+    let mut port = Driver::<W>::new(&options);
     let (left, left_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     let pairs: Vec<_> = (0..40).map(|_| port.pair()).collect();
-    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
+    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.submit(Op::Recv { socket: *theirs })).collect();
     let mut arrived = vec![0_usize; pairs.len()];
     for round in 1..=60 {
         // Hundreds of wishes between two waits: far more than either queue holds.
@@ -220,14 +220,14 @@ pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
             .map(|(ours, _)| {
                 let mut batch = SendBatch::new();
                 batch.push(Segment::Owned(vec![round as u8; 10]));
-                port.cast(Op::Send { socket: *ours, batch })
+                port.submit(Op::Send { socket: *ours, batch })
             })
             .collect();
         let now = port.port.now();
         let timeouts: Vec<_> =
-            (0..60).map(|span| port.cast(Op::Timeout { at: now + Duration::from_micros(span) })).collect();
+            (0..60).map(|span| port.submit(Op::Timeout { at: now + Duration::from_micros(span) })).collect();
         let datagram =
-            port.cast(Op::SendTo { socket: left, remote: left_address, bytes: Bytes::from_static(b"x") });
+            port.submit(Op::SendTo { socket: left, remote: left_address, bytes: Bytes::from_static(b"x") });
         for send in sends {
             assert!(matches!(port.last(send), Done::Send(_, Ok(10))));
         }
@@ -248,7 +248,7 @@ pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
         .map(|(ours, _)| {
             let mut batch = SendBatch::new();
             batch.push(Segment::Owned(vec![0; 10]));
-            port.cast(Op::Send { socket: *ours, batch })
+            port.submit(Op::Send { socket: *ours, batch })
         })
         .collect();
     for token in sends {
@@ -261,7 +261,7 @@ pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
         let mut length = 0;
         loop {
             // Some end although the kernel had ended them early, and must not be asked for again.
-            match port.pull(recv) {
+            match port.next_completion(recv) {
                 Completion { done: Done::Recv(Ok(lease)), more: true, .. } => length += lease.len(),
                 Completion { done: Done::Recv(Err(Ended::Aborted)), more: false, .. } => break,
                 other => panic!("{other:?}"),
@@ -272,9 +272,9 @@ pub(crate) fn a_small_ring_loses_nothing<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_wait_returns_at_most_what_was_asked_for<W: Waters>() {
+pub(crate) fn a_wait_returns_at_most_what_was_asked_for<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { catch_max: 7, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { catch_max: 7, ..small() });
     let poster = port.port.poster();
     let token = port.token();
     (0..100).for_each(|value| assert!(poster.post(token, value)));

@@ -13,7 +13,7 @@ use naksi_os::linux::choice;
 use naksi_os::port::{Ledger, Port as _, PortOptions};
 use naksi_os::uring::port as uring;
 
-use crate::angler::{Angler, Waters, small, together};
+use crate::driver::{Driver, Harness, small, together};
 use crate::epoll::Epoll;
 
 /// Far more than the buffers of two sockets hold.
@@ -21,7 +21,7 @@ const FULL_BYTES: usize = 16 << 20;
 
 struct Ring;
 
-impl Waters for Ring {
+impl Harness for Ring {
     type Port = uring::Port;
 
     fn open(options: &PortOptions) -> uring::Port {
@@ -38,17 +38,17 @@ impl Waters for Ring {
 fn what_stands_behind_an_urgent_byte_is_received() {
     let _turn = together();
     for round in 0..20_usize {
-        let mut port = Angler::<Epoll>::new(&small());
+        let mut port = Driver::<Epoll>::new(&small());
         let (listener, address) = port.listen();
-        let accept = port.cast(Op::Accept { listener });
+        let accept = port.submit(Op::Accept { listener });
         let mut peer = TcpStream::connect(address).expect("the port listens");
         let socket = port.accepted(accept);
-        let early = (round % 2 == 0).then(|| port.cast(Op::Recv { socket }));
+        let early = (round % 2 == 0).then(|| port.submit(Op::Recv { socket }));
         port.look(round % 3);
         peer.write_all(b"before").expect("a live socket");
         socket2::SockRef::from(&peer).send_out_of_band(b"!").expect("a live socket");
         peer.write_all(b"behind").expect("a live socket");
-        let recv = early.unwrap_or_else(|| port.cast(Op::Recv { socket }));
+        let recv = early.unwrap_or_else(|| port.submit(Op::Recv { socket }));
         assert_eq!(port.read(recv, 12), b"beforebehind");
         drop(peer);
         assert_eq!(port.recv_ended(recv), Ended::Closed);
@@ -61,13 +61,13 @@ fn what_stands_behind_an_urgent_byte_is_received() {
 #[test]
 fn a_socket_moves_between_a_ring_and_epoll() {
     let _turn = together();
-    let mut ring = Angler::<Ring>::new(&small());
-    let mut epoll = Angler::<Epoll>::new(&small());
+    let mut ring = Driver::<Ring>::new(&small());
+    let mut epoll = Driver::<Epoll>::new(&small());
     let (mut at_ring, mut at_epoll) = ring.pair();
     at_epoll = epoll.port.adopt(ring.port.release(at_epoll).unwrap_or_else(|why| panic!("{why}")));
     for round in 0..6_u8 {
         let (to_epoll, to_ring) =
-            (epoll.cast(Op::Recv { socket: at_epoll }), ring.cast(Op::Recv { socket: at_ring }));
+            (epoll.submit(Op::Recv { socket: at_epoll }), ring.submit(Op::Recv { socket: at_ring }));
         ring.look(usize::from(round) % 3);
         ring.send(at_ring, &[round; 100]);
         assert_eq!(epoll.read(to_epoll, 100), [round; 100]);
@@ -96,15 +96,15 @@ fn a_socket_moves_between_a_ring_and_epoll() {
             batch.push(Segment::Owned(vec![9; FULL_BYTES]));
             Op::Send { socket, batch }
         };
-        let first = ring.cast(full());
+        let first = ring.submit(full());
         let Done::Send(_, Ok(a_part)) = ring.last(first) else { panic!("there is room for a part") };
         assert!((a_part as usize) < FULL_BYTES);
-        let second = ring.cast(full());
+        let second = ring.submit(full());
         ring.look(5);
-        let recv = ring.cast(Op::Recv { socket: other });
+        let recv = ring.submit(Op::Recv { socket: other });
         let (mut arrived, mut sent) = (0, a_part as usize);
         while arrived < sent {
-            let Done::Recv(Ok(lease)) = ring.pull(recv).done else { panic!("it goes on") };
+            let Done::Recv(Ok(lease)) = ring.next_completion(recv).done else { panic!("it goes on") };
             assert!(lease.iter().all(|byte| *byte == 9));
             arrived += lease.len();
             if arrived >= sent && sent == a_part as usize {
@@ -117,7 +117,7 @@ fn a_socket_moves_between_a_ring_and_epoll() {
         assert_eq!(ring.recv_ended(recv), Ended::Aborted);
     }
     for socket in moved {
-        let recv = ring.cast(Op::Recv { socket });
+        let recv = ring.submit(Op::Recv { socket });
         ring.look(3);
         ring.port.cancel(recv);
         assert_eq!(ring.recv_ended(recv), Ended::Aborted, "a receive in a ring waits for its socket");
@@ -132,15 +132,15 @@ fn a_socket_moves_between_a_ring_and_epoll() {
 #[test]
 fn a_message_costs_a_receive_a_send_and_a_share_of_a_wait() {
     let _turn = together();
-    let mut port = Angler::<Epoll>::new(&PortOptions { catch_max: 256, lease_count: 256, ..small() });
+    let mut port = Driver::<Epoll>::new(&PortOptions { catch_max: 256, lease_count: 256, ..small() });
     let pairs: Vec<_> = (0..32).map(|_| port.pair()).collect();
-    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.cast(Op::Recv { socket: *theirs })).collect();
+    let recvs: Vec<_> = pairs.iter().map(|(_, theirs)| port.submit(Op::Recv { socket: *theirs })).collect();
     let before = port.port.ledger().enters_total;
     for _ in 0..50 {
         for (ours, _) in &pairs {
             let mut batch = SendBatch::new();
             batch.push(Segment::Owned(vec![1; 64]));
-            port.cast(Op::Send { socket: *ours, batch });
+            port.submit(Op::Send { socket: *ours, batch });
         }
         for recv in &recvs {
             port.read(*recv, 64);
@@ -165,9 +165,9 @@ fn the_choice_opens_either_and_moves_sockets_between_them() {
     let _turn = together();
     let open = |name| choice::Port::open_backend(&small(), name).expect("both work here");
     let (mut ring, mut epoll) = (open("uring"), open("epoll"));
-    let datagram = epoll.bind_datagram(crate::angler::loopback()).expect("a datagram socket").0;
+    let datagram = epoll.bind_datagram(crate::driver::loopback()).expect("a datagram socket").0;
     assert!(epoll.release(datagram).is_err(), "only streams move");
-    let (listener, _) = ring.listen(crate::angler::loopback(), &Default::default()).expect("a listener");
+    let (listener, _) = ring.listen(crate::driver::loopback(), &Default::default()).expect("a listener");
     assert!(ring.release(listener).is_err(), "only streams move");
     assert_eq!((ring.end().leaked_total, epoll.end().leaked_total), (0, 0));
 }
@@ -198,15 +198,15 @@ fn many_short_messages_are_received_in_a_few_turns_beside_floods() {
     const FLOODS: usize = 4;
     const MESSAGES: usize = 64;
     let _turn = together();
-    let mut port = Angler::<Ring>::new(&PortOptions { lease_count: 256, catch_max: 256, ..small() });
+    let mut port = Driver::<Ring>::new(&PortOptions { lease_count: 256, catch_max: 256, ..small() });
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     let mut streams: Vec<TcpStream> = Vec::new();
     let mut recvs = Vec::new();
     for _ in 0..FLOODS + MESSAGES {
         streams.push(TcpStream::connect(address).expect("the port listens"));
         let socket = port.accepted(accept);
-        recvs.push((port.cast(Op::Recv { socket }), socket));
+        recvs.push((port.submit(Op::Recv { socket }), socket));
     }
     let mut quiet = streams.split_off(FLOODS);
     let floods: Vec<_> = streams
@@ -233,7 +233,7 @@ fn many_short_messages_are_received_in_a_few_turns_beside_floods() {
     for (recv, socket) in recvs {
         port.port.cancel(recv);
         port.seen.retain(|caught| caught.token != recv || !caught.more);
-        while !matches!(port.pull(recv).done, Done::Recv(Err(_))) {}
+        while !matches!(port.next_completion(recv).done, Done::Recv(Err(_))) {}
         port.close(socket);
     }
     floods.into_iter().for_each(|flood| flood.join().expect("it does not panic"));

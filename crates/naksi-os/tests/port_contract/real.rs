@@ -19,25 +19,25 @@ use naksi_os::ThreadClock;
 use naksi_os::port::FileAccess;
 use naksi_os::port::{Port, PortOptions, Poster};
 
-use crate::angler::{Angler, Waters, alone, pattern, small, together};
 use crate::asleep;
+use crate::driver::{Driver, Harness, alone, pattern, small, together};
 
-pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
+pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     for send_first in [false, true] {
         let peer = TcpStream::connect(address).expect("the port listens");
         let socket = port.accepted(accept);
-        let recv = port.cast(Op::Recv { socket });
+        let recv = port.submit(Op::Recv { socket });
         port.look(2);
         socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a live socket");
         drop(peer);
         if send_first {
             let mut batch = SendBatch::new();
             batch.push(Segment::Owned(vec![1; 100]));
-            let send = port.cast(Op::Send { socket, batch });
+            let send = port.submit(Op::Send { socket, batch });
             assert!(matches!(port.last(send), Done::Send(_, Err(Ended::Reset))));
         }
         assert_eq!(port.recv_ended(recv), Ended::Reset);
@@ -49,16 +49,16 @@ pub(crate) fn a_reset_by_the_peer_is_told_from_an_end<W: Waters>() {
 }
 
 /// A kernel may be given few buffers ahead, but who finds none is served as long as there are some.
-pub(crate) fn a_burst_of_messages_starves_nobody_while_there_are_leases<W: Waters>() {
+pub(crate) fn a_burst_of_messages_starves_nobody_while_there_are_leases<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { lease_count: 64, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { lease_count: 64, ..small() });
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     let mut peers = Vec::new();
     for _ in 0..40 {
         let peer = TcpStream::connect(address).expect("the port listens");
         let socket = port.accepted(accept);
-        peers.push((peer, socket, port.cast(Op::Recv { socket })));
+        peers.push((peer, socket, port.submit(Op::Recv { socket })));
     }
     port.look(5);
     for _ in 0..3 {
@@ -81,25 +81,25 @@ pub(crate) fn a_burst_of_messages_starves_nobody_while_there_are_leases<W: Water
 }
 
 /// The bytes and the reset behind them are there before the port looks: one answer must not hide the other.
-pub(crate) fn a_reset_right_behind_bytes_is_heard<W: Waters>() {
+pub(crate) fn a_reset_right_behind_bytes_is_heard<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     for armed_before in [false, true] {
         let mut peer = TcpStream::connect(address).expect("the port listens");
         let socket = port.accepted(accept);
-        let early = armed_before.then(|| port.cast(Op::Recv { socket }));
+        let early = armed_before.then(|| port.submit(Op::Recv { socket }));
         port.look(2);
         peer.write_all(b"last words").expect("the port reads");
         socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a live socket");
         drop(peer);
-        let recv = early.unwrap_or_else(|| port.cast(Op::Recv { socket }));
-        let mut completion = port.pull(recv);
+        let recv = early.unwrap_or_else(|| port.submit(Op::Recv { socket }));
+        let mut completion = port.next_completion(recv);
         if let Done::Recv(Ok(lease)) = &completion.done {
             // A kernel may also throw away what it had when the reset came.
             assert_eq!(**lease, b"last words"[..]);
-            completion = port.pull(recv);
+            completion = port.next_completion(recv);
         }
         assert!(matches!(completion, Completion { done: Done::Recv(Err(Ended::Reset)), more: false, .. }));
         port.close(socket);
@@ -108,18 +108,18 @@ pub(crate) fn a_reset_right_behind_bytes_is_heard<W: Waters>() {
 }
 
 /// The same, while there is always something else to hand out: a port that never sleeps looks all the same.
-pub(crate) fn a_reset_right_behind_bytes_is_heard_by_a_port_without_rest<W: Waters>() {
+pub(crate) fn a_reset_right_behind_bytes_is_heard_by_a_port_without_rest<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     let mut peer = TcpStream::connect(address).expect("the port listens");
     let socket = port.accepted(accept);
     port.look(2);
     peer.write_all(b"last words").expect("the port reads");
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a live socket");
     drop(peer);
-    let recv = port.cast(Op::Recv { socket });
+    let recv = port.submit(Op::Recv { socket });
     let (poster, busy) = (port.port.poster(), port.token());
     let mut waits = 0;
     let ended = loop {
@@ -139,11 +139,11 @@ pub(crate) fn a_reset_right_behind_bytes_is_heard_by_a_port_without_rest<W: Wate
     port.finish_busy(accept);
 }
 
-pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
+pub(crate) fn a_foreign_peer_is_served<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     let whole = pattern(3 << 20);
     let sent = whole.clone();
     let peer = thread::spawn(move || {
@@ -156,7 +156,7 @@ pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
         back
     });
     let socket = port.accepted(accept);
-    let recv = port.cast(Op::Recv { socket });
+    let recv = port.submit(Op::Recv { socket });
     let mut echoed = 0;
     while echoed < whole.len() {
         let lease = port.lease(recv);
@@ -168,10 +168,10 @@ pub(crate) fn a_foreign_peer_is_served<W: Waters>() {
     port.finish_busy(accept);
 }
 
-pub(crate) fn a_post_wakes_a_sleeping_wait<W: Waters>() {
+pub(crate) fn a_post_wakes_a_sleeping_wait<W: Harness>() {
     const POSTS: u64 = 20_000;
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let poster = port.port.poster();
     let token = port.token();
     let allowed = Arc::new(AtomicU64::new(0));
@@ -210,12 +210,12 @@ pub(crate) fn a_post_wakes_a_sleeping_wait<W: Waters>() {
 }
 
 /// A loop that has other things to do asks, and never sleeps: also what had no room at first comes to it.
-pub(crate) fn who_asks_and_never_sleeps_hears_everything<W: Waters>() {
+pub(crate) fn who_asks_and_never_sleeps_hears_everything<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&PortOptions { catch_max: 8, ..small() });
+    let mut port = Driver::<W>::new(&PortOptions { catch_max: 8, ..small() });
     let at = port.port.now() + Duration::from_millis(50);
     for _ in 0..1000 {
-        port.cast(Op::Timeout { at });
+        port.submit(Op::Timeout { at });
     }
     // They are all due, and have been for a while by the port's own clock.
     let due = at + Duration::from_millis(50);
@@ -231,28 +231,28 @@ pub(crate) fn who_asks_and_never_sleeps_hears_everything<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_socket_moves_to_another_port_in_another_thread<W: Waters>()
+pub(crate) fn a_socket_moves_to_another_port_in_another_thread<W: Harness>()
 where
     <W::Port as Port>::Socket: Send,
 {
     let _turn = together();
     let (give, given) = mpsc::channel();
     let other = thread::spawn(move || {
-        let mut port = Angler::<W>::new(&small());
+        let mut port = Driver::<W>::new(&small());
         let socket = port.port.adopt(given.recv().expect("a socket comes"));
-        let recv = port.cast(Op::Recv { socket });
+        let recv = port.submit(Op::Recv { socket });
         let bytes = port.read(recv, 5);
         port.send(socket, &bytes);
         assert_eq!(port.recv_ended(recv), Ended::Closed);
         port.close(socket);
         port.finish();
     });
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
     port.send(ours, b"moved");
     let socket = port.port.release(theirs).unwrap_or_else(|why| panic!("{why}"));
     assert!(give.send(socket).is_ok());
-    let recv = port.cast(Op::Recv { socket: ours });
+    let recv = port.submit(Op::Recv { socket: ours });
     assert_eq!(port.read(recv, 5), b"moved");
     port.port.cancel(recv);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
@@ -281,20 +281,20 @@ pub(crate) fn assert_nothing_left(before: usize) -> usize {
     after
 }
 
-pub(crate) fn a_cancelled_accept_leaks_no_connection<W: Waters>() {
+pub(crate) fn a_cancelled_accept_leaks_no_connection<W: Harness>() {
     let _turn = alone();
     let before = descriptors();
     for round in 0..300_usize {
-        let mut port = Angler::<W>::new(&PortOptions { lease_count: 4, ..small() });
+        let mut port = Driver::<W>::new(&PortOptions { lease_count: 4, ..small() });
         let (listener, address) = port.listen();
-        let accept = port.cast(Op::Accept { listener });
+        let accept = port.submit(Op::Accept { listener });
         port.look(round % 3);
         let peers: Vec<_> = (0..3).map(|_| TcpStream::connect(address).expect("the port listens")).collect();
         if round % 2 == 0 {
             port.port.cancel(accept);
             let mut taken = Vec::new();
             loop {
-                match port.pull(accept) {
+                match port.next_completion(accept) {
                     Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => {
                         taken.push(accepted.socket)
                     }
@@ -314,14 +314,14 @@ pub(crate) fn a_cancelled_accept_leaks_no_connection<W: Waters>() {
     assert_nothing_left(before);
 }
 
-pub(crate) fn ten_thousand_connections_leave_nothing_behind<W: Waters>() {
+pub(crate) fn ten_thousand_connections_leave_nothing_behind<W: Harness>() {
     let _turn = alone();
     let before = descriptors();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     for _ in 0..2500 {
-        let connects: Vec<_> = (0..4).map(|_| port.cast(Op::Connect { remote: address })).collect();
+        let connects: Vec<_> = (0..4).map(|_| port.submit(Op::Connect { remote: address })).collect();
         let mut open = Vec::new();
         for connect in connects {
             match port.last(connect) {
@@ -330,7 +330,7 @@ pub(crate) fn ten_thousand_connections_leave_nothing_behind<W: Waters>() {
             }
             open.push(port.accepted(accept));
         }
-        let closes: Vec<_> = open.into_iter().map(|handle| port.cast(Op::Close { handle })).collect();
+        let closes: Vec<_> = open.into_iter().map(|handle| port.submit(Op::Close { handle })).collect();
         for close in closes {
             assert!(matches!(port.last(close), Done::Close));
         }
@@ -343,11 +343,11 @@ pub(crate) fn ten_thousand_connections_leave_nothing_behind<W: Waters>() {
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Waters>() {
+pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Harness>() {
     let _turn = alone();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
-    let accept = port.cast(Op::Accept { listener });
+    let accept = port.submit(Op::Accept { listener });
     port.look(2);
     let first = TcpStream::connect(address).expect("the port listens");
     let first_socket = port.accepted(accept);
@@ -363,7 +363,7 @@ pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Water
         Done::Accept(Err(Ended::Failed(error))) => assert_eq!(error.kind, Failure::DescriptorsExhausted),
         other => panic!("{other:?}"),
     }
-    let connect = port.cast(Op::Connect { remote: address });
+    let connect = port.submit(Op::Connect { remote: address });
     match port.last(connect) {
         Done::Connect(Err(Ended::Failed(error))) => assert_eq!(error.kind, Failure::DescriptorsExhausted),
         other => panic!("{other:?}"),
@@ -371,7 +371,7 @@ pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Water
     assert!(port.port.file_bytes(file).is_ok(), "to ask for a size costs no descriptor");
     drop(hoard);
     port.close(file);
-    let again = port.cast(Op::Accept { listener });
+    let again = port.submit(Op::Accept { listener });
     let second_socket = port.accepted(again);
     port.close(first_socket);
     port.close(second_socket);
@@ -379,9 +379,9 @@ pub(crate) fn no_descriptor_left_is_told_and_accepting_goes_on_after_it<W: Water
     port.finish_busy(again);
 }
 
-pub(crate) fn a_wait_without_end_sleeps<W: Waters>() {
+pub(crate) fn a_wait_without_end_sleeps<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let poster = port.port.poster();
     let token = port.token();
     port.look(3);
@@ -401,15 +401,15 @@ pub(crate) fn a_wait_without_end_sleeps<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_connect_under_way_is_cancelled_and_leaves_no_socket<W: Waters>() {
+pub(crate) fn a_connect_under_way_is_cancelled_and_leaves_no_socket<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     // No accept is pending and the backlog is full: the rest connects until it is cancelled.
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    full.bind(&socket2::SockAddr::from(crate::angler::loopback())).expect("a free port");
+    full.bind(&socket2::SockAddr::from(crate::driver::loopback())).expect("a free port");
     full.listen(0).expect("a bound socket");
     let remote = full.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
-    let connects: Vec<_> = (0..8).map(|_| port.cast(Op::Connect { remote })).collect();
+    let connects: Vec<_> = (0..8).map(|_| port.submit(Op::Connect { remote })).collect();
     for _ in 0..20 {
         port.look(1);
     }

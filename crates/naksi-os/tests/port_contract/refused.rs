@@ -11,7 +11,7 @@ use naksi_os::linux::sandbox::refuse_io_uring;
 use naksi_os::port::{Port, PortOptions};
 use naksi_os::uring::port;
 
-use crate::angler::together;
+use crate::driver::together;
 
 /// What the process inside is told: a word that the reason must hold.
 const REFUSED: &str = "NAKSI_TEST_REFUSED";

@@ -11,7 +11,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, Port};
 
-use crate::angler::{Angler, Waters, alone, loopback, small};
+use crate::driver::{Driver, Harness, alone, loopback, small};
 use crate::real::{assert_nothing_left, descriptors};
 use crate::scale::scaled;
 
@@ -29,23 +29,23 @@ enum Stroke {
     Peer,
 }
 
-pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>() {
+pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Harness>() {
     let _turn = alone();
     let before = descriptors();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let options = ListenOptions { kernel_send_bytes: Some(4096), ..ListenOptions::default() };
     let (listener, address) = port.port.listen(loopback(), &options).expect("loopback can be listened on");
-    let mut accept = port.cast(Op::Accept { listener });
+    let mut accept = port.submit(Op::Accept { listener });
     let rounds = scaled(10_000);
     for round in 0..rounds {
         let (ours, theirs) = meet(&mut port, address, accept);
-        let recv = port.cast(Op::Recv { socket: theirs });
+        let recv = port.submit(Op::Recv { socket: theirs });
         let send = match round % 4 {
             // The kernel has not seen it when the stroke comes.
             0 => {
                 let mut batch = SendBatch::new();
                 batch.push(Segment::Shared(Bytes::from_static(&FLOOD)));
-                port.cast(Op::Send { socket: theirs, batch })
+                port.submit(Op::Send { socket: theirs, batch })
             }
             _ => port.stuff(theirs),
         };
@@ -60,11 +60,11 @@ pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>()
         if round % 7 == 0 {
             port.port.cancel(accept);
         }
-        let end = port.cast(Op::Shutdown { socket: theirs, how: ShutdownHow::Both });
+        let end = port.submit(Op::Shutdown { socket: theirs, how: ShutdownHow::Both });
         assert_ends_once(&mut port, [recv, send, end]);
         if round % 7 == 0 {
             assert!(matches!(port.last(accept), Done::Accept(Err(Ended::Aborted))));
-            accept = port.cast(Op::Accept { listener });
+            accept = port.submit(Op::Accept { listener });
         }
         port.close(theirs);
         if !matches!(stroke, Stroke::Peer) {
@@ -80,13 +80,13 @@ pub(crate) fn a_close_with_everything_in_flight_completes_each_once<W: Waters>()
 }
 
 /// Both ends of one connection; strangers are turned away.
-fn meet<W: Waters>(port: &mut Angler<W>, address: SocketAddr, accept: Token) -> (Handle, Handle) {
-    let connect = port.cast(Op::Connect { remote: address });
+fn meet<W: Harness>(port: &mut Driver<W>, address: SocketAddr, accept: Token) -> (Handle, Handle) {
+    let connect = port.submit(Op::Connect { remote: address });
     let Done::Connect(Ok(Connected { socket: ours, local })) = port.last(connect) else {
         panic!("a listener is there");
     };
     loop {
-        match port.pull(accept).done {
+        match port.next_completion(accept).done {
             Done::Accept(Ok(accepted)) if accepted.peer == local => return (ours, accepted.socket),
             Done::Accept(Ok(stranger)) => port.close(stranger.socket),
             other => panic!("{other:?}"),
@@ -95,10 +95,10 @@ fn meet<W: Waters>(port: &mut Angler<W>, address: SocketAddr, accept: Token) -> 
 }
 
 /// Each of these has one last completion, and nothing behind it.
-fn assert_ends_once<W: Waters>(port: &mut Angler<W>, tokens: [Token; 3]) {
+fn assert_ends_once<W: Harness>(port: &mut Driver<W>, tokens: [Token; 3]) {
     for token in tokens {
         // No peer sent anything, so the first completion is the last.
-        let Completion { more, done, .. } = port.pull(token);
+        let Completion { more, done, .. } = port.next_completion(token);
         let is_fair = matches!(
             done,
             Done::Recv(Err(Ended::Aborted | Ended::Closed | Ended::Reset))

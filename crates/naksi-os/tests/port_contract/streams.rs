@@ -7,13 +7,14 @@ use naksi_core::ended::{Ended, Failure};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, Port, SubmitErrorKind};
 
-use crate::angler::{Angler, Waters, pattern, small, together};
+use crate::driver::{Driver, Harness, pattern, small, together};
 
-pub(crate) fn accepts_connects_and_echoes<W: Waters>() {
+pub(crate) fn accepts_connects_and_echoes<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
-    let (at_ours, at_theirs) = (port.cast(Op::Recv { socket: ours }), port.cast(Op::Recv { socket: theirs }));
+    let (at_ours, at_theirs) =
+        (port.submit(Op::Recv { socket: ours }), port.submit(Op::Recv { socket: theirs }));
     for round in 0..50_usize {
         let ping = pattern(round * 97 + 1);
         port.send(ours, &ping);
@@ -22,7 +23,7 @@ pub(crate) fn accepts_connects_and_echoes<W: Waters>() {
         assert_eq!(port.read(at_ours, ping.len()), ping);
     }
     for socket in [ours, theirs] {
-        let token = port.cast(Op::Shutdown { socket, how: ShutdownHow::Both });
+        let token = port.submit(Op::Shutdown { socket, how: ShutdownHow::Both });
         assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
     }
     assert!(matches!(port.recv_ended(at_ours), Ended::Aborted));
@@ -33,11 +34,11 @@ pub(crate) fn accepts_connects_and_echoes<W: Waters>() {
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn many_sends_keep_their_order<W: Waters>() {
+pub(crate) fn many_sends_keep_their_order<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     let mut expected = Vec::new();
     let mut arrived = Vec::new();
     for number in 0..3000_u32 {
@@ -53,11 +54,11 @@ pub(crate) fn many_sends_keep_their_order<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_second_operation_in_a_direction_is_refused<W: Waters>() {
+pub(crate) fn a_second_operation_in_a_direction_is_refused<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, _theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: ours });
+    let recv = port.submit(Op::Recv { socket: ours });
     assert_eq!(port.refusal(Op::Recv { socket: ours }), SubmitErrorKind::Busy);
     assert_eq!(port.refusal(Op::Send { socket: ours, batch: SendBatch::new() }), SubmitErrorKind::Empty);
     assert_eq!(port.refusal(Op::Accept { listener: ours }), SubmitErrorKind::WrongKind);
@@ -66,9 +67,9 @@ pub(crate) fn a_second_operation_in_a_direction_is_refused<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
+pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
     let whole = pattern(1 << 20);
     let mut batch = SendBatch::new();
@@ -79,9 +80,9 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
             Segment::Shared(Bytes::copy_from_slice(piece))
         });
     }
-    let mut send = port.cast(Op::Send { socket: ours, batch });
+    let mut send = port.submit(Op::Send { socket: ours, batch });
     port.look(50); // the peer does not read yet
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     let (mut arrived, mut sending) = (Vec::new(), true);
     while sending || arrived.len() < whole.len() {
         port.turn();
@@ -94,7 +95,7 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
                     batch.advance(sent as usize, drop);
                     sending = !batch.is_empty();
                     if sending {
-                        send = port.cast(Op::Send { socket: ours, batch });
+                        send = port.submit(Op::Send { socket: ours, batch });
                     }
                 }
                 other => panic!("{other:?}"),
@@ -107,13 +108,14 @@ pub(crate) fn a_large_batch_reaches_a_slow_reader_whole<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn an_orderly_end_is_closed_and_the_other_way_stays_open<W: Waters>() {
+pub(crate) fn an_orderly_end_is_closed_and_the_other_way_stays_open<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
-    let (at_ours, at_theirs) = (port.cast(Op::Recv { socket: ours }), port.cast(Op::Recv { socket: theirs }));
+    let (at_ours, at_theirs) =
+        (port.submit(Op::Recv { socket: ours }), port.submit(Op::Recv { socket: theirs }));
     port.send(ours, b"the end");
-    let token = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
+    let token = port.submit(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
     assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
     assert_eq!(port.read(at_theirs, 7), b"the end");
     assert_eq!(port.recv_ended(at_theirs), Ended::Closed);
@@ -125,15 +127,15 @@ pub(crate) fn an_orderly_end_is_closed_and_the_other_way_stays_open<W: Waters>()
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn a_send_after_our_own_shutdown_is_aborted<W: Waters>() {
+pub(crate) fn a_send_after_our_own_shutdown_is_aborted<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, _theirs) = port.pair();
-    let token = port.cast(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
+    let token = port.submit(Op::Shutdown { socket: ours, how: ShutdownHow::Write });
     assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
     let mut batch = SendBatch::new();
     batch.push(Segment::Owned(b"late".to_vec()));
-    let send = port.cast(Op::Send { socket: ours, batch });
+    let send = port.submit(Op::Send { socket: ours, batch });
     match port.last(send) {
         Done::Send(batch, Err(Ended::Aborted)) => assert_eq!(batch.bytes(), 4),
         other => panic!("{other:?}"),
@@ -141,12 +143,12 @@ pub(crate) fn a_send_after_our_own_shutdown_is_aborted<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_refused_connection_says_so<W: Waters>() {
+pub(crate) fn a_refused_connection_says_so<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (listener, address) = port.listen();
     port.close(listener);
-    let token = port.cast(Op::Connect { remote: address });
+    let token = port.submit(Op::Connect { remote: address });
     match port.last(token) {
         Done::Connect(Err(Ended::Failed(error))) => assert_eq!(error.kind, Failure::Refused),
         other => panic!("{other:?}"),
@@ -154,41 +156,41 @@ pub(crate) fn a_refused_connection_says_so<W: Waters>() {
     assert_eq!(port.finish().handles, 0);
 }
 
-pub(crate) fn an_address_in_use_says_so<W: Waters>() {
+pub(crate) fn an_address_in_use_says_so<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (_listener, address) = port.listen();
     let error = port.port.listen(address, &ListenOptions::default()).expect_err("it is taken");
     assert_eq!(error.kind, Failure::AddressInUse);
     port.finish();
 }
 
-pub(crate) fn a_cancelled_receive_ends_once_with_or_without_data<W: Waters>() {
+pub(crate) fn a_cancelled_receive_ends_once_with_or_without_data<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     port.port.cancel(recv); // before the kernel has seen it
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     port.look(2);
     port.port.cancel(recv); // armed, without data
     port.port.cancel(recv);
     assert_eq!(port.recv_ended(recv), Ended::Aborted);
     for round in 0..200_usize {
-        let recv = port.cast(Op::Recv { socket: theirs });
+        let recv = port.submit(Op::Recv { socket: theirs });
         port.look(round % 3);
         port.send(ours, b"fish");
         port.port.cancel(recv); // the data may be anywhere between the peer and us
         let mut bytes = Vec::new();
         loop {
-            match port.pull(recv) {
+            match port.next_completion(recv) {
                 Completion { done: Done::Recv(Ok(lease)), more: true, .. } => bytes.extend_from_slice(&lease),
                 Completion { done: Done::Recv(Err(Ended::Aborted)), more: false, .. } => break,
                 other => panic!("{other:?}"),
             }
         }
-        let rest = port.cast(Op::Recv { socket: theirs });
+        let rest = port.submit(Op::Recv { socket: theirs });
         if bytes.len() < 4 {
             bytes.extend(port.read(rest, 4 - bytes.len()));
         }
@@ -199,11 +201,11 @@ pub(crate) fn a_cancelled_receive_ends_once_with_or_without_data<W: Waters>() {
     port.finish();
 }
 
-pub(crate) fn a_busy_handle_is_not_closed_and_a_stale_one_not_used<W: Waters>() {
+pub(crate) fn a_busy_handle_is_not_closed_and_a_stale_one_not_used<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, _theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: ours });
+    let recv = port.submit(Op::Recv { socket: ours });
     assert_eq!(port.refusal(Op::Close { handle: ours }), SubmitErrorKind::Busy);
     assert!(matches!(port.port.release(ours), Err(SubmitErrorKind::Busy)));
     port.port.cancel(recv);
@@ -217,11 +219,11 @@ pub(crate) fn a_busy_handle_is_not_closed_and_a_stale_one_not_used<W: Waters>() 
     port.finish();
 }
 
-pub(crate) fn a_token_in_flight_is_not_used_twice_and_the_wish_comes_back<W: Waters>() {
+pub(crate) fn a_token_in_flight_is_not_used_twice_and_the_wish_comes_back<W: Harness>() {
     let _turn = together();
-    let mut port = Angler::<W>::new(&small());
+    let mut port = Driver::<W>::new(&small());
     let (ours, theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: ours });
+    let recv = port.submit(Op::Recv { socket: ours });
     let mut batch = SendBatch::new();
     batch.push(Segment::Owned(b"mine".to_vec()));
     let refused = port.port.submit(recv, Op::Send { socket: ours, batch }).expect_err("the token is taken");

@@ -8,19 +8,19 @@ use naksi_os::iocp::extra::{FileSpan, Part};
 use naksi_os::port::{FileAccess, Port as _, SubmitErrorKind};
 
 use super::iocp::Iocp;
-use crate::angler::{Angler, loopback, small, together};
+use crate::driver::{Driver, loopback, small, together};
 
 #[test]
 fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
     let _turn = together();
-    let mut port = Angler::<Iocp>::new(&small());
+    let mut port = Driver::<Iocp>::new(&small());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("file");
     let file = port.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
-    let write = port.cast(Op::WriteAt { file, offset: 0, bytes: b"0123456789".to_vec() });
+    let write = port.submit(Op::WriteAt { file, offset: 0, bytes: b"0123456789".to_vec() });
     assert!(matches!(port.last(write), Done::WriteAt(_, Ok(10))));
     let (ours, theirs) = port.pair();
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     let span = FileSpan {
         file,
         offset: 2,
@@ -45,14 +45,14 @@ fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
 #[test]
 fn parts_are_sent_together_or_refused_before_anything_has_happened() {
     let _turn = together();
-    let mut port = Angler::<Iocp>::new(&small());
+    let mut port = Driver::<Iocp>::new(&small());
     let (ours, theirs) = port.pair();
     let parts = [&b"one "[..], b"two"].map(|bytes| Part::Memory(Bytes::from_static(bytes)));
     let token = port.token();
     match port.port.transmit_parts(token, ours, parts.to_vec()) {
         Ok(()) => {
             assert!(matches!(port.last(token), Done::Send(_, Ok(7))));
-            let recv = port.cast(Op::Recv { socket: theirs });
+            let recv = port.submit(Op::Recv { socket: theirs });
             assert_eq!(port.read(recv, 7), b"one two");
             port.port.cancel(recv);
             assert_eq!(port.recv_ended(recv), Ended::Aborted);
@@ -68,16 +68,16 @@ fn parts_are_sent_together_or_refused_before_anything_has_happened() {
 #[test]
 fn a_disconnect_is_an_orderly_end_for_the_peer_and_our_own_for_us() {
     let _turn = together();
-    let mut port = Angler::<Iocp>::new(&small());
+    let mut port = Driver::<Iocp>::new(&small());
     let (ours, theirs) = port.pair();
-    let at_theirs = port.cast(Op::Recv { socket: theirs });
+    let at_theirs = port.submit(Op::Recv { socket: theirs });
     port.send(ours, b"bye");
     let token = port.token();
     port.port.disconnect(token, ours).expect("the system has DisconnectEx");
     assert!(matches!(port.last(token), Done::Shutdown(Ok(()))));
     assert_eq!(port.read(at_theirs, 3), b"bye");
     assert_eq!(port.recv_ended(at_theirs), Ended::Closed);
-    let late = port.cast(Op::Recv { socket: ours });
+    let late = port.submit(Op::Recv { socket: ours });
     assert_eq!(port.recv_ended(late), Ended::Aborted);
     port.close(ours);
     port.close(theirs);
@@ -87,20 +87,20 @@ fn a_disconnect_is_an_orderly_end_for_the_peer_and_our_own_for_us() {
 #[test]
 fn a_message_that_is_longer_than_its_buffer_is_cut() {
     let _turn = together();
-    let mut port = Angler::<Iocp>::new(&small());
+    let mut port = Driver::<Iocp>::new(&small());
     let (left, left_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     let (right, right_address) = port.port.bind_datagram(loopback()).expect("a datagram socket");
     for (bytes, cut) in [(&b"ping"[..], false), (&b"longer than eight"[..], true)] {
         for is_waiting in [true, false] {
             let token = port.token();
-            let receive = |port: &mut Angler<Iocp>| {
+            let receive = |port: &mut Driver<Iocp>| {
                 port.port.receive_message(token, right, vec![0; 8]).expect("the system has WSARecvMsg");
             };
             if is_waiting {
                 receive(&mut port);
             }
             let bytes = Bytes::from_static(bytes);
-            let send = port.cast(Op::SendTo { socket: left, remote: right_address, bytes: bytes.clone() });
+            let send = port.submit(Op::SendTo { socket: left, remote: right_address, bytes: bytes.clone() });
             assert!(matches!(port.last(send), Done::SendTo(..)));
             if !is_waiting {
                 receive(&mut port);
@@ -120,17 +120,17 @@ fn a_message_that_is_longer_than_its_buffer_is_cut() {
 #[test]
 fn a_socket_that_was_used_can_be_taken_out_and_closed_but_serves_no_second_port() {
     let _turn = together();
-    let mut port = Angler::<Iocp>::new(&small());
-    let mut other = Angler::<Iocp>::new(&small());
+    let mut port = Driver::<Iocp>::new(&small());
+    let mut other = Driver::<Iocp>::new(&small());
     let (ours, theirs) = port.pair();
     let moved = port.port.release(ours).unwrap_or_else(|why| panic!("{why}"));
     let adopted = other.port.adopt(moved);
-    let recv = other.cast(Op::Recv { socket: adopted });
+    let recv = other.submit(Op::Recv { socket: adopted });
     assert!(matches!(other.recv_ended(recv), Ended::Failed(_)));
-    let end = other.cast(Op::Shutdown { socket: adopted, how: ShutdownHow::Both });
+    let end = other.submit(Op::Shutdown { socket: adopted, how: ShutdownHow::Both });
     assert!(matches!(other.last(end), Done::Shutdown(Ok(()))));
     other.close(adopted);
-    let recv = port.cast(Op::Recv { socket: theirs });
+    let recv = port.submit(Op::Recv { socket: theirs });
     assert_eq!(port.recv_ended(recv), Ended::Closed);
     port.close(theirs);
     assert_eq!((port.finish().handles, other.finish().handles), (0, 0));

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Race<P: Port> {
     port: P,
     prng: Prng,
-    flights: HashMap<Token, bool>,
+    in_flight: HashMap<Token, bool>,
     open: Vec<Handle>,
     caught: Vec<Completion>,
     next: u32,
@@ -51,7 +51,7 @@ pub(crate) fn run<P: Port>(rounds: u32, open: impl Fn() -> P, end: impl Fn(P) ->
         let mut race = Race {
             port: open(),
             prng: Prng::new(u64::from(number)),
-            flights: HashMap::new(),
+            in_flight: HashMap::new(),
             open: Vec::new(),
             caught: Vec::new(),
             next: 0,
@@ -63,7 +63,7 @@ pub(crate) fn run<P: Port>(rounds: u32, open: impl Fn() -> P, end: impl Fn(P) ->
         let path = folder.path().join("file");
         let file = race.port.open_file(&path, FileAccess::Create).expect("a temporary file can be made");
         std::fs::remove_file(&path).expect("it was just made");
-        let accept = race.cast(Op::Accept { listener });
+        let accept = race.submit(Op::Accept { listener });
         for _ in 0..50 {
             race.round(address, datagram, file);
         }
@@ -91,11 +91,11 @@ impl<P: Port> Race<P> {
         self.port.bind_datagram(any).expect("a datagram socket")
     }
 
-    fn cast(&mut self, op: Op) -> Token {
+    fn submit(&mut self, op: Op) -> Token {
         self.next += 1;
         let token = Token::new(1, self.next & 0xff_ffff, self.next);
         match self.port.submit(token, op) {
-            Ok(()) => drop(self.flights.insert(token, false)),
+            Ok(()) => drop(self.in_flight.insert(token, false)),
             Err(refused) => drop(refused.op), // a direction is taken or a handle is closed: part of the race
         }
         token
@@ -103,37 +103,37 @@ impl<P: Port> Race<P> {
 
     /// Everything at once, cancelled at once or a little later, and closed as soon as that is accepted.
     fn round(&mut self, address: SocketAddr, datagram: (Handle, SocketAddr), file: Handle) {
-        let mut casts = vec![self.cast(Op::Connect { remote: address })];
+        let mut ops = vec![self.submit(Op::Connect { remote: address })];
         for socket in self.open.clone() {
-            casts.push(self.cast(Op::Recv { socket }));
+            ops.push(self.submit(Op::Recv { socket }));
             let mut batch = SendBatch::new();
             batch.push(Segment::Owned(vec![7; BUFFER_BYTES]));
             batch.push(Segment::Shared(Bytes::from(vec![8; BUFFER_BYTES])));
-            casts.push(self.cast(Op::Send { socket, batch }));
+            ops.push(self.submit(Op::Send { socket, batch }));
         }
-        casts.push(self.cast(Op::RecvFrom { socket: datagram.0, buffer: vec![0; BUFFER_BYTES] }));
+        ops.push(self.submit(Op::RecvFrom { socket: datagram.0, buffer: vec![0; BUFFER_BYTES] }));
         let bytes = Bytes::from(vec![9; BUFFER_BYTES]);
-        casts.push(self.cast(Op::SendTo { socket: datagram.0, remote: datagram.1, bytes }));
+        ops.push(self.submit(Op::SendTo { socket: datagram.0, remote: datagram.1, bytes }));
         let offset = self.prng.below(16) * BUFFER_BYTES as u64;
-        casts.push(self.cast(Op::WriteAt { file, offset, bytes: vec![1; BUFFER_BYTES] }));
-        casts.push(self.cast(Op::ReadAt { file, offset, buffer: vec![0; BUFFER_BYTES] }));
+        ops.push(self.submit(Op::WriteAt { file, offset, bytes: vec![1; BUFFER_BYTES] }));
+        ops.push(self.submit(Op::ReadAt { file, offset, buffer: vec![0; BUFFER_BYTES] }));
         let at = self.port.now() + Duration::from_micros(self.prng.below(100));
-        casts.push(self.cast(Op::Timeout { at }));
+        ops.push(self.submit(Op::Timeout { at }));
         for _ in 0..self.prng.below(3) {
             let span = Duration::from_micros(self.prng.below(50));
             self.turn(span);
         }
-        for token in casts {
+        for token in ops {
             if self.prng.chance(32_768) {
                 self.port.cancel(token);
             }
         }
         for socket in self.open.clone() {
             if self.prng.chance(16_384) {
-                self.cast(Op::Shutdown { socket, how: ShutdownHow::Both });
+                self.submit(Op::Shutdown { socket, how: ShutdownHow::Both });
             }
             if self.prng.chance(32_768) {
-                self.cast(Op::Close { handle: socket });
+                self.submit(Op::Close { handle: socket });
             }
         }
         self.turn(Duration::ZERO);
@@ -141,8 +141,8 @@ impl<P: Port> Race<P> {
         let spare = self.open.len().saturating_sub(6);
         let oldest: Vec<Handle> = self.open.iter().take(spare).copied().collect();
         for socket in oldest {
-            self.cast(Op::Shutdown { socket, how: ShutdownHow::Both });
-            self.cast(Op::Close { handle: socket });
+            self.submit(Op::Shutdown { socket, how: ShutdownHow::Both });
+            self.submit(Op::Close { handle: socket });
         }
     }
 
@@ -168,9 +168,13 @@ impl<P: Port> Race<P> {
     fn judge(&mut self, completion: &Completion) {
         let token = completion.token;
         if completion.more {
-            assert_eq!(self.flights.get(&token), Some(&false), "law 1: {completion:?} of nothing in flight");
+            assert_eq!(
+                self.in_flight.get(&token),
+                Some(&false),
+                "law 1: {completion:?} of nothing in flight"
+            );
         } else {
-            assert_eq!(self.flights.remove(&token), Some(false), "law 1: a second last {completion:?}");
+            assert_eq!(self.in_flight.remove(&token), Some(false), "law 1: a second last {completion:?}");
             self.ended += 1;
         }
         if let Some(Ended::Failed(error)) = ended(&completion.done) {
@@ -186,14 +190,14 @@ impl<P: Port> Race<P> {
     /// Ends everything and waits until all of it is over.
     fn drain(&mut self) {
         let deadline = self.port.now() + PATIENCE;
-        while !self.flights.is_empty() {
+        while !self.in_flight.is_empty() {
             assert!(
                 self.port.now() < deadline,
                 "{} never ended: {:?}",
-                self.flights.len(),
+                self.in_flight.len(),
                 self.port.ledger()
             );
-            let tokens: Vec<Token> = self.flights.keys().copied().collect();
+            let tokens: Vec<Token> = self.in_flight.keys().copied().collect();
             tokens.into_iter().for_each(|token| self.port.cancel(token));
             self.turn(Duration::from_millis(1));
         }

@@ -9,13 +9,13 @@
 //! The contract has no operation that sends a file over a socket, so there is no such scenario.
 //!
 //! ```text
-//!   waters.rs     where ports come from          script.rs   cast, let time pass, pull, write down
+//!   harness.rs     where ports come from          script.rs   submit, let time pass, collect, write down
 //!   trace.rs      completions in words           verbs.rs    shorthands of the scripts
 //!   scenarios/    the scripts and their lines    permitted.rs   what may differ, and why
 //! ```
 
 pub mod permitted;
-pub mod waters;
+pub mod harness;
 
 mod scenarios;
 mod script;
@@ -30,9 +30,9 @@ use naksi_os::port::{PortError, PortOptions};
 use naksi_os::sim::fault::Dialect;
 use naksi_os::sim::world::WorldOptions;
 
+use harness::{DynHarness, Real, Simulated};
 use permitted::PERMITTED;
 use script::Script;
-use waters::{Real, Simulated, Waters};
 
 /// Why a scenario is not for every backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +154,14 @@ impl Backend {
     /// Why the backend cannot be used here, if it cannot.
     pub fn refusal(self) -> Option<String> {
         let options = PortOptions { lease_count: 1, lease_bytes: 64, ..script::small() };
-        self.waters().open(&options).err().map(|error| error.text)
+        self.harness().open(&options).err().map(|error| error.text)
     }
 
     fn is_real(self) -> bool {
         !matches!(self, Backend::Sim(..))
     }
 
-    fn waters(self) -> Box<dyn Waters> {
+    fn harness(self) -> Box<dyn DynHarness> {
         match self {
             Backend::Uring | Backend::Epoll | Backend::Iocp => system(self.name()),
             Backend::Sim(dialect, seed) => {
@@ -179,7 +179,7 @@ impl Backend {
         if let (Needs::RealPorts(reason), false) = (scenario.needs, self.is_real()) {
             return Report { verdict: Verdict::Skipped(reason), lines: Vec::new() };
         }
-        let lines = script::run(self.waters(), scenario.script);
+        let lines = script::run(self.harness(), scenario.script);
         Report { verdict: self.judge(scenario, &lines), lines }
     }
 
@@ -196,7 +196,7 @@ impl Backend {
 }
 
 /// The port of this name, if this system has one.
-fn system(name: &'static str) -> Box<dyn Waters> {
+fn system(name: &'static str) -> Box<dyn DynHarness> {
     let open: fn(&PortOptions) -> Result<OsPort, PortError> = match name {
         "uring" => |options| OsPort::open_backend(options, "uring"),
         "epoll" => |options| OsPort::open_backend(options, "epoll"),

@@ -1,4 +1,4 @@
-//! What a scenario can do: cast wishes, let time pass, pull answers, and see it all written down.
+//! What a scenario can do: submit operations, let time pass, collect completions, and see it all written down.
 //!
 //! A script holds the ports of one run and checks every completion against law 1 as it comes, whether or
 //! not the scenario asks for it. What is set up without being on trial (both ends of a connection) leaves no
@@ -19,8 +19,8 @@ use naksi_core::tick::Tick;
 use naksi_os::port::{Ledger, PortOptions};
 use tempfile::TempDir;
 
+use super::harness::{DynHarness, Post, Quay};
 use super::trace::{self, Trace};
-use super::waters::{Post, Quay, Waters};
 
 /// How long an answer may take before the scenario gives up, in the port's time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,15 +36,15 @@ pub(super) struct Thing {
     pub(super) handle: Handle,
 }
 
-/// A wish that was cast, or a post.
+/// An operation that was submitted, or a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Cast {
+pub(super) struct OpRef {
     pub(super) port: usize,
     pub(super) token: Token,
     post: bool,
 }
 
-struct Flight {
+struct InFlightOp {
     label: String,
     verb: &'static str,
     over: bool,
@@ -55,10 +55,10 @@ struct Stopped;
 
 /// One run of one scenario.
 pub(super) struct Script {
-    waters: Box<dyn Waters>,
+    harness: Box<dyn DynHarness>,
     ports: Vec<Option<Box<dyn Quay>>>,
-    flights: HashMap<Cast, Flight>,
-    seen: HashMap<Cast, VecDeque<Completion>>,
+    in_flight: HashMap<OpRef, InFlightOp>,
+    seen: HashMap<OpRef, VecDeque<Completion>>,
     caught: Vec<Completion>,
     trace: Trace,
     tokens: u32,
@@ -80,11 +80,11 @@ pub(super) fn small() -> PortOptions {
 }
 
 /// Runs a scenario and returns what was seen.
-pub(super) fn run(waters: Box<dyn Waters>, scenario: fn(&mut Script)) -> Vec<String> {
+pub(super) fn run(harness: Box<dyn DynHarness>, scenario: fn(&mut Script)) -> Vec<String> {
     let mut script = Script {
-        waters,
+        harness,
         ports: Vec::new(),
-        flights: HashMap::new(),
+        in_flight: HashMap::new(),
         seen: HashMap::new(),
         caught: Vec::new(),
         trace: Trace::default(),
@@ -112,7 +112,7 @@ pub(super) fn run(waters: Box<dyn Waters>, scenario: fn(&mut Script)) -> Vec<Str
 impl Script {
     /// Opens a port with sizes of its own and returns its number.
     pub(super) fn open(&mut self, options: &PortOptions) -> usize {
-        match self.waters.open(options) {
+        match self.harness.open(options) {
             Ok(port) => self.ports.push(Some(port)),
             Err(error) => self.stop(&format!("the port cannot be opened: {error}")),
         }
@@ -141,7 +141,7 @@ impl Script {
     /// Drops a port with whatever is in flight on it, and says what it left behind.
     pub(super) fn drop_port(&mut self, port: usize) {
         let Some(quay) = self.ports[port].take() else { return };
-        let last = self.waters.end(quay);
+        let last = self.harness.end(quay);
         let left = last.map_or(0, |ledger| ledger.in_flight + ledger.leases_out + ledger.starved);
         let leaked = last.map_or(0, |ledger| ledger.leaked_total);
         self.note(if left == 0 && leaked == 0 {
@@ -149,8 +149,8 @@ impl Script {
         } else {
             format!("port dropped, {left} left, {leaked} leaked")
         });
-        self.flights.retain(|cast, _| cast.port != port);
-        self.seen.retain(|cast, _| cast.port != port);
+        self.in_flight.retain(|op_ref, _| op_ref.port != port);
+        self.seen.retain(|op_ref, _| op_ref.port != port);
     }
 
     pub(super) fn now(&mut self) -> Tick {
@@ -203,7 +203,7 @@ impl Script {
         }
         self.caught = caught;
         if !any {
-            self.waters.let_time_pass();
+            self.harness.let_time_pass();
         }
     }
 
@@ -227,9 +227,9 @@ impl Script {
     /// Law 1, for every completion as it comes.
     fn see(&mut self, port: usize, completion: Completion) {
         let post = matches!(completion.done, Done::Posted(_));
-        let cast = Cast { port, token: completion.token, post };
+        let op_ref = OpRef { port, token: completion.token, post };
         let verb = trace::done_verb(&completion.done);
-        match self.flights.get_mut(&cast) {
+        match self.in_flight.get_mut(&op_ref) {
             None => self.note(format!("law 1 broken: a {verb} of nothing in flight")),
             Some(flight) if flight.over && !post => {
                 let line = format!("law 1 broken: {} {verb} after the last", flight.label);
@@ -241,15 +241,15 @@ impl Script {
             }
             Some(flight) => flight.over = !completion.more,
         }
-        self.seen.entry(cast).or_default().push_back(completion);
+        self.seen.entry(op_ref).or_default().push_back(completion);
     }
 
     /// What was not asked for and what is still in flight, and the end of every port.
     fn finish(&mut self) {
         self.settle();
         let mut left: Vec<String> = Vec::new();
-        for (cast, completions) in &self.seen {
-            let label = self.flights.get(cast).map_or("?", |flight| flight.label.as_str());
+        for (op_ref, completions) in &self.seen {
+            let label = self.in_flight.get(op_ref).map_or("?", |flight| flight.label.as_str());
             left.extend(
                 completions.iter().map(|one| format!("left over: {label} {}", trace::said(&one.done))),
             );
@@ -266,7 +266,7 @@ impl Script {
                 self.note(format!("left: {flying} in flight, {out} leases out, {starved} starved"));
             }
             let quay = self.ports[port].take().expect("it was just seen");
-            if let Some(last) = self.waters.end(quay)
+            if let Some(last) = self.harness.end(quay)
                 && (last.in_flight, last.leaked_total, last.leases_out) != (0, 0, 0)
             {
                 self.note("the end of the port left something behind");
@@ -282,22 +282,22 @@ impl Script {
         Token::new(1, self.tokens & 0xff_ffff, self.tokens)
     }
 
-    fn fly(&mut self, label: &str, port: usize, token: Token, verb: &'static str) -> Cast {
-        let cast = Cast { port, token, post: verb == "post" };
-        self.flights.insert(cast, Flight { label: label.to_owned(), verb, over: false });
-        cast
+    fn fly(&mut self, label: &str, port: usize, token: Token, verb: &'static str) -> OpRef {
+        let op_ref = OpRef { port, token, post: verb == "post" };
+        self.in_flight.insert(op_ref, InFlightOp { label: label.to_owned(), verb, over: false });
+        op_ref
     }
 
     /// Casts a wish under a label; an empty label leaves no line.
-    pub(super) fn cast(&mut self, label: &str, port: usize, op: Op) -> Cast {
+    pub(super) fn submit(&mut self, label: &str, port: usize, op: Op) -> OpRef {
         let verb = trace::op_verb(&op);
         let token = self.token();
-        let cast = self.fly(label, port, token, verb);
+        let op_ref = self.fly(label, port, token, verb);
         if let Err(refused) = self.port(port).submit(token, op) {
             let why = trace::refused(refused.why);
             self.stop(&format!("{verb} refused {why}"));
         }
-        cast
+        op_ref
     }
 
     /// Casts a wish that should be refused, and says how it was. It must come back as it was offered.
@@ -319,43 +319,44 @@ impl Script {
         }
     }
 
-    pub(super) fn cancel(&mut self, cast: Cast) {
-        self.port(cast.port).cancel(cast.token);
+    pub(super) fn cancel(&mut self, op_ref: OpRef) {
+        self.port(op_ref.port).cancel(op_ref.token);
     }
 
     /// A post of this port under a fresh token, from this thread.
-    pub(super) fn post(&mut self, port: usize, value: u64) -> Cast {
-        let (cast, post) = self.mailbox("post", port);
-        if !post(cast.token, value) {
+    pub(super) fn post(&mut self, port: usize, value: u64) -> OpRef {
+        let (op_ref, post) = self.mailbox("post", port);
+        if !post(op_ref.token, value) {
             self.note("post refused");
         }
-        cast
+        op_ref
     }
 
     /// A token for posts, and the door to post through.
-    pub(super) fn mailbox(&mut self, label: &str, port: usize) -> (Cast, Post) {
+    pub(super) fn mailbox(&mut self, label: &str, port: usize) -> (OpRef, Post) {
         let token = self.token();
         self.mailbox_under(label, port, token)
     }
 
     /// The same under a token of the scenario's choice.
-    pub(super) fn mailbox_under(&mut self, label: &str, port: usize, token: Token) -> (Cast, Post) {
+    pub(super) fn mailbox_under(&mut self, label: &str, port: usize, token: Token) -> (OpRef, Post) {
         (self.fly(label, port, token, "post"), self.port(port).poster())
     }
 
-    fn next(&mut self, cast: Cast) -> Option<Completion> {
-        self.seen.get_mut(&cast).and_then(VecDeque::pop_front)
+    fn next(&mut self, op_ref: OpRef) -> Option<Completion> {
+        self.seen.get_mut(&op_ref).and_then(VecDeque::pop_front)
     }
 
     /// The next completion of a wish, without a line.
-    pub(super) fn pull(&mut self, cast: Cast) -> Completion {
+    pub(super) fn next_completion(&mut self, op_ref: OpRef) -> Completion {
         let deadline = self.now() + PATIENCE;
         loop {
-            if let Some(completion) = self.next(cast) {
+            if let Some(completion) = self.next(op_ref) {
                 return completion;
             }
             if self.now() >= deadline {
-                let label = self.flights.get(&cast).map_or("?", |flight| flight.label.as_str()).to_owned();
+                let label =
+                    self.in_flight.get(&op_ref).map_or("?", |flight| flight.label.as_str()).to_owned();
                 self.stop(&format!("nothing came for {label}"));
             }
             self.step(Duration::from_millis(100));
@@ -363,37 +364,37 @@ impl Script {
     }
 
     /// The next completion of a wish, with its line.
-    pub(super) fn answer(&mut self, cast: Cast) -> Completion {
-        let completion = self.pull(cast);
-        self.write_down(cast, &completion);
+    pub(super) fn answer(&mut self, op_ref: OpRef) -> Completion {
+        let completion = self.next_completion(op_ref);
+        self.write_down(op_ref, &completion);
         completion
     }
 
-    fn write_down(&mut self, cast: Cast, completion: &Completion) {
-        let flight = self.flights.get(&cast).expect("only what was cast is pulled");
+    fn write_down(&mut self, op_ref: OpRef, completion: &Completion) {
+        let flight = self.in_flight.get(&op_ref).expect("only what was op_ref is pulled");
         if !flight.label.is_empty() {
             self.trace.completion(&flight.label, completion);
         }
     }
 
     /// All completions of a wish up to its last, each with its line.
-    pub(super) fn last(&mut self, cast: Cast) -> Done {
+    pub(super) fn last(&mut self, op_ref: OpRef) -> Done {
         loop {
-            let completion = self.answer(cast);
+            let completion = self.answer(op_ref);
             if !completion.more {
                 return completion.done;
             }
         }
     }
 
-    /// A wish that may have succeeded or been cancelled, as its kernel liked: only that it ended once counts.
-    pub(super) fn once(&mut self, cast: Cast) -> Done {
+    /// An operation that may have succeeded or been cancelled, as its kernel liked: only that it ended once counts.
+    pub(super) fn once(&mut self, op_ref: OpRef) -> Done {
         loop {
-            let completion = self.pull(cast);
+            let completion = self.next_completion(op_ref);
             if completion.more {
                 continue;
             }
-            let label = self.flights.get(&cast).map_or("?", |flight| flight.label.as_str()).to_owned();
+            let label = self.in_flight.get(&op_ref).map_or("?", |flight| flight.label.as_str()).to_owned();
             let how = trace::said(&completion.done);
             let usual = how == "ended aborted" || !how.starts_with("ended") && !how.starts_with("failed");
             let how = if usual { "over once".to_owned() } else { how };
@@ -403,11 +404,11 @@ impl Script {
     }
 
     /// The last completions of many wishes, counted by how they went.
-    pub(super) fn count(&mut self, label: &str, casts: &[Cast]) {
+    pub(super) fn count(&mut self, label: &str, ops: &[OpRef]) {
         let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-        for cast in casts {
+        for op_ref in ops {
             loop {
-                let completion = self.pull(*cast);
+                let completion = self.next_completion(*op_ref);
                 if !completion.more {
                     *tally.entry(trace::said(&completion.done)).or_default() += 1;
                     break;
@@ -418,34 +419,34 @@ impl Script {
     }
 
     /// Says whether a wish still waits after everything on its way has arrived.
-    pub(super) fn waits(&mut self, cast: Cast) {
+    pub(super) fn waits(&mut self, op_ref: OpRef) {
         self.settle();
-        let label = self.flights.get(&cast).map_or("?", |flight| flight.label.as_str()).to_owned();
-        let answered = self.seen.get(&cast).is_some_and(|completions| !completions.is_empty());
+        let label = self.in_flight.get(&op_ref).map_or("?", |flight| flight.label.as_str()).to_owned();
+        let answered = self.seen.get(&op_ref).is_some_and(|completions| !completions.is_empty());
         self.note(format!("{label} {}", if answered { "has been answered" } else { "waits" }));
     }
 
     /// Whether an answer of a wish has come already.
-    pub(super) fn answered(&self, cast: Cast) -> bool {
-        self.seen.get(&cast).is_some_and(|completions| !completions.is_empty())
+    pub(super) fn answered(&self, op_ref: OpRef) -> bool {
+        self.seen.get(&op_ref).is_some_and(|completions| !completions.is_empty())
     }
 
-    /// A token was cast again under its old label after its last completion.
-    pub(super) fn again(&mut self, cast: Cast) {
-        if let Some(flight) = self.flights.get_mut(&cast) {
+    /// A token was submitted again under its old label after its last completion.
+    pub(super) fn again(&mut self, op_ref: OpRef) {
+        if let Some(flight) = self.in_flight.get_mut(&op_ref) {
             flight.over = false;
         }
     }
 
     /// Throws away what has come for a wish.
-    pub(super) fn forget(&mut self, cast: Cast) {
-        self.seen.remove(&cast);
+    pub(super) fn forget(&mut self, op_ref: OpRef) {
+        self.seen.remove(&op_ref);
     }
 
     /// Waits until an answer has come, and leaves it where it is.
-    pub(super) fn kept(&mut self, cast: Cast) {
-        let completion = self.pull(cast);
-        self.seen.entry(cast).or_default().push_front(completion);
+    pub(super) fn kept(&mut self, op_ref: OpRef) {
+        let completion = self.next_completion(op_ref);
+        self.seen.entry(op_ref).or_default().push_front(completion);
     }
 
     /// Takes a socket out of its port.

@@ -13,7 +13,7 @@ use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{FileAccess, ListenOptions};
 
-use super::script::{Cast, Script, Thing, loopback};
+use super::script::{OpRef, Script, Thing, loopback};
 
 /// Bytes of one send while a socket is stuffed.
 const STUFFING_BYTES: usize = 64 * 1024;
@@ -54,16 +54,16 @@ impl Script {
         SocketAddr::from(([127, 0, 0, 1], 1))
     }
 
-    pub(super) fn accept(&mut self, listener: Thing) -> Cast {
-        self.cast("accept", listener.port, Op::Accept { listener: listener.handle })
+    pub(super) fn accept(&mut self, listener: Thing) -> OpRef {
+        self.submit("accept", listener.port, Op::Accept { listener: listener.handle })
     }
 
-    pub(super) fn connect(&mut self, remote: SocketAddr) -> Cast {
-        self.cast("connect", 0, Op::Connect { remote })
+    pub(super) fn connect(&mut self, remote: SocketAddr) -> OpRef {
+        self.submit("connect", 0, Op::Connect { remote })
     }
 
     /// The socket that an accept brings, with its line if the accept has a label.
-    pub(super) fn accepted(&mut self, accept: Cast) -> Thing {
+    pub(super) fn accepted(&mut self, accept: OpRef) -> Thing {
         match self.answer(accept) {
             Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => {
                 Thing { port: accept.port, handle: accepted.socket }
@@ -73,7 +73,7 @@ impl Script {
     }
 
     /// The socket that a connect brings, with its line if the connect has a label.
-    pub(super) fn connected(&mut self, connect: Cast) -> Thing {
+    pub(super) fn connected(&mut self, connect: OpRef) -> Thing {
         match self.answer(connect).done {
             Done::Connect(Ok(connected)) => Thing { port: connect.port, handle: connected.socket },
             _ => self.stop("no connection was made"),
@@ -96,18 +96,18 @@ impl Script {
     /// Both ends of a connection from one port to another.
     pub(super) fn pair_between(&mut self, from: usize, to: usize, options: &ListenOptions) -> (Thing, Thing) {
         let (listener, remote) = self.listen_on(to, options);
-        let accept = self.cast("", to, Op::Accept { listener: listener.handle });
-        let connect = self.cast("", from, Op::Connect { remote });
+        let accept = self.submit("", to, Op::Accept { listener: listener.handle });
+        let connect = self.submit("", from, Op::Connect { remote });
         let near = self.connected(connect);
         let far = self.accepted(accept);
         self.cancel(accept);
-        while self.pull(accept).more {}
+        while self.next_completion(accept).more {}
         self.closed(listener);
         (near, far)
     }
 
     /// A connect that no answer comes for: the listener's queue is full, and no accept is pending.
-    pub(super) fn hanging_connect(&mut self) -> (Thing, Cast) {
+    pub(super) fn hanging_connect(&mut self) -> (Thing, OpRef) {
         let options = ListenOptions { backlog: 1, ..ListenOptions::default() };
         let (listener, remote) = self.listen_on(0, &options);
         for _ in 0..64 {
@@ -116,24 +116,24 @@ impl Script {
             if !self.answered(connect) {
                 return (listener, connect);
             }
-            self.pull(connect);
+            self.next_completion(connect);
         }
         self.stop("the listener's queue never filled")
     }
 
     /// Closes a thing without a line.
     pub(super) fn closed(&mut self, thing: Thing) {
-        let close = self.cast("", thing.port, Op::Close { handle: thing.handle });
-        self.pull(close);
+        let close = self.submit("", thing.port, Op::Close { handle: thing.handle });
+        self.next_completion(close);
     }
 
     pub(super) fn close(&mut self, thing: Thing) {
-        let close = self.cast("close", thing.port, Op::Close { handle: thing.handle });
+        let close = self.submit("close", thing.port, Op::Close { handle: thing.handle });
         self.last(close);
     }
 
     pub(super) fn shutdown(&mut self, socket: Thing, how: ShutdownHow) {
-        let shutdown = self.cast("shutdown", socket.port, Op::Shutdown { socket: socket.handle, how });
+        let shutdown = self.submit("shutdown", socket.port, Op::Shutdown { socket: socket.handle, how });
         self.last(shutdown);
     }
 
@@ -146,16 +146,16 @@ impl Script {
 
 /// Streams.
 impl Script {
-    pub(super) fn recv(&mut self, socket: Thing) -> Cast {
+    pub(super) fn recv(&mut self, socket: Thing) -> OpRef {
         self.recv_as("recv", socket)
     }
 
-    pub(super) fn recv_as(&mut self, label: &str, socket: Thing) -> Cast {
-        self.cast(label, socket.port, Op::Recv { socket: socket.handle })
+    pub(super) fn recv_as(&mut self, label: &str, socket: Thing) -> OpRef {
+        self.submit(label, socket.port, Op::Recv { socket: socket.handle })
     }
 
-    pub(super) fn send(&mut self, socket: Thing, bytes: &[u8]) -> Cast {
-        self.cast("send", socket.port, Op::Send { socket: socket.handle, batch: batch(bytes) })
+    pub(super) fn send(&mut self, socket: Thing, bytes: &[u8]) -> OpRef {
+        self.submit("send", socket.port, Op::Send { socket: socket.handle, batch: batch(bytes) })
     }
 
     /// Sends a batch to its last byte, however short the kernel makes each send, without a line.
@@ -165,15 +165,15 @@ impl Script {
 
     /// The same for a batch of many pieces.
     pub(super) fn sent_batch(&mut self, socket: Thing, batch: SendBatch) {
-        let mut send = self.cast("", socket.port, Op::Send { socket: socket.handle, batch });
+        let mut send = self.submit("", socket.port, Op::Send { socket: socket.handle, batch });
         loop {
-            match self.pull(send).done {
+            match self.next_completion(send).done {
                 Done::Send(mut batch, Ok(count)) => {
                     batch.advance(count as usize, drop);
                     if batch.is_empty() {
                         return;
                     }
-                    send = self.cast("", socket.port, Op::Send { socket: socket.handle, batch });
+                    send = self.submit("", socket.port, Op::Send { socket: socket.handle, batch });
                 }
                 _ => self.stop("the set-up could not send"),
             }
@@ -185,28 +185,30 @@ impl Script {
         &mut self,
         socket: Thing,
         bytes: &[u8],
-        recvs: &[Cast],
+        recvs: &[OpRef],
         arrived: &mut [Vec<u8>],
     ) {
         let mut send = Some(self.send(socket, bytes));
-        while let Some(cast) = send {
+        while let Some(op_ref) = send {
             self.drain(recvs, arrived);
-            if !self.answered(cast) {
+            if !self.answered(op_ref) {
                 self.pass(Duration::from_micros(100));
                 continue;
             }
-            let Done::Send(mut rest, Ok(count)) = self.pull(cast).done else { self.stop("a send ended") };
+            let Done::Send(mut rest, Ok(count)) = self.next_completion(op_ref).done else {
+                self.stop("a send ended")
+            };
             rest.advance(count as usize, drop);
             send = (!rest.is_empty())
-                .then(|| self.cast("", socket.port, Op::Send { socket: socket.handle, batch: rest }));
+                .then(|| self.submit("", socket.port, Op::Send { socket: socket.handle, batch: rest }));
         }
     }
 
     /// Takes what has come for receives, and gives the leases back at once.
-    pub(super) fn drain(&mut self, recvs: &[Cast], arrived: &mut [Vec<u8>]) {
+    pub(super) fn drain(&mut self, recvs: &[OpRef], arrived: &mut [Vec<u8>]) {
         for (recv, arrived) in recvs.iter().zip(arrived) {
             while self.answered(*recv) {
-                match self.pull(*recv).done {
+                match self.next_completion(*recv).done {
                     Done::Recv(Ok(lease)) => arrived.extend_from_slice(&lease),
                     _ => self.stop("a receive ended for want of a buffer"),
                 }
@@ -215,7 +217,7 @@ impl Script {
     }
 
     /// Exactly these bytes of a receive, with a line that says so, or what came instead.
-    pub(super) fn bytes(&mut self, recv: Cast, expected: &[u8]) {
+    pub(super) fn bytes(&mut self, recv: OpRef, expected: &[u8]) {
         let mut arrived = Vec::new();
         while arrived.len() < expected.len() {
             match self.answer(recv).done {
@@ -232,7 +234,7 @@ impl Script {
     ///
     /// A large send that hangs may only be slow, and a small one that succeeds may have found the last gap:
     /// the two take turns until the small one hangs.
-    pub(super) fn stuff(&mut self, socket: Thing) -> Cast {
+    pub(super) fn stuff(&mut self, socket: Thing) -> OpRef {
         let whole = pattern(STUFFING_BYTES);
         for _ in 0..STUFFING_ROUNDS_MAX {
             for length in [STUFFING_BYTES, 1] {
@@ -246,41 +248,41 @@ impl Script {
                     (true, _) => {}
                     (false, _) => self.cancel(send),
                 }
-                self.pull(send);
+                self.next_completion(send);
             }
         }
         self.stop("the socket took everything")
     }
 
     /// Cancels a wish and says how it ended.
-    pub(super) fn cancelled(&mut self, cast: Cast) {
-        self.cancel(cast);
-        self.last(cast);
+    pub(super) fn cancelled(&mut self, op_ref: OpRef) {
+        self.cancel(op_ref);
+        self.last(op_ref);
     }
 
     /// Cancels a wish whose answers are not on trial.
-    pub(super) fn reeled_in(&mut self, cast: Cast) {
-        self.cancel(cast);
-        while self.pull(cast).more {}
+    pub(super) fn collected(&mut self, op_ref: OpRef) {
+        self.cancel(op_ref);
+        while self.next_completion(op_ref).more {}
     }
 
     /// Ends a wish with a deadline, as an engine does: the timer elapses first, then it cancels.
-    pub(super) fn deadline(&mut self, cast: Cast) {
+    pub(super) fn deadline(&mut self, op_ref: OpRef) {
         let timeout = self.timeout(Duration::from_millis(5));
         self.last(timeout);
-        self.cancelled(cast);
+        self.cancelled(op_ref);
     }
 }
 
 /// Timers, files and datagrams.
 impl Script {
-    pub(super) fn timeout(&mut self, span: Duration) -> Cast {
+    pub(super) fn timeout(&mut self, span: Duration) -> OpRef {
         self.timeout_as("timeout", span)
     }
 
-    pub(super) fn timeout_as(&mut self, label: &str, span: Duration) -> Cast {
+    pub(super) fn timeout_as(&mut self, label: &str, span: Duration) -> OpRef {
         let at = self.now() + span;
-        self.cast(label, 0, Op::Timeout { at })
+        self.submit(label, 0, Op::Timeout { at })
     }
 
     /// A fresh file of the first port.
@@ -295,18 +297,18 @@ impl Script {
         Thing { port: 0, handle }
     }
 
-    pub(super) fn write(&mut self, file: Thing, offset: u64, bytes: &[u8]) -> Cast {
+    pub(super) fn write(&mut self, file: Thing, offset: u64, bytes: &[u8]) -> OpRef {
         let bytes = bytes.to_vec();
-        self.cast("write", file.port, Op::WriteAt { file: file.handle, offset, bytes })
+        self.submit("write", file.port, Op::WriteAt { file: file.handle, offset, bytes })
     }
 
-    pub(super) fn read(&mut self, file: Thing, offset: u64, length: usize) -> Cast {
+    pub(super) fn read(&mut self, file: Thing, offset: u64, length: usize) -> OpRef {
         let buffer = vec![0; length];
-        self.cast("read", file.port, Op::ReadAt { file: file.handle, offset, buffer })
+        self.submit("read", file.port, Op::ReadAt { file: file.handle, offset, buffer })
     }
 
     /// The answer of a read, with the bytes in its line.
-    pub(super) fn content(&mut self, read: Cast) {
+    pub(super) fn content(&mut self, read: OpRef) {
         if let Done::ReadAt(buffer, Ok(count)) = self.last(read) {
             let text = String::from_utf8_lossy(&buffer[..count as usize]).into_owned();
             self.note(format!("it says {text:?}"));
@@ -320,18 +322,18 @@ impl Script {
         (Thing { port: 0, handle }, address)
     }
 
-    pub(super) fn recv_from(&mut self, socket: Thing, length: usize) -> Cast {
+    pub(super) fn recv_from(&mut self, socket: Thing, length: usize) -> OpRef {
         let buffer = vec![0; length];
-        self.cast("recv_from", socket.port, Op::RecvFrom { socket: socket.handle, buffer })
+        self.submit("recv_from", socket.port, Op::RecvFrom { socket: socket.handle, buffer })
     }
 
-    pub(super) fn send_to(&mut self, socket: Thing, remote: SocketAddr, bytes: &[u8]) -> Cast {
+    pub(super) fn send_to(&mut self, socket: Thing, remote: SocketAddr, bytes: &[u8]) -> OpRef {
         let bytes = Bytes::copy_from_slice(bytes);
-        self.cast("send_to", socket.port, Op::SendTo { socket: socket.handle, remote, bytes })
+        self.submit("send_to", socket.port, Op::SendTo { socket: socket.handle, remote, bytes })
     }
 
     /// The answer of a datagram receive, with its bytes in its line.
-    pub(super) fn letter(&mut self, recv: Cast, from: SocketAddr) {
+    pub(super) fn letter(&mut self, recv: OpRef, from: SocketAddr) {
         if let Done::RecvFrom(buffer, Ok(datagram)) = self.last(recv) {
             let text = String::from_utf8_lossy(&buffer[..datagram.bytes as usize]).into_owned();
             let sender = if datagram.from == from { "its sender" } else { "another socket" };
@@ -339,9 +341,9 @@ impl Script {
         }
     }
 
-    /// A wish that was cancelled in a race: says that it ended once, and whether it had succeeded.
-    pub(super) fn won(&mut self, cast: Cast) -> bool {
-        match self.once(cast) {
+    /// An operation that was cancelled in a race: says that it ended once, and whether it had succeeded.
+    pub(super) fn won(&mut self, op_ref: OpRef) -> bool {
+        match self.once(op_ref) {
             Done::Send(_, result) | Done::ReadAt(_, result) | Done::WriteAt(_, result) => result.is_ok(),
             Done::SendTo(_, result) => result.is_ok(),
             Done::Connect(result) => result.is_ok(),

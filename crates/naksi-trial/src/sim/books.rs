@@ -172,7 +172,7 @@ impl Booked {
             if unasked {
                 pages
                     .broken
-                    .get_or_insert_with(|| format!("{id} ended with {reason:?}, which nobody asked for"));
+                    .get_or_insert_with(|| format!("{id} ended with {reason:?}, which no code requested"));
             }
         }
         if let Some(life) = self.peer.and_then(|peer| pages.lives.get_mut(&peer)) {

@@ -50,12 +50,12 @@ impl Standing {
         self.0.len() as u64
     }
 
-    /// Whether nobody stands.
+    /// Whether no session is live.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What somebody lacks, if anybody lacks anything. Without frames there is only the nonce.
+    /// What a session lacks, if any lacks something. Without frames there is only the nonce.
     pub fn lacks(&self, framed: bool) -> Option<String> {
         let names: BTreeSet<u64> = self.0.values().map(|got| got.name).collect();
         self.0.iter().find_map(|(own, got)| {

@@ -78,7 +78,7 @@ pub struct Guest {
     data: BTreeMap<(u8, u8), u32>,
     /// What it told the topic of the room and heard itself.
     heard_itself: u32,
-    /// Nothing goes wrong but what a port hides: whoever is served has heard everything.
+    /// Only faults that a port hides: a served peer has received everything.
     hears_everything: bool,
     nonce_ends_at: Option<usize>,
     connected: bool,

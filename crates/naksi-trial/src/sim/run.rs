@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
         let callers = Arc::clone(&books);
         let talk = setting.talk;
         let make = move |arrival: &ConnectionInfo| Caller::new(arrival, talk, &callers);
-        // Nobody listens at the first address that a connection is tried with, and in some worlds there is no other.
+        // No socket listens at the first address that a connection is tried with, and in some worlds there is no other.
         let dead = SocketAddr::new(address.ip(), 1);
         let remotes = if setting.is_out_of_reach() { &[dead][..] } else { &[dead, address] };
         let client = crew(&world, setting, None, remotes, limits(setting, u32::MAX), Vec::new(), make);
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         self.drive(settled, |run| run.world.now() >= settled);
         let served = self.tally.borrow().served;
         self.stayers.iter().for_each(|stayer| self.world.nudge(*stayer, NONCE));
-        // Where memory is short, nobody is let in while those that stay are sent what they ask for.
+        // Where memory is short, no connection is accepted while those that stay are sent what they ask for.
         let within = if self.setting.memory_bytes == 0 { Duration::ZERO } else { GIVEN_BACK_WITHIN };
         for number in 0..LATE_PEERS {
             let from = (number == 0).then(crowd);
@@ -416,9 +416,9 @@ impl<'a> Run<'a> {
         }
         assert_eq!(stood + given_up, wanted, "connections that neither stood nor were given up: {stats:?}");
         if self.setting.is_out_of_reach() {
-            assert_eq!(given_up, wanted, "a connection stood where nobody listens");
+            assert_eq!(given_up, wanted, "a connection stood without a listener");
         } else if self.setting.weather == Weather::Calm {
-            assert_eq!(stood, wanted, "a connection was given up although somebody listens");
+            assert_eq!(stood, wanted, "a connection was given up although a socket listens");
         }
     }
 

@@ -171,7 +171,7 @@ impl Setting {
         setting
     }
 
-    /// Whether nobody listens at any address that the engine's own client tries.
+    /// Whether no socket listens at any address that the engine's own client tries.
     pub fn is_out_of_reach(&self) -> bool {
         self.seed % 17 == 5
     }

@@ -65,7 +65,7 @@ pub const HAILED: u16 = 0x305;
 pub const DATUM: u16 = 0x306;
 /// From the server: a room has put the session out.
 pub const DISMISSED: u16 = 0x307;
-/// From the server: a room has heard somebody else, and this is who.
+/// From the server: another member's message to a room, and its sender.
 pub const OVERHEARD: u16 = 0x308;
 /// The number of the room.
 pub const ROOM_NUMBER: u64 = 1 << 60;

@@ -28,7 +28,7 @@ use crate::packets::{Message, append, encode};
 use crate::room::local::{DrainState, RoomMembership};
 use crate::room::{DynRoom, EVENT_BYTES, Event, LeaveReason, Room, RoomHost, RoomOptions, RoomRef, Space};
 use crate::session::context::{Due, WorkerContext};
-use crate::session::files::{FileId, Wish};
+use crate::session::files::{FileId, FileOp};
 use crate::shared::handle::ServiceHandle;
 use crate::topic::{Membership, Topic};
 
@@ -365,7 +365,7 @@ impl Conn<'_> {
     /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) say. Beyond that this and the following are
     /// answered with [`FileDone::Failed`](crate::session::files::FileDone::Failed), over the limit.
     pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
-        self.wish(Wish::Open { owner: self.id, tag, path: path.to_owned(), access });
+        self.submit_file_op(FileOp::Open { owner: self.id, tag, path: path.to_owned(), access });
     }
 
     /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::session::files::READ_BYTES_MAX) are
@@ -373,22 +373,22 @@ impl Conn<'_> {
     /// is no memory for. Room is made for what the file holds now; where the system does not know that (a device), 64
     /// KiB come at most.
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
-        self.wish(Wish::Read { owner: self.id, tag, file, offset, bytes });
+        self.submit_file_op(FileOp::Read { owner: self.id, tag, file, offset, bytes });
     }
 
     /// Writes bytes at `offset`. Reads and writes of one file run beside one another, in no order; a sync waits.
     pub fn write_at(&mut self, file: FileId, offset: u64, bytes: Vec<u8>, tag: u32) {
-        self.wish(Wish::Write { owner: self.id, tag, file, offset, bytes });
+        self.submit_file_op(FileOp::Write { owner: self.id, tag, file, offset, bytes });
     }
 
     /// Has what was written, also what is still being written, on stable storage.
     pub fn sync_file(&mut self, file: FileId, tag: u32) {
-        self.wish(Wish::Sync { owner: self.id, tag, file });
+        self.submit_file_op(FileOp::Sync { owner: self.id, tag, file });
     }
 
     /// Closes a file before the session ends.
     pub fn close_file(&mut self, file: FileId) {
-        self.wish(Wish::Close { file });
+        self.submit_file_op(FileOp::Close { file });
     }
 
     /// The same connection for a shorter time, to lend to a helper.
@@ -450,8 +450,8 @@ impl Conn<'_> {
 
     /// Wishes for something done with a file. A session that may not have more of it under way is shown nothing more in
     /// this turn, so that its refusals do not pile up.
-    fn wish(&mut self, wish: Wish) {
-        if !self.context.files.wish(wish, self.output.limits) {
+    fn submit_file_op(&mut self, file_op: FileOp) {
+        if !self.context.files.submit(file_op, self.output.limits) {
             self.output.rest();
         }
     }

@@ -34,7 +34,7 @@ pub struct FileId {
 pub enum FileDone<'a> {
     /// The file is open and this many bytes long.
     Opened {
-        /// The number given with the wish.
+        /// The number given with the file operation.
         tag: u32,
         /// Its name.
         file: FileId,
@@ -43,7 +43,7 @@ pub enum FileDone<'a> {
     },
     /// These bytes were read: fewer than asked for at the file's end, none behind it.
     Read {
-        /// The number given with the wish.
+        /// The number given with the file operation.
         tag: u32,
         /// Where it was read.
         offset: u64,
@@ -52,7 +52,7 @@ pub enum FileDone<'a> {
     },
     /// This many bytes were written.
     Written {
-        /// The number given with the wish.
+        /// The number given with the file operation.
         tag: u32,
         /// Bytes written; fewer than offered if the disk is full.
         bytes: u32,
@@ -60,21 +60,21 @@ pub enum FileDone<'a> {
     /// Everything that was written before the sync was asked for, told of or not, is on stable storage, as far as it
     /// could be written.
     Synced {
-        /// The number given with the wish.
+        /// The number given with the file operation.
         tag: u32,
     },
     /// It could not be done.
     Failed {
-        /// The number given with the wish.
+        /// The number given with the file operation.
         tag: u32,
         /// Why.
         error: OsError,
     },
 }
 
-/// What a callback wishes done with a file.
+/// An operation on a file, as a callback submits it.
 #[derive(Debug)]
-pub(crate) enum Wish {
+pub(crate) enum FileOp {
     Open {
         owner: SessionId,
         tag: u32,
@@ -110,15 +110,15 @@ pub(crate) enum Wish {
     },
 }
 
-impl Wish {
+impl FileOp {
     /// The session to be answered, its tag, and the bytes that the request holds until then. A close has no answer.
     pub(crate) fn asks(&self) -> Option<(SessionId, u32, usize)> {
         match self {
-            Wish::Open { owner, tag, .. } | Wish::Read { owner, tag, .. } | Wish::Sync { owner, tag, .. } => {
-                Some((*owner, *tag, 0))
-            }
-            Wish::Write { owner, tag, bytes, .. } => Some((*owner, *tag, bytes.capacity())),
-            Wish::Close { .. } | Wish::Refuse { .. } => None,
+            FileOp::Open { owner, tag, .. }
+            | FileOp::Read { owner, tag, .. }
+            | FileOp::Sync { owner, tag, .. } => Some((*owner, *tag, 0)),
+            FileOp::Write { owner, tag, bytes, .. } => Some((*owner, *tag, bytes.capacity())),
+            FileOp::Close { .. } | FileOp::Refuse { .. } => None,
         }
     }
 }
@@ -210,7 +210,7 @@ pub(crate) enum Wanted {
 
 /// The open files of one worker and what is in flight on them.
 pub(crate) struct Files {
-    pub(crate) wishes: VecDeque<Wish>,
+    pub(crate) file_ops: VecDeque<FileOp>,
     pub(crate) open: Table<OpenFile>,
     pub(crate) operations: Table<Operation>,
     pub(crate) owners: BTreeMap<SessionId, Owner>,
@@ -219,7 +219,7 @@ pub(crate) struct Files {
 impl Default for Files {
     fn default() -> Self {
         Self {
-            wishes: VecDeque::new(),
+            file_ops: VecDeque::new(),
             open: Table::new(FILES_MAX),
             operations: Table::new(SLOTS_MAX),
             owners: BTreeMap::new(),
@@ -228,10 +228,10 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Takes a wish. Returns whether its session has room for it; if not, its answer is a refusal.
-    pub(crate) fn wish(&mut self, wish: Wish, limits: &Limits) -> bool {
-        let Some((owner, tag, bytes)) = wish.asks() else {
-            self.wishes.push_back(wish);
+    /// Takes a file operation. Returns whether its session has room for it; if not, its answer is a refusal.
+    pub(crate) fn submit(&mut self, file_op: FileOp, limits: &Limits) -> bool {
+        let Some((owner, tag, bytes)) = file_op.asks() else {
+            self.file_ops.push_back(file_op);
             return true;
         };
         let of_owner = self.owners.entry(owner).or_default();
@@ -241,7 +241,7 @@ impl Files {
             of_owner.operations += 1;
             of_owner.bytes += bytes;
         }
-        self.wishes.push_back(if fits { wish } else { Wish::Refuse { owner, tag } });
+        self.file_ops.push_back(if fits { file_op } else { FileOp::Refuse { owner, tag } });
         self.forget_if_empty(owner);
         fits
     }
@@ -275,8 +275,8 @@ impl Files {
         self.owners.get(&owner).map_or(0, |of_owner| of_owner.files.len())
     }
 
-    pub(crate) fn has_wishes(&self) -> bool {
-        !self.wishes.is_empty()
+    pub(crate) fn has_file_ops(&self) -> bool {
+        !self.file_ops.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -373,6 +373,6 @@ where
 
 impl<P: Port> std::fmt::Debug for ServiceCore<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Hub({} workers)", self.mailboxes.len())
+        write!(f, "ServiceCore({} workers)", self.mailboxes.len())
     }
 }

@@ -125,6 +125,6 @@ impl ServiceHandle {
 
 impl fmt::Debug for ServiceHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Remote")
+        f.write_str("ServiceHandle")
     }
 }

@@ -11,7 +11,7 @@ use naksi_os::port::{FileAccess, Port};
 use super::Worker;
 use super::dispatch::KIND_FILE;
 use crate::session::files::{
-    FileDone, FileId, OPERATIONS_MAX, OpenFile, Operation, Order, READ_BYTES_MAX, Wanted, Wish,
+    FileDone, FileId, FileOp, OPERATIONS_MAX, OpenFile, Operation, Order, READ_BYTES_MAX, Wanted,
 };
 use crate::session::{Factory, Session};
 
@@ -23,11 +23,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn carry_out_file_wishes(&mut self) {
         // Operations that these results cause wait for the next turn: a session that retries for ever delays
         // no other.
-        for _ in 0..self.context.files.wishes.len() {
-            let Some(wish) = self.context.files.wishes.pop_front() else { return };
-            let bytes_held = wish.asks().map_or(0, |(_, _, bytes)| bytes);
-            match wish {
-                Wish::Open { owner, tag, path, access } => {
+        for _ in 0..self.context.files.file_ops.len() {
+            let Some(file_op) = self.context.files.file_ops.pop_front() else { return };
+            let bytes_held = file_op.asks().map_or(0, |(_, _, bytes)| bytes);
+            match file_op {
+                FileOp::Open { owner, tag, path, access } => {
                     let opened = self.open_file(owner, path, access);
                     self.context.files.settle(owner, 0);
                     match opened {
@@ -35,20 +35,20 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                         Err(error) => self.tell(owner, FileDone::Failed { tag, error }),
                     }
                 }
-                Wish::Read { owner, tag, file, offset, bytes } => {
+                FileOp::Read { owner, tag, file, offset, bytes } => {
                     self.start((owner, tag, 0), file, offset, |port, handle| {
                         let bytes = read_bytes(bytes, offset, || port.file_bytes(handle))?;
                         Ok(Wanted::Read(bytes))
                     });
                 }
-                Wish::Write { owner, tag, file, offset, bytes } => {
+                FileOp::Write { owner, tag, file, offset, bytes } => {
                     self.start((owner, tag, bytes_held), file, offset, |_, _| Ok(Wanted::Write(bytes)));
                 }
-                Wish::Sync { owner, tag, file } => {
+                FileOp::Sync { owner, tag, file } => {
                     self.start((owner, tag, 0), file, 0, |_, _| Ok(Wanted::Sync));
                 }
-                Wish::Close { file } => self.close_file(file),
-                Wish::Refuse { owner, tag } => self.refuse(owner, tag),
+                FileOp::Close { file } => self.close_file(file),
+                FileOp::Refuse { owner, tag } => self.refuse(owner, tag),
             }
         }
     }

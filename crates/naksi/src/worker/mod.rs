@@ -239,7 +239,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// How long the port may wait for the kernel.
     fn sleep_until(&self) -> Option<Tick> {
         if self.poll_status == PollStatus::More
-            || self.context.files.has_wishes()
+            || self.context.files.has_file_ops()
             || self.context.rooms.has_work()
         {
             return Some(Tick::ZERO);

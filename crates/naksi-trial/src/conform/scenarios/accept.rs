@@ -128,11 +128,11 @@ pub(super) const ALL: &[Scenario] = &[
             }
             drop(peer);
             // Kernels differ in whether such a connection is handed out; the chain goes on in any case.
-            let accept = s.cast("", 0, Op::Accept { listener: listener.handle });
+            let accept = s.submit("", 0, Op::Accept { listener: listener.handle });
             let connect = s.connect(address);
             s.connected(connect);
             s.settle();
-            s.reeled_in(accept);
+            s.collected(accept);
             s.note("the chain went on");
         },
         &["connect ok", "the chain went on"],
@@ -156,16 +156,16 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             s.open(&PortOptions { lease_count: 1, ..small() });
             let (near, far) = s.pair();
-            let recv = s.cast("", 0, Op::Recv { socket: far.handle });
+            let recv = s.submit("", 0, Op::Recv { socket: far.handle });
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let (listener, address) = s.listen();
             let accept = s.accept(listener);
             let connect = s.connect(address);
             s.connected(connect);
             s.accepted(accept);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
             s.cancelled(accept);
         },
         &["connect ok", "accept a connection more", "accept ended aborted"],
@@ -263,15 +263,15 @@ pub(super) const ALL: &[Scenario] = &[
 fn queue_full(s: &mut Script) {
     s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });
     let (listener, address) = s.listen();
-    let accept = s.cast("", 0, Op::Accept { listener: listener.handle });
-    let connects: Vec<_> = (0..100).map(|_| s.cast("", 0, Op::Connect { remote: address })).collect();
+    let accept = s.submit("", 0, Op::Accept { listener: listener.handle });
+    let connects: Vec<_> = (0..100).map(|_| s.submit("", 0, Op::Connect { remote: address })).collect();
     for connect in connects {
         s.connected(connect);
         s.accepted(accept);
     }
     s.note("100 connections taken");
     s.cancel(accept);
-    match s.pull(accept).done {
+    match s.next_completion(accept).done {
         naksi_core::completion::Done::Accept(Err(why)) => {
             s.note(format!("accept {}", crate::conform::trace::ended(why)));
         }
@@ -282,7 +282,7 @@ fn queue_full(s: &mut Script) {
 /// Eight threads with foreign peers, each of which is echoed once.
 fn from_threads(s: &mut Script) {
     let (listener, address) = s.listen();
-    let accept = s.cast("", 0, Op::Accept { listener: listener.handle });
+    let accept = s.submit("", 0, Op::Accept { listener: listener.handle });
     let peers: Vec<_> = (0..8_u8)
         .map(|number| {
             thread::spawn(move || -> std::io::Result<bool> {
@@ -297,15 +297,15 @@ fn from_threads(s: &mut Script) {
     let mut served = 0;
     for _ in &peers {
         let socket = s.accepted(accept);
-        let recv = s.cast("", 0, Op::Recv { socket: socket.handle });
-        if let naksi_core::completion::Done::Recv(Ok(lease)) = s.pull(recv).done {
+        let recv = s.submit("", 0, Op::Recv { socket: socket.handle });
+        if let naksi_core::completion::Done::Recv(Ok(lease)) = s.next_completion(recv).done {
             s.sent(socket, &lease);
         }
-        s.pull(recv);
+        s.next_completion(recv);
     }
     for peer in peers {
         served += usize::from(matches!(peer.join(), Ok(Ok(true))));
     }
-    s.reeled_in(accept);
+    s.collected(accept);
     s.note(format!("{served} foreign peers served"));
 }

@@ -4,7 +4,7 @@ use naksi_core::op::Op;
 use naksi_os::port::PortOptions;
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, small};
+use crate::conform::script::{OpRef, small};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
@@ -46,7 +46,7 @@ pub(super) const ALL: &[Scenario] = &[
         "fifty at once without a listener",
         |s| {
             let address = s.unused_address();
-            let connects: Vec<Cast> = (0..50).map(|_| s.connect(address)).collect();
+            let connects: Vec<OpRef> = (0..50).map(|_| s.connect(address)).collect();
             s.count("connects", &connects);
             s.handles();
         },
@@ -89,8 +89,8 @@ pub(super) const ALL: &[Scenario] = &[
             let recv = s.recv(far);
             s.sent(near, b"alive");
             s.bytes(recv, b"alive");
-            s.reeled_in(recv);
-            s.reeled_in(accept);
+            s.collected(recv);
+            s.collected(accept);
         },
         &["connect ok", "accept a connection more", "recv 5 bytes more"],
     ),
@@ -119,7 +119,7 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });
             let (_, address) = s.listen();
-            let connects: Vec<Cast> = (0..200).map(|_| s.connect(address)).collect();
+            let connects: Vec<OpRef> = (0..200).map(|_| s.connect(address)).collect();
             s.count("connects", &connects);
             s.handles();
         },
@@ -133,12 +133,12 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let (_, address) = s.listen();
             let connect = s.connect(address);
             s.last(connect);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["connect ok"],
     ),
@@ -148,12 +148,12 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             let (listener, address) = s.listen();
             let other = s.another();
-            s.cast("connect", other, Op::Connect { remote: address });
+            s.submit("connect", other, Op::Connect { remote: address });
             s.drop_port(other);
             // Whether the connection had come about by then is the kernel's choice; nothing hangs on it.
-            let accept = s.cast("", 0, Op::Accept { listener: listener.handle });
+            let accept = s.submit("", 0, Op::Accept { listener: listener.handle });
             s.settle();
-            s.reeled_in(accept);
+            s.collected(accept);
             s.close(listener);
         },
         &["port dropped", "close ok"],
@@ -174,16 +174,16 @@ pub(super) const ALL: &[Scenario] = &[
         "cancelled a hundred times as it starts",
         |s| {
             let (listener, address) = s.listen();
-            let accept = s.cast("", 0, Op::Accept { listener: listener.handle });
+            let accept = s.submit("", 0, Op::Accept { listener: listener.handle });
             for _ in 0..100 {
-                let connect = s.cast("", 0, Op::Connect { remote: address });
+                let connect = s.submit("", 0, Op::Connect { remote: address });
                 s.cancel(connect);
-                if let naksi_core::completion::Done::Connect(Ok(made)) = s.pull(connect).done {
+                if let naksi_core::completion::Done::Connect(Ok(made)) = s.next_completion(connect).done {
                     s.closed(crate::conform::script::Thing { port: 0, handle: made.socket });
                 }
             }
             s.settle();
-            s.reeled_in(accept);
+            s.collected(accept);
             s.close(listener);
             s.note("nothing is in flight");
         },

@@ -5,7 +5,7 @@ use naksi_core::op::Op;
 use naksi_os::port::PortOptions;
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, small};
+use crate::conform::script::{OpRef, small};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
@@ -142,11 +142,11 @@ pub(super) const ALL: &[Scenario] = &[
             s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });
             let (left, address) = s.datagram();
             let senders: Vec<_> = (0..50).map(|_| s.datagram().0).collect();
-            let sends: Vec<Cast> = senders.iter().map(|from| s.send_to(*from, address, b"x")).collect();
+            let sends: Vec<OpRef> = senders.iter().map(|from| s.send_to(*from, address, b"x")).collect();
             s.count("sends", &sends);
             for _ in 0..50 {
                 let recv = s.recv_from(left, 8);
-                s.pull(recv);
+                s.next_completion(recv);
             }
             s.note("50 arrived");
         },
@@ -160,14 +160,14 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let held = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(held);
+            let kept = s.next_completion(held);
             let (left, address) = s.datagram();
             let send = s.send_to(left, address, b"own buffer");
             s.last(send);
             let recv = s.recv_from(left, 16);
             s.letter(recv, address);
             drop(kept);
-            s.reeled_in(held);
+            s.collected(held);
         },
         &["send_to 10 bytes", "recv_from 10 bytes", "it says \"own buffer\" and comes from its sender"],
     ),
@@ -180,7 +180,7 @@ pub(super) const ALL: &[Scenario] = &[
             let at = crate::conform::script::loopback();
             let result = s.port(other).bind_datagram(at);
             let (far, _) = s.opened("a datagram socket", result);
-            s.cast("recv_from", other, Op::RecvFrom { socket: far, buffer: vec![0; 8] });
+            s.submit("recv_from", other, Op::RecvFrom { socket: far, buffer: vec![0; 8] });
             s.settle();
             s.drop_port(other);
             let send = s.send_to(left, address, b"alone");

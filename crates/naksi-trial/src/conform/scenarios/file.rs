@@ -5,7 +5,7 @@ use naksi_core::op::Op;
 use naksi_os::port::{FileAccess, PortOptions};
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, Script, small};
+use crate::conform::script::{OpRef, Script, small};
 use crate::conform::verbs::pattern;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -18,7 +18,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.last(tail);
             let head = s.write(file, 0, b"hello ");
             s.last(head);
-            let sync = s.cast("sync", 0, Op::Sync { file: file.handle });
+            let sync = s.submit("sync", 0, Op::Sync { file: file.handle });
             s.last(sync);
             size(s, file.handle);
             let read = s.read(file, 4, 32);
@@ -92,11 +92,11 @@ pub(super) const ALL: &[Scenario] = &[
             s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });
             let file = s.file();
             let whole = pattern(2000);
-            let writes: Vec<Cast> =
+            let writes: Vec<OpRef> =
                 whole.chunks(10).enumerate().map(|(n, piece)| s.write(file, n as u64 * 10, piece)).collect();
             s.count("writes", &writes);
             let read = s.read(file, 0, 4000);
-            match s.pull(read).done {
+            match s.next_completion(read).done {
                 Done::ReadAt(buffer, Ok(2000)) if buffer[..2000] == whole => s.note("all in place"),
                 other => s.note(format!("something else: {other:?}")),
             }
@@ -125,10 +125,10 @@ pub(super) const ALL: &[Scenario] = &[
             let file = s.file();
             let write = s.write(file, 0, &pattern(100_000));
             s.last(write);
-            let reads: Vec<Cast> = (0..64).map(|n| s.read(file, n * 1000, 1000)).collect();
+            let reads: Vec<OpRef> = (0..64).map(|n| s.read(file, n * 1000, 1000)).collect();
             s.pass(std::time::Duration::from_micros(10));
             reads.iter().for_each(|read| s.cancel(*read));
-            let ended = reads.iter().filter(|read| !s.pull(**read).more).count();
+            let ended = reads.iter().filter(|read| !s.next_completion(**read).more).count();
             s.note(format!("{ended} reads over once"));
         },
         &["write 100000 bytes", "64 reads over once"],
@@ -167,14 +167,14 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let file = s.file();
             let write = s.write(file, 0, b"own buffer");
             s.last(write);
             let read = s.read(file, 0, 16);
             s.content(read);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["write 10 bytes", "read 10 bytes", "it says \"own buffer\""],
     ),
@@ -187,7 +187,7 @@ pub(super) const ALL: &[Scenario] = &[
             let result = s.port(other).open_file(&path, FileAccess::Create);
             let file = s.opened("a file", result);
             for offset in 0..32 {
-                s.cast("write", other, Op::WriteAt { file, offset: offset * 512, bytes: vec![7; 512] });
+                s.submit("write", other, Op::WriteAt { file, offset: offset * 512, bytes: vec![7; 512] });
             }
             s.drop_port(other);
         },

@@ -8,7 +8,7 @@ use naksi_core::op::Op;
 use naksi_os::port::{PollStatus, PortOptions};
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, Script, small};
+use crate::conform::script::{OpRef, Script, small};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
@@ -16,10 +16,10 @@ pub(super) const ALL: &[Scenario] = &[
         "normal",
         |s| {
             s.first();
-            let (cast, post) = s.mailbox("post", 0);
+            let (op_ref, post) = s.mailbox("post", 0);
             for value in 1..=3 {
-                post(cast.token, value);
-                s.answer(cast);
+                post(op_ref.token, value);
+                s.answer(op_ref);
             }
         },
         &["post posted 1", "post posted 2", "post posted 3"],
@@ -29,11 +29,11 @@ pub(super) const ALL: &[Scenario] = &[
         "from another thread",
         |s| {
             s.first();
-            let (cast, post) = s.mailbox("post", 0);
-            let posting = thread::spawn(move || (0..1000).all(|value| post(cast.token, value)));
+            let (op_ref, post) = s.mailbox("post", 0);
+            let posting = thread::spawn(move || (0..1000).all(|value| post(op_ref.token, value)));
             let taken = posting.join().unwrap_or(false);
             s.note(if taken { "all taken" } else { "not all taken" });
-            in_order(s, cast, 1000);
+            in_order(s, op_ref, 1000);
         },
         &["all taken", "1000 in order"],
     ),
@@ -43,17 +43,17 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             s.first();
             let boxes: Vec<_> = (0..4).map(|_| s.mailbox("post", 0)).collect();
-            let (casts, posts): (Vec<Cast>, Vec<_>) = boxes.into_iter().unzip();
-            let posting: Vec<_> = casts
+            let (ops, posts): (Vec<OpRef>, Vec<_>) = boxes.into_iter().unzip();
+            let posting: Vec<_> = ops
                 .iter()
                 .zip(posts)
-                .map(|(cast, post)| {
-                    let token = cast.token;
+                .map(|(op_ref, post)| {
+                    let token = op_ref.token;
                     thread::spawn(move || (0..1000).all(|value| post(token, value)))
                 })
                 .collect();
             let whole = posting.into_iter().filter_map(|one| one.join().ok()).filter(|all| *all).count();
-            casts.into_iter().for_each(|cast| in_order(s, cast, 1000));
+            ops.into_iter().for_each(|op_ref| in_order(s, op_ref, 1000));
             s.note(format!("{whole} threads were heard"));
         },
         &["1000 in order", "1000 in order", "1000 in order", "1000 in order", "4 threads were heard"],
@@ -65,10 +65,10 @@ pub(super) const ALL: &[Scenario] = &[
         "queue full",
         |s| {
             s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });
-            let (cast, post) = s.mailbox("post", 0);
-            let taken = (0..10_000).all(|value| post(cast.token, value));
+            let (op_ref, post) = s.mailbox("post", 0);
+            let taken = (0..10_000).all(|value| post(op_ref.token, value));
             s.note(if taken { "all taken" } else { "not all taken" });
-            in_order(s, cast, 10_000);
+            in_order(s, op_ref, 10_000);
         },
         &["all taken", "10000 in order"],
     ),
@@ -77,9 +77,9 @@ pub(super) const ALL: &[Scenario] = &[
         "a wait brings at most what was asked for",
         |s| {
             s.open(&PortOptions { catch_max: 7, ..small() });
-            let (cast, post) = s.mailbox("post", 0);
+            let (op_ref, post) = s.mailbox("post", 0);
             for value in 0..100 {
-                post(cast.token, value);
+                post(op_ref.token, value);
             }
             let (mut caught, mut total, mut wrong) = (Vec::new(), 0, 0);
             while total < 100 {
@@ -102,11 +102,11 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let post = s.post(0, 7);
             s.last(post);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["post posted 7"],
     ),
@@ -115,10 +115,10 @@ pub(super) const ALL: &[Scenario] = &[
         "port closed",
         |s| {
             let other = s.another();
-            let (cast, post) = s.mailbox("post", other);
-            let before = post(cast.token, 1);
+            let (op_ref, post) = s.mailbox("post", other);
+            let before = post(op_ref.token, 1);
             s.drop_port(other);
-            let after = post(cast.token, 2);
+            let after = post(op_ref.token, 2);
             s.note(format!("taken before: {before}, after: {after}"));
         },
         &["port dropped", "taken before: true, after: false"],
@@ -129,9 +129,9 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             let (near, far) = s.pair();
             let recv = s.recv(far);
-            let (cast, post) = s.mailbox_under("post", 0, recv.token);
-            post(cast.token, 5);
-            s.last(cast);
+            let (op_ref, post) = s.mailbox_under("post", 0, recv.token);
+            post(op_ref.token, 5);
+            s.last(op_ref);
             s.sent(near, b"still");
             s.bytes(recv, b"still");
             s.cancelled(recv);
@@ -155,33 +155,33 @@ pub(super) const ALL: &[Scenario] = &[
         "a flood of posts keeps no receive from being heard",
         |s| {
             let (near, far) = s.pair();
-            let recv = s.cast("", 0, Op::Recv { socket: far.handle });
-            let (cast, post) = s.mailbox("", 0);
+            let recv = s.submit("", 0, Op::Recv { socket: far.handle });
+            let (op_ref, post) = s.mailbox("", 0);
             s.sent(near, b"hear me");
             let mut turns = 0;
             // Every turn brings more posts than one wait takes.
             while !s.answered(recv) && turns < 1000 {
                 for value in 0..200 {
-                    post(cast.token, value);
+                    post(op_ref.token, value);
                 }
                 s.pass(Duration::from_micros(100));
                 turns += 1;
             }
             s.note(if turns < 1000 { "the receive was heard" } else { "the receive was drowned out" });
-            s.forget(cast);
-            s.pull(recv);
-            s.reeled_in(recv);
+            s.forget(op_ref);
+            s.next_completion(recv);
+            s.collected(recv);
             s.settle();
-            s.forget(cast);
+            s.forget(op_ref);
         },
         &["the receive was heard"],
     ),
 ];
 
 /// So many posts in the order in which they were made.
-fn in_order(s: &mut Script, cast: Cast, count: u64) {
+fn in_order(s: &mut Script, op_ref: OpRef, count: u64) {
     for value in 0..count {
-        match s.pull(cast).done {
+        match s.next_completion(op_ref).done {
             Done::Posted(number) if number == value => {}
             other => s.stop(&format!("{other:?} instead of {value}")),
         }
@@ -192,12 +192,12 @@ fn in_order(s: &mut Script, cast: Cast, count: u64) {
 /// A thread posts while the port sleeps with a deadline a long way off.
 fn wakes_a_sleeper(s: &mut Script) {
     s.first();
-    let (cast, post) = s.mailbox("post", 0);
+    let (op_ref, post) = s.mailbox("post", 0);
     let (allow, allowed) = std::sync::mpsc::channel::<()>();
     let posting = thread::spawn(move || {
         let mut value = 0;
         while allowed.recv().is_ok() {
-            post(cast.token, value);
+            post(op_ref.token, value);
             value += 1;
         }
     });

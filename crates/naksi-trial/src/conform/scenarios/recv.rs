@@ -5,7 +5,7 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, PortOptions};
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, Script, small};
+use crate::conform::script::{OpRef, Script, small};
 use crate::conform::verbs::pattern;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -32,7 +32,7 @@ pub(super) const ALL: &[Scenario] = &[
                 s.sent_while_full(near, piece, &[recv], &mut arrived);
             }
             while arrived[0].len() < whole.len() {
-                if let Done::Recv(Ok(lease)) = s.pull(recv).done {
+                if let Done::Recv(Ok(lease)) = s.next_completion(recv).done {
                     arrived[0].extend_from_slice(&lease);
                 }
             }
@@ -279,7 +279,7 @@ fn cancelled_with_data(s: &mut Script) {
         s.cancel(recv);
         let mut bytes = Vec::new();
         loop {
-            let completion = s.pull(recv);
+            let completion = s.next_completion(recv);
             match completion.done {
                 Done::Recv(Ok(lease)) => bytes.extend_from_slice(&lease),
                 _ => break,
@@ -287,11 +287,11 @@ fn cancelled_with_data(s: &mut Script) {
         }
         let rest = s.recv_as("", far);
         while bytes.len() < 4 {
-            if let Done::Recv(Ok(lease)) = s.pull(rest).done {
+            if let Done::Recv(Ok(lease)) = s.next_completion(rest).done {
                 bytes.extend_from_slice(&lease);
             }
         }
-        s.reeled_in(rest);
+        s.collected(rest);
         whole += usize::from(bytes == b"fish");
     }
     s.note(format!("{whole} rounds, nothing lost"));
@@ -304,17 +304,17 @@ fn queue_full(s: &mut Script) {
     let tight = PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() };
     s.open(&PortOptions { lease_count, lease_bytes, ..tight });
     let pairs: Vec<_> = (0..40).map(|_| s.pair()).collect();
-    let recvs: Vec<Cast> = pairs.iter().map(|(_, far)| s.recv_as("", *far)).collect();
+    let recvs: Vec<OpRef> = pairs.iter().map(|(_, far)| s.recv_as("", *far)).collect();
     let piece = pattern(10);
     for _ in 0..60 {
-        let sends: Vec<Cast> = pairs.iter().map(|(near, _)| s.send(*near, &piece)).collect();
-        sends.into_iter().for_each(|send| drop(s.pull(send)));
+        let sends: Vec<OpRef> = pairs.iter().map(|(near, _)| s.send(*near, &piece)).collect();
+        sends.into_iter().for_each(|send| drop(s.next_completion(send)));
     }
     let mut whole = 0;
     for recv in &recvs {
         let mut bytes = 0;
         while bytes < 600 {
-            match s.pull(*recv).done {
+            match s.next_completion(*recv).done {
                 Done::Recv(Ok(lease)) => bytes += lease.len(),
                 _ => s.stop("a receive ended early"),
             }

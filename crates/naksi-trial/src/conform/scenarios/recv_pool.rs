@@ -4,7 +4,7 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::PortOptions;
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, Script, Thing, small};
+use crate::conform::script::{OpRef, Script, Thing, small};
 use crate::conform::verbs::pattern;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -18,7 +18,7 @@ pub(super) const ALL: &[Scenario] = &[
             drop(kept);
             s.bytes(recv, b"late");
             s.cancelled(recv);
-            s.reeled_in(holder);
+            s.collected(holder);
         },
         &["recv waits", "1 starved", "recv 4 bytes more", "recv ended aborted"],
     ),
@@ -31,7 +31,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.cancelled(recv);
             tell_starved(s);
             drop(kept);
-            s.reeled_in(holder);
+            s.collected(holder);
         },
         &["recv waits", "recv ended aborted", "0 starved"],
     ),
@@ -44,7 +44,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.shutdown(far, ShutdownHow::Both);
             s.last(recv);
             drop(kept);
-            s.reeled_in(holder);
+            s.collected(holder);
         },
         &["recv waits", "shutdown ok", "recv ended aborted"],
     ),
@@ -57,7 +57,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.waits(recv);
             drop(kept);
             s.last(recv);
-            s.reeled_in(holder);
+            s.collected(holder);
         },
         &["close ok", "recv waits", "recv 4 bytes more", "recv ended closed"],
     ),
@@ -71,7 +71,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.cancelled(recv);
             s.close(far);
             drop(kept);
-            s.reeled_in(holder);
+            s.collected(holder);
         },
         &["recv waits", "close refused busy", "recv ended aborted", "close ok"],
     ),
@@ -83,15 +83,15 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let pairs: Vec<_> = (0..8).map(|_| s.pair()).collect();
-            let idle: Vec<Cast> = pairs.iter().map(|(near, _)| s.recv_as("", *near)).collect();
+            let idle: Vec<OpRef> = pairs.iter().map(|(near, _)| s.recv_as("", *near)).collect();
             s.settle();
             tell_starved(s);
             idle.iter().for_each(|recv| s.cancel(*recv));
             s.count("idle", &idle);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["0 starved", "idle: 8 times ended aborted"],
     ),
@@ -109,13 +109,13 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, &pattern(64 * 5));
-            let kept: Vec<_> = (0..5).map(|_| s.pull(recv)).collect();
+            let kept: Vec<_> = (0..5).map(|_| s.next_completion(recv)).collect();
             let ledger = s.ledger();
             s.note(format!("{} of {} leases out", ledger.leases_out, ledger.lease_size));
             drop(kept);
             let ledger = s.ledger();
             s.note(format!("{} of {} leases out", ledger.leases_out, ledger.lease_size));
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["5 of 8 leases out", "0 of 8 leases out"],
     ),
@@ -127,13 +127,13 @@ fn tell_starved(s: &mut Script) {
 }
 
 /// A port whose only lease is kept, the receive that brought it, and another receive with data and no buffer.
-fn starved(s: &mut Script) -> (naksi_core::completion::Completion, Cast, Cast, (Thing, Thing)) {
+fn starved(s: &mut Script) -> (naksi_core::completion::Completion, OpRef, OpRef, (Thing, Thing)) {
     s.open(&PortOptions { lease_count: 1, ..small() });
     let (near, far) = s.pair();
     let pair = s.pair();
     let holder = s.recv_as("", far);
     s.sent(near, b"bait");
-    let kept = s.pull(holder);
+    let kept = s.next_completion(holder);
     let recv = s.recv(pair.1);
     s.sent(pair.0, b"late");
     (kept, holder, recv, pair)
@@ -142,7 +142,7 @@ fn starved(s: &mut Script) -> (naksi_core::completion::Completion, Cast, Cast, (
 fn a_pool_of_one(s: &mut Script) {
     s.open(&PortOptions { lease_count: 1, lease_bytes: 512, ..small() });
     let pairs: Vec<_> = (0..8).map(|_| s.pair()).collect();
-    let recvs: Vec<Cast> = pairs.iter().map(|(_, far)| s.recv_as("", *far)).collect();
+    let recvs: Vec<OpRef> = pairs.iter().map(|(_, far)| s.recv_as("", *far)).collect();
     let whole = pattern(20_000);
     let mut arrived = vec![Vec::new(); pairs.len()];
     // Every stream is drained as it is filled: a kernel may hold less than all of it.

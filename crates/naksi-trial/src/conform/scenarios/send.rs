@@ -7,7 +7,7 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::port::{ListenOptions, PortOptions};
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, Script, small};
+use crate::conform::script::{OpRef, Script, small};
 use crate::conform::verbs::{batch, pattern};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -62,13 +62,13 @@ pub(super) const ALL: &[Scenario] = &[
             s.settle();
             let mut arrived = 0;
             while s.answered(recv) {
-                if let Done::Recv(Ok(lease)) = s.pull(recv).done {
+                if let Done::Recv(Ok(lease)) = s.next_completion(recv).done {
                     arrived += lease.len();
                 }
             }
             let exact = arrived == if won { 5 } else { 0 };
             s.note(if exact { "the peer has what it says" } else { "the peer has something else" });
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["send over once", "the peer has what it says"],
     ),
@@ -188,12 +188,12 @@ pub(super) const ALL: &[Scenario] = &[
                 PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() };
             s.open(&PortOptions { lease_count: 128, ..tight });
             let pairs: Vec<_> = (0..100).map(|_| s.pair()).collect();
-            let sends: Vec<Cast> = pairs.iter().map(|(near, _)| s.send(*near, b"ten bytes.")).collect();
+            let sends: Vec<OpRef> = pairs.iter().map(|(near, _)| s.send(*near, b"ten bytes.")).collect();
             s.count("sends", &sends);
-            let recvs: Vec<Cast> = pairs.iter().map(|(_, far)| s.recv_as("", *far)).collect();
-            let whole = recvs.iter().filter(|recv| is_ten_bytes(&s.pull(**recv).done)).count();
+            let recvs: Vec<OpRef> = pairs.iter().map(|(_, far)| s.recv_as("", *far)).collect();
+            let whole = recvs.iter().filter(|recv| is_ten_bytes(&s.next_completion(**recv).done)).count();
             s.note(format!("{whole} arrived"));
-            recvs.into_iter().for_each(|recv| s.reeled_in(recv));
+            recvs.into_iter().for_each(|recv| s.collected(recv));
         },
         &["sends: 100 times 10 bytes", "100 arrived"],
     ),
@@ -205,11 +205,11 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let send = s.send(far, b"no buffer needed");
             s.last(send);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["send 16 bytes"],
     ),
@@ -227,7 +227,7 @@ pub(super) const ALL: &[Scenario] = &[
             let recv = s.recv_as("", near);
             let mut arrived = 0_u64;
             let last = loop {
-                match s.pull(recv).done {
+                match s.next_completion(recv).done {
                     Done::Recv(Ok(lease)) => arrived += lease.len() as u64,
                     other => break other,
                 }
@@ -302,7 +302,7 @@ pub(super) const ALL: &[Scenario] = &[
             let recv = s.recv_as("", near);
             s.last(send);
             s.settle();
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["send 1 bytes"],
     ),
@@ -318,16 +318,18 @@ fn a_megabyte(s: &mut Script) {
     let whole = pattern(1 << 20);
     let mut pieces = SendBatch::new();
     whole.chunks(1049).for_each(|piece| pieces.push(Segment::Owned(piece.to_vec())));
-    let mut send = Some(s.cast("", 0, Op::Send { socket: near.handle, batch: pieces }));
+    let mut send = Some(s.submit("", 0, Op::Send { socket: near.handle, batch: pieces }));
     s.settle();
-    let recv = s.cast("", 0, Op::Recv { socket: far.handle });
+    let recv = s.submit("", 0, Op::Recv { socket: far.handle });
     let mut arrived = Vec::new();
     while send.is_some() || arrived.len() < whole.len() {
-        if let Some(cast) = send.filter(|cast| s.answered(*cast) || arrived.len() == whole.len()) {
-            let Done::Send(mut rest, Ok(count)) = s.pull(cast).done else { s.stop("a send ended") };
+        if let Some(op_ref) = send.filter(|op_ref| s.answered(*op_ref) || arrived.len() == whole.len()) {
+            let Done::Send(mut rest, Ok(count)) = s.next_completion(op_ref).done else {
+                s.stop("a send ended")
+            };
             rest.advance(count as usize, drop);
-            send = (!rest.is_empty()).then(|| s.cast("", 0, Op::Send { socket: near.handle, batch: rest }));
-        } else if let Done::Recv(Ok(lease)) = s.pull(recv).done {
+            send = (!rest.is_empty()).then(|| s.submit("", 0, Op::Send { socket: near.handle, batch: rest }));
+        } else if let Done::Recv(Ok(lease)) = s.next_completion(recv).done {
             arrived.extend_from_slice(&lease);
         } else {
             s.stop("the stream ended early");
@@ -335,6 +337,6 @@ fn a_megabyte(s: &mut Script) {
     }
     s.note(if arrived == whole { "1048576 bytes whole" } else { "the bytes changed" });
     s.cancel(recv);
-    let last = s.pull(recv);
+    let last = s.next_completion(recv);
     s.note(format!("recv {}", crate::conform::trace::said(&last.done)));
 }

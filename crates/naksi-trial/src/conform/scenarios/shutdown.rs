@@ -159,7 +159,7 @@ pub(super) const ALL: &[Scenario] = &[
         "is not called off",
         |s| {
             let (near, far) = s.pair();
-            let close = s.cast("close", 0, Op::Close { handle: near.handle });
+            let close = s.submit("close", 0, Op::Close { handle: near.handle });
             s.cancel(close);
             s.last(close);
             let recv = s.recv(far);
@@ -173,7 +173,7 @@ pub(super) const ALL: &[Scenario] = &[
         "twice",
         |s| {
             let (near, _) = s.pair();
-            let close = s.cast("close", 0, Op::Close { handle: near.handle });
+            let close = s.submit("close", 0, Op::Close { handle: near.handle });
             s.refused(0, Op::Close { handle: near.handle });
             s.last(close);
             s.refused(0, Op::Close { handle: near.handle });

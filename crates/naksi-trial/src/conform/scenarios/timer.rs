@@ -7,7 +7,7 @@ use naksi_core::tick::Tick;
 use naksi_os::port::PortOptions;
 
 use crate::conform::Scenario;
-use crate::conform::script::{Cast, Script, small};
+use crate::conform::script::{OpRef, Script, small};
 
 const SOON: Duration = Duration::from_millis(10);
 const FAR: Duration = Duration::from_secs(3600);
@@ -21,8 +21,8 @@ pub(super) const ALL: &[Scenario] = &[
             let mut early = 0;
             for _ in 0..20 {
                 let at = s.now() + Duration::from_millis(3);
-                let timeout = s.cast("", 0, Op::Timeout { at });
-                s.pull(timeout);
+                let timeout = s.submit("", 0, Op::Timeout { at });
+                s.next_completion(timeout);
                 early += usize::from(s.now() < at);
             }
             let timeout = s.timeout(SOON);
@@ -37,7 +37,7 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             let now = s.now();
             for at in [now, Tick::ZERO] {
-                let timeout = s.cast("timeout", 0, Op::Timeout { at });
+                let timeout = s.submit("timeout", 0, Op::Timeout { at });
                 s.last(timeout);
             }
         },
@@ -48,24 +48,24 @@ pub(super) const ALL: &[Scenario] = &[
         "later ones elapse later",
         |s| {
             let start = s.now();
-            let mut casts: Vec<(u64, Cast)> = [30_u64, 10, 50]
+            let mut ops: Vec<(u64, OpRef)> = [30_u64, 10, 50]
                 .map(|millis| {
                     let at = start + Duration::from_millis(millis);
-                    (millis, s.cast("", 0, Op::Timeout { at }))
+                    (millis, s.submit("", 0, Op::Timeout { at }))
                 })
                 .to_vec();
-            while !casts.is_empty() {
+            while !ops.is_empty() {
                 s.pass(Duration::from_micros(500));
                 let come: Vec<u64> =
-                    casts.iter().filter(|(_, cast)| s.answered(*cast)).map(|(millis, _)| *millis).collect();
+                    ops.iter().filter(|(_, op_ref)| s.answered(*op_ref)).map(|(millis, _)| *millis).collect();
                 let mut come = come;
                 come.sort_unstable();
                 for millis in come {
                     s.note(format!("the {millis} ms one"));
-                    casts.retain(|(other, cast)| {
+                    ops.retain(|(other, op_ref)| {
                         let keep = *other != millis;
                         if !keep {
-                            s.pull(*cast);
+                            s.next_completion(*op_ref);
                         }
                         keep
                     });
@@ -110,7 +110,7 @@ pub(super) const ALL: &[Scenario] = &[
         "timer",
         "never, until it is cancelled",
         |s| {
-            let timeout = s.cast("timeout", 0, Op::Timeout { at: Tick::MAX });
+            let timeout = s.submit("timeout", 0, Op::Timeout { at: Tick::MAX });
             s.waits(timeout);
             s.cancelled(timeout);
         },
@@ -121,7 +121,7 @@ pub(super) const ALL: &[Scenario] = &[
         "10,000 simultaneous deadlines",
         |s| {
             let at = s.now() + SOON;
-            let timeouts: Vec<Cast> = (0..10_000).map(|_| s.cast("", 0, Op::Timeout { at })).collect();
+            let timeouts: Vec<OpRef> = (0..10_000).map(|_| s.submit("", 0, Op::Timeout { at })).collect();
             s.count("timeouts", &timeouts);
             let early = s.now() < at;
             s.note(if early { "they were early" } else { "none was early" });
@@ -133,13 +133,13 @@ pub(super) const ALL: &[Scenario] = &[
         "10,000 simultaneous deadlines, half of them cancelled",
         |s| {
             let at = s.now() + FAR;
-            let timeouts: Vec<Cast> = (0..10_000).map(|_| s.cast("", 0, Op::Timeout { at })).collect();
+            let timeouts: Vec<OpRef> = (0..10_000).map(|_| s.submit("", 0, Op::Timeout { at })).collect();
             s.settle();
             timeouts.iter().step_by(2).for_each(|timeout| s.cancel(*timeout));
             let (gone, left): (Vec<_>, Vec<_>) =
                 timeouts.iter().enumerate().partition(|(number, _)| number % 2 == 0);
             let bare =
-                |casts: Vec<(usize, &Cast)>| casts.into_iter().map(|(_, cast)| *cast).collect::<Vec<_>>();
+                |ops: Vec<(usize, &OpRef)>| ops.into_iter().map(|(_, op_ref)| *op_ref).collect::<Vec<_>>();
             s.count("cancelled", &bare(gone));
             let left = bare(left);
             let in_flight = s.ledger().in_flight;
@@ -161,8 +161,8 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             s.open(&PortOptions { submission_entries: 8, completion_entries: 16, catch_max: 5, ..small() });
             let now = s.now();
-            let timeouts: Vec<Cast> = (0..10_000)
-                .map(|span| s.cast("", 0, Op::Timeout { at: now + Duration::from_micros(span) }))
+            let timeouts: Vec<OpRef> = (0..10_000)
+                .map(|span| s.submit("", 0, Op::Timeout { at: now + Duration::from_micros(span) }))
                 .collect();
             s.count("timeouts", &timeouts);
         },
@@ -188,7 +188,7 @@ pub(super) const ALL: &[Scenario] = &[
                 let timeout = s.timeout_as("", Duration::from_micros(50));
                 s.pass(Duration::from_micros(round % 100));
                 s.cancel(timeout);
-                over += usize::from(!s.pull(timeout).more);
+                over += usize::from(!s.next_completion(timeout).more);
             }
             s.note(format!("{over} over once"));
         },
@@ -201,7 +201,7 @@ pub(super) const ALL: &[Scenario] = &[
             let other = s.another();
             let at = s.now() + FAR;
             for _ in 0..100 {
-                s.cast("timeout", other, Op::Timeout { at });
+                s.submit("timeout", other, Op::Timeout { at });
             }
             s.settle();
             s.drop_port(other);
@@ -233,11 +233,11 @@ pub(super) const ALL: &[Scenario] = &[
             let (near, far) = s.pair();
             let recv = s.recv_as("", far);
             s.sent(near, b"bait");
-            let kept = s.pull(recv);
+            let kept = s.next_completion(recv);
             let timeout = s.timeout(SOON);
             s.last(timeout);
             drop(kept);
-            s.reeled_in(recv);
+            s.collected(recv);
         },
         &["timeout ok"],
     ),
@@ -251,12 +251,12 @@ fn a_burst(s: &mut Script) {
     let file = s.file();
     let socks: Vec<_> = (0..200).map(|_| s.datagram()).collect();
     let now = s.now();
-    let [mut timeouts, mut writes, mut sends, mut connects] = [const { Vec::<Cast>::new() }; 4];
+    let [mut timeouts, mut writes, mut sends, mut connects] = [const { Vec::<OpRef>::new() }; 4];
     for number in 0..10_000_u64 {
         match number % 10 {
             0..3 => {
                 let at = now + Duration::from_micros(number);
-                timeouts.push(s.cast("", 0, Op::Timeout { at }));
+                timeouts.push(s.submit("", 0, Op::Timeout { at }));
             }
             3..6 => writes.push(s.write(file, number * 10, b"ten bytes.")),
             6..8 => {
@@ -268,7 +268,7 @@ fn a_burst(s: &mut Script) {
                 }
                 sends.push(s.send_to(socket, address, b"ten bytes."));
             }
-            _ => connects.push(s.cast("", 0, Op::Connect { remote: unused })),
+            _ => connects.push(s.submit("", 0, Op::Connect { remote: unused })),
         }
     }
     s.count("timeouts", &timeouts);
@@ -280,14 +280,14 @@ fn a_burst(s: &mut Script) {
 /// Ten thousand deadlines elapse at once, and each of two hundred receives is cancelled by fifty of them.
 fn deadlines_of_receives(s: &mut Script) {
     let pairs: Vec<_> = (0..100).map(|_| s.pair()).collect();
-    let recvs: Vec<Cast> =
+    let recvs: Vec<OpRef> =
         pairs.iter().flat_map(|(near, far)| [*near, *far]).map(|socket| s.recv_as("", socket)).collect();
     s.settle();
     let at = s.now() + SOON;
-    let timeouts: Vec<Cast> = (0..10_000).map(|_| s.cast("", 0, Op::Timeout { at })).collect();
+    let timeouts: Vec<OpRef> = (0..10_000).map(|_| s.submit("", 0, Op::Timeout { at })).collect();
     let mut elapsed = 0;
     for (number, timeout) in timeouts.iter().enumerate() {
-        let completion = s.pull(*timeout);
+        let completion = s.next_completion(*timeout);
         elapsed += usize::from(matches!(completion.done, naksi_core::completion::Done::Timeout(Ok(()))));
         s.cancel(recvs[number % recvs.len()]);
     }

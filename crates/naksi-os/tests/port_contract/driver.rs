@@ -15,7 +15,7 @@ use naksi_core::op::Op;
 use naksi_os::port::{Ledger, ListenOptions, PollStatus, Port, PortOptions, SubmitErrorKind};
 
 /// Where the ports of one backend come from.
-pub(crate) trait Waters {
+pub(crate) trait Harness {
     type Port: Port;
     fn open(options: &PortOptions) -> Self::Port;
     /// Drops the port and returns its last ledger.
@@ -49,7 +49,7 @@ pub(crate) fn loopback() -> SocketAddr {
 }
 
 /// A port that keeps completions until the test asks for them.
-pub(crate) struct Angler<W: Waters> {
+pub(crate) struct Driver<W: Harness> {
     pub(crate) port: W::Port,
     /// What came before anybody asked for it.
     pub(crate) seen: VecDeque<Completion>,
@@ -57,7 +57,7 @@ pub(crate) struct Angler<W: Waters> {
     next: u32,
 }
 
-impl<W: Waters> Angler<W> {
+impl<W: Harness> Driver<W> {
     pub(crate) fn new(options: &PortOptions) -> Self {
         Self { port: W::open(options), seen: VecDeque::new(), caught: Vec::new(), next: 0 }
     }
@@ -67,7 +67,7 @@ impl<W: Waters> Angler<W> {
         Token::new(1, self.next & 0xff_ffff, self.next)
     }
 
-    pub(crate) fn cast(&mut self, op: Op) -> Token {
+    pub(crate) fn submit(&mut self, op: Op) -> Token {
         let token = self.token();
         self.port.submit(token, op).unwrap_or_else(|refused| panic!("{refused:?}"));
         token
@@ -87,7 +87,7 @@ impl<W: Waters> Angler<W> {
     }
 
     /// The next completion of an operation; others are kept.
-    pub(crate) fn pull(&mut self, token: Token) -> Completion {
+    pub(crate) fn next_completion(&mut self, token: Token) -> Completion {
         let deadline = self.port.now() + Duration::from_secs(20);
         loop {
             if let Some(place) = self.seen.iter().position(|completion| completion.token == token) {
@@ -100,7 +100,7 @@ impl<W: Waters> Angler<W> {
 
     /// The only completion of an operation.
     pub(crate) fn last(&mut self, token: Token) -> Done {
-        let completion = self.pull(token);
+        let completion = self.next_completion(token);
         assert!(!completion.more, "{completion:?} should be the last");
         completion.done
     }
@@ -119,7 +119,7 @@ impl<W: Waters> Angler<W> {
     }
 
     pub(crate) fn accepted(&mut self, token: Token) -> Handle {
-        match self.pull(token) {
+        match self.next_completion(token) {
             Completion { done: Done::Accept(Ok(accepted)), more: true, .. } => accepted.socket,
             other => panic!("{other:?}"),
         }
@@ -129,13 +129,13 @@ impl<W: Waters> Angler<W> {
     /// program may be trying a port number that was its own a moment ago.
     pub(crate) fn pair(&mut self) -> (Handle, Handle) {
         let (listener, address) = self.listen();
-        let accept = self.cast(Op::Accept { listener });
-        let connect = self.cast(Op::Connect { remote: address });
+        let accept = self.submit(Op::Accept { listener });
+        let connect = self.submit(Op::Connect { remote: address });
         let Done::Connect(Ok(Connected { socket: ours, local })) = self.last(connect) else {
             panic!("a listener is there");
         };
         let theirs = loop {
-            match self.pull(accept).done {
+            match self.next_completion(accept).done {
                 Done::Accept(Ok(accepted)) if accepted.peer == local => break accepted.socket,
                 Done::Accept(Ok(stranger)) => self.close(stranger.socket),
                 other => panic!("{other:?}"),
@@ -148,7 +148,7 @@ impl<W: Waters> Angler<W> {
     }
 
     pub(crate) fn close(&mut self, handle: Handle) {
-        let token = self.cast(Op::Close { handle });
+        let token = self.submit(Op::Close { handle });
         assert!(matches!(self.last(token), Done::Close));
     }
 
@@ -156,7 +156,7 @@ impl<W: Waters> Angler<W> {
     pub(crate) fn send(&mut self, socket: Handle, bytes: &[u8]) {
         let mut batch = SendBatch::new();
         batch.push(Segment::Owned(bytes.to_vec()));
-        let mut token = self.cast(Op::Send { socket, batch });
+        let mut token = self.submit(Op::Send { socket, batch });
         loop {
             match self.last(token) {
                 Done::Send(mut batch, Ok(sent)) => {
@@ -164,7 +164,7 @@ impl<W: Waters> Angler<W> {
                     if batch.is_empty() {
                         return;
                     }
-                    token = self.cast(Op::Send { socket, batch });
+                    token = self.submit(Op::Send { socket, batch });
                 }
                 other => panic!("{other:?}"),
             }
@@ -177,7 +177,7 @@ impl<W: Waters> Angler<W> {
         for _ in 0..1000 {
             let mut batch = SendBatch::new();
             batch.push(Segment::Shared(bytes.clone()));
-            let send = self.cast(Op::Send { socket, batch });
+            let send = self.submit(Op::Send { socket, batch });
             self.look(3);
             match self.seen.iter().position(|completion| completion.token == send) {
                 Some(place) => drop(self.seen.remove(place)),
@@ -188,7 +188,7 @@ impl<W: Waters> Angler<W> {
     }
 
     pub(crate) fn lease(&mut self, recv: Token) -> Lease {
-        match self.pull(recv) {
+        match self.next_completion(recv) {
             Completion { done: Done::Recv(Ok(lease)), more: true, .. } => lease,
             other => panic!("{other:?}"),
         }

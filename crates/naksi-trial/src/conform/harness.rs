@@ -113,13 +113,13 @@ impl<P: Port + 'static> Quay for P {
 }
 
 /// A [`Harness`] without its types.
-pub(super) trait Waters {
+pub(super) trait DynHarness {
     fn open(&self, options: &PortOptions) -> Result<Box<dyn Quay>, PortError>;
     fn let_time_pass(&self);
     fn end(&self, port: Box<dyn Quay>) -> Option<Ledger>;
 }
 
-impl<H: Harness> Waters for H {
+impl<H: Harness> DynHarness for H {
     fn open(&self, options: &PortOptions) -> Result<Box<dyn Quay>, PortError> {
         Ok(Box::new(Harness::open(self, options)?))
     }
