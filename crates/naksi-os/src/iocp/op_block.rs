@@ -1,7 +1,7 @@
 //! A structure on the heap that a kernel may read or write while its operation lasts.
 //!
 //! It begins with the OVERLAPPED, so that the address in a packet is the address of everything that belongs
-//! to the operation; it does not move when the operation's owner does. Parcels are used again, so that an
+//! to the operation; it does not move when the operation's owner does. Blocks are used again, so that an
 //! operation allocates nothing once a port is warm. Nothing here calls the system.
 
 // UNSAFETY: blocks are shared with the kernel, and are found again by the address of their OVERLAPPED.

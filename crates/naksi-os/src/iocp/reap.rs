@@ -23,7 +23,7 @@ use crate::windows::socket::{self, Resource};
 
 /// How often a receive is read without asking the kernel in between: the budget that lets others come first.
 const READS_MAX: u8 = 8;
-/// Parcels that are kept for the next operation.
+/// Blocks that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
 
 impl Port {

@@ -187,7 +187,7 @@ pub(super) struct Net {
     pub(super) listeners: Vec<Option<Listener>>,
     pub(super) datagrams: Vec<Option<DatagramSocket>>,
     transits: Vec<Option<Transit>>,
-    parcels_free: Vec<u32>,
+    transits_free: Vec<u32>,
 }
 
 impl Net {
@@ -410,7 +410,7 @@ impl Net {
         if calendar.strike(FaultKind::DatagramReordered) {
             nanos += calendar.delay();
         }
-        let slot = self.parcels_free.pop().unwrap_or(self.transits.len() as u32);
+        let slot = self.transits_free.pop().unwrap_or(self.transits.len() as u32);
         if slot as usize == self.transits.len() {
             self.transits.push(None);
         }
@@ -420,7 +420,7 @@ impl Net {
 
     /// A datagram has arrived.
     pub(super) fn unpack(&mut self, slot: u32) -> Transit {
-        self.parcels_free.push(slot);
+        self.transits_free.push(slot);
         self.transits[slot as usize].take().expect("a datagram arrives once")
     }
 }
