@@ -3,7 +3,7 @@
 //! What cannot be shown yet (a cut frame, bytes that came while the session was paused) is copied aside, and
 //! nothing else is. Nothing here asks a kernel for anything.
 
-use super::{Egress, Framing, Session, State};
+use super::{Egress, Framing, Session};
 use std::rc::Rc;
 
 use crate::callbacks::SessionCallbacks;
@@ -17,9 +17,9 @@ use crate::tick::Tick;
 
 impl Session {
     /// The queue has drained to the low mark, or a pause is over: what was kept back is shown, unless something else
-    /// still keeps it back.
+    /// still keeps it back: the end of a session does as well.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
-        if self.state == State::Connected && !self.egress.holds_back() {
+        if !self.egress.holds_back() {
             self.grant_pause(cx.now);
             self.take_in(&[], cx, callbacks);
         }

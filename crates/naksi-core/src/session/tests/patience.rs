@@ -224,3 +224,15 @@ fn a_peer_that_has_said_everything_is_waited_for_once_however_often_we_pause() {
     assert!(!hand.session.is_open());
     assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
 }
+
+#[test]
+fn a_pause_that_is_over_leaves_no_memory_behind() {
+    for pause in [Pause::Queue, Pause::Rooms] {
+        let mut hand = silent_after(Framing::Raw, false, b"hello");
+        pause.begin(&mut hand);
+        hand.late_by(Duration::from_secs(1));
+        assert_ne!(format!("{:?}", hand.session.egress.throttle), "Throttle(None)", "{pause:?}");
+        pause.end(&mut hand);
+        assert_eq!(format!("{:?}", hand.session.egress.throttle), "Throttle(None)", "{pause:?}");
+    }
+}
