@@ -87,7 +87,7 @@ impl Trial {
         let mut cx = Context { now: self.now, limits: &self.limits, buffer_pool: &mut self.buffer_pool };
         run(&mut self.session, &mut cx, &mut self.user);
         let kernel = &mut self.kernel;
-        while let Some(request) = self.session.register(self.now) {
+        while let Some(request) = self.session.register(self.now, &mut self.buffer_pool) {
             match request {
                 Request::Submit(_, Op::Recv { .. }) => {
                     assert!(!std::mem::replace(&mut kernel.recv, true), "two receives in flight");

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use naksi::Signals;
 use naksi::prelude::*;
-use naksi::service::Signals;
+use naksi::ws::ServerOptions;
 #[cfg(feature = "world")]
 use naksi_db::OpenError;
 
@@ -16,13 +17,17 @@ use crate::apps::chat::{Chat, Halls};
 #[cfg(feature = "world")]
 use crate::apps::world::{Gate, Player};
 use crate::apps::{App, Kept, echo::Echo, relay::Relay};
-use crate::config::{Flags, Settings};
+use crate::config::{Flags, Origin, Settings};
 use crate::outcome::{Outcome, Problem};
 use crate::stderr::tell;
+use crate::target::Transport;
 use crate::{logging, platform, reload, target, units};
 
 /// How long sessions may take to flush and say goodbye before they are cut.
 const DRAIN_WITHIN: Duration = Duration::from_secs(4);
+
+/// Longest message that an echo server sends back over WebSocket, if the settings do not say another.
+const ECHOED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Options of `naksi serve`.
 #[derive(clap::Args)]
@@ -149,7 +154,7 @@ fn say_fallback(service: &Service) {
 
 #[cfg_attr(not(feature = "world"), expect(unused_variables, reason = "only a world has players"))]
 fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Service, Problem> {
-    let mut server = Server::new().backend(settings.backend).limits(settings.limits.clone());
+    let mut server = Server::new().backend(settings.backend).limits(limits(app, settings));
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
     }
@@ -169,7 +174,11 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
     }
     server = server.dual_stack(settings.dual_stack);
     for address in &settings.addresses {
-        server = server.listen(target::resolve(address)?);
+        let (transport, addresses) = target::listener(address)?;
+        server = match transport {
+            Transport::Tcp => server.listen(addresses),
+            Transport::WebSocket => server.listen_ws(addresses, websocket(app)),
+        };
     }
     let started = match app {
         App::Echo => server.session(|| Echo).start(),
@@ -188,6 +197,27 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
         }
     };
     started.map_err(failed)
+}
+
+/// The limits of the settings. An echo server takes long messages, and has room to send them back, if nothing else was said.
+fn limits(app: App, settings: &Settings) -> Limits {
+    let mut limits = settings.limits.clone();
+    let is_default = |key: &str| settings.origin(key) == Origin::Default;
+    if app == App::Echo && is_default("limits.message_bytes_max") {
+        limits.message_bytes_max = ECHOED_BYTES_MAX;
+    }
+    if app == App::Echo && is_default("limits.send_queue_bytes_max") {
+        limits.send_queue_bytes_max = limits.send_queue_bytes_max.max(2 * limits.message_bytes_max);
+    }
+    limits
+}
+
+/// What a WebSocket listener of this application accepts.
+fn websocket(app: App) -> ServerOptions {
+    match app.table_version() {
+        0 => ServerOptions::new(),
+        version => ServerOptions::new().subprotocol(format!("naksi.{version:016x}")),
+    }
 }
 
 /// A server that was asked for more sessions than it can have descriptors should say so before they come.

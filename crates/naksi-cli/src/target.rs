@@ -11,6 +11,38 @@ use naksi::config::address::{ToAddresses as _, to_connect};
 use crate::config::plain;
 use crate::outcome::Problem;
 
+/// What connections travel over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    WebSocket,
+}
+
+/// What an address travels over, and the rest of it.
+pub(crate) fn transport(text: &str) -> Result<(Transport, &str), Problem> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok((Transport::Tcp, text)) };
+    match scheme {
+        "tcp" => Ok((Transport::Tcp, rest)),
+        "ws" => Ok((Transport::WebSocket, rest)),
+        "tls" | "wss" => Err(Problem::usage(format!(
+            "`{text}`: this version does not speak TLS: use tcp:// or ws:// behind a proxy that does"
+        ))),
+        _ => Err(Problem::usage(format!("`{text}`: the scheme is tcp:// or ws://, and not {scheme}://"))),
+    }
+}
+
+/// Reads an address to listen on, with its scheme.
+pub(crate) fn listener(text: &str) -> Result<(Transport, Vec<SocketAddr>), Problem> {
+    let (transport, place) = transport(text)?;
+    let place = place.strip_suffix('/').filter(|_| transport == Transport::WebSocket).unwrap_or(place);
+    if place.contains('/') {
+        return Err(Problem::usage(format!(
+            "`{text}`: a listener takes every path: leave out what follows the port"
+        )));
+    }
+    Ok((transport, resolve(place)?))
+}
+
 /// Reads an address to listen on, or says in one line what one looks like.
 pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Problem> {
     let looks = "write it as 127.0.0.1:7777, [::1]:7777, [fe80::1%eth0]:7777 or localhost:7777";

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 
 use crate::lease::LeasePart;
 
+/// A first piece up to this length is moved aside for a header; for a longer one a piece more costs less.
+const SHIFTED_BYTES_MAX: usize = 1024;
+
 /// One run of bytes.
 #[derive(Clone, Debug)]
 pub enum Segment {
@@ -144,6 +147,30 @@ impl SendBatch {
         let old = std::mem::replace(last, wider);
         pieces.held = pieces.held + wide - narrow;
         old
+    }
+
+    /// Puts a few bytes in front: into the first piece, if that is a short one of the session's own with room for them, or into
+    /// a piece of their own in a buffer from `spare`. Only before the batch is begun.
+    pub fn put_before(&mut self, header: &[u8], spare: impl FnOnce() -> Vec<u8>) {
+        let pieces = self.pieces_mut();
+        assert_eq!(pieces.begun, 0, "nothing goes before a batch that was begun");
+        pieces.bytes += header.len();
+        if let Some(Segment::Owned(first)) = &mut pieces.first
+            && first.len() <= SHIFTED_BYTES_MAX
+            && first.capacity() - first.len() >= header.len()
+        {
+            let length = first.len();
+            first.resize(length + header.len(), 0);
+            first.copy_within(..length, header.len());
+            first[..header.len()].copy_from_slice(header);
+            return;
+        }
+        let mut buffer = spare();
+        buffer.extend_from_slice(header);
+        pieces.held += buffer.capacity();
+        if let Some(first) = pieces.first.replace(Segment::Owned(buffer)) {
+            pieces.rest.push_front(first);
+        }
     }
 
     /// Bytes of the last piece, if it is an owned one.

@@ -17,6 +17,7 @@ use crate::reason::DisconnectReason;
 use crate::send_queue::{Pending, SendQueue, SendStatus};
 use crate::session::{Spent, Throttle};
 use crate::tick::Tick;
+use crate::wire::{Message, MessageHeader, MessageKind};
 
 /// The callbacks of one session.
 pub trait SessionCallbacks {
@@ -26,7 +27,9 @@ pub trait SessionCallbacks {
     fn on_recv(&mut self, output: SessionOutput<'_>, data: &[u8]) -> usize;
     /// A whole frame came.
     fn on_packet(&mut self, output: SessionOutput<'_>, packet: Packet<'_>);
-    /// The kernel took this many bytes of what was queued.
+    /// A whole message came, of a transport that keeps messages apart.
+    fn on_message(&mut self, _output: SessionOutput<'_>, _message: Message<'_>) {}
+    /// The kernel took this many bytes of what was queued, those that a wire adds included.
     fn on_sent(&mut self, output: SessionOutput<'_>, bytes: usize);
     /// The peer has said its end. Returns whether something that answers it is still under way: then the session stays open
     /// for it, for [`Limits::drain_within`] at most, and asks again whenever something has happened to it.
@@ -44,6 +47,8 @@ pub trait SessionCallbacks {
     fn on_rate_limited(&mut self) {}
     /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
     fn on_disconnected(&mut self, reason: DisconnectReason, traffic: &Traffic);
+    /// The session is over, and its wire has never opened: in the place of the call above.
+    fn on_unopened(&mut self, _reason: DisconnectReason, _traffic: &Traffic) {}
 }
 
 /// How a session shall end.
@@ -110,6 +115,8 @@ pub struct SessionOutput<'a> {
     pub(crate) open: bool,
     /// No rate holds for it.
     pub(crate) exempt: bool,
+    /// Every send is a message of its own, and begins like this.
+    pub(crate) message_header: Option<MessageHeader>,
     /// The bounds of the service.
     pub limits: &'a Limits,
     /// Spare buffers of the worker.
@@ -119,9 +126,17 @@ pub struct SessionOutput<'a> {
 }
 
 impl SessionOutput<'_> {
-    /// Queues a copy of the bytes.
+    /// Queues a copy of the bytes: a binary message, where messages are kept apart.
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         self.send_parts([bytes, &[]])
+    }
+
+    /// Queues a copy of a text: a text message, where messages are kept apart.
+    pub fn send_text(&mut self, text: &str) -> SendStatus {
+        match self.message_header {
+            Some(header) => self.push([header(MessageKind::Text, text.len()).as_slice(), text.as_bytes()]),
+            None => self.send(text.as_bytes()),
+        }
     }
 
     /// Queues a frame with this id and body. A body that no frame can hold is refused as an overflow.
@@ -138,15 +153,21 @@ impl SessionOutput<'_> {
             return SendStatus::Closed;
         }
         self.queue.look(self.now);
-        if self.queue.push_shared(bytes, self.limits, self.buffer_pool) {
-            SendStatus::Queued
-        } else {
-            self.overflowed()
-        }
+        let fits = match self.message_header {
+            None => self.queue.push_shared(bytes, self.limits, self.buffer_pool),
+            Some(header) => {
+                let header = header(MessageKind::Binary, bytes.len());
+                self.queue.push_message(header.as_slice(), bytes, self.limits, self.buffer_pool)
+            }
+        };
+        if fits { SendStatus::Queued } else { self.overflowed() }
     }
 
     /// The same for bytes whose owner counts their memory; see [`SendQueue::push_counted`].
     pub fn send_counted(&mut self, bytes: &Bytes) -> SendStatus {
+        if self.message_header.is_some() {
+            return self.send_shared(bytes);
+        }
         if !self.is_open() {
             return SendStatus::Closed;
         }
@@ -164,6 +185,11 @@ impl SessionOutput<'_> {
             return SendStatus::Closed;
         }
         self.queue.look(self.now);
+        let message = self.message_header.map(|header| {
+            let header = header(MessageKind::Binary, bytes.len());
+            Bytes::from([header.as_slice(), bytes].concat())
+        });
+        let bytes = message.as_ref().unwrap_or(bytes);
         match self.queue.push_data((class, key), bytes, self.now, self.limits, self.buffer_pool) {
             Placed::Waits => SendStatus::Queued,
             Placed::Instead(others) => {
@@ -250,6 +276,7 @@ impl SessionOutput<'_> {
             throttle: self.throttle,
             open: self.open,
             exempt: self.exempt,
+            message_header: self.message_header,
             limits: self.limits,
             buffer_pool: self.buffer_pool,
             now: self.now,
@@ -272,6 +299,16 @@ impl SessionOutput<'_> {
     }
 
     fn send_parts(&mut self, parts: [&[u8]; 2]) -> SendStatus {
+        match self.message_header {
+            None => self.push(parts),
+            Some(header) => {
+                let header = header(MessageKind::Binary, parts[0].len() + parts[1].len());
+                self.push([header.as_slice(), parts[0], parts[1]])
+            }
+        }
+    }
+
+    fn push<const N: usize>(&mut self, parts: [&[u8]; N]) -> SendStatus {
         if !self.is_open() {
             return SendStatus::Closed;
         }

@@ -88,6 +88,12 @@ impl Lease {
         self.kept.get() || self.home.kept.get() < self.home.kept_max
     }
 
+    /// The bytes, to be opened in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let buffer = self.buffer.as_mut().expect("a lease holds its buffer until it is dropped");
+        &mut buffer.bytes[..self.length.get() as usize]
+    }
+
     /// Counts it among those of which parts are kept, once. Returns whether it may be one of them.
     fn keep(&self) -> bool {
         if !self.kept.get() && self.home.kept.get() < self.home.kept_max {

@@ -26,6 +26,7 @@ pub mod recv_buffer;
 pub mod droppable_queue;
 pub mod send_queue;
 pub mod session;
+pub mod wire;
 pub mod buffer_pool;
 
 pub mod grid;

@@ -9,7 +9,7 @@
 //!   256 KiB  send_queue_bytes_max            what others and the handler queued for it
 //! +  64 KiB  data_bytes_max                  data that a slow peer may miss
 //! +  16 MiB  file_bytes_max                  its file reads and writes under way, if it has files
-//! +  16 KiB  frame_bytes_max                 one cut frame
+//! +  16 KiB  frame_bytes_max                 one cut frame; message_bytes_max, 64 KiB, where it has messages
 //! +   8 MiB  recv_backlog_bytes_max          received before a pause took effect; bounded in practice by
 //!                                            the kernel's receive buffer, and empty while it drains
 //! ```
@@ -74,6 +74,18 @@ pub struct Limits {
     /// Default: 10 s. The session ends with
     /// [`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate).
     pub frame_within: Duration,
+    /// Longest head of the HTTP request or answer that begins a WebSocket, in bytes. It has at most 64 lines besides, and
+    /// must have come within `first_frame_within`
+    /// ([`DisconnectReason::HandshakeLate`](crate::reason::DisconnectReason::HandshakeLate)).
+    /// Default: 8 KiB. The session ends with [`DisconnectReason::HeadTooLong`](crate::reason::DisconnectReason::HeadTooLong).
+    pub head_bytes_max: usize,
+    /// Largest message of a session with [`Framing::Messages`](crate::session::Framing::Messages), in bytes (1 to 1 GiB). It
+    /// must be whole within `frame_within` ([`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate)).
+    /// Default: 64 KiB. The session ends with [`DisconnectReason::MessageTooLong`](crate::reason::DisconnectReason::MessageTooLong).
+    pub message_bytes_max: usize,
+    /// Most fragments of one message; where messages are not kept apart, only empty ones count.
+    /// Default: 131,072. The session ends with [`DisconnectReason::TooManyFragments`](crate::reason::DisconnectReason::TooManyFragments).
+    pub message_fragments_max: u32,
     /// A session that receives nothing for this long ends.
     /// Default: 60 s. The session ends with [`DisconnectReason::Idle`](crate::reason::DisconnectReason::Idle).
     pub idle_within: Duration,
@@ -212,6 +224,9 @@ impl Default for Limits {
             first_frame_bytes_max: 4 * 1024,
             first_frame_within: Duration::from_secs(10),
             frame_within: Duration::from_secs(10),
+            head_bytes_max: 8 * 1024,
+            message_bytes_max: 64 * 1024,
+            message_fragments_max: 1 << 17,
             idle_within: Duration::from_secs(60),
             send_stall_within: Duration::from_secs(30),
             heartbeat: None,
@@ -264,6 +279,8 @@ impl Limits {
         let rules = [
             ((4..=65_535).contains(&self.frame_bytes_max), "frame_bytes_max must be 4 to 65,535"),
             (self.first_frame_bytes_max >= 4, "first_frame_bytes_max must be at least 4"),
+            ((256..=1 << 20).contains(&self.head_bytes_max), "head_bytes_max must be 256 to 1 MiB"),
+            ((1..=1 << 30).contains(&self.message_bytes_max), "message_bytes_max must be 1 to 1 GiB"),
             (
                 self.send_queue_low_bytes <= self.send_queue_high_bytes,
                 "send_queue_low_bytes must not be above send_queue_high_bytes",
@@ -319,7 +336,7 @@ impl Limits {
     }
 
     /// Limits of which 0 would let nothing through, each with whether it holds.
-    fn rules_against_zero(&self) -> [(bool, &'static str); 10] {
+    fn rules_against_zero(&self) -> [(bool, &'static str); 11] {
         [
             (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
             (
@@ -329,6 +346,7 @@ impl Limits {
             (self.send_queue_entries_max > 0, "send_queue_entries_max must not be 0"),
             (self.room_backlog_bytes_max > 0, "room_backlog_bytes_max must not be 0"),
             (self.memberships_max > 0, "memberships_max must not be 0"),
+            (self.message_fragments_max > 0, "message_fragments_max must not be 0"),
             (
                 self.heartbeat.is_none_or(|heartbeat| !heartbeat.every.is_zero()),
                 "a heartbeat must not come every 0 seconds",
@@ -387,11 +405,12 @@ mod tests {
 
     #[test]
     fn each_limit_that_must_not_be_zero_may_be_one_and_is_named_when_it_is_zero() {
-        let sets: [(&str, Set); 11] = [
+        let sets: [(&str, Set); 12] = [
             ("send_queue_high_bytes", |limits, to| {
                 (limits.send_queue_low_bytes, limits.send_queue_high_bytes) = (0, to);
             }),
             ("data_bytes_max", |limits, to| limits.data_bytes_max = to),
+            ("message_fragments_max", |limits, to| limits.message_fragments_max = to as u32),
             ("data_entries_max", |limits, to| limits.data_entries_max = to),
             ("send_queue_entries_max", |limits, to| limits.send_queue_entries_max = to),
             ("room_backlog_bytes_max", |limits, to| limits.room_backlog_bytes_max = to),
@@ -414,10 +433,14 @@ mod tests {
     #[test]
     fn a_limit_makes_sense_up_to_its_bound_and_not_one_beyond() {
         const KIB: usize = 1024;
-        let sets: [(&str, Set, usize, usize); 12] = [
+        let sets: [(&str, Set, usize, usize); 16] = [
             ("frame_bytes_max", |limits, to| limits.frame_bytes_max = to, 4, 3),
             ("frame_bytes_max", |limits, to| limits.frame_bytes_max = to, 65_535, 65_536),
             ("first_frame_bytes_max", |limits, to| limits.first_frame_bytes_max = to, 4, 3),
+            ("head_bytes_max", |limits, to| limits.head_bytes_max = to, 256, 255),
+            ("head_bytes_max", |limits, to| limits.head_bytes_max = to, 1 << 20, (1 << 20) + 1),
+            ("message_bytes_max", |limits, to| limits.message_bytes_max = to, 1, 0),
+            ("message_bytes_max", |limits, to| limits.message_bytes_max = to, 1 << 30, (1 << 30) + 1),
             ("send_queue_low_bytes", |limits, to| limits.send_queue_low_bytes = to, 64 * KIB, 64 * KIB + 1),
             (
                 "send_queue_high_bytes",

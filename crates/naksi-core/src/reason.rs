@@ -49,6 +49,28 @@ reasons! {
     FirstFrameLate = "first_frame_late",
     /// A frame that had begun did not become whole in time.
     FrameLate = "frame_late",
+    /// The handshake of its transport was not done in time.
+    HandshakeLate = "handshake_late",
+    /// What came before the first message was no WebSocket handshake, or one that asks for what is not offered.
+    BadHandshake = "bad_handshake",
+    /// The head of an HTTP request or answer was longer, or had more lines, than it may.
+    HeadTooLong = "head_too_long",
+    /// A page of another origin wanted to connect.
+    OriginRefused = "origin_refused",
+    /// The peer speaks another version of the packets.
+    VersionRefused = "version_refused",
+    /// The peer broke the rules of WebSocket frames.
+    WebSocketViolation = "websocket_violation",
+    /// A client's frame was not masked, or a server's was.
+    WrongMask = "wrong_mask",
+    /// A text message was not UTF-8.
+    TextNotUtf8 = "text_not_utf8",
+    /// A text message came where frames travel in binary ones.
+    TextRefused = "text_refused",
+    /// A message was longer than it may be.
+    MessageTooLong = "message_too_long",
+    /// A message came in more fragments than it may.
+    TooManyFragments = "too_many_fragments",
     /// Nothing was received for too long.
     Idle = "idle",
     /// Bytes were queued and none of them could be sent for too long.

@@ -6,6 +6,8 @@
 //! so does the first message of a batch if nothing else is kept alive by it. Data that the receiver may miss joins a
 //! batch only as far as the low mark, and waits beside the queue otherwise. Nothing here knows a socket or a frame.
 
+mod sealed;
+
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -48,6 +50,8 @@ pub struct SendQueue {
     congested: bool,
     /// Half of the pieces that may be queued were, when the last one was.
     crowded: bool,
+    /// The flying batch is a sealed one that came back in part: it is counted, and its session has it.
+    is_home: bool,
     /// Data that waits because the receiver does not keep up. Only while something waits or flies.
     data: Option<Box<DroppableQueue>>,
     /// Since when the queue has not been empty.
@@ -93,7 +97,7 @@ impl SendQueue {
 
     /// Whether a batch is with the kernel.
     pub fn is_flying(&self) -> bool {
-        self.flying_bytes > 0
+        self.flying_bytes > 0 && !self.is_home
     }
 
     /// Whether the session should receive nothing until the queue has drained to the low mark.
@@ -115,8 +119,13 @@ impl SendQueue {
     /// read is not copied.
     ///
     /// Returns whether they fit.
-    pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
-        let length = parts[0].len() + parts[1].len();
+    pub fn push<const N: usize>(
+        &mut self,
+        parts: [&[u8]; N],
+        limits: &Limits,
+        buffer_pool: &mut BufferPool,
+    ) -> bool {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
         if length == 0 {
             return true;
         }
@@ -127,7 +136,7 @@ impl SendQueue {
             self.open_batch(buffer_pool);
         }
         if length >= LENT_BYTES_MIN
-            && parts[1].is_empty()
+            && parts[1..].iter().all(|part| part.is_empty())
             && !self.crowded
             && let Some(part) = buffer_pool.part(parts[0])
         {
@@ -270,15 +279,29 @@ impl SendQueue {
 
     /// The next batch for the kernel, unless one is with it or nothing waits.
     pub fn take(&mut self) -> Option<SendBatch> {
-        if self.is_flying() || self.waiting.is_empty() {
+        if self.is_flying() {
+            return None;
+        }
+        let batch = self.take_waiting()?;
+        self.fly(&batch);
+        Some(batch)
+    }
+
+    /// What waits, to be sealed before [`SendQueue::fly`].
+    pub fn take_waiting(&mut self) -> Option<SendBatch> {
+        if self.waiting.is_empty() {
             return None;
         }
         self.crowded = false;
-        let batch = std::mem::take(&mut self.waiting);
+        Some(std::mem::take(&mut self.waiting))
+    }
+
+    /// This batch goes to the kernel now. The headers of what is sealed count beyond the cap.
+    pub fn fly(&mut self, batch: &SendBatch) {
+        self.is_home = false;
         self.flying_bytes = u32::try_from(batch.bytes()).unwrap_or(u32::MAX);
         self.flying_held = u32::try_from(batch.held_bytes()).unwrap_or(u32::MAX);
         self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
-        Some(batch)
     }
 
     /// The batch came home; the kernel took `sent` bytes of it. What is left goes out before all else.
@@ -286,32 +309,50 @@ impl SendQueue {
     /// Returns whether something is left.
     pub fn returned(
         &mut self,
-        mut batch: SendBatch,
+        batch: SendBatch,
         sent: usize,
         limits: &Limits,
         buffer_pool: &mut BufferPool,
     ) -> bool {
+        let rest = self.land(batch, sent, buffer_pool);
+        let left = rest.is_some();
+        if let Some(rest) = rest {
+            let newer = std::mem::replace(&mut self.waiting, rest);
+            let emptied = self.waiting.join(newer);
+            buffer_pool.put_batch(emptied);
+        }
+        self.make_up(limits, buffer_pool);
+        left
+    }
+
+    /// The batch came home; the kernel took `sent` bytes of it. What is left of it.
+    #[inline]
+    fn land(&mut self, mut batch: SendBatch, sent: usize, buffer_pool: &mut BufferPool) -> Option<SendBatch> {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
         batch.advance(sent, |piece| buffer_pool.put_piece(piece));
-        let left = !batch.is_empty();
-        if left {
-            let newer = std::mem::replace(&mut self.waiting, batch);
-            let emptied = self.waiting.join(newer);
-            buffer_pool.put_batch(emptied);
-        } else {
-            buffer_pool.put_batch(batch);
+        if !batch.is_empty() {
+            return Some(batch);
         }
+        buffer_pool.put_batch(batch);
+        None
+    }
+
+    /// Less is queued than before: more may be read, and data beside the queue may join it.
+    #[inline]
+    fn make_up(&mut self, limits: &Limits, buffer_pool: &mut BufferPool) {
         if self.bytes() <= limits.send_queue_low_bytes {
             self.congested = false;
         }
         self.load_data(limits, buffer_pool);
-        left
     }
 
     /// Drops what waits, because the peer will not read it. A batch with the kernel is not touched.
     pub fn abandon(&mut self, buffer_pool: &mut BufferPool) {
         self.data = None;
+        if self.is_home {
+            (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
+        }
         buffer_pool.put_batch(std::mem::take(&mut self.waiting));
     }
 

@@ -11,6 +11,7 @@
 //!     └────────────── reset, violation, panic, end(Now), deadline ───────────────────────▲
 //! ```
 //!
+//! A session behind a [`Wire`](crate::wire::Wire) begins in *Opening*, in which its user does not know of it.
 //! *Ending* waits for every operation in flight, then tells the user once, then closes the socket (law 4).
 
 use crate::batch::SendBatch;
@@ -31,11 +32,13 @@ use std::time::Duration;
 
 mod deadlines;
 mod flushing;
+mod messages;
 mod reading;
 #[cfg(test)]
 mod tests;
 mod throttle;
 mod weight;
+mod wired;
 
 pub use throttle::Spent;
 pub(crate) use throttle::Throttle;
@@ -47,6 +50,9 @@ pub enum Framing {
     Raw,
     /// Whole frames, to `on_packet`.
     Packets,
+    /// Whole messages of a transport that keeps them apart (WebSocket), to `on_message`; over one that does not, plain TCP,
+    /// bytes as they come, to `on_recv`.
+    Messages,
 }
 
 /// Which of a session's operations; the kind of its token.
@@ -92,6 +98,8 @@ pub struct Context<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Its wire is not open yet, and the user not told of it.
+    Opening,
     Connected,
     Draining,
     Lingering,
@@ -118,6 +126,8 @@ struct Egress {
     throttle: Throttle,
     /// No rate holds for it.
     exempt: bool,
+    /// What stands between it and the socket; nothing with plain TCP.
+    wired: Option<Box<wired::Wired>>,
 }
 
 impl Egress {
@@ -130,6 +140,7 @@ impl Egress {
             throttle: &mut self.throttle,
             open,
             exempt: self.exempt,
+            message_header: self.wired.as_ref().and_then(|wired| wired.message_header),
             limits: cx.limits,
             buffer_pool: cx.buffer_pool,
             now: cx.now,
@@ -204,18 +215,20 @@ impl Session {
         }
     }
 
-    /// Tells the user that the connection stands.
+    /// The connection stands. The user is told so now, or when the wire has opened.
     pub fn connected(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
-        callbacks.on_connected(self.egress.output(true, cx));
+        if self.state == State::Connected {
+            callbacks.on_connected(self.egress.output(true, cx));
+        }
         self.settle(cx, callbacks);
     }
 
     /// The next thing the session wants, until there is nothing more.
-    pub fn register(&mut self, now: Tick) -> Option<Request> {
+    pub fn register(&mut self, now: Tick, buffer_pool: &mut BufferPool) -> Option<Request> {
         match self.state {
-            State::Connected | State::Draining | State::Lingering => self
+            State::Opening | State::Connected | State::Draining | State::Lingering => self
                 .register_recv()
-                .or_else(|| self.register_send(now))
+                .or_else(|| self.register_send(now, buffer_pool))
                 .or_else(|| self.register_goodbye(now)),
             State::Ending => self.register_end(),
             State::Closing | State::Over => None,
@@ -298,13 +311,11 @@ impl Session {
         self.read_again(cx, callbacks);
         match self.late(until, cx.limits) {
             Some(None) => self.cut_short(cx),
+            Some(Some(reason)) if reason != DisconnectReason::SendStalled => self.part(reason, cx),
             Some(Some(reason)) => {
                 let pending = self.egress.queue.pending(cx.now);
-                let stalled = reason == DisconnectReason::SendStalled;
                 self.begin_ending(reason, cx);
-                if let Some(end) = &mut self.egress.end
-                    && stalled
-                {
+                if let Some(end) = &mut self.egress.end {
                     end.slow = Some(Slow { pending, class: None });
                 }
             }
@@ -360,7 +371,7 @@ impl Session {
             return None;
         }
         // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
-        if !self.egress.queue.is_empty() || self.peer_finished {
+        if !self.is_flushed() || self.peer_finished {
             return None;
         }
         self.state = State::Lingering;
@@ -424,6 +435,8 @@ impl Session {
                 self.recv_bytes += lease.len() as u64;
                 if self.state == State::Connected {
                     self.take_lease(lease, cx, callbacks);
+                } else if self.egress.wired.is_some() {
+                    self.open_lease(lease, cx, callbacks);
                 }
             }
             Err(Ended::Closed) => (self.peer_finished, self.received_at) = (true, cx.now),
@@ -445,13 +458,20 @@ impl Session {
         self.sent_bytes += u64::from(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(sent) if self.state != State::Ending => {
-                if self.egress.queue.returned(batch, sent as usize, cx.limits, cx.buffer_pool) {
+                let left = if self.egress.wired.is_some() {
+                    self.sealed_returned(batch, sent as usize, cx.limits, cx.buffer_pool)
+                } else {
+                    self.egress.queue.returned(batch, sent as usize, cx.limits, cx.buffer_pool)
+                };
+                if left {
                     // Its tick has come already.
                     self.egress.flush_timer.hurry();
                 }
                 self.sent_at = cx.now;
                 let open = self.state == State::Connected;
-                callbacks.on_sent(self.egress.output(open, cx), sent as usize);
+                if self.is_opened() {
+                    callbacks.on_sent(self.egress.output(open, cx), sent as usize);
+                }
                 if was_congested && !self.egress.queue.is_congested() {
                     self.resume(cx, callbacks);
                 }
@@ -485,8 +505,12 @@ impl Session {
                 (true, _) => {}
             }
         }
+        if self.state == State::Opening && self.peer_finished && self.egress.end.is_none() {
+            self.begin_ending(DisconnectReason::PeerClosed, cx);
+        }
         if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !callbacks.is_owed()) {
-            let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
+            let wired = self.egress.wired.as_ref().is_some_and(|wired| wired.is_cut());
+            let cut = wired || self.framing == Framing::Packets && !self.buffer.is_empty();
             let reason = if cut { DisconnectReason::TruncatedFrame } else { DisconnectReason::PeerClosed };
             callbacks.on_draining(self.egress.output(true, cx));
             if self.egress.end.is_some() {
@@ -496,9 +520,8 @@ impl Session {
                 self.begin_draining(cx);
             }
         }
-        if matches!(self.state, State::Draining | State::Lingering)
-            && self.peer_finished
-            && self.egress.queue.is_empty()
+        self.say_goodbye();
+        if matches!(self.state, State::Draining | State::Lingering) && self.peer_finished && self.is_flushed()
         {
             self.state = State::Ending;
         }
@@ -519,7 +542,11 @@ impl Session {
             age: Duration::from_nanos(age),
             os_error: end.os_error,
         };
-        callbacks.on_disconnected(end.reason.clone(), &traffic);
+        if self.is_opened() {
+            callbacks.on_disconnected(end.reason.clone(), &traffic);
+        } else {
+            callbacks.on_unopened(end.reason.clone(), &traffic);
+        }
     }
 
     /// What was wished for begins: nothing more is shown, and what is queued goes out.
@@ -527,7 +554,7 @@ impl Session {
         if let Some(end) = &mut self.egress.end {
             end.begun = true;
         }
-        if self.state == State::Connected {
+        if matches!(self.state, State::Opening | State::Connected) {
             self.state = State::Draining;
             self.since = cx.now;
             self.buffer.clear(cx.buffer_pool);
@@ -563,6 +590,9 @@ impl Session {
         self.since = cx.now;
         self.buffer.clear(cx.buffer_pool);
         self.egress.queue.abandon(cx.buffer_pool);
+        if let Some(wired) = &mut self.egress.wired {
+            wired.abandon(cx.buffer_pool);
+        }
     }
 }
 

@@ -51,6 +51,9 @@ pub use serde;
 #[cfg(feature = "prost")]
 pub use prost;
 
+#[cfg(feature = "ws")]
+pub use naksi_ws as ws;
+
 pub use naksi_core::{frame, grid};
 
 pub use config::{Backend, Error, Result, Retry};

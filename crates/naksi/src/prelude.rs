@@ -28,4 +28,5 @@ pub use naksi_core::send_queue::{Pending, SendStatus};
 pub use naksi_core::session::Framing;
 pub use naksi_core::tick::Tick;
 pub use naksi_core::timer::TimerKey;
+pub use naksi_core::wire::Message as WsMessage;
 pub use naksi_os::port::FileAccess;

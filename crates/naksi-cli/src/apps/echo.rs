@@ -1,4 +1,4 @@
-//! Echo: every byte goes back to its sender. It knows no message and keeps no state.
+//! Echo: every byte goes back to its sender; over WebSocket every message, as it came. It keeps no state.
 
 use naksi::prelude::*;
 
@@ -6,8 +6,17 @@ use naksi::prelude::*;
 pub(crate) struct Echo;
 
 impl Session for Echo {
+    const FRAMING: Framing = Framing::Messages;
+
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         c.send(data);
         data.len()
+    }
+
+    fn on_message(&mut self, c: &mut Conn<'_>, message: WsMessage<'_>) {
+        match message {
+            WsMessage::Text(text) => c.send_text(text),
+            WsMessage::Binary(bytes) => c.send(bytes),
+        };
     }
 }

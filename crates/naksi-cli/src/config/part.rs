@@ -476,6 +476,12 @@ limits_part! {
     first_frame_within: Span,
     /// A frame that has begun must be whole this long after its first byte.
     frame_within: Span,
+    /// Longest head of the HTTP request that begins a WebSocket; it has at most 64 lines.
+    head_bytes_max: Size,
+    /// Largest message of an application that takes WebSocket messages; `--app echo` takes 16 MiB if it is not set.
+    message_bytes_max: Size,
+    /// Most fragments of one WebSocket message.
+    message_fragments_max: u32,
     /// A session that receives nothing for this long ends.
     idle_within: Span,
     /// A session that has bytes to send and gets none of them out for this long ends.

@@ -24,6 +24,7 @@ const FROM_ONE: &[&str] = &[
     "connections_per_address_max",
     "data_entries_max",
     "log_lines_per_second_max",
+    "message_fragments_max",
     "send_queue_entries_max",
     "sessions_max",
 ];

@@ -157,28 +157,38 @@ impl Server {
 
     /// A server from a whole command with so many workers.
     pub(crate) fn with_workers(mut command: Command, workers: usize) -> Self {
-        let (address, child) = Self::spawn(command.stderr(Stdio::piped()), workers);
-        Self { process: Process(child), address }
+        Self::listening(&mut command, workers, 1).0
+    }
+
+    /// A server from a whole command with so many workers and listeners, and what it says of each listener.
+    pub(crate) fn listening(command: &mut Command, workers: usize, listeners: usize) -> (Self, Vec<String>) {
+        let (urls, child) = Self::spawn(command.stderr(Stdio::piped()), workers, listeners);
+        (Self { process: Process(child), address: place(&urls[0]) }, urls)
     }
 
     /// A server from a whole command with two workers, whose standard error is this.
     pub(crate) fn with_output(command: &mut Command, stderr: Stdio) -> Self {
-        let (address, child) = Self::spawn(command.stderr(stderr), 2);
-        Self { process: Process(child), address }
+        let (urls, child) = Self::spawn(command.stderr(stderr), 2, 1);
+        Self { process: Process(child), address: place(&urls[0]) }
     }
 
-    /// Starts a server and reads where it listens.
-    fn spawn(command: &mut Command, workers: usize) -> (SocketAddr, Child) {
+    /// Starts a server and reads where it listens, line by line.
+    fn spawn(command: &mut Command, workers: usize, listeners: usize) -> (Vec<String>, Child) {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
-        let rest =
-            line.strip_prefix("naksi: listening on ").unwrap_or_else(|| panic!("not the line: {line:?}"));
-        let mut words = rest.split_whitespace();
-        let address = words.next().and_then(|word| word.parse().ok()).expect("an address");
-        assert!(words.next().is_some_and(|word| word.starts_with("backend=")), "{line:?}");
-        assert_eq!(words.next(), Some(format!("workers={workers}").as_str()), "{line:?}");
-        (address, child)
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let urls = lines.take(listeners).map(|line| {
+            let line = line.expect("text");
+            let rest =
+                line.strip_prefix("naksi: listening on ").unwrap_or_else(|| panic!("not the line: {line:?}"));
+            let mut words = rest.split_whitespace();
+            let url = words.next().expect("an address").to_owned();
+            assert!(words.next().is_some_and(|word| word.starts_with("backend=")), "{line:?}");
+            assert_eq!(words.next(), Some(format!("workers={workers}").as_str()), "{line:?}");
+            url
+        });
+        let urls: Vec<String> = urls.collect();
+        assert_eq!(urls.len(), listeners, "a line for each listener: {urls:?}");
+        (urls, child)
     }
 
     /// A server whose settings come from a file.
@@ -233,6 +243,11 @@ impl Server {
         assert_eq!(status.code(), Some(0), "{status}: {said}");
         said
     }
+}
+
+/// The address in what a server says of a listener.
+fn place(url: &str) -> SocketAddr {
+    url.rsplit("//").next().and_then(|place| place.parse().ok()).unwrap_or_else(|| panic!("{url}"))
 }
 
 /// Connections at this address of IPv4 that have been accepted, as the network of this system sees them: those that

@@ -27,13 +27,18 @@ impl Session {
     #[inline]
     fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Option<DisconnectReason>)) {
         match self.state {
+            State::Opening => {
+                visit(self.since + limits.first_frame_within, Some(DisconnectReason::HandshakeLate))
+            }
             State::Connected => {
                 // While we do not read, a peer cannot be late with its bytes, nor when they have said everything.
                 let listening = !self.egress.is_paused() && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
                     visit(self.since + limits.first_frame_within, Some(DisconnectReason::FirstFrameLate));
                 }
-                if let Some(since) = self.buffer.cut_since().filter(|_| listening) {
+                // A wire that keeps messages whole keeps a cut one with itself.
+                let kept = || self.egress.wired.as_ref().and_then(|wired| wired.within_since);
+                if let Some(since) = self.buffer.cut_since().or_else(kept).filter(|_| listening) {
                     visit(since + limits.frame_within, Some(DisconnectReason::FrameLate));
                 }
                 if self.egress.queue.is_flying() {
@@ -72,7 +77,8 @@ impl Session {
     }
 
     pub(super) fn beat_at(&self, limits: &Limits) -> Option<Tick> {
-        let heartbeat = limits.heartbeat.filter(|_| self.framing == Framing::Packets)?;
+        let beats = self.framing == Framing::Packets || self.egress.wired.is_some();
+        let heartbeat = limits.heartbeat.filter(|_| beats)?;
         // Behind a batch that does not get out a heartbeat does not arrive, and would pass for progress.
         let idle = self.state == State::Connected && !self.egress.queue.is_flying();
         idle.then(|| self.sent_at + heartbeat.every)
@@ -83,7 +89,13 @@ impl Session {
         if let Some(heartbeat) = cx.limits.heartbeat
             && self.beat_at(cx.limits).is_some_and(|at| at <= cx.now)
         {
-            self.egress.output(true, cx).send_packet(heartbeat.packet_id, &[]);
+            if let Some(wired) = &mut self.egress.wired {
+                // A browser answers it by itself.
+                wired.ping();
+            }
+            if self.framing == Framing::Packets {
+                self.egress.output(true, cx).send_packet(heartbeat.packet_id, &[]);
+            }
             self.sent_at = cx.now;
         }
     }

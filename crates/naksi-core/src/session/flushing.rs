@@ -4,6 +4,7 @@
 //! knows who asks, or when.
 
 use super::{Request, Session, State, Verb};
+use crate::buffer_pool::BufferPool;
 use crate::flush::Flush;
 use crate::op::Op;
 use crate::tick::Tick;
@@ -24,7 +25,10 @@ impl Session {
         self.holds_bytes().then_some(self.egress.flush_timer.due()).flatten()
     }
 
-    pub(super) fn register_send(&mut self, now: Tick) -> Option<Request> {
+    pub(super) fn register_send(&mut self, now: Tick, buffer_pool: &mut BufferPool) -> Option<Request> {
+        if self.egress.wired.is_some() {
+            return self.register_sealed(now, buffer_pool);
+        }
         if self.holds_bytes() && self.egress.flush_timer.holds(now) {
             return None;
         }
@@ -35,7 +39,7 @@ impl Session {
     }
 
     /// Whether there are bytes that may be held back.
-    fn holds_bytes(&self) -> bool {
+    pub(super) fn holds_bytes(&self) -> bool {
         let queue = &self.egress.queue;
         let may_wait = self.state == State::Connected && !queue.is_congested() && !queue.is_crowded();
         may_wait && queue.is_waiting() && !queue.is_flying()

@@ -32,6 +32,9 @@ impl Session {
         let later = |from: Tick| from + now.since(from.max(paused_at));
         (self.since, self.received_at) = (later(self.since), later(self.received_at));
         self.buffer.set_cut_since(self.buffer.cut_since().map(later));
+        if let Some(wired) = &mut self.egress.wired {
+            wired.within_since = wired.within_since.map(later);
+        }
     }
 
     /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
@@ -41,6 +44,9 @@ impl Session {
         cx: &mut Context<'_>,
         callbacks: &mut impl SessionCallbacks,
     ) {
+        if self.egress.wired.is_some() {
+            return self.open_lease(lease, cx, callbacks);
+        }
         if lease.len() < LENT_BYTES_MIN || !lease.may_be_kept() {
             return self.take_in(&lease, cx, callbacks);
         }
@@ -57,7 +63,8 @@ impl Session {
         callbacks: &mut impl SessionCallbacks,
     ) {
         match self.framing {
-            Framing::Raw => self.take_raw(bytes, cx, callbacks),
+            Framing::Messages if self.egress.wired.is_some() => self.show_kept_messages(cx, callbacks),
+            Framing::Raw | Framing::Messages => self.take_raw(bytes, cx, callbacks),
             Framing::Packets => self.take_frames(bytes, cx, callbacks),
         }
     }
@@ -92,7 +99,7 @@ impl Session {
             if kept {
                 // Only what the cut frame lacks is copied; the rest is read where it lies.
                 match frame::missing(self.buffer.view(), max) {
-                    Err(reason) => return self.begin_ending(reason, cx),
+                    Err(reason) => return self.part(reason, cx),
                     Ok(0) => {}
                     Ok(_) if fresh.is_empty() => break,
                     Ok(lacking) => {
@@ -105,7 +112,7 @@ impl Session {
             }
             let bytes = if kept { self.buffer.view() } else { fresh };
             let packet = match frame::first(bytes, max) {
-                Err(reason) => return self.begin_ending(reason, cx),
+                Err(reason) => return self.part(reason, cx),
                 Ok(None) => break,
                 Ok(Some(packet)) => packet,
             };

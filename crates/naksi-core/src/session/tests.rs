@@ -16,6 +16,7 @@ mod patience;
 mod rates;
 mod ticks;
 mod traffic;
+mod wired;
 
 /// Echoes, and notes what it was told.
 #[derive(Default)]
@@ -68,6 +69,13 @@ impl SessionCallbacks for Notes {
         self.events.push(format!("packet {} {}", packet.id, packet.body.len()));
         if !self.mute {
             output.send(packet.frame);
+        }
+    }
+
+    fn on_message(&mut self, mut output: SessionOutput<'_>, message: crate::wire::Message<'_>) {
+        self.events.push(format!("message {}", String::from_utf8_lossy(message.as_bytes())));
+        if !self.mute {
+            output.send(message.as_bytes());
         }
     }
 
@@ -137,7 +145,7 @@ impl Hand {
     fn with(&mut self, run: impl FnOnce(&mut Session, &mut Context<'_>, &mut Notes)) {
         let mut cx = Context { now: self.now, limits: &self.limits, buffer_pool: &mut self.buffer_pool };
         run(&mut self.session, &mut cx, &mut self.notes);
-        while let Some(request) = self.session.register(self.now) {
+        while let Some(request) = self.session.register(self.now, &mut self.buffer_pool) {
             match request {
                 Request::Submit(_, Op::Recv { .. }) => {
                     assert!(!std::mem::replace(&mut self.recv, true), "two receives in flight");
@@ -546,7 +554,7 @@ fn whatever_the_kernel_does_in_whatever_order_the_user_is_told_once() {
 #[test]
 fn an_idle_session_is_small() {
     assert!(
-        size_of::<Session>() <= 152,
+        size_of::<Session>() <= 160,
         "{} bytes: every idle connection pays for them",
         size_of::<Session>()
     );

@@ -16,10 +16,10 @@ impl Session {
     /// rooms. A session on the way out counts for nothing: it gives back all of it as soon as the kernel lets go.
     pub fn held_bytes(&self) -> usize {
         match self.state {
-            State::Connected | State::Draining | State::Lingering => {
-                self.egress.queue.held_bytes()
-                    + self.buffer.held_bytes()
-                    + self.egress.throttle.brought_bytes()
+            State::Opening | State::Connected | State::Draining | State::Lingering => {
+                let wired = self.egress.wired.as_ref().map_or(0, |wired| wired.held_bytes());
+                let queue = self.egress.queue.held_bytes() + self.egress.throttle.brought_bytes();
+                queue + self.buffer.held_bytes() + wired
             }
             State::Ending | State::Closing | State::Over => 0,
         }

@@ -36,8 +36,16 @@ impl Client {
         };
         let remotes: Arc<[SocketAddr]> = found.into_iter().map(to_connect).collect();
         let (rate, retry, within, schedule) = (None, Retry::START, CONNECT_WITHIN_DEFAULT, None);
-        let dial = Dial { remotes, connections: 1, rate, retry, within, schedule };
+        let dial = Dial { remotes, connections: 1, rate, retry, within, schedule, wires: None };
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
+    }
+
+    /// Connects over WebSocket (cargo feature `ws`). Sessions are told of a connection when the server has accepted it.
+    #[cfg(feature = "ws")]
+    #[must_use]
+    pub fn over_ws(mut self, options: naksi_ws::ClientOptions) -> Self {
+        self.dial.wires = Some(Arc::new(options));
+        self
     }
 
     /// How many connections, 1 to 16,777,216; 1 by default. Others are an error of [`BoundClient::start`].

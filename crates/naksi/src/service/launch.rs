@@ -24,6 +24,7 @@ use crate::service::{Event, Service};
 use crate::session::Factory;
 use crate::shared::core::ServiceCore;
 use crate::shared::handle::ServiceInner;
+use crate::shared::mailbox::Wires;
 use crate::worker::{Turn, Worker};
 
 /// A longer spin than this is a thread that does not sleep.
@@ -38,6 +39,20 @@ const POOL_BYTES_MAX: u64 = 4 << 30;
 /// Completions of one wait; more only make a turn longer.
 const CATCH_MAX: usize = 1 << 16;
 
+/// One address to listen on, and what its connections travel over.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    pub(crate) wires: Wires,
+}
+
+impl Listen {
+    /// What stands before the address.
+    fn scheme(&self) -> &'static str {
+        self.wires.as_ref().map_or("", |wires| wires.scheme())
+    }
+}
+
 /// What a service shall be.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -48,7 +63,7 @@ pub(crate) struct Plan {
     pub(crate) spin: Duration,
     pub(crate) port: PortOptions,
     pub(crate) listener: ListenOptions,
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<Listen>,
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
     pub(crate) groups: Vec<GroupOptions>,
@@ -86,6 +101,8 @@ pub(crate) struct Dial {
     pub(crate) within: Duration,
     /// When each is made for the first time; as the rate says without.
     pub(crate) schedule: Option<Arc<[Duration]>>,
+    /// What the connections travel over.
+    pub(crate) wires: Wires,
 }
 
 impl Default for Plan {
@@ -275,7 +292,8 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
             let Ok(first) = stands.recv() else { break };
             // The others join the addresses that the first one got: port 0 is the same number for all.
             if let Ok(first) = &first {
-                Arc::make_mut(&mut plan).listen = first.in_order();
+                let listen = &mut Arc::make_mut(&mut plan).listen;
+                listen.iter_mut().zip(first.in_order()).for_each(|(one, address)| one.address = address);
             }
             stood.push(first);
             if stood.iter().any(Result::is_err) {
@@ -295,6 +313,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     }
     let service: Arc<dyn ServiceInner> = Arc::clone(&service_core) as Arc<dyn ServiceInner>;
     let service = Service::new(service, threads, happened, all.in_order(), (all.backend, all.fallback))
+        .with_schemes(plan.listen.iter().map(Listen::scheme).collect())
         .with_groups(groups);
     match failed {
         None => {
@@ -354,12 +373,12 @@ fn stand<P: Port + 'static, F: Factory>(
     let (mut port, fallback) = open(&plan.port, plan.backend)?;
     let mut stood = Standing { addresses: Vec::new(), backend: port.backend(), fallback };
     let mut listeners = Vec::new();
-    for (place, address) in plan.listen.iter().enumerate() {
+    for (place, Listen { address, wires }) in plan.listen.iter().enumerate() {
         let Some(share) = plan.share(place, index) else { continue };
         let (handle, bound) = port
             .listen(*address, &ListenOptions { share, ..listen_options(plan) })
             .map_err(|error| Error::Listen { address: *address, error })?;
-        listeners.push(handle);
+        listeners.push((handle, wires.clone()));
         if share != Share::Join {
             stood.addresses.push((place, bound));
         }
@@ -368,13 +387,19 @@ fn stand<P: Port + 'static, F: Factory>(
     if plan.shares_addresses() {
         worker.keep_accepted();
     }
-    listeners.into_iter().for_each(|listener| worker.add_listener(listener));
+    for (listener, wires) in listeners {
+        match wires {
+            Some(wires) => worker.add_wired_listener(listener, wires),
+            None => worker.add_listener(listener),
+        }
+    }
     if let Some((options, run)) = &plan.record {
         worker.record(options, run)?;
     }
-    if let Some(Dial { remotes, connections, rate, retry, within, schedule }) = &plan.dial {
+    if let Some(Dial { remotes, connections, rate, retry, within, schedule, wires }) = &plan.dial {
         worker.dial(Arc::clone(remotes), *retry, *connections, *rate, plan.workers);
         worker.dial_within(*within);
+        worker.dial_over(wires.clone());
         if let Some(schedule) = schedule {
             worker.dial_at(Arc::clone(schedule));
         }

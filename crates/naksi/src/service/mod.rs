@@ -47,6 +47,8 @@ pub struct Service {
     threads: Vec<JoinHandle<()>>,
     happened: Receiver<Event>,
     addresses: Vec<SocketAddr>,
+    /// What stands before each of them, in the same order.
+    schemes: Vec<&'static str>,
     backend: &'static str,
     fallback: Option<String>,
     workers: usize,
@@ -68,6 +70,7 @@ impl Service {
             service,
             threads,
             happened,
+            schemes: Vec::new(),
             addresses,
             backend,
             fallback,
@@ -75,6 +78,12 @@ impl Service {
             groups: Vec::new(),
             started: false,
         }
+    }
+
+    /// The same service, with what stands before its addresses.
+    pub(crate) fn with_schemes(mut self, schemes: Vec<&'static str>) -> Self {
+        self.schemes = schemes;
+        self
     }
 
     /// The same service, with groups to drain when it ends.
@@ -94,6 +103,12 @@ impl Service {
     /// Where it listens, with the port numbers that the system picked.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The same with what its connections travel over: `ws://127.0.0.1:8080`, and `127.0.0.1:7777` for plain TCP.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        let schemes = self.schemes.iter().copied().chain(std::iter::repeat(""));
+        self.addresses.iter().zip(schemes).map(|(address, scheme)| format!("{scheme}{address}"))
     }
 
     /// What stands behind it: `uring`, `epoll` or `iocp`.
@@ -126,12 +141,12 @@ impl Service {
         self.service.stats()
     }
 
-    /// Writes where it listens to standard output, one line for each address: all of it before it returns, unless
+    /// Writes where it listens to standard output, one line for each listener: all of it before it returns, unless
     /// nothing reads there for a second. A standard output that is closed or full is no reason not to serve.
     pub fn announce(&self) {
-        let Self { addresses, backend, workers, .. } = self;
-        let line = |address| format!("naksi: listening on {address} backend={backend} workers={workers}\n");
-        let text: String = addresses.iter().map(line).collect();
+        let Self { backend, workers, .. } = self;
+        let line = |url| format!("naksi: listening on {url} backend={backend} workers={workers}\n");
+        let text: String = self.urls().map(line).collect();
         let (written, is_written) = channel();
         // A pipe that is full holds its writer for ever, and signals are to be heard meanwhile.
         let write = move || {

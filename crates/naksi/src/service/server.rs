@@ -16,9 +16,10 @@ use crate::config::{Backend, ENVIRONMENT, Error, Result, nearest};
 use crate::group::GroupOptions;
 use crate::record::RecordOptions;
 use crate::room::{Room, RoomOptions};
-use crate::service::launch::{Plan, launch};
+use crate::service::launch::{Listen, Plan, launch};
 use crate::service::{Service, Signals};
 use crate::session::{ConnectionInfo, Factory, Session};
+use crate::shared::mailbox::Wires;
 
 /// The default address of a server.
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
@@ -118,13 +119,51 @@ impl Server {
     #[must_use]
     pub fn listen(mut self, address: impl ToAddresses + std::fmt::Debug) -> Self {
         match address.to_addresses() {
-            Ok(addresses) => self.plan.listen.extend(to_listen(addresses)),
+            Ok(addresses) => self.add(addresses, None),
             Err(error) => {
                 self.wrong =
                     Some(Error::Config(format!("{address:?} is not an address to listen on: {error}")));
             }
         }
         self
+    }
+
+    /// Listens for WebSocket on an address too (cargo feature `ws`), in the same way. Plain TCP and WebSocket have the same
+    /// sessions: the frames of [`Framing::Packets`](naksi_core::session::Framing::Packets) and the bytes of `Raw` travel in
+    /// binary messages, `Messages` gets each message as it came.
+    ///
+    /// ```no_run
+    /// # use naksi::prelude::*;
+    /// # struct Lobby;
+    /// # impl Session for Lobby { const FRAMING: Framing = Framing::Packets; }
+    /// use naksi::ws::{Origins, ServerOptions};
+    ///
+    /// let pages = Origins::Listed(vec!["https://play.example".into()]);
+    /// let server = Server::new().listen("0.0.0.0:7777");
+    /// let server = server.listen_ws("0.0.0.0:8080", ServerOptions::new().origins(pages));
+    /// let service = server.session(|| Lobby).start()?;
+    /// # Ok::<(), naksi::Error>(())
+    /// ```
+    #[cfg(feature = "ws")]
+    #[must_use]
+    pub fn listen_ws(
+        mut self,
+        address: impl ToAddresses + std::fmt::Debug,
+        options: naksi_ws::ServerOptions,
+    ) -> Self {
+        match address.to_addresses() {
+            Ok(addresses) => self.add(addresses, Some(Arc::new(options))),
+            Err(error) => {
+                self.wrong =
+                    Some(Error::Config(format!("{address:?} is not an address to listen on: {error}")));
+            }
+        }
+        self
+    }
+
+    fn add(&mut self, addresses: Vec<SocketAddr>, wires: Wires) {
+        let listens = to_listen(addresses).into_iter();
+        self.plan.listen.extend(listens.map(|address| Listen { address, wires: wires.clone() }));
     }
 
     /// Whether a listener on `[::]` takes IPv4 as well; off by default, on every system. Peers that come over IPv4 have
@@ -274,7 +313,7 @@ impl<F: Factory> BoundServer<F> {
         let mut plan = self.server.plan;
         if plan.listen.is_empty() {
             let default: SocketAddr = ADDRESS_DEFAULT.parse().expect("the default is an address");
-            plan.listen.push(default);
+            plan.listen.push(Listen { address: default, wires: None });
         }
         launch(plan, self.factory)
     }

@@ -10,6 +10,7 @@ use naksi_core::id::SessionId;
 use naksi_core::reason::{Cause, DisconnectReason};
 use naksi_core::timer::TimerKey;
 use naksi_core::unwind::caught;
+use naksi_core::wire::Message;
 use thin_vec::ThinVec;
 
 use crate::log_limiter::Subject;
@@ -108,6 +109,15 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
         self.play(output, (), |user, conn| user.on_packet(conn, packet));
     }
 
+    fn on_message(&mut self, output: SessionOutput<'_>, message: Message<'_>) {
+        let bytes = message.as_bytes();
+        self.context.counters.recv_bytes.add(bytes.len() as u64);
+        self.context.counters.packets.add(1);
+        let session = self.id.to_u64();
+        self.context.record(|at_us| Entry::Received { at_us, session, bytes });
+        self.play(output, (), |user, conn| user.on_message(conn, message));
+    }
+
     fn on_sent(&mut self, output: SessionOutput<'_>, bytes: usize) {
         self.context.counters.sent_bytes.add(bytes as u64);
         self.play(output, (), |user, conn| user.on_sent(conn, bytes));
@@ -129,6 +139,11 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
 
     fn on_rate_limited(&mut self) {
         self.context.counters.rate_limited_total.add(1);
+    }
+
+    fn on_unopened(&mut self, reason: DisconnectReason, traffic: &Traffic) {
+        self.context.counters.ended(&reason);
+        log_end(self.id, self.peer, &reason, traffic);
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason, traffic: &Traffic) {

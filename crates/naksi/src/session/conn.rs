@@ -18,6 +18,7 @@ use naksi_core::send_queue::{Pending, SendStatus};
 use naksi_core::session::Spent;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
+use naksi_core::wire::Message as WsMessage;
 use naksi_os::port::FileAccess;
 use thin_vec::ThinVec;
 
@@ -71,6 +72,13 @@ impl Conn<'_> {
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         self.catch_up();
         self.output.send(bytes)
+    }
+
+    /// Queues a text: a text message of its own in a session with
+    /// [`Framing::Messages`](naksi_core::session::Framing::Messages) over WebSocket, the bytes of the text in every other.
+    pub fn send_text(&mut self, text: &str) -> SendStatus {
+        self.catch_up();
+        self.output.send_text(text)
     }
 
     /// Queues a frame. A body of more than 65,531 bytes fits no frame and is an overflow.
@@ -429,6 +437,20 @@ impl Conn<'_> {
             );
         });
         self.abort(DisconnectReason::UnknownPacket);
+    }
+
+    /// Ends a session whose type has no `on_message`, and says so.
+    pub(crate) fn end_unhandled_message<S>(&mut self, message: WsMessage<'_>) {
+        let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
+        let bytes = message.as_bytes().len();
+        self.context.say(Subject::Unhandled, |suppressed| {
+            tracing::error!(
+                %session, %peer, bytes, suppressed,
+                "a message came and {kind} has no `on_message`: its session ends; with `FRAMING = Framing::Messages` it \
+                 needs `fn on_message`"
+            );
+        });
+        self.close(DisconnectReason::UnhandledBytes);
     }
 
     /// Counts a join against the session's rate. Returns whether it may be made.

@@ -14,6 +14,7 @@ use core::net::SocketAddr;
 use naksi_core::frame::Packet;
 use naksi_core::reason::DisconnectReason;
 use naksi_core::session::Framing;
+use naksi_core::wire::Message;
 
 use crate::room::RoomCloseReason;
 
@@ -53,7 +54,16 @@ pub trait Session: Sized + 'static {
         c.end_unhandled_packet::<Self>(packet);
     }
 
-    /// The kernel took this many bytes of what was queued.
+    /// A whole message came ([`Framing::Messages`], over WebSocket). Over plain TCP such a session gets its bytes by
+    /// [`Session::on_recv`].
+    ///
+    /// The default ends the session at its first message with [`DisconnectReason::UnhandledBytes`], and an error in the log says that
+    /// the session type has no `on_message`.
+    fn on_message(&mut self, c: &mut Conn<'_>, message: Message<'_>) {
+        c.end_unhandled_message::<Self>(message);
+    }
+
+    /// The kernel took this many bytes of what was queued. Over WebSocket the headers of its frames count.
     fn on_sent(&mut self, c: &mut Conn<'_>, bytes: usize) {}
 
     /// A timer set with [`Conn::after`] is due.

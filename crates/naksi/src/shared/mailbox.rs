@@ -13,6 +13,7 @@ use naksi_core::callbacks::CloseMode;
 use naksi_core::id::{SessionId, Token};
 use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
+use naksi_core::wire::MakeWire;
 use naksi_os::port::{Port, Poster};
 
 use crate::room::DynRoom;
@@ -28,10 +29,13 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// However little a service may hold, a mailbox has room for so many bytes.
 const BYTES_MIN: usize = 64 * 1024;
 
+/// What makes the wires of a listener's or a client's connections; nothing for plain TCP.
+pub(crate) type Wires = Option<Arc<dyn MakeWire>>;
+
 /// One message to a worker.
 pub(crate) enum Message<S> {
     /// A connection that this worker shall own.
-    Adopt { socket: S, peer: SocketAddr },
+    Adopt { socket: S, peer: SocketAddr, wires: Wires },
     /// Bytes for one session.
     Send { to: SessionId, bytes: Bytes },
     /// An end for one session.

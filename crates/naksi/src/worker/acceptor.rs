@@ -4,6 +4,7 @@
 //! back-off that doubles while the system has no descriptor left. Nothing here knows what a session does.
 
 use core::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use naksi_core::admission::Denied;
@@ -11,6 +12,7 @@ use naksi_core::completion::{Accepted, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
+use naksi_core::wire::MakeWire;
 use naksi_os::port::Port;
 
 use super::Worker;
@@ -19,7 +21,7 @@ use crate::config::address::unmapped;
 use crate::log_limiter::Subject;
 use crate::session::Factory;
 use crate::session::context::Due;
-use crate::shared::mailbox::Message;
+use crate::shared::mailbox::{Message, Wires};
 
 /// The first pause after a failed accept.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -36,18 +38,24 @@ pub(crate) struct Listener {
     pub(crate) closing: bool,
     pub(crate) closed: bool,
     pause: Duration,
+    wires: Wires,
 }
 
 impl Listener {
-    pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, accepting: false, closing: false, closed: false, pause: PAUSE_MIN }
+    pub(crate) fn new(handle: Handle, wires: Wires) -> Self {
+        Self { handle, accepting: false, closing: false, closed: false, pause: PAUSE_MIN, wires }
     }
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// Gives this worker a listener of its port; it accepts from [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin) on.
     pub fn add_listener(&mut self, listener: Handle) {
-        self.listeners.push(Listener::new(listener));
+        self.listeners.push(Listener::new(listener, None));
+    }
+
+    /// The same for a listener whose connections stand behind wires.
+    pub fn add_wired_listener(&mut self, listener: Handle, wires: Arc<dyn MakeWire>) {
+        self.listeners.push(Listener::new(listener, Some(wires)));
     }
 
     /// Keeps what it accepts instead of placing it with the least loaded worker.
@@ -74,7 +82,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         match result {
             Ok(accepted) => {
                 listener.pause = PAUSE_MIN;
-                self.take_in(accepted);
+                self.take_in(accepted, index);
                 self.register_accept(index);
             }
             Err(Ended::Aborted) if self.listeners[index].closing => {}
@@ -116,7 +124,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.port.submit(token, Op::Close { handle: listener.handle }).ok();
     }
 
-    fn take_in(&mut self, accepted: Accepted) {
+    fn take_in(&mut self, accepted: Accepted, listener: usize) {
         let Accepted { socket, peer } = accepted;
         // A peer that came over IPv4 to a listener of both families is the same peer.
         let peer = unmapped(peer);
@@ -133,8 +141,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         } else {
             self.service_core.place(self.index)
         };
+        let wires = self.listeners[listener].wires.clone();
         if worker == self.index {
-            self.open_session(socket, peer, None);
+            self.open_session(socket, peer, None, wires);
             return;
         }
         if self.service_core.mailboxes[worker].is_closed() {
@@ -143,7 +152,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return self.turn_away(socket);
         }
         match self.port.release(socket) {
-            Ok(socket) => self.service_core.mailboxes[worker].push(Message::Adopt { socket, peer }),
+            Ok(socket) => self.service_core.mailboxes[worker].push(Message::Adopt { socket, peer, wires }),
             Err(why) => unreachable!("nothing is in flight on a socket just accepted: {why}"),
         }
     }

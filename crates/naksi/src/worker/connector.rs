@@ -23,6 +23,7 @@ use crate::config::{CONNECT_WITHIN_DEFAULT, Retry};
 use crate::log_limiter::Subject;
 use crate::session::Factory;
 use crate::session::context::Due;
+use crate::shared::mailbox::Wires;
 
 /// Connections that one worker makes at the same time: a listener's queue is not endless.
 const CONNECTING_MAX: usize = 256;
@@ -80,6 +81,7 @@ pub(crate) struct Connector {
     stopped: bool,
     /// When each connection is made for the first time, from the beginning on; at once without.
     schedule: Option<Arc<[Duration]>>,
+    wires: Wires,
 }
 
 impl Connector {
@@ -112,6 +114,7 @@ impl Connector {
             chance: Prng::new(0x6361_7374 ^ first as u64),
             stopped: false,
             schedule: None,
+            wires: None,
         }
     }
 
@@ -269,6 +272,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
+    /// Has the connections stand behind wires.
+    pub(crate) fn dial_over(&mut self, wires: Wires) {
+        if let Some(connector) = &mut self.connector {
+            connector.wires = wires;
+        }
+    }
+
     /// Has an attempt fail that takes longer than this.
     pub(crate) fn dial_within(&mut self, span: Duration) {
         if let Some(connector) = &mut self.connector {
@@ -313,7 +323,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 tried.rounds = tried.rounds.saturating_add(1);
                 connector.made(connection, self.context.now);
                 self.service_core.settle(self.index);
-                self.open_session(connected.socket, remote, Some(connection));
+                let wires = connector.wires.clone();
+                self.open_session(connected.socket, remote, Some(connection), wires);
             }
             // We called it off ourselves.
             Err(_) if connector.stopped => {}

@@ -9,7 +9,7 @@ use core::num::NonZeroU32;
 use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
 use naksi_core::send_queue::Pending;
-use naksi_core::session::{Session, Verb};
+use naksi_core::session::{Framing, Session, Verb};
 use naksi_core::unwind::caught;
 use naksi_os::port::{Port, Poster};
 use thin_vec::ThinVec;
@@ -18,7 +18,7 @@ use super::{Entry, Worker};
 use crate::log_limiter::Subject;
 use crate::session::callbacks::Callbacks;
 use crate::session::{ConnectionInfo, Factory};
-use crate::shared::mailbox::{KIND_MAILBOX, Message};
+use crate::shared::mailbox::{KIND_MAILBOX, Message, Wires};
 use crate::watchdog::{What, Who, seen_at};
 
 /// Token kinds above those of a session's verbs.
@@ -80,9 +80,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     pub(crate) fn process_message(&mut self, message: Message<P::Socket>) {
         match message {
-            Message::Adopt { socket, peer } => {
+            Message::Adopt { socket, peer, wires } => {
                 let socket = self.port.adopt(socket);
-                self.open_session(socket, peer, None);
+                self.open_session(socket, peer, None, wires);
             }
             Message::Send { to, bytes } => self.send_to(to, |callbacks, output| {
                 callbacks.play(output, (), |_, conn| {
@@ -136,7 +136,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 
     /// A connected socket of this port becomes a session.
-    pub(crate) fn open_session(&mut self, socket: Handle, peer: SocketAddr, dialled: Option<u32>) {
+    pub(crate) fn open_session(
+        &mut self,
+        socket: Handle,
+        peer: SocketAddr,
+        dialled: Option<u32>,
+        wires: Wires,
+    ) {
         let index = dialled.map_or(self.arrivals, u64::from);
         self.arrivals += 1;
         let arrival = ConnectionInfo { worker: self.index, index, peer };
@@ -157,6 +163,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let framing = <F::Session as crate::session::Session>::FRAMING;
         let mut session = Session::new(socket, framing, self.context.now);
         session.set_flush(self.service_core.flush);
+        if let Some(wires) = wires {
+            session = session.with_wire(wires.make(framing == Framing::Messages, &self.service_core.limits));
+        }
         if dialled.is_some() {
             session.trust();
         }

@@ -358,7 +358,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.retire(slot, generation);
             return;
         }
-        while let Some(request) = entry.session.register(self.context.now) {
+        while let Some(request) = entry.session.register(self.context.now, &mut self.buffer_pool) {
             match request {
                 Request::Submit(verb, op) => {
                     let token = Token::new(verb as u8, slot, generation);

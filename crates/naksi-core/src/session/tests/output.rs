@@ -195,7 +195,7 @@ fn a_content_without_wishes_is_shown_all_at_once_and_nothing_is_waited_for_after
         (Limits { rate_limit_action: RateLimitAction::Pause, ..Limits::default() }, BufferPool::default());
     let mut cx = Context { now: Tick::ZERO, limits: &limits, buffer_pool: &mut buffer_pool };
     session.connected(&mut cx, &mut plain);
-    assert!(matches!(session.register(Tick::ZERO), Some(Request::Submit(Verb::Recv, _))));
+    assert!(matches!(session.register(Tick::ZERO, cx.buffer_pool), Some(Request::Submit(Verb::Recv, _))));
     let mut pool = LeasePool::new(1, 64);
     let mut buffer = pool.take().expect("it is home");
     let frames = [frame_of(1, b"one"), frame_of(2, b"two")].concat();
