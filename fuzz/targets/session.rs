@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use naksi_core::batch::SendBatch;
+use naksi_core::buffer_pool::BufferPool;
+use naksi_core::callbacks::{CloseMode, SessionCallbacks, SessionOutput, Traffic};
 use naksi_core::completion::Done;
-use naksi_core::callbacks::{SessionCallbacks, CloseMode, SessionOutput, Traffic};
 use naksi_core::ended::Ended;
 use naksi_core::frame::Packet;
 use naksi_core::id::Handle;
@@ -19,7 +20,6 @@ use naksi_core::limits::Limits;
 use naksi_core::op::Op;
 use naksi_core::reason::DisconnectReason;
 use naksi_core::session::{Context, Framing, Request, Session, Verb};
-use naksi_core::buffer_pool::BufferPool;
 use naksi_core::tick::Tick;
 
 /// The user: echoes, or keeps quiet, or refuses to take.

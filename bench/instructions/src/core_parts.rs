@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use naksi_core::buffer_pool::BufferPool;
 use naksi_core::frame;
 use naksi_core::limits::Limits;
 use naksi_core::send_queue::SendQueue;
-use naksi_core::buffer_pool::BufferPool;
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerWheel;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use naksi::engine::ServiceCore;
-use naksi::prelude::*;
 use naksi::engine::Worker;
+use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
 use naksi_os::sim::fault::Dialect;
 use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};

@@ -240,6 +240,7 @@ impl SendBatch {
     }
 
     /// The kernel took `sent` bytes more. Pieces that it has wholly go to `finished`, to be used again.
+    #[inline(always)]
     pub fn advance(&mut self, sent: usize, mut finished: impl FnMut(Segment)) {
         assert!(sent <= self.bytes(), "the kernel took {sent} of {} bytes", self.bytes());
         let Some(pieces) = &mut self.0 else { return };

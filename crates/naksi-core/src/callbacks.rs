@@ -17,7 +17,7 @@ use crate::reason::DisconnectReason;
 use crate::send_queue::{Pending, SendQueue, SendStatus};
 use crate::session::{Spent, Throttle};
 use crate::tick::Tick;
-use crate::wire::{Message, MessageHeader, MessageKind};
+use crate::wire::{Header, Message, MessageHeader, MessageKind};
 
 /// The callbacks of one session.
 pub trait SessionCallbacks {
@@ -134,7 +134,7 @@ impl SessionOutput<'_> {
     /// Queues a copy of a text: a text message, where messages are kept apart.
     pub fn send_text(&mut self, text: &str) -> SendStatus {
         match self.message_header {
-            Some(header) => self.push([header(MessageKind::Text, text.len()).as_slice(), text.as_bytes()]),
+            Some(header) => self.send_headed(header(MessageKind::Text, text.len()), [text.as_bytes(), &[]]),
             None => self.send(text.as_bytes()),
         }
     }
@@ -299,21 +299,28 @@ impl SessionOutput<'_> {
     }
 
     fn send_parts(&mut self, parts: [&[u8]; 2]) -> SendStatus {
-        match self.message_header {
-            None => self.push(parts),
-            Some(header) => {
-                let header = header(MessageKind::Binary, parts[0].len() + parts[1].len());
-                self.push([header.as_slice(), parts[0], parts[1]])
-            }
+        if let Some(header) = self.message_header {
+            return self.send_headed(header(MessageKind::Binary, parts[0].len() + parts[1].len()), parts);
         }
-    }
-
-    fn push<const N: usize>(&mut self, parts: [&[u8]; N]) -> SendStatus {
         if !self.is_open() {
             return SendStatus::Closed;
         }
         self.queue.look(self.now);
         if self.queue.push(parts, self.limits, self.buffer_pool) {
+            SendStatus::Queued
+        } else {
+            self.overflowed()
+        }
+    }
+
+    /// As [`SessionOutput::send_parts`], behind a message's header.
+    #[cold]
+    fn send_headed(&mut self, header: Header, parts: [&[u8]; 2]) -> SendStatus {
+        if !self.is_open() {
+            return SendStatus::Closed;
+        }
+        self.queue.look(self.now);
+        if self.queue.push_headed(header.as_slice(), parts, self.limits, self.buffer_pool) {
             SendStatus::Queued
         } else {
             self.overflowed()

@@ -119,7 +119,12 @@ impl SendQueue {
     /// read is not copied.
     ///
     /// Returns whether they fit.
-    pub fn push<const N: usize>(
+    pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
+        self.push_parts(parts, limits, buffer_pool)
+    }
+
+    #[inline(always)]
+    fn push_parts<const N: usize>(
         &mut self,
         parts: [&[u8]; N],
         limits: &Limits,
@@ -157,6 +162,7 @@ impl SendQueue {
 
     /// Makes room for a short message behind the last one: in a wider buffer as long as that is a page at most, or in
     /// one more. Returns `false` if there are too many pieces.
+    #[inline(always)]
     fn make_room(&mut self, length: usize, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         let joined = self.waiting.last_owned().map(|last| last + length);
         if let Some(bytes) = joined.filter(|bytes| *bytes <= BufferPool::PAGE_BYTES) {
@@ -263,6 +269,7 @@ impl SendQueue {
     }
 
     /// Lets data join what waits, as far as the low mark.
+    #[inline(never)]
     fn load_data(&mut self, limits: &Limits, buffer_pool: &mut BufferPool) {
         while let Some(data) = &mut self.data {
             let Some(bytes) = data.first().cloned() else {
@@ -288,6 +295,7 @@ impl SendQueue {
     }
 
     /// What waits, to be sealed before [`SendQueue::fly`].
+    #[inline]
     pub fn take_waiting(&mut self) -> Option<SendBatch> {
         if self.waiting.is_empty() {
             return None;
@@ -297,6 +305,7 @@ impl SendQueue {
     }
 
     /// This batch goes to the kernel now. The headers of what is sealed count beyond the cap.
+    #[inline]
     pub fn fly(&mut self, batch: &SendBatch) {
         self.is_home = false;
         self.flying_bytes = u32::try_from(batch.bytes()).unwrap_or(u32::MAX);
@@ -326,7 +335,7 @@ impl SendQueue {
     }
 
     /// The batch came home; the kernel took `sent` bytes of it. What is left of it.
-    #[inline]
+    #[inline(always)]
     fn land(&mut self, mut batch: SendBatch, sent: usize, buffer_pool: &mut BufferPool) -> Option<SendBatch> {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);
@@ -339,12 +348,14 @@ impl SendQueue {
     }
 
     /// Less is queued than before: more may be read, and data beside the queue may join it.
-    #[inline]
+    #[inline(always)]
     fn make_up(&mut self, limits: &Limits, buffer_pool: &mut BufferPool) {
         if self.bytes() <= limits.send_queue_low_bytes {
             self.congested = false;
         }
-        self.load_data(limits, buffer_pool);
+        if self.data.is_some() {
+            self.load_data(limits, buffer_pool);
+        }
     }
 
     /// Drops what waits, because the peer will not read it. A batch with the kernel is not touched.

@@ -520,7 +520,9 @@ impl Session {
                 self.begin_draining(cx);
             }
         }
-        self.say_goodbye();
+        if self.egress.wired.is_some() {
+            self.say_goodbye();
+        }
         if matches!(self.state, State::Draining | State::Lingering) && self.peer_finished && self.is_flushed()
         {
             self.state = State::Ending;

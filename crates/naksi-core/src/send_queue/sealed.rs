@@ -10,6 +10,19 @@ use crate::buffer_pool::BufferPool;
 use crate::limits::Limits;
 
 impl SendQueue {
+    /// Queues a copy of a message's header and parts, whole or not at all.
+    ///
+    /// Returns whether they fit.
+    pub fn push_headed(
+        &mut self,
+        header: &[u8],
+        parts: [&[u8]; 2],
+        limits: &Limits,
+        buffer_pool: &mut BufferPool,
+    ) -> bool {
+        self.push_parts([header, parts[0], parts[1]], limits, buffer_pool)
+    }
+
     /// Queues a message of bytes that several sessions share, behind its header, whole or not at all.
     ///
     /// Returns whether they fit.
@@ -25,7 +38,7 @@ impl SendQueue {
         }
         let fits = self.bytes() + header.len() + bytes.len() <= limits.send_queue_bytes_max
             && self.entries() + 2 <= limits.send_queue_entries_max;
-        fits && self.push([header], limits, buffer_pool) && self.push_shared(bytes, limits, buffer_pool)
+        fits && self.push([header, &[]], limits, buffer_pool) && self.push_shared(bytes, limits, buffer_pool)
     }
 
     /// Whether something is queued that is not with the kernel, or will be as soon as the kernel has taken what it has.

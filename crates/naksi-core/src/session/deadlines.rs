@@ -37,8 +37,11 @@ impl Session {
                     visit(self.since + limits.first_frame_within, Some(DisconnectReason::FirstFrameLate));
                 }
                 // A wire that keeps messages whole keeps a cut one with itself.
-                let kept = || self.egress.wired.as_ref().and_then(|wired| wired.within_since);
-                if let Some(since) = self.buffer.cut_since().or_else(kept).filter(|_| listening) {
+                let cut_since = match &self.egress.wired {
+                    None => self.buffer.cut_since(),
+                    Some(wired) => self.buffer.cut_since().or(wired.within_since),
+                };
+                if let Some(since) = cut_since.filter(|_| listening) {
                     visit(since + limits.frame_within, Some(DisconnectReason::FrameLate));
                 }
                 if self.egress.queue.is_flying() {
@@ -77,8 +80,10 @@ impl Session {
     }
 
     pub(super) fn beat_at(&self, limits: &Limits) -> Option<Tick> {
-        let beats = self.framing == Framing::Packets || self.egress.wired.is_some();
-        let heartbeat = limits.heartbeat.filter(|_| beats)?;
+        let heartbeat = limits.heartbeat?;
+        if self.framing != Framing::Packets && self.egress.wired.is_none() {
+            return None;
+        }
         // Behind a batch that does not get out a heartbeat does not arrive, and would pass for progress.
         let idle = self.state == State::Connected && !self.egress.queue.is_flying();
         idle.then(|| self.sent_at + heartbeat.every)

@@ -17,9 +17,13 @@ impl Session {
     pub fn held_bytes(&self) -> usize {
         match self.state {
             State::Opening | State::Connected | State::Draining | State::Lingering => {
-                let wired = self.egress.wired.as_ref().map_or(0, |wired| wired.held_bytes());
-                let queue = self.egress.queue.held_bytes() + self.egress.throttle.brought_bytes();
-                queue + self.buffer.held_bytes() + wired
+                let plain = self.egress.queue.held_bytes()
+                    + self.buffer.held_bytes()
+                    + self.egress.throttle.brought_bytes();
+                match &self.egress.wired {
+                    None => plain,
+                    Some(wired) => plain + wired.held_bytes(),
+                }
             }
             State::Ending | State::Closing | State::Over => 0,
         }

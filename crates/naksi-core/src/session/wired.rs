@@ -33,6 +33,7 @@ pub(super) struct Wired {
 }
 
 impl Wired {
+    #[inline(never)]
     pub(super) fn held_bytes(&self) -> usize {
         let wire = self.wire.as_ref().map_or(0, |wire| wire.held_bytes());
         size_of::<Self>() + wire + self.answer.capacity()
@@ -91,6 +92,7 @@ impl Session {
     }
 
     /// Has the wire open what came. Also on the way out: the peer's end may be in it.
+    #[inline(never)]
     pub(super) fn open_lease(
         &mut self,
         mut lease: Lease,
@@ -130,6 +132,7 @@ impl Session {
     }
 
     /// As [`Session::register_send`] for a session behind a wire.
+    #[inline(never)]
     pub(super) fn register_sealed(&mut self, now: Tick, buffer_pool: &mut BufferPool) -> Option<Request> {
         let holds = self.holds_bytes() && self.egress.flush_timer.holds(now);
         let queue = &mut self.egress.queue;
@@ -174,6 +177,7 @@ impl Session {
     }
 
     /// A sealed batch came back. What is left of it goes out first. Returns whether something is.
+    #[inline(never)]
     pub(super) fn sealed_returned(
         &mut self,
         batch: SendBatch,
