@@ -1,6 +1,6 @@
 //! The session machine under a kernel and a user that are made of bytes: whatever they do, in whatever order,
 //! at most one operation of a kind is in flight, nothing is in flight when the socket closes, the user is told
-//! once, and every lease and every kept byte comes home. Nothing here knows a port.
+//! once, and every lease and every kept byte returns. Nothing here knows a port.
 
 #![no_main]
 

@@ -23,7 +23,7 @@ pub struct Completion {
     pub more: bool,
 }
 
-/// What happened, and what comes home with it.
+/// What happened, and what returns with it.
 #[derive(Debug)]
 pub enum Done {
     /// A connection was taken, or accepting ended.
@@ -72,7 +72,7 @@ pub struct Connected {
     pub local: SocketAddr,
 }
 
-/// One datagram in the buffer that came home.
+/// One datagram in the buffer that returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// Bytes of the buffer that it fills.

@@ -1,4 +1,4 @@
-//! Receive buffers that go out and come home.
+//! Receive buffers that go out and return.
 //!
 //! A port owns a fixed pool. A buffer is home, with the kernel, or out as a [`Lease`];
 //! the three always add up to the pool's size (law 5). Dropping a lease sends it home; of a bounded share of the

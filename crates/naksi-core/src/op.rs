@@ -1,6 +1,6 @@
 //! What can be asked of a kernel.
 //!
-//! An operation owns everything it needs: bytes move in with it and come home in its completion, so no code
+//! An operation owns everything it needs: bytes move in with it and return in its completion, so no code
 //! can look at a buffer while a kernel writes it. Sockets and files are named by [`Handle`]; the port owns
 //! them. Nothing here knows which kernel will be asked, or who asks.
 
@@ -33,7 +33,7 @@ pub enum Op {
     Send {
         /// The connected socket.
         socket: Handle,
-        /// The bytes; come home in the completion.
+        /// The bytes; return in the completion.
         batch: SendBatch,
     },
     /// End one or both directions. Receives in flight end with it, so that they can be waited for (law 4).
@@ -54,7 +54,7 @@ pub enum Op {
         file: Handle,
         /// Bytes from the start of the file, less than 2^63.
         offset: u64,
-        /// Where to; comes home in the completion.
+        /// Where to; returns in the completion.
         buffer: Vec<u8>,
     },
     /// Write a buffer to a file at an offset.
@@ -63,7 +63,7 @@ pub enum Op {
         file: Handle,
         /// Bytes from the start of the file, less than 2^63.
         offset: u64,
-        /// What; comes home in the completion.
+        /// What; returns in the completion.
         bytes: Vec<u8>,
     },
     /// Have everything written to a file on stable storage.
@@ -75,7 +75,7 @@ pub enum Op {
     RecvFrom {
         /// The datagram socket.
         socket: Handle,
-        /// Where to; comes home in the completion.
+        /// Where to; returns in the completion.
         buffer: Vec<u8>,
     },
     /// Send one datagram.
@@ -84,7 +84,7 @@ pub enum Op {
         socket: Handle,
         /// Where to.
         remote: SocketAddr,
-        /// What; comes home in the completion.
+        /// What; returns in the completion.
         bytes: Bytes,
     },
     /// Complete at a point of the port's time.

@@ -313,7 +313,7 @@ impl SendQueue {
         self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
     }
 
-    /// The batch came home; the kernel took `sent` bytes of it. What is left goes out before all else.
+    /// The batch returned; the kernel took `sent` bytes of it. What is left goes out before all else.
     ///
     /// Returns whether something is left.
     pub fn returned(
@@ -334,7 +334,7 @@ impl SendQueue {
         left
     }
 
-    /// The batch came home; the kernel took `sent` bytes of it. What is left of it.
+    /// The batch returned; the kernel took `sent` bytes of it. What is left of it.
     #[inline(always)]
     fn land(&mut self, mut batch: SendBatch, sent: usize, buffer_pool: &mut BufferPool) -> Option<SendBatch> {
         assert!(self.is_flying(), "a batch came home that was never sent");
@@ -367,7 +367,7 @@ impl SendQueue {
         buffer_pool.put_batch(std::mem::take(&mut self.waiting));
     }
 
-    /// The batch with the kernel came home and will not be sent.
+    /// The batch with the kernel returned and will not be sent.
     pub fn abandon_flying(&mut self, batch: SendBatch, buffer_pool: &mut BufferPool) {
         assert!(self.is_flying(), "a batch came home that was never sent");
         (self.flying_bytes, self.flying_pieces, self.flying_held) = (0, 0, 0);

@@ -135,7 +135,7 @@ impl<H> InFlight<H> {
         }
     }
 
-    /// A terminal completion: the slot is free again and its things come home.
+    /// A terminal completion: the slot is free again and its things return.
     pub fn finish(&mut self, key: Key) -> Finished<H> {
         let slot = self.slots.get_mut(key.slot());
         let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {

@@ -9,7 +9,7 @@
 //! 2. The port owns the operation's buffer and its handle until then, and nothing arrives after it.
 //! 4. `Close` is refused while another operation is in flight on the handle; once accepted, the handle is stale.
 //! 5. Leases out + leases home + buffers with the kernel = pool size. A receive that finds the pool empty
-//!    waits inside the port until a lease comes home; it never fails for that.
+//!    waits inside the port until a lease returns; it never fails for that.
 //! 7. A port sends bytes in the order in which they stand in the batch, and never reorders received bytes.
 //! 10. Dropping a port cancels and drains. What it cannot drain in time it leaks on purpose, and counts.
 //! 11. Time comes from [`Port::now`] alone.

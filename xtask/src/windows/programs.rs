@@ -2,7 +2,7 @@
 //!
 //! Each case is a server and a crowd of dummies, on either side; a dummy checks every byte, the order and
 //! the number of what comes back, and its exit code is the verdict. Then the server is asked to end and has
-//! to come home by itself. Nothing here measures: a speed under Wine means nothing.
+//! to return by itself. Nothing here measures: a speed under Wine means nothing.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{self, BufRead as _, BufReader};

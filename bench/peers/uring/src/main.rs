@@ -260,7 +260,7 @@ impl Worker {
         let Some(connection) = &mut self.connections[number] else { return Ok(()) };
         if !std::mem::replace(&mut connection.over, true) {
             self.hall.leave(number);
-            // A receive or a send that is out comes home through this.
+            // A receive or a send that is out returns through this.
             connection.stream.shutdown(Shutdown::Both).ok(); // It may be over already.
         }
         if !connection.receiving && connection.flying.is_empty() {

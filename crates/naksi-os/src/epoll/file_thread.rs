@@ -3,7 +3,7 @@
 //! A file is always "ready" to epoll and may still keep its caller waiting for a disk, and a sync does so
 //! for as long as the disk likes; a worker with ten thousand sessions must not stand still for it. So the
 //! port moves the work, buffer and all, to a thread of its own, made when the first file is used, and the
-//! result comes home through the event that wakes the port. Knows no socket.
+//! result returns through the event that wakes the port. Knows no socket.
 
 use std::collections::VecDeque;
 use std::fs::File;

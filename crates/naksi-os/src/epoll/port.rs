@@ -52,7 +52,7 @@ pub struct Port {
     pub(super) ready: VecDeque<Key>,
     /// Receives that brought a lease and have more: they go on with the next wait.
     pub(super) later: Vec<Key>,
-    /// Receives that found the pool empty, the first to come home first.
+    /// Receives that found the pool empty, the first to return first.
     pub(super) parked: VecDeque<Key>,
     pub(super) timers: Timers,
     pub(super) file_thread: FileThread,

@@ -1,6 +1,6 @@
 //! The way out: results become completions, and what waited goes on.
 //!
-//! A receive that found the pool empty is parked until a lease comes home; posts, deadlines and files take
+//! A receive that found the pool empty is parked until a lease returns; posts, deadlines and files take
 //! their turn with sockets; and the end of a port takes everything back (law 10). Nothing here knows what
 //! an operation does.
 
@@ -72,7 +72,7 @@ impl Port {
         }
     }
 
-    /// The last completion of an operation: what it owned comes home, its direction and its token are free.
+    /// The last completion of an operation: what it owned returns, its direction and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
         if let Some((handle, direction)) = operation.direction() {

@@ -44,7 +44,7 @@ enum Visit {
     Again,
     /// There is more to do, once the caller has seen what this visit brought.
     Later,
-    /// Nothing more until an event, or until a lease comes home.
+    /// Nothing more until an event, or until a lease returns.
     Waits,
 }
 

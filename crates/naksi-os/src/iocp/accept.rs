@@ -207,7 +207,7 @@ impl Port {
         }
     }
 
-    /// One credit has come home.
+    /// One credit has return.
     pub(super) fn accepted(
         &mut self,
         key: Key,

@@ -45,7 +45,7 @@ pub struct Port {
     pub(super) kernel: Arc<Kernel>,
     pub(super) extensions: Extensions,
     pub(super) core: PortCore<InFlightOp, Descriptor, Answer>,
-    /// Receives that found the pool empty, the first to come home first.
+    /// Receives that found the pool empty, the first to return first.
     pub(super) parked: VecDeque<Key>,
     /// Receives that have more to read than one buffer took.
     pub(super) ready: VecDeque<Key>,

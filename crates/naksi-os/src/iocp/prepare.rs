@@ -108,7 +108,7 @@ impl Port {
         is_over.then_some(Answer::failed(CANCELLED))
     }
 
-    /// Ends directions of a stream, here and now. What is in flight comes home with both of them.
+    /// Ends directions of a stream, here and now. What is in flight returns with both of them.
     fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> Answer {
         let descriptor = self.core.handles.any_mut(socket).expect("its direction was just taken");
         descriptor.ended_write = true;

@@ -1,7 +1,7 @@
 //! What came out of the port: packets become completions, or are dealt with here and now.
 //!
 //! A receive that has something to read is given a lease and reads without waiting; one that finds the pool
-//! empty is parked until a lease comes home, and one that read nothing asks the kernel again. The end of a
+//! empty is parked until a lease returns, and one that read nothing asks the kernel again. The end of a
 //! port takes everything back (law 10). Nothing here waits, except at the end.
 
 use std::num::NonZeroU32;
@@ -188,7 +188,7 @@ impl Port {
         self.core.count_starved();
     }
 
-    /// The last completion of an operation: what it owned comes home, its direction and its token are free.
+    /// The last completion of an operation: what it owned returns, its direction and its token are free.
     fn finish(&mut self, key: Key, answer: Answer, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
         debug_assert!(!operation.pending, "a packet is owed for {operation:?}");

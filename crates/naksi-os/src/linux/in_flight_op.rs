@@ -1,6 +1,6 @@
 //! A ring and what flies in it: the common ground of overlapped events, completion routines and the shared port.
 //!
-//! An operation moves in whole, with its connection, its buffer and whatever names its answer, and comes home
+//! An operation moves in whole, with its connection, its buffer and whatever names its answer, and returns
 //! with its completion; nothing that a kernel may touch can be freed or seen in between. Dropping the ring calls
 //! everything off and waits for it. What an answer means is not known here.
 

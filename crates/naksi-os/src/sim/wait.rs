@@ -204,7 +204,7 @@ impl Kernel {
         }
     }
 
-    /// A receive waits inside the port until a buffer comes home; one that we have shut down waits for none.
+    /// A receive waits inside the port until a buffer returns; one that we have shut down waits for none.
     pub(super) fn park(&mut self, op: OpId) {
         let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
         dock.totals.starved_total += 1;
@@ -294,7 +294,7 @@ fn success(dock: &mut Dock, net: &mut Net, target: Target, raw: Raw) -> Option<D
     }
 }
 
-/// What the last answer of an operation means, with what comes home.
+/// What the last answer of an operation means, with what returns.
 fn conclude(dock: &mut Dock, net: &mut Net, held: Held, raw: Raw) -> Done {
     let target = held.target;
     match (held.op, raw) {

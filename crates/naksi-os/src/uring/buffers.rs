@@ -123,7 +123,7 @@ impl Buffers {
         self.top_up(pool);
     }
 
-    /// Gives the kernel as many ahead as it should have, those first that came home last; none, if what has been
+    /// Gives the kernel as many ahead as it should have, those first that returned last; none, if what has been
     /// brought already should be answered first, while it is in the cache.
     pub(super) fn top_up(&mut self, pool: &mut LeasePool) {
         if self.has_had_its_portion() {

@@ -58,7 +58,7 @@ pub(super) struct AcceptMany {
     pub(super) listener: Handle,
     /// The single ones in flight.
     ones: Vec<Key>,
-    /// Why it ends; it does when the last single one has come home.
+    /// Why it ends; it does when the last single one has return.
     ended: Option<i32>,
 }
 
@@ -91,7 +91,7 @@ impl Port {
         }
     }
 
-    /// A single accept has come home, with the index of a socket or with an error.
+    /// A single accept has return, with the index of a socket or with an error.
     pub(super) fn accepted_directly(
         &mut self,
         one: Key,

@@ -1,4 +1,4 @@
-//! Receives that wait inside the port: until the next wait, or until a lease has come home.
+//! Receives that wait inside the port: until the next wait, or until a lease has return.
 //!
 //! Those that brought much wait in a queue of their own, so that few of them are retried at a time and no session that
 //! brings little waits behind them. Which of the two goes first changes with every turn: where buffers are so few that

@@ -1,7 +1,7 @@
 //! What came out of the ring: completion entries become completions, or are dealt with here and now.
 //!
 //! A multishot operation that the kernel ended early is asked for again, a receive that found the pool
-//! empty is parked until a lease comes home, and the end of a port takes everything back (law 10).
+//! empty is parked until a lease returns, and the end of a port takes everything back (law 10).
 //! Nothing here waits, except at the end.
 
 // UNSAFETY: an accepted descriptor arrives as a number, and poll(2) takes an array.
@@ -56,7 +56,7 @@ impl Port {
         }
     }
 
-    /// Gives the kernel the buffers that came home, and asks again for receives that can be served.
+    /// Gives the kernel the buffers that returned, and asks again for receives that can be served.
     pub(super) fn refill(&mut self) {
         let Some(buffers) = self.buffers.as_mut() else { return };
         buffers.refill(&mut self.core.pool, self.parked.usual());
@@ -346,7 +346,7 @@ impl Port {
         self.park(key, socket, Queue::Usual, starved);
     }
 
-    /// A receive waits in here until the next wait, and, if it is starved, until a lease has come home.
+    /// A receive waits in here until the next wait, and, if it is starved, until a lease has return.
     fn park(&mut self, key: Key, socket: Handle, queue: Queue, starved: bool) {
         let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         descriptor.parked = Some(key);
@@ -357,7 +357,7 @@ impl Port {
         }
     }
 
-    /// The last completion of an operation: what it owned comes home, its direction and its token are free.
+    /// The last completion of an operation: what it owned returns, its direction and its token are free.
     pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
         if let (OpKind::Close { place: OpenFd::Ring(_) }, 0, Some(direct)) =

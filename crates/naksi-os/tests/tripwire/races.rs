@@ -1,6 +1,6 @@
 //! Ten thousand races between operations, cancellations and closes on a live kernel.
 //!
-//! Every operation ends exactly once, everything comes home, and no completion says that the kernel found no
+//! Every operation ends exactly once, everything returns, and no completion says that the kernel found no
 //! memory where an operation's buffer should be. What happens in a round is decided by a seed; who wins a
 //! race is the kernel's. Knows nothing of how memory is watched.
 

@@ -81,7 +81,7 @@ impl Group {
     }
 
     /// Takes no more jobs, carries out what was posted, and waits at most so long for the threads to end.
-    /// Threads that do not come home in time are named in the log and left alone.
+    /// Threads that do not return in time are named in the log and left alone.
     pub fn close(&self, within: Duration) -> GroupStats {
         self.0.0.close();
         self.0.0.join(within);

@@ -52,7 +52,7 @@ impl<R: Room> RoomRef<R> {
         DynRoom::is_closed(&*self.0)
     }
 
-    /// Has this run in the room, one thread at a time as everything there: how an answer from elsewhere comes home.
+    /// Runs a closure in the room, one thread at a time as everything there, for example to deliver a database result.
     /// Calls of one thread keep their order. What a session's callback calls counts as brought by that session
     /// ([`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits)).
     ///

@@ -28,7 +28,7 @@ pub use lobby::Guest;
 pub use server::{ADDRESS_DEFAULT, BoundServer, Server};
 pub use signals::Signals;
 
-/// After the time to drain, workers have this long to cut what is left and to come home.
+/// After the time to drain, workers have this long to cut what is left and to return.
 const HOME_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// The line that announces a service may take this long before the service goes on without it.

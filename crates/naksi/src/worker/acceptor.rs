@@ -94,7 +94,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.close_listener_when_idle(index);
     }
 
-    /// Stops accepting and closes the listener as soon as its accept has come home.
+    /// Stops accepting and closes the listener as soon as its accept has return.
     pub(crate) fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.closing = true;

@@ -45,7 +45,7 @@ struct Tried {
 struct Attempt {
     token: Token,
     began: Tick,
-    /// It took too long, and comes home soon.
+    /// It took too long, and returns soon.
     called_off: bool,
 }
 

@@ -84,7 +84,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         Some((lost, &recorder.space))
     }
 
-    /// The worker ends before everything came home: what the file has not got is missing in it.
+    /// The worker ends before everything returned: what the file has not got is missing in it.
     pub(crate) fn abandon_record(&mut self) {
         if self.context.recorder.as_ref().is_some_and(Recorder::has_more) {
             self.end_record("the worker gave up");

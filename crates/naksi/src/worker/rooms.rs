@@ -174,7 +174,6 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Ends a session; what was sent to it before still leaves.
     /// Ends a session once what is queued for it has left.
     pub(crate) fn end_in_order(&mut self, id: SessionId, reason: DisconnectReason) {
         self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {

@@ -13,7 +13,7 @@ use super::Worker;
 use crate::session::Factory;
 use crate::session::context::Due;
 
-/// After the sessions were cut, their sockets may take this long to come home.
+/// After the sessions were cut, their sockets may take this long to return.
 const CUT_WITHIN: Duration = Duration::from_millis(500);
 
 /// How far the end of a worker has come.
@@ -21,7 +21,7 @@ const CUT_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) enum Stopping {
     /// Sessions flush their queues until then.
     Draining(Tick),
-    /// Sessions were cut and have until then to come home.
+    /// Sessions were cut and have until then to return.
     Cutting(Tick),
     /// What is left is left to the port.
     GivenUp,
@@ -55,7 +55,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.end_session(slot, generation, CloseMode::Graceful);
     }
 
-    /// The time to drain is over, or the time to come home after the cut.
+    /// The time to drain is over, or the time to return after the cut.
     pub(crate) fn end_drain(&mut self) {
         match self.stopping {
             Some(Stopping::Draining(_)) => {

@@ -1,5 +1,5 @@
 //! Sessions that are ended from inside their own callbacks, with a receive, a send and the listener's accepts
-//! in flight, again and again: every operation comes home once, and nothing is left.
+//! in flight, again and again: every operation returns once, and nothing is left.
 //!
 //! A second completion of an operation would fail an assertion of the engine and end the service aloud; a
 //! missing one would keep its session alive, and the test would wait in vain.

@@ -67,7 +67,7 @@ impl Store {
     }
 
     /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one. The answer
-    /// comes home to the room, if the member is still there.
+    /// returns to the room, if the member is still there.
     pub(crate) fn load<R: Room>(
         &self,
         cx: &Cx<'_, R>,

@@ -17,7 +17,7 @@ fn packets(hand: &Hand) -> usize {
     hand.notes.events.iter().filter(|event| event.starts_with("packet")).count()
 }
 
-/// What the kernel does with a receive that was cancelled: it comes home.
+/// What the kernel does with a receive that was cancelled: it returns.
 fn come_home(hand: &mut Hand) {
     if hand.cancelled.pop().is_some() {
         hand.recv_ends(Ended::Aborted);
