@@ -34,8 +34,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
   loom            what threads share, in every order of the threads
   miri            the core's tests under Miri, where it is installed
   windows-check   type-check the workspace for Windows, on Linux and without a linker
-  windows [--gate | --all]
-                  check, lint and build for Windows, and run under Wine what only that shows; the gate's part, or every test
+  windows [--gate | --build | --all]
+                  check, lint and build for Windows, and run under Wine what only that shows; the gate's part, its builds
+                  alone, or every test
   windows-test …  some of them: the arguments are those of `cargo test`
   windows-programs  naksi.exe under Wine, against itself and against this system's naksi
   bench [--quick] [--only CELL,…] [--peers PEER,…] [--rounds N] [--list]
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         ["windows-check"] => windows::check(),
         ["windows"] => windows::nightly(),
         ["windows", "--gate"] => windows::gate(),
+        ["windows", "--build"] => windows::build(),
         ["windows", "--all"] => windows::everything(),
         ["windows-programs"] => windows::programs(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),

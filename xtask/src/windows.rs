@@ -92,16 +92,33 @@ pub(crate) fn check() -> Result<()> {
 
 /// The gate's part: types for MSVC, and under Wine the tests that find most for their time.
 pub(crate) fn gate() -> Result<()> {
-    packages::provide(&[packages::TO_CHECK, packages::TO_RUN])?;
-    let compiler = Compiler::find()?;
-    check_all_targets(&compiler, MSVC)?;
-    println!("windows: the workspace compiles for {MSVC}");
-    let (wine, skipped) = (Wine::provide()?, skip_the_same_everywhere());
+    let (compiler, wine) = gate_build()?;
+    let skipped = skip_the_same_everywhere();
     for package in IN_THE_GATE {
         test(&compiler, &wine, SCALE_DOWN, &[&["--no-fail-fast"], *package, &["--"], &skipped].concat())?;
     }
     println!("windows: the gate's tests pass under Wine; `cargo xtask nightly` runs the others");
     Ok(())
+}
+
+/// All of the gate's part that takes processors and no clock: types for MSVC, a place for Wine, and the tests' programs.
+pub(crate) fn build() -> Result<()> {
+    gate_build().map(drop)
+}
+
+fn gate_build() -> Result<(Compiler, Wine)> {
+    packages::provide(&[packages::TO_CHECK, packages::TO_RUN])?;
+    let compiler = Compiler::find()?;
+    check_all_targets(&compiler, MSVC)?;
+    println!("windows: the workspace compiles for {MSVC}");
+    let wine = Wine::provide()?;
+    for package in IN_THE_GATE {
+        let mut cargo = compiler.cargo(GNU, "")?;
+        cargo.args(["test", "--quiet", "--no-run"]).args(*package);
+        link_with_mingw(&mut cargo);
+        run(&mut cargo)?;
+    }
+    Ok((compiler, wine))
 }
 
 /// The lane of a night: the types, the lints, every test, and the program against itself and against the one of this system.
