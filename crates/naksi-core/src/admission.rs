@@ -1,7 +1,7 @@
-//! Who may come in: limits that are enforced at accept, before a session or a buffer exists.
+//! Admission control: limits that are enforced at accept, before a session or a buffer exists.
 //!
-//! A token bucket for the rate of accepts, and a count for each address. Loopback addresses are exempt
-//! unless the limits say otherwise. Nothing here knows a listener or a clock.
+//! A token bucket for the rate of accepts, and a count for each address. Loopback addresses are exempt unless the
+//! limits say otherwise.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,7 +37,7 @@ impl Denied {
 /// The doorkeeper of one service.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Connections by address; an IPv6 address counts by its /64, which one customer usually has whole.
+    /// Connections by address; an IPv6 address counts by its /64, which usually belongs to one customer.
     by_address: BTreeMap<IpAddr, u32>,
     live: usize,
     /// Accepts that the bucket still holds, in billionths.
@@ -46,7 +46,8 @@ pub struct Admission {
     refused: Refused,
 }
 
-/// Addresses that were refused are remembered up to this many, the last ones: an attacker has any number of them.
+/// Number of refused addresses that are remembered, the most recent ones: an attacker may use any number of
+/// addresses.
 const REFUSED_MAX: usize = 1024;
 
 /// The addresses that were refused last, each once.
@@ -57,10 +58,10 @@ struct Refused {
 }
 
 impl Admission {
-    /// Lets a connection in, or says why not. Each admitted connection must be reported to [`Admission::left`].
+    /// Admits a connection, or says why not. Each admitted connection must be reported to [`Admission::left`].
     ///
     /// # Errors
-    /// The first limit that stands against it.
+    /// The first limit that the connection exceeds.
     pub fn enter(&mut self, address: IpAddr, now: Tick, limits: &Limits) -> Result<(), Denied> {
         if self.live >= limits.sessions_max {
             return Err(Denied::SessionsMax);
@@ -80,8 +81,8 @@ impl Admission {
         Ok(())
     }
 
-    /// Notes that a connection was refused. Returns whether it is the first one of its address, among the last 1,024
-    /// addresses that were refused.
+    /// Records that a connection was refused. Returns whether its address is not among the last 1,024 refused
+    /// addresses.
     pub fn is_first_refusal(&mut self, address: IpAddr) -> bool {
         let Refused { known, in_order } = &mut self.refused;
         if !known.insert(group(address)) {
@@ -122,7 +123,7 @@ impl Admission {
                 full.min(self.credit + earned)
             }
         };
-        // Workers come with clocks that differ by a turn: what was earned once is not earned again.
+        // The workers' clocks differ by up to a turn; a token must not be earned twice.
         self.refilled_at = self.refilled_at.max(Some(now));
         if self.credit < ONE {
             return false;
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(door.enter(ip("192.0.2.1"), later, &limits), Ok(()));
     }
 
-    /// Counts connections one by one, and accepts by the time at which each was earned.
+    /// A model that counts connections one by one and earns accepts one by one.
     #[test]
     fn the_door_does_what_counting_one_by_one_does() {
         let mut chance = crate::prng::Prng::new(7);

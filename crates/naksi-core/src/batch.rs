@@ -1,14 +1,15 @@
-//! Bytes on their way out, in pieces that a kernel can gather.
+//! Outgoing bytes, in pieces for a gathering write.
 //!
-//! A batch is what one send operation owns: whole pieces in order, and a mark for how far the kernel has
-//! got. A short send moves the mark; nothing is copied. Nothing here knows about caps or sockets.
+//! A batch is what one send operation owns: whole pieces in order, and how far the kernel has got. A partial send
+//! advances that position; nothing is copied.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
 
 use crate::lease::LeasePart;
 
-/// A first piece up to this length is moved aside for a header; for a longer one a piece more costs less.
+/// For a header, a first piece up to this length is shifted within its buffer; for a longer one an additional piece
+/// is cheaper.
 const SHIFTED_BYTES_MAX: usize = 1024;
 
 /// One run of bytes.
@@ -18,7 +19,7 @@ pub enum Segment {
     Owned(Vec<u8>),
     /// Bytes that several sessions share: encoded once, counted by reference.
     Shared(Bytes),
-    /// The same, where the owner of the bytes counts their memory: once for all sessions.
+    /// The same, when the owner of the bytes counts their memory once for all sessions.
     Counted(Bytes),
     /// Bytes that go out from where they came in.
     Lent(LeasePart),
@@ -35,7 +36,7 @@ impl Segment {
         }
     }
 
-    /// Bytes of memory that it keeps. What is shared counts for each session that shares it.
+    /// Bytes of memory that it keeps. Shared memory counts for each session that shares it.
     #[inline]
     fn held_bytes(&self) -> usize {
         match self {
@@ -47,7 +48,8 @@ impl Segment {
     }
 }
 
-/// Pieces in order, the first of them perhaps begun. One word: every idle session has one, and it is empty.
+/// Pieces in order, the first of them perhaps sent in part. One pointer in size and `None` when empty, because every
+/// idle session has one.
 #[derive(Debug, Default)]
 pub struct SendBatch(Option<Box<Pieces>>);
 
@@ -138,7 +140,7 @@ impl SendBatch {
         self.pieces_mut().push(Segment::Owned(buffer));
     }
 
-    /// Exchanges the last piece, an owned one, for a wider buffer with the same bytes. Returns the narrow one.
+    /// Replaces the last piece, which must be owned, by a larger buffer with the same bytes. Returns the smaller one.
     pub(crate) fn widen(&mut self, mut wider: Vec<u8>) -> Vec<u8> {
         let pieces = self.pieces_mut();
         let Some(Segment::Owned(last)) = pieces.back_mut() else { return wider };
@@ -149,8 +151,8 @@ impl SendBatch {
         old
     }
 
-    /// Puts a few bytes in front: into the first piece, if that is a short one of the session's own with room for them, or into
-    /// a piece of their own in a buffer from `spare`. Only before the batch is begun.
+    /// Prepends a few bytes: to the first piece, if it is a short owned one with room for them, or as a piece of
+    /// their own in a buffer from `spare`. Only before the batch is sent.
     pub fn put_before(&mut self, header: &[u8], spare: impl FnOnce() -> Vec<u8>) {
         let pieces = self.pieces_mut();
         assert_eq!(pieces.begun, 0, "nothing goes before a batch that was begun");
@@ -196,7 +198,7 @@ impl SendBatch {
         }
     }
 
-    /// Moves all pieces of `newer` behind these. Returns `newer` emptied, for its memory.
+    /// Appends all pieces of `newer`. Returns `newer` emptied, for its memory.
     pub fn join(&mut self, mut newer: SendBatch) -> SendBatch {
         if let Some(others) = &mut newer.0 {
             assert_eq!(others.begun, 0, "a batch that was begun goes first, not behind another");
@@ -214,9 +216,9 @@ impl SendBatch {
         self.0.as_ref().map_or(0, |pieces| 1 + pieces.rest.capacity())
     }
 
-    /// Copies bytes behind the last piece, if that is an owned one with room for all of them.
+    /// Copies bytes to the end of the last piece, if it is an owned one with room for all of them.
     ///
-    /// Never grows an allocation: `false` asks the caller for a fresh piece.
+    /// Never reallocates: on `false` the caller adds a new piece.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let Some(pieces) = &mut self.0 else { return false };
         match pieces.back_mut() {
@@ -239,7 +241,7 @@ impl SendBatch {
         })
     }
 
-    /// The kernel took `sent` bytes more. Pieces that it has wholly go to `finished`, to be used again.
+    /// The kernel took `sent` more bytes. Pieces that were sent completely go to `finished`, for reuse.
     #[inline(always)]
     pub fn advance(&mut self, sent: usize, mut finished: impl FnMut(Segment)) {
         assert!(sent <= self.bytes(), "the kernel took {sent} of {} bytes", self.bytes());
@@ -256,7 +258,7 @@ impl SendBatch {
         }
     }
 
-    /// Gives every piece that is left to `finished`: they will not be sent.
+    /// Passes every remaining piece to `finished`: they will not be sent.
     pub fn abandon(&mut self, finished: impl FnMut(Segment)) {
         self.advance(self.bytes(), finished);
     }

@@ -1,16 +1,15 @@
-//! Buffers that sessions of one worker lend each other, so that an idle session holds none and a busy one
-//! allocates none; and the lease that one of them is reading, of which parts can be sent without a copy.
+//! The buffer pool of one worker: an idle session holds no buffer and a busy one allocates none. Also the lease that
+//! is being read, parts of which can be sent without a copy.
 //!
-//! A buffer is of the smallest class that holds what it is for: a short message does not hold a page. Bounded: what
-//! does not fit is freed, and what was unused for a while is freed by [`BufferPool::trim`]. Nothing here knows what
-//! the bytes were.
+//! A buffer is of the smallest size class that fits. The pool is bounded: what exceeds it is freed, and
+//! [`BufferPool::trim`] frees what was unused for a while.
 
 use std::rc::Rc;
 
 use crate::batch::{Segment, SendBatch};
 use crate::lease::{Lease, LeasePart};
 
-/// Capacities of the buffers in bytes, and how many of each are kept at most: 25 MiB of all of them.
+/// Buffer capacities in bytes, and how many of each are kept at most: 25 MiB in total.
 const CLASSES: [(usize, usize); 7] = [
     (64, 4096),
     (512, 2048),
@@ -25,7 +24,7 @@ const CLASSES: [(usize, usize); 7] = [
 #[derive(Debug, Default)]
 struct Class {
     buffers: Vec<Vec<u8>>,
-    /// The fewest that were here since the last trim: these were not needed.
+    /// The lowest number of pooled buffers since the last trim; that many were not needed.
     unused: usize,
 }
 
@@ -36,7 +35,7 @@ pub struct BufferPool {
     batches: Vec<SendBatch>,
     /// As [`Class::unused`].
     batches_unused: usize,
-    /// Bytes that were freed since memory was last given back to the system.
+    /// Bytes freed since memory was last returned to the system.
     freed_bytes: usize,
     /// Bytes that were allocated since the last trim.
     made_bytes: usize,
@@ -49,15 +48,15 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// Up to this many bytes a buffer is exchanged for one of a larger class as it fills; longer ones have successors.
+    /// Up to this size a full buffer is replaced by one of a larger class; above it another buffer is added.
     pub const PAGE_BYTES: usize = 4 * 1024;
     /// What is longer has a buffer as long as it is.
     pub const CLASS_BYTES_MAX: usize = 64 * 1024;
-    /// What one receive and its successors bring before a pause; such buffers are kept as well.
+    /// What one receive and its successors return before a pause; such buffers are kept as well.
     pub const HUGE_BYTES: usize = 256 * 1024;
     /// Batches kept at most.
     const BATCHES_MAX: usize = 2048;
-    /// A batch with room for more pieces is freed: it was of a session that did not keep up.
+    /// A batch with a capacity for more pieces is freed: its session did not keep up.
     const BATCH_PIECES_MAX: usize = 16;
     /// So much is worth a trim.
     const TRIM_BYTES_MIN: usize = 128 * 1024;
@@ -113,7 +112,7 @@ impl BufferPool {
         self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;
     }
 
-    /// Whether there is so much to give back that [`BufferPool::trim`] should be called after a while.
+    /// Whether the pool is large enough that [`BufferPool::trim`] should be called after a while.
     pub fn is_plump(&self) -> bool {
         self.plump
     }
@@ -124,7 +123,7 @@ impl BufferPool {
     }
 
     /// Frees what was unused since the last trim. Returns whether so much was freed, and so little of it is needed
-    /// again, that the system should have its memory back.
+    /// again, that memory should be returned to the system.
     pub fn trim(&mut self) -> bool {
         for (class, (capacity, _)) in self.classes.iter_mut().zip(CLASSES) {
             let unused = class.unused.min(class.buffers.len());
@@ -159,12 +158,12 @@ impl BufferPool {
         self.kept_bytes -= bytes;
     }
 
-    /// The lease that a session reads from now on; `None` when it has been read.
+    /// Sets the lease that a session reads; `None` when it has been read.
     pub(crate) fn reads(&mut self, lease: Option<&Rc<Lease>>) {
         self.read = lease.cloned();
     }
 
-    /// The part of the lease that is being read that these bytes are, if it may be kept.
+    /// The part of the current lease that these bytes lie in, if it may be kept.
     pub(crate) fn part(&self, bytes: &[u8]) -> Option<LeasePart> {
         LeasePart::of(self.read.as_ref()?, bytes)
     }

@@ -1,8 +1,8 @@
-//! What a session calls: the edge between the engine and what its user wrote.
+//! The callbacks of a session: the boundary between the engine and application code.
 //!
-//! The engine lends an implementation of [`SessionCallbacks`] to every `process_*` call; it is the only upward edge
-//! of the river. Callbacks get an [`SessionOutput`] and can do nothing else to the session. Nothing here knows
-//! threads, rooms or panics; those are the engine's.
+//! The engine passes an implementation of [`SessionCallbacks`] to every `process_*` call. A callback gets a
+//! [`SessionOutput`] and cannot reach anything else of the session. Threads, rooms and panics are handled by the
+//! engine.
 
 use bytes::Bytes;
 use std::time::Duration;
@@ -21,46 +21,46 @@ use crate::wire::{Header, Message, MessageHeader, MessageKind};
 
 /// The callbacks of one session.
 pub trait SessionCallbacks {
-    /// The connection stands. Called at most once, before anything else (law 8).
+    /// The connection is established. Called at most once, before anything else (law 8).
     fn on_connected(&mut self, output: SessionOutput<'_>);
-    /// Raw bytes came; returns how many were consumed. The rest is offered again with what follows.
+    /// Raw bytes were received; returns how many were consumed. The rest is offered again with what follows.
     fn on_recv(&mut self, output: SessionOutput<'_>, data: &[u8]) -> usize;
     /// A whole frame came.
     fn on_packet(&mut self, output: SessionOutput<'_>, packet: Packet<'_>);
     /// A whole message came, of a transport that keeps messages apart.
     fn on_message(&mut self, _output: SessionOutput<'_>, _message: Message<'_>) {}
-    /// The kernel took this many bytes of what was queued, those that a wire adds included.
+    /// The kernel took this many of the queued bytes, including those that a wire adds.
     fn on_sent(&mut self, output: SessionOutput<'_>, bytes: usize);
-    /// The peer has said its end. Returns whether something that answers it is still under way: then the session stays open
-    /// for it, for [`Limits::drain_within`] at most, and asks again whenever something has happened to it.
+    /// The peer has closed its sending side. Returns whether answers to it are still pending: the session then stays
+    /// open for them, for at most [`Limits::drain_within`], and asks again after every event.
     fn is_owed(&mut self) -> bool {
         false
     }
-    /// The session takes nothing new after this: what its user is still owed from elsewhere is queued now.
+    /// The session accepts no more output after this: pending output from elsewhere is queued now.
     fn on_draining(&mut self, _output: SessionOutput<'_>) {}
-    /// Whether there is time to show it another message of what has come. Otherwise it is read again in a later turn, so
-    /// that a slow callback and a peer that says much do not keep all others waiting.
+    /// Whether the session may be given another message now. If not, it is read again in a later turn, so that a slow
+    /// callback and a busy peer do not delay all other sessions.
     fn may_be_shown_more(&mut self) -> bool {
         true
     }
-    /// More came than its rate allows: it is not read for a while, or ends, as the limits say.
+    /// The session exceeded its rate: it is paused or ended, as the limits say.
     fn on_rate_limited(&mut self) {}
-    /// The session is over; called exactly once if `on_connected` was, and nothing after it (law 8).
+    /// The session has ended; called exactly once if `on_connected` was, and nothing after it (law 8).
     fn on_disconnected(&mut self, reason: DisconnectReason, traffic: &Traffic);
-    /// The session is over, and its wire has never opened: in the place of the call above.
+    /// The session has ended before its wire opened; called instead of `on_disconnected`.
     fn on_unopened(&mut self, _reason: DisconnectReason, _traffic: &Traffic) {}
 }
 
 /// How a session shall end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseMode {
-    /// Send what is queued, then say goodbye (FIN) and wait for the peer's.
+    /// Send what is queued, then shut down the sending side (FIN) and wait for the peer's FIN.
     Graceful,
     /// At once: what is queued is dropped.
     Abort,
 }
 
-/// How a session ends: wished for first, and carried out by the session, of which the first reason stays.
+/// A requested end of the session; the first reason is kept.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) reason: DisconnectReason,
@@ -71,7 +71,7 @@ pub(crate) struct End {
     pub(crate) hurries: bool,
     /// The system's error, whatever the reason makes of it.
     pub(crate) os_error: Option<OsError>,
-    /// What was queued, if it ends because it did not keep up.
+    /// The queue's contents, if the session ends because it did not keep up.
     pub(crate) slow: Option<Slow>,
 }
 
@@ -100,7 +100,7 @@ pub struct Traffic {
 pub struct Slow {
     /// What was queued.
     pub pending: Pending,
-    /// The class of the data that found no room; `None` if it was no data.
+    /// The class of the data that did not fit; `None` if it was not droppable data.
     pub class: Option<u8>,
 }
 
@@ -115,7 +115,7 @@ pub struct SessionOutput<'a> {
     pub(crate) open: bool,
     /// No rate holds for it.
     pub(crate) exempt: bool,
-    /// Every send is a message of its own, and begins like this.
+    /// The header of each send, if every send is a message of its own.
     pub(crate) message_header: Option<MessageHeader>,
     /// The bounds of the service.
     pub limits: &'a Limits,
@@ -126,12 +126,12 @@ pub struct SessionOutput<'a> {
 }
 
 impl SessionOutput<'_> {
-    /// Queues a copy of the bytes: a binary message, where messages are kept apart.
+    /// Queues a copy of the bytes: a binary message, where message boundaries are kept.
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         self.send_parts([bytes, &[]])
     }
 
-    /// Queues a copy of a text: a text message, where messages are kept apart.
+    /// Queues a copy of a text: a text message, where message boundaries are kept.
     pub fn send_text(&mut self, text: &str) -> SendStatus {
         match self.message_header {
             Some(header) => self.send_headed(header(MessageKind::Text, text.len()), [text.as_bytes(), &[]]),
@@ -139,7 +139,7 @@ impl SessionOutput<'_> {
         }
     }
 
-    /// Queues a frame with this id and body. A body that no frame can hold is refused as an overflow.
+    /// Queues a frame with this id and body. A body that exceeds a frame is refused as an overflow.
     pub fn send_packet(&mut self, id: u16, body: &[u8]) -> SendStatus {
         match frame::header(id, body.len()) {
             Some(header) => self.send_parts([&header, body]),
@@ -179,7 +179,8 @@ impl SessionOutput<'_> {
         }
     }
 
-    /// Queues data that this session may miss if it does not keep up; `key` counts for classes that keep the latest.
+    /// Queues data that may be dropped if the session does not keep up; `key` is used by classes that keep the
+    /// latest.
     pub fn send_droppable(&mut self, class: PacketClass, key: u64, bytes: &Bytes) -> SendStatus {
         if !self.is_open() {
             return SendStatus::Closed;
@@ -209,7 +210,7 @@ impl SessionOutput<'_> {
         self.queue.pending(self.now)
     }
 
-    /// Says when what is queued leaves, from now on; what waits under the old policy leaves at once.
+    /// Sets when queued data is sent; data that waits under the old policy is sent at once.
     pub fn set_flush(&mut self, flush: Flush) {
         self.flush_timer.set(flush);
     }
@@ -221,25 +222,25 @@ impl SessionOutput<'_> {
         }
     }
 
-    /// The session is shown nothing more in this turn: what it makes others wait for has to leave first.
+    /// Stops delivering data to the session for this turn, so that what it has produced is sent first.
     pub fn rest(&mut self) {
         self.throttle.rest(self.now);
     }
 
-    /// The session has brought a room so many bytes of memory. Over [`Limits::room_backlog_bytes_max`] it is shown nothing
-    /// more until rooms have taken half of that ([`Session::taken`](crate::session::Session::taken)), and so it is in any case
-    /// if the room is crowded. Returns whether that begins now.
+    /// Charges the session for memory that it made a room hold. Over [`Limits::room_backlog_bytes_max`], or if the
+    /// room is crowded, the session is paused until rooms have processed half of that
+    /// ([`Session::taken`](crate::session::Session::taken)). Returns whether the pause begins now.
     pub fn bring(&mut self, bytes: u32, is_crowded: bool) -> bool {
         self.throttle.bring(bytes, is_crowded, self.limits)
     }
 
-    /// Whether the session waits for rooms to take what it has brought.
+    /// Whether the session waits for rooms to process what it sent.
     pub fn waits_for_rooms(&self) -> bool {
         self.throttle.waits()
     }
 
-    /// The session is to join something: that counts against its rate. [`Spent::Ended`]: it joins nothing, and ends with
-    /// [`DisconnectReason::RateExceeded`].
+    /// Counts a join against the session's rate. With [`Spent::Ended`] the join must not happen: the session ends
+    /// with [`DisconnectReason::RateExceeded`].
     pub fn spend_join(&mut self) -> Spent {
         if self.exempt {
             return Spent::Within;
@@ -251,13 +252,13 @@ impl SessionOutput<'_> {
         spent
     }
 
-    /// Whether the session is to be shown nothing more for now: its queue is over the high mark, it is over a rate, rooms
-    /// have not taken what it brought, or its end has begun.
+    /// Whether the session gets no more data for now: its queue is over the high mark, it is over a rate, rooms have
+    /// not processed what it sent, or it is ending.
     pub fn is_held_back(&self) -> bool {
         !self.is_open() || self.queue.is_congested() || self.throttle.is_paused()
     }
 
-    /// Wishes an end after this callback; the first wish stays, except that a sudden one overtakes.
+    /// Requests an end after this callback; the first request is kept, except that an abort replaces a graceful one.
     pub fn end(&mut self, reason: DisconnectReason, ending: CloseMode) {
         match self.end {
             Some(end) if end.begun => end.hurries |= ending == CloseMode::Abort,
@@ -293,7 +294,7 @@ impl SessionOutput<'_> {
         self.queue.bytes()
     }
 
-    /// Whether the queue is over its high mark: time to send less.
+    /// Whether the queue is over its high mark; the session should send less.
     pub fn is_congested(&self) -> bool {
         self.queue.is_congested()
     }

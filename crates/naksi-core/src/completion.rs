@@ -1,7 +1,7 @@
-//! What came back from a kernel.
+//! Completions: the results of operations.
 //!
-//! A completion says its kind, carries its buffer home, and tells an ending from a number: a receive of
-//! zero bytes is [`Ended::Closed`], never `Ok(0)`. Nothing here knows which kernel answered.
+//! A completion names its kind, returns its buffer, and distinguishes an end from a number: a receive of zero bytes
+//! is [`Ended::Closed`], never `Ok(0)`.
 
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -18,8 +18,8 @@ pub struct Completion {
     pub token: Token,
     /// What happened.
     pub done: Done,
-    /// Whether the operation goes on and will complete again. Exactly one completion of every accepted
-    /// operation says `false`, and nothing comes after it (law 1).
+    /// Whether the operation continues and completes again. Exactly one completion of every accepted operation has
+    /// `false`, and it is the last one (law 1).
     pub more: bool,
 }
 
@@ -28,19 +28,19 @@ pub struct Completion {
 pub enum Done {
     /// A connection was taken, or accepting ended.
     Accept(Result<Accepted, Ended>),
-    /// The new socket is connected, or could not be; a failed socket is closed already.
+    /// The new socket is connected, or connecting failed; a failed socket is closed already.
     Connect(Result<Connected, Ended>),
     /// Bytes arrived (never none), or the stream ended.
     Recv(Result<Lease, Ended>),
-    /// So many bytes of the batch were taken by the kernel (at least one), or sending ended.
+    /// The kernel took this many bytes of the batch (at least one), or sending ended.
     Send(SendBatch, Result<u32, Ended>),
     /// The directions are ended, or were already.
     Shutdown(Result<(), Ended>),
-    /// The handle is closed; closing cannot fail in a way that anybody could mend.
+    /// The handle is closed; no error of a close can be handled.
     Close,
-    /// So many bytes were read (at least one); [`Ended::Closed`] is the end of the file.
+    /// This many bytes were read (at least one); [`Ended::Closed`] is the end of the file.
     ReadAt(Vec<u8>, Result<u32, Ended>),
-    /// So many bytes were written; fewer than offered if the disk is full.
+    /// This many bytes were written; fewer than requested if the disk is full.
     WriteAt(Vec<u8>, Result<u32, Ended>),
     /// Everything written before is on stable storage.
     Sync(Result<(), Ended>),
@@ -79,6 +79,6 @@ pub struct Datagram {
     pub bytes: u32,
     /// Who sent it.
     pub from: SocketAddr,
-    /// Whether the buffer was too short for it and the rest is gone.
+    /// Whether the buffer was too short and the rest of the datagram is lost.
     pub cut: bool,
 }

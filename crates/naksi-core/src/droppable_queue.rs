@@ -1,9 +1,9 @@
-//! What a slow receiver may miss: messages that wait while a batch is with the kernel, and make room for newer ones.
+//! The queue of droppable messages for a slow receiver: they wait while a batch is in flight, and give way to newer
+//! ones.
 //!
-//! The send queue proper is the control plane: nothing in it is ever dropped silently. Beside it, messages of the data
-//! plane wait for their turn in order; what is dropped or replaced when the receiver does not keep up is said by
-//! each message's class. Bounded in bytes and in entries, and empty while the receiver keeps up. Nothing here knows a
-//! socket or a batch.
+//! Messages in the send queue proper are never dropped silently. Droppable messages wait beside it in order; each
+//! message's class decides what is dropped or replaced when the receiver does not keep up. Bounded in bytes and in
+//! entries, and empty while the receiver keeps up.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::limits::Limits;
 use crate::tick::Tick;
 
-/// What happens to messages of a class whose receiver does not keep up.
+/// What happens to droppable messages of a class when the receiver does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LagPolicy {
-    /// When there is no room, the oldest waiting ones of the class make some.
+    /// When there is no room, the oldest waiting messages of the class are dropped.
     DropOld,
     /// When there is no room, the new one is dropped.
     DropNew,
-    /// Of the messages with one key only the latest waits, in the place of the first; when there is no room for another
-    /// key, the oldest waiting one of the class makes some.
+    /// Only the latest message per key waits, in the position of the first; when there is no room for another key,
+    /// the oldest waiting message of the class is dropped.
     Latest,
     /// When there is no room, the session ends.
     End,
@@ -28,7 +28,7 @@ pub enum LagPolicy {
 /// A kind of messages that are treated alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketClass {
-    /// Its number, which logs show; classes of one service have different ones.
+    /// Its number, shown in logs; unique within a service.
     pub number: u8,
     /// What happens when a receiver does not keep up.
     pub lag_policy: LagPolicy,
@@ -37,13 +37,13 @@ pub struct PacketClass {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// It waits, or it waits in the place of an older one with its key.
+    /// It waits, perhaps in the position of an older one with its key.
     Waits,
     /// It waits, and so many older ones were dropped for it.
     Instead(u64),
     /// It was dropped.
     Dropped,
-    /// It found no room, and its class says that the session ends.
+    /// It does not fit, and its class requires the session to end.
     End,
 }
 
@@ -74,9 +74,9 @@ impl DroppableQueue {
         self.bytes
     }
 
-    /// Bytes of memory that the plane keeps: the messages, and the lists of them.
+    /// Bytes of memory that the queue keeps: the messages, and the lists of them.
     pub fn held_bytes(&self) -> usize {
-        // An entry of the map is its key, its value and a part of a node.
+        // An entry of the map takes its key, its value and a part of a node.
         let lists = self.entries.capacity() * size_of::<Entry>() + self.latest.len() * 32;
         size_of::<Self>() + lists + self.bytes
     }
@@ -91,20 +91,19 @@ impl DroppableQueue {
         self.waiting == 0
     }
 
-    /// Since when the message waits that has waited longest; a key's place counts from its first message.
+    /// Since when the oldest waiting message waits; for a key, since its first message.
     pub fn since(&self) -> Option<Tick> {
         self.entries.iter().find(|entry| !entry.bytes.is_empty()).map(|entry| entry.since)
     }
 
-    /// Puts a message behind the others, or in the place of an older one. An empty one is nothing.
+    /// Queues a message at the end, or in the position of an older one. An empty message is ignored.
     pub fn push(&mut self, class: PacketClass, key: u64, bytes: Bytes, now: Tick, limits: &Limits) -> Placed {
         if bytes.is_empty() {
             return Placed::Waits;
         }
         let key = (class.lag_policy == LagPolicy::Latest).then_some(key);
         if bytes.len() > limits.data_bytes_max && class.lag_policy != LagPolicy::End {
-            // A message that can never wait here displaces no other; what stands there under its own key is out of
-            // date.
+            // A message that can never wait here displaces no other, but the one under its own key is out of date.
             if let Some(number) = key.and_then(|key| self.latest.get(&(class.number, key))).copied() {
                 self.drop_at((number - self.first) as usize);
             }
@@ -117,7 +116,7 @@ impl DroppableQueue {
             let entry = &mut self.entries[(number - self.first) as usize];
             let old = std::mem::replace(&mut entry.bytes, bytes);
             self.bytes = self.bytes + entry.bytes.len() - old.len();
-            // A longer message may need the room of others, but never its own.
+            // A longer message may displace others, but not itself.
             while self.bytes > limits.data_bytes_max && self.drop_oldest(class.number, Some(number)) {
                 dropped += 1;
             }
@@ -136,7 +135,7 @@ impl DroppableQueue {
                 _ => return if dropped > 0 { Placed::Instead(dropped + 1) } else { Placed::Dropped },
             }
         }
-        // Places that were left behind are not let pile up behind a first message that may not be dropped.
+        // Empty entries must not pile up behind a first message that may not be dropped.
         if self.entries.len() > 2 * self.waiting + 64 {
             self.close_ranks();
         }
@@ -168,7 +167,7 @@ impl DroppableQueue {
         self.waiting < limits.data_entries_max && self.bytes + bytes <= limits.data_bytes_max
     }
 
-    /// Drops the oldest waiting message of a class, but not the one with this number. Returns whether there was one.
+    /// Drops the oldest waiting message of a class, except the one with this number. Returns whether there was one.
     fn drop_oldest(&mut self, class: u8, but: Option<u64>) -> bool {
         let but = but.map(|number| (number - self.first) as usize);
         let mut candidates = self.entries.iter().enumerate();
@@ -189,7 +188,7 @@ impl DroppableQueue {
         bytes
     }
 
-    /// Gives up places at the front that are empty, and all memory with the last of them.
+    /// Removes empty entries at the front, and frees all memory with the last of them.
     fn shed(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.bytes.is_empty()) {
             self.entries.pop_front();
@@ -347,7 +346,7 @@ mod tests {
         let long = |bytes| Bytes::from(vec![1; bytes]);
         plane.push(CLASSES[1], 0, long(60_000), Tick::ZERO, &limits);
         for _ in 0..1_000 {
-            // The second is too long for what is left, and takes the first of its key with it.
+            // The second message is too long for the space left, and removes the first one of its key.
             assert_eq!(plane.push(CLASSES[2], 7, long(1_000), Tick::ZERO, &limits), Placed::Waits);
             assert_eq!(plane.push(CLASSES[2], 7, long(10_000), Tick::ZERO, &limits), Placed::Instead(1));
         }

@@ -1,16 +1,16 @@
-//! Why an operation is over.
+//! How an operation ended.
 //!
-//! Every kernel's error numbers are translated once, by its own room in `naksi-os`, into these four
-//! endings; above that no code matches a number. Nothing here knows any number's meaning.
+//! The platform modules of `naksi-os` translate every kernel's error numbers once into these four outcomes; no code
+//! above matches a number.
 
 use std::fmt;
 
 /// How an operation ended other than by doing what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The peer closed its side in order (FIN), or the file is at its end.
+    /// The peer closed its side (FIN), or the file is at its end.
     Closed,
-    /// The connection was torn down: by the peer's reset, or under a send after the peer had gone.
+    /// The connection was reset by the peer, or a send failed after the peer had gone.
     Reset,
     /// We cancelled it, or shut it down ourselves.
     Aborted,
@@ -29,7 +29,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A failure of the system: what it means to an engine, and the system's own number for a log.
+/// A failure of the system: its category, and the system's own number for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OsError {
     /// What it means.
@@ -70,7 +70,7 @@ pub enum Failure {
     Unreachable,
     /// The peer did not answer in time.
     TimedOut,
-    /// A connection died between the kernel's queue and our accept: no failure; take the next.
+    /// The peer went away between the kernel's queue and our accept: not a failure; take the next one.
     PeerGone,
     /// The address is taken.
     AddressInUse,
@@ -86,7 +86,7 @@ pub enum Failure {
     Invalid,
     /// The disk is full.
     StorageFull,
-    /// More was asked for at once than the limits of the service allow.
+    /// The request exceeds the limits of the service.
     OverLimit,
     /// Anything else: the number says what.
     Other,

@@ -1,7 +1,7 @@
-//! When what a session has queued leaves: at once, or together with what comes until the next tick.
+//! The flush policy: whether a session's queued data is sent at once or at the next tick.
 //!
-//! Ticks are the multiples of their span since the port's epoch, so that all who have the same span leave in
-//! the same turn. Nothing here knows a queue, a session or a clock.
+//! Ticks are multiples of their span since the port's epoch, so that all sessions with the same span send in the same
+//! turn.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::tick::Tick;
 
 /// The shortest span between two ticks.
 pub const SPAN_MIN: Duration = Duration::from_millis(1);
-/// The longest span between two ticks: slower than any game, and still no time in which a peer gives up.
+/// The longest span between two ticks.
 pub const SPAN_MAX: Duration = Duration::from_millis(100);
 
 /// When queued bytes leave. Their order is the same either way.
@@ -18,17 +18,17 @@ pub enum Flush {
     /// At the end of the turn in which they were queued.
     #[default]
     AtOnce,
-    /// At the next tick, so that one send carries what was queued since the last one. The span is 1 to
-    /// 100 ms; bytes wait for half of it on average. A session that ends, or has more queued than the high mark,
+    /// At the next tick, so that one send carries everything queued since the last one. The span is 1 to 100 ms;
+    /// bytes wait for half of it on average. A session that is ending, or that has more queued than the high mark,
     /// does not wait.
     Every(Duration),
 }
 
 impl Flush {
-    /// Says in one line what makes no sense, if anything does.
+    /// Checks the policy.
     ///
     /// # Errors
-    /// A span that is shorter than 1 ms or longer than 100 ms.
+    /// A span shorter than 1 ms or longer than 100 ms.
     pub fn check(self) -> Result<(), String> {
         match self {
             Self::Every(span) if !(SPAN_MIN..=SPAN_MAX).contains(&span) => {
@@ -50,7 +50,7 @@ impl Flush {
     }
 }
 
-/// A session's policy, and when what it holds back may leave. Small: every idle session has one.
+/// A session's policy, and when data that is held back may be sent. Compact, because every idle session has one.
 #[derive(Debug)]
 pub(crate) struct FlushTimer {
     /// 0 is at once.
@@ -73,7 +73,7 @@ impl FlushTimer {
         }
     }
 
-    /// From now on; what is held back under the old policy leaves at once.
+    /// Sets the policy; data held back under the old one is sent at once.
     pub(crate) fn set(&mut self, flush: Flush) {
         self.span_nanos = match flush {
             Flush::AtOnce => 0,
@@ -84,7 +84,8 @@ impl FlushTimer {
         }
     }
 
-    /// What waits need not wait for its tick. Not for an empty queue: what comes later would not wait either.
+    /// Waiting data is sent without waiting for its tick. No effect on an empty queue, whose next data would not wait
+    /// either.
     pub(crate) fn hurry(&mut self) {
         self.due = Tick::ZERO;
     }

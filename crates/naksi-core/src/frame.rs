@@ -1,8 +1,8 @@
 //! Frames: `[u16 LE size, header included][u16 LE id][body]`.
 //!
-//! The size is judged before anything is allocated or waited for: below the header it can only loop a
-//! naive decoder for ever (the 4-byte remote hang of the lecture's `PacketSession`), above the limit it is
-//! refused at the header. Nothing here keeps bytes, knows a session or the time.
+//! The size is checked before anything is allocated or awaited. A size below the header's would make a naive decoder
+//! loop for ever (as a 4-byte packet does to the lecture's `PacketSession`); a size above the limit is refused as
+//! soon as the header is complete.
 
 use crate::reason::DisconnectReason;
 
@@ -16,11 +16,11 @@ pub struct Packet<'a> {
     pub id: u16,
     /// What it carries, without the header.
     pub body: &'a [u8],
-    /// The whole frame as it came, header included: what a relay sends on unchanged.
+    /// The whole frame as received, header included, for relaying it unchanged.
     pub frame: &'a [u8],
 }
 
-/// How many more bytes the first frame in `bytes` needs; 0 if it is whole.
+/// How many more bytes the first frame in `bytes` needs; 0 if it is complete.
 ///
 /// # Errors
 /// [`DisconnectReason::FrameTooShort`] or [`DisconnectReason::FrameTooLong`] as soon as the size can be read.
@@ -29,12 +29,12 @@ pub fn missing(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Disconnect
         return Ok(HEADER_BYTES - bytes.len());
     };
     let size = checked_size(*size, frame_bytes_max)?;
-    // Until the header is whole, ask for no more than the header: the body may never be wanted.
+    // Until the header is complete, ask only for the header: the frame may turn out to be invalid.
     let wanted = if bytes.len() < HEADER_BYTES { HEADER_BYTES } else { size };
     Ok(wanted.saturating_sub(bytes.len()))
 }
 
-/// The first frame in `bytes`; `None` if it is cut.
+/// The first frame in `bytes`; `None` if it is incomplete.
 ///
 /// # Errors
 /// As for [`missing`].
@@ -61,7 +61,7 @@ fn checked_size(size: [u8; 2], frame_bytes_max: usize) -> Result<usize, Disconne
     Ok(size)
 }
 
-/// The header of a frame with a body of `body_bytes`; `None` if no frame can be so long.
+/// The header of a frame with a body of `body_bytes`; `None` if that exceeds a frame.
 pub fn header(id: u16, body_bytes: usize) -> Option<[u8; HEADER_BYTES]> {
     let size = u16::try_from(body_bytes.checked_add(HEADER_BYTES)?).ok()?;
     let (size, id) = (size.to_le_bytes(), id.to_le_bytes());

@@ -1,9 +1,9 @@
-//! Area of interest: who is near enough to be told of whom, and every change of that exactly once.
+//! Area of interest: which entities each watcher sees, with every change reported exactly once.
 //!
-//! Positions are whole numbers, so that "near" is exact and every machine agrees. A watcher begins to see an
-//! entity at its `enter` radius and stops beyond its `leave` radius; between the two, what was stays. Cells as
-//! wide as the widest sight keep a move to its neighbourhood, and a move allocates nothing once the crowd has
-//! been there before. Nothing here knows what an entity is, or what is told of it.
+//! Positions are integers, so distances are exact on every machine. A watcher begins to see an entity at its `enter`
+//! radius and stops beyond its `leave` radius; between the two, the state does not change. The plane is divided into
+//! cells as wide as the largest sight, so a move touches only neighbouring cells, and it allocates nothing once the
+//! lists have grown.
 
 mod budget;
 mod cells;
@@ -17,7 +17,7 @@ use std::fmt;
 pub use budget::Chosen;
 use cells::{Cell, Cells, Occupant};
 
-/// A place in the plane, in units of the game's choice; a unit is the smallest step that can be told.
+/// A point in the plane, in units of the game's choice; one unit is the smallest distance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point {
     x: i32,
@@ -28,7 +28,7 @@ impl Point {
     /// The farthest that a coordinate may be from zero.
     pub const COORDINATE_MAX: i32 = (1 << 30) - 1;
 
-    /// The place with these coordinates. What is outside the plane is taken to its edge: a peer may have sent it.
+    /// The point with these coordinates, clamped to the plane because they may come from a peer.
     pub fn new(x: i32, y: i32) -> Self {
         let edge = Self::COORDINATE_MAX;
         Self { x: x.clamp(-edge, edge), y: y.clamp(-edge, edge) }
@@ -44,7 +44,7 @@ impl Point {
         self.y
     }
 
-    /// The square of the distance: exact, and never beyond 2^63 - 1 within the plane.
+    /// The square of the distance: exact, at most 2^63 - 1 within the plane.
     pub fn distance_squared(self, other: Point) -> i64 {
         let (x, y) = (i64::from(self.x) - i64::from(other.x), i64::from(self.y) - i64::from(other.y));
         x * x + y * y
@@ -59,14 +59,14 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// Sees what comes within `enter`, until it is farther than `leave`; both ends included. A `leave` below
-    /// `enter` counts as `enter`: then there is no hysteresis.
+    /// Sees entities within `enter` until they are farther than `leave`; both inclusive. A `leave` below `enter`
+    /// counts as `enter`: then there is no hysteresis.
     pub fn new(enter: u32, leave: u32) -> Self {
         Self { enter, leave: leave.max(enter) }
     }
 }
 
-/// The squares of a sight, which are compared with squares of distances; below zero for who watches nothing.
+/// The squared radii of a sight, for comparison with squared distances; negative for an entity that watches nothing.
 #[derive(Clone, Copy, Debug)]
 struct Squares {
     enter: i64,
@@ -83,7 +83,7 @@ impl From<Option<Sight>> for Squares {
     }
 }
 
-/// Names one entity of one grid; stale once it has been removed.
+/// Identifies one entity of one grid; stale once it has been removed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntityId {
     slot: u32,
@@ -91,8 +91,8 @@ pub struct EntityId {
 }
 
 impl EntityId {
-    /// The place in the grid's table: small, and used again, so that what belongs to an entity can be kept in a
-    /// `Vec` beside the grid.
+    /// The entity's slot in the grid's table: small, and reused, so that a `Vec` beside the grid can hold data per
+    /// entity.
     pub fn slot(self) -> u32 {
         self.slot
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for EntityId {
     }
 }
 
-/// What a watcher is to be told. For each pair enters and leaves alternate, and an enter comes first.
+/// A change to report to a watcher. For each pair, enters and leaves alternate, starting with an enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
     /// The watcher sees the entity from now on.
@@ -150,14 +150,14 @@ struct Body {
     /// The round in which it last changed.
     changed: u32,
     generation: u32,
-    /// Where it stands in the list of its cell; `None` in a free slot.
+    /// Its index in the list of its cell; `None` in a free slot.
     place: Option<u32>,
     visible: bool,
     /// Whom it sees, in order of slots.
     seen: Vec<Seen>,
-    /// Slots of those whom it sees and was not introduced to, in order; always empty without introductions.
+    /// Slots of the entities that it sees and was not introduced to, in order; always empty without introductions.
     waiting: Vec<u32>,
-    /// Bytes that it may still be told in this round; below zero, what it was told too much.
+    /// Bytes left in this round's budget; negative if the last entity exceeded it.
     credit_bytes: i64,
     /// The round for which it was last given its bytes.
     credited: u32,
@@ -212,13 +212,13 @@ impl Grid {
         self.slot(id).map(|slot| self.bodies[slot as usize].at)
     }
 
-    /// Whom a watcher sees, introduced or not, in order of their slots; empty for a stale name.
+    /// The entities that a watcher sees, introduced or not, in order of their slots; empty for a stale id.
     pub fn seen(&self, watcher: EntityId) -> impl Iterator<Item = EntityId> {
         let seen = self.slot(watcher).map(|slot| self.bodies[slot as usize].seen.as_slice());
         seen.unwrap_or_default().iter().map(|seen| name(&self.bodies, seen.slot))
     }
 
-    /// Puts an entity into the plane; who sees whom of it is appended to `changes`.
+    /// Adds an entity; the resulting enters are appended to `changes`.
     pub fn insert(&mut self, entity: Entity, changes: &mut Vec<Change>) -> EntityId {
         self.assert_sight(entity.sight);
         let changed = self.stamp();
@@ -237,7 +237,8 @@ impl Grid {
         name(&self.bodies, slot)
     }
 
-    /// Moves an entity; what changed for it and for its watchers is appended to `changes`. `false` for a stale name.
+    /// Moves an entity; the resulting changes, for it and for its watchers, are appended to `changes`. Returns
+    /// `false` for a stale id.
     pub fn move_to(&mut self, id: EntityId, to: Point, changes: &mut Vec<Change>) -> bool {
         let Some(slot) = self.slot(id) else { return false };
         let changed = self.stamp();
@@ -264,7 +265,7 @@ impl Grid {
         true
     }
 
-    /// Marks an entity as changed without a move: what it looks like, what it does. `false` for a stale name.
+    /// Marks an entity as changed without a move, for example in its looks. Returns `false` for a stale id.
     pub fn touch(&mut self, id: EntityId) -> bool {
         let changed = self.stamp();
         let slot = self.slot(id);
@@ -274,7 +275,8 @@ impl Grid {
         slot.is_some()
     }
 
-    /// Gives a watcher another sight; what it sees more or less is appended to `changes`. `false` for a stale name.
+    /// Changes a watcher's sight; the resulting enters and leaves are appended to `changes`. Returns `false` for a
+    /// stale id.
     pub fn set_sight(&mut self, id: EntityId, sight: Option<Sight>, changes: &mut Vec<Change>) -> bool {
         self.assert_sight(sight);
         let Some(slot) = self.slot(id) else { return false };
@@ -303,8 +305,8 @@ impl Grid {
         true
     }
 
-    /// Takes an entity out of the plane: its watchers lose it, and it loses whom it saw, in `changes`. Its name is
-    /// stale from now on. `false` if it was stale before.
+    /// Removes an entity; the leaves for its watchers and for itself are appended to `changes`. Its id is stale from
+    /// now on. Returns `false` if it was stale before.
     pub fn remove(&mut self, id: EntityId, changes: &mut Vec<Change>) -> bool {
         let Some(slot) = self.slot(id) else { return false };
         let body = &self.bodies[slot as usize];
@@ -380,7 +382,7 @@ impl fmt::Debug for Grid {
     }
 }
 
-/// One entity on its way from one place to another; without a `from` it appears, without a `to` it is gone.
+/// An entity's move; without a `from` it is added, without a `to` it is removed.
 struct Step {
     occupant: Occupant,
     from: Option<Point>,
@@ -388,14 +390,14 @@ struct Step {
     telling: Telling,
 }
 
-/// How an enter is told: in which round, and whether only once its watcher is introduced.
+/// How an enter is reported: in which round, and whether only once its watcher is introduced.
 #[derive(Clone, Copy)]
 struct Telling {
     round: u32,
     introduces: bool,
 }
 
-/// What a step changes between an entity and everybody in one cell, in both directions.
+/// Computes what a step changes between an entity and the entities in one cell, in both directions.
 fn judge(bodies: &mut [Body], cells: &Cells, cell: Cell, step: &Step, changes: &mut Vec<Change>) {
     let one = &step.occupant;
     // Nowhere is farther than any sight.
@@ -404,7 +406,7 @@ fn judge(bodies: &mut [Body], cells: &Cells, cell: Cell, step: &Step, changes: &
         let (before, after) = (far(other, step.from), far(other, step.to));
         for (watcher, entity) in [(other, one), (one, other)] {
             let Squares { enter, leave } = watcher.squares;
-            // Between the two radii what was stays, so that only a crossing has to be looked up.
+            // Between the two radii the state does not change, so only a crossing needs a lookup.
             if after <= enter && before > enter && entity.visible {
                 see(bodies, watcher.slot, entity.slot, step.telling, changes);
             } else if after > leave && before <= leave {
@@ -417,7 +419,7 @@ fn judge(bodies: &mut [Body], cells: &Cells, cell: Cell, step: &Step, changes: &
 fn see(bodies: &mut [Body], watcher: u32, entity: u32, telling: Telling, changes: &mut Vec<Change>) {
     let body = &mut bodies[watcher as usize];
     if let Err(place) = body.seen.binary_search_by_key(&entity, |seen| seen.slot) {
-        // The round before: a change of this round may have come after the enter was told.
+        // The previous round, because a change in this round may follow the enter.
         body.seen.insert(place, Seen { slot: entity, told: telling.round.wrapping_sub(1) });
         if telling.introduces {
             let place = body.waiting.partition_point(|other| *other < entity);
@@ -436,7 +438,7 @@ fn lose(bodies: &mut [Body], watcher: u32, entity: u32, changes: &mut Vec<Change
     }
 }
 
-/// An entity goes out of a watcher's sight: a leave is reported if its enter was.
+/// An entity leaves a watcher's sight: a leave is reported if its enter was.
 fn forget(bodies: &mut [Body], watcher: u32, entity: u32, changes: &mut Vec<Change>) {
     let waiting = &mut bodies[watcher as usize].waiting;
     match waiting.binary_search(&entity) {

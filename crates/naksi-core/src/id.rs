@@ -1,15 +1,14 @@
-//! Names for things that come and go: sessions, handles, operations.
+//! Identifiers: sessions, handles, operations.
 //!
-//! Each name carries a generation, so that a name kept too long never reaches the thing that took the
-//! place of the one it meant (law 3). Nothing here knows what the names stand for.
+//! Each contains a generation, so that a stale identifier never reaches the object that reuses its slot (law 3).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// The name of one session for its whole life: worker, slot and generation in one word.
+/// The id of one session for its whole life: worker, slot and generation in one 64-bit word.
 ///
-/// The id of a session that has ended never reaches the session that took its slot (law 3).
+/// The id of a session that has ended never refers to the session that reuses its slot (law 3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
@@ -43,7 +42,8 @@ impl SessionId {
         self.0
     }
 
-    /// The id back from [`SessionId::to_u64`]. An invented number is harmless: it meets no live session.
+    /// The id from the result of [`SessionId::to_u64`]. An arbitrary number is harmless: it refers to no live
+    /// session.
     pub fn from_u64(raw: u64) -> Self {
         Self(raw)
     }
@@ -61,7 +61,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// What a port calls an open socket, listener or file. Only ports make them; a stale one is refused.
+/// A port's identifier of an open socket, listener or file. Only ports create them; a stale one is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle {
     slot: u32,
@@ -69,7 +69,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// For ports: names the entry `slot` of the port's handle table in its `generation`-th use.
+    /// For ports: identifies the entry `slot` of the port's handle table in its `generation`-th use.
     pub fn new(slot: u32, generation: u32) -> Self {
         Self { slot, generation }
     }
@@ -91,15 +91,15 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The caller's name for one operation: it comes back in every completion of that operation.
+/// The caller's identifier of one operation, returned in every completion of it.
 ///
-/// Two operations in flight on one port never share a token. The engine packs a verb, a slot and a
-/// generation into it; a port reads nothing into the number.
+/// Two operations in flight on one port never share a token. The engine packs a verb, a slot and a generation into
+/// it; a port does not interpret it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(u64);
 
 impl Token {
-    /// Packs a token out of a kind (the caller's verb), a slot below 2^24 and a generation.
+    /// Packs a kind (the caller's verb), a slot below 2^24 and a generation into a token.
     pub fn new(kind: u8, slot: u32, generation: u32) -> Self {
         assert!(slot < SessionId::SLOTS_MAX, "token slot {slot} does not fit 24 bits");
         Self(u64::from(kind) << 56 | u64::from(slot) << 32 | u64::from(generation))
@@ -132,17 +132,16 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A map whose keys a peer may choose: its hash has a seed that no peer knows, so a peer cannot choose colliding ones.
-/// Its order is another one in each process, so nothing may depend on it.
+/// A map for keys that a peer may choose: its hash is seeded at random, so a peer cannot choose colliding keys. Its
+/// iteration order differs between processes, so nothing may depend on it.
 pub type PeerMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A map keyed by tokens or ids. Its hash is a fixed mix, so that a simulated run repeats exactly.
 ///
-/// Keys are made by this process and never taken from a peer, so a peer cannot choose colliding ones; where a peer
-/// chooses them, it is a [`PeerMap`].
+/// Only for keys that this process makes; for keys that a peer may choose use [`PeerMap`].
 pub type TokenMap<K, V> = HashMap<K, V, BuildHasherDefault<MixHasher>>;
 
-/// One multiplication per word: enough for keys that this process makes itself.
+/// One multiplication per word: enough for keys that this process makes.
 #[derive(Default)]
 pub struct MixHasher(u64);
 
@@ -205,7 +204,7 @@ mod tests {
 
     #[test]
     fn keys_that_were_chosen_to_collide_are_spread_as_any_others() {
-        // A table looks at the lowest bits for the place, and at the highest seven for the tag.
+        // The table uses the lowest bits for the position and the highest seven for the tag.
         let places = |state: &dyn Fn(u64) -> u64, key: &dyn Fn(u64) -> u64| {
             let hashes = (0..10_000).map(|number| state(key(number)));
             hashes.map(|hash| (hash & 0x3FFF, hash >> 57)).collect::<std::collections::HashSet<_>>().len()
@@ -217,7 +216,7 @@ mod tests {
         let seeded = |key: u64| of_map.hasher().hash_one(key);
         let (of_chosen, of_others) = (places(&seeded, &chosen), places(&seeded, &|number| number));
         assert!(of_chosen > 9_000 && of_others > 9_000, "{of_chosen} and {of_others} places for 10,000 keys");
-        // Numbers of 32 bits, of which the fixed mix gives the same low bits to one in sixteen thousand.
+        // 32-bit numbers for which the fixed mix gives the same low bits; one in sixteen thousand does.
         let short: Vec<u64> = (0..1 << 21).filter(|key| fixed(*key) & 0x3FFF == 7).collect();
         let short = |number: u64| short[number as usize % short.len()];
         assert!(places(&seeded, &short) > 100, "{} places", places(&seeded, &short));

@@ -1,9 +1,8 @@
-//! Receive buffers that go out and return.
+//! Receive buffers of a pool, and leases on them.
 //!
-//! A port owns a fixed pool. A buffer is home, with the kernel, or out as a [`Lease`];
-//! the three always add up to the pool's size (law 5). Dropping a lease sends it home; of a bounded share of the
-//! pool, a holder can keep parts for a while, to send them on without a copy. Nothing here knows how a kernel is
-//! given a buffer, or what the bytes mean.
+//! A port owns a fixed pool. A buffer is in the pool, with the kernel, or leased as a [`Lease`]; the three always add
+//! up to the pool's size (law 5). Dropping a lease returns the buffer. Parts of a bounded share of the pool may be
+//! kept for a while, to send them without a copy.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,7 +10,7 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// Received bytes in a buffer of the port's pool; goes home when dropped. Never empty.
+/// Received bytes in a buffer of the port's pool; the buffer is returned when the lease is dropped. Never empty.
 pub struct Lease {
     /// `None` only while `drop` runs.
     buffer: Option<Buffer>,
@@ -21,7 +20,7 @@ pub struct Lease {
     home: Rc<Home>,
 }
 
-/// A run of a lease's bytes; the lease stays out for as long as there is a part of it.
+/// A range of a lease's bytes; the lease lives as long as one of its parts.
 #[derive(Clone)]
 pub struct LeasePart {
     lease: Rc<Lease>,
@@ -30,11 +29,11 @@ pub struct LeasePart {
 }
 
 impl LeasePart {
-    /// One in so many leases of a pool may be kept by parts of it, or a few peers that do not read could keep
-    /// everybody else from receiving.
+    /// One in this many leases of a pool may be kept by parts; otherwise a few peers that do not read could keep all
+    /// others from receiving.
     pub const KEPT_ONE_IN: usize = 4;
 
-    /// The part of a lease that `bytes` are. `None` if they lie elsewhere, or too many leases are kept already.
+    /// The part of a lease that `bytes` lie in. `None` if they lie elsewhere, or if too many leases are kept already.
     pub fn of(lease: &Rc<Lease>, bytes: &[u8]) -> Option<Self> {
         let start = bytes.as_ptr().addr().checked_sub(lease.as_ptr().addr())?;
         if start + bytes.len() > lease.len() || !lease.keep() {
@@ -59,7 +58,7 @@ impl fmt::Debug for LeasePart {
     }
 }
 
-/// A pool buffer with its number; the number is what a kernel knows it by.
+/// A pool buffer with its number, by which the kernel refers to it.
 pub struct Buffer {
     /// The buffer's number, below the pool's size.
     pub number: u16,
@@ -77,7 +76,7 @@ impl fmt::Debug for Buffer {
 struct Home {
     returned: RefCell<Vec<Buffer>>,
     out: Cell<usize>,
-    /// Leases of which parts are kept, and how many there may be.
+    /// Number of leases kept by parts, and its maximum.
     kept: Cell<usize>,
     kept_max: usize,
 }
@@ -94,7 +93,7 @@ impl Lease {
         &mut buffer.bytes[..self.length.get() as usize]
     }
 
-    /// Counts it among those of which parts are kept, once. Returns whether it may be one of them.
+    /// Counts the lease, once, among those kept by parts. Returns whether that is allowed.
     fn keep(&self) -> bool {
         if !self.kept.get() && self.home.kept.get() < self.home.kept_max {
             self.kept.set(true);
@@ -137,7 +136,7 @@ pub struct LeasePool {
 }
 
 impl LeasePool {
-    /// A pool of `size` buffers (1 to 32,768) of `buffer_bytes` each, all at home.
+    /// A pool of `size` buffers (1 to 32,768) of `buffer_bytes` each, all available.
     pub fn new(size: u16, buffer_bytes: usize) -> Self {
         assert!(size > 0 && buffer_bytes > 0, "an empty pool could never receive");
         let returned = (0..size)
@@ -149,7 +148,7 @@ impl LeasePool {
         Self { home, size: usize::from(size), buffer_bytes }
     }
 
-    /// Takes a buffer that is at home, to give it to a kernel.
+    /// Takes an available buffer, to pass it to a kernel.
     pub fn take(&mut self) -> Option<Buffer> {
         self.home.returned.borrow_mut().pop()
     }
@@ -159,7 +158,7 @@ impl LeasePool {
         self.home.returned.borrow_mut().push(buffer);
     }
 
-    /// Lends a filled buffer. `length` counts the bytes that the kernel wrote at its start.
+    /// Makes a lease of a filled buffer. `length` is the number of bytes that the kernel wrote at its start.
     pub fn lend(&mut self, buffer: Buffer, length: NonZeroU32) -> Lease {
         assert!(length.get() as usize <= buffer.bytes.len(), "the kernel wrote past the buffer");
         self.home.out.set(self.home.out.get() + 1);

@@ -1,8 +1,8 @@
-//! The sans-I/O heart of Naksi: what a session wants from a kernel, what came back, and what follows.
+//! The sans-I/O core of Naksi: what a session asks of a kernel, what it gets back, and what follows.
 //!
-//! This crate knows no kernel, no clock and no thread. Time is an argument, bytes arrive in leases and
-//! leave in batches, and every wish is an [`op::Op`] that a port carries out. The modules stand in
-//! the order in which data flows through them.
+//! This crate uses no kernel, no clock and no thread. Time is an argument, bytes arrive in leases and are sent in
+//! batches, and every request is an [`op::Op`] that a port carries out. The modules are listed in the order in which
+//! data flows through them.
 
 #![forbid(unsafe_code)]
 

@@ -1,28 +1,28 @@
 //! Every bound of a session and of a service, in one place.
 //!
-//! Each limit has a name here, a [`DisconnectReason`](crate::reason::DisconnectReason) or a counter for when it bites,
-//! and a test. The defaults protect an untuned server. Nothing here enforces anything.
+//! Each limit has a name, a [`DisconnectReason`](crate::reason::DisconnectReason) or a counter that shows when it was
+//! reached, and a test. The defaults protect an untuned server.
 //!
-//! The memory of one session at worst, with the defaults:
+//! The worst-case memory of one session, with the defaults:
 //!
 //! ```text
 //!   256 KiB  send_queue_bytes_max            what others and the handler queued for it
-//! +  64 KiB  data_bytes_max                  data that a slow peer may miss
-//! +  16 MiB  file_bytes_max                  its file reads and writes under way, if it has files
+//! +  64 KiB  data_bytes_max                  droppable data for a slow peer
+//! +  16 MiB  file_bytes_max                  its file reads and writes in flight
 //! +  16 KiB  frame_bytes_max                 one cut frame; message_bytes_max, 64 KiB, where it has messages
 //! +   8 MiB  recv_backlog_bytes_max          received before a pause took effect; bounded in practice by
 //!                                            the kernel's receive buffer, and empty while it drains
 //! ```
 //!
-//! An idle session holds none of the five, and all of a worker's backlogs together have a bound of their own
-//! (`recv_backlog_total_bytes_max`, 128 MiB): a crowd that makes the server talk and does not listen fills
-//! its backlogs at once. All of it together has one in `memory_bytes_max`, if it is set.
+//! An idle session holds none of the five. All backlogs of a worker together are bounded by
+//! `recv_backlog_total_bytes_max` (128 MiB), because many peers that request data and do not read it fill their
+//! backlogs at the same time. `memory_bytes_max` bounds all of it together, if it is set.
 
 use std::time::Duration;
 
 use crate::id::SessionId;
 
-/// Most sessions that a service can have: as many as an id can name.
+/// Most sessions of a service: the number of distinct slots in an id.
 const SESSIONS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
 /// What happens to bytes for a session whose send queue is full.
@@ -30,21 +30,21 @@ const SESSIONS_MAX: usize = SessionId::SLOTS_MAX as usize;
 pub enum Overflow {
     /// The session ends with [`DisconnectReason::SendQueueFull`](crate::reason::DisconnectReason::SendQueueFull).
     EndSession,
-    /// The new bytes are dropped whole and counted; the session goes on.
+    /// The new bytes are dropped as a whole and counted; the session continues.
     DropNew,
 }
 
-/// What happens to a session that brings more in a second than it may.
+/// What happens to a session that exceeds one of its rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitAction {
-    /// It is not read for a while, so that TCP holds its peer back; nothing is lost, as long as what such sessions had
-    /// brought already fits [`Limits::recv_backlog_total_bytes_max`]. Counted as `rate_limited_total`.
+    /// Reading from it pauses, so that TCP slows its peer down. Nothing is lost, as long as what such sessions had
+    /// sent already fits [`Limits::recv_backlog_total_bytes_max`]. Counted as `rate_limited_total`.
     Pause,
     /// The session ends with [`DisconnectReason::RateExceeded`](crate::reason::DisconnectReason::RateExceeded).
     EndSession,
 }
 
-/// An empty packet that both sides send when they have nothing else to say, and that no handler sees.
+/// An empty packet that both sides send when they have been silent; no handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The packet's id.
@@ -60,45 +60,40 @@ pub struct Limits {
     /// Default: 16 KiB. The session ends with
     /// [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
     pub frame_bytes_max: usize,
-    /// Largest frame before the first whole frame has come, in bytes. Accepted sessions only: a session that was
-    /// connected to on purpose is no stranger.
-    /// Default: 4 KiB. The session ends with
+    /// Largest frame before the first whole frame has been received, in bytes. Accepted sessions only; peers that
+    /// this process connects to are trusted. Default: 4 KiB. The session ends with
     /// [`DisconnectReason::FrameTooLong`](crate::reason::DisconnectReason::FrameTooLong).
     pub first_frame_bytes_max: usize,
-    /// The first whole frame must have come this long after connecting. Accepted framed sessions only. Here
-    /// and below, the time in which a full send queue, a rate or a room keeps us from receiving is added.
-    /// Default: 10 s. The session ends with
-    /// [`DisconnectReason::FirstFrameLate`](crate::reason::DisconnectReason::FirstFrameLate).
+    /// Time limit for the first whole frame after connecting. Accepted framed sessions only. Here and below, time
+    /// during which receiving is paused by a full send queue, a rate or a room is added. Default: 10 s. The session
+    /// ends with [`DisconnectReason::FirstFrameLate`](crate::reason::DisconnectReason::FirstFrameLate).
     pub first_frame_within: Duration,
-    /// A frame that has begun must be whole this long after its first byte.
-    /// Default: 10 s. The session ends with
+    /// Time limit for a whole frame after its first byte. Default: 10 s. The session ends with
     /// [`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate).
     pub frame_within: Duration,
-    /// Longest head of the HTTP request or answer that begins a WebSocket, in bytes. It has at most 64 lines besides, and
-    /// must have come within `first_frame_within`
-    /// ([`DisconnectReason::HandshakeLate`](crate::reason::DisconnectReason::HandshakeLate)).
-    /// Default: 8 KiB. The session ends with [`DisconnectReason::HeadTooLong`](crate::reason::DisconnectReason::HeadTooLong).
+    /// Longest head of the HTTP request or response of a WebSocket handshake, in bytes. It may have at most 64 lines,
+    /// and must be received within `first_frame_within`
+    /// ([`DisconnectReason::HandshakeLate`](crate::reason::DisconnectReason::HandshakeLate)). Default: 8 KiB. The
+    /// session ends with [`DisconnectReason::HeadTooLong`](crate::reason::DisconnectReason::HeadTooLong).
     pub head_bytes_max: usize,
     /// Largest message of a session with [`Framing::Messages`](crate::session::Framing::Messages), in bytes (1 to 1 GiB). It
     /// must be whole within `frame_within` ([`DisconnectReason::FrameLate`](crate::reason::DisconnectReason::FrameLate)).
     /// Default: 64 KiB. The session ends with [`DisconnectReason::MessageTooLong`](crate::reason::DisconnectReason::MessageTooLong).
     pub message_bytes_max: usize,
-    /// Most fragments of one message; where messages are not kept apart, only empty ones count.
-    /// Default: 131,072. The session ends with [`DisconnectReason::TooManyFragments`](crate::reason::DisconnectReason::TooManyFragments).
+    /// Most fragments of one message; in sessions without [`Framing::Messages`](crate::session::Framing::Messages)
+    /// only empty ones count. Default: 131,072. The session ends with
+    /// [`DisconnectReason::TooManyFragments`](crate::reason::DisconnectReason::TooManyFragments).
     pub message_fragments_max: u32,
     /// A session that receives nothing for this long ends.
     /// Default: 60 s. The session ends with [`DisconnectReason::Idle`](crate::reason::DisconnectReason::Idle).
     pub idle_within: Duration,
-    /// A session that has bytes to send and gets none of them out for this long ends. Windows tells of
-    /// every 128 KiB of a long batch, Linux of whatever part of it went out.
-    /// Default: 30 s. The session ends with
+    /// A session that has bytes to send and makes no progress for this long ends. Windows reports progress every 128
+    /// KiB of a long batch, Linux after any part. Default: 30 s. The session ends with
     /// [`DisconnectReason::SendStalled`](crate::reason::DisconnectReason::SendStalled).
     pub send_stall_within: Duration,
-    /// Heartbeats of framed sessions; off by default, because a protocol must know the packet.
-    /// Default: none.
+    /// Heartbeats of framed sessions; off by default, because the protocol must define the packet. Default: none.
     pub heartbeat: Option<Heartbeat>,
-    /// Most bytes queued for one session, those with the kernel included.
-    /// Default: 256 KiB.
+    /// Most bytes queued for one session, including those with the kernel. Default: 256 KiB.
     pub send_queue_bytes_max: usize,
     /// Most pieces queued for one session.
     /// Default: 1,024.
@@ -109,21 +104,17 @@ pub struct Limits {
     /// At or below this many queued bytes it receives again.
     /// Default: 32 KiB.
     pub send_queue_low_bytes: usize,
-    /// What the kernel may keep of what was sent to one accepted session and its peer has not acknowledged, in bytes;
-    /// 0 is the system's choice. Linux alone would let it grow to 4 MiB for a peer that does not read, beside and not
-    /// within
-    /// `send_queue_bytes_max`.
-    /// Default: 256 KiB.
+    /// The kernel's send buffer for one accepted session (sent and not yet acknowledged), in bytes; 0 leaves it to
+    /// the system. It is in addition to `send_queue_bytes_max`. Linux by itself would let it grow to 4 MiB for a peer
+    /// that does not read. Default: 256 KiB.
     pub kernel_send_bytes_max: usize,
-    /// What the kernel may keep of what one accepted session was sent and has not received, in bytes; 0 is the system's
-    /// choice. It is the most that a peer can have on its way: with 256 KiB and a tenth of a second there and back,
-    /// 20 Mbit/s. Linux gives at most `net.core.rmem_max` (and `wmem_max` to send), 208 KiB on many systems, and
-    /// says so in the log where that is far less than was asked for; 0 may then give more.
-    /// Default: 256 KiB.
+    /// The kernel's receive buffer for one accepted session, in bytes; 0 leaves it to the system. It bounds what a
+    /// peer can have in flight: 256 KiB with a round trip of a tenth of a second allow 20 Mbit/s. Linux grants at
+    /// most `net.core.rmem_max` (and `wmem_max` to send), 208 KiB on many systems, and a log line says so where that
+    /// is much less than requested; 0 may then give more. Default: 256 KiB.
     pub kernel_recv_bytes_max: usize,
-    /// Most bytes of data that wait for one session that does not keep up, beside the send queue; see
-    /// [`droppable_queue`](crate::droppable_queue).
-    /// Default: 64 KiB.
+    /// Most bytes of droppable data that wait for one session that does not keep up, beside the send queue; see
+    /// [`droppable_queue`](crate::droppable_queue). Default: 64 KiB.
     pub data_bytes_max: usize,
     /// Most messages of data that wait for one session.
     /// Default: 1,024.
@@ -131,74 +122,62 @@ pub struct Limits {
     /// What happens to bytes that do not fit.
     /// Default: [`Overflow::EndSession`].
     pub overflow: Overflow,
-    /// Most bytes that are kept unread for one session: received while it was paused, or refused by
-    /// `on_recv` so far.
-    /// Default: 8 MiB. The session ends with
+    /// Most unconsumed bytes of one session: received while it was paused, or not consumed by `on_recv`. Default: 8
+    /// MiB. The session ends with
     /// [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
     pub recv_backlog_bytes_max: usize,
-    /// Most bytes that are kept unread for all sessions of one worker. Over it, a session that wants to keep more
-    /// than one frame kept ends; a cut frame always has room.
-    /// Default: 128 MiB. The session ends with
+    /// Most unconsumed bytes of all sessions of one worker. Above it, a session that keeps more than one incomplete
+    /// frame ends. Default: 128 MiB. The session ends with
     /// [`DisconnectReason::RecvBacklogFull`](crate::reason::DisconnectReason::RecvBacklogFull).
     pub recv_backlog_total_bytes_max: usize,
-    /// Most bytes of memory that all sessions of the service hold together, 0 is no limit: the buffers of what is
-    /// queued for them and with the kernel, of data beside it, and of what they have received and no callback has
-    /// consumed. Capacity is counted and not contents: a byte of a cut frame holds a buffer of 64. What several share
-    /// is counted for *each* of them: 16 KiB said to ten thousand are 160 MB here until they are sent. Not counted are
-    /// spare buffers (25 MiB a worker at most, and freed when unused for five seconds), what rooms and groups keep
-    /// themselves, file operations (they have a bound of their own), the sessions themselves, and what the kernel
-    /// keeps. Counted is what is on its way to rooms and from them, in their mailboxes and in those of workers.
+    /// Most bytes of memory that all sessions of the service hold together; 0 is no limit. Included are the buffers
+    /// of queued data, also while it is with the kernel, droppable data, received data that no callback has consumed,
+    /// and data on its way to and from rooms in the mailboxes of rooms and workers. Capacity counts, not contents:
+    /// one byte of an incomplete frame holds a buffer of 64. Shared data counts for *each* session that shares it: 16
+    /// KiB sent to ten thousand sessions are 160 MB here until they are sent. Not included are pooled buffers (at
+    /// most 25 MiB a worker, freed when unused for five seconds), what rooms and groups keep themselves, file
+    /// operations (they have their own limit), the sessions themselves, and the kernel's buffers.
     ///
-    /// From 90 % on no new connection is accepted (`refused_memory_total`); from 95 % on those end who hold bytes that
-    /// have not moved for five seconds, from 98 % on those as well who hold most, until it is less than 90 % again
-    /// (`relieved_total`, [`DisconnectReason::MemoryPressure`](crate::reason::DisconnectReason::MemoryPressure); who
-    /// was on the way out keeps the reason of that). It is looked at once a turn: what one turn queues may go beyond
-    /// it. A client's connections end as a server's do, and are made anew as its `Retry` says.
-    /// Default: 0.
+    /// From 90 % on no new connection is accepted (`refused_memory_total`). From 95 % on, sessions end that hold
+    /// bytes that have not moved for five seconds; from 98 % on, those that hold most end too, until usage is below
+    /// 90 % again (`relieved_total`,
+    /// [`DisconnectReason::MemoryPressure`](crate::reason::DisconnectReason::MemoryPressure); a session that was
+    /// ending already keeps its reason). Usage is checked once a turn, so what one turn queues may exceed the limit.
+    /// A client's connections end as a server's do, and are made again as its `Retry` says. Default: 0.
     pub memory_bytes_max: usize,
-    /// Most messages (whole frames) that an accepted session may bring in a second, in a burst of as many; 0 is no
-    /// limit. Raw bytes have no messages: only the next limit holds for them.
-    /// Default: 0.
+    /// Most messages (whole frames) per second from an accepted session, with a burst of as many; 0 is no limit. Raw
+    /// bytes have no messages: only the next limit applies to them. Default: 0.
     pub messages_per_second_max: u32,
-    /// Most bytes that an accepted session may bring in a second, in a burst of as many; 0 is no limit. At least one
-    /// frame.
+    /// Most bytes per second from an accepted session, with a burst of as many; 0 is no limit. At least one frame.
     /// Default: 0.
     pub recv_bytes_per_second_max: usize,
-    /// Most rooms that an accepted session may join in a second, in a burst of as many; 0 is no limit. Every join tells
-    /// all members of a room, and costs memory until the room has seen it. With four bursts in debt, which a single
-    /// callback can bring about, or over its rate for ten seconds, it ends with
-    /// [`DisconnectReason::RateExceeded`](crate::reason::DisconnectReason::RateExceeded) in any case.
-    /// Default: 64.
+    /// Most rooms per second that an accepted session may join, with a burst of as many; 0 is no limit. Every join is
+    /// reported to all members of a room, and takes memory until the room has processed it. A session that is four
+    /// bursts over its rate, which a single callback can cause, or over it for ten seconds, ends with
+    /// [`DisconnectReason::RateExceeded`](crate::reason::DisconnectReason::RateExceeded) in any case. Default: 64.
     pub room_joins_per_second_max: u32,
-    /// Most topics, and most rooms, that one session is in at once. One that joins more ends with
-    /// [`DisconnectReason::MembershipsFull`](crate::reason::DisconnectReason::MembershipsFull).
-    /// Default: 1,024.
+    /// Most topics, and most rooms, that one session is in at once. A session that joins more ends with
+    /// [`DisconnectReason::MembershipsFull`](crate::reason::DisconnectReason::MembershipsFull). Default: 1,024.
     pub memberships_max: usize,
-    /// Most bytes of memory that rooms hold for what one session has brought them (packets, joins, leaves, calls) and
-    /// they have not come to yet; over it the session is not read until rooms have taken half of that
+    /// Most bytes of memory that rooms hold for what one session has sent them (packets, joins, leaves, calls) and
+    /// they have not processed. Above it, reading from the session pauses until rooms have processed half of that
     /// (`room_pauses_total`). Default: 16 KiB.
     pub room_backlog_bytes_max: usize,
-    /// What happens to a session that is over one of the three rates.
-    /// Default: [`RateLimitAction::Pause`].
+    /// What happens to a session that exceeds one of the three rates. Default: [`RateLimitAction::Pause`].
     pub rate_limit_action: RateLimitAction,
-    /// Most files that one session may have open. One more is answered `FileDone::Failed` with
-    /// [`Failure::OverLimit`](crate::ended::Failure::OverLimit).
-    /// Default: 64. Counted as `file_refused_total`.
+    /// Most files that one session may have open. A further open completes with `FileDone::Failed` and
+    /// [`Failure::OverLimit`](crate::ended::Failure::OverLimit). Default: 64. Counted as `file_refused_total`.
     pub files_max: usize,
-    /// Most file operations (opens, reads, writes, syncs) that one session may have asked for and not been told of. One
-    /// more is answered in the same way, and the session is shown nothing more in that turn.
-    /// Default: 256. Counted as `file_refused_total`.
+    /// Most file operations (opens, reads, writes, syncs) of one session in flight. A further one fails in the same
+    /// way, and the session gets no more data in that turn. Default: 256. Counted as `file_refused_total`.
     pub file_operations_max: usize,
-    /// Most bytes that the reads and writes of one session may hold at once; a read counts for what it can bring. One
-    /// that would be more is answered in the same way.
-    /// Default: 16 MiB. Counted as `file_refused_total`.
+    /// Most bytes of the reads and writes of one session in flight; a read counts by the size of its buffer. An
+    /// operation beyond that fails in the same way. Default: 16 MiB. Counted as `file_refused_total`.
     pub file_bytes_max: usize,
-    /// A session that is ending in order may flush its queue for this long. One whose peer has said its end waits as
-    /// long for what its rooms answer, before that.
-    /// Default: 3 s.
+    /// How long a session that ends gracefully may take to flush its queue. A session whose peer has closed its
+    /// sending side first waits as long for its rooms' answers. Default: 3 s.
     pub drain_within: Duration,
-    /// After flushing, the peer's own end is awaited for this long before the socket is closed.
-    /// Default: 1 s.
+    /// How long the peer's own end is awaited after flushing, before the socket is closed. Default: 1 s.
     pub linger_within: Duration,
     /// Most sessions of a service, 1 to 16,777,216; more are refused at accept.
     /// Default: 1,000,000. Counted as `refused_full_total`.
@@ -206,14 +185,13 @@ pub struct Limits {
     /// Most connections from one address.
     /// Default: 64. Counted as `refused_address_total`.
     pub connections_per_address_max: u32,
-    /// Most connections accepted in a second, in a burst of as many.
-    /// Default: 2,000. Counted as `refused_rate_total`.
+    /// Most connections accepted per second, with a burst of as many. Default: 2,000. Counted as
+    /// `refused_rate_total`.
     pub accepts_per_second_max: u32,
-    /// Whether the two limits above leave loopback addresses alone (load tests come from there).
-    /// Default: `true`.
+    /// Whether the two limits above exempt loopback addresses, from which load tests come. Default: `true`.
     pub loopback_exempt: bool,
-    /// Most log lines a second and worker about the same subject: refusals, pauses of accepting, panics.
-    /// Default: 100. Counted as `log_lines_suppressed_total`.
+    /// Most log lines per second and worker about the same subject: refusals, pauses of accepting, panics. Default:
+    /// 100. Counted as `log_lines_suppressed_total`.
     pub log_lines_per_second_max: u32,
 }
 
@@ -263,10 +241,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Says in one line what makes no sense, if anything does.
+    /// Checks the limits.
     ///
     /// # Errors
-    /// The name of the limit and what it must be.
+    /// The first invalid limit and what it must be.
     pub fn check(&self) -> Result<(), String> {
         match self.faults().first() {
             Some(rule) => Err((*rule).to_owned()),
@@ -274,7 +252,7 @@ impl Limits {
         }
     }
 
-    /// Everything that makes no sense, each with the name of the limit and what it must be.
+    /// All invalid limits, each with what it must be.
     pub fn faults(&self) -> Vec<&'static str> {
         let rules = [
             ((4..=65_535).contains(&self.frame_bytes_max), "frame_bytes_max must be 4 to 65,535"),
@@ -335,7 +313,7 @@ impl Limits {
         rules.filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
     }
 
-    /// Limits of which 0 would let nothing through, each with whether it holds.
+    /// Limits for which 0 would block everything, each with whether it is valid.
     fn rules_against_zero(&self) -> [(bool, &'static str); 11] {
         [
             (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),

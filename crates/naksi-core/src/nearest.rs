@@ -1,6 +1,6 @@
-//! The name that a wrong one was meant for, for errors that say "did you mean". Nothing here knows what the names are of.
+//! Suggestions for misspelled names, for errors that say "did you mean".
 
-/// The known name nearest to a wrong one (Levenshtein), if at most a third of its bytes would have to change.
+/// The known name nearest to a wrong one (Levenshtein distance), if at most a third of its bytes differ.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.into_iter().map(|name| (strsim::levenshtein(wrong, name), name));
     scored.min().filter(|(distance, name)| *distance <= name.len() / 3).map(|(_, name)| name)

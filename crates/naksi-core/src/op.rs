@@ -1,8 +1,7 @@
-//! What can be asked of a kernel.
+//! Operations: requests to a kernel.
 //!
-//! An operation owns everything it needs: bytes move in with it and return in its completion, so no code
-//! can look at a buffer while a kernel writes it. Sockets and files are named by [`Handle`]; the port owns
-//! them. Nothing here knows which kernel will be asked, or who asks.
+//! An operation owns everything it needs: buffers move in with it and return in its completion, so no code can look
+//! at a buffer while a kernel writes it. Sockets and files are referred to by [`Handle`]; the port owns them.
 
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -14,7 +13,7 @@ use crate::tick::Tick;
 /// One wish, moved into [`Port::submit`](../../naksi_os/port/trait.Port.html#tymethod.submit) by value.
 #[derive(Debug)]
 pub enum Op {
-    /// Take connections from a listener until cancelled or broken; completes once for each.
+    /// Accept connections from a listener until cancelled or failed; completes once for each.
     Accept {
         /// The listener.
         listener: Handle,
@@ -29,14 +28,14 @@ pub enum Op {
         /// The connected socket.
         socket: Handle,
     },
-    /// Send the whole batch, in order. A port may complete it short; it never reorders.
+    /// Send the whole batch, in order. A port may send only a part of it; it never reorders.
     Send {
         /// The connected socket.
         socket: Handle,
         /// The bytes; return in the completion.
         batch: SendBatch,
     },
-    /// End one or both directions. Receives in flight end with it, so that they can be waited for (law 4).
+    /// Shut down one or both directions. Receives in flight end with it, so that they can be awaited (law 4).
     Shutdown {
         /// The connected socket.
         socket: Handle,
@@ -48,7 +47,7 @@ pub enum Op {
         /// What to close; stale as soon as the op is accepted.
         handle: Handle,
     },
-    /// Read from a file at an offset into `buffer[..]` (its length is the wish).
+    /// Read from a file at an offset into `buffer[..]`; its length is the number of bytes requested.
     ReadAt {
         /// The open file.
         file: Handle,
@@ -71,7 +70,7 @@ pub enum Op {
         /// The open file.
         file: Handle,
     },
-    /// Receive one datagram into `buffer[..]`; a longer datagram is cut and said to be.
+    /// Receive one datagram into `buffer[..]`; a longer datagram is truncated and flagged.
     RecvFrom {
         /// The datagram socket.
         socket: Handle,

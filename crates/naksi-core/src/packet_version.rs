@@ -1,9 +1,8 @@
-//! One number over all that the wire of a table depends on, made by the compiler and by `naksi gen` alike.
-//!
-//! Nothing here knows what the lines mean.
+//! The version of a packet table: a hash of everything that affects its wire format, computed alike by the compiler
+//! and by `naksi gen`.
 
-/// A table's version in the making: FNV-1a over its lines and, if its types stand in `.proto` files, over these without
-/// their comments and blanks.
+/// The hash in progress: FNV-1a over the table's lines and, if its types come from `.proto` files, over these without
+/// comments and blanks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version(u64);
 
@@ -11,7 +10,7 @@ impl Version {
     /// That of a table without lines.
     pub const NONE: Version = Version(0xCBF2_9CE4_8422_2325);
 
-    /// With one more line: an id, a name, and the names and types of the fields.
+    /// Adds a line: an id, a name, and the names and types of the fields.
     pub const fn line(self, id: u16, name: &str, fields: &[(&str, &str)]) -> Self {
         let mut version = self.packet(id, name);
         let mut field = 0;
@@ -28,11 +27,11 @@ impl Version {
         self.packet(id, name).mix(b";")
     }
 
-    /// With what a `.proto` file says, whether or not it begins with a byte order mark.
+    /// Adds the text of a `.proto` file, without a byte order mark.
     pub const fn proto(self, text: &str) -> Self {
         let (bytes, mut version) = (text.as_bytes(), self);
         let mut at = behind_byte_order_mark(bytes);
-        // The quotation mark of the string that `at` is in, if it is in one: there a comment is none.
+        // The quotation mark of the string around `at`, if any; comment markers do not count inside a string.
         let mut quote = None;
         while at < bytes.len() {
             let byte = bytes[at];
@@ -64,7 +63,7 @@ impl Version {
 
     const fn packet(self, id: u16, name: &str) -> Self {
         let [low, high] = id.to_le_bytes();
-        // An id's bytes count whatever they are, also those that would be blanks in a text.
+        // An id's bytes always count, also those that are blanks in a text.
         self.fold(low).fold(high).mix(name.as_bytes())
     }
 
@@ -77,7 +76,7 @@ impl Version {
         version
     }
 
-    /// Blanks do not count: how a compiler spells a type is no matter.
+    /// Blanks do not count, because compilers print types with different spacing.
     const fn byte(self, byte: u8) -> Self {
         if byte.is_ascii_whitespace() { self } else { self.fold(byte) }
     }
@@ -87,7 +86,7 @@ impl Version {
     }
 }
 
-/// Where a text begins: editors of Windows put a mark before it that is no part of it.
+/// The start of the text after the byte order mark that some Windows editors write.
 const fn behind_byte_order_mark(bytes: &[u8]) -> usize {
     match bytes {
         [0xEF, 0xBB, 0xBF, ..] => 3,

@@ -1,14 +1,12 @@
-//! How near all sessions together are to what they may hold, and what is done about it: a ladder of three steps, so
-//! that the last ones are rarely reached.
+//! Memory pressure: how close all sessions together are to their limit, and the three steps of load shedding.
 //!
-//! From 90 % on no new connection is accepted; from 95 % on those end who hold bytes that do not move; from 98 % on
-//! those who hold most do as well, until it is less than 90 % again. Nothing here knows a session: it is only asked
-//! with numbers.
+//! From 90 % on no new connection is accepted; from 95 % on, sessions end that hold bytes that do not move; from 98 %
+//! on, those that hold most end too, until usage is below 90 % again.
 
 use std::time::Duration;
 
-/// Whose bytes have not moved for this long is stuck. Longer than a system takes to tell of the next part: Linux asks
-/// for more when a third of its buffer is free, Windows tells of 128 KiB at once.
+/// A session is stuck if its bytes have not moved for this long. It is longer than a system takes to report progress:
+/// Linux asks for more when a third of its buffer is free, Windows reports every 128 KiB.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// The step of the ladder that is reached.
@@ -19,7 +17,7 @@ pub enum Pressure {
     None,
     /// No new connection is accepted.
     NoNewcomers,
-    /// Besides, those end who hold bytes that have not moved for [`STUCK_AFTER`].
+    /// In addition, sessions end that hold bytes that have not moved for [`STUCK_AFTER`].
     EndStuck,
     /// Besides, those end who hold most.
     EndLargest,
@@ -30,7 +28,7 @@ impl Pressure {
     pub const ALL: [Pressure; 4] =
         [Pressure::None, Pressure::NoNewcomers, Pressure::EndStuck, Pressure::EndLargest];
 
-    /// The step at which `held` bytes of at most `most` stand; `most` 0 is no limit.
+    /// The step for `held` bytes with a limit of `most`; 0 is no limit.
     pub fn of(held: u64, most: u64) -> Self {
         if most == 0 {
             return Pressure::None;
@@ -41,15 +39,15 @@ impl Pressure {
     }
 }
 
-/// What one worker gives back of what it holds, so that all of them together come below the first step: as large a part
-/// of the excess as its part of what is held.
+/// How many bytes one worker has to free so that all workers together get below the first step: its share of the
+/// excess is its share of the held bytes.
 pub fn share_of_relief(own: u64, held: u64, most: u64) -> u64 {
     let excess = held.saturating_sub(part(most, 90)).min(held);
     let share = u128::from(excess) * u128::from(own.min(held));
     u64::try_from(share.div_ceil(u128::from(held.max(1)))).unwrap_or(u64::MAX)
 }
 
-/// So many hundredths, and at least one byte: an idle service is under no pressure, however little it may hold.
+/// This percentage, and at least one byte: an idle service is under no pressure, however low its limit is.
 fn part(most: u64, percent: u64) -> u64 {
     u64::try_from(u128::from(most) * u128::from(percent) / 100).unwrap_or(u64::MAX).max(1)
 }

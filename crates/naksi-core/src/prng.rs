@@ -1,7 +1,7 @@
-//! Numbers that look random and repeat exactly from a seed.
+//! A pseudo-random generator that repeats exactly from a seed.
 //!
-//! A simulated run, a jittered retry and a shuffled order take their chances here, so that a run can be
-//! told again from one number. Nothing here is fit for secrets, and nothing here knows where a seed is from.
+//! Used for simulated runs, the jitter of retries and shuffled orders, so that a run can be repeated from one number.
+//! Not for secrets.
 
 /// A generator of the xoshiro256++ family: 32 bytes of state, about one nanosecond a number.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Prng {
 }
 
 impl Prng {
-    /// The generator of this seed. Any seed is good, zero too: the state is spread by splitmix64.
+    /// The generator of this seed. Every seed is valid, zero too: splitmix64 expands it to the state.
     pub fn new(seed: u64) -> Self {
         let mut word = seed;
         Self { state: std::array::from_fn(|_| spread(&mut word)) }
@@ -25,7 +25,7 @@ impl Prng {
         number
     }
 
-    /// A number below `bound`, which must not be zero. Even to within 2^-64 of a part.
+    /// A number below `bound`, which must not be zero; uniform to within 2^-64.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "there is no number below zero");
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_published_generator_comes_out() {
-        // The first numbers of xoshiro256++ from the state 1, 2, 3, 4, as its authors' code prints them.
+        // The first numbers of xoshiro256++ from the state 1, 2, 3, 4, as printed by its authors' code.
         let mut prng = Prng { state: [1, 2, 3, 4] };
         assert_eq!(
             [prng.next_u64(), prng.next_u64(), prng.next_u64()],
@@ -78,8 +78,8 @@ mod tests {
         );
     }
 
-    /// Counted with another program: splitmix64 spreads the seed over the state. Worlds and schedules are told by a seed, so
-    /// these numbers must stay what they are.
+    /// Computed with another program: splitmix64 expands the seed. Worlds and schedules are identified by a seed, so
+    /// these numbers must not change.
     #[test]
     fn a_seed_stands_for_the_same_numbers_for_ever() {
         for (seed, first, thousandth) in [

@@ -1,6 +1,5 @@
-//! Why a session ended: one value of a closed set, for the callback, the counter and the log.
-//!
-//! Nothing here decides; the session does, and the first reason stays.
+//! Why a session ended: a closed set of reasons, for the callback, the counters and the log. The first reason is
+//! kept.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +34,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The peer closed in order and everything queued for it was sent.
+    /// The peer closed the connection in order and everything queued for it was sent.
     PeerClosed = "peer_closed",
     /// The peer reset the connection, or was gone when we sent.
     PeerReset = "peer_reset",
@@ -51,9 +50,9 @@ reasons! {
     FrameLate = "frame_late",
     /// The handshake of its transport was not done in time.
     HandshakeLate = "handshake_late",
-    /// What came before the first message was no WebSocket handshake, or one that asks for what is not offered.
+    /// The bytes before the first message were no WebSocket handshake, or one that asks for something not offered.
     BadHandshake = "bad_handshake",
-    /// The head of an HTTP request or answer was longer, or had more lines, than it may.
+    /// The head of an HTTP request or response exceeded its limit of bytes or lines.
     HeadTooLong = "head_too_long",
     /// A page of another origin wanted to connect.
     OriginRefused = "origin_refused",
@@ -79,27 +78,28 @@ reasons! {
     SendQueueFull = "send_queue_full",
     /// More was received than may be kept unread.
     RecvBacklogFull = "recv_backlog_full",
-    /// All sessions together held nearly as much as they may, and this one most of it, or longest without moving.
+    /// All sessions together were close to the memory limit, and this one held most, or held bytes that did not move.
     MemoryPressure = "memory_pressure",
-    /// More messages, bytes or joins of rooms came in a second than the session may bring.
+    /// The session exceeded its rate of messages, bytes or room joins.
     RateExceeded = "rate_exceeded",
     /// The peer broke the application's protocol; the handler said so.
     Protocol = "protocol",
     /// A packet came that no handler takes.
     UnknownPacket = "unknown_packet",
-    /// Bytes came to a session type that has no `on_recv`, or has `on_packet` and lacks `FRAMING = Framing::Packets`.
+    /// Bytes were received by a session type that has no `on_recv`, or that has `on_packet` and lacks `FRAMING =
+    /// Framing::Packets`.
     UnhandledBytes = "unhandled_bytes",
     /// The handler ended it in order.
     Handler = "handler",
     /// Code outside its own callbacks ended it.
     Kicked = "kicked",
-    /// It was to join more topics or rooms than a session may be in.
+    /// The session tried to join more topics or rooms than a session may be in.
     MembershipsFull = "memberships_full",
-    /// A message of one of its rooms or topics found no room in the mailbox of its worker, which did not keep up.
+    /// A message of one of its rooms or topics did not fit the mailbox of its worker, which did not keep up.
     Lagged = "lagged",
     /// The room that it was in has ended.
     RoomClosed = "room_closed",
-    /// The room that it was to join has as many members as it may, or takes no more packets.
+    /// The room that it tried to join has its maximum of members, or its mailbox is full.
     RoomFull = "room_full",
     /// A callback panicked.
     HandlerPanic = "handler_panic",
@@ -111,15 +111,15 @@ reasons! {
     TimedOut(OsError) = "timed_out",
     /// The network says that there is no way to the peer.
     Unreachable(OsError) = "unreachable",
-    /// The system failed an operation in another way: its number says what.
+    /// Another failure of the system, with the system's error number.
     System(OsError) = "system",
-    /// The application ended it, for a cause of its own; see [`DisconnectReason::custom`].
+    /// The application ended it for its own cause; see [`DisconnectReason::custom`].
     Custom(Cause) = "custom",
 }
 
 impl DisconnectReason {
-    /// The application's own cause: a code, and a short text for the log. What is longer than
-    /// [`Cause::TEXT_BYTES_MAX`] is cut. All of them are counted under one name, `custom`.
+    /// The application's own cause: a code, and a short text for the log. A text longer than
+    /// [`Cause::TEXT_BYTES_MAX`] is cut. All causes are counted under one name, `custom`.
     ///
     /// ```
     /// use naksi_core::reason::DisconnectReason;
@@ -133,7 +133,7 @@ impl DisconnectReason {
         DisconnectReason::Custom(Cause(Arc::new((code, text[..cut].into()))))
     }
 
-    /// The reason for a failure that a system reported under an established session.
+    /// The reason for a failure that a system reported for an established session.
     pub fn from_system(error: OsError) -> Self {
         match error.kind {
             Failure::MemoryExhausted => DisconnectReason::OutOfMemory(error),

@@ -1,13 +1,11 @@
-//! Bytes that were received and not yet taken: a cut frame, or what came while a session was paused.
+//! Received bytes that are not consumed yet: an incomplete frame, or data received while a session was paused.
 //!
-//! Empty and without memory most of the time: whole frames are read straight from the lease. Invariant:
-//! `read <= bytes.len()`. Nothing here knows about sockets, or asks
-//! for the time.
+//! Usually empty and without memory: whole frames are read directly from the lease. Invariant: `read <= bytes.len()`.
 
 use crate::buffer_pool::BufferPool;
 use crate::tick::Tick;
 
-/// Received bytes that wait, in order. One word: every idle session has one, and it is empty.
+/// Unconsumed bytes, in order. One pointer in size and `None` when empty, because every idle session has one.
 #[derive(Debug, Default)]
 pub struct RecvBuffer(Option<Box<Kept>>);
 
@@ -16,7 +14,7 @@ struct Kept {
     bytes: Vec<u8>,
     /// First byte that no callback has consumed.
     read: usize,
-    /// When the frame began that is cut at the end of these bytes, if one is.
+    /// When the incomplete frame at the end of these bytes began, if there is one.
     cut_since: Option<Tick>,
 }
 
@@ -47,12 +45,12 @@ impl RecvBuffer {
         self.0.as_ref().map_or(&[], |kept| kept.view())
     }
 
-    /// Since when the frame at the head of what waits is cut, if it is.
+    /// Since when the frame at the head of the buffer is incomplete, if it is.
     pub fn cut_since(&self) -> Option<Tick> {
         self.0.as_ref()?.cut_since
     }
 
-    /// Says since when the frame at the head of what waits is cut. Nothing, if nothing waits.
+    /// Sets since when the frame at the head of the buffer is incomplete. No effect on an empty buffer.
     pub fn set_cut_since(&mut self, since: Option<Tick>) {
         if let Some(kept) = &mut self.0 {
             kept.cut_since = since;
@@ -64,8 +62,8 @@ impl RecvBuffer {
         let kept = self.0.get_or_insert_default();
         let needed = kept.view().len() + bytes.len();
         if needed > kept.bytes.capacity() {
-            // A spare one has its memory already; growing in place would ask the system for new pages.
-            // One that is long takes twice as much as before, so that growing costs little for each byte.
+            // A pooled buffer has its memory already; growing in place would ask the system for new pages. A long
+            // buffer doubles, so that the amortised cost per byte stays low.
             let mut wider = buffer_pool.buffer(match needed {
                 ..=BufferPool::CLASS_BYTES_MAX => needed,
                 _ => needed.next_power_of_two().max(BufferPool::HUGE_BYTES),
@@ -81,7 +79,7 @@ impl RecvBuffer {
         buffer_pool.keep(bytes.len());
     }
 
-    /// The first `bytes` bytes were taken. Memory goes back as soon as nothing waits.
+    /// The first `bytes` bytes were consumed. Memory is returned as soon as nothing is left.
     pub fn took(&mut self, bytes: usize, buffer_pool: &mut BufferPool) {
         assert!(bytes <= self.len(), "took {bytes} of {} bytes", self.len());
         if let Some(kept) = &mut self.0 {

@@ -1,10 +1,10 @@
-//! Bytes on their way out: bounded in bytes and in pieces, one batch with the kernel at a time.
+//! The send queue: bounded in bytes and in pieces, with one batch in flight at a time.
 //!
-//! While a batch is with the kernel, what is queued gathers into the next one; what a short send left goes
-//! out first. Small messages are copied together, into a buffer that widens as they come; large ones that are shared,
-//! or that go out as they came in, travel by reference (gathering many small references costs more than the copy), and
-//! so does the first message of a batch if nothing else is kept alive by it. Data that the receiver may miss joins a
-//! batch only as far as the low mark, and waits beside the queue otherwise. Nothing here knows a socket or a frame.
+//! While a batch is in flight, new data gathers in the next one; the rest of a partial send is sent first. Small
+//! messages are copied together into a buffer that grows as needed, because gathering many small references costs
+//! more than the copy. Large shared messages, large parts of a received lease, and the first message of a batch (if
+//! it keeps nothing else alive) are sent by reference. Droppable data joins a batch only up to the low mark, and
+//! otherwise waits beside the queue.
 
 mod sealed;
 
@@ -20,7 +20,7 @@ use crate::tick::Tick;
 /// Shared bytes up to this length are copied instead of referenced.
 const COPY_BYTES_MAX: usize = 1024;
 
-/// What is sent from the lease that it came in goes out from there, from this length on.
+/// Parts of the lease that is being read are sent from it without a copy if they have at least this many bytes.
 pub(crate) const LENT_BYTES_MIN: usize = 4 * 1024;
 
 /// The outcome of queueing bytes.
@@ -28,7 +28,7 @@ pub(crate) const LENT_BYTES_MIN: usize = 4 * 1024;
 pub enum SendStatus {
     /// They are queued and leave with the next batch.
     Queued,
-    /// They did not fit and are gone, as the overflow policy says; the session goes on.
+    /// They did not fit and were dropped, as the overflow policy says; the session continues.
     Dropped,
     /// They did not fit, and the session ends for it.
     Overflowed,
@@ -40,19 +40,19 @@ pub enum SendStatus {
 #[derive(Debug, Default)]
 pub struct SendQueue {
     waiting: SendBatch,
-    /// Bytes of the batch that is with the kernel: less than 4 GiB, as the limits say.
+    /// Bytes of the batch in flight; below 4 GiB because of the limits.
     flying_bytes: u32,
     /// Pieces of the batch that is with the kernel.
     flying_pieces: u32,
     /// Bytes of memory of the batch that is with the kernel.
     flying_held: u32,
-    /// Over the high mark, and not yet back at the low one.
+    /// The queue has been over the high mark and is not yet down to the low one.
     congested: bool,
-    /// Half of the pieces that may be queued were, when the last one was.
+    /// At the last push, half of the allowed pieces were queued.
     crowded: bool,
-    /// The flying batch is a sealed one that came back in part: it is counted, and its session has it.
+    /// The batch in flight is a sealed one that returned in part: it still counts here while the session holds it.
     is_home: bool,
-    /// Data that waits because the receiver does not keep up. Only while something waits or flies.
+    /// Droppable data that waits because the receiver does not keep up; absent when nothing waits or is in flight.
     data: Option<Box<DroppableQueue>>,
     /// Since when the queue has not been empty.
     since: Tick,
@@ -79,7 +79,7 @@ impl SendQueue {
         self.waiting.bytes() + self.flying_bytes as usize
     }
 
-    /// Bytes of memory that the queue keeps, not only of their contents, and the data that waits beside it.
+    /// Bytes of memory that the queue keeps, by capacity, including the droppable data beside it.
     pub fn held_bytes(&self) -> usize {
         let queue = self.waiting.held_bytes() + self.flying_held as usize;
         queue + self.data.as_deref().map_or(0, DroppableQueue::held_bytes)
@@ -100,7 +100,7 @@ impl SendQueue {
         self.flying_bytes > 0 && !self.is_home
     }
 
-    /// Whether the session should receive nothing until the queue has drained to the low mark.
+    /// Whether the session should stop receiving until the queue has drained to the low mark.
     pub fn is_congested(&self) -> bool {
         self.congested
     }
@@ -110,13 +110,13 @@ impl SendQueue {
         !self.waiting.is_empty()
     }
 
-    /// Whether half of the pieces that the queue may hold are in use.
+    /// Whether half of the allowed pieces are in use.
     pub fn is_crowded(&self) -> bool {
         self.crowded
     }
 
-    /// Queues a copy of `parts`, one behind the other, whole or not at all. A long part of the lease that is being
-    /// read is not copied.
+    /// Queues a copy of `parts`, one after the other, completely or not at all. A long part of the lease that is
+    /// being read is not copied.
     ///
     /// Returns whether they fit.
     pub fn push(&mut self, parts: [&[u8]; 2], limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
@@ -149,7 +149,7 @@ impl SendQueue {
             self.mark(limits);
             return true;
         }
-        // A message is appended whole or begins a piece of its own, so that a full queue never cuts one.
+        // A message is appended as a whole or starts a new piece, so that a full queue never cuts one.
         if self.waiting.room() < length && !self.make_room(length, limits, buffer_pool) {
             return false;
         }
@@ -160,8 +160,8 @@ impl SendQueue {
         true
     }
 
-    /// Makes room for a short message behind the last one: in a wider buffer as long as that is a page at most, or in
-    /// one more. Returns `false` if there are too many pieces.
+    /// Makes room for a short message after the last one: in a larger buffer up to a page, or in an additional one.
+    /// Returns `false` if there are too many pieces.
     #[inline(always)]
     fn make_room(&mut self, length: usize, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
         let joined = self.waiting.last_owned().map(|last| last + length);
@@ -177,8 +177,8 @@ impl SendQueue {
         true
     }
 
-    /// Queues bytes that several sessions share and whose memory their owner counts, whole or not at all. The first of
-    /// a batch are not copied, however short: a reference to them costs less.
+    /// Queues shared bytes whose owner counts their memory, completely or not at all. The first message of a batch is
+    /// not copied, however short: a reference is cheaper.
     ///
     /// Returns whether they fit.
     pub fn push_counted(&mut self, bytes: &Bytes, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
@@ -188,7 +188,7 @@ impl SendQueue {
         self.push_reference(bytes, Segment::Counted, limits, buffer_pool)
     }
 
-    /// Queues bytes that several sessions share, whole or not at all.
+    /// Queues shared bytes, completely or not at all.
     ///
     /// Returns whether they fit.
     pub fn push_shared(&mut self, bytes: &Bytes, limits: &Limits, buffer_pool: &mut BufferPool) -> bool {
@@ -219,7 +219,7 @@ impl SendQueue {
         true
     }
 
-    /// Queues data that the receiver may miss, if it does not keep up.
+    /// Queues droppable data.
     pub fn push_data(
         &mut self,
         (class, key): (PacketClass, u64),
@@ -229,19 +229,19 @@ impl SendQueue {
         buffer_pool: &mut BufferPool,
     ) -> Placed {
         if bytes.len() > limits.send_queue_bytes_max {
-            // It could never join a batch, and all that waits behind it would wait for ever.
+            // It could never join a batch, and all data behind it would wait for ever.
             return Placed::Dropped;
         }
         let keeps_up = self.data.is_none() && self.bytes() + bytes.len() <= limits.send_queue_low_bytes;
         if keeps_up && self.push_shared(bytes, limits, buffer_pool) {
             return Placed::Waits;
         }
-        // Longer than the low mark: it goes alone, or it would wait behind nothing, for ever.
+        // It is longer than the low mark and has to be sent alone; otherwise it would wait for ever.
         if self.is_empty() && self.push_shared(bytes, limits, buffer_pool) {
             return Placed::Waits;
         }
         let plane = self.data.get_or_insert_default();
-        // A copy of its own: a slice would keep the whole buffer alive that it was cut from.
+        // Copied, because a slice would keep the whole buffer alive.
         let placed = plane.push(class, key, Bytes::copy_from_slice(bytes), now, limits);
         if plane.is_empty() {
             self.data = None;
@@ -249,7 +249,7 @@ impl SendQueue {
         placed
     }
 
-    /// The queue was empty until now, if it is: what is queued next begins to wait.
+    /// If the queue is empty, data queued from now on counts as waiting since `now`.
     pub fn look(&mut self, now: Tick) {
         if self.is_empty() {
             self.since = now;
@@ -284,7 +284,7 @@ impl SendQueue {
         }
     }
 
-    /// The next batch for the kernel, unless one is with it or nothing waits.
+    /// The next batch to send, unless one is in flight or nothing waits.
     pub fn take(&mut self) -> Option<SendBatch> {
         if self.is_flying() {
             return None;
@@ -304,7 +304,7 @@ impl SendQueue {
         Some(std::mem::take(&mut self.waiting))
     }
 
-    /// This batch goes to the kernel now. The headers of what is sealed count beyond the cap.
+    /// Marks this batch as in flight. The headers of a sealed batch may exceed the limit.
     #[inline]
     pub fn fly(&mut self, batch: &SendBatch) {
         self.is_home = false;
@@ -313,7 +313,7 @@ impl SendQueue {
         self.flying_pieces = u32::try_from(batch.pieces()).expect("pieces are bounded by the limits");
     }
 
-    /// The batch returned; the kernel took `sent` bytes of it. What is left goes out before all else.
+    /// The batch returned; the kernel took `sent` bytes of it. What is left is sent before everything else.
     ///
     /// Returns whether something is left.
     pub fn returned(
@@ -334,7 +334,7 @@ impl SendQueue {
         left
     }
 
-    /// The batch returned; the kernel took `sent` bytes of it. What is left of it.
+    /// The batch returned; the kernel took `sent` bytes of it. Returns what is left.
     #[inline(always)]
     fn land(&mut self, mut batch: SendBatch, sent: usize, buffer_pool: &mut BufferPool) -> Option<SendBatch> {
         assert!(self.is_flying(), "a batch came home that was never sent");
@@ -347,7 +347,7 @@ impl SendQueue {
         None
     }
 
-    /// Less is queued than before: more may be read, and data beside the queue may join it.
+    /// The queue has shrunk: reading may resume, and droppable data may join it.
     #[inline(always)]
     fn make_up(&mut self, limits: &Limits, buffer_pool: &mut BufferPool) {
         if self.bytes() <= limits.send_queue_low_bytes {
@@ -358,7 +358,7 @@ impl SendQueue {
         }
     }
 
-    /// Drops what waits, because the peer will not read it. A batch with the kernel is not touched.
+    /// Drops waiting data, because the peer will not read it. A batch in flight is not touched.
     pub fn abandon(&mut self, buffer_pool: &mut BufferPool) {
         self.data = None;
         if self.is_home {
@@ -379,8 +379,8 @@ impl SendQueue {
     }
 
     fn mark(&mut self, limits: &Limits) {
-        // At the mark is not over it: what one receive brings and is sent back as it came pauses no session. A full
-        // queue is over any mark.
+        // Reaching the mark is not exceeding it: echoing one receive must not pause a session. A full queue exceeds
+        // any mark.
         let over_bytes = limits.send_queue_high_bytes.saturating_add(1).min(limits.send_queue_bytes_max);
         if self.bytes() >= over_bytes {
             self.congested = true;
@@ -646,7 +646,7 @@ mod tests {
         };
         assert_eq!(push(&mut queue, 1, b"a1"), Placed::Waits);
         let batch = queue.take().expect("it keeps up so far");
-        // The peer takes nothing: what fits under the low mark gathers, the rest waits beside it.
+        // The peer reads nothing: data up to the low mark joins the queue, the rest waits beside it.
         for (key, bytes) in
             [(1, b"a2________________".as_slice()), (1, b"a3"), (2, b"b1"), (1, b"a4"), (2, b"b2")]
         {

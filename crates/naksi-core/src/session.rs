@@ -1,9 +1,8 @@
-//! The life of one connection, as a machine that asks and is told.
+//! The state machine of one connection, without I/O.
 //!
-//! `register` says what the session wants from a kernel, `process` takes what came back, and the
-//! `on_*` calls of [`SessionCallbacks`] are what its user sees: the lectures' three kinds of method. The caller
-//! drains `register` after every `process`, so the next receive is never forgotten. Nothing here
-//! knows a port, a thread or a clock.
+//! `register` returns the operations that the session needs, `process` handles their completions, and the `on_*`
+//! calls of [`SessionCallbacks`] reach the application: the lectures' three kinds of method. The caller drains
+//! `register` after every `process`, so the next receive is never forgotten.
 //!
 //! ```text
 //!            peer's FIN, end(Flush)          queue flushed          peer's FIN, deadline
@@ -11,8 +10,8 @@
 //!     └────────────── reset, violation, panic, end(Now), deadline ───────────────────────▲
 //! ```
 //!
-//! A session behind a [`Wire`](crate::wire::Wire) begins in *Opening*, in which its user does not know of it.
-//! *Ending* waits for every operation in flight, then tells the user once, then closes the socket (law 4).
+//! A session behind a [`Wire`](crate::wire::Wire) begins in *Opening*, before `on_connected`. *Ending* waits for
+//! every operation in flight, then calls `on_disconnected` once, then closes the socket (law 4).
 
 use crate::batch::SendBatch;
 use crate::buffer_pool::BufferPool;
@@ -50,8 +49,8 @@ pub enum Framing {
     Raw,
     /// Whole frames, to `on_packet`.
     Packets,
-    /// Whole messages of a transport that keeps them apart (WebSocket), to `on_message`; over one that does not, plain TCP,
-    /// bytes as they come, to `on_recv`.
+    /// Whole messages of a transport that keeps message boundaries (WebSocket), through `on_message`; over plain TCP,
+    /// which does not, raw bytes through `on_recv`.
     Messages,
 }
 
@@ -98,7 +97,7 @@ pub struct Context<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Its wire is not open yet, and the user not told of it.
+    /// Its wire is not open yet, and `on_connected` has not been called.
     Opening,
     Connected,
     Draining,
@@ -152,7 +151,7 @@ impl Egress {
         self.is_paused() || self.end.is_some()
     }
 
-    /// Whether the session does not listen, because its queue is full or because of what it has brought.
+    /// Whether reading is paused, because its queue is full or because of what the session has sent.
     fn is_paused(&self) -> bool {
         self.queue.is_congested() || self.throttle.is_paused()
     }
@@ -169,7 +168,7 @@ pub struct Session {
     control: bool,
     /// Both directions were shut down by us.
     cut: bool,
-    /// Operations in flight were cancelled because the shutdown did not bring them home.
+    /// Operations in flight were cancelled because the shutdown did not complete them.
     recalled: bool,
     /// The peer sent its FIN.
     peer_finished: bool,
@@ -191,7 +190,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session on a socket that has just connected. Call [`Session::connected`] next.
+    /// A session on a newly connected socket. Call [`Session::connected`] next.
     pub fn new(socket: Handle, framing: Framing, now: Tick) -> Self {
         Self {
             socket,
@@ -215,7 +214,7 @@ impl Session {
         }
     }
 
-    /// The connection stands. The user is told so now, or when the wire has opened.
+    /// The connection is established. Calls `on_connected` now, or later when the wire has opened.
     pub fn connected(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         if self.state == State::Connected {
             callbacks.on_connected(self.egress.output(true, cx));
@@ -253,7 +252,7 @@ impl Session {
         self.settle(cx, callbacks);
     }
 
-    /// Runs something in the name of the session outside its callbacks: a send from elsewhere, a timer.
+    /// Runs code on the session outside its callbacks: a send from elsewhere, a timer.
     pub fn with_output<C: SessionCallbacks, R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -294,14 +293,14 @@ impl Session {
         }
     }
 
-    /// The peer is no stranger: the limits that end with the first whole frame do not hold, nor do those of its rate.
+    /// Marks the peer as trusted: the limits before the first whole frame and the rates do not apply.
     pub fn trust(&mut self) {
         self.greeted = true;
         self.egress.exempt = true;
     }
 
-    /// A deadline may have passed: ends what was late at `until`, which is now, or the moment up to which everything
-    /// that had arrived has been read.
+    /// Checks the deadlines and ends the session if one had passed at `until`, which is now, or the time up to which
+    /// everything that had arrived has been read.
     pub fn check_deadline(
         &mut self,
         until: Tick,
@@ -345,13 +344,13 @@ impl Session {
         self.egress.end.as_ref()?.slow.as_ref()
     }
 
-    /// Messages that the overflow policy has dropped since it was asked last.
+    /// Messages that the overflow policy has dropped since the last call.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.egress.dropped).into()
     }
 
     fn register_recv(&mut self) -> Option<Request> {
-        // While it drains and lingers a session still receives, to see the peer's end; the bytes are dropped.
+        // A draining or lingering session still receives, to see the peer's end; the bytes are dropped.
         let paused = self.state == State::Connected && self.egress.holds_back();
         match self.receiving {
             Receiving::Idle if !paused && !self.peer_finished => {
@@ -370,7 +369,7 @@ impl Session {
         if self.state != State::Draining {
             return None;
         }
-        // A peer that is through needs no goodbye: `settle` has begun the end as the queue became empty.
+        // A peer that has finished needs no shutdown: `settle` began the end when the queue became empty.
         if !self.is_flushed() || self.peer_finished {
             return None;
         }
@@ -394,7 +393,7 @@ impl Session {
             }
             return self.recall();
         }
-        // `settle` tells the user before the socket goes: after this point nothing is in flight but the close.
+        // `settle` calls `on_disconnected` before the close: from here on only the close is in flight.
         if !self.told {
             return None;
         }
@@ -402,7 +401,7 @@ impl Session {
         Some(Request::Submit(Verb::Close, Op::Close { handle: self.socket }))
     }
 
-    /// The shutdown has come back and something is still out: cancel it, once.
+    /// The shutdown has completed and operations are still in flight: cancels them, once.
     fn recall(&mut self) -> Option<Request> {
         if self.receiving == Receiving::Running {
             self.receiving = Receiving::Cancelling;
@@ -441,7 +440,7 @@ impl Session {
             }
             Err(Ended::Closed) => (self.peer_finished, self.received_at) = (true, cx.now),
             Err(Ended::Reset) => self.begin_ending(DisconnectReason::PeerReset, cx),
-            // Our own pause or our own shutdown: its cause goes on from here.
+            // Our own pause or shutdown; handled where it was started.
             Err(Ended::Aborted) => {}
             Err(Ended::Failed(error)) => self.fail(error, cx),
         }
@@ -492,7 +491,7 @@ impl Session {
         self.state = State::Over;
     }
 
-    /// Draws the conclusions of whatever has just happened. Every entry point ends here.
+    /// Applies the consequences of an event. Every entry point ends with this call.
     fn settle(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         if self.state == State::Connected && self.egress.is_paused() {
             self.egress.throttle.pauses_from(cx.now);
@@ -551,7 +550,7 @@ impl Session {
         }
     }
 
-    /// What was wished for begins: nothing more is shown, and what is queued goes out.
+    /// Starts a requested graceful end: no more data is delivered, and queued data is sent.
     fn begin_draining(&mut self, cx: &mut Context<'_>) {
         if let Some(end) = &mut self.egress.end {
             end.begun = true;
@@ -571,9 +570,9 @@ impl Session {
         }
     }
 
-    /// The first reason stays: what happens while a session is already ending explains nothing.
+    /// The first reason is kept: later events of a session that is ending are its consequences.
     fn begin_ending(&mut self, reason: DisconnectReason, cx: &mut Context<'_>) {
-        // What a callback wished for in this very moment explains nothing either: it has not begun.
+        // A request of the running callback has not begun, so it does not count as the first reason.
         if self.egress.end.as_ref().is_none_or(|end| !end.begun) {
             self.egress.end = Some(End::new(reason, CloseMode::Abort));
         }
@@ -598,7 +597,7 @@ impl Session {
     }
 }
 
-/// Ages are kept in units of so many bits of nanoseconds: 4.2 ms, and 208 days until they begin anew.
+/// Ages are stored in units of 2^22 nanoseconds: 4.2 ms, wrapping around after 208 days.
 const AGE_UNIT_BITS: u32 = 22;
 
 fn age_units(at: Tick) -> u32 {

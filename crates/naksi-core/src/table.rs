@@ -1,8 +1,7 @@
-//! Slots with generations: what is kept under an id, and never under a stale one (law 3).
+//! A table of slots with generations: a stale id never finds a value (law 3).
 //!
-//! Grows in pages, so that what is inside never moves and an idle table costs what its pages cost. Freed
-//! slots are used again in the order in which they were freed, which keeps stale ids apart longest.
-//! Nothing here knows what is kept.
+//! It grows in pages, so that values never move and an idle table costs only its pages. Freed slots are reused in the
+//! order in which they were freed, which keeps stale ids distinct for as long as possible.
 
 use std::collections::VecDeque;
 
@@ -38,10 +37,10 @@ impl<T> Table<T> {
         self.len == 0
     }
 
-    /// Keeps a value. `None` hands it back: the table is full.
+    /// Inserts a value.
     ///
     /// # Errors
-    /// The value, if all slots are taken.
+    /// Returns the value if the table is full.
     pub fn insert(&mut self, value: T) -> Result<(u32, u32), T> {
         if self.len >= self.slots_max {
             return Err(value);
@@ -136,7 +135,7 @@ mod tests {
         assert_eq!((table.is_empty(), table.len()), (true, 0));
     }
 
-    /// More values than a page holds, each found under its own name, to be read and to be changed.
+    /// More values than a page holds; each is found under its own id, for reading and for changing.
     #[test]
     fn every_value_is_found_under_its_name_and_no_other_is() {
         let mut table = Table::new(10_000);

@@ -1,15 +1,15 @@
-//! Time as a number; the clock is elsewhere.
+//! Time as a number.
 //!
-//! A port is the only clock (law 11): it counts nanoseconds from its own start, and a simulated port
-//! counts whatever it likes. Nothing here asks what time it is.
+//! A port is the only clock (law 11): it counts nanoseconds from its own start, and a simulated port chooses its own
+//! time.
 
 use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in a port's time: nanoseconds since that port's epoch. 584 years fit.
+/// A point in a port's time: nanoseconds since that port's epoch. The range is 584 years.
 ///
-/// Kept as one more than it is, so that an `Option<Tick>` is no larger than a tick: every idle session has several.
+/// Stored plus one, so that an `Option<Tick>` takes no more space: every idle session has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(NonZeroU64);
 
@@ -25,7 +25,7 @@ impl Tick {
     /// Later than any other tick.
     pub const MAX: Tick = Tick::from_nanos(u64::MAX);
 
-    /// The point `nanos` nanoseconds after the epoch. The last two numbers are the same point: never.
+    /// The point `nanos` nanoseconds after the epoch. The last two values map to the same point: never.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(NonZeroU64::MIN.saturating_add(nanos))
     }

@@ -1,8 +1,7 @@
-//! A timer wheel: set and cancel in constant time, fire in order of wheel ticks; `now` is an argument.
+//! A hierarchical timer wheel: set and cancel in constant time, fire in order of wheel ticks; `now` is an argument.
 //!
-//! Six levels of 64 slots; a slot of level 0 is 2^20 ns (about a millisecond) wide, one of level n is 64
-//! times as wide as one of level n - 1. A timer never fires early; it may fire up to one wheel tick late.
-//! Nothing here knows what a timer means.
+//! Six levels of 64 slots; a slot of level 0 is 2^20 ns (about a millisecond) wide, one of level n is 64 times as
+//! wide as one of level n - 1. A timer never fires early; it may fire up to one wheel tick late.
 
 use std::fmt;
 
@@ -15,10 +14,10 @@ const TICK_BITS: u32 = 20;
 const NONE: u32 = u32::MAX;
 /// The wheel tick of a wheel without timers.
 const NEVER: u64 = u64::MAX;
-/// The level of a timer that is due and was not fired: it stands in no list.
+/// The level of a timer that is due and was not fired: it is in no list.
 const DUE: u8 = u8::MAX;
 
-/// Names one timer that was set; stale once it has fired or was cancelled.
+/// Identifies one timer; stale once it has fired or was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerKey {
     index: u32,
@@ -98,7 +97,7 @@ impl<T> TimerWheel<T> {
         TimerKey { index, generation }
     }
 
-    /// Takes a timer back before it fires; `None` if it has fired or was cancelled.
+    /// Cancels a timer; `None` if it has fired or was cancelled before.
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         if !self.is_set(key) {
             return None;
@@ -113,7 +112,7 @@ impl<T> TimerWheel<T> {
         entry.is_some_and(|entry| entry.generation == key.generation && entry.payload.is_some())
     }
 
-    /// When to call [`TimerWheel::expire`] next: no later than the next timer is due, perhaps earlier.
+    /// When to call [`TimerWheel::expire`] next: at the next timer's time or earlier.
     pub fn next(&self) -> Option<Tick> {
         (self.len > 0 && self.next != NEVER)
             .then(|| Tick::from_nanos(self.next.saturating_mul(1 << TICK_BITS)))
@@ -131,15 +130,15 @@ impl<T> TimerWheel<T> {
         begins.min().unwrap_or(NEVER)
     }
 
-    /// Hands every timer that is due at `now` to `fired`, in order of their wheel ticks, those of
-    /// one wheel tick in the order in which they were set. A timer that was set more than 2^36 wheel ticks (two years and
-    /// a quarter) ahead may come behind one that was set later for the same wheel tick.
+    /// Passes every timer that is due at `now` to `fired`, in order of their wheel ticks, and within one wheel tick
+    /// in the order in which they were set. A timer that was set more than 2^36 wheel ticks (two years and a quarter)
+    /// ahead may come after one that was set later for the same wheel tick.
     pub fn expire(&mut self, now: Tick, mut fired: impl FnMut(T)) {
         self.reach(now, |wheel, index| fired(wheel.release(index)));
     }
 
-    /// Appends the keys of all timers that are due at `now`, in the order of [`TimerWheel::expire`]. They do not count as
-    /// fired before [`TimerWheel::fire`] takes them, so that what one of them does may still cancel another one.
+    /// Appends the keys of all timers that are due at `now`, in the order of [`TimerWheel::expire`]. They do not
+    /// count as fired before [`TimerWheel::fire`] takes them, so one callback may still cancel another timer.
     pub fn due(&mut self, now: Tick, keys: &mut Vec<TimerKey>) {
         self.reach(now, |wheel, index| {
             wheel.entries[index as usize].place.0 = DUE;
@@ -147,7 +146,7 @@ impl<T> TimerWheel<T> {
         });
     }
 
-    /// Takes a timer that was said to be due; `None` if it was cancelled since.
+    /// Takes a timer that was reported as due; `None` if it was cancelled since.
     pub fn fire(&mut self, key: TimerKey) -> Option<T> {
         self.cancel(key)
     }
@@ -169,7 +168,7 @@ impl<T> TimerWheel<T> {
         self.now = self.now.max(until);
     }
 
-    /// Moves timers of higher levels whose slot has begun to where they belong now.
+    /// Moves timers of higher levels whose slot has begun to their current level.
     fn cascade(&mut self) {
         for level in (1..LEVELS).rev() {
             let shift = SLOT_BITS * level as u32;
@@ -190,7 +189,7 @@ impl<T> TimerWheel<T> {
 
     fn link(&mut self, index: u32) {
         let at = self.entries[index as usize].at.max(self.now);
-        // The highest bit in which due time and present differ says how far up the timer waits.
+        // The highest bit in which due time and present differ determines the timer's level.
         let differing = (at ^ self.now) | 1;
         let level = ((63 - differing.leading_zeros()) / SLOT_BITS).min(LEVELS as u32 - 1);
         let shift = SLOT_BITS * level;
@@ -209,7 +208,7 @@ impl<T> TimerWheel<T> {
             self.entries[tail as usize].after = index;
         }
         self.occupied[level] |= 1 << slot;
-        // A slot of a higher level is looked at when it begins.
+        // A slot of a higher level is processed when it begins.
         self.next = self.next.min(((placed_at >> shift) << shift).max(self.now));
     }
 
@@ -289,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Timers in a list, with the wheel tick of each; no haste, no levels.
+    /// A model of the wheel: a list of timers with their wheel ticks.
     #[derive(Default)]
     struct Model {
         timers: Vec<(u64, TimerKey, u32)>,
@@ -302,7 +301,7 @@ mod tests {
             self.timers.push((tick.max(self.now), key, payload));
         }
 
-        /// Those that are due, by their wheel ticks, and of one wheel tick as they were set.
+        /// The due timers in order of their wheel ticks, and within one wheel tick as they were set.
         fn reach(&mut self, now: Tick) -> Vec<(TimerKey, u32)> {
             self.now = self.now.max(now.nanos() >> TICK_BITS);
             let mut due: Vec<_> = self.timers.extract_if(.., |(tick, ..)| *tick <= self.now).collect();
@@ -311,7 +310,7 @@ mod tests {
         }
     }
 
-    /// Of those that are due together one cancels the last one. Returns what fired, and what should have.
+    /// Of timers that are due together, one cancels the last one. Returns what fired, and what should have.
     fn all_but_the_last(wheel: &mut TimerWheel<u32>, model: &mut Model, now: Tick) -> (Vec<u32>, Vec<u32>) {
         let (wanted, mut keys) = (model.reach(now), Vec::new());
         wheel.due(now, &mut keys);
@@ -327,7 +326,7 @@ mod tests {
     #[test]
     fn it_fires_what_a_sorted_list_would_fire_whatever_is_set_and_cancelled_and_however_time_leaps() {
         let mut chance = crate::prng::Prng::new(3);
-        // Up to 200 days: every level, and not yet the round in which a longer one is put off.
+        // Up to 200 days: every level, below the range in which longer timers are re-queued.
         let span = |chance: &mut crate::prng::Prng| {
             let power = chance.below(7);
             chance.below(3 << (TICK_BITS as u64 - 4 + power * u64::from(SLOT_BITS)))
@@ -378,7 +377,7 @@ mod tests {
                     }
                 }
             }
-            // Sleeping until each next tick in turn comes to the last timer.
+            // Sleeping until each `next` in turn reaches the last timer.
             let mut wakes = 10_000_usize;
             while let Some(next) = wheel.next() {
                 let mut fired = Vec::new();
@@ -433,7 +432,7 @@ mod tests {
         assert!(due.iter().all(|key| wheel.is_set(*key)));
         assert_eq!(wheel.fire(due[0]), Some(0));
         assert_eq!((wheel.cancel(keys[2]), wheel.cancel(keys[0])), (Some(2), None));
-        // What is set now takes the places of those that are gone, and not their names.
+        // New timers reuse the slots of those that are gone, with other keys.
         let new: Vec<TimerKey> = (10..12).map(|index| wheel.set(at(8), index)).collect();
         assert_eq!([wheel.fire(due[1]), wheel.fire(due[2]), wheel.fire(due[3])], [Some(1), None, Some(3)]);
         due.clear();

@@ -1,13 +1,13 @@
-//! Running what may panic, a user's callback above all: the panic ends there, and only its text goes on.
+//! Runs code that may panic, such as a callback: the panic is caught and its text is returned.
 //!
-//! What was thrown is a value of the user's, whose destructor may panic as well. Dropped outside, it would end whatever
-//! thread drops it; it is dropped in here. Nothing here knows who is called.
+//! The payload of a panic is a user's value whose destructor may panic as well, so it is dropped inside, where that
+//! is caught too.
 
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What is thrown may throw something else when it is dropped, and so on: after so many it is leaked.
+/// Dropping a payload may panic with another payload, and so on; after this many it is leaked.
 const DROPS_MAX: usize = 8;
 
 /// A panic that was caught.
@@ -17,7 +17,7 @@ pub struct Panicked {
 }
 
 impl Panicked {
-    /// Its text; a few words that say so if it had none.
+    /// The panic's text, or a placeholder if it has none.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -29,7 +29,8 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// Runs something that may panic. It must leave alone what a panic could leave half done, or give it up then.
+/// Runs code that may panic. The code must not touch state that a panic could leave inconsistent, or the caller must
+/// discard that state.
 ///
 /// # Errors
 /// It panicked.

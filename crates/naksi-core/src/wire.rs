@@ -1,11 +1,9 @@
-//! What stands between a session's plain text and the bytes of its socket: TLS, WebSocket.
+//! Wires: protocol layers between a session's plain text and the bytes of its socket, such as TLS and WebSocket.
 //!
-//! A wire is asked and told, as a session is: [`Wire::open`] is shown what the kernel brought, works in place and passes
-//! plain text on; [`Wire::seal`] is given a whole send batch, once. What the wire itself has to say (a handshake, a pong, a
-//! close) goes into an `answer` buffer. Order on the socket: what is left of a sealed batch, the answer, the next batch.
-//! So a wire may number what it seals. Wires stack: the plain text of one is what the next one opens. Plain TCP has none.
-//!
-//! Nothing here knows a protocol, a kernel or the time.
+//! A wire does no I/O: [`Wire::open`] gets the received bytes, works in place and passes plain text on;
+//! [`Wire::seal`] gets each whole send batch once. The wire's own output (a handshake, a pong, a close) goes into an
+//! `answer` buffer. The order on the socket is: the rest of a sealed batch, the answer, the next batch, so a wire may
+//! number what it seals. Wires stack: the plain text of one is the input of the next. Plain TCP has none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,16 +15,17 @@ use crate::reason::DisconnectReason;
 
 /// The transport of one session, above TCP.
 pub trait Wire: fmt::Debug {
-    /// The connection stands. A side that speaks first, as a client does, puts what it says into `answer`.
+    /// The connection is established. A side that sends first, as a client does, writes to `answer`.
     fn begin(&mut self, answer: &mut Vec<u8>);
 
-    /// Opens the next bytes that came, however they are cut, and passes what is in them on to `plain`, in order. `sealed` is
-    /// worked on in place; sub-slices of it are passed on where that is possible.
+    /// Opens received bytes, however they are split, and passes their contents to `plain`, in order. `sealed` is
+    /// modified in place; sub-slices of it are passed on where possible.
     ///
-    /// After an error and after [`Plain::closed`] it is shown what still comes, and ignores it.
+    /// After an error and after [`Plain::closed`] it still gets the bytes that arrive, and ignores them.
     ///
     /// # Errors
-    /// The peer broke the protocol: the session ends for this reason, after what is queued and [`Wire::goodbye`].
+    /// The peer violated the protocol: the session ends with this reason, after its queued data and
+    /// [`Wire::goodbye`].
     fn open(
         &mut self,
         sealed: &mut [u8],
@@ -34,32 +33,32 @@ pub trait Wire: fmt::Debug {
         answer: &mut Vec<u8>,
     ) -> Result<(), DisconnectReason>;
 
-    /// Seals one send batch: called once for each, in the order in which they leave. Pieces that several sessions share
-    /// stay shared where the protocol allows it.
+    /// Seals one send batch: called once for each, in the order in which they are sent. Pieces that several sessions
+    /// share stay shared where the protocol allows it.
     fn seal(&mut self, batch: SendBatch, buffer_pool: &mut BufferPool) -> SendBatch;
 
     /// Asks the peer for a sign of life.
     fn ping(&mut self, answer: &mut Vec<u8>);
 
-    /// The session ends for this reason, and nothing is sealed after this.
+    /// The session ends with this reason, and nothing is sealed after this.
     fn goodbye(&mut self, reason: &DisconnectReason, answer: &mut Vec<u8>);
 
-    /// Whether a message has begun that is kept here until it is whole.
+    /// Whether the wire holds a message that has begun and is incomplete.
     fn is_within_message(&self) -> bool;
 
-    /// Whether the peer's last bytes were cut: a frame or record that is not whole.
+    /// Whether the peer's last frame or record is incomplete.
     fn is_cut(&self) -> bool;
 
     /// Bytes of memory that it keeps.
     fn held_bytes(&self) -> usize;
 
-    /// How a message begins, if every send is a message of its own; `None` if a batch is sealed as one.
+    /// Makes the header of each message, if every send is a message of its own; `None` if a batch is sealed as one.
     fn message_header(&self) -> Option<MessageHeader>;
 }
 
 /// Where a wire passes on what it has opened.
 pub trait Plain {
-    /// The handshake is done: bytes can be sent and may come. Once, before all that follows.
+    /// The handshake is done: data can be sent and received. Called once, before all others.
     fn opened(&mut self);
 
     /// Bytes of the stream.
@@ -68,10 +67,10 @@ pub trait Plain {
     /// A whole message, where the wire keeps messages apart.
     fn message(&mut self, message: Message<'_>);
 
-    /// So many bytes came that mean something to the wire alone. They count against the session's rate as a message does.
+    /// Bytes of the wire's own protocol were received. They count against the session's rate as a message does.
     fn control(&mut self, bytes: usize);
 
-    /// The peer has said its end, and nothing it sends after that is passed on.
+    /// The peer has ended its side; nothing it sends afterwards is passed on.
     fn closed(&mut self);
 }
 
@@ -111,10 +110,10 @@ pub enum MessageKind {
     Binary,
 }
 
-/// What stands before a message of this kind and of so many bytes.
+/// Makes the header of a message of this kind and length.
 pub type MessageHeader = fn(MessageKind, usize) -> Header;
 
-/// A short run of bytes in front of a message or a batch.
+/// A short run of bytes before a message or a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; Header::BYTES_MAX],
@@ -125,7 +124,7 @@ impl Header {
     /// The longest header.
     pub const BYTES_MAX: usize = 14;
 
-    /// Appends a byte run; more than [`Header::BYTES_MAX`] in all is a mistake of the wire.
+    /// Appends bytes; more than [`Header::BYTES_MAX`] in total is a bug in the wire.
     pub fn push(&mut self, bytes: &[u8]) {
         let length = usize::from(self.length);
         self.bytes[length..length + bytes.len()].copy_from_slice(bytes);
@@ -143,7 +142,7 @@ pub trait MakeWire: fmt::Debug + Send + Sync {
     /// What stands before an address that connections travel over, like `ws://`.
     fn scheme(&self) -> &'static str;
 
-    /// The wire of a connection that has just been made. `messages` asks for one that keeps messages apart; others carry a
+    /// Makes the wire of a new connection. `messages` asks for one that keeps message boundaries; others carry a
     /// stream.
     fn make(self: Arc<Self>, messages: bool, limits: &Limits) -> Box<dyn Wire>;
 }

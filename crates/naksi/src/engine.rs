@@ -1,6 +1,7 @@
-//! The engine's inside, for who drives it without threads: a simulation on a simulated kernel, or a measurement.
+//! The engine's internals, for programs that drive it without threads: a simulation on a simulated kernel, or a
+//! benchmark.
 //!
-//! A server of your own needs none of this. These types may change with every version.
+//! A server needs none of this. These types may change with every version.
 
 pub use crate::shared::core::ServiceCore;
 pub use crate::worker::{Turn, Worker};

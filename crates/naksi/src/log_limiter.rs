@@ -1,14 +1,13 @@
-//! How often the same thing may be said: so many log lines a second for each subject, then silence, counted.
+//! Rate limits for log lines: per subject, a number of lines a second; further lines are suppressed and counted.
 //!
-//! A storm of refusals or of panics must not become a storm of lines: the log is read by people and written
-//! to disks. The first line after a silence says how many were suppressed. It is asked with the worker's
-//! tick; nothing here knows a clock, or what is said.
+//! A burst of refusals or panics must not become a burst of log lines, which people read and disks store. The first
+//! line after a suppressed span tells how many lines were suppressed. Time is passed in as a tick.
 
 use std::time::Duration;
 
 use naksi_core::tick::Tick;
 
-/// What is said so often that it can become too much.
+/// What a log line is about; each subject has its own rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     AcceptLost,
@@ -27,7 +26,7 @@ pub(crate) enum Subject {
 /// Subjects in all.
 const SUBJECTS: usize = Subject::MemoryPressure as usize + 1;
 
-/// What has been said of one subject in its present second.
+/// What was logged about one subject in the current second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Talk {
     began: Option<Tick>,
@@ -48,8 +47,8 @@ impl LogLimiter {
         Self { lines_per_second_max, talks: [Talk::default(); SUBJECTS], suppressed_total: 0 }
     }
 
-    /// Says a line, or counts that it was not said. What is said is shown how many were kept back before
-    /// it, if any were.
+    /// Writes a log line, or counts it as suppressed. `say` gets the number of lines suppressed since the last one
+    /// that was written, if any were.
     pub(crate) fn say(&mut self, subject: Subject, now: Tick, say: impl FnOnce(Option<u64>)) {
         let talk = &mut self.talks[subject as usize];
         let fresh = talk.began.is_none_or(|began| now.since(began) >= Duration::from_secs(1));
@@ -66,7 +65,7 @@ impl LogLimiter {
         say((suppressed > 0).then_some(suppressed));
     }
 
-    /// Lines that were not said since the start.
+    /// Lines suppressed since the start.
     pub(crate) fn suppressed_total(&self) -> u64 {
         self.suppressed_total
     }

@@ -1,7 +1,6 @@
-//! What threads share, tried in every order by loom: the mailbox's bell, the loads, the door, the signals.
+//! loom models of the state that threads share: the mailbox's wake-up flag, the loads, admission, the stop signals.
 //!
-//! Run by `cargo xtask loom`. A port stands here only for its poster and its socket; nothing here knows a
-//! kernel.
+//! Run with `cargo xtask loom`. The port is used only for its poster and its socket type.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,7 +26,7 @@ use crate::service::Signals;
 use crate::shared::core::ServiceCore;
 use crate::shared::mailbox::{Mailbox, Message};
 
-/// What wakes the model's worker: posts that are counted, and a condition to wait on.
+/// Wakes the model's worker: counts posts, with a condition variable to wait on.
 #[derive(Clone)]
 struct Wake(Arc<(Mutex<u32>, Condvar)>);
 
@@ -36,8 +35,7 @@ impl Wake {
         Self(Arc::new((Mutex::new(0), Condvar::new())))
     }
 
-    /// Sleeps until at least one post has come, and takes them all. A lost wake-up is a deadlock, which loom
-    /// finds.
+    /// Blocks until at least one post has arrived and takes all of them. loom reports a lost wake-up as a deadlock.
     fn sleep(&self) {
         let (posts, came) = &*self.0;
         let mut posts = posts.lock().expect("no model panics with the lock");
@@ -57,7 +55,7 @@ impl Poster for Wake {
     }
 }
 
-/// A port of which only the poster is ever used.
+/// A port of which only the poster is used.
 #[derive(Debug)]
 struct Mute(Infallible);
 
@@ -118,8 +116,8 @@ impl Port for Mute {
     }
 }
 
-/// Every order with at most so many preemptions: three show every known kind of lost wake-up, and without a
-/// bound a model of three threads takes hours.
+/// Explores every interleaving with a bounded number of preemptions. Three find every known kind of lost wake-up;
+/// without a bound a model of three threads takes hours.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -130,7 +128,7 @@ fn letter() -> Message<()> {
     Message::Send { to: SessionId::new(0, 0, 0), bytes: Bytes::from_static(b"cod") }
 }
 
-/// Reads as a worker does: hear the bell, then look until the box is empty.
+/// Reads as a worker does: clear the wake-up flag, then read until the mailbox is empty.
 fn read_all(mailbox: &Mailbox<Mute>) -> usize {
     mailbox.heard();
     std::iter::from_fn(|| mailbox.pop()).count()

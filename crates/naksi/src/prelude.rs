@@ -1,4 +1,4 @@
-//! What a server or a client needs at the top of its file.
+//! The imports that a server or a client needs.
 
 pub use crate::config::Retry;
 pub use crate::config::{Backend, Error};

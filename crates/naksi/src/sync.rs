@@ -1,7 +1,7 @@
-//! What threads share, by one name: the standard library's, or loom's under `--cfg loom`.
+//! Synchronisation types under one path: the standard library's, or loom's under `--cfg loom`.
 //!
-//! Under loom every order of the threads and every value that a weak load may see is tried
-//! (`cargo xtask loom`; the models are in `models.rs`). Nothing here is new in a normal build.
+//! loom explores every interleaving and every value that a weak load may return (`cargo xtask loom`; the models are
+//! in `models.rs`). A normal build only re-exports.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
@@ -30,7 +30,8 @@ mod under_loom {
 
     use loom::sync::{Mutex, MutexGuard};
 
-    /// The queue that loom cannot look into: a lock around a list has the same order and no less of it.
+    /// A replacement for the lock-free queue, which loom cannot instrument: a lock around a list has the same
+    /// ordering.
     pub(crate) struct SegQueue<T>(Mutex<VecDeque<T>>);
 
     impl<T> SegQueue<T> {
@@ -51,7 +52,7 @@ mod under_loom {
         }
     }
 
-    /// A condition whose time limit never comes: what needs the limit to go on is a deadlock here, and red.
+    /// A condition variable whose timeout never expires: code that relies on the timeout is a deadlock in the model.
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 

@@ -1,9 +1,10 @@
-//! Topics that sessions hear: what is broadcast is encoded once, batched for a turn, and shared by all members.
+//! Topics: publish and subscribe among sessions. A broadcast is encoded once, batched for a turn, and shared by all
+//! members.
 //!
-//! Each worker keeps its own members of a topic and one growing batch for it. At the end of a turn the
-//! batch is frozen, queued for every local member by reference, and posted once to each other worker that
-//! has members: never once per member. A member that is sent something directly in the same turn first gets
-//! its share of the batch, so that everybody sees one order. Nothing here knows a port or a socket.
+//! Each worker keeps its own members of a topic and one growing batch for it. At the end of a turn the batch is
+//! frozen, queued for every local member by reference, and posted once to each other worker that has members, never
+//! once per member. Before a member is sent something directly in the same turn, it gets its share of the batch, so
+//! every member sees one order.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,17 +17,17 @@ use naksi_core::id::{PeerMap, SessionId, TokenMap};
 use naksi_core::send_queue::SendStatus;
 use thin_vec::ThinVec;
 
-/// A batch of this many bytes leaves before the turn is over, so that it always fits a send queue.
+/// A batch of this many bytes is sent before the turn ends, so it always fits a send queue.
 const BATCH_FULL_BYTES: usize = 32 * 1024;
 
-/// Buffers for batches that are kept, and the widest of them: a topic that is silent has none.
+/// The number of batch buffers that are kept, and the largest one kept. A silent topic has no buffer.
 const BUFFERS_KEPT: usize = 16;
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
-/// A table with this many places that is hardly filled any more gives most of them back.
+/// A table with more entries than this is shrunk when it is mostly empty.
 const PLACES_KEPT: usize = 1024;
 
-/// A set of sessions that hear the same. Cheap to clone, usable from any thread through a
+/// A set of sessions that receive the same broadcasts. Cheap to clone, usable from any thread through a
 /// [`ServiceHandle`](crate::ServiceHandle).
 #[derive(Clone)]
 pub struct Topic(pub(crate) Arc<Shared>);
@@ -43,12 +44,12 @@ impl Topic {
         Self(Arc::new(Shared { number, members_on }))
     }
 
-    /// The number by which the service knows it.
+    /// The topic's number in its service.
     pub fn number(&self) -> u64 {
         self.0.number
     }
 
-    /// Members on all workers. Only a hint while others join and leave.
+    /// Members on all workers. Approximate while sessions join and leave.
     pub fn members(&self) -> usize {
         self.0.members_on.iter().map(|count| count.load(Ordering::Relaxed) as usize).sum()
     }
@@ -66,20 +67,20 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// How much of a batch, from its beginning on.
+/// A prefix of a batch: bytes and messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extent {
     pub(crate) bytes: usize,
     pub(crate) messages: u64,
 }
 
-/// One session's place in one topic of its worker.
+/// One session's membership in one topic of its worker.
 #[derive(Debug)]
 pub(crate) struct Membership {
     number: u64,
     /// The batch of which `shown` speaks.
     epoch: u64,
-    /// How much of that batch the member has, or shall not have.
+    /// The prefix of that batch that the member has received or must not receive.
     shown: Extent,
 }
 
@@ -98,13 +99,13 @@ struct Local {
 /// Topics by number, which peers may choose.
 type Locals = PeerMap<u64, Local>;
 
-/// A frozen batch: its memory counts once, for as long as a member or a worker has a reference to it.
+/// A frozen batch. Its memory is counted once, for as long as a member or a worker refers to it.
 struct Batch {
     bytes: Bytes,
     held_bytes: Arc<AtomicU64>,
 }
 
-/// The same bytes, which count in `held_bytes` until the last reference to them is gone.
+/// The same bytes, counted in `held_bytes` until the last reference is dropped.
 pub(crate) fn counted(bytes: Bytes, held_bytes: &Arc<AtomicU64>) -> Bytes {
     let batch = Batch { bytes, held_bytes: Arc::clone(held_bytes) };
     held_bytes.fetch_add(batch.memory_bytes(), Ordering::Relaxed);
@@ -146,16 +147,16 @@ pub(crate) struct Post {
 /// What another worker is owed.
 pub(crate) enum Owed {
     Post(Post),
-    /// It missed a batch of this topic: its members of the topic end.
+    /// The worker missed a batch of this topic: its members of the topic are disconnected.
     Lagged(u64),
 }
 
-/// What another worker has not been posted yet, the oldest first.
+/// Batches not yet posted to another worker, oldest first.
 #[derive(Default)]
 struct Debt {
     owed: VecDeque<Owed>,
     bytes: usize,
-    /// Topics of which it has missed a batch, and which `owed` says so of.
+    /// Topics of which the worker missed a batch; `owed` holds an entry for each.
     lagged: PeerMap<u64, ()>,
 }
 
@@ -167,19 +168,19 @@ pub(crate) struct LocalTopics {
     buffers: Vec<Vec<u8>>,
     dirty: Vec<u64>,
     full: bool,
-    /// What workers lack whose mailboxes had no room; no other worker waits for them.
+    /// Backlog of workers whose mailboxes had no room; other workers do not wait for them.
     debts: BTreeMap<usize, Debt>,
-    /// A batch of more could never be queued for anybody.
+    /// The largest batch that a send queue accepts.
     batch_bytes_max: usize,
-    /// A batch of so many leaves before the turn is over.
+    /// A batch of this many bytes is sent before the turn ends.
     batch_full_bytes: usize,
-    /// Memory of all frozen batches of the service.
+    /// Memory of all frozen batches of the service, in bytes.
     held_bytes: Arc<AtomicU64>,
 }
 
 impl LocalTopics {
     pub(crate) fn new(worker: usize, batch_bytes_max: usize, held_bytes: Arc<AtomicU64>) -> Self {
-        // A small send queue has small batches, so that it takes several of them.
+        // A small send queue gets small batches, so that it can hold several of them.
         let batch_full_bytes = BATCH_FULL_BYTES.min(batch_bytes_max / 8);
         Self {
             worker,
@@ -194,17 +195,17 @@ impl LocalTopics {
         }
     }
 
-    /// Whether a batch has become so long that it should leave at once.
+    /// Whether a batch is long enough to be sent at once.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Whether a topic's batch is so long that its senders should pause until it has left.
+    /// Whether a topic's batch is so long that its senders should pause until it has been sent.
     pub(crate) fn is_crowded(&self, topic: &Topic) -> bool {
         self.locals.get(&topic.number()).is_some_and(|local| local.batch.len() >= self.batch_bytes_max / 2)
     }
 
-    /// Whether a worker that hears a topic lacks so much that its speakers should say little.
+    /// Whether a worker with members of the topic has so large a backlog that senders should slow down.
     pub(crate) fn is_behind(&self, topic: &Topic) -> bool {
         let lacks_much = |debt: &Debt| debt.bytes >= self.batch_bytes_max / 2;
         !self.debts.is_empty()
@@ -219,7 +220,7 @@ impl LocalTopics {
         let local = Self::local(&mut self.locals, topic);
         local.places.insert(id.slot(), local.members.len() as u32);
         local.members.push(id);
-        // What was broadcast before is not for the newcomer.
+        // A new member does not receive what was broadcast before it joined.
         let (epoch, shown) = (local.epoch, local.extent());
         memberships.push(Membership { number: topic.number(), epoch, shown });
         topic.0.members_on[worker].fetch_add(1, Ordering::AcqRel);
@@ -258,7 +259,8 @@ impl LocalTopics {
         }
     }
 
-    /// Adds one message to the topic's batch of this turn, unless the batch could then never be queued.
+    /// Adds one message to the topic's batch of this turn, unless the batch would then exceed what a send queue
+    /// accepts.
     pub(crate) fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let (batch_bytes_max, batch_full_bytes) = (self.batch_bytes_max, self.batch_full_bytes);
@@ -284,7 +286,7 @@ impl LocalTopics {
         SendStatus::Queued
     }
 
-    /// The member shall not get what was just appended.
+    /// Excludes the member from the message that was just appended.
     pub(crate) fn skip(&mut self, topic: &Topic, memberships: &mut [Membership]) {
         let Some(local) = self.locals.get(&topic.number()) else { return };
         let mine = memberships.iter_mut().find(|membership| membership.number == topic.number());
@@ -293,7 +295,8 @@ impl LocalTopics {
         }
     }
 
-    /// Queues for one member what its topics' batches hold for it so far. `told`: what became of how many messages.
+    /// Queues for one member what its topics' batches hold for it so far. `told` is called with the result and the
+    /// number of messages of each batch.
     pub(crate) fn catch_up(
         &mut self,
         memberships: &mut [Membership],
@@ -313,7 +316,7 @@ impl LocalTopics {
         }
     }
 
-    /// The topics that have something to send, to be flushed one by one.
+    /// Topics with a batch to send; each is to be flushed.
     pub(crate) fn take_dirty(&mut self) -> Vec<u64> {
         self.full = false;
         std::mem::take(&mut self.dirty)
@@ -324,8 +327,8 @@ impl LocalTopics {
         !self.dirty.is_empty()
     }
 
-    /// Keeps a post for a worker that has no room for it. Returns `false` if it is dropped, because the worker lacks
-    /// too much already: its members of the topic end behind what is owed before.
+    /// Keeps a post for a worker whose mailbox has no room. Returns `false` if the backlog is full and the post is
+    /// dropped; the worker's members of the topic are then disconnected after the backlog that was queued before.
     pub(crate) fn owe(&mut self, worker: usize, post: Post) -> bool {
         let debt = self.debts.entry(worker).or_default();
         if debt.lagged.contains_key(&post.topic) {
@@ -341,7 +344,7 @@ impl LocalTopics {
         true
     }
 
-    /// Whether a worker lacks something: then what comes next has to wait behind it.
+    /// Whether a worker has a backlog; later posts must then be queued behind it.
     pub(crate) fn owes(&self, worker: usize) -> bool {
         self.debts.contains_key(&worker)
     }
@@ -351,7 +354,7 @@ impl LocalTopics {
         !self.debts.is_empty()
     }
 
-    /// Hands out what workers lack, in its order, to each for as long as it has room.
+    /// Delivers the backlogs in order, to each worker for as long as its mailbox has room.
     pub(crate) fn pay(&mut self, has_room: impl Fn(usize) -> bool, mut pay: impl FnMut(usize, Owed)) {
         self.debts.retain(|worker, debt| {
             while has_room(*worker)
@@ -386,7 +389,7 @@ impl LocalTopics {
         local.dirty = false;
         let mut batch = std::mem::take(&mut local.batch);
         let flushed = Flushed {
-            // As long as it is, and no longer: members that do not keep up hold it.
+            // Copied to its exact length, because slow members keep it alive.
             bytes: counted(Bytes::copy_from_slice(&batch), &self.held_bytes),
             messages: std::mem::take(&mut local.messages),
             epoch: local.epoch,
@@ -399,7 +402,7 @@ impl LocalTopics {
         Some(flushed)
     }
 
-    /// The members of a topic on this worker, into a vector that the caller keeps.
+    /// Collects the members of a topic on this worker into a vector that the caller reuses.
     pub(crate) fn members_into(&self, number: u64, members: &mut Vec<SessionId>) {
         members.clear();
         if let Some(local) = self.locals.get(&number) {
@@ -407,7 +410,7 @@ impl LocalTopics {
         }
     }
 
-    /// A flush is over: a topic without members is forgotten.
+    /// Called after a flush: removes a topic that has no members.
     pub(crate) fn tidy(&mut self, number: u64) {
         if self.locals.get(&number).is_some_and(|local| local.members.is_empty() && !local.dirty) {
             self.forget(number);
@@ -443,7 +446,7 @@ impl Local {
 }
 
 impl Membership {
-    /// How much of the batch with this epoch the member has already.
+    /// The prefix of the batch with this epoch that the member has received.
     pub(crate) fn shown(&self, epoch: u64) -> Extent {
         if self.epoch == epoch { self.shown } else { Extent::default() }
     }

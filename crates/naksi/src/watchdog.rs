@@ -1,10 +1,9 @@
-//! Who holds a thread: a callback that runs for more than 100 ms is named in the log, while it does and when it is
-//! over, and so is everything else of the user's that a worker runs: the factory of sessions, `on_disconnected`,
-//! destructors.
+//! The watchdog for slow callbacks. A callback that runs for more than 100 ms is named in the log, once while it runs
+//! and once when it returns. The same holds for all other user code that a worker runs: the session factory,
+//! `on_disconnected`, destructors.
 //!
-//! Threads that run callbacks say in two words what they are at, which costs them no clock; one thread of the process
-//! looks at these words now and then. While nothing happens it dozes, and the first callback after that wakes it.
-//! Nothing here knows a session or a room but its number.
+//! Threads publish which callback they run in two atomic words, without reading a clock; one thread per process
+//! samples these words. It dozes while no callback runs, and the first callback after that wakes it.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,13 +14,13 @@ use std::time::{Duration, Instant};
 use naksi_core::id::SessionId;
 use naksi_os::ThreadClock;
 
-/// A callback that runs for longer holds its thread.
+/// A callback that runs for longer is reported.
 const HELD: Duration = Duration::from_millis(100);
-/// How often the watch looks while callbacks are run.
+/// Interval between two samples while callbacks run.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// It dozes when nothing has happened for so long, and for so long at most.
+/// The watchdog dozes after this long without a callback, and for at most this long at a time.
 const DOZE: Duration = Duration::from_secs(1);
-/// No packet is at hand. Smaller numbers than this one, and above all packets, say what else runs: see [`What`].
+/// No current packet. Smaller numbers above the packet ids name other user code: see [`What`].
 const NO_PACKET: u64 = u64::MAX;
 
 /// Whose callback runs.
@@ -29,11 +28,11 @@ const NO_PACKET: u64 = u64::MAX;
 pub(crate) enum Who {
     Session(SessionId),
     Room(u64),
-    /// A connection that has no session yet: so many came to this worker before it.
+    /// A connection that has no session yet; the number of connections this worker had before.
     Connecting(u64),
 }
 
-/// What of the user's runs, if it is none of the callbacks that come as often as messages do.
+/// User code other than the callbacks that run per message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     OnDisconnected = 1,
@@ -42,7 +41,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// What the number in the place of a packet says.
+    /// The name for the number that stands in place of a packet id.
     fn name(number: u64) -> &'static str {
         let what = [What::OnDisconnected, What::Factory, What::Destructor];
         match what.into_iter().find(|what| what.number() == number) {
@@ -58,7 +57,7 @@ impl What {
     }
 }
 
-/// What one thread says of itself. Only that thread writes.
+/// What one thread publishes about itself. Only that thread writes it.
 struct Slot {
     name: String,
     clock: ThreadClock,
@@ -84,7 +83,7 @@ impl Slot {
     }
 }
 
-/// Every thread that is watched, and the one that watches.
+/// All watched threads, and the watchdog thread.
 struct Roll {
     slots: Vec<Weak<Slot>>,
     watch: Option<Thread>,
@@ -92,7 +91,7 @@ struct Roll {
 
 static ROLL: Mutex<Roll> = Mutex::new(Roll { slots: Vec::new(), watch: None });
 
-/// The watch dozes. Every callback reads this and next to none writes it, so that its line stays in all caches.
+/// Whether the watchdog dozes. Every callback reads it and it is rarely written, so its cache line stays shared.
 static DOZES: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -100,11 +99,11 @@ thread_local! {
 }
 
 fn roll() -> MutexGuard<'static, Roll> {
-    // Valid between any two statements, so a panic elsewhere spoils nothing.
+    // The data are valid between any two statements, so a poisoned lock is safe to use.
     ROLL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// This thread runs callbacks and is watched until it ends.
+/// Registers this thread with the watchdog until it ends.
 pub(crate) fn enlist() {
     let slot = Arc::new(Slot {
         clock: ThreadClock::of_this_thread(),
@@ -124,7 +123,7 @@ pub(crate) fn enlist() {
     MINE.set(Some(slot));
 }
 
-/// The packet that the next callback of this thread is about.
+/// Sets the packet of this thread's next callback.
 pub(crate) fn about(packet: u16) {
     announce(packet.into());
 }
@@ -137,13 +136,13 @@ fn announce(number: u64) {
     });
 }
 
-/// Runs something else of the user's where the watch sees it.
+/// Runs other user code under the watchdog.
 pub(crate) fn seen_at<T>(what: What, who: Who, run: impl FnOnce() -> T) -> T {
     announce(what.number());
     seen(who, run)
 }
 
-/// Runs a callback where the watch sees it.
+/// Runs a callback under the watchdog.
 pub(crate) fn seen<T>(who: Who, run: impl FnOnce() -> T) -> T {
     MINE.with_borrow(|mine| {
         if let Some(slot) = mine {
@@ -164,7 +163,7 @@ pub(crate) fn seen<T>(who: Who, run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Ends the doze of the watch: one call to the system for the first callback after a quiet second.
+/// Wakes the watchdog: one system call for the first callback after a quiet second.
 #[cold]
 fn wake() {
     if DOZES.swap(false, Ordering::Relaxed)
@@ -174,7 +173,7 @@ fn wake() {
     }
 }
 
-/// The callback is over, also if it panicked.
+/// Marks the callback as finished when dropped, also after a panic.
 struct Over;
 
 impl Drop for Over {
@@ -195,11 +194,11 @@ struct Memory {
     since: Instant,
     /// What the thread's processor clock said then.
     ran: Duration,
-    /// What was said of the present callback: whose it is, which one, and its packet.
+    /// What was logged about the current callback: its owner, its name and its packet.
     said: Option<(Who, &'static str, Option<u16>)>,
 }
 
-/// The life of the watch: it ends when no thread is left to be watched.
+/// The watchdog thread's main function; returns when no watched thread is left.
 fn watch() {
     let mut memories: Vec<Memory> = Vec::new();
     let mut moved_at = Instant::now();
@@ -235,8 +234,8 @@ fn watch() {
             thread::sleep(LOOK_EVERY);
             continue;
         }
-        // A callback that begins in the very moment in which this is written may not see it. It is the next that wakes,
-        // or the doze's own end: no callback is missed for longer than that.
+        // A callback that begins while this is stored may not see it. The next callback wakes the watchdog, or its
+        // own timeout does, so no callback is missed for longer than `DOZE`.
         DOZES.store(true, Ordering::Relaxed);
         thread::park_timeout(DOZE);
         if !DOZES.swap(false, Ordering::Relaxed) {
@@ -246,7 +245,7 @@ fn watch() {
 }
 
 impl Memory {
-    /// Looks at the thread. Returns whether anything happens there.
+    /// Samples the thread. Returns whether a callback runs there.
     fn look(&mut self, now: Instant) -> bool {
         let Some(slot) = self.slot.upgrade() else { return false };
         let beat = slot.beat.load(Ordering::Acquire);
@@ -267,11 +266,11 @@ impl Memory {
             return true;
         }
         let runs = beat % 2 == 1;
-        // A machine that is too busy keeps threads waiting as well; that is no callback's fault.
+        // On an overloaded machine threads also wait for a processor; that is not the callback's fault.
         let works = || slot.clock.elapsed().saturating_sub(self.ran) > HELD / 2;
         if runs && held > HELD && self.said.is_none() && (works() || slot.clock.is_asleep()) {
             let (who, packet) = (slot.who(), slot.packet.load(Ordering::Relaxed));
-            // What was read is of this callback only if no other has begun meanwhile.
+            // The values read belong to this callback only if no other one has begun meanwhile.
             if slot.beat.load(Ordering::Acquire) == beat {
                 let (what, packet) = (What::name(packet), u16::try_from(packet).ok());
                 tracing::warn!(?who, what, packet, ?held, thread, "a callback holds its thread");

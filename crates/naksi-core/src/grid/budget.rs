@@ -1,11 +1,12 @@
-//! What a watcher is told of in a round when there are bytes for a part only: the nearest first, and who waited
-//! longer before who was just told, so that a crowd on one spot is sent less often and no entity starves.
+//! The budget of a watcher: which changes it is sent in a round when its bytes do not suffice for all. Near entities
+//! come first, but entities that have waited long overtake, so that a crowd in one place is sent less often and no
+//! entity starves.
 //!
-//! Nothing here knows what is told: the caller says how many bytes an entity takes.
+//! The caller tells how many bytes an entity takes.
 
 use crate::grid::{EntityId, Grid, Seen, name};
 
-/// Entities that are sorted before it is known how many bytes one takes.
+/// Number of entities that are sorted before the bytes of one are known.
 const FIRST_SORTED: usize = 32;
 
 /// What [`Grid::choose`] found.
@@ -20,25 +21,25 @@ pub struct Chosen {
 }
 
 impl Grid {
-    /// Begins the next round, in which every watcher has its bytes again. Once a tick of the game.
+    /// Begins the next round, in which every watcher gets a new budget. Call it once per tick of the game.
     pub fn begin_round(&mut self) {
         self.round = self.round.wrapping_add(1);
         self.told = false;
     }
 
-    /// The round in which a change of now is to be told: after a watcher was sent a change, the next one.
+    /// The round in which a change made now is to be sent: the next one, if a watcher was sent a change already.
     pub(super) fn stamp(&self) -> u32 {
         self.round.wrapping_add(u32::from(self.told))
     }
 
-    /// Chooses of whom a watcher is told in this round: entities that it sees and that have changed since it was
-    /// last told of them, appended to `chosen` in order of priority, as long as there are bytes.
+    /// Chooses the entities that a watcher is sent in this round: those that it sees and that have changed since it
+    /// was last sent them, appended to `chosen` in order of priority, as long as there are bytes.
     ///
-    /// The priority is the square of the rounds since the watcher was told of the entity by the square of its
-    /// distance, where the last sixteenth of the sight counts as no distance. So no entity waits more than about
-    /// sixteen times as long as the nearest. The last one chosen may take more bytes than are left; the watcher
-    /// pays that back in the next rounds, so that any n rounds in a row take at most n budgets and one entity more.
-    /// Enters and leaves are not part of the budget. Nothing happens for a stale name.
+    /// The priority is the square of the rounds since the watcher was sent the entity, divided by the square of its
+    /// distance; the last sixteenth of the sight counts as no distance. So no entity waits more than about sixteen
+    /// times as long as the nearest. The last one chosen may exceed the budget; that is deducted from the next
+    /// rounds, so that any n consecutive rounds take at most n budgets and one entity more. Enters and leaves are not
+    /// part of the budget. A stale id has no effect.
     pub fn choose(
         &mut self,
         watcher: EntityId,
@@ -81,7 +82,7 @@ impl Grid {
         total
     }
 
-    /// Everybody who has changed since the watcher was told, in no order.
+    /// The entities that have changed since the watcher was sent them, in no order.
     fn rank(&mut self, watcher: u32, seen: &[Seen]) -> Vec<u64> {
         let mut keys = std::mem::take(&mut self.ranking);
         keys.clear();
@@ -90,7 +91,7 @@ impl Grid {
             (body.at, body.squares.leave)
         };
         let near = (leave / (16 * 16) + 1) as f32;
-        // Who was not introduced has no place yet that could be an old one. Both lists are in order of slots.
+        // An entity that was not introduced has no old position at the watcher. Both lists are in order of slots.
         let mut unknown = self.bodies[watcher as usize].waiting.iter().peekable();
         let is_known = move |one: &Seen| unknown.next_if(|slot| **slot == one.slot).is_none();
         let known = seen
@@ -99,7 +100,7 @@ impl Grid {
             .scan(is_known, |is_known, (index, one)| Some((index, one, is_known(one))));
         keys.extend(known.filter(|(.., known)| *known).filter_map(|(index, one, _)| {
             let body = &self.bodies[one.slot as usize];
-            // The counter goes round in years: the sign of the difference says which is later.
+            // The counter wraps around after years: the sign of the difference tells which is later.
             let news = body.changed.wrapping_sub(one.told).cast_signed() > 0;
             let age = self.round.wrapping_sub(one.told) as f32;
             let urgency = age * age / (body.at.distance_squared(at) as f32 + near);
@@ -109,7 +110,7 @@ impl Grid {
     }
 }
 
-/// How many more entities the bytes will do for, judged by those chosen so far.
+/// How many more entities the bytes will suffice for, estimated from those chosen so far.
 pub(super) fn expected(credit: i64, total: Chosen) -> usize {
     match total.bytes.checked_div(total.entities as u64) {
         Some(each) => (credit.cast_unsigned() / each.max(1)) as usize + 1,
@@ -117,8 +118,8 @@ pub(super) fn expected(credit: i64, total: Chosen) -> usize {
     }
 }
 
-/// Brings this many of the largest keys to the end, in order, and says how many they are: sorting a whole crowd
-/// of which a few are chosen would cost most of the time.
+/// Moves this many of the largest keys to the end, sorted, and returns how many there are: sorting a whole crowd to
+/// choose a few would take most of the time.
 pub(super) fn sort_the_most_urgent<T: Ord>(ranking: &mut [T], count: usize) -> usize {
     let rest = ranking.len().saturating_sub(count);
     if rest > 0 {
@@ -128,8 +129,8 @@ pub(super) fn sort_the_most_urgent<T: Ord>(ranking: &mut [T], count: usize) -> u
     ranking.len() - rest
 }
 
-/// Urgency and index in one word that sorts by urgency, then by the smaller index. Floats that are not negative
-/// sort as their bits do.
+/// Urgency and index in one word, ordered by urgency and then by the smaller index. Non-negative floats are ordered
+/// as their bits are.
 fn key(urgency: f32, index: usize) -> u64 {
     u64::from(urgency.to_bits()) << 32 | u64::from(u32::MAX - index as u32)
 }

@@ -1,9 +1,9 @@
-//! The plane in square cells: who stands in each, side by side in memory. Nothing here knows who sees whom.
+//! The plane in square cells; the entities of each cell are contiguous in memory.
 
 use crate::grid::{Point, Squares};
 use crate::id::PeerMap;
 
-/// What a scan needs to know of an entity, so that it looks nowhere else.
+/// What a scan needs of an entity, so that it accesses no other memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Occupant {
     pub(super) at: Point,
@@ -40,7 +40,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Every cell that holds something within `radius` of a place, for cells as wide as that.
+    /// Every cell that may contain a point within `radius`, for cells of that width.
     pub(super) fn around(at: Point, radius: u32) -> Self {
         let cell = Cell::of(at, radius);
         let next = |by: i32| Cell { column: cell.column + by, row: cell.row + by };
@@ -74,14 +74,14 @@ impl Cells {
         self.lists.get(&cell.key()).map_or(&[], Vec::as_slice)
     }
 
-    /// Appends an entity to the list of a cell, and returns its place.
+    /// Appends an entity to a cell's list, and returns its index.
     pub(super) fn enter(&mut self, cell: Cell, occupant: Occupant) -> u32 {
         let list = self.lists.entry(cell.key()).or_insert_with(|| self.spare.pop().unwrap_or_default());
         list.push(occupant);
         u32::try_from(list.len() - 1).expect("fewer than 2^32 entities")
     }
 
-    /// Removes an entity from the list of a cell. Returns the slot of the entity that took its place, if one did.
+    /// Removes an entity from a cell's list. Returns the slot of the entity that moved to its index, if one did.
     pub(super) fn leave(&mut self, cell: Cell, place: u32) -> Option<u32> {
         let list = self.lists.get_mut(&cell.key()).expect("the cell of a live entity has a list");
         list.swap_remove(place as usize);

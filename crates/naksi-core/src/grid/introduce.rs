@@ -1,15 +1,14 @@
-//! Enters that wait: of those who came into view, a watcher is told of so many in a round, the nearest first, so that a
-//! crowd that appears at once costs no more than a few at a time.
+//! Delayed enters: of the entities that came into view, a watcher is told of a limited number per round, nearest
+//! first, so that a crowd that appears at once is spread over several rounds.
 //!
-//! Nothing here knows what an enter says: the caller says how many bytes it takes.
+//! The caller tells how many bytes an enter takes.
 
 use super::budget::{Chosen, expected, sort_the_most_urgent};
 use super::{Change, EntityId, Grid, name};
 
 impl Grid {
-    /// As [`Grid::new`], but no enter is reported before [`Grid::introduce`] does: only leaves are appended to the
-    /// changes of a move, and only of those whose enter was told. Who comes into view and is gone before is never told
-    /// of.
+    /// As [`Grid::new`], but enters are reported only by [`Grid::introduce`]: a move appends only leaves, and only of
+    /// entities whose enter was reported. An entity that comes into view and leaves again before is never reported.
     ///
     /// # Panics
     /// As [`Grid::new`].
@@ -17,9 +16,9 @@ impl Grid {
         Self { introduces: true, ..Self::new(sight_max) }
     }
 
-    /// Tells a watcher of those in view that it does not know yet, nearest first, as long as there are bytes; the last
-    /// one may take more than are left. They are appended to `changes`. Returns how many of how many bytes, and how
-    /// many wait for a later call. Nothing happens for a stale name, and in a grid that was made by [`Grid::new`].
+    /// Reports to a watcher the entities in view that it does not know yet, nearest first, as long as there are
+    /// bytes; the last one may exceed them. They are appended to `changes`. Returns the number reported, their bytes,
+    /// and how many wait for a later call. No effect for a stale id, or in a grid that was made by [`Grid::new`].
     pub fn introduce(
         &mut self,
         watcher: EntityId,
@@ -35,7 +34,7 @@ impl Grid {
         let mut waiting = std::mem::take(&mut self.bodies[slot as usize].waiting);
         let mut nearest = std::mem::take(&mut self.nearest);
         let (at, bodies) = (self.bodies[slot as usize].at, &self.bodies);
-        // The nearest have the largest keys, and of those the ones with the smaller slots.
+        // The nearest have the largest keys; ties go to the smaller slot.
         let key = |other: u32| (-bodies[other as usize].at.distance_squared(at), u32::MAX - other);
         nearest.clear();
         nearest.extend(waiting.drain(..).map(key));
@@ -62,7 +61,7 @@ impl Grid {
             if let Change::Enter { entity, .. } = change
                 && let Ok(place) = body.seen.binary_search_by_key(&entity.slot, |seen| seen.slot)
             {
-                // As when an entity comes into view: a change of this round may come after the enter was told.
+                // As when an entity comes into view: a change in this round may follow the enter.
                 body.seen[place].told = self.round.wrapping_sub(1);
             }
         }
@@ -70,7 +69,7 @@ impl Grid {
         total
     }
 
-    /// Whether a watcher sees an entity and was told so. Not for stale names.
+    /// Whether a watcher sees an entity and was told of it. `false` for stale ids.
     pub fn knows(&self, watcher: EntityId, entity: EntityId) -> bool {
         let (Some(slot), Some(other)) = (self.slot(watcher), self.slot(entity)) else { return false };
         let body = &self.bodies[slot as usize];

@@ -1,4 +1,4 @@
-//! The grid against the plain definition, and the budget against its promises.
+//! Tests of the grid against its plain definition, and of the budget against its guarantees.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,14 +52,14 @@ fn random_sight(chance: &mut Prng) -> Option<Sight> {
     chance.chance(49_152).then(|| Sight::new(chance.below(60) as u32, chance.below(101) as u32))
 }
 
-/// Whole numbers of a small plane with its corners at the edges of cells, so that every border is hit.
+/// A point in a small plane with its corners at the edges of cells, so that every border is hit.
 fn random_point(chance: &mut Prng) -> Point {
     let coordinate = |chance: &mut Prng| 10 * (chance.below(60) as i32 - 30);
     let (x, y) = (coordinate(chance), coordinate(chance));
     Point::new(x, y)
 }
 
-/// An entity comes, goes, sees farther or less far, leaps or walks.
+/// A random step: an entity is added or removed, changes its sight, or moves near or far.
 fn random_step(
     chance: &mut Prng,
     grid: &mut Grid,
@@ -131,7 +131,7 @@ fn every_enter_and_leave_is_the_one_that_comparing_everybody_gives() {
     }
 }
 
-/// Introduces a watcher within a budget, and expects the nearest of those whom it sees and does not know.
+/// Introduces a watcher within a budget, and expects the nearest entities that it sees and does not know.
 fn introduce(
     grid: &mut Grid,
     watcher: EntityId,
@@ -159,7 +159,7 @@ fn introduce(
     let waits = truth.seen.difference(known).filter(|pair| pair.0 == watcher).map(|pair| far(&pair.1));
     let waits: Vec<i64> = waits.collect();
     assert_eq!(told.waiting, waits.len());
-    // Either all were told, or all bytes were used, and no nearer entity waits.
+    // Either all were reported, or all bytes were used and no nearer entity waits.
     assert!(waits.is_empty() || told.bytes >= u64::from(budget_bytes));
     assert!(distances.last().is_none_or(|last| waits.iter().all(|far| far >= last)));
 }
@@ -297,7 +297,7 @@ fn a_crowd_that_goes_where_it_has_been_allocates_nothing() {
     assert_eq!(allocated[last].1, allocated[last - 2].1, "{allocated:?}");
 }
 
-/// A thousand players on one spot who all move in every round, a watcher among them.
+/// A thousand players in one place that all move in every round, one of them a watcher.
 fn crowd(grid: &mut Grid) -> Vec<EntityId> {
     let mut changes = Vec::new();
     (0..1000).map(|_| grid.insert(player(Point::new(5, 5), Sight::new(80, 100)), &mut changes)).collect()
@@ -322,7 +322,7 @@ fn in_a_thousand_on_one_spot_everybody_is_told_of_in_turn_and_within_the_budget(
         assert!(bytes <= 1000 * round as u64);
         for id in &chosen {
             let before = last_told.insert(*id, round as u32).unwrap_or(0);
-            // 999 others at 50 a round are 20 rounds; the few units between them weigh next to nothing.
+            // 999 others at 50 a round take 20 rounds; the few units of distance make almost no difference.
             assert!(round as u32 - before <= 21, "{id:?} waited from {before} to {round}");
         }
     }
@@ -385,7 +385,7 @@ fn no_change_is_lost_and_what_has_not_changed_is_not_told() {
         assert!(grid.touch(other));
         grid.begin_round();
         assert_eq!(told(&mut grid), [other]);
-        // Again in the same round, after it was told: that is for the next one.
+        // A second change in the same round, after the first was sent, belongs to the next round.
         assert!(grid.touch(other));
         grid.begin_round();
         assert_eq!(told(&mut grid), [other]);

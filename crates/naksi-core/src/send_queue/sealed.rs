@@ -1,6 +1,4 @@
-//! What a send queue has for sessions behind a wire: messages with their headers, and batches that come back sealed.
-//!
-//! Nothing here knows a wire.
+//! The parts of a send queue for sessions behind a wire: messages with headers, and sealed batches.
 
 use bytes::Bytes;
 
@@ -10,7 +8,7 @@ use crate::buffer_pool::BufferPool;
 use crate::limits::Limits;
 
 impl SendQueue {
-    /// Queues a copy of a message's header and parts, whole or not at all.
+    /// Queues a copy of a message's header and parts, completely or not at all.
     ///
     /// Returns whether they fit.
     pub fn push_headed(
@@ -23,7 +21,7 @@ impl SendQueue {
         self.push_parts([header, parts[0], parts[1]], limits, buffer_pool)
     }
 
-    /// Queues a message of bytes that several sessions share, behind its header, whole or not at all.
+    /// Queues a message of shared bytes after its header, completely or not at all.
     ///
     /// Returns whether they fit.
     pub fn push_message(
@@ -41,12 +39,12 @@ impl SendQueue {
         fits && self.push([header, &[]], limits, buffer_pool) && self.push_shared(bytes, limits, buffer_pool)
     }
 
-    /// Whether something is queued that is not with the kernel, or will be as soon as the kernel has taken what it has.
+    /// Whether data is queued that is not in flight, or will be as soon as the kernel has taken the current batch.
     pub fn has_more(&self) -> bool {
         self.is_waiting() || self.data.is_some()
     }
 
-    /// As [`SendQueue::returned`] for a batch that was sealed: what is left of it is given back, to go out as it is.
+    /// As [`SendQueue::returned`] for a sealed batch: returns what is left of it, to be sent unchanged.
     pub fn returned_sealed(
         &mut self,
         batch: SendBatch,

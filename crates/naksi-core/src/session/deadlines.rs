@@ -1,7 +1,6 @@
-//! When a session is late, and what it is late with.
+//! The deadlines of a session.
 //!
-//! The deadlines are worked out anew whenever they are asked for, so nothing has to be moved while bytes
-//! flow. Nothing here knows a timer or a clock.
+//! They are computed anew whenever they are needed, so that nothing has to be updated while data flows.
 
 use super::{Framing, Session, State};
 use crate::limits::Limits;
@@ -12,7 +11,7 @@ use crate::tick::Tick;
 impl Session {
     /// When [`Session::check_deadline`] should be called next; never if the session only waits for its end.
     ///
-    /// Asked after every completion, so no list is made of them.
+    /// Called after every completion, so it builds no list.
     pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
         let again = self.egress.throttle.paused_until().filter(|_| self.state == State::Connected);
         let mut nearest = self.beat_at(limits).into_iter().chain(again).chain(self.hears_out(limits)).min();
@@ -22,8 +21,8 @@ impl Session {
         nearest
     }
 
-    /// Deadlines that end the session, each with its reason, unless it has one already; of those that have passed the
-    /// first one counts.
+    /// Visits the deadlines that end the session, each with its reason, unless it has one already; of those that have
+    /// passed, the first one counts.
     #[inline]
     fn each_deadline(&self, limits: &Limits, mut visit: impl FnMut(Tick, Option<DisconnectReason>)) {
         match self.state {
@@ -31,12 +30,12 @@ impl Session {
                 visit(self.since + limits.first_frame_within, Some(DisconnectReason::HandshakeLate))
             }
             State::Connected => {
-                // While we do not read, a peer cannot be late with its bytes, nor when they have said everything.
+                // A peer is not late with its bytes while we do not read, or when it has finished sending.
                 let listening = !self.egress.is_paused() && !self.peer_finished;
                 if listening && self.framing == Framing::Packets && !self.greeted {
                     visit(self.since + limits.first_frame_within, Some(DisconnectReason::FirstFrameLate));
                 }
-                // A wire that keeps messages whole keeps a cut one with itself.
+                // A wire that assembles messages holds an incomplete one itself.
                 let cut_since = match &self.egress.wired {
                     None => self.buffer.cut_since(),
                     Some(wired) => self.buffer.cut_since().or(wired.within_since),
@@ -57,7 +56,7 @@ impl Session {
         }
     }
 
-    /// Until when a session whose peer has said everything stays open for what its user is still owed.
+    /// Until when a session whose peer has finished stays open for pending answers.
     pub(super) fn hears_out(&self, limits: &Limits) -> Option<Tick> {
         let is_shown_all = self.peer_finished && self.state == State::Connected && !self.egress.holds_back();
         is_shown_all.then(|| self.received_at + limits.drain_within)
@@ -68,7 +67,7 @@ impl Session {
         self.late(now, limits).is_some()
     }
 
-    /// What it is late with: a reason to end, or the end for which it has one.
+    /// The deadline that has passed: a reason to end, or the end that has a reason already.
     pub(super) fn late(&self, now: Tick, limits: &Limits) -> Option<Option<DisconnectReason>> {
         let mut late = None;
         self.each_deadline(limits, |tick, reason| {
@@ -84,7 +83,7 @@ impl Session {
         if self.framing != Framing::Packets && self.egress.wired.is_none() {
             return None;
         }
-        // Behind a batch that does not get out a heartbeat does not arrive, and would pass for progress.
+        // A heartbeat behind a stalled batch would not arrive, and would count as progress.
         let idle = self.state == State::Connected && !self.egress.queue.is_flying();
         idle.then(|| self.sent_at + heartbeat.every)
     }

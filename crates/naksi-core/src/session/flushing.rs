@@ -1,7 +1,6 @@
-//! When a session lets its queue go: at once, or at its tick.
+//! The flush policy of a session: whether its queue is sent at once or at its tick.
 //!
-//! Only a session that goes on waits: a session that drains, or is over a mark, gains nothing by it. Nothing here
-//! knows who asks, or when.
+//! A session that drains, or that is over a mark, does not wait, because waiting would not help it.
 
 use super::{Request, Session, State, Verb};
 use crate::buffer_pool::BufferPool;
@@ -20,7 +19,7 @@ impl Session {
         self.egress.flush_timer.set(flush);
     }
 
-    /// When [`Session::register`] should be asked again for bytes that it holds back until then.
+    /// When [`Session::register`] should be called again for data that is held back until then.
     pub fn held_until(&self) -> Option<Tick> {
         self.holds_bytes().then_some(self.egress.flush_timer.due()).flatten()
     }

@@ -1,18 +1,17 @@
-//! Whole messages of a transport that keeps them apart: shown where they lie, kept aside with their kind and length while
-//! the session is held back.
-//!
-//! Nothing here knows which transport it is.
+//! Whole messages of a transport that keeps message boundaries: delivered in place, or stored with kind and length
+//! while the session is paused.
 
 use super::{Egress, Session};
 use crate::callbacks::SessionCallbacks;
 use crate::session::Context;
 use crate::wire::{Message, MessageKind};
 
-/// What stands before a message that is kept: its kind, and its length.
+/// The header of a stored message: its kind and its length.
 const KEPT_HEADER_BYTES: usize = 5;
 
 impl Session {
-    /// A message came. It is shown now, or kept whole. `shown` tells whether another one was shown in this turn.
+    /// A message was received: delivers it now, or stores it. `shown` tells whether another one was delivered in this
+    /// turn.
     pub(super) fn take_message(
         &mut self,
         message: Message<'_>,
@@ -31,7 +30,7 @@ impl Session {
         self.keep(bytes, cx);
     }
 
-    /// Shows the messages that were kept, for as long as it is not held back.
+    /// Delivers the stored messages, until the session is paused.
     pub(super) fn show_kept_messages(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         let mut shown = false;
         while !self.buffer.is_empty() && may_be_shown(&mut self.egress, &mut shown, cx, callbacks) {
@@ -59,7 +58,7 @@ fn may_be_shown(
     *shown
 }
 
-/// The first message of those that are kept, and how many bytes it takes.
+/// The first stored message, and how many bytes it takes.
 fn first(kept: &[u8]) -> (Message<'_>, usize) {
     let (header, rest) = kept.split_first_chunk::<KEPT_HEADER_BYTES>().expect("messages are kept whole");
     let [kind, length @ ..] = *header;

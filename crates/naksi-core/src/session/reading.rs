@@ -1,7 +1,6 @@
-//! How a session reads its stream: raw windows or whole frames, straight from the lease where it can.
+//! How a session reads its stream: raw windows or whole frames, directly from the lease where possible.
 //!
-//! What cannot be shown yet (a cut frame, bytes that came while the session was paused) is copied aside, and
-//! nothing else is. Nothing here asks a kernel for anything.
+//! Only what cannot be delivered yet (an incomplete frame, data received while the session was paused) is copied.
 
 use super::{Egress, Framing, Session};
 use std::rc::Rc;
@@ -16,8 +15,8 @@ use crate::session::Context;
 use crate::tick::Tick;
 
 impl Session {
-    /// The queue has drained to the low mark, or a pause is over: what was kept back is shown, unless something else
-    /// still keeps it back: the end of a session does as well.
+    /// The queue has drained to the low mark, or a pause has ended: delivers stored data, unless something else still
+    /// holds the session back.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         if !self.egress.holds_back() {
             self.grant_pause(cx.now);
@@ -25,8 +24,8 @@ impl Session {
         }
     }
 
-    /// Adds the pause that is over to what the peer has time for, and no more: a session that is paused often ends all
-    /// the same when its peer is silent for too long in between.
+    /// Adds the pause that has ended to the peer's time limit, and no more: a session that is paused often still ends
+    /// when its peer is silent for too long in between.
     fn grant_pause(&mut self, now: Tick) {
         let Some(paused_at) = self.egress.throttle.pauses_no_more() else { return };
         let later = |from: Tick| from + now.since(from.max(paused_at));
@@ -37,7 +36,7 @@ impl Session {
         }
     }
 
-    /// Reads what arrived. Of much, the parts that are sent on as they are stay where they lie.
+    /// Reads a received lease. Long parts that are sent on unchanged are not copied.
     pub(super) fn take_lease(
         &mut self,
         lease: Lease,
@@ -97,7 +96,7 @@ impl Session {
             let max = self.frame_bytes_max(cx.limits);
             let kept = !self.buffer.is_empty();
             if kept {
-                // Only what the cut frame lacks is copied; the rest is read where it lies.
+                // Only what the incomplete frame lacks is copied; the rest is read in place.
                 match frame::missing(self.buffer.view(), max) {
                     Err(reason) => return self.part(reason, cx),
                     Ok(0) => {}
@@ -136,8 +135,8 @@ impl Session {
         self.mark_cut(delivered, cx.now);
     }
 
-    /// Notes since when the frame at the head of the buffer has been waiting for its end. In a pause that is unknown
-    /// of a frame that was not examined yet, and the same as before of one that was cut already.
+    /// Records since when the frame at the head of the buffer is incomplete. During a pause this is unknown for a
+    /// frame that was not examined yet, and unchanged for one that was incomplete already.
     pub(super) fn mark_cut(&mut self, delivered: bool, now: Tick) {
         if delivered || self.buffer.cut_since().is_none() {
             self.buffer.set_cut_since((!self.egress.holds_back()).then_some(now));
@@ -145,14 +144,14 @@ impl Session {
     }
 
     pub(super) fn keep(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        // Of a session that ends after this callback nothing is kept, and no other reason is found.
+        // A session that ends after this callback stores nothing, and keeps its reason.
         if bytes.is_empty() || self.egress.end.is_some() {
             return;
         }
         let own_bytes = self.buffer.len() + bytes.len();
         let all_bytes = cx.buffer_pool.kept_bytes() + bytes.len();
         let too_many = own_bytes > cx.limits.recv_backlog_bytes_max;
-        // When all of them together keep too much, those who keep more than a cut frame go first.
+        // When all sessions together store too much, those that store more than an incomplete frame end first.
         let crowded = all_bytes > cx.limits.recv_backlog_total_bytes_max;
         if too_many || crowded && own_bytes > cx.limits.frame_bytes_max {
             self.begin_ending(DisconnectReason::RecvBacklogFull, cx);
@@ -170,8 +169,8 @@ impl Session {
     }
 }
 
-/// Offers raw bytes in windows small enough that an echo of one never overfills the send queue.
-/// Returns how many were consumed.
+/// Delivers raw bytes in windows small enough that echoing one never overfills the send queue. Returns how many were
+/// consumed.
 fn feed_raw(
     egress: &mut Egress,
     data: &[u8],
@@ -201,8 +200,8 @@ fn feed_raw(
     taken
 }
 
-/// What may be echoed now: half of the high mark, and never more than the queue has room for, nor than a second's
-/// rate, so that no debt of bytes is longer than that.
+/// How many bytes may be echoed now: half of the high mark, and at most the queue's room and a second's rate, which
+/// bounds the debt of bytes.
 fn window_bytes(egress: &Egress, limits: &Limits) -> usize {
     let room = limits.send_queue_bytes_max.saturating_sub(egress.queue.bytes());
     let rate = match limits.recv_bytes_per_second_max {

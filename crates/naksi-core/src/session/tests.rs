@@ -1,4 +1,4 @@
-//! The session machine against a kernel played by hand, and against one that answers in any order.
+//! Tests of the session machine against a kernel driven by hand, and against one that completes in any order.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -27,18 +27,18 @@ struct Notes {
     end: Option<CloseMode>,
     disconnected: u32,
     mute: bool,
-    /// Takes bytes in units of so many; all of them if it is 0.
+    /// Consumes bytes in units of this size; all of them if it is 0.
     unit: usize,
     /// How often it was shown bytes.
     shown: usize,
-    /// What it sends when the kernel has taken something, and what became of that.
+    /// What it sends when the kernel has taken data, and the statuses it got.
     more: Vec<u8>,
     more_sent: Option<SendStatus>,
-    /// What others hold back for this session until the end of the turn.
+    /// Data that is held back for this session until the end of the turn.
     held_back: Vec<u8>,
     /// Something is on its way to this session.
     owed: bool,
-    /// There is no time to show it more than one message a turn.
+    /// There is time for only one message a turn.
     hurried: bool,
     /// What went through it, when it was over.
     traffic: Traffic,
@@ -392,7 +392,7 @@ fn when_all_keep_too_much_the_one_who_keeps_more_than_a_frame_ends_and_a_cut_fra
     let mut first = hoards(BufferPool::default());
     let kept = first.buffer_pool.kept_bytes();
     assert!(first.recv && first.shutdown.is_none() && kept > 80_000, "{kept}: within both limits");
-    // The second one shares the worker's count: there is no room for as much again.
+    // The second session shares the worker's count: there is no room for as much again.
     let mut second = hoards(std::mem::take(&mut first.buffer_pool));
     second.shuts_down();
     second.recv_ends(Ended::Aborted);
@@ -400,7 +400,7 @@ fn when_all_keep_too_much_the_one_who_keeps_more_than_a_frame_ends_and_a_cut_fra
     second.done(Done::Send(batch, Err(Ended::Aborted)), false);
     assert_eq!(second.closes(), DisconnectReason::RecvBacklogFull);
     assert_eq!(second.buffer_pool.kept_bytes(), kept, "what it kept is let go");
-    // A session whose frame is cut is not the one to end.
+    // A session with only an incomplete frame is not the one to end.
     let mut third = Hand::new(Framing::Packets, limits.clone());
     third.buffer_pool = std::mem::take(&mut second.buffer_pool);
     third.limits.recv_backlog_total_bytes_max = kept;

@@ -1,8 +1,8 @@
-//! How much one session may bring in a second: buckets of messages, of bytes and of joins, refilled by time alone.
+//! Rate limits of one session: token buckets for messages, bytes and joins.
 //!
-//! A bucket is one number: the time until which what came is paid for. A session that is a burst ahead of the clock is
-//! not read for a while, or ends, as the limits say. The clock is the turn's, so a message costs a comparison, and
-//! some arithmetic where there is a limit. Nothing here knows a kernel or a frame.
+//! A bucket is one number: the time until which the received amount is paid for. A session that is a burst ahead of
+//! the clock is paused or ended, as the limits say. The clock is the turn's, so a message costs one comparison, and
+//! some arithmetic where there is a limit.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use crate::reason::DisconnectReason;
 use crate::session::Context;
 use crate::tick::Tick;
 
-/// What a session may bring at once after having been silent: what it may bring in this long.
+/// The burst that a session may send after having been silent: its rate times this.
 const BURST: Duration = Duration::from_secs(1);
-/// A pause is at least this long: to stop a receive and to begin it again is work, which no peer should be able to
-/// ask for with every message.
+/// The minimum length of a pause: stopping and restarting a receive takes work that a peer must not be able to cause
+/// with every message.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// A single callback can make any number of joins before a pause takes effect: with so much in debt the session ends.
+/// A single callback can make any number of joins before a pause takes effect: with this much in debt the session
+/// ends.
 const JOIN_DEBT_MAX: Duration = Duration::from_secs(4);
 
-/// A session that stays over its rate of joins for so long ends.
+/// A session that exceeds its rate of joins for this long ends.
 const JOINS_OVER_MAX: Duration = Duration::from_secs(10);
 
 /// What became of a session that has spent of a rate.
@@ -30,13 +31,13 @@ const JOINS_OVER_MAX: Duration = Duration::from_secs(10);
 pub enum Spent {
     /// It is within its rate.
     Within,
-    /// It is over its rate, and is shown nothing more until that is paid for.
+    /// It is over its rate, and gets nothing more until that is paid for.
     Paused,
     /// It is over its rate, and ends.
     Ended,
 }
 
-/// What a session has brought of what it may bring. Nothing, and without memory, where there is no limit.
+/// The buckets of a session; `None`, without memory, where there is no limit.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle(Option<Box<Buckets>>);
 
@@ -45,14 +46,14 @@ struct Buckets {
     messages_paid_until: Tick,
     bytes_paid_until: Tick,
     joins_paid_until: Tick,
-    /// When it was first over its rate of joins, unless it has made fewer for half a second since.
+    /// Since when it is over its rate of joins; reset when it has stayed below it for half a second.
     joins_over_since: Option<Tick>,
     paused_until: Option<Tick>,
-    /// What it has brought to rooms and they have not taken, in bytes of memory.
+    /// What it has sent to rooms and they have not processed, in bytes of memory.
     brought_bytes: u32,
-    /// Rooms have to take some of that before it is read again.
+    /// Whether rooms have to process some of that before it is read again.
     waits: bool,
-    /// Since when the session has not listened to its peer, for whatever reason.
+    /// Since when reading is paused, for whatever reason.
     paused_at: Option<Tick>,
 }
 
@@ -61,12 +62,12 @@ impl Throttle {
         self.0.as_ref().is_some_and(|buckets| buckets.paused_until.is_some() || buckets.waits)
     }
 
-    /// When the session should be read again, if it is not now.
+    /// When reading should resume, if it is paused.
     pub(super) fn paused_until(&self) -> Option<Tick> {
         self.0.as_ref()?.paused_until
     }
 
-    /// Its user cannot take more now: it is read again in a later turn.
+    /// The application cannot take more now: the session is read again in a later turn.
     pub(crate) fn rest(&mut self, now: Tick) {
         let buckets = self.0.get_or_insert_default();
         buckets.paused_until = buckets.paused_until.max(Some(now));
@@ -77,8 +78,7 @@ impl Throttle {
         self.0.as_ref().map_or(0, |buckets| buckets.brought_bytes as usize)
     }
 
-    /// A room has got so many bytes more from the session. Returns whether the session has to wait for that from now
-    /// on.
+    /// Charges the session for memory that a room holds. Returns whether it has to wait for rooms from now on.
     pub(crate) fn bring(&mut self, bytes: u32, is_crowded: bool, limits: &Limits) -> bool {
         let buckets = self.0.get_or_insert_default();
         buckets.brought_bytes = buckets.brought_bytes.saturating_add(bytes);
@@ -86,12 +86,12 @@ impl Throttle {
         has_to_wait && !std::mem::replace(&mut buckets.waits, true)
     }
 
-    /// Whether the session waits for rooms to take what it has brought.
+    /// Whether the session waits for rooms to process what it sent.
     pub(crate) fn waits(&self) -> bool {
         self.0.as_ref().is_some_and(|buckets| buckets.waits)
     }
 
-    /// A room has taken so many bytes. Returns whether the session is to be read again.
+    /// A room has processed this many bytes. Returns whether reading resumes.
     fn taken(&mut self, bytes: u32, limits: &Limits) -> bool {
         let Some(buckets) = &mut self.0 else { return false };
         buckets.brought_bytes = buckets.brought_bytes.saturating_sub(bytes);
@@ -102,7 +102,7 @@ impl Throttle {
         buckets.paused_until.is_none()
     }
 
-    /// A join is to be made, at the rate of the limits.
+    /// Counts a join against the rate of the limits.
     pub(crate) fn spend_join(&mut self, now: Tick, limits: &Limits) -> Spent {
         let rate = u64::from(limits.room_joins_per_second_max);
         if rate == 0 {
@@ -137,19 +137,19 @@ impl Throttle {
         self.shrink();
     }
 
-    /// The session does not listen to its peer, from now on if it has listened until now.
+    /// Starts a pause at `now`, unless one has started.
     pub(super) fn pauses_from(&mut self, now: Tick) {
         self.0.get_or_insert_default().paused_at.get_or_insert(now);
     }
 
-    /// The session listens to its peer again. Returns since when it has not.
+    /// Ends a pause. Returns when it started.
     pub(super) fn pauses_no_more(&mut self) -> Option<Tick> {
         let paused_at = self.0.as_mut()?.paused_at.take();
         self.shrink();
         paused_at
     }
 
-    /// A session without rates that had to rest holds nothing for it afterwards.
+    /// A session without rates that was paused keeps no memory for it afterwards.
     fn shrink(&mut self) {
         if self.0.as_deref().is_some_and(|buckets| *buckets == Buckets::default()) {
             self.0 = None;
@@ -164,8 +164,8 @@ impl Throttle {
         full.then(|| (Tick::ZERO + ahead.since(Tick::ZERO + BURST)).max(now + PAUSE_MIN))
     }
 
-    /// A message, or bytes without frames, were shown. A message may leave its sender in debt, so that one that is
-    /// larger than a burst is shown at all.
+    /// Counts a message, or raw bytes. A message may leave its sender in debt, so that one larger than a burst can be
+    /// delivered.
     fn spend(&mut self, messages: u32, bytes: usize, now: Tick, limits: &Limits) {
         let (messages_max, bytes_max) = (limits.messages_per_second_max, limits.recv_bytes_per_second_max);
         if messages_max == 0 && bytes_max == 0 {
@@ -182,7 +182,7 @@ impl Throttle {
 }
 
 impl Egress {
-    /// Whether the user may be shown more now. Asked with something in hand to show, it draws the consequences if not.
+    /// Whether data may be delivered now. Called with data at hand; if not, it starts a pause or an end.
     pub(super) fn admits(&mut self, cx: &Context<'_>, callbacks: &mut impl SessionCallbacks) -> bool {
         let Some(until) = self.throttle.full_until(cx.now) else { return true };
         callbacks.on_rate_limited();
@@ -202,7 +202,7 @@ impl Egress {
         }
     }
 
-    /// Bytes without frames were shown: there is no telling how many messages they are.
+    /// Counts raw bytes, which have no number of messages.
     pub(super) fn spend_bytes(&mut self, bytes: usize, cx: &Context<'_>) {
         if !self.exempt {
             self.throttle.spend(0, bytes, cx.now, cx.limits);
@@ -221,8 +221,8 @@ impl Session {
         }
     }
 
-    /// A room has taken so many of the bytes that the session has brought: it is read again, if it has waited for that
-    /// and nothing else keeps it from being read.
+    /// A room has processed this many bytes of what the session sent: reading resumes if the session has waited for
+    /// that and nothing else holds it back.
     pub fn taken(&mut self, bytes: u32, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         if self.egress.throttle.taken(bytes, cx.limits) {
             self.resume(cx, callbacks);

@@ -1,6 +1,4 @@
-//! What a session costs those beside it: the bytes that it keeps, and for how long they have not moved.
-//!
-//! Nothing here knows what is too much.
+//! What a session costs the service: the bytes of memory that it holds, and for how long they have not moved.
 
 use super::{Session, State};
 use crate::tick::Tick;
@@ -11,9 +9,9 @@ impl Session {
         self.egress.queue.bytes()
     }
 
-    /// Bytes of memory that it keeps: buffers of what is queued, those with the kernel included, of data beside them,
-    /// and of what no callback has consumed; their capacity, and not only what is in them; and what it has brought to
-    /// rooms. A session on the way out counts for nothing: it gives back all of it as soon as the kernel lets go.
+    /// Bytes of memory that it holds, by capacity: queued data, also while it is with the kernel, droppable data,
+    /// unconsumed data, and data sent to rooms. A session that is ending counts as 0, because it frees all of it as
+    /// soon as its operations return.
     pub fn held_bytes(&self) -> usize {
         match self.state {
             State::Opening | State::Connected | State::Draining | State::Lingering => {
@@ -29,8 +27,8 @@ impl Session {
         }
     }
 
-    /// Since when nothing of what it holds has moved, if it holds something: what is with the kernel has not gone out,
-    /// or nothing more was added to the unconsumed bytes.
+    /// Since when nothing of what it holds has moved, if it holds something: the batch in flight made no progress, or
+    /// nothing more was added to the unconsumed bytes.
     pub fn unmoved_since(&self) -> Option<Tick> {
         if self.egress.queue.is_flying() {
             return Some(self.sent_at);

@@ -1,7 +1,6 @@
-//! A session behind a wire: what came is opened before it is read, and a batch is sealed before it leaves.
+//! A session behind a wire: received data is opened before it is read, and a batch is sealed before it is sent.
 //!
-//! A sealed batch stays sealed until the kernel has taken all of it, and nothing else goes out before the rest of it.
-//! Nothing here knows what a wire speaks.
+//! A sealed batch stays sealed until the kernel has taken all of it, and nothing else is sent before the rest of it.
 
 use super::{Request, Session, State, Verb};
 use crate::batch::{Segment, SendBatch};
@@ -43,7 +42,7 @@ impl Wired {
         self.wire.as_ref().is_some_and(|wire| wire.is_cut())
     }
 
-    /// Whether it has said all that it has to say before the socket's end.
+    /// Whether the wire has produced all its output for the end of the connection.
     pub(super) fn is_finished(&self) -> bool {
         self.said_goodbye && self.answer.is_empty()
     }
@@ -62,7 +61,7 @@ impl Wired {
 }
 
 impl Session {
-    /// The same session behind a wire, which has to open before the user is told of the connection.
+    /// The same session behind a wire, which has to open before `on_connected` is called.
     #[must_use]
     pub fn with_wire(mut self, mut wire: Box<dyn Wire>) -> Self {
         let mut answer = Vec::new();
@@ -86,12 +85,12 @@ impl Session {
         self.egress.wired.as_ref().is_none_or(|wired| wired.is_opened)
     }
 
-    /// Whether nothing is left to send, nor to be said by a wire.
+    /// Whether nothing is left to send, nor to be produced by a wire.
     pub(super) fn is_flushed(&self) -> bool {
         self.egress.queue.is_empty() && self.egress.wired.as_ref().is_none_or(|wired| wired.is_finished())
     }
 
-    /// Has the wire open what came. Also on the way out: the peer's end may be in it.
+    /// Has the wire open received data; also while the session is ending, because it may contain the peer's end.
     #[inline(never)]
     pub(super) fn open_lease(
         &mut self,
@@ -120,7 +119,7 @@ impl Session {
         }
     }
 
-    /// What the peer sent ends the session. Behind a wire it is told why, after what is queued.
+    /// Ends the session because of what the peer sent. A wire sends the reason after the queued data.
     pub(super) fn part(&mut self, reason: DisconnectReason, cx: &mut Context<'_>) {
         if self.egress.wired.is_none() || !matches!(self.state, State::Opening | State::Connected) {
             return self.begin_ending(reason, cx);
@@ -163,7 +162,7 @@ impl Session {
         Some(Request::Submit(Verb::Send, Op::Send { socket: self.socket, batch }))
     }
 
-    /// Has the wire say its goodbye when nothing is left to seal: data beside the queue joins it first.
+    /// Calls the wire's goodbye when nothing is left to seal; droppable data joins the queue first.
     pub(super) fn say_goodbye(&mut self) {
         if self.state != State::Draining || self.egress.queue.has_more() {
             return;
@@ -176,7 +175,7 @@ impl Session {
         }
     }
 
-    /// A sealed batch came back. What is left of it goes out first. Returns whether something is.
+    /// A sealed batch returned. What is left of it is sent first. Returns whether something is.
     #[inline(never)]
     pub(super) fn sealed_returned(
         &mut self,

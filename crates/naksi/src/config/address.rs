@@ -1,21 +1,19 @@
-//! Addresses as people write them: `127.0.0.1:7777`, `[::1]:7777`, `localhost:7777`, `[fe80::1%eth0]:7777`.
-//!
-//! A name stands for all of its addresses. Nothing here knows what is done with them.
+//! Textual addresses: `127.0.0.1:7777`, `[::1]:7777`, `localhost:7777`, `[fe80::1%eth0]:7777`. A name stands for all
+//! of its addresses.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::io;
 use std::net::{ToSocketAddrs, UdpSocket};
 
-/// What stands for addresses: a text, an address, or several of them.
+/// A value that resolves to socket addresses: a text, an address, or a list of them.
 ///
-/// It takes what [`ToSocketAddrs`] takes, and in texts also the zone of a link-local address by the name of its interface
-/// (`[fe80::1%eth0]:7777`), which every tool prints. The zone's number (`[fe80::1%2]:7777`) means the same.
+/// Accepts what [`ToSocketAddrs`] accepts. In texts it also accepts the zone of a link-local address, by the name of
+/// its interface (`[fe80::1%eth0]:7777`) or by its number (`[fe80::1%2]:7777`).
 pub trait ToAddresses {
-    /// All addresses, in the system's order, each once.
+    /// All addresses, in the system's order, each once. Asks the system's resolver, which may take seconds.
     ///
     /// # Errors
-    /// A text that is no address, or a name that the system does not know. Nothing but the system's resolver is asked, and
-    /// it may take seconds.
+    /// The text is not an address, or the system does not know the name.
     fn to_addresses(&self) -> io::Result<Vec<SocketAddr>>;
 }
 
@@ -74,7 +72,7 @@ impl<A: ToAddresses + ?Sized> ToAddresses for &A {
     }
 }
 
-/// What the standard library takes and no text is.
+/// Implements the trait for the types of the standard library that are not texts.
 macro_rules! as_the_standard_library {
     ($($kind:ty),*) => {
         $(impl ToAddresses for $kind {
@@ -96,8 +94,8 @@ as_the_standard_library!(
     (String, u16)
 );
 
-/// An address to connect to in the place of one to listen on: `0.0.0.0` and `[::]` mean this machine, as its loopback
-/// address of the same family. Systems disagree about what a connection to them is.
+/// Turns an address to listen on into one to connect to: `0.0.0.0` and `[::]` become the loopback address of the same
+/// family, because systems disagree about what connecting to them means.
 pub fn to_connect(address: SocketAddr) -> SocketAddr {
     let loopback = match address.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -107,7 +105,7 @@ pub fn to_connect(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(loopback, address.port())
 }
 
-/// The IPv4 address of a peer that a listener of both families shows as an IPv6 one (`::ffff:10.0.0.1`).
+/// The IPv4 address of a peer that a dual-stack listener reports as IPv6 (`::ffff:10.0.0.1`).
 pub(crate) fn unmapped(peer: SocketAddr) -> SocketAddr {
     match peer {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
@@ -118,10 +116,11 @@ pub(crate) fn unmapped(peer: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Those of a name's addresses that this machine has. A system without IPv6 often has `::1 localhost` in its hosts all
-/// the same. One address, and addresses of which this machine has none, are left as they are: to listen says why not.
+/// Keeps those of a name's addresses that this machine has. A system without IPv6 often lists `::1 localhost` in its
+/// hosts file. A single address, or a list without any local address, is returned unchanged: listening on it then
+/// reports the system's error.
 pub(crate) fn to_listen(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    // Any port will do, so that nothing but the address can be refused.
+    // Port 0 always works, so only the address can be refused.
     let is_here = |address: &SocketAddr| {
         let mut any_port = *address;
         any_port.set_port(0);
@@ -173,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_zone_may_be_the_name_of_an_interface() {
-        // Where the system tells the number of its loopback interface.
+        // Where the system tells the index of its loopback interface.
         if let Ok(number) = std::fs::read_to_string("/sys/class/net/lo/ifindex") {
             let numbered = format!("[fe80::1%{}]:7777", number.trim());
             let named = "[fe80::1%lo]:7777".to_addresses().expect("an interface that is here");
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn of_several_addresses_those_are_listened_on_that_this_machine_has() {
-        // Kept for documentation (RFC 5737): no machine has it.
+        // Reserved for documentation (RFC 5737): no machine has it.
         let [here, nowhere] =
             ["127.0.0.1:0", "192.0.2.1:0"].map(|text| text.parse::<SocketAddr>().expect("an address"));
         assert_eq!(to_listen(vec![nowhere, here]), [here]);

@@ -1,6 +1,6 @@
-//! What can be said before a service starts, and what can go wrong then.
+//! Configuration and the errors of a start.
 //!
-//! Errors are one readable line each, with the remedy where there is one. Nothing here opens anything.
+//! Each error is one readable line, with a remedy where there is one.
 
 pub mod address;
 mod retry;
@@ -18,7 +18,7 @@ pub use naksi_core::limits::{Heartbeat, Limits, Overflow, RateLimitAction};
 pub use naksi_os::port::{ListenOptions, PortOptions};
 pub use retry::{CONNECT_WITHIN_DEFAULT, Retry};
 
-/// The result of what a service can be asked.
+/// The result of the service's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in one readable line.
@@ -32,27 +32,27 @@ pub enum Error {
         /// Why.
         error: OsError,
     },
-    /// A completion port could not be opened, or broke.
+    /// A completion port could not be opened, or failed.
     #[error("{0}")]
     Port(#[from] PortError),
     /// A setting makes no sense.
     #[error("{0}")]
     Config(String),
-    /// A job was not taken by a group.
+    /// A thread group did not accept a job.
     #[error("{0}")]
     Job(#[from] SubmitError),
-    /// A worker thread died of a bug in the engine.
+    /// A worker thread panicked because of a bug in the engine.
     #[error("worker {0} died: {1}")]
     Worker(usize, String),
-    /// The system refused a thread or a signal handler.
+    /// The system refused to start a thread or to install a signal handler.
     #[error("{0}")]
     System(String),
 }
 
-/// Why a job was not taken. It is dropped without having run.
+/// Why a job was not accepted. The job is dropped without having run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// The queue of the group or room holds as much as it may.
+    /// The queue of the group or room is full.
     #[error("the queue is full")]
     Full,
     /// The group or room has been closed.
@@ -61,7 +61,7 @@ pub enum SubmitError {
 }
 
 impl fmt::Debug for Error {
-    /// The same line as `Display`, because `main` shows errors this way.
+    /// The same text as `Display`, because `main` prints errors with `Debug`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -93,7 +93,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Whether this system has such a port at all; its kernel may refuse it all the same.
+    /// Whether this operating system has such a port; its kernel may still refuse it.
     pub fn is_of_this_system(self) -> bool {
         self == Backend::Auto || OsPort::BACKENDS.contains(&self.to_string().as_str())
     }
@@ -124,7 +124,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// The environment variables that a service reads, each with what it says.
+/// The environment variables that a service reads, each with a description.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("NAKSI_LISTEN__ADDRESSES", "addresses to listen on, separated by commas"),
     ("NAKSI_LISTEN__DUAL_STACK", "true if a listener on [::] takes IPv4 too; false by default"),

@@ -1,4 +1,4 @@
-//! Groups: threads on a completion queue that carry out what must not hold a worker.
+//! Thread groups: threads on a completion queue, for blocking or long work that must not hold a worker.
 //!
 //! ```
 //! use naksi::group::{Group, GroupOptions};
@@ -11,9 +11,9 @@
 //! # }
 //! ```
 //!
-//! The queue keeps a completion port's laws: of those who wait, the thread that came last is woken first, at
-//! most `concurrency` of them run, and another one is released when one blocks, at once inside [`blocking`]
-//! and after some milliseconds where it is not announced. Nothing here knows what a job is about.
+//! The queue behaves as a Windows completion port does: waiting threads are woken in last-in, first-out order, at
+//! most `concurrency` of them run, and another one is released when a running one blocks: at once inside
+//! [`blocking`], after some milliseconds elsewhere.
 
 mod threads;
 mod options;
@@ -34,19 +34,19 @@ use threads::Core;
 pub(crate) use threads::Runnable;
 pub use threads::{blocking, thread_index};
 
-/// Threads on a completion queue (the lectures' thread group, lecture 002). Cheap to clone, usable from any
-/// thread. When the last handle is gone, what was posted is still carried out, and the threads end.
+/// Threads on a completion queue (the lectures' thread group, lecture 002). Cheap to clone, usable from any thread.
+/// When the last handle is dropped, the threads still run the jobs that were posted, then end.
 #[derive(Clone)]
 pub struct Group(Arc<Handle>);
 
-/// What every clone holds, and no thread of the group does.
+/// Shared by all clones, and not held by the group's threads.
 struct Handle(Arc<Core>);
 
 impl Group {
-    /// A group and its threads, which wait for jobs.
+    /// Opens a group and starts its threads.
     ///
     /// # Errors
-    /// Options that make no sense, or a system that has no queue or no thread left.
+    /// The options are invalid, or the system refuses a queue or a thread.
     pub fn open(options: GroupOptions) -> Result<Self> {
         options.check()?;
         Core::start(options).map(|core| Self(Arc::new(Handle(core))))
@@ -62,26 +62,26 @@ impl Group {
         self.0.0.options.threads
     }
 
-    /// Puts a job in. Jobs of one thread are begun in their order; a panic ends the job alone.
+    /// Posts a job. Jobs posted by one thread are started in order. A panic ends the job only.
     ///
     /// # Errors
-    /// The queue is full and the group refuses then, or the group is closed.
+    /// The group is closed, or its queue is full and the group refuses jobs then.
     pub fn post(&self, job: impl FnOnce() + Send + 'static) -> Result<(), SubmitError> {
         self.0.0.post(Box::new(job))
     }
 
-    /// Puts something in that is never refused for want of room, because there is only one of it.
+    /// Posts a runnable that is never refused for lack of room, because it is queued at most once.
     pub(crate) fn post_run(&self, runnable: Arc<dyn Runnable>) -> Result<(), SubmitError> {
         self.0.0.post_run(runnable)
     }
 
-    /// What it counts and how long its jobs took.
+    /// The group's counters, and how long its jobs waited and took.
     pub fn stats(&self) -> GroupStats {
         self.0.0.stats()
     }
 
-    /// Takes no more jobs, carries out what was posted, and waits at most so long for the threads to end.
-    /// Threads that do not return in time are named in the log and left alone.
+    /// Accepts no more jobs, runs those that were posted, and waits at most `within` for the threads to end. Threads
+    /// that do not return in time are named in the log and left running.
     pub fn close(&self, within: Duration) -> GroupStats {
         self.0.0.close();
         self.0.0.join(within);
@@ -91,7 +91,7 @@ impl Group {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Not waited for: the last handle may be dropped by one of the group's own jobs.
+        // Does not wait: the last handle may be dropped by one of the group's own jobs.
         self.0.close();
     }
 }

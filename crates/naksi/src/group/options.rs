@@ -1,16 +1,16 @@
-//! What a group shall be. Nothing here starts a thread.
+//! Options of a thread group.
 
 use crate::config::{Error, Result};
 
-/// What happens to a job for a group whose queue is full.
+/// What happens to a job when the group's queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is refused, and `post` returns an error.
+    /// The job is refused and `post` returns an error.
     #[default]
     Refuse,
-    /// The thread that posted it carries it out: the one that makes too much work is slowed down by it. What such a job
-    /// posts in turn is carried out behind it, before the outermost post returns; more than `jobs_max` of these are
-    /// refused. Not for groups that workers post to, because it would hold the worker.
+    /// The posting thread runs the job itself, which slows down the producer. Jobs that such a job posts in turn run
+    /// after it, before the outermost `post` returns; more than `jobs_max` of these are refused. Not for groups that
+    /// workers post to, because it would hold the worker.
     RunHere,
 }
 
@@ -26,7 +26,7 @@ pub struct GroupOptions {
 }
 
 impl GroupOptions {
-    /// A group of this name with a thread for each processor, all of which may run, and room for 65,536 jobs.
+    /// A group of this name with one thread per processor, all of which may run, and room for 65,536 jobs.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -37,31 +37,31 @@ impl GroupOptions {
         }
     }
 
-    /// Its threads, 1 to 256. Those beyond the concurrency are there for the time in which others block.
+    /// Number of threads, 1 to 256. Threads beyond the concurrency run while others block.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// How many of its threads run at a time; 0 is as many as there are processors.
+    /// Threads that may run at a time; 0 means as many as there are processors.
     pub fn concurrency(mut self, concurrency: u32) -> Self {
         self.concurrency = concurrency;
         self
     }
 
-    /// How many jobs wait at most; not 0.
+    /// Most jobs that may wait; at least 1.
     pub fn jobs_max(mut self, jobs_max: usize) -> Self {
         self.jobs_max = jobs_max;
         self
     }
 
-    /// What happens to a job for which there is no room.
+    /// What happens to a job when the queue is full.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// The name by which it is asked for.
+    /// The name under which the group is looked up.
     pub fn name(&self) -> &str {
         &self.name
     }

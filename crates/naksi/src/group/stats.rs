@@ -1,13 +1,13 @@
-//! What a group counts: jobs, and how long they waited and took. Nothing here knows a queue.
+//! Counters of a group, and how long its jobs waited and took.
 
 use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Shorter spans than this are not told apart.
+/// Shorter durations count as this long.
 const NANOS_MIN: u64 = 1_000;
-/// Longer spans than this count as this long.
+/// Longer durations count as this long.
 const NANOS_MAX: u64 = 100_000_000_000;
 
 /// Durations, with two significant digits each.
@@ -38,14 +38,14 @@ impl Durations {
     }
 }
 
-/// How durations are spread; each within a hundredth of the truth, and not finer than a microsecond.
+/// A distribution of durations, each accurate to one percent and not finer than a microsecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
     /// How many were measured.
     pub count: u64,
     /// Half of them were no longer.
     pub p50: Duration,
-    /// All but a hundredth of them were no longer.
+    /// The 99th percentile.
     pub p99: Duration,
     /// The longest one.
     pub max: Duration,
@@ -64,7 +64,7 @@ pub(super) struct Times {
     pub(super) service: Durations,
 }
 
-/// What a group has done, at one moment.
+/// A group's counters at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupStats {
     /// Its name.
@@ -73,15 +73,15 @@ pub struct GroupStats {
     pub threads: usize,
     /// Jobs that wait now.
     pub depth: usize,
-    /// Most jobs that have waited at a time.
+    /// Most jobs that waited at the same time.
     pub depth_max: usize,
     /// Jobs that were taken into the queue.
     pub posted_total: u64,
-    /// Jobs that were carried out by its threads, those that panicked included.
+    /// Jobs that its threads ran, including those that panicked.
     pub done_total: u64,
-    /// Jobs that found no room and were refused.
+    /// Jobs refused because the queue was full.
     pub refused_total: u64,
-    /// Jobs that found no room and were run by their poster.
+    /// Jobs that their poster ran because the queue was full.
     pub run_here_total: u64,
     /// Jobs that panicked.
     pub panics_total: u64,

@@ -1,7 +1,7 @@
-//! A group without threads: the holder of the stepper says when one of them would take a job, and when it is through.
+//! A group without threads: the holder of the stepper decides when a job is started and when it is finished.
 //!
-//! The jobs, their table, their bounds and their counts are those of every group; only the order in which things
-//! happen, and the time, come from the caller. A simulation decides both by a seed. Nothing here knows a simulation.
+//! Jobs, table, bounds and counters are those of every group; only the order of events and the time come from the
+//! caller. A simulation derives both from a seed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use super::threads::{Core, Posted};
 use super::{Group, GroupOptions, Handle};
 use crate::config::Result;
 
-/// What stands in a group's queue when no thread waits for it, and the time as it was last told.
+/// The queue of a stepped group, and the time that was set last.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     waiting: Mutex<VecDeque<u64>>,
-    /// How many wait, so that a thread that finds none takes no lock.
+    /// Number of waiting jobs, so that a look at an empty queue takes no lock.
     waiting_count: AtomicUsize,
     now_nanos: AtomicU64,
 }
@@ -41,11 +41,11 @@ impl Steps {
     }
 }
 
-/// Plays the threads of a group that has none. As long as it lives, jobs can be taken; the group is closed as any
-/// other, by its last handle or by [`Group::close`].
+/// Takes the place of a group's threads. Jobs can be started as long as it lives; the group is closed as any other,
+/// by its last handle or by [`Group::close`].
 pub struct Stepper(Arc<Core>);
 
-/// A job that one of the group's threads has begun. Dropped, it has not run, and is not counted as done.
+/// A job that one of the group's threads has started. If dropped, it has not run and does not count as done.
 #[must_use]
 pub struct Begun {
     posted: Posted,
@@ -54,10 +54,10 @@ pub struct Begun {
 }
 
 impl Group {
-    /// A group whose threads are played by the stepper.
+    /// A group whose jobs are run by the stepper.
     ///
     /// # Errors
-    /// Options that make no sense.
+    /// The options are invalid.
     pub fn stepped(options: GroupOptions) -> Result<(Self, Stepper)> {
         options.check()?;
         let core = Core::stepped(options);
@@ -66,7 +66,7 @@ impl Group {
 }
 
 impl Stepper {
-    /// What time it is for the group from now on.
+    /// Sets the group's current time.
     pub fn set_now(&self, now: Tick) {
         self.0.steps().now_nanos.store(now.nanos(), Ordering::Relaxed);
     }
@@ -76,14 +76,15 @@ impl Stepper {
         self.0.steps().waiting_count.load(Ordering::Acquire) > 0
     }
 
-    /// A thread (from 0, less than the group has) takes the job that has waited longest, if there is one.
+    /// Starts the job that has waited longest on a thread (from 0, below the group's number of threads), if there is
+    /// one.
     pub fn begin(&self, thread: usize) -> Option<Begun> {
         let number = self.0.steps().take()?;
         let posted = self.0.claim(number);
         Some(Begun { posted, began: self.0.now(), thread })
     }
 
-    /// What a thread took happens, all at once, and the thread is free.
+    /// Runs a started job to its end and frees its thread.
     pub fn finish(&self, begun: Begun) {
         let Begun { posted, began, thread } = begun;
         self.0.run(posted, began, thread);

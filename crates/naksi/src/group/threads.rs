@@ -1,8 +1,8 @@
-//! The threads of a group, their queue, and the jobs that wait in it. Knows nothing of options' defaults.
+//! The threads of a group, their queue, and the jobs that wait in it.
 //!
-//! The completion queue carries numbers; each is the place of a job in a table. A job is in the table before
-//! its number is in the queue, and both happen under one lock, which closing takes as well: nothing is
-//! accepted behind the quit packets, so nothing that was accepted is lost.
+//! The completion queue carries numbers, each the slot of a job in a table. A job is in the table before its number
+//! is in the queue, and both happen under one lock, which closing takes as well: no job is accepted after the quit
+//! packets, so no accepted job is lost.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use super::stepper::Steps;
 use super::{GroupOptions, GroupStats, SubmitError, WhenFull};
 use crate::config::{Error, Result};
 
-/// Something that is run again and again and is in a queue at most once at a time.
+/// A unit of work that runs repeatedly and is queued at most once at a time.
 pub(crate) trait Runnable: Send + Sync {
     fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick);
 }
@@ -31,7 +31,7 @@ enum Job {
     Run(Arc<dyn Runnable>),
 }
 
-/// A job, and when it was put in.
+/// A job, and when it was posted.
 pub(super) struct Posted {
     job: Job,
     at: Tick,
@@ -53,7 +53,7 @@ struct Counts {
     depth_max: AtomicUsize,
 }
 
-/// Where the numbers of jobs wait until a thread takes them.
+/// The queue that carries the jobs' numbers to the threads.
 enum Line {
     Threads(Queue),
     Steps(Steps),
@@ -71,23 +71,23 @@ pub(crate) struct Core {
 
 /// A job that is a closure.
 type JobFn = Box<dyn FnOnce() + Send>;
-/// Jobs that wait behind the one that a thread carries out, each with its group.
+/// Jobs to run after the current one, each with its group.
 type Behind = VecDeque<(Arc<Core>, JobFn)>;
 
 thread_local! {
-    /// The group that this thread belongs to, and which of its threads it is.
+    /// The group that this thread belongs to, and its index there.
     static HERE: RefCell<Option<(Weak<Core>, usize)>> = const { RefCell::new(None) };
-    /// Jobs that this thread carries out behind the one that it carries out for want of room, if it does.
+    /// Jobs that this thread runs after the one that it runs for lack of room, if it does.
     static BEHIND: RefCell<Option<Behind>> = const { RefCell::new(None) };
 }
 
-/// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
+/// The data of these locks are valid between any two statements, so a poisoned lock is safe to use.
 fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs something that blocks: another thread of this thread's group may run meanwhile. On a thread that is of no
-/// group it only runs.
+/// Runs a blocking call: another thread of this thread's group may run meanwhile. On a thread that belongs to no
+/// group it only makes the call.
 pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     let here = HERE.with_borrow(|here| here.as_ref().and_then(|(core, _)| core.upgrade()));
     match here {
@@ -99,8 +99,8 @@ pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Which of its group's threads this one is, from 0: what a job needs to have something of its thread's own, as a
-/// connection to a database. `None` on a thread that is of no group.
+/// The index of this thread in its group, from 0, for jobs that keep something per thread such as a database
+/// connection. `None` on a thread that belongs to no group.
 pub fn thread_index() -> Option<usize> {
     HERE.with_borrow(|here| here.as_ref().map(|(_, index)| *index))
 }
@@ -170,8 +170,8 @@ impl Core {
         Err(SubmitError::Full)
     }
 
-    /// Carries a job out on this thread: at once, or behind the one that it carries out here already, so that jobs
-    /// that post jobs need no deeper stack. Returns `false` if there are too many of these.
+    /// Runs a job on this thread: at once, or after the job that runs here already, so that jobs that post jobs need
+    /// no deeper stack. Returns `false` if too many wait already.
     fn run_here(self: &Arc<Self>, job: JobFn) -> bool {
         let job = BEHIND.with_borrow_mut(|behind| match behind {
             Some(behind) if behind.len() >= self.options.jobs_max => Err(false),
@@ -219,7 +219,7 @@ impl Core {
             }
         };
         if !queued {
-            // Only a kernel without memory says so here, because the queue is not closed.
+            // Reached only if the kernel has no memory, because the queue is not closed.
             waiting.jobs.remove(slot, generation);
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             return Err(SubmitError::Full);
@@ -248,7 +248,7 @@ impl Core {
         }
     }
 
-    /// The job of a number that was taken out of the queue; it waits no more.
+    /// Takes the job of a number that was taken out of the queue.
     pub(super) fn claim(&self, number: u64) -> Posted {
         let mut waiting = unpoisoned(&self.waiting);
         let posted = waiting.jobs.remove((number >> 32) as u32, number as u32);
@@ -256,7 +256,7 @@ impl Core {
         posted.expect("a number in the queue is the place of a job")
     }
 
-    /// Carries out what was claimed, in the name of one of the threads.
+    /// Runs a claimed job as one of the threads.
     pub(super) fn run(&self, posted: Posted, began: Tick, index: usize) {
         let Posted { job, at } = posted;
         match job {
@@ -270,7 +270,7 @@ impl Core {
     }
 
     fn play(&self, job: impl FnOnce()) {
-        // A job owns what it captured; whatever a panic leaves half done is gone with it.
+        // A job owns what it captured; state left inconsistent by a panic is dropped with it.
         if let Err(panic) = caught(job) {
             self.counts.panics.fetch_add(1, Ordering::Relaxed);
             let panic = panic.text();
@@ -286,14 +286,14 @@ impl Core {
         let Line::Threads(queue) = &self.line else { return };
         let mut left = self.options.threads;
         while let Err(untold) = queue.close(left) {
-            // The kernel has no memory for a packet; it will, and the threads must be told.
+            // The kernel has no memory for a packet now; retry, because the threads must be told.
             left = untold;
             thread::sleep(Duration::from_millis(1));
         }
     }
 
     pub(super) fn join(&self, within: Duration) {
-        // Never, if it is later than a clock can say.
+        // No deadline if the clock cannot represent it.
         let until = Instant::now().checked_add(within);
         let threads = std::mem::take(&mut *unpoisoned(&self.threads));
         for thread in threads {

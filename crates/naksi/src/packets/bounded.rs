@@ -1,8 +1,8 @@
-//! Reads a postcard body that a stranger wrote: no deeper than a stack allows, and no longer than its bytes.
+//! Reads a postcard body from an untrusted peer, with bounds on its depth and its length.
 //!
-//! A type that contains itself is read by a function that calls itself, and a body of a few thousand bytes can ask for
-//! as many calls: the stack would end, and with it the process. A sequence of what has no bytes may say that it is
-//! 2^64 long. Both are errors here. Nothing here knows a message.
+//! A recursive type is read by a recursive function, and a body of a few thousand bytes can ask for as many calls:
+//! the stack would overflow and end the process. A sequence of zero-sized elements may claim a length of 2^64. Both
+//! are errors here.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,17 +12,17 @@ use serde::de::{
     Visitor,
 };
 
-/// How deep structures, sequences, maps, options and variants may lie in one another.
+/// Maximum nesting depth of structures, sequences, maps, options and variants.
 const LEVELS_MAX: u32 = 128;
-/// Elements without a byte of their own that all sequences of a body may have together.
+/// Maximum number of zero-sized elements in all sequences of a body together.
 const EMPTY_ELEMENTS_MAX: usize = 1024;
 
-/// A message that is all of these bytes. `None`: they are none, or one that is too deep or too long.
+/// Reads a message that is exactly these bytes. `None` if they are not one, or if it is too deep or too long.
 pub(super) fn read<'de, M: Deserialize<'de>>(body: &'de [u8]) -> Option<M> {
     let mut postcard = postcard::Deserializer::from_bytes(body);
     let left = Remaining {
         levels: Cell::new(LEVELS_MAX),
-        // Every other element has a byte that is in no other one.
+        // Every other element takes at least one byte of its own.
         elements: Cell::new(body.len().saturating_add(EMPTY_ELEMENTS_MAX)),
     };
     let message = M::deserialize(Bounded { inner: &mut postcard, left: &left, counts: false }).ok()?;
@@ -52,11 +52,11 @@ impl Remaining {
     }
 }
 
-/// Whatever reads or is read, within what is left.
+/// A deserializer or a value, within the remaining budget.
 struct Bounded<'a, T> {
     inner: T,
     left: &'a Remaining,
-    /// It is a sequence or a map, whose length the body says: fields are as many as their type has.
+    /// Whether it is a sequence or a map, whose length comes from the body; the number of fields comes from the type.
     counts: bool,
 }
 
@@ -70,7 +70,7 @@ impl<'a, T> Bounded<'a, T> {
     }
 }
 
-/// What has nothing in it is read as ever.
+/// Values without children are read as usual.
 macro_rules! leaves {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -79,7 +79,7 @@ macro_rules! leaves {
     };
 }
 
-/// What has something in it is one level deeper.
+/// Values with children are one level deeper.
 macro_rules! levels {
     ($counts:literal: $($method:ident($($name:ident: $type:ty),*))*) => {
         $(fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {

@@ -1,22 +1,23 @@
-//! How a message becomes bytes and bytes become a message: one type for each way. Nothing here knows ids or frames.
+//! Encodings of messages: one type for each.
 
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A way to write bodies, for the types that it can write.
+/// An encoding of bodies, for the message types that it supports.
 pub trait Encoding<M> {
-    /// Writes a message behind what is there. Returns whether it could be written; if not, any part of it may be there.
+    /// Appends a message to the buffer. Returns whether it could be written; if not, the buffer may end in a part of
+    /// it.
     fn write(message: &M, buffer: &mut BytesMut) -> bool;
 
-    /// Reads a message that is all of these bytes. `None`: they are none.
+    /// Reads a message that is exactly these bytes. `None` if they are not one.
     fn read(body: &[u8]) -> Option<M>;
 }
 
-/// Fields in their order, no names: between peers that are built from one table.
+/// Fields in order without names, for peers built from the same table.
 ///
-/// What lies more than 128 levels deep is not read: a type that contains itself would otherwise let a stranger end the
-/// process. Nor is a body whose sequences have over 1,024 elements more than it has bytes.
+/// A body with more than 128 levels of nesting is not read, because a recursive type would let a peer overflow the
+/// stack. Neither is a body whose sequences have over 1,024 elements more than the body has bytes.
 #[derive(Debug)]
 pub enum Postcard {}
 
@@ -30,7 +31,7 @@ impl<M: Serialize + DeserializeOwned> Encoding<M> for Postcard {
     }
 }
 
-/// Where postcard writes to: the end of a buffer, in pieces as long as they come.
+/// The writer that postcard writes to: it appends to a buffer.
 struct Tail<'a>(&'a mut BytesMut);
 
 impl postcard::ser_flavors::Flavor for Tail<'_> {
@@ -51,7 +52,7 @@ impl postcard::ser_flavors::Flavor for Tail<'_> {
     }
 }
 
-/// Protobuf, as a `.proto` file says: for clients in any language.
+/// Protobuf, as declared in a `.proto` file, for clients in any language.
 #[cfg(feature = "prost")]
 #[derive(Debug)]
 pub enum Prost {}
@@ -59,7 +60,7 @@ pub enum Prost {}
 #[cfg(feature = "prost")]
 impl<M: prost::Message + Default> Encoding<M> for Prost {
     fn write(message: &M, buffer: &mut BytesMut) -> bool {
-        // Before it is written: what fits no frame may be of any size.
+        // Checked before it is written: a message that fits no frame may be of any size.
         let fits = message.encoded_len() <= usize::from(u16::MAX);
         fits && message.encode(buffer).is_ok()
     }

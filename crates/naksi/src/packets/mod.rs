@@ -1,4 +1,4 @@
-//! Packets with types: one table says which id is which type, and the compiler holds both sides to it.
+//! Typed packets: one table maps ids to types, and the compiler checks both sides against it.
 //!
 //! ```
 //! naksi::packets! {
@@ -24,15 +24,15 @@
 //! ```
 //!
 //! Bodies are [postcard](https://postcard.jamesmunns.com/wire-format): fields in their order, no names. A table for
-//! clients in other languages carries Protobuf instead (feature `prost`): its types are those of a `.proto` file, which
-//! the table names, so that its version is another one as soon as the file says something else:
+//! clients in other languages uses Protobuf instead (feature `prost`). Its types come from a `.proto` file, which the
+//! table names, so the table's version changes with the file:
 //!
 //! ```text
 //! use wire::{Say, Said}; // written by `naksi gen --lang rust`, or by prost-build
 //! naksi::packets! { pub LOBBY: prost("lobby.proto") { 1 => Say 2 => Said } }
 //! ```
 //!
-//! Peers whose tables have one [`Table::version`] understand each other. Nothing here knows a session or a socket.
+//! Peers whose tables have the same [`Table::version`] understand each other.
 
 mod bounded;
 mod encoding;
@@ -48,7 +48,7 @@ pub use encoding::Prost;
 pub use encoding::{Encoding, Postcard};
 pub use naksi_core::packet_version::Version;
 
-/// A packet's type, as a table of [`packets!`](crate::packets!) says.
+/// A packet type declared in a table of [`packets!`](crate::packets!).
 pub trait Message: Sized + 'static {
     /// Its id on the wire.
     const ID: u16;
@@ -65,12 +65,12 @@ pub struct Kind {
     pub id: u16,
     /// The type's name.
     pub name: &'static str,
-    /// Its fields, in the order in which they are sent: name and type, as they are written in the table; none if the
-    /// type stands in a `.proto` file.
+    /// Its fields in the order in which they are sent: name and type, as written in the table. Empty if the type
+    /// comes from a `.proto` file.
     pub fields: &'static [(&'static str, &'static str)],
 }
 
-/// Which id is which type; made by [`packets!`](crate::packets!).
+/// A map from ids to packet types; made by [`packets!`](crate::packets!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     kinds: &'static [Kind],
@@ -83,7 +83,7 @@ impl Table {
         Self::with_protos(kinds, &[])
     }
 
-    /// A table of these lines, whose types stand in the `.proto` files with these texts.
+    /// A table of these entries, whose types come from the `.proto` files with these texts.
     pub const fn with_protos(kinds: &'static [Kind], protos: &[&str]) -> Self {
         let mut version = Version::NONE;
         let mut line = 0;
@@ -116,13 +116,12 @@ impl Table {
         true
     }
 
-    /// Its lines, as they stand in the table.
+    /// The entries, in the table's order.
     pub const fn kinds(&self) -> &'static [Kind] {
         self.kinds
     }
 
-    /// A number that is another one as soon as an id, a name, a field or a field's type is, or what a `.proto` file
-    /// says.
+    /// A hash that changes with every id, name, field and field type, and with the text of a `.proto` file.
     pub const fn version(&self) -> u64 {
         self.version
     }
@@ -132,7 +131,7 @@ impl Table {
         self.kinds.iter().find(|kind| kind.id == id).map(|kind| kind.name)
     }
 
-    /// The error for a packet whose id is in no line.
+    /// The error for a packet whose id is not in the table.
     pub fn unknown(&self, session: SessionId, packet: Packet<'_>) -> UnknownPacket {
         UnknownPacket::new(self.kinds.iter().map(|kind| (kind.id, kind.name)), session, packet)
     }
@@ -147,7 +146,7 @@ pub struct UnknownPacket {
     pub bytes: usize,
     /// Whose it is.
     pub session: SessionId,
-    /// The known ids nearest to it, three at most, nearest first, with their names.
+    /// Up to three known ids nearest to it, nearest first, with their names.
     pub nearest: Vec<(u16, &'static str)>,
 }
 
@@ -175,7 +174,7 @@ impl fmt::Display for UnknownPacket {
     }
 }
 
-/// A body is not what its id says.
+/// The body is not a message of its id's type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{bytes} bytes are no {name} (packet id {id})")]
 pub struct Malformed {
@@ -187,22 +186,21 @@ pub struct Malformed {
     pub bytes: usize,
 }
 
-/// Reads a body. Bytes too many are as wrong as bytes too few; fields that a `.proto` file does not know are passed
-/// over.
+/// Reads a body. Missing and trailing bytes are errors; fields that a `.proto` file does not declare are skipped.
 ///
 /// # Errors
-/// The body is not one of this type.
+/// The body is not a message of this type.
 pub fn decode<M: Message>(body: &[u8]) -> Result<M, Malformed> {
     M::Encoding::read(body).ok_or(Malformed { id: M::ID, name: M::NAME, bytes: body.len() })
 }
 
-/// Writes a message as a frame. `None`: it fits no frame, whose body is 65,531 bytes at most.
+/// Writes a message as a frame. `None` if it fits no frame, whose body is at most 65,531 bytes.
 pub fn encode<M: Message>(message: &M) -> Option<BytesMut> {
     let mut frame = BytesMut::new();
     append(message, &mut frame).then_some(frame)
 }
 
-/// Writes a message as a frame behind what is there. Returns whether it fits one; if not, nothing is written.
+/// Appends a message to the buffer as a frame. Returns whether it fits one; if not, the buffer is unchanged.
 pub(crate) fn append<M: Message>(message: &M, buffer: &mut BytesMut) -> bool {
     let start = buffer.len();
     buffer.put_bytes(0, HEADER_BYTES);
@@ -215,10 +213,14 @@ pub(crate) fn append<M: Message>(message: &M, buffer: &mut BytesMut) -> bool {
     buffer.len() > start
 }
 
-/// Makes a table of packets, and the types in it: `id => Name { field: Type, … }`, one behind the other.
+/// Name { field: Type, … }`, one behind the other. => Declares a table of packets and the types in it: a list of `id
+/// => Name { field: Type, … }`. => Name { field: Type, … }`, one behind the other.
 ///
-/// Fields may be of any type that [serde](https://serde.rs) can write and read. With `NAME: prost("file.proto", …)` the
-/// lines are `id => Name`, of types in scope that [prost](https://docs.rs/prost) can write and read; the files are
+/// Fields may be of any type that [serde](https://serde.rs) can write and read. With `NAME: prost("file.proto", …)`
+/// the Name`, of types in scope that [prost](https://docs.rs/prost) can write and read; the files are looked for
+/// beside the source file, as by `include_str!`. => entries are `id => Name`, for types in scope that
+/// [prost](https://docs.rs/prost) can write and read; the paths are relative to the source file, as with
+/// `include_str!`. => Name`, of types in scope that [prost](https://docs.rs/prost) can write and read; the files are
 /// looked for beside the source file, as by `include_str!`. See [the module](mod@crate::packets).
 #[macro_export]
 macro_rules! packets {

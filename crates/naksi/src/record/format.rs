@@ -1,4 +1,4 @@
-//! How a recording is written: a header of 32 bytes, then entries, each with its length and a checksum before it.
+//! The file format of a recording: a header of 32 bytes, then entries, each preceded by its length and a checksum.
 //!
 //! | bytes | header |
 //! |---|---|
@@ -10,9 +10,8 @@
 //! | 8 | version of the packets' table, u64 LE; 0 if unknown |
 //! | 8 | microseconds from 1970 to the time 0 of the entries, u64 LE |
 //!
-//! An entry is `[u32 LE bytes][u32 LE FNV-1a of them][that many bytes]`, these being an [`Entry`] in postcard. After a
-//! crash a file may end anywhere, or in bytes that were never written: it is read up to the last whole entry. Nothing
-//! here opens files.
+//! An entry is `[u32 LE length][u32 LE FNV-1a of the payload][payload]`; the payload is an [`Entry`] in postcard.
+//! After a crash a file may end anywhere, or in bytes that were never written: it is read up to the last whole entry.
 
 use core::net::SocketAddr;
 use std::io::{self, Read};
@@ -21,11 +20,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// What every recording begins with.
 pub const MAGIC: [u8; 8] = *b"NAKSIREC";
-/// The version of the format that is written here.
+/// The version of the format that this crate writes.
 pub const VERSION: u16 = 1;
 /// Bytes of a recording's header.
 pub const HEADER_BYTES: usize = 32;
-/// Bytes that an entry can have, without what stands before it.
+/// Maximum length of an entry in bytes, without its length and checksum.
 pub const ENTRY_BYTES_MAX: usize = 65_535 + 64;
 
 /// Bytes before each entry.
@@ -33,16 +32,16 @@ const PREFIX_BYTES: usize = 8;
 /// Set if sessions are cut into frames.
 const FRAMED: u16 = 1;
 
-/// What a recording says of all its entries.
+/// What holds for all entries of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Which worker wrote it.
     pub worker: u16,
-    /// Whether what was received is whole frames, one an entry; pieces of a stream otherwise.
+    /// Whether each entry is a whole frame; otherwise it is a piece of a stream.
     pub framed: bool,
     /// The version of the packets' table; 0 if unknown.
     pub table_version: u64,
-    /// Microseconds from 1970 to the time 0 of the entries, which is the same for all recordings of one run.
+    /// Microseconds from 1970 to time 0 of the entries; the same in all recordings of one run.
     pub epoch_unix_us: u64,
 }
 
@@ -74,7 +73,7 @@ impl Header {
     }
 }
 
-/// Something that happened, at a time in microseconds.
+/// An event, at a time in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry<'a> {
     /// A session began.
@@ -86,7 +85,7 @@ pub enum Entry<'a> {
         /// The other side.
         peer: SocketAddr,
     },
-    /// It received a frame, or a piece of a stream.
+    /// The session received a frame or a piece of a stream.
     Received {
         /// When.
         at_us: u64,
@@ -105,18 +104,18 @@ pub enum Entry<'a> {
         /// Why, by the name of its reason.
         reason: &'a str,
     },
-    /// The disk did not keep up: so much is missing before this.
+    /// The disk did not keep up: this much was dropped before the next entry.
     Lost {
         /// When it was noticed last.
         at_us: u64,
         /// Entries that are missing.
         entries: u64,
-        /// Bytes that would have been received in them.
+        /// Received bytes in the dropped entries.
         bytes: u64,
     },
 }
 
-/// As one piece, and not as a list of numbers.
+/// Serialises as one byte string and not as a list of numbers.
 fn as_bytes<S: Serializer>(bytes: &&[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_bytes(bytes)
 }
@@ -142,11 +141,11 @@ impl Entry<'_> {
         }
     }
 
-    /// Writes it behind what is there. Returns whether it could be written: it has at most [`ENTRY_BYTES_MAX`] bytes.
+    /// Appends the entry. Returns whether it could be written: an entry has at most [`ENTRY_BYTES_MAX`] bytes.
     pub fn append(&self, file: &mut Vec<u8>) -> bool {
         let start = file.len();
         file.extend([0; PREFIX_BYTES]);
-        // Postcard has a flavor that extends a vector, but takes it by value and gives another one back.
+        // Postcard has a flavor that extends a vector, but it takes the vector by value and returns another one.
         let Ok(mut written) = postcard::to_extend(self, std::mem::take(file)) else {
             unreachable!("a vector takes everything")
         };
@@ -163,26 +162,26 @@ impl Entry<'_> {
     }
 }
 
-/// FNV-1a of 32 bits: it tells what was written from what was not, and no more.
+/// FNV-1a of 32 bits. It detects a torn write and is no protection against tampering.
 fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// A file is no recording that can be read here.
+/// Why a file cannot be read as a recording.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It does not begin as one, or has not even a header.
+    /// It does not start with a recording's header.
     #[error("this is no recording of a server: it does not begin with NAKSIREC")]
     NoRecording,
     /// It was written by another Naksi.
     #[error("this recording has version {0}, and only version {VERSION} can be read here")]
     Version(u16),
-    /// The system did not let it be read.
+    /// The system could not read the file.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// Reads a recording, entry by entry, up to the last whole one.
+/// Reads the entries of a recording, up to the last whole one.
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
@@ -196,7 +195,7 @@ impl<R: Read> Reader<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// It is no recording, one of another version, or it cannot be read.
+    /// It is not a recording, it has another version, or it cannot be read.
     pub fn new(mut from: R) -> Result<Self, Unreadable> {
         let mut bytes = [0; HEADER_BYTES];
         if fill(&mut from, &mut bytes)? < HEADER_BYTES {
@@ -211,10 +210,10 @@ impl<R: Read> Reader<R> {
         &self.header
     }
 
-    /// The next entry; `None` at the end, or where the last whole one has been read.
+    /// The next entry; `None` after the last whole one.
     ///
     /// # Errors
-    /// The system does not let it be read.
+    /// The system could not read the file.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Unreadable> {
         let mut prefix = [0; PREFIX_BYTES];
         let prefix_bytes = if self.torn { 0 } else { fill(&mut self.from, &mut prefix)? };
@@ -223,7 +222,7 @@ impl<R: Read> Reader<R> {
         }
         let [a, b, c, d, sum @ ..] = prefix;
         let payload_bytes = u32::from_le_bytes([a, b, c, d]) as usize;
-        // Until it has proved to be whole, it is not.
+        // The entry counts as torn until it has been read in full.
         self.torn = true;
         if prefix_bytes < PREFIX_BYTES || payload_bytes > ENTRY_BYTES_MAX {
             return Ok(None);
@@ -244,13 +243,13 @@ impl<R: Read> Reader<R> {
         self.whole_bytes
     }
 
-    /// Whether something stands behind the last whole entry that is none.
+    /// Whether a torn entry follows the last whole one.
     pub fn is_torn(&self) -> bool {
         self.torn
     }
 }
 
-/// Reads until the buffer is full or there is no more; returns how much.
+/// Reads until the buffer is full or the input ends; returns the number of bytes.
 fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -1,8 +1,8 @@
-//! A recorder: what a live server receives, session by session, with its times, in files that can be read and replayed.
+//! The recorder: writes what a live server receives, by session and with times, to files that can be read and
+//! replayed.
 //!
-//! Each worker appends to a file of its own through its own port, so no callback waits for a disk: what comes while
-//! the disk is busy is gathered, and what does not fit there any more is dropped and counted. Nothing here knows what
-//! packets mean.
+//! Each worker appends to its own file through its own port, so no callback waits for a disk. What arrives while the
+//! disk is busy is buffered; what no longer fits the buffer is dropped and counted.
 //!
 //! ```
 //! use naksi::record::{Entry, Header, Reader};
@@ -33,7 +33,7 @@ use crate::config::{Error, Result};
 /// How the names of recordings end.
 pub const EXTENSION: &str = "nrec";
 
-/// What the recordings of one run may have together by default, in bytes: 64 GiB.
+/// Default limit of all recordings of one run together, in bytes: 64 GiB.
 pub const RUN_BYTES_MAX_DEFAULT: u64 = 64 << 30;
 
 /// Where and how a server records.
@@ -46,33 +46,34 @@ pub struct RecordOptions {
 }
 
 impl RecordOptions {
-    /// Into this folder, which is made if it is not there: a file for each worker, `SECONDS-PROCESS-RUN-WORKER.nrec`,
-    /// never one that was there before. Where the system knows such a thing, only its owner may read it.
+    /// Records into this folder, which is created if missing: one new file per worker,
+    /// `SECONDS-PROCESS-RUN-WORKER.nrec`. Where the system has file permissions, only the owner may read it.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let (buffer_bytes_max, run_bytes_max) = (4 << 20, RUN_BYTES_MAX_DEFAULT);
         Self { directory: directory.into(), buffer_bytes_max, run_bytes_max, table_version: 0 }
     }
 
-    /// Bytes that the files of a run may have together; [`RUN_BYTES_MAX_DEFAULT`] by default. When the next write would
-    /// be beyond, recording ends with one line in the log, what comes is counted as lost, and the service goes on.
+    /// Limit of all files of a run together, in bytes; [`RUN_BYTES_MAX_DEFAULT`] by default. When the next write
+    /// would exceed it, recording ends with one line in the log, further entries are counted as lost, and the service
+    /// continues.
     #[must_use]
     pub fn run_bytes_max(self, bytes: u64) -> Self {
         Self { run_bytes_max: bytes, ..self }
     }
 
-    /// Bytes that each worker gathers while its disk is busy with as many, 128 KiB at least; 4 MiB by default.
+    /// Bytes that each worker buffers while its disk writes as many, at least 128 KiB; 4 MiB by default.
     #[must_use]
     pub fn buffer_bytes_max(self, bytes: usize) -> Self {
         Self { buffer_bytes_max: bytes.max(2 * ENTRY_BYTES_MAX), ..self }
     }
 
-    /// The version of the packets' table, for the replay; 0 by default.
+    /// The version of the packet table, for the replay; 0 by default.
     #[must_use]
     pub fn table_version(self, version: u64) -> Self {
         Self { table_version: version, ..self }
     }
 
-    /// The folder and the empty files made, one for each worker, all with new names.
+    /// Creates the folder and one empty file per worker, all with new names.
     pub(crate) fn prepare(&self, workers: usize) -> Result<Run> {
         let refused = |what: &Path, error: &std::io::Error| {
             Error::System(format!("cannot record in {}: {error}", what.display()))
@@ -81,7 +82,7 @@ impl RecordOptions {
         let unix_us = unix_us();
         let epoch_unix_us = unix_us.saturating_sub(naksi_os::now().nanos() / 1000);
         let name = format!("{}-{}", unix_us / 1_000_000, std::process::id());
-        // Another service of this process may have begun in this second, or a process of this number in another
+        // Another service of this process may have started in this second, or a process with this id in another
         // container.
         for number in 0_u32.. {
             let stem = self.directory.join(format!("{name}-{number}"));
@@ -93,7 +94,7 @@ impl RecordOptions {
                 error.map(|error| (path, error))
             });
             let Some((path, error)) = taken else { return Ok(run) };
-            // They are empty, and were made here; one that stays does no harm.
+            // The files are empty and were created here; one that cannot be removed does no harm.
             made.iter().for_each(|path| drop(std::fs::remove_file(path)));
             if error.kind() != ErrorKind::AlreadyExists {
                 return Err(refused(&path, &error));
@@ -108,13 +109,13 @@ impl RecordOptions {
 pub(crate) struct Run {
     /// With what their names begin.
     stem: PathBuf,
-    /// Microseconds from 1970 to the time 0 of their entries.
+    /// Microseconds from 1970 to time 0 of their entries.
     pub(crate) epoch_unix_us: u64,
     /// What they may still write.
     pub(crate) space: Arc<Space>,
 }
 
-/// How many bytes the recordings of one run may have together, and how many they may still write.
+/// The byte limit of the recordings of one run, and what is left of it.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     bytes_max: u64,
@@ -127,7 +128,8 @@ impl Space {
         Self { bytes_max, left: AtomicU64::new(bytes_max), has_ended: AtomicBool::new(false) }
     }
 
-    /// Takes so many bytes of it. Where that is more than is left nothing is, so that all recordings end at one time.
+    /// Takes bytes from the limit. If fewer are left, nothing stays available, so that all recordings end at the same
+    /// time.
     fn claim(&self, bytes: u64) -> bool {
         let after = |left: u64| Some(left.saturating_sub(bytes));
         let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
@@ -147,7 +149,7 @@ impl Space {
 impl Run {
     /// Takes its files away: nothing was recorded.
     pub(crate) fn remove(&self, workers: usize) {
-        // One that stays is read as a run in which nothing came.
+        // A file that cannot be removed reads as a run in which nothing was received.
         (0..workers).for_each(|worker| drop(std::fs::remove_file(self.file(worker))));
     }
 

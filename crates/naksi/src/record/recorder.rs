@@ -1,7 +1,7 @@
-//! One worker's recorder: a buffer that fills while another one is written, and no more than these two.
+//! One worker's recorder: two buffers, one that fills while the other one is written.
 //!
-//! Entries are appended where they happen; the worker hands what has gathered to its port once a turn, one write at a time,
-//! each behind the one before. Nothing here waits, and nothing here knows what is recorded.
+//! Entries are appended as they happen. Once a turn the worker hands what was buffered to its port, one write at a
+//! time, each after the one before.
 
 use naksi_core::ended::Ended;
 use naksi_core::id::Handle;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::{Entry, Header, Reader, Space};
 
-/// Memory of a write that is always kept for the next one.
+/// Capacity of a written buffer that is always kept for the next write.
 const SPARE_BYTES_MIN: usize = 64 << 10;
 
 /// What the file is at.
@@ -33,26 +33,26 @@ pub(crate) struct Recorder {
     offset: u64,
     /// Entries that wait for the file.
     filling: Vec<u8>,
-    /// What is left of a write of which the disk took a part.
+    /// The rest of a write that the disk took in part.
     rest: Vec<u8>,
-    /// The part that the disk took of it, which may hold whole entries.
+    /// The part that the disk took, which may hold whole entries.
     begun: Vec<u8>,
-    /// The memory of what was written last, for what comes while the next write is under way.
+    /// The buffer of the last write, reused for entries that arrive during the next one.
     spare: Vec<u8>,
     /// Entries that wait for the file.
     waiting: u64,
-    /// Entries of which the file has not got all.
+    /// Entries that are not completely in the file.
     leaving: u64,
-    /// Entries that are whole in the file and are not counted yet.
+    /// Entries that are completely in the file and not counted yet.
     kept: u64,
     bytes_max: usize,
-    /// Entries and their bytes that were dropped and are not told of yet.
+    /// Entries and bytes that were dropped and not yet reported in the file.
     lost: (u64, u64),
-    /// The disk has refused, or there is no space left: nothing more is written.
+    /// The disk refused a write, or the limit is reached: nothing more is written.
     broken: bool,
-    /// What all recordings of the run may still write.
+    /// The bytes that all recordings of the run may still write.
     pub(crate) space: Arc<Space>,
-    /// There was no space left for what came now.
+    /// The limit was reached by the last entry.
     pub(crate) out_of_space: bool,
 }
 
@@ -84,7 +84,7 @@ impl Recorder {
             Entry::Received { bytes, .. } => bytes.len(),
             _ => 0,
         };
-        // An entry that tells of a loss, and what stands before each entry and in it beside the bytes.
+        // An entry that reports a loss, and the overhead before and in each entry.
         let room = bytes + 256;
         let is_open = matches!(self.doing, Doing::Nothing | Doing::Writing) && !self.broken;
         if is_open && self.filling.len() + room <= self.bytes_max {
@@ -99,7 +99,7 @@ impl Recorder {
         false
     }
 
-    /// Room for so much more, of which there is some: twice as much as before, and never more than there may be.
+    /// Grows the buffer for more bytes: doubles it, up to its limit.
     fn make_room(&mut self, room: usize) {
         let (filled, had) = (self.filling.len(), self.filling.capacity());
         if had - filled < room {
@@ -115,7 +115,7 @@ impl Recorder {
         }
     }
 
-    /// What to ask of the port now, if anything. `last`: no more entries will come.
+    /// The next operation for the port, if any. `last`: no more entries follow.
     pub(crate) fn register(&mut self, last: bool, at_us: u64) -> Option<Op> {
         if self.doing != Doing::Nothing {
             return None;
@@ -141,14 +141,14 @@ impl Recorder {
         })
     }
 
-    /// Whether what would be written now fits the space that the run has. What is left of a write has its own already.
+    /// Whether the next write fits the run's limit. The rest of a partial write was counted with the whole.
     fn has_space(&mut self) -> bool {
         let fits = !self.rest.is_empty() || self.space.claim(self.filling.len() as u64);
         (self.broken, self.out_of_space) = (!fits, !fits);
         fits
     }
 
-    /// Takes a write's answer. Returns why the disk refused, if it did.
+    /// Handles the completion of a write. Returns the error if the disk refused it.
     pub(crate) fn written(&mut self, mut bytes: Vec<u8>, result: Result<u32, Ended>) -> Option<String> {
         self.doing = Doing::Nothing;
         match result {
@@ -157,7 +157,7 @@ impl Recorder {
                 let written = (written as usize).min(bytes.len());
                 if written == bytes.len() {
                     bytes.clear();
-                    // What a burst needed is not kept for what comes in calm.
+                    // Memory that a burst needed is not kept afterwards.
                     bytes.shrink_to((4 * written).max(SPARE_BYTES_MIN));
                     (self.spare, self.begun) = (bytes, Vec::new());
                     self.kept += std::mem::take(&mut self.leaving);
@@ -175,7 +175,8 @@ impl Recorder {
         }
     }
 
-    /// Takes a wish back. A port may be unable to write files here; closing them it always can.
+    /// Handles an operation that the port refused. A port may be unable to write files here; it can always close
+    /// them.
     pub(crate) fn refused(&mut self, refused: &SubmitError) {
         match refused.op {
             Op::WriteAt { .. } => (self.doing, self.broken) = (Doing::Nothing, true),
@@ -183,7 +184,7 @@ impl Recorder {
         }
     }
 
-    /// Ends it. Returns how many entries were noted and are not whole in the file.
+    /// Ends the recording. Returns how many entries were appended and are not completely in the file.
     pub(crate) fn give_up(&mut self) -> u64 {
         self.broken = true;
         let whole = self.whole_of_begun().min(self.leaving);
@@ -194,7 +195,7 @@ impl Recorder {
         std::mem::take(&mut self.waiting) + std::mem::take(&mut self.leaving) - whole
     }
 
-    /// Entries that are whole in the part of a write that the disk took.
+    /// Entries that are complete in the part of a write that the disk took.
     fn whole_of_begun(&self) -> u64 {
         let is_first_write = self.offset == self.begun.len() as u64;
         let header = Header { worker: 0, framed: false, table_version: 0, epoch_unix_us: 0 }.to_bytes();
@@ -207,12 +208,12 @@ impl Recorder {
         whole
     }
 
-    /// How many entries have become whole in the file since this was asked last.
+    /// How many entries became complete in the file since the last call.
     pub(crate) fn take_kept(&mut self) -> u64 {
         std::mem::take(&mut self.kept)
     }
 
-    /// Whether it has something that the file has not got.
+    /// Whether entries are not yet in the file.
     pub(crate) fn has_more(&self) -> bool {
         self.waiting + self.leaving > 0
     }
@@ -235,7 +236,7 @@ mod tests {
         Recorder::new(Handle::new(0, 1), &HEADER, bytes_max, Arc::new(Space::new(u64::MAX)))
     }
 
-    /// A disk that takes so many bytes of every write.
+    /// A disk that takes a limited number of bytes of every write.
     fn write(recorder: &mut Recorder, disk: &mut Vec<u8>, last: bool, at_most: usize) -> bool {
         match recorder.register(last, 9) {
             Some(Op::WriteAt { offset, bytes, .. }) => {
@@ -291,7 +292,7 @@ mod tests {
             while recorder.note(&received(at_us, &frame)) {}
             let Some(Op::WriteAt { bytes, .. }) = recorder.register(false, at_us) else { panic!("a write") };
             assert!(bytes.capacity() <= 2 * ENTRY_BYTES_MAX, "{} bytes", bytes.capacity());
-            // Something comes while the disk is busy, as it does under load.
+            // An entry arrives while the disk is busy, as it does under load.
             assert!(recorder.note(&received(at_us, &frame)));
             let (memory, count) = (bytes.as_ptr(), bytes.len() as u32);
             recorder.written(bytes, Ok(count));
@@ -311,7 +312,7 @@ mod tests {
             let (mut both, mut disks) = ([recorder(), recorder()], [Vec::new(), Vec::new()]);
             let (mut noted, mut lost) = (0, 0);
             for at_us in 0..60 {
-                // One has much to say, the other one little.
+                // One records long entries, the other one short ones.
                 let frames = [&[7; 200][..], &[7]];
                 for ((recorder, disk), frame) in both.iter_mut().zip(&mut disks).zip(frames) {
                     match recorder.note(&received(at_us, frame)) {

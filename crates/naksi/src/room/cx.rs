@@ -1,7 +1,6 @@
-//! What a room's callback can do: say things to its members, set timers, put members out, end.
+//! What a room's callback can do: send to members, set timers, remove members, close the room.
 //!
-//! It lives as long as one callback. What is said leaves together when the room's run is over; nothing here makes a
-//! system call or knows a worker.
+//! A `Cx` lives for one callback. Output is posted when the room's run ends; no method makes a system call.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,9 +18,9 @@ use super::state::RoomState;
 use super::{LeaveReason, Room, RoomCloseReason, RoomRef};
 use crate::packets::{Message, UnknownPacket, append};
 
-/// A message of more bytes than this is not said: it could fit no batch.
+/// A longer message fits no batch and is dropped.
 const BYTES_MAX: usize = 65_535;
-/// So many unknown packets of a room are named in the log; who sends them chooses how many come.
+/// At most this many unknown packets of a room are logged, because a peer controls how many arrive.
 const UNKNOWN_LINES_MAX: u64 = 100;
 
 /// A timer of a room; see [`Cx::after`].
@@ -38,12 +37,12 @@ impl<'a, R: Room> Cx<'a, R> {
         Self { scene }
     }
 
-    /// The number by which the service knows the room.
+    /// The room's number in its service.
     pub fn number(&self) -> u64 {
         self.scene.number
     }
 
-    /// When the event that is being handled began to be.
+    /// The time at which the current event's handling began.
     pub fn now(&self) -> Tick {
         self.scene.now
     }
@@ -68,7 +67,7 @@ impl<'a, R: Room> Cx<'a, R> {
         self.scene.members.get(&id.to_u64()).map(|place| &place.data)
     }
 
-    /// What is known of a member, to be changed.
+    /// The data of a member.
     pub fn member_mut(&mut self, id: SessionId) -> Option<&mut R::Member> {
         self.scene.members.get_mut(&id.to_u64()).map(|place| &mut place.data)
     }
@@ -88,7 +87,7 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say(Hearer::One(to), |buffer| append(message, buffer))
     }
 
-    /// Sends a message to every member: encoded once, and shared by all of them.
+    /// Sends a message to every member. It is encoded once and shared by all of them.
     pub fn broadcast<M: Message>(&mut self, message: &M) -> SendStatus {
         self.say(Hearer::All, |buffer| append(message, buffer))
     }
@@ -98,8 +97,8 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say(Hearer::Others(but), |buffer| append(message, buffer))
     }
 
-    /// Sends a message to every member who keeps up, and what its class says to the others. `key` names what it is
-    /// about, for classes that keep the latest of each.
+    /// Sends a message to every member, and applies its class to members that do not keep up. `key` identifies the
+    /// object that it describes, for classes that keep only the latest message of each.
     pub fn broadcast_droppable<M: Message>(
         &mut self,
         class: PacketClass,
@@ -109,7 +108,7 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say(Hearer::Data(None, class, key), |buffer| append(message, buffer))
     }
 
-    /// Sends a message to one member, who may miss it, as [`Cx::broadcast_droppable`].
+    /// Sends a droppable message to one member; see [`Cx::broadcast_droppable`].
     pub fn send_droppable<M: Message>(
         &mut self,
         to: SessionId,
@@ -120,7 +119,7 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say(Hearer::Data(Some(to), class, key), |buffer| append(message, buffer))
     }
 
-    /// Sends bytes to one member, 65,535 at most.
+    /// Sends bytes to one member; at most 65,535.
     pub fn send_bytes(&mut self, to: SessionId, bytes: &[u8]) -> SendStatus {
         self.say_bytes(Hearer::One(to), bytes)
     }
@@ -130,7 +129,7 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say_packet(Hearer::One(to), id, body)
     }
 
-    /// Sends bytes to every member, 65,535 at most.
+    /// Sends bytes to every member; at most 65,535.
     pub fn broadcast_bytes(&mut self, bytes: &[u8]) -> SendStatus {
         self.say_bytes(Hearer::All, bytes)
     }
@@ -145,18 +144,18 @@ impl<'a, R: Room> Cx<'a, R> {
         self.say_packet(Hearer::Others(but), id, body)
     }
 
-    /// Calls [`Room::on_timer`] with `tag` after `span`, not earlier and about a millisecond later at most, unless the
-    /// room is busy or over by then.
+    /// Calls [`Room::on_timer`] with `tag` after `span`: never earlier, and about a millisecond later at most unless
+    /// the room is busy. The timer is dropped if the room ends before.
     pub fn after(&mut self, span: Duration, tag: u32) -> RoomTimer {
         RoomTimer(self.scene.timers.set(self.scene.now + span, tag))
     }
 
-    /// Takes a timer back. Returns whether it had not fired yet.
+    /// Cancels a timer. Returns whether it had not fired yet.
     pub fn cancel(&mut self, timer: RoomTimer) -> bool {
         self.scene.timers.cancel(timer.0)
     }
 
-    /// Puts a member out; its session goes on, and is told. Returns whether it was a member.
+    /// Removes a member. Its session continues and gets `on_room_closed`. Returns whether it was a member.
     pub fn remove(&mut self, member: SessionId) -> bool {
         let ticket = self.scene.take_out(member, LeaveReason::Removed);
         if let Some(ticket) = ticket {
@@ -165,12 +164,12 @@ impl<'a, R: Room> Cx<'a, R> {
         ticket.is_some()
     }
 
-    /// Ends a member's session with [`DisconnectReason::Kicked`]; what was sent to it before still leaves.
+    /// Ends a member's session gracefully with [`DisconnectReason::Kicked`]: data sent before is still delivered.
     pub fn kick(&mut self, member: SessionId) -> bool {
         self.end(member, DisconnectReason::Kicked)
     }
 
-    /// Ends a member's session in order. Returns whether it was a member.
+    /// Ends a member's session gracefully. Returns whether it was a member.
     pub fn end(&mut self, member: SessionId, reason: DisconnectReason) -> bool {
         let ticket = self.scene.take_out(member, LeaveReason::Ended(reason.clone()));
         if let Some(ticket) = ticket {
@@ -179,17 +178,17 @@ impl<'a, R: Room> Cx<'a, R> {
         ticket.is_some()
     }
 
-    /// Ends the room when this callback is over: [`Room::on_close`] is called, and its members are told.
+    /// Closes the room after this callback: [`Room::on_close`] is called, and the members are told.
     pub fn close(&mut self) {
         self.scene.end.get_or_insert(RoomCloseReason::Closed);
     }
 
-    /// A handle of this room, for code that calls into it later. `None` in a room that is ending.
+    /// A handle of this room, for code that calls into it later. `None` if the room is ending.
     pub fn room(&self) -> Option<RoomRef<R>> {
         self.scene.cell.upgrade().map(RoomRef)
     }
 
-    /// Ends a member's session because no handler takes what it sent, and logs it.
+    /// Ends a member's session because no handler accepts its packet, and logs it.
     pub(super) fn end_for_unknown(&mut self, from: SessionId, packet: Packet<'_>) {
         self.scene.unknown += 1;
         if self.scene.unknown <= UNKNOWN_LINES_MAX {
@@ -255,7 +254,7 @@ enum Hearer {
     All,
     Others(SessionId),
     One(SessionId),
-    /// All, or one of them, who may miss it.
+    /// Droppable data for all members, or for one.
     Data(Option<SessionId>, PacketClass, u64),
 }
 

@@ -1,6 +1,4 @@
-//! What sessions bring to a room: joins, leaves and packets, one batch for each worker and turn.
-//!
-//! Nothing here knows what the room makes of it.
+//! What sessions send to a room: joins, leaves and packets, one batch per worker and turn.
 
 use bytes::{Bytes, BytesMut};
 use std::any::Any;
@@ -15,38 +13,39 @@ use crate::group::Group;
 
 /// Something that a session brings.
 pub(crate) enum Event {
-    /// It joins, under a ticket that no other join of its worker has had.
+    /// The session joins under a ticket that no other join of its worker has had.
     Join { id: SessionId, ticket: u32, data: Box<dyn Any + Send> },
-    /// It leaves what it joined under this ticket.
+    /// The session ends the membership with this ticket.
     Leave { id: SessionId, ticket: u32, why: LeaveReason },
-    /// Its peer has said its end: it waits for what the room says to what it has brought.
+    /// The session's peer has closed its sending side: the session waits for the room's answers to what it sent
+    /// before.
     Finish { id: SessionId, ticket: u32 },
-    /// The room has come so far, and takes so many bytes of memory off what the session has brought.
+    /// Marks a position: when the room reaches it, the session is charged for this much memory less.
     Mark { id: SessionId, bytes: u32 },
-    /// A frame of so many bytes, the next in the batch.
+    /// A frame of this length, the next in the batch.
     Packet { from: SessionId, ticket: u32, bytes: u32 },
 }
 
-/// How much room a mailbox has for one more packet.
+/// How much space a mailbox has for one more packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     /// Enough.
     Free,
-    /// More than half is taken: the rest is for sessions that do not wait for the room already.
+    /// More than half is used: the rest is for sessions that do not wait for the room already.
     Crowded,
     /// None.
     Full,
 }
 
-/// What one event costs in memory, beside what it carries.
+/// Memory of one event, beside what it carries.
 pub(crate) const EVENT_BYTES: usize = size_of::<Event>();
 
-/// What the sessions of one worker bring in one turn.
+/// What the sessions of one worker send to a room in one turn.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) frames: BytesMut,
-    /// Bytes of what joins carry for the room.
+    /// Bytes of the data that joins carry.
     pub(crate) data_bytes: usize,
 }
 
@@ -66,53 +65,53 @@ impl Batch {
     }
 }
 
-/// Where a room's output goes, and what wakes the room.
+/// Receives a room's output and its wake-up times.
 pub(crate) trait RoomSink {
-    /// Hands the output to every worker concerned. Returns it with the workers whose members it does not reach, if
-    /// there are any.
+    /// Posts the output to every worker with members concerned. Returns it with the workers that could not take it,
+    /// if there are any.
     #[must_use]
     fn post(&self, room_output: RoomOutput) -> Option<Undelivered>;
-    /// The room is to be woken at this time.
+    /// Has the room woken at this time.
     fn set_wake_timer(&self, room: Arc<dyn DynRoom>, at: Tick);
     /// The room has ended.
     fn closed(&self, room: u64);
 }
 
-/// The service, as rooms and those who open them see it.
+/// What rooms and their creators need of the service.
 pub(crate) trait RoomHost: RoomSink + Send + Sync {
     fn group(&self, name: &str) -> Option<Group>;
-    /// A number, a home and the counters for a room that is being opened.
+    /// A number, a home worker and the counters for a new room.
     fn new_room(&self) -> (u64, usize, Arc<RoomCounters>);
     fn add_room(&self, room: Arc<dyn DynRoom>);
-    /// Has a claimed room run by its home.
+    /// Schedules a claimed room on its home worker.
     fn schedule(&self, room: Arc<dyn DynRoom>);
 }
 
-/// A room whose type is not known.
+/// A room of any type.
 ///
-/// A caller that gets `true` from `push`, `wake` or `close` must see to it that the room is run.
+/// If `push`, `wake` or `close` returns `true`, the caller has claimed the room and must have it run.
 pub(crate) trait DynRoom: Send + Sync {
     fn number(&self) -> u64;
     /// The worker that wakes it.
     fn home(&self) -> usize;
-    /// What room it has for so much more.
+    /// The space that the mailbox has for these packets and bytes.
     fn space(&self, packets: usize, bytes: usize) -> Space;
-    /// A packet found no room. Returns whether its session ends for it.
+    /// A packet found the mailbox full. Returns whether its session ends for that.
     fn refuse(&self) -> bool;
     fn is_closed(&self) -> bool;
-    /// Whether a single callback has lately held its thread for too long.
+    /// Whether a single callback recently held its thread for too long.
     fn is_heavy(&self) -> bool;
     fn push(&self, batch: Batch) -> bool;
     fn wake(&self) -> bool;
     fn close(&self, why: RoomCloseReason) -> bool;
-    /// Gives up a claim without having run it: it waits for the next event.
+    /// Gives up a claim without running the room, which then waits for the next event.
     fn release(&self);
-    /// Whether the alarm for this time is the one that is set, and it would still have an effect.
+    /// Whether this wake-up is the one that is set and would still have an effect.
     fn awaits(&self, at: Tick) -> bool;
-    /// Whether the alarm for this time is the one that is set; then it is not any more.
+    /// Whether this wake-up is the one that is set; clears it.
     fn hears(&self, at: Tick) -> bool;
-    /// Runs it for its budget. Returns whether there is more to do: then it is still the caller's to run.
+    /// Runs the room for its budget. Returns whether there is more to do; the caller then keeps the claim.
     fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) -> bool;
-    /// Gives the rest to its group. Returns whether there is one that takes it.
+    /// Hands the remaining work to the room's group. Returns whether a group took it.
     fn hand_over(self: Arc<Self>) -> bool;
 }

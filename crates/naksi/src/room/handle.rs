@@ -10,18 +10,18 @@ use super::{Cx, DynRoom, Room, RoomCell, RoomCloseReason, RoomHost, RoomOptions}
 use crate::config::Result;
 use crate::group::SubmitError;
 
-/// Calls that wait for a room at most.
+/// Most calls that wait for a room.
 const CALLS_MAX: usize = 65_536;
-/// Bytes of memory of calls that wait for a room at most.
+/// Most bytes of memory of calls that wait for a room.
 const CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What a call costs beside what it captures.
+/// Memory of a call beside what it captures.
 const CALL_BYTES: usize = 128;
-/// A callback of a session that has brought so much by calls leaves the second half of a room's places to others.
+/// A session's callback that has sent this much through calls may fill only half of a room's mailbox.
 const CALLER_BYTES_MAX: u32 = 64 * 1024;
-/// What a room that was opened costs until it has begun.
+/// Memory charged for a room that was opened and has not begun.
 const ROOM_BYTES: usize = 4096;
 
-/// A handle of a room; cheap to clone, usable from any thread. The room lives until it is closed or panics, or the
+/// A handle of a room; cheap to clone, usable from any thread. The room lives until it is closed, panics, or the
 /// service ends, whether or not a handle exists.
 pub struct RoomRef<R: Room>(pub(crate) Arc<RoomCell<R>>);
 
@@ -37,12 +37,12 @@ pub(crate) fn open<R: Room>(host: &Arc<dyn RoomHost>, room: R, options: RoomOpti
 }
 
 impl<R: Room> RoomRef<R> {
-    /// The number by which the service knows it.
+    /// The room's number in its service.
     pub fn number(&self) -> u64 {
         self.0.number
     }
 
-    /// Its members. Only a hint while others join and leave.
+    /// Number of members. Approximate while sessions join and leave.
     pub fn members(&self) -> usize {
         self.0.members.load(Ordering::Relaxed)
     }
@@ -52,13 +52,13 @@ impl<R: Room> RoomRef<R> {
         DynRoom::is_closed(&*self.0)
     }
 
-    /// Runs a closure in the room, one thread at a time as everything there, for example to deliver a database result.
-    /// Calls of one thread keep their order. What a session's callback calls counts as brought by that session
-    /// ([`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits)).
+    /// Runs a closure inside the room, for example to deliver a database result. As with callbacks, one thread at a
+    /// time runs in the room. Calls made by one thread keep their order. A call from a session's callback is charged
+    /// to that session ([`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits)).
     ///
     /// # Errors
-    /// 65,536 calls or 16 MiB of them wait already (half of that, if the callback that calls has brought much itself),
-    /// or the room has ended. One that ends before the call's turn drops it without a word.
+    /// 65,536 calls or 16 MiB of them wait already (half of that if the calling session has sent much itself), or the
+    /// room has ended. A room that ends before it reaches the call drops it silently.
     pub fn call(
         &self,
         call: impl FnOnce(&mut R, &mut Cx<'_, R>) + Send + 'static,
@@ -77,7 +77,7 @@ impl<R: Room> RoomRef<R> {
         Ok(())
     }
 
-    /// Ends the room in order, behind what it has been brought so far.
+    /// Closes the room after everything that was sent to it before.
     pub fn close(&self) {
         self.put(Job::Close(RoomCloseReason::Closed));
     }
@@ -88,12 +88,12 @@ impl<R: Room> RoomRef<R> {
         }
     }
 
-    /// The room was opened by a thread that is not to run it.
+    /// Starts a room that was opened by a thread that does not run it.
     pub(crate) fn begin(&self) {
         self.put(Job::Mark(charge(size_of::<RoomCell<R>>() + ROOM_BYTES)));
     }
 
-    /// The room was claimed by a thread that is not to run it: its group does, or the worker that is its home.
+    /// Schedules a room that was claimed by a thread that does not run it: on its group, or else on its home worker.
     fn schedule(&self) {
         if !Arc::clone(&self.0).hand_over() {
             match self.0.service() {
@@ -104,7 +104,7 @@ impl<R: Room> RoomRef<R> {
     }
 }
 
-/// Charges the session whose callback runs on this thread, if one does.
+/// Charges the session whose callback runs on this thread, if there is one.
 fn charge(bytes: usize) -> Charge {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Charge { session: caller::charge(bytes), bytes }

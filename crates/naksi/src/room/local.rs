@@ -1,6 +1,5 @@
-//! A worker's side of the rooms: what its sessions bring them, which of its sessions are members, and alarms.
-//!
-//! Nothing here runs a room or sends a byte; `serve.rs` does.
+//! A worker's side of the rooms: what its sessions send to them, which of its sessions are members, and wake-up
+//! timers. Rooms are run in `serve.rs`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -13,9 +12,10 @@ use naksi_core::tick::Tick;
 use super::event::{EVENT_BYTES, RoomSink};
 use super::{Batch, DynRoom, Event, LeaveReason, Space};
 
-/// How often a worker that ends runs a room at most.
+/// How often a worker that shuts down runs a room at most.
 const LAST_RUNS: usize = 64;
-/// How long it runs them, all together: one whose ticks take longer than their period is never done by itself.
+/// How long a worker that shuts down runs rooms altogether: a room whose ticks take longer than their period never
+/// finishes.
 const LAST_SPAN: Duration = Duration::from_secs(1);
 
 /// A room that a session has joined.
@@ -23,18 +23,18 @@ pub(crate) struct RoomMembership {
     pub(crate) room: Arc<dyn DynRoom>,
     pub(crate) ticket: u32,
     pub(crate) drain_state: DrainState,
-    /// Bytes of memory of the packets that the session has brought and is not charged for yet.
+    /// Memory of packets that the session has sent and that no mark covers yet.
     pub(crate) unmarked_bytes: u32,
 }
 
-/// How far a session whose peer has said its end has come with a room.
+/// How far a room has answered a session whose peer has closed its sending side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainState {
     /// The room does not know of it.
     Untold,
-    /// The room has been told behind what the session brought, and has not come so far.
+    /// The room has been told, after everything that the session sent, and has not reached that position.
     Told,
-    /// The room has said everything that answers it.
+    /// The room has answered everything.
     Answered,
 }
 
@@ -46,7 +46,7 @@ struct Here {
     places: TokenMap<u32, u32>,
 }
 
-/// An alarm of a room. The earliest is the greatest, because a heap gives the greatest.
+/// A room's wake-up time. The order is reversed because the heap is a max-heap.
 struct WakeTimer {
     at: Reverse<Tick>,
     room: Arc<dyn DynRoom>,
@@ -72,7 +72,7 @@ impl Ord for WakeTimer {
     }
 }
 
-/// So few alarms are not worth a look at who still awaits them.
+/// With this many timers or fewer, stale ones are not looked for.
 const ALARMS_KEPT: usize = 64;
 
 /// The rooms, as one worker sees them.
@@ -83,7 +83,7 @@ pub(crate) struct LocalRooms {
     places: TokenMap<u64, u32>,
     here: TokenMap<u64, Here>,
     wake_timers: BinaryHeap<WakeTimer>,
-    /// With more alarms than this, stale ones are removed.
+    /// With more timers than this, stale ones are removed.
     alarms_max: usize,
     /// Rooms that this worker has claimed.
     pub(crate) ready: VecDeque<Arc<dyn DynRoom>>,
@@ -110,7 +110,7 @@ impl LocalRooms {
     pub(crate) fn set_wake_timer(&mut self, room: Arc<dyn DynRoom>, at: Tick) {
         self.wake_timers.push(WakeTimer { at: Reverse(at), room });
         if self.wake_timers.len() > self.alarms_max.max(ALARMS_KEPT) {
-            // A room that set an earlier one leaves the later one behind, and one that closed leaves all of them.
+            // A room that set an earlier timer leaves the later one behind, and a closed room leaves all of its own.
             let mut awaited = std::mem::take(&mut self.wake_timers).into_sorted_vec();
             awaited.retain(|alarm| alarm.room.awaits(alarm.at.0));
             awaited.dedup();
@@ -119,17 +119,17 @@ impl LocalRooms {
         }
     }
 
-    /// The worker has claimed a room, or was told to run one.
+    /// Takes a room that the worker has claimed or was told to run.
     pub(crate) fn claim(&mut self, room: Arc<dyn DynRoom>) {
         self.ready.push_back(room);
     }
 
-    /// A session brings a room something; it goes there at the end of the turn.
+    /// Queues a session's event for a room; it is delivered at the end of the turn.
     pub(crate) fn bring(&mut self, room: &Arc<dyn DynRoom>, event: Event) {
         self.batch(room).events.push(event);
     }
 
-    /// A session joins, with so many bytes of data for the room. Returns the bytes of memory of both.
+    /// Queues a session's join with its data for the room. Returns the memory of both in bytes.
     pub(crate) fn bring_join(&mut self, room: &Arc<dyn DynRoom>, event: Event, data_bytes: usize) -> u32 {
         let batch = self.batch(room);
         batch.events.push(event);
@@ -137,7 +137,7 @@ impl LocalRooms {
         u32::try_from(EVENT_BYTES + data_bytes).unwrap_or(u32::MAX)
     }
 
-    /// When the room has come so far, the session is charged for so much less.
+    /// Queues a mark: when the room reaches it, the session is charged for this much less.
     pub(crate) fn mark(&mut self, room: &Arc<dyn DynRoom>, id: SessionId, bytes: u32) {
         let events = &mut self.batch(room).events;
         match events.last_mut() {
@@ -146,8 +146,8 @@ impl LocalRooms {
         }
     }
 
-    /// A session hands a packet on. Returns what room there was for it. `waits`: the session waits already for rooms
-    /// to take what it has brought, so the last half of a mailbox is not for it.
+    /// Queues a session's packet. Returns the space that there was for it. `waits`: the session waits for rooms
+    /// already, so it may not use the last half of a mailbox.
     pub(crate) fn bring_packet(
         &mut self,
         membership: &mut RoomMembership,
@@ -167,7 +167,8 @@ impl LocalRooms {
         space
     }
 
-    /// A session's peer has said its end. Returns whether one of its rooms has still to answer what it brought before.
+    /// Handles a peer that has closed its sending side. Returns whether a room still has to answer what the session
+    /// sent before.
     pub(crate) fn finish(&mut self, room_memberships: &mut [RoomMembership], id: SessionId) -> bool {
         for membership in
             room_memberships.iter_mut().filter(|membership| membership.drain_state == DrainState::Untold)
@@ -178,20 +179,20 @@ impl LocalRooms {
         room_memberships.iter().any(|membership| membership.drain_state == DrainState::Told)
     }
 
-    /// A session leaves a room, and hears nothing more of it.
+    /// Ends a membership; the session gets nothing more from the room.
     pub(crate) fn leave(&mut self, membership: RoomMembership, id: SessionId, why: LeaveReason) {
         self.expel(membership.room.number(), id);
         self.bring(&membership.room, Event::Leave { id, ticket: membership.ticket, why });
     }
 
-    /// The room has taken a session of this worker in.
+    /// Adds a session of this worker to the room's members here.
     pub(crate) fn admit(&mut self, room: u64, id: SessionId) {
         let here = self.here.entry(room).or_default();
         here.places.insert(id.slot(), here.ids.len() as u32);
         here.ids.push(id);
     }
 
-    /// A session is no member any more, if it was one.
+    /// Removes a session from the room's members here, if it is one.
     pub(crate) fn expel(&mut self, room: u64, id: SessionId) {
         let Some(here) = self.here.get_mut(&room) else { return };
         let Some(place) = here.places.remove(&id.slot()) else { return };
@@ -204,7 +205,7 @@ impl LocalRooms {
         }
     }
 
-    /// The members of a room on this worker, into a vector that the caller keeps.
+    /// Collects the members of a room on this worker into a vector that the caller reuses.
     pub(crate) fn members_into(&self, room: u64, members: &mut Vec<SessionId>) {
         members.clear();
         if let Some(here) = self.here.get(&room) {
@@ -212,7 +213,7 @@ impl LocalRooms {
         }
     }
 
-    /// Delivers what was brought, and wakes whose alarm rings: idle rooms are claimed.
+    /// Delivers the queued events, fires due wake-up timers, and claims rooms that are idle.
     pub(crate) fn set_out(&mut self, now: Tick) {
         self.places.clear();
         for (room, batch) in self.outgoing.drain(..) {
@@ -228,8 +229,8 @@ impl LocalRooms {
         }
     }
 
-    /// The worker ends: what its sessions brought is not lost, and no claim is kept. A room that is not done soon is
-    /// left to the caller that closes it.
+    /// Called when the worker shuts down: delivers what its sessions sent and gives up every claim. A room that is
+    /// not done soon is left to the caller that closes it.
     pub(crate) fn wind_up(&mut self, clock: &dyn Fn() -> Tick, sink: &dyn RoomSink) {
         self.wake_timers.clear();
         let until = clock() + LAST_SPAN;

@@ -1,10 +1,10 @@
-//! A room's mailbox, and the rule that one thread at a time runs what is in it.
+//! A room's mailbox, and the rule that one thread at a time processes it.
 //!
-//! Putting something into an idle room's mailbox claims the room; the claimant must run it or hand it on. A run
-//! ends when the mailbox is empty or the budget is spent. What the room said is posted before the claim is given up:
-//! otherwise the next run, on another thread, could be heard before this one. What is due goes before the mailbox, and
-//! the mailbox is given as much time as that took if it took long: a tick that lasts longer than its period costs
-//! ticks, and never keeps a room from hearing who leaves. Nothing here knows a worker.
+//! Putting something into an idle room's mailbox claims the room; the claimant must run it or hand it on. A run ends
+//! when the mailbox is empty or the budget is spent. Output is posted before the claim is released; otherwise the
+//! next run, on another thread, could be delivered before this one. Due timers and ticks go before the mailbox, and
+//! if they took long, the mailbox gets as much time: a tick that lasts longer than its period loses ticks, but never
+//! keeps the room from processing leaves.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -29,14 +29,14 @@ type Call<R> = Box<dyn FnOnce(&mut R, &mut Cx<'_, R>) + Send>;
 pub(super) enum Job<R: Room> {
     Batch(Batch),
     Call(Call<R>, Charge),
-    /// Nothing but the charge for what came before.
+    /// Only releases the charge for what came before.
     Mark(Charge),
     /// Look at the clock.
     Wake,
     Close(RoomCloseReason),
 }
 
-/// What a job that was not brought in a batch costs in memory, and which session is charged for it, if one is.
+/// The memory of a job that did not come in a batch, and the session that is charged for it, if there is one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Charge {
     pub(super) session: Option<SessionId>,
@@ -50,12 +50,12 @@ struct Current {
     frames: Bytes,
 }
 
-/// How ticks and timers share a room with its mailbox.
+/// How ticks and timers share the room's time with its mailbox.
 #[derive(Default)]
 struct Shares {
-    /// What ticks and timers have taken since the mailbox had its turn.
+    /// Time that ticks and timers have taken since the mailbox had its turn.
     timers: Duration,
-    /// What the mailbox is given before they go first again.
+    /// Time that the mailbox gets before they go first again.
     owed: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Shares {
     }
 }
 
-/// The room itself; only the claimant locks this.
+/// The room itself; only the claimant locks it.
 pub(super) struct Inside<R: Room> {
     pub(super) body: Body<R>,
     current: Current,
@@ -93,10 +93,10 @@ pub(crate) struct RoomCell<R: Room> {
     bytes: AtomicUsize,
     pub(super) calls: AtomicUsize,
     pub(super) call_bytes: AtomicUsize,
-    /// It is claimed: running, or about to be.
+    /// Whether a thread runs the room or is about to.
     claimed: AtomicBool,
     closed: AtomicBool,
-    /// Nothing is due any more: the room is to end, and only what it has been brought is still played.
+    /// Timers and ticks are off: the room ends after what is in its mailbox.
     is_still: AtomicBool,
     heavy: AtomicBool,
     alarm_at: AtomicU64,
@@ -144,7 +144,7 @@ impl<R: Room> RoomCell<R> {
         })
     }
 
-    /// Puts a job in. Returns whether the room is the caller's to run now.
+    /// Queues a job. Returns whether the caller has claimed the room and must run it.
     #[must_use]
     pub(super) fn put(&self, job: Job<R>) -> bool {
         match job {
@@ -153,9 +153,9 @@ impl<R: Room> RoomCell<R> {
                 self.call_bytes.fetch_add(bytes as usize, Ordering::Relaxed);
                 RoomCounters::add(&self.counters.held_bytes, bytes.into());
             }
-            // It is in the mailbox already, and their number is bounded.
+            // A close is queued already, and only one is accepted.
             Job::Close(_) if self.is_still.swap(true, Ordering::Relaxed) => return self.claim(),
-            // The thread that runs the room may play one more tick: it ends a little later then.
+            // The thread that runs the room may run one more tick; the room then ends a little later.
             Job::Close(_) => {}
             Job::Batch(_) | Job::Mark(_) | Job::Wake => {}
         }
@@ -163,7 +163,7 @@ impl<R: Room> RoomCell<R> {
         self.claim()
     }
 
-    /// Takes the room, to be run or handed on, if it is not claimed.
+    /// Claims the room, to run it or hand it on. Returns `false` if it is claimed already.
     #[must_use]
     pub(super) fn claim(&self) -> bool {
         !self.claimed.swap(true, Ordering::AcqRel)
@@ -173,7 +173,7 @@ impl<R: Room> RoomCell<R> {
         self.service.as_ref().and_then(Weak::upgrade)
     }
 
-    /// The next event of the batch at hand, or of the next one; other jobs are done here.
+    /// Processes the next event of the current batch, or of the next one; other jobs run here.
     fn step(&self, inside: &mut Inside<R>) -> bool {
         let Inside { body, current, .. } = inside;
         loop {
@@ -209,7 +209,8 @@ impl<R: Room> RoomCell<R> {
         }
     }
 
-    /// Plays what comes next. Returns whether it was due rather than brought, or nothing if there is nothing.
+    /// Processes what comes next. Returns whether it was a timer or tick rather than mail; `None` if there was
+    /// nothing.
     fn play_next(&self, inside: &mut Inside<R>) -> Option<bool> {
         let clockwork_is_first = inside.shares.owed.is_zero();
         if clockwork_is_first && self.play_clockwork(inside) {
@@ -263,14 +264,14 @@ impl<R: Room> RoomCell<R> {
     fn post(&self, inside: &mut Inside<R>, sink: &dyn RoomSink) {
         while !inside.body.scene.outbox.is_empty() {
             RoomCounters::add(&self.counters.parcels, 1);
-            // Members who miss something are put out, so this ends: what the room says to that is for fewer.
+            // This ends, because members that miss output are removed, so each round has fewer recipients.
             let Some(undelivered) = sink.post(inside.body.scene.outbox.take(self.number)) else { return };
             RoomCounters::add(&self.counters.parcels_cut, 1);
             RoomCounters::add(&self.counters.lost, inside.body.lose(&undelivered));
         }
     }
 
-    /// Sets the alarm, if what is due next is due before what it is set for.
+    /// Sets the wake-up timer if the next deadline is earlier than the one that is set.
     fn set_wake_timer(&self, next: Option<Tick>, sink: &dyn RoomSink) {
         if let Some(next) = next
             && !self.is_still.load(Ordering::Relaxed)
@@ -353,7 +354,7 @@ impl<R: Room> DynRoom for RoomCell<R> {
             }
             self.set_wake_timer(inside.body.scene.timers.next(), sink);
             drop(inside);
-            // Giving the claim up acquires what was put in by callers that found the room claimed.
+            // Releasing the claim acquires what was queued by callers that found the room claimed.
             self.claimed.swap(false, Ordering::AcqRel);
             if self.inbox.is_empty() || self.claimed.swap(true, Ordering::AcqRel) {
                 return false;
@@ -371,7 +372,7 @@ impl<R: Room> DynRoom for RoomCell<R> {
 }
 
 impl<R: Room> Runnable for RoomCell<R> {
-    /// On a thread of its group: one budget after the other, so that other rooms have their turn between.
+    /// Runs on a thread of its group, one budget at a time, so that other rooms get their turn between.
     fn run(self: Arc<Self>, clock: &dyn Fn() -> Tick) {
         let Some(service) = self.service() else { return self.release() };
         while DynRoom::run(Arc::clone(&self), clock, &*service) {
@@ -421,7 +422,7 @@ mod models {
         fn closed(&self, _: u64) {}
     }
 
-    /// Brings something, and runs the room if it is the caller's to run.
+    /// Queues a job, and runs the room if this claimed it.
     fn bring(cell: &Arc<RoomCell<Still>>) {
         if cell.put(Job::Call(Box::new(|_, _| ()), Charge::default())) {
             while DynRoom::run(Arc::clone(cell), &|| Tick::ZERO, &Nowhere) {}

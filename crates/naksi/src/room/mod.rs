@@ -17,10 +17,10 @@
 //! ```
 //!
 //! A session joins with [`Conn::join_room`](crate::Conn::join_room) and hands packets on with
-//! [`Conn::room_send_packet`](crate::Conn::room_send_packet). What the sessions of one worker hand over in a turn is
-//! one batch; the worker that brings a batch to an idle room runs it, for a bounded time, and leaves the rest to the
-//! room's group. What the room says in that time is one parcel, posted once to each worker that has members. So
-//! everybody sees one order: that in which the room did things. Nothing here knows a port or a socket.
+//! [`Conn::room_send_packet`](crate::Conn::room_send_packet). The packets of one worker's sessions in a turn form one
+//! batch. A worker that delivers a batch to an idle room runs it for a bounded time and leaves the rest to the room's
+//! group. The room's output of such a run is posted once to each worker that has members, so every member sees the
+//! same order: that of the room's own calls.
 
 mod stats;
 pub(crate) mod caller;
@@ -51,29 +51,29 @@ pub(crate) use stats::RoomCounters;
 pub use stats::RoomStats;
 pub use test_room::TestRoom;
 
-/// Something that sessions are in together: a lobby, a match, a zone.
+/// State that several sessions share: a lobby, a match, a zone.
 ///
-/// Its callbacks run one at a time, on whatever thread; they may not block. A panic ends the room only: its
-/// members are told with [`Session::on_room_closed`](crate::session::Session::on_room_closed).
+/// Its callbacks run one at a time, on varying threads; they must not block. A panic ends only the room: its members
+/// are told through [`Session::on_room_closed`](crate::session::Session::on_room_closed).
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Room: Sized + Send + 'static {
-    /// What the room keeps of each member; given by the joining session.
+    /// The room's data for each member; passed by the joining session.
     type Member: Send + 'static;
 
-    /// The room stands. Called once, before anything else.
+    /// The room has been opened. Called once, before any other callback.
     fn on_open(&mut self, cx: &mut Cx<'_, Self>) {}
 
-    /// A session has joined; it hears what is broadcast from here on.
+    /// A session has joined; it receives broadcasts from here on.
     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {}
 
-    /// A member is gone. Called exactly once for every [`Room::on_join`], unless the room itself ends before.
+    /// A member has left. Called exactly once for every [`Room::on_join`], unless the room itself ends before.
     fn on_leave(&mut self, cx: &mut Cx<'_, Self>, member: SessionId, data: Self::Member, why: LeaveReason) {}
 
-    /// Says which method takes which type of packet: `routes.on(Self::say).on(Self::walk)`.
+    /// Registers a method for each type of packet: `routes.on(Self::say).on(Self::walk)`.
     fn routes(routes: &mut Routes<Self>) {}
 
-    /// A member's session handed a packet on that no route takes. If no handler takes it, it is named in the log with
-    /// the nearest known ids, and the member's session ends.
+    /// A member's session sent a packet that has no route. The default logs it with the nearest known ids and ends
+    /// the member's session.
     fn on_packet(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, packet: Packet<'_>) {
         cx.end_for_unknown(from, packet);
     }
@@ -81,28 +81,28 @@ pub trait Room: Sized + Send + 'static {
     /// A timer set with [`Cx::after`] is due.
     fn on_timer(&mut self, cx: &mut Cx<'_, Self>, tag: u32) {}
 
-    /// The next step of a room that [ticks](RoomOptions::tick_hz); `tick` counts periods since the opening, those
-    /// skipped included.
+    /// The next step of a room that [ticks](RoomOptions::tick_hz); `tick` counts periods since the room was opened,
+    /// including skipped ones.
     fn on_tick(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {}
 
-    /// The room ends in order. What is sent here still reaches the members. Not called after a panic.
+    /// The room closes gracefully. Output sent here still reaches the members. Not called after a panic.
     fn on_close(&mut self, cx: &mut Cx<'_, Self>) {}
 }
 
-/// Why a member is gone from a room.
+/// Why a session is no longer a member of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaveReason {
     /// Its session asked to leave.
     Asked,
     /// Its session is over.
     Disconnected(DisconnectReason),
-    /// The room put it out; its session may go on.
+    /// The room removed it; the session may continue.
     Removed,
     /// The room ended its session.
     Ended(DisconnectReason),
 }
 
-/// Why a session is not in a room any more, though it did not ask to leave.
+/// Why a session is no longer in a room although it did not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomCloseReason {
     /// The room closed in order.
@@ -111,7 +111,7 @@ pub enum RoomCloseReason {
     Panicked,
     /// The service is stopping.
     Shutdown,
-    /// The room has as many members as it may.
+    /// The room has reached its maximum of members.
     Full,
     /// The room put this member out.
     Removed,

@@ -1,4 +1,4 @@
-//! What a room shall be: how often it ticks, how much it takes, how long it may hold a thread.
+//! Options of a room: tick rate, mailbox, members, and time budget.
 
 use std::time::Duration;
 
@@ -7,23 +7,24 @@ use crate::config::{Error, Result};
 /// What happens when a tick is so late that the next one is due as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overrun {
-    /// What was missed is left out: one tick, numbered as the latest that is due.
+    /// Missed ticks are skipped: one tick runs, numbered as the latest that is due.
     Skip,
-    /// Up to so many missed ticks are run one behind the other; more than that is left out.
+    /// Up to this many missed ticks run one after the other; the rest is skipped.
     CatchUp(u32),
 }
 
 /// What happens to a packet for a room whose mailbox is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomFull {
-    /// It is dropped and counted, and the sending session is told.
+    /// The packet is dropped and counted, and the sending session gets
+    /// [`SendStatus::Dropped`](crate::SendStatus::Dropped).
     DropNew,
     /// As above, and the session that sent it ends with
     /// [`DisconnectReason::RoomFull`](naksi_core::reason::DisconnectReason::RoomFull).
     EndSession,
 }
 
-/// How many nanoseconds pass in how many ticks: thirds of a second are exact, and nothing drifts.
+/// A tick rate as nanoseconds per number of ticks: a third of a second is exact and does not drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate {
     pub(super) nanos: u64,
@@ -46,8 +47,8 @@ pub struct RoomOptions {
 }
 
 impl Default for RoomOptions {
-    /// No tick; room for 4,096 packets and 1 MiB that wait; 65,536 members; 500 microseconds or 256 events on a worker
-    /// that brings something, and beyond that the group `logic`, if the service has one.
+    /// No tick; a mailbox of 4,096 packets and 1 MiB; 65,536 members; a budget of 500 microseconds or 256 events on a
+    /// worker, and after that the group `logic`, if the service has one.
     fn default() -> Self {
         Self {
             rate: None,
@@ -69,13 +70,13 @@ impl RoomOptions {
         Self::default()
     }
 
-    /// Ticks so many times a second, 1 to 1,000; exactly so over any time.
+    /// Ticks per second, 1 to 1,000, without drift.
     pub fn tick_hz(mut self, hz: u32) -> Self {
         self.rate = Some(Rate { nanos: 1_000_000_000, ticks: hz });
         self
     }
 
-    /// Ticks once in each such span of at least a millisecond.
+    /// Time between two ticks, at least a millisecond.
     pub fn tick_every(mut self, span: Duration) -> Self {
         self.rate = Some(Rate { nanos: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX), ticks: 1 });
         self
@@ -87,31 +88,31 @@ impl RoomOptions {
         self
     }
 
-    /// Most packets, and most bytes of packets, that wait for the room; neither is 0.
+    /// Most packets, and most bytes of packets, that wait for the room; both at least 1.
     pub fn mailbox(mut self, entries_max: usize, bytes_max: usize) -> Self {
         (self.entries_max, self.bytes_max) = (entries_max, bytes_max);
         self
     }
 
-    /// What happens to a packet that finds the mailbox full.
+    /// What happens to a packet when the mailbox is full.
     pub fn when_full(mut self, full: RoomFull) -> Self {
         self.full = full;
         self
     }
 
-    /// Most members; who joins beyond that is told that the room is full.
+    /// Most members. A session that joins beyond that gets [`RoomCloseReason::Full`].
     pub fn members_max(mut self, members_max: usize) -> Self {
         self.members_max = members_max;
         self
     }
 
-    /// How long, and for how many events, the room may run on a worker that brings it something.
+    /// How long, and for how many events, the room may run on a worker that delivers to it.
     pub fn budget(mut self, span: Duration, events: usize) -> Self {
         (self.budget, self.budget_events) = (span, events);
         self
     }
 
-    /// The group that goes on when the budget is spent; a worker does if the service has none of this name.
+    /// The group that continues when the budget is spent; a worker does if the service has no group of this name.
     pub fn group(mut self, name: impl Into<String>) -> Self {
         self.group = name.into();
         self

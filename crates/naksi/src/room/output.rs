@@ -1,7 +1,7 @@
-//! What a room says and does to its members in one run: one buffer and a list of parts, in the room's order.
+//! A room's output of one run: one buffer and a list of parts, in the room's order.
 //!
-//! It is made once and shared by all workers that have members concerned; each carries out what is meant for sessions
-//! of its own. Nothing here knows a worker.
+//! It is built once and shared by all workers with members concerned; each worker carries out the parts for its own
+//! sessions.
 
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
@@ -13,26 +13,26 @@ use naksi_core::reason::DisconnectReason;
 
 use super::RoomCloseReason;
 
-/// What has gathered leaves at so many bytes, so that it always fits a send queue.
+/// Output is posted at this many bytes, so that it always fits a send queue.
 const PARCEL_FULL_BYTES: usize = 32 * 1024;
 
-/// One thing that a room does to sessions. Who is named with a ticket is meant as who joined under it, and no more once
-/// that membership is over: not even if it has begun another one since.
+/// One action of a room on sessions. A ticket identifies one membership; output for an ended membership is dropped,
+/// even if the session has joined again since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Bytes for every member, and how many messages they are.
+    /// Bytes for every member, and their number of messages.
     All(Range<u32>, u32),
     /// Bytes for every member but one.
     Others(SessionId, Range<u32>),
-    /// Bytes for one member, and how many messages they are.
+    /// Bytes for one member, and their number of messages.
     One(SessionId, u32, Range<u32>, u32),
-    /// A session is not charged any more for so many bytes of memory that it had brought.
+    /// Releases the charge of a session for bytes of memory that the room has processed.
     Taken(SessionId, u32),
-    /// Bytes for every member, or for one, which they may miss if they do not keep up.
+    /// Droppable bytes for every member, or for one.
     Data(Option<(SessionId, u32)>, PacketClass, u64, Range<u32>),
-    /// A session is a member from here on.
+    /// The session is a member from here on.
     Admit(SessionId, u32),
-    /// A session has been told everything that answers what it brought before its peer's end.
+    /// The room has answered everything that a session sent before its peer closed its sending side.
     Answered(SessionId, u32),
     /// A session is no member any more.
     PutOut(SessionId, u32, RoomCloseReason),
@@ -40,11 +40,11 @@ pub(crate) enum Part {
     End(SessionId, u32, DisconnectReason),
     /// All memberships have ended.
     Close(RoomCloseReason),
-    /// All memberships have ended, and so do the sessions.
+    /// All memberships end, and the members' sessions with them.
     CloseAndEnd(DisconnectReason),
 }
 
-/// A parcel that did not reach the members on some workers.
+/// Output that did not reach the members on some workers.
 #[derive(Debug)]
 pub(crate) struct Undelivered {
     pub(crate) room_output: Arc<RoomOutput>,
@@ -52,17 +52,17 @@ pub(crate) struct Undelivered {
 }
 
 impl Undelivered {
-    /// A parcel that was delivered to no worker yet, for as long as no worker is named.
+    /// Output that no worker has taken, until workers are added.
     pub(crate) fn new(room_output: Arc<RoomOutput>) -> Self {
         Self { room_output, workers: [0; 4] }
     }
 
-    /// It did not reach the members on this worker.
+    /// Adds a worker whose members the output did not reach.
     pub(crate) fn add(&mut self, worker: usize) {
         self.workers[worker / 64] |= 1 << (worker % 64);
     }
 
-    /// Whether a session is on a worker whose members it did not reach.
+    /// Whether a session is on a worker whose members the output did not reach.
     pub(crate) fn is_of(&self, id: SessionId) -> bool {
         let worker = usize::from(id.worker());
         self.workers[worker / 64] >> (worker % 64) & 1 == 1
@@ -84,13 +84,13 @@ impl RoomOutput {
         (0..256).filter(|worker| self.workers[worker / 64] >> (worker % 64) & 1 == 1)
     }
 
-    /// Whether something is said in it that no member may miss.
+    /// Whether it contains output that is not droppable.
     pub(crate) fn must_be_heard(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::All(..) | Part::Others(..) | Part::One(..)))
     }
 
-    /// The same without what was said: what a worker that does not keep up must still know. Nothing, if that is
-    /// nothing. Of what was said each member has missed some, so a session does not leave the room unnoticed: it ends.
+    /// A copy without the bytes, for a worker whose mailbox is full: what it must still know. `None` if nothing is
+    /// left. Every member there has missed output, so a session does not leave the room silently: it ends.
     pub(crate) fn without_bytes(&self) -> Option<Self> {
         let ends = self.must_be_heard();
         let known = |part: &Part| match part {
@@ -116,7 +116,7 @@ impl RoomOutput {
     }
 }
 
-/// The parcel of a run, while it grows.
+/// The output of a run, while it is built.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: BytesMut,
@@ -140,12 +140,12 @@ impl Outbox {
         &mut self.bytes
     }
 
-    /// What was written since `start` is for every member, or for all but one.
+    /// Addresses what was written since `start` to every member, or to all but one.
     pub(super) fn tell_all(&mut self, start: usize, but: Option<SessionId>) {
         let range = start as u32..self.bytes.len() as u32;
         self.mark_all();
         match (but, self.parts.last_mut()) {
-            // Messages for everybody, one behind the other, are one piece for each member.
+            // Consecutive messages for all members are one part.
             (None, Some(Part::All(before, messages))) if before.end == range.start => {
                 before.end = range.end;
                 *messages += 1;
@@ -155,7 +155,7 @@ impl Outbox {
         }
     }
 
-    /// What was written since `start` is for one member.
+    /// Addresses what was written since `start` to one member.
     pub(super) fn tell_one(&mut self, start: usize, to: SessionId, ticket: u32) {
         let range = start as u32..self.bytes.len() as u32;
         self.mark(to);
@@ -170,7 +170,7 @@ impl Outbox {
         }
     }
 
-    /// What was written since `start` is for one member, or for all, who may miss it.
+    /// Addresses what was written since `start`, as droppable, to one member or to all.
     pub(super) fn tell_data(
         &mut self,
         start: usize,
@@ -206,7 +206,7 @@ impl Outbox {
         self.parts.push(Part::Answered(id, ticket));
     }
 
-    /// A session is charged for so much less.
+    /// Releases a part of a session's charge.
     pub(super) fn taken(&mut self, id: SessionId, bytes: u32) {
         self.mark(id);
         match self.parts.last_mut() {

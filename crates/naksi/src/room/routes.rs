@@ -1,4 +1,4 @@
-//! Which of a room's methods takes which type of packet. Nothing here knows a mailbox.
+//! A room's routes: which method takes which type of packet.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,11 +11,11 @@ use crate::packets::{Malformed, Message, decode};
 /// A method that takes a packet's type.
 type Taker<R, M> = fn(&mut R, &mut Cx<'_, R>, SessionId, M);
 
-/// The same, with the body still to be read.
+/// The same, with the body still encoded.
 type Handler<R> =
     Box<dyn Fn(&mut R, &mut Cx<'_, R>, SessionId, &[u8]) -> Result<(), Malformed> + Send + Sync>;
 
-/// Which of a room's methods takes which packet; see [`Room::routes`].
+/// Maps packet types to the room's methods; see [`Room::routes`].
 pub struct Routes<R: Room> {
     handlers: BTreeMap<u16, (&'static str, Handler<R>)>,
 }
@@ -27,11 +27,11 @@ impl<R: Room> Default for Routes<R> {
 }
 
 impl<R: Room> Routes<R> {
-    /// Packets of this type go to this method. A body that is none ends its session with
+    /// Routes packets of this type to this method. A malformed body ends its session with
     /// [`DisconnectReason::Protocol`](naksi_core::reason::DisconnectReason::Protocol).
     ///
     /// # Panics
-    /// If packets of this id go elsewhere already.
+    /// If this id has a route already.
     pub fn on<M: Message>(&mut self, take: Taker<R, M>) -> &mut Self {
         let handler: Handler<R> = Box::new(move |room, cx, from, body| {
             take(room, cx, from, decode(body)?);

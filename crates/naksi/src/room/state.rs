@@ -1,6 +1,7 @@
-//! A room and everything that its callbacks may reach, and how events are played on it, with a net under them.
+//! A room's state: the user's value, what its callbacks can reach, and how events are applied to it, with panics
+//! caught.
 //!
-//! The caller has exclusive access. Nothing here knows a thread, a queue or a worker.
+//! The caller has exclusive access.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Weak;
@@ -32,9 +33,9 @@ pub(super) struct RoomState<R: Room> {
     pub(super) members: TokenMap<u64, Place<R::Member>>,
     pub(super) outbox: Outbox,
     pub(super) timers: RoomTimers,
-    /// Members that the running callback took out; they are told of when it is over.
+    /// Members that the running callback removed; `on_leave` is called for them when it returns.
     pub(super) gone: VecDeque<(SessionId, R::Member, LeaveReason)>,
-    /// The room shall end when the running callback is over.
+    /// Set if the room closes after the running callback.
     pub(super) end: Option<RoomCloseReason>,
     /// The packets that routes take.
     pub(super) known: Box<[(u16, &'static str)]>,
@@ -51,9 +52,9 @@ pub(super) struct Body<R: Room> {
     over: Option<RoomCloseReason>,
     opened: bool,
     pub(super) scene: RoomState<R>,
-    /// Timers that were due and have not been played, the next one last.
+    /// Timers that were due and have not been called, the next one last.
     due: Vec<TimerKey>,
-    /// Always there, but for the moment in which one of them is played.
+    /// Present except while a route runs.
     routes: Option<Box<Routes<R>>>,
     /// Callbacks run since the last query.
     pub(super) played: u64,
@@ -100,7 +101,7 @@ impl<R: Room> Body<R> {
         std::mem::take(&mut self.panics)
     }
 
-    /// Opens it, if that has not been done.
+    /// Calls `on_open`, if that has not been done.
     pub(super) fn open(&mut self, options: &RoomOptions) {
         if !std::mem::replace(&mut self.opened, true) {
             self.scene.timers.begin(options.rate, options.overrun, self.scene.now);
@@ -108,7 +109,7 @@ impl<R: Room> Body<R> {
         }
     }
 
-    /// Plays one timer or one tick that is due, so that a budget ends between them. Returns whether there was one.
+    /// Calls one timer or tick that is due, so that a budget can end between them. Returns whether there was one.
     pub(super) fn play_clockwork(&mut self, counters: &RoomCounters) -> bool {
         let now = self.scene.now;
         if self.is_over() {
@@ -132,14 +133,14 @@ impl<R: Room> Body<R> {
         true
     }
 
-    /// The session that is charged for what has just been played is not any more.
+    /// Releases the charge for the event that has just been processed.
     pub(super) fn take_off(&mut self, Charge { session, bytes }: Charge) {
         if let Some(session) = session {
             self.scene.outbox.taken(session, bytes);
         }
     }
 
-    /// Plays what a session brought. `frame`: of a packet.
+    /// Applies a session's event. `frame` is the packet's frame.
     pub(super) fn apply(&mut self, event: Event, frame: &[u8], options: &RoomOptions) {
         match event {
             Event::Join { id, ticket, data } => {
@@ -154,7 +155,7 @@ impl<R: Room> Body<R> {
             }
             Event::Mark { id, bytes } => self.scene.outbox.taken(id, bytes),
             Event::Finish { id, ticket } => {
-                // A member that was removed is told so, behind everything sent to it.
+                // A removed member is told after everything that was sent to it.
                 if self.scene.holds(id, ticket) {
                     self.scene.outbox.answered(id, ticket);
                 }
@@ -199,7 +200,7 @@ impl<R: Room> Body<R> {
         self.play(|room, cx| room.on_join(cx, id));
     }
 
-    /// Plays one callback. A panic ends the room, and nothing is played after it.
+    /// Runs one callback. A panic ends the room, and no callback runs after it.
     pub(super) fn play(&mut self, run: impl FnOnce(&mut R, &mut Cx<'_, R>)) {
         self.play_alone(run);
         self.bid_farewell();
@@ -210,8 +211,8 @@ impl<R: Room> Body<R> {
         }
     }
 
-    /// A parcel did not reach the members on some workers: the sessions of those who missed something of it end.
-    /// Returns how many messages to how many of them were lost.
+    /// Handles output that did not reach the members on some workers: the sessions that missed a part of it end.
+    /// Returns the number of messages lost, summed over these members.
     pub(super) fn lose(&mut self, undelivered: &Undelivered) -> u64 {
         let missed = Missed::of(&undelivered.room_output.parts);
         let mut lost = Vec::new();
@@ -251,7 +252,7 @@ impl<R: Room> Body<R> {
         self.discard((room, members, gone));
     }
 
-    /// Drops what is the user's: its destructors are no more to be trusted than its other callbacks.
+    /// Drops a value of the user; its destructor may panic as callbacks may.
     fn discard<T>(&mut self, what: T) {
         let destroy = || seen_at(What::Destructor, Who::Room(self.scene.number), || drop(what));
         if let Err(panic) = caught(destroy) {
@@ -265,8 +266,8 @@ impl<R: Room> Body<R> {
         let Some(room) = self.room.as_mut() else { return self.discard(run) };
         self.played += 1;
         let mut cx = Cx::new(&mut self.scene);
-        // The room's own state may be broken after a panic: it is ended and never called again. What else a callback
-        // can reach keeps its invariants between its own calls.
+        // The room's own state may be inconsistent after a panic: it is ended and never called again. Everything else
+        // that a callback can reach keeps its invariants between its own calls.
         let number = cx.number();
         if let Err(panic) = caught(|| seen(Who::Room(number), || run(room, &mut cx))) {
             self.panics += 1;
@@ -275,7 +276,7 @@ impl<R: Room> Body<R> {
         }
     }
 
-    /// Tells the room of members that are gone. The callback may take out more of them.
+    /// Calls `on_leave` for members that were removed. The callback may remove more of them.
     fn bid_farewell(&mut self) {
         while self.scene.end != Some(RoomCloseReason::Panicked)
             && !self.is_over()
@@ -289,14 +290,14 @@ impl<R: Room> Body<R> {
     }
 }
 
-/// What was said in a parcel, and who misses how much of it without the parcel.
+/// The messages of an output, to count who missed how many of them.
 #[derive(Default)]
 struct Missed {
-    /// Messages for everybody, or for all but one.
+    /// Messages for all members, or for all but one.
     to_all: u64,
-    /// Those for all but one by that one.
+    /// Messages for all but one, by that one.
     but: TokenMap<u64, u64>,
-    /// Those for one member, by the member and its ticket.
+    /// Messages for one member, by the member and its ticket.
     to_one: HashMap<(SessionId, u32), u64>,
 }
 
@@ -331,7 +332,7 @@ impl<R: Room> RoomState<R> {
         self.members.get(&id.to_u64()).is_some_and(|place| place.ticket == ticket)
     }
 
-    /// Takes a member out, to be told of. Returns its ticket.
+    /// Removes a member; `on_leave` follows. Returns its ticket.
     pub(super) fn take_out(&mut self, id: SessionId, why: LeaveReason) -> Option<u32> {
         let Place { ticket, data } = self.members.remove(&id.to_u64())?;
         self.outbox.uncount(id);

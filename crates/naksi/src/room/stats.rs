@@ -1,4 +1,4 @@
-//! What all rooms of a service count together. Knows no room.
+//! Counters of all rooms of a service together.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::group::{Durations, Spread};
 
-/// The counters of the rooms; written by the thread that runs one, a few times in each run.
+/// The rooms' counters; written by the thread that runs a room, a few times in each run.
 #[derive(Debug, Default)]
 pub(crate) struct RoomCounters {
     pub(super) live: AtomicU64,
@@ -24,27 +24,27 @@ pub(crate) struct RoomCounters {
     jitter: Mutex<Durations>,
 }
 
-/// What the rooms of a service have done, at one moment.
+/// The counters of a service's rooms at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomStats {
     /// Rooms that are open now.
     pub live: u64,
-    /// Joins, leaves, packets, calls, timers and ticks that were carried out.
+    /// Joins, leaves, packets, calls, timers and ticks that were processed.
     pub events_total: u64,
     /// Packets that found a room's mailbox full.
     pub dropped_total: u64,
     /// Callbacks that panicked; each ended its room.
     pub panics_total: u64,
-    /// What rooms said, each once for all workers concerned.
+    /// Outputs of runs that were posted, each counted once for all workers concerned.
     pub parcels_total: u64,
-    /// Parcels that at least one worker got without what was said, because its mailbox was full.
+    /// Outputs that at least one worker got without the messages, because its mailbox was full.
     pub parcels_cut_total: u64,
-    /// Messages to members that were in such parcels, one for each member; the sessions of these members have ended
+    /// Messages in such outputs, counted for each member that missed one; the sessions of these members have ended
     /// with [`DisconnectReason::Lagged`](naksi_core::reason::DisconnectReason::Lagged).
     pub lost_total: u64,
     /// Bytes of memory in the mailboxes of rooms now: packets, joins, leaves and calls that wait.
     pub held_bytes: u64,
-    /// How often a group went on where a budget had been spent.
+    /// How often a group continued a room whose budget on a worker was spent.
     pub handed_over_total: u64,
     /// Ticks that were run.
     pub ticks_total: u64,

@@ -1,4 +1,4 @@
-//! A room in a unit test: sessions that are only names, and a clock that moves when it is told to.
+//! A room in a unit test, without a server: fake sessions, and a clock that the test moves.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::packets::{Message, decode, encode};
 
-/// A room without a service: everything happens at once, on the thread that asks.
+/// A room without a service: every call is processed at once, on the calling thread.
 ///
 /// ```
 /// use naksi::prelude::*;
@@ -57,10 +57,10 @@ struct Fake {
 struct TestSink(Mutex<BTreeMap<SessionId, Fake>>);
 
 impl<R: Room> TestRoom<R> {
-    /// A room that has just been opened, at tick zero.
+    /// A newly opened room, at tick zero.
     ///
     /// # Panics
-    /// If the options make no sense.
+    /// If the options are invalid.
     pub fn new(room: R, options: RoomOptions) -> Self {
         assert_eq!(options.check().err(), None, "the options make no sense");
         let counters: Arc<RoomCounters> = Arc::default();
@@ -90,7 +90,7 @@ impl<R: Room> TestRoom<R> {
         self.go(id, LeaveReason::Disconnected(reason));
     }
 
-    /// A session hands a packet on.
+    /// Delivers a packet from a session.
     ///
     /// # Panics
     /// If the body fits no frame.
@@ -101,7 +101,7 @@ impl<R: Room> TestRoom<R> {
         self.bring_event(event, &frame);
     }
 
-    /// A session hands a message on.
+    /// Delivers a message from a session.
     ///
     /// # Panics
     /// If it fits no frame.
@@ -110,10 +110,10 @@ impl<R: Room> TestRoom<R> {
         self.packet(from, M::ID, &frame[frame::HEADER_BYTES..]);
     }
 
-    /// The messages of this type among what a session was sent since it was last asked; the others are gone.
+    /// Takes the session's output and returns the messages of this type in it; others are discarded.
     ///
     /// # Panics
-    /// If one of them cannot be read.
+    /// If one of them cannot be decoded.
     pub fn heard<M: Message>(&mut self, id: SessionId) -> Vec<M> {
         let frames = self.received(id).into_iter().filter(|(id, _)| *id == M::ID);
         frames.map(|(_, body)| decode(&body).expect("what a room sends can be read")).collect()
@@ -124,7 +124,7 @@ impl<R: Room> TestRoom<R> {
         self.bring(Job::Call(Box::new(call), Charge::default()));
     }
 
-    /// Lets time pass: timers and ticks come when they are due, one after the other.
+    /// Advances the clock: timers and ticks are called when they are due, one after the other.
     pub fn advance(&mut self, span: Duration) {
         let until = self.now + span;
         while let Some(next) = self.next().filter(|next| *next <= until) {
@@ -135,7 +135,7 @@ impl<R: Room> TestRoom<R> {
         self.bring(Job::Wake);
     }
 
-    /// Lets time pass at once: what is due in between comes late.
+    /// Advances the clock in one step: what is due in between is called late.
     pub fn stall(&mut self, span: Duration) {
         self.now = self.now + span;
         self.bring(Job::Wake);
@@ -151,19 +151,19 @@ impl<R: Room> TestRoom<R> {
         self.cell.is_closed()
     }
 
-    /// Looks at the room.
+    /// Inspects the room.
     ///
     /// # Panics
-    /// If it is over.
+    /// If the room has ended.
     pub fn look<T>(&self, look: impl FnOnce(&R) -> T) -> T {
         let inside = self.cell.inside.lock().unwrap_or_else(PoisonError::into_inner);
         look(inside.body.room().expect("the room is open"))
     }
 
-    /// The frames that a session was sent since it was last asked: id and body.
+    /// Takes the frames that a session was sent: id and body.
     ///
     /// # Panics
-    /// If what it was sent is no frames.
+    /// If the output does not consist of frames.
     pub fn received(&mut self, id: SessionId) -> Vec<(u16, Vec<u8>)> {
         let bytes = self.received_bytes(id);
         let (mut rest, mut frames) = (&bytes[..], Vec::new());
@@ -175,7 +175,7 @@ impl<R: Room> TestRoom<R> {
         frames
     }
 
-    /// The bytes that a session was sent since it was last asked.
+    /// Takes the bytes that a session was sent.
     pub fn received_bytes(&mut self, id: SessionId) -> Vec<u8> {
         self.sink.fakes().get_mut(&id).map(|fake| std::mem::take(&mut fake.bytes)).unwrap_or_default()
     }
@@ -185,7 +185,7 @@ impl<R: Room> TestRoom<R> {
         self.sink.fakes().get(&id).and_then(|fake| fake.ended.clone())
     }
 
-    /// Why a session is not in the room any more though it did not leave, if that is so.
+    /// Why a session was removed from the room, if it was.
     pub fn put_out(&self, id: SessionId) -> Option<RoomCloseReason> {
         self.sink.fakes().get(&id).and_then(|fake| fake.put_out)
     }
@@ -224,7 +224,7 @@ impl<R: Room> TestRoom<R> {
     }
 
     fn run(&mut self, is_ours: bool) {
-        // Another thread that calls into the room has it for a moment, and gives it up without having run it.
+        // Another thread that calls into the room may hold the claim for a moment and release it without having run.
         while !is_ours && !self.cell.claim() {
             std::thread::yield_now();
         }
@@ -274,7 +274,7 @@ impl RoomSink for TestSink {
                 Part::Admit(id, _) => {
                     fakes.entry(*id).or_default().member = true;
                 }
-                // A fake session has no peer that could close, and sends what it wants.
+                // A fake session has no peer that could close, and is never held back.
                 Part::Answered(..) | Part::Taken(..) => {}
                 Part::PutOut(id, _, why) => {
                     let fake = fakes.entry(*id).or_default();

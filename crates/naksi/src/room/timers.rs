@@ -1,4 +1,4 @@
-//! A room's ticks and timers: when something is due, and what. `now` is an argument; nothing here runs anything.
+//! A room's ticks and timers: what is due, and when. Time is passed in as `now`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct DueTick {
     pub(super) skipped: u64,
 }
 
-/// Deadlines at `start + n * period`, computed anew each time, so that no error adds up.
+/// Deadlines at `start + n * period`, computed from the start each time, so that no error accumulates.
 #[derive(Clone, Copy, Debug)]
 struct Ticker {
     start: Tick,
@@ -38,7 +38,7 @@ impl Ticker {
         }
         let elapsed = now.since(self.start).as_nanos();
         let latest = elapsed * u128::from(self.rate.ticks) / u128::from(self.rate.nanos);
-        // Rounding may place a deadline a nanosecond before what this division says.
+        // Rounding may place a deadline a nanosecond before the result of this division.
         let mut latest = u64::try_from(latest).unwrap_or(u64::MAX).max(self.next);
         while self.deadline(latest + 1) <= now {
             latest += 1;
@@ -57,12 +57,12 @@ impl Ticker {
 #[derive(Debug, Default)]
 pub(super) struct RoomTimers {
     ticker: Option<Ticker>,
-    /// Made with the first timer: most rooms have none, and a wheel is some kilobytes.
+    /// Created with the first timer: most rooms have none, and a wheel takes some kilobytes.
     wheel: Option<Box<TimerWheel<u32>>>,
 }
 
 impl RoomTimers {
-    /// Begins to tick; the first tick is due after one period.
+    /// Starts ticking; the first tick is due after one period.
     pub(super) fn begin(&mut self, rate: Option<Rate>, overrun: Overrun, now: Tick) {
         self.ticker = rate.map(|rate| Ticker { start: now, rate, overrun, next: 1 });
     }
@@ -87,14 +87,14 @@ impl RoomTimers {
         self.ticker.as_mut().and_then(|ticker| ticker.due(now))
     }
 
-    /// The timers that are due, to be fired one by one: what one of them does may cancel another one.
+    /// Collects the timers that are due. They are fired one by one, because a callback may cancel another one.
     pub(super) fn timers(&mut self, now: Tick, due: &mut Vec<TimerKey>) {
         if let Some(wheel) = &mut self.wheel {
             wheel.due(now, due);
         }
     }
 
-    /// The tag of a timer that is due; nothing if it was cancelled since.
+    /// The tag of a due timer; `None` if it was cancelled since.
     pub(super) fn fire(&mut self, key: TimerKey) -> Option<u32> {
         self.wheel.as_mut().and_then(|wheel| wheel.fire(key))
     }

@@ -1,6 +1,5 @@
-//! A client to be: so many connections to one server, each with a session of its own.
-//!
-//! Nothing happens before `start`.
+//! The builder of a client: a number of connections to one server, each with its own session. Nothing happens before
+//! `start`.
 
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +23,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// One connection to this address, on one worker. A name is resolved here, once; each attempt tries its addresses in
-    /// turn until one of them answers. `0.0.0.0` and `[::]` mean this machine ([`to_connect`]).
+    /// One connection to this address, on one worker. A name is resolved here, once; each attempt tries its addresses
+    /// in turn until one answers. `0.0.0.0` and `[::]` mean this machine ([`to_connect`]).
     pub fn new(remote: impl ToAddresses + std::fmt::Debug) -> Self {
         let (found, wrong) = match remote.to_addresses() {
             Ok(addresses) => (addresses, None),
@@ -40,7 +39,8 @@ impl Client {
         Self { plan: Plan { workers: 1, ..Plan::default() }, dial, wrong }
     }
 
-    /// Connects over WebSocket (cargo feature `ws`). Sessions are told of a connection when the server has accepted it.
+    /// Connects over WebSocket (cargo feature `ws`). `on_connected` is called when the server has accepted the
+    /// upgrade.
     #[cfg(feature = "ws")]
     #[must_use]
     pub fn over_ws(mut self, options: naksi_ws::ClientOptions) -> Self {
@@ -48,21 +48,22 @@ impl Client {
         self
     }
 
-    /// How many connections, 1 to 16,777,216; 1 by default. Others are an error of [`BoundClient::start`].
+    /// Number of connections, 1 to 16,777,216; 1 by default. [`BoundClient::start`] returns an error for other
+    /// values.
     #[must_use]
     pub fn connections(mut self, connections: u32) -> Self {
         self.dial.connections = connections;
         self
     }
 
-    /// At most so many new connections a second, at least 1; as fast as possible without this.
+    /// Most new connections a second, at least 1; unlimited by default.
     #[must_use]
     pub fn connect_rate(mut self, per_second: u32) -> Self {
         self.dial.rate = Some(per_second);
         self
     }
 
-    /// One connection for each of these times, made so long after the start, and in the order of their numbers.
+    /// One connection for each of these times, which count from the start; connections are numbered in this order.
     #[must_use]
     pub fn connect_at(mut self, times: Vec<Duration>) -> Self {
         self.dial.connections = times.len().try_into().unwrap_or(u32::MAX);
@@ -70,8 +71,8 @@ impl Client {
         self
     }
 
-    /// How long one attempt to connect may take, at least a millisecond; 30 seconds by default. Then it has failed, also if
-    /// the system would wait longer.
+    /// Time limit of one attempt to connect, at least a millisecond; 30 seconds by default. It applies even if the
+    /// system would wait longer.
     #[must_use]
     pub fn connect_within(mut self, span: Duration) -> Self {
         self.dial.within = span.max(Duration::from_millis(1));
@@ -121,7 +122,7 @@ impl Client {
         self.session_with(move |_: &ConnectionInfo| make())
     }
 
-    /// Makes each connection's session with this function, which is told which one it is.
+    /// Makes each connection's session with this function, which gets the connection's [`ConnectionInfo`].
     pub fn session_with<S: Session>(
         self,
         make: impl Fn(&ConnectionInfo) -> S + Send + Sync + 'static,
@@ -130,7 +131,7 @@ impl Client {
     }
 }
 
-/// A client that knows how to make its sessions.
+/// A client with its session factory, ready to start.
 #[derive(Debug)]
 #[must_use]
 pub struct BoundClient<F> {
@@ -142,7 +143,7 @@ impl<F: Factory> BoundClient<F> {
     /// Opens the ports and begins to connect.
     ///
     /// # Errors
-    /// An address that is wrong, limits that make no sense, a system that refuses the port.
+    /// An invalid address, invalid limits, or a system that refuses the port.
     pub fn start(self) -> Result<Service> {
         if let Some(wrong) = self.client.wrong {
             return Err(wrong);

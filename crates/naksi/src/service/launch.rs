@@ -1,7 +1,7 @@
-//! From a plan to running workers: threads, ports, listeners, and the one word that begins.
+//! Launches a service from a plan: threads, ports, listeners, and the signal to begin.
 //!
-//! Every worker opens its own port on its own thread; none accepts or connects before all of them have,
-//! and if one cannot, the others go home and the reason is told. Nothing here knows a session.
+//! Every worker opens its own port on its own thread. No worker accepts or connects before all of them have opened;
+//! if one fails, the others return and the error is reported.
 
 use core::net::SocketAddr;
 use std::panic::resume_unwind;
@@ -27,7 +27,7 @@ use crate::shared::handle::ServiceInner;
 use crate::shared::mailbox::Wires;
 use crate::worker::{Turn, Worker};
 
-/// A longer spin than this is a thread that does not sleep.
+/// A longer spin would be a thread that never sleeps.
 const SPIN_MAX: Duration = Duration::from_millis(1);
 
 /// As many as io_uring takes.
@@ -36,10 +36,10 @@ const COMPLETION_ENTRIES_MAX: u32 = 1 << 16;
 const DIRECT_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// The receive buffers of one worker.
 const POOL_BYTES_MAX: u64 = 4 << 30;
-/// Completions of one wait; more only make a turn longer.
+/// Most completions of one wait; more only make a turn longer.
 const CATCH_MAX: usize = 1 << 16;
 
-/// One address to listen on, and what its connections travel over.
+/// An address to listen on, and the transport of its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
@@ -67,23 +67,23 @@ pub(crate) struct Plan {
     pub(crate) dial: Option<Dial>,
     pub(crate) drain_within: Duration,
     pub(crate) groups: Vec<GroupOptions>,
-    /// What is recorded, and into which files, once these have been made.
+    /// The recording's options, and its files once they have been created.
     pub(crate) record: Option<(RecordOptions, Run)>,
 }
 
 impl Plan {
-    /// Whether every worker listens on every address and keeps what it accepts: a socket in the table of one
-    /// port cannot be placed with another.
+    /// Whether every worker listens on every address and keeps what it accepts: a direct descriptor of one port
+    /// cannot be used by another port.
     fn shares_addresses(&self) -> bool {
         self.port.direct_descriptors.is_some()
     }
 
-    /// How a worker opens the listener in this place, if it does.
+    /// How a worker opens the listener with this index, if it does.
     fn share(&self, place: usize, index: usize) -> Option<Share> {
         match index {
             0 if self.shares_addresses() => Some(Share::Open),
             _ if self.shares_addresses() => Some(Share::Join),
-            // Each listener belongs to one worker; what it accepts is placed with the least loaded one.
+            // Each listener belongs to one worker; accepted connections go to the least loaded one.
             _ => (place % self.workers == index).then_some(Share::Alone),
         }
     }
@@ -99,7 +99,7 @@ pub(crate) struct Dial {
     pub(crate) retry: Retry,
     /// How long one attempt may take.
     pub(crate) within: Duration,
-    /// When each is made for the first time; as the rate says without.
+    /// When each connection is made for the first time; by the rate if absent.
     pub(crate) schedule: Option<Arc<[Duration]>>,
     /// What the connections travel over.
     pub(crate) wires: Wires,
@@ -124,7 +124,7 @@ impl Default for Plan {
     }
 }
 
-/// How a worker opens its port, and why it is not the one that was wanted.
+/// Opens a worker's port. Returns it with the reason if it is not the preferred backend.
 type Open<P> = fn(&PortOptions, Backend) -> Result<(P, Option<String>)>;
 
 /// What a worker says when it stands.
@@ -142,7 +142,7 @@ impl Standing {
         self.fallback = self.fallback.take().or(other.fallback);
     }
 
-    /// The addresses in the order in which they were asked for.
+    /// The addresses in the order in which they were given.
     fn in_order(&self) -> Vec<SocketAddr> {
         let mut addresses = self.addresses.clone();
         addresses.sort_by_key(|(place, _)| *place);
@@ -159,13 +159,13 @@ pub(crate) fn launch<F: Factory>(mut plan: Plan, factory: F) -> Result<Service> 
     }
     let (record, workers) = (plan.record.clone(), plan.workers);
     launch_on(plan, factory, open_system_port).inspect_err(|_| {
-        // No session was served, so these files are no recording.
+        // No session was served, so these files are not recordings.
         record.iter().for_each(|(_, run)| run.remove(workers));
     })
 }
 
-/// What a receive buffer holds. Bytes that come beyond a session's rate are copied aside and wait there, so a session
-/// that may bring little is read in small portions: a sixteenth of a second's, and no less than a page.
+/// The size of a receive buffer. Bytes beyond a session's rate are copied and kept, so a session with a low rate is
+/// read in small portions: a sixteenth of a second's worth, and at least a page.
 fn lease_bytes(plan: &Plan) -> usize {
     const PAGE_BYTES: usize = 4096;
     let portion = match plan.limits.recv_bytes_per_second_max {
@@ -176,7 +176,7 @@ fn lease_bytes(plan: &Plan) -> usize {
     plan.port.lease_bytes.min(portion)
 }
 
-/// Options of the listeners: what the kernel keeps for a session is bounded by its limits, unless the options say more.
+/// Listener options: kernel buffers are bounded by the session's limits, unless the options set them.
 fn listen_options(plan: &Plan) -> ListenOptions {
     let bound = |bytes: usize| u32::try_from(bytes).ok().filter(|bytes| *bytes > 0);
     let (given, limits) = (plan.listener.clone(), &plan.limits);
@@ -211,7 +211,7 @@ fn check(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The sizes of a port, before memory for them is asked for.
+/// Checks the port's sizes before their memory is allocated.
 fn check_port(port: &PortOptions) -> Result<()> {
     let pool_bytes = (port.lease_bytes as u64).saturating_mul(port.lease_count.into());
     let rules = [
@@ -290,7 +290,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
         }
         if index == 0 && plan.shares_addresses() {
             let Ok(first) = stands.recv() else { break };
-            // The others join the addresses that the first one got: port 0 is the same number for all.
+            // The others bind the addresses that the first one got, so that port 0 is the same port for all.
             if let Ok(first) = &first {
                 let listen = &mut Arc::make_mut(&mut plan).listen;
                 listen.iter_mut().zip(first.in_order()).for_each(|(one, address)| one.address = address);
@@ -301,7 +301,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
             }
         }
     }
-    // The channel ends when every worker has said whether it stands.
+    // The channel ends when every worker has reported whether it opened.
     drop(standing);
     stood.extend(stands);
     let mut all = Standing::default();
@@ -328,7 +328,7 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     }
 }
 
-/// The life of one worker's thread: it stands, it serves, and however it ends, its end is told.
+/// The main function of a worker's thread: it opens, serves, and reports its end in every case.
 fn live<P: Port + 'static, F: Factory>(
     index: usize,
     plan: &Plan,
@@ -353,7 +353,7 @@ fn live<P: Port + 'static, F: Factory>(
     let panicked = |panic: &Panicked| Err(PortError { text: format!("it panicked: {panic}"), code: 0 });
     let told = ended.as_ref().map_or_else(panicked, Clone::clone);
     if let Err(error) = &told {
-        // Now, and not only at the stop of the service: the operator has no other source.
+        // Logged now and not only when the service stops: the operator has no other source.
         tracing::error!(worker = index, %error, "a worker broke: its sessions are lost, and the others go on without it");
     }
     events.send(Event::WorkerEnded(index, told)).ok(); // The service may be gone already.

@@ -1,4 +1,4 @@
-//! The session of a service that is all one room: it joins, hands every packet on, and ends with the room.
+//! The session of a service that consists of one room: it joins, forwards every packet, and ends with the room.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,14 +10,14 @@ use naksi_core::session::Framing;
 use crate::room::{Room, RoomCloseReason, RoomOptions, RoomRef};
 use crate::session::{Conn, Session};
 
-/// The room that everybody joins; when it has ended, the next session opens another one.
+/// The room that all sessions join; when it has ended, the next session opens a new one.
 pub(crate) struct Lobby<R: Room> {
     pub(crate) make: Box<dyn Fn() -> R + Send + Sync>,
     pub(crate) options: RoomOptions,
     pub(crate) open: Mutex<Option<RoomRef<R>>>,
 }
 
-/// A session that does what its room says; see [`Server::room`](crate::Server::room).
+/// A session that forwards every packet to its room; see [`Server::room`](crate::Server::room).
 pub struct Guest<R: Room> {
     pub(crate) lobby: Arc<Lobby<R>>,
     pub(crate) room: Option<RoomRef<R>>,
@@ -29,7 +29,7 @@ impl<R: Room<Member: Default>> Session for Guest<R> {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         let mut open = self.lobby.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.as_ref().is_none_or(RoomRef::is_closed) {
-            // `Server::room` has checked the options: nothing else keeps a room from being opened.
+            // `Server::room` has checked the options; nothing else makes opening a room fail.
             *open = c.open_room((self.lobby.make)(), self.lobby.options.clone()).ok();
         }
         self.room = open.clone();

@@ -1,6 +1,6 @@
-//! A running service: where it listens, what it counts, how it ends.
+//! A running service: its addresses, its counters, and how it stops.
 //!
-//! Dropping a service stops it at once; `stop` lets it drain. Nothing here knows which port is behind it.
+//! Dropping a service stops it at once; `stop` drains it first.
 
 mod client;
 mod launch;
@@ -28,10 +28,10 @@ pub use lobby::Guest;
 pub use server::{ADDRESS_DEFAULT, BoundServer, Server};
 pub use signals::Signals;
 
-/// After the time to drain, workers have this long to cut what is left and to return.
+/// Time that workers have after the drain time to close what is left and to return.
 const HOME_WITHIN: Duration = Duration::from_millis(2_500);
 
-/// The line that announces a service may take this long before the service goes on without it.
+/// How long writing the service's address lines may block before the service continues without them.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What happens to a running service.
@@ -47,7 +47,7 @@ pub struct Service {
     threads: Vec<JoinHandle<()>>,
     happened: Receiver<Event>,
     addresses: Vec<SocketAddr>,
-    /// What stands before each of them, in the same order.
+    /// The URL scheme of each address, in the same order.
     schemes: Vec<&'static str>,
     backend: &'static str,
     fallback: Option<String>,
@@ -80,13 +80,13 @@ impl Service {
         }
     }
 
-    /// The same service, with what stands before its addresses.
+    /// Sets the URL schemes of its addresses.
     pub(crate) fn with_schemes(mut self, schemes: Vec<&'static str>) -> Self {
         self.schemes = schemes;
         self
     }
 
-    /// The same service, with groups to drain when it ends.
+    /// Sets the groups to drain when it stops.
     pub(crate) fn with_groups(mut self, groups: Vec<Group>) -> Self {
         self.groups = groups;
         self
@@ -100,23 +100,23 @@ impl Service {
         self
     }
 
-    /// Where it listens, with the port numbers that the system picked.
+    /// The addresses it listens on, with the port numbers that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// The same with what its connections travel over: `ws://127.0.0.1:8080`, and `127.0.0.1:7777` for plain TCP.
+    /// The same as URLs with their transport: `ws://127.0.0.1:8080`, or `127.0.0.1:7777` for plain TCP.
     pub fn urls(&self) -> impl Iterator<Item = String> {
         let schemes = self.schemes.iter().copied().chain(std::iter::repeat(""));
         self.addresses.iter().zip(schemes).map(|(address, scheme)| format!("{scheme}{address}"))
     }
 
-    /// What stands behind it: `uring`, `epoll` or `iocp`.
+    /// The backend in use: `uring`, `epoll` or `iocp`.
     pub fn backend(&self) -> &'static str {
         self.backend
     }
 
-    /// Why it is not the backend that serves best on this system, if that one was refused.
+    /// Why the preferred backend of this system was refused, if it was.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback.as_deref()
     }
@@ -141,14 +141,14 @@ impl Service {
         self.service.stats()
     }
 
-    /// Writes where it listens to standard output, one line for each listener: all of it before it returns, unless
-    /// nothing reads there for a second. A standard output that is closed or full is no reason not to serve.
+    /// Writes its addresses to standard output, one line per listener, and returns when they are written or after a
+    /// second without a reader. A standard output that is closed or full is not an error.
     pub fn announce(&self) {
         let Self { backend, workers, .. } = self;
         let line = |url| format!("naksi: listening on {url} backend={backend} workers={workers}\n");
         let text: String = self.urls().map(line).collect();
         let (written, is_written) = channel();
-        // A pipe that is full holds its writer for ever, and signals are to be heard meanwhile.
+        // A full pipe blocks its writer for ever, and signals must be handled meanwhile.
         let write = move || {
             let mut out = std::io::stdout().lock();
             out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok(); // It serves all the same.
@@ -161,8 +161,8 @@ impl Service {
         }
     }
 
-    /// Accepts no connection, lets sessions flush and end within this time, cuts the rest, and
-    /// returns the last counters when every worker is home.
+    /// Accepts no more connections, lets sessions flush and end within this time, closes the rest, and returns the
+    /// last counters when every worker has returned.
     pub fn stop(mut self, within: Duration) -> Stats {
         self.finish(within).ok(); // A worker that broke has been logged; the counters tell the rest.
         self.service.stats()
@@ -171,14 +171,14 @@ impl Service {
     /// Serves until a request to stop, then stops: see [`Signals`].
     ///
     /// # Errors
-    /// The system allows no signal handler, or a worker broke (the others are stopped then).
+    /// The system refuses a signal handler, or a worker failed (the others are stopped then).
     pub fn serve_until_signal(self, drain_within: Duration) -> Result<Stats> {
         let signals = Signals::watch()?;
         self.serve_while(|| !signals.seen(), drain_within)
     }
 
-    /// Serves until a message comes on `stop`, or all its senders are gone, then stops as [`Service::stop`] does. No signal
-    /// is handled: this is for a process that learns in its own way that it is to end.
+    /// Serves until a message arrives on `stop` or all its senders are dropped, then stops as [`Service::stop`] does.
+    /// It handles no signals: it is for a process with its own way to be told to stop.
     ///
     /// ```
     /// use naksi::prelude::*;
@@ -198,7 +198,7 @@ impl Service {
     /// ```
     ///
     /// # Errors
-    /// A worker broke (the others are stopped then).
+    /// A worker failed (the others are stopped then).
     pub fn serve_until(self, stop: &Receiver<()>, drain_within: Duration) -> Result<Stats> {
         self.serve_while(|| stop.try_recv() == Err(TryRecvError::Empty), drain_within)
     }
@@ -229,7 +229,7 @@ impl Service {
             tracing::info!(addresses = ?self.addresses, ?within, "the service stops");
         }
         self.service.drain(within);
-        // Never, if it is later than a clock can say.
+        // No deadline if the clock cannot represent it.
         let until = within.checked_add(HOME_WITHIN).and_then(|within| Instant::now().checked_add(within));
         let in_time = || until.is_none_or(|until| Instant::now() < until);
         let mut result = Ok(());
@@ -246,7 +246,7 @@ impl Service {
             }
         }
         Arc::clone(&self.service).close_rooms();
-        // Only the groups themselves still post: each may still post to those behind it.
+        // From here on only the groups post: each may still post to those declared after it.
         for group in std::mem::take(&mut self.groups) {
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             group.close(left.max(HOME_WITHIN));

@@ -1,6 +1,4 @@
-//! A server to be: where it listens, with how many workers, within which limits.
-//!
-//! Nothing happens before `start` or `run`.
+//! The builder of a server: addresses, workers, limits. Nothing happens before `start` or `run`.
 
 use core::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -38,20 +36,20 @@ impl Default for Server {
 }
 
 impl Server {
-    /// A server with the defaults: loopback port 7777, a worker for each processor, limits that protect.
+    /// A server with the defaults: loopback port 7777, one worker per processor, and protective limits.
     pub fn new() -> Self {
         Self { plan: Plan::default(), wrong: None }
     }
 
-    /// A server as the environment says; see [`ENVIRONMENT`].
+    /// A server configured by the environment; see [`ENVIRONMENT`].
     ///
     /// # Errors
-    /// A variable that begins with `NAKSI_` and is unknown, or a value that makes no sense.
+    /// A variable that begins with `NAKSI_` and is unknown, or an invalid value.
     pub fn from_env() -> Result<Self> {
         let mut server = Self::new();
         let mut run_bytes_max = None;
         for (name, value) in std::env::vars_os() {
-            // Others may say what they like in whatever letters.
+            // Variables of other programs may contain any bytes.
             let shown = name.to_string_lossy();
             if !shown.starts_with("NAKSI_") {
                 continue;
@@ -104,7 +102,7 @@ impl Server {
                 _ => return Err(unknown(name)),
             }
         }
-        // Variables come in no order, and this one says nothing where nothing is recorded.
+        // The order of variables is undefined, and this one has no effect without a recording.
         if let (Some((record, _)), Some(bytes)) = (&mut server.plan.record, run_bytes_max) {
             record.run_bytes_max = bytes;
         }
@@ -114,8 +112,8 @@ impl Server {
         }
     }
 
-    /// Listens on an address too; the first call replaces the default. A name that stands for several addresses (IPv4
-    /// and IPv6) is listened on with all of them that this machine has; port 0 takes a free port for each.
+    /// Adds an address to listen on; the first call replaces the default. For a name with several addresses (IPv4 and
+    /// IPv6) it listens on all of them that this machine has; port 0 takes a free port for each.
     #[must_use]
     pub fn listen(mut self, address: impl ToAddresses + std::fmt::Debug) -> Self {
         match address.to_addresses() {
@@ -128,9 +126,9 @@ impl Server {
         self
     }
 
-    /// Listens for WebSocket on an address too (cargo feature `ws`), in the same way. Plain TCP and WebSocket have the same
-    /// sessions: the frames of [`Framing::Packets`](naksi_core::session::Framing::Packets) and the bytes of `Raw` travel in
-    /// binary messages, `Messages` gets each message as it came.
+    /// Adds an address to listen on for WebSocket (cargo feature `ws`). The same session type serves plain TCP and
+    /// WebSocket: the frames of [`Framing::Packets`](naksi_core::session::Framing::Packets) and the bytes of `Raw`
+    /// are sent in binary messages; `Messages` gets each message as it was received.
     ///
     /// ```no_run
     /// # use naksi::prelude::*;
@@ -166,8 +164,8 @@ impl Server {
         self.plan.listen.extend(listens.map(|address| Listen { address, wires: wires.clone() }));
     }
 
-    /// Whether a listener on `[::]` takes IPv4 as well; off by default, on every system. Peers that come over IPv4 have
-    /// their IPv4 addresses all the same. Addresses other than `[::]` are not touched.
+    /// Whether a listener on `[::]` accepts IPv4 as well; off by default, on every system. Sessions of IPv4 peers
+    /// still see IPv4 addresses. Addresses other than `[::]` are not affected.
     #[must_use]
     pub fn dual_stack(mut self, on: bool) -> Self {
         self.plan.listener.dual_stack = on;
@@ -188,32 +186,31 @@ impl Server {
         self
     }
 
-    /// Keeps up to so many accepted sockets of each worker in a table of its port, where they cost no
-    /// descriptor of the process: N workers then hold N times as many sessions as the process may have
-    /// descriptors. Every worker listens on every address and keeps what the system deals out to it; nothing
-    /// is placed with the least loaded one. A worker whose table is full stops accepting for a while, and
-    /// what the system deals out to it waits, so leave each table some room: a twentieth is plenty.
-    /// For io_uring only; other backends take no notice.
+    /// Keeps up to `entries` accepted sockets of each worker in a table of its port (io_uring's direct descriptors),
+    /// where they use no descriptor of the process: N workers then hold N times as many sessions as the process may
+    /// have descriptors. Every worker listens on every address and keeps the connections that the system assigns to
+    /// it; none is placed with the least loaded worker. A worker whose table is full pauses accepting, and
+    /// connections assigned to it wait, so leave each table about 5 % spare. Other backends than io_uring ignore
+    /// this.
     #[must_use]
     pub fn direct_descriptors(mut self, entries: u32) -> Self {
         self.plan.port.direct_descriptors = Some(entries);
         self
     }
 
-    /// When what sessions queue leaves: at once, or at the next tick (1 to 100 ms), so that one send carries
-    /// what was queued since the last one. Batches of topics wait for the same tick. Order and deadlines are
-    /// the same; a session can say otherwise with [`Conn::set_flush`](crate::Conn::set_flush).
+    /// When queued data is sent: at the end of the turn, or at the next tick (1 to 100 ms), so that one send carries
+    /// everything queued since the last one. Batches of topics wait for the same tick. Order and deadlines do not
+    /// change. A session can choose its own policy with [`Conn::set_flush`](crate::Conn::set_flush).
     #[must_use]
     pub fn flush(mut self, flush: Flush) -> Self {
         self.plan.flush = flush;
         self
     }
 
-    /// How long a worker looks for something to do before it sleeps, at most 1 ms; not at all by default.
+    /// How long a worker busy-polls before it sleeps, at most 1 ms; 0 by default.
     ///
-    /// A round trip on a connection that is answered at once is then shorter by a wake-up of the server, at
-    /// the price of a busy processor. A worker spins only after waits that were as short, and never while it
-    /// has something to do.
+    /// This saves a wake-up of the server on connections that answer at once, and keeps a processor busy. A worker
+    /// spins only after waits that were as short, and never while it has work.
     #[must_use]
     pub fn spin(mut self, span: Duration) -> Self {
         self.plan.spin = span;
@@ -241,15 +238,15 @@ impl Server {
         self
     }
 
-    /// Records what every session receives, with its times; see [`crate::record`].
+    /// Records everything that sessions receive, with times; see [`crate::record`].
     #[must_use]
     pub fn record(mut self, options: RecordOptions) -> Self {
         self.plan.record = Some((options, crate::record::Run::default()));
         self
     }
 
-    /// Gives the service a group to post jobs to. Groups are drained after the sessions, in the order in which
-    /// they are declared: a job may post to any group declared behind its own.
+    /// Adds a thread group to post jobs to. Groups are drained after the sessions, in the order of declaration: a job
+    /// may post to any group declared after its own.
     #[must_use]
     pub fn group(mut self, options: GroupOptions) -> Self {
         self.plan.groups.push(options);
@@ -271,9 +268,10 @@ impl Server {
         self.session_with(move |_: &ConnectionInfo| make())
     }
 
-    /// A service that is all one room: every session joins it and hands it every packet. When the room has ended, its
-    /// sessions end with [`DisconnectReason::RoomClosed`](naksi_core::reason::DisconnectReason::RoomClosed), and the
-    /// next session opens another one. With options that make no sense it does not start.
+    /// A service that consists of one room: every session joins it and forwards every packet to it. When the room has
+    /// ended, its sessions end with
+    /// [`DisconnectReason::RoomClosed`](naksi_core::reason::DisconnectReason::RoomClosed), and the next session opens
+    /// a new one. The service does not start if the options are invalid.
     pub fn room<R: Room<Member: Default>>(
         mut self,
         options: RoomOptions,
@@ -284,7 +282,7 @@ impl Server {
         self.session(move || Guest { lobby: Arc::clone(&lobby), room: None })
     }
 
-    /// Makes each connection's session with this function, which is told who arrived.
+    /// Makes each connection's session with this function, which gets the connection's [`ConnectionInfo`].
     pub fn session_with<S: Session>(
         self,
         make: impl Fn(&ConnectionInfo) -> S + Send + Sync + 'static,
@@ -293,7 +291,7 @@ impl Server {
     }
 }
 
-/// A server that knows how to make its sessions.
+/// A server with its session factory, ready to start.
 #[derive(Debug)]
 #[must_use]
 pub struct BoundServer<F> {
@@ -302,10 +300,10 @@ pub struct BoundServer<F> {
 }
 
 impl<F: Factory> BoundServer<F> {
-    /// Opens the ports and the listeners; when this returns, clients are accepted.
+    /// Opens the ports and the listeners; when it returns, clients are accepted.
     ///
     /// # Errors
-    /// An address that is taken or wrong, limits or options that make no sense, a system that refuses the port.
+    /// An address that is in use or invalid, invalid limits or options, or a system that refuses the port.
     pub fn start(self) -> Result<Service> {
         if let Some(wrong) = self.server.wrong {
             return Err(wrong);
@@ -318,14 +316,14 @@ impl<F: Factory> BoundServer<F> {
         launch(plan, self.factory)
     }
 
-    /// Starts, says on standard output where it listens, and serves until SIGTERM, Ctrl-C or a hang-up; then
-    /// drains. A second, separate request ends the process at once: see [`Signals`].
+    /// Starts, prints the addresses on standard output, and serves until SIGTERM, Ctrl-C or a hang-up, then drains. A
+    /// second, separate request ends the process at once: see [`Signals`].
     ///
     /// # Errors
-    /// As for [`BoundServer::start`], or a worker that broke.
+    /// As for [`BoundServer::start`], or a worker that failed.
     pub fn run(self) -> Result<()> {
         let drain_within = self.server.plan.drain_within;
-        // Before it is announced: a reader of the line may send a signal at once.
+        // Before the addresses are printed, because a reader of them may send a signal at once.
         Signals::watch()?;
         let service = self.start()?;
         service.announce();
@@ -333,7 +331,7 @@ impl<F: Factory> BoundServer<F> {
     }
 }
 
-/// Whether a name has one underscore where two belong, so that it would be ignored.
+/// Whether a name has one underscore where two are needed, so that it would be ignored.
 fn lacks_an_underscore(name: &str) -> bool {
     ENVIRONMENT.iter().any(|(known, _)| known.replacen("__", "_", 1) == name)
 }

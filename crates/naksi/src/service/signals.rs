@@ -1,6 +1,4 @@
-//! Requests to stop, and the rule that tells a second request from an echo of the first one.
-//!
-//! Nothing here stops anything but the process itself.
+//! Requests to stop, and how a second request is told from a repetition of the first one.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -12,16 +10,16 @@ use naksi_os::stop_signal::StopSignal;
 use crate::config::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 
-/// Signals of one kind that come within this span after the first of them belong to the same event: a wrapper forwards
-/// what its child has received already, a service manager signals a process and its group.
+/// Signals of one kind within this span after the first of them belong to the same event: a wrapper forwards what its
+/// child has received already, and a service manager signals a process and its group.
 const SAME_EVENT: Duration = Duration::from_millis(150);
 
 /// Requests to stop: Ctrl-C (SIGINT), SIGTERM, a hang-up (SIGHUP), and the console events of Windows.
 ///
-/// One event is one stop. The first request begins it. What ends the process at once, with status 1, is a second
-/// Ctrl-C after a Ctrl-C or a second SIGTERM after a SIGTERM, at least 150 ms later. Different kinds never add up
-/// (systemd may send SIGHUP behind SIGTERM), and a hang-up never ends the process at once (a closed terminal brings two,
-/// and a logout a SIGTERM behind them). A signal that the process was started to ignore, as under nohup, stays ignored.
+/// The first request starts a graceful stop. A second Ctrl-C after a Ctrl-C, or a second SIGTERM after a SIGTERM, at
+/// least 150 ms later, ends the process at once with status 1. Different kinds are not counted together (systemd may
+/// send SIGHUP after SIGTERM), and a hang-up never ends the process at once (a closed terminal sends two, and a
+/// logout a SIGTERM after them). A signal that the process was started to ignore, as under nohup, stays ignored.
 pub struct Signals {
     requests: Mutex<Requests>,
     changed: Condvar,
@@ -36,7 +34,7 @@ struct Requests {
 }
 
 impl Requests {
-    /// Takes the next one. Returns whether it is a second, separate request.
+    /// Handles one signal. Returns whether it is a second, separate request.
     fn take(&mut self, signal: StopSignal, now: Instant) -> bool {
         self.seen = true;
         let first = match signal {
@@ -49,10 +47,10 @@ impl Requests {
 }
 
 impl Signals {
-    /// Begins to take requests to stop, once for the process; they no longer end it by themselves.
+    /// Installs the handlers, once per process; the signals no longer end the process by themselves.
     ///
     /// # Errors
-    /// The system allows no handler.
+    /// The system refuses a handler.
     pub fn watch() -> Result<&'static Signals> {
         static SIGNALS: OnceLock<Result<Arc<Signals>>> = OnceLock::new();
         let watched = SIGNALS.get_or_init(|| {
@@ -76,7 +74,7 @@ impl Signals {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).seen
     }
 
-    /// Waits for one, at most this long. Returns whether one has come.
+    /// Waits at most this long for a request. Returns whether one has arrived.
     pub fn wait(&self, at_most: Duration) -> bool {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(requests, at_most, |requests| !requests.seen);
@@ -103,7 +101,7 @@ mod tests {
     use super::*;
     use StopSignal::{HangUp, Interrupt, Terminate};
 
-    /// Whether any of these, each so many milliseconds after the first one, is a second request.
+    /// Whether one of these signals, at milliseconds after the first one, counts as a second request.
     fn ends_at_once(signals: &[(u64, StopSignal)]) -> bool {
         let (mut requests, began) = (Requests::default(), Instant::now());
         signals.iter().any(|(after, signal)| requests.take(*signal, began + Duration::from_millis(*after)))
@@ -129,7 +127,7 @@ mod tests {
         let again: [&[(u64, StopSignal)]; 4] = [
             &[(0, Terminate), (150, Terminate)],
             &[(0, Interrupt), (60_000, Interrupt)],
-            // Pressed again and again: the span begins at the first one.
+            // Pressed repeatedly: the span begins at the first one.
             &[(0, Interrupt), (100, Interrupt), (200, Interrupt)],
             &[(0, Terminate), (1, HangUp), (2_000, Terminate)],
         ];

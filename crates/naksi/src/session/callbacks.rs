@@ -1,6 +1,6 @@
-//! Where a user's callbacks are played: with a `Conn` in hand, and with a net under them.
+//! Calls the user's callbacks with a `Conn`, and catches their panics.
 //!
-//! A panic in a callback ends its session and is counted; the worker goes on. Nothing here knows a port.
+//! A panic in a callback ends its session and is counted; the worker continues.
 
 use core::net::SocketAddr;
 
@@ -24,7 +24,7 @@ use crate::session::context::WorkerContext;
 use crate::topic::Membership;
 use crate::watchdog::{What, Who, about, seen, seen_at};
 
-/// One session's user and everything that its callbacks may reach.
+/// One session's user value and everything that its callbacks can reach.
 pub(crate) struct Callbacks<'a, S> {
     pub(crate) user: &'a mut S,
     pub(crate) clock: &'a dyn Clock,
@@ -39,7 +39,7 @@ pub(crate) struct Callbacks<'a, S> {
 }
 
 impl<S: Session> Callbacks<'_, S> {
-    /// Plays one callback. A panic ends the session and answers `otherwise`, as does all that comes after it.
+    /// Runs one callback. A panic ends the session and returns `otherwise`, as do all later calls.
     pub(crate) fn play<R>(
         &mut self,
         mut output: SessionOutput<'_>,
@@ -58,8 +58,8 @@ impl<S: Session> Callbacks<'_, S> {
             id: self.id,
             peer: self.peer,
         };
-        // The session's own state may be broken after a panic: it is ended and never called again but for
-        // its goodbye. Everything else a callback can reach keeps its invariants between its own calls.
+        // The session's own state may be inconsistent after a panic: it is ended, and only `on_disconnected` is still
+        // called. Everything else that a callback can reach keeps its invariants between its own calls.
         caller::begin(self.id);
         let played = caught(|| seen(Who::Session(self.id), || run(self.user, &mut conn)));
         let called_bytes = caller::end();
@@ -94,7 +94,7 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
             assert!(consumed <= data.len(), "on_recv consumed {consumed} of {} bytes", data.len());
             consumed
         });
-        // What was not taken is offered again, and counted then.
+        // Unconsumed bytes are offered again, and counted then.
         self.context.counters.recv_bytes.add(consumed as u64);
         self.context.record_stream(self.id.to_u64(), &data[..consumed]);
         consumed
@@ -124,12 +124,12 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
     }
 
     fn on_draining(&mut self, mut output: SessionOutput<'_>) {
-        // What this turn's broadcasts hold for it would come too late: the session begins to drain.
+        // The session begins to drain, so this turn's broadcasts must be queued for it now.
         self.context.catch_up(self.memberships, &mut output);
     }
 
     fn is_owed(&mut self) -> bool {
-        // What a room answers in this turn, or elsewhere and later, finds the session open.
+        // The session stays open for answers of rooms in this turn or later.
         self.context.rooms.finish(self.room_memberships, self.id)
     }
 
@@ -169,7 +169,7 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
     }
 }
 
-/// One line for each session that ends; `os_error` is the number of the system's error that came to it.
+/// Logs one line for each session that ends; `os_error` is the system's error number, if one ended it.
 fn log_end(session: SessionId, peer: SocketAddr, reason: &DisconnectReason, traffic: &Traffic) {
     let Traffic { recv_bytes, sent_bytes, age, os_error } = *traffic;
     tracing::debug!(

@@ -1,7 +1,7 @@
-//! What a callback can do: to its own connection, to topics, with timers and files.
+//! What a callback can do: use its own connection, topics, rooms, timers and files.
 //!
-//! A `Conn` lives as long as one callback. Sends are queued and leave when the callback's turn is over, all
-//! together; nothing here makes a system call or knows a kernel.
+//! A `Conn` lives for one callback. Sends are queued and submitted together at the end of the turn; no method makes a
+//! system call.
 
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -33,10 +33,10 @@ use crate::session::files::{FileId, FileOp};
 use crate::shared::handle::ServiceHandle;
 use crate::topic::{Membership, Topic};
 
-/// Of a room whose mailbox is half full a session may fill this part of what it may otherwise.
+/// For a room whose mailbox is half full, a session's backlog limit is divided by this.
 const CROWDED_SHARE: usize = 16;
 
-/// One connection, for the length of one callback.
+/// One connection, during one callback.
 pub struct Conn<'a> {
     pub(crate) output: SessionOutput<'a>,
     pub(crate) context: &'a mut WorkerContext,
@@ -48,7 +48,7 @@ pub struct Conn<'a> {
 }
 
 impl Conn<'_> {
-    /// The session's name, good for as long as it lives and harmless afterwards.
+    /// The session's id. It is safe to use after the session has ended: ids are not reused.
     pub fn id(&self) -> SessionId {
         self.id
     }
@@ -68,20 +68,21 @@ impl Conn<'_> {
         self.context.now
     }
 
-    /// Queues a copy of the bytes. What could not be queued is said, and the overflow policy applied.
+    /// Queues a copy of the bytes. If they do not fit, the overflow policy is applied and the status tells so.
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         self.catch_up();
         self.output.send(bytes)
     }
 
-    /// Queues a text: a text message of its own in a session with
-    /// [`Framing::Messages`](naksi_core::session::Framing::Messages) over WebSocket, the bytes of the text in every other.
+    /// Queues a text: one text message in a session with
+    /// [`Framing::Messages`](naksi_core::session::Framing::Messages) over WebSocket, the text's bytes in every other
+    /// session.
     pub fn send_text(&mut self, text: &str) -> SendStatus {
         self.catch_up();
         self.output.send_text(text)
     }
 
-    /// Queues a frame. A body of more than 65,531 bytes fits no frame and is an overflow.
+    /// Queues a frame. A body of more than 65,531 bytes fits no frame and counts as an overflow.
     pub fn send_packet(&mut self, id: u16, body: &[u8]) -> SendStatus {
         self.catch_up();
         self.output.send_packet(id, body)
@@ -97,14 +98,14 @@ impl Conn<'_> {
         }
     }
 
-    /// Queues bytes that are shared with others, without copying them if they are long.
+    /// Queues shared bytes, without copying them if they are long.
     pub fn send_shared(&mut self, bytes: &Bytes) -> SendStatus {
         self.catch_up();
         self.output.send_shared(bytes)
     }
 
-    /// Says when what is queued for this session leaves, from now on; the server's policy until then.
-    /// Batches of topics leave as the server's policy says, and with the next direct send at the latest.
+    /// Sets when this session's queued data is sent; the server's policy by default. Batches of topics follow the
+    /// server's policy, and are sent with the next direct send at the latest.
     ///
     /// # Panics
     /// A tick shorter than 1 ms or longer than 100 ms.
@@ -113,21 +114,21 @@ impl Conn<'_> {
         self.output.set_flush(flush);
     }
 
-    /// What is queued for this session leaves when this turn ends, whatever the policy is.
+    /// Sends this session's queued data at the end of this turn, whatever the policy is.
     pub fn flush(&mut self) {
         self.catch_up();
         self.output.flush();
     }
 
-    /// Queues data that this session may miss if it does not keep up, as its class says. `key` names what it is about,
-    /// for classes that keep the latest of each.
+    /// Queues data that may be dropped, as its class defines, if the session does not keep up. `key` identifies the
+    /// object that it describes, for classes that keep only the latest data of each.
     pub fn send_droppable(&mut self, class: PacketClass, key: u64, bytes: &Bytes) -> SendStatus {
         self.catch_up();
         self.output.send_droppable(class, key, bytes)
     }
 
-    /// Ends the session in order: what is queued is sent first. A handler that is simply done gives
-    /// [`DisconnectReason::Handler`]; for a cause of your own there is [`DisconnectReason::custom`].
+    /// Ends the session gracefully: queued data is sent first. Pass [`DisconnectReason::Handler`] for an ordinary
+    /// end, or [`DisconnectReason::custom`] for a cause of the application's own.
     ///
     /// ```
     /// # use naksi::prelude::*;
@@ -139,12 +140,12 @@ impl Conn<'_> {
         self.end_with(reason, CloseMode::Graceful);
     }
 
-    /// Ends the session at once: what is queued is dropped.
+    /// Ends the session at once: queued data is dropped.
     pub fn abort(&mut self, reason: DisconnectReason) {
         self.end_with(reason, CloseMode::Abort);
     }
 
-    /// Ends the session, one way or the other.
+    /// Ends the session in the given mode.
     pub(crate) fn end_with(&mut self, reason: DisconnectReason, mode: CloseMode) {
         if mode == CloseMode::Graceful {
             self.catch_up();
@@ -157,10 +158,10 @@ impl Conn<'_> {
         self.output.is_open()
     }
 
-    /// Whether the session is shown nothing more after this callback: its send queue is over the high mark, it is over
-    /// a rate of the limits, rooms have not taken what it brought, or its end has begun. A handler that takes several
-    /// messages out of one [`on_recv`](crate::session::Session::on_recv) should stop at the next one and return what
-    /// it has taken; it is offered the rest later.
+    /// Whether the session gets no more data after this callback, because its send queue is over the high mark, it is
+    /// over a rate limit, rooms have not processed what it sent, or it is ending. A handler that takes several
+    /// messages out of one [`on_recv`](crate::session::Session::on_recv) should stop before the next one and return
+    /// the bytes it has consumed; the rest is offered later.
     pub fn is_held_back(&self) -> bool {
         self.output.is_held_back()
     }
@@ -170,24 +171,24 @@ impl Conn<'_> {
         self.output.pending_bytes()
     }
 
-    /// What is queued, and for how long something has been.
+    /// The queued data, and for how long data has been queued.
     pub fn pending(&self) -> Pending {
         self.output.pending()
     }
 
-    /// Whether more is queued than the high mark: time to send less.
+    /// Whether more is queued than the high mark; the session should send less.
     pub fn is_congested(&self) -> bool {
         self.output.is_congested()
     }
 
-    /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, counted from the time
-    /// at which the worker's turn began, and about a millisecond later at most, unless the session has ended by then.
-    /// Behind callbacks that have kept the worker for longer than `span`, that is at once.
+    /// Calls [`Session::on_timer`](crate::session::Session::on_timer) with `tag` after `span`, unless the session has
+    /// ended by then. The span counts from the start of the worker's turn; the call comes at most about a millisecond
+    /// late, unless callbacks hold the worker.
     pub fn after(&mut self, span: Duration, tag: u32) -> TimerKey {
         let due = Due::User { slot: self.id.slot(), generation: self.id.generation(), tag };
         let key = self.context.wheel.set(self.context.now + span, due);
         if self.timers.len() == self.timers.capacity() {
-            // Keys of timers that have fired are thrown out before the list may double.
+            // Keys of timers that have fired are removed before the list doubles.
             self.timers.retain(|key| self.context.wheel.is_set(*key));
             self.timers.reserve(self.timers.len() + 1);
         }
@@ -195,17 +196,17 @@ impl Conn<'_> {
         key
     }
 
-    /// Takes a timer back. Returns whether it had not fired yet.
+    /// Cancels a timer. Returns whether it had not fired yet.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
         self.context.wheel.cancel(key).is_some()
     }
 
-    /// The service's topic with this number: the same for everybody who asks with it.
+    /// The service's topic with this number; every caller with the same number gets the same topic.
     pub fn topic(&self, number: u64) -> Topic {
         self.context.service.topic(number)
     }
 
-    /// Makes this session a member: it gets what is broadcast from now on. A session that is in
+    /// Subscribes this session: it gets what is broadcast from now on. A session that is in
     /// [`Limits::memberships_max`](naksi_core::limits::Limits) topics already ends with
     /// [`DisconnectReason::MembershipsFull`] instead.
     pub fn join(&mut self, topic: &Topic) {
@@ -218,19 +219,18 @@ impl Conn<'_> {
         self.context.topics.join(topic, self.id, self.memberships);
     }
 
-    /// Ends the membership: it still gets what was broadcast before.
+    /// Unsubscribes this session; it still gets what was broadcast before.
     pub fn leave(&mut self, topic: &Topic) {
         self.catch_up();
         self.context.topics.leave(topic, self.id, self.memberships);
     }
 
-    /// Queues bytes for every member of the topic, this session included if it is one. They are encoded
-    /// once, shared by all members of a worker, and posted once to every other worker.
+    /// Queues bytes for every member of the topic, this session included if it is one. They are encoded once, shared
+    /// by all members of a worker, and posted once to every other worker.
     ///
-    /// Members get what one sender broadcasts to one topic in the order in which it did, and whole; batches
-    /// of different topics leave one after the other. A worker whose mailbox is full gets them later, and no other
-    /// worker waits for it; when it lacks more than fits a send queue, its members of the topic end with
-    /// [`DisconnectReason::Lagged`].
+    /// Members get whole messages, and those of one sender to one topic in the order of the calls. A worker whose
+    /// mailbox is full gets its batches later, without delaying other workers; when its backlog exceeds a send queue,
+    /// its members of the topic end with [`DisconnectReason::Lagged`].
     pub fn broadcast(&mut self, topic: &Topic, bytes: &[u8]) -> SendStatus {
         self.append_for_all(topic, &[bytes])
     }
@@ -251,15 +251,15 @@ impl Conn<'_> {
         sent
     }
 
-    /// The service's group of this name, to post jobs to. A job answers through [`Conn::handle`].
+    /// The service's thread group of this name, to post jobs to. A job sends its result through [`Conn::handle`].
     pub fn group(&self, name: &str) -> Option<Group> {
         self.context.service.group(name)
     }
 
-    /// Opens a room; it begins in this turn. It counts against the session's rate as a join does.
+    /// Opens a room, which begins in this turn. It counts against the session's join rate.
     ///
     /// # Errors
-    /// Options that make no sense; or the session ends because of its rate ([`Conn::join_room`]).
+    /// Invalid options, or the session ends because of its rate ([`Conn::join_room`]).
     pub fn open_room<R: Room>(&mut self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
         if !self.spend_join() {
             return Err(Error::Job(SubmitError::Full));
@@ -275,13 +275,14 @@ impl Conn<'_> {
         Ok(room)
     }
 
-    /// Makes this session a member of a room, with what the room shall keep of it. Returns `false`, and does nothing,
-    /// if the room has ended, or if the session is a member already. However the session ends, it leaves.
+    /// Makes this session a member of a room, with the room's data for it. Returns `false`, and does nothing, if the
+    /// room has ended or the session is a member already. A session leaves its rooms when it ends.
     ///
-    /// An accepted session that joins more than [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits) is
-    /// not read for a while. One that is four seconds ahead of its rate, or over it for ten seconds, joins nothing and
-    /// ends with [`DisconnectReason::RateExceeded`]; [`Conn::is_held_back`] tells a handler in time. A session that is
-    /// in [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
+    /// Reading from an accepted session pauses when it exceeds
+    /// [`Limits::room_joins_per_second_max`](naksi_core::limits::Limits). A session that is four seconds ahead of its
+    /// rate, or over it for ten seconds, joins nothing and ends with [`DisconnectReason::RateExceeded`];
+    /// [`Conn::is_held_back`] tells a handler in time. A session that is in
+    /// [`Limits::memberships_max`](naksi_core::limits::Limits) rooms already joins nothing and ends with
     /// [`DisconnectReason::MembershipsFull`].
     pub fn join_room<R: Room>(&mut self, room: &RoomRef<R>, data: R::Member) -> bool {
         let is_member =
@@ -307,7 +308,7 @@ impl Conn<'_> {
         true
     }
 
-    /// Leaves a room: the session hears nothing more of it. Returns whether it was a member.
+    /// Leaves a room; the session gets nothing more from it. Returns whether it was a member.
     pub fn leave_room<R: Room>(&mut self, room: &RoomRef<R>) -> bool {
         let place =
             self.room_memberships.iter().position(|membership| membership.room.number() == room.number());
@@ -320,12 +321,13 @@ impl Conn<'_> {
         place.is_some()
     }
 
-    /// Hands a packet on to a room that this session is in. [`SendStatus::Closed`]: it is not, or the room has ended.
-    /// [`SendStatus::Dropped`]: the room's mailbox is full, or half full and the session waits for rooms already.
+    /// Sends a packet to a room that this session is in. [`SendStatus::Closed`]: the session is not a member, or the
+    /// room has ended. [`SendStatus::Dropped`]: the room's mailbox is full, or it is half full and the session waits
+    /// for rooms already.
     ///
-    /// A session that has brought rooms more than [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) that
-    /// they have not taken, or a sixteenth of it to a room whose mailbox is half full, is not read until they have;
-    /// [`Conn::is_held_back`] tells a handler in time.
+    /// Reading from the session pauses when rooms have not processed
+    /// [`Limits::room_backlog_bytes_max`](naksi_core::limits::Limits) of what it sent, or a sixteenth of that in a
+    /// room whose mailbox is half full; [`Conn::is_held_back`] tells a handler in time.
     pub fn room_send_packet<R: Room>(&mut self, room: &RoomRef<R>, packet: Packet<'_>) -> SendStatus {
         let membership =
             self.room_memberships.iter_mut().find(|membership| membership.room.number() == room.number());
@@ -350,7 +352,7 @@ impl Conn<'_> {
         SendStatus::Overflowed
     }
 
-    /// Hands a message on to a room that this session is in; see [`Conn::room_send_packet`].
+    /// Sends a message to a room that this session is in; see [`Conn::room_send_packet`].
     pub fn room_send<R: Room, M: Message>(&mut self, room: &RoomRef<R>, message: &M) -> SendStatus {
         match encode(message) {
             Some(frame) => {
@@ -361,35 +363,36 @@ impl Conn<'_> {
         }
     }
 
-    /// A door to the service that other threads can use.
+    /// A handle to the service for other threads.
     pub fn handle(&self) -> ServiceHandle {
         ServiceHandle::new(std::sync::Arc::clone(&self.context.service))
     }
 
-    /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. Files that a
-    /// session opened are closed with it. A session may have so many open, so many operations under way and so many
-    /// bytes in them as [`files_max`](naksi_core::limits::Limits::files_max),
+    /// Opens a file; [`Session::on_file`](crate::session::Session::on_file) gets it with `tag`. A session's files are
+    /// closed with it. [`files_max`](naksi_core::limits::Limits::files_max),
     /// [`file_operations_max`](naksi_core::limits::Limits::file_operations_max) and
-    /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) say. Beyond that this and the following are
-    /// answered with [`FileDone::Failed`](crate::session::files::FileDone::Failed), over the limit.
+    /// [`file_bytes_max`](naksi_core::limits::Limits::file_bytes_max) limit a session's open files, its operations in
+    /// flight and their bytes. Beyond a limit this and the following methods complete with
+    /// [`FileDone::Failed`](crate::session::files::FileDone::Failed).
     pub fn open_file(&mut self, path: &Path, access: FileAccess, tag: u32) {
         self.submit_file_op(FileOp::Open { owner: self.id, tag, path: path.to_owned(), access });
     }
 
-    /// Reads up to `bytes` bytes at `offset`. More than [`READ_BYTES_MAX`](crate::session::files::READ_BYTES_MAX) are
-    /// refused ([`FileDone::Failed`](crate::session::files::FileDone::Failed), invalid request), and so is what there
-    /// is no memory for. Room is made for what the file holds now; where the system does not know that (a device), 64
-    /// KiB come at most.
+    /// Reads up to `bytes` bytes at `offset`. A read of more than
+    /// [`READ_BYTES_MAX`](crate::session::files::READ_BYTES_MAX), or one without enough memory, completes with
+    /// [`FileDone::Failed`](crate::session::files::FileDone::Failed). The buffer is limited to the file's current
+    /// size; where the system does not know the size (a device), to 64 KiB.
     pub fn read_at(&mut self, file: FileId, offset: u64, bytes: usize, tag: u32) {
         self.submit_file_op(FileOp::Read { owner: self.id, tag, file, offset, bytes });
     }
 
-    /// Writes bytes at `offset`. Reads and writes of one file run beside one another, in no order; a sync waits.
+    /// Writes bytes at `offset`. Reads and writes of one file run concurrently, in no order; a sync waits for earlier
+    /// writes.
     pub fn write_at(&mut self, file: FileId, offset: u64, bytes: Vec<u8>, tag: u32) {
         self.submit_file_op(FileOp::Write { owner: self.id, tag, file, offset, bytes });
     }
 
-    /// Has what was written, also what is still being written, on stable storage.
+    /// Syncs the file: all writes submitted before are on stable storage when it completes.
     pub fn sync_file(&mut self, file: FileId, tag: u32) {
         self.submit_file_op(FileOp::Sync { owner: self.id, tag, file });
     }
@@ -399,7 +402,7 @@ impl Conn<'_> {
         self.submit_file_op(FileOp::Close { file });
     }
 
-    /// The same connection for a shorter time, to lend to a helper.
+    /// The same connection for a shorter lifetime, to pass to a helper function.
     pub fn reborrow(&mut self) -> Conn<'_> {
         Conn {
             output: self.output.reborrow(),
@@ -412,7 +415,7 @@ impl Conn<'_> {
         }
     }
 
-    /// Ends a session whose type has no `on_recv`, and names the line that it lacks.
+    /// Ends a session whose type has no `on_recv`, and logs what is missing.
     pub(crate) fn end_unhandled_bytes<S>(&mut self, bytes: usize) {
         let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
         self.context.say(Subject::Unhandled, |suppressed| {
@@ -425,7 +428,7 @@ impl Conn<'_> {
         self.abort(DisconnectReason::UnhandledBytes);
     }
 
-    /// Ends a session whose type has no `on_packet`, and says so.
+    /// Ends a session whose type has no `on_packet`, and logs it.
     pub(crate) fn end_unhandled_packet<S>(&mut self, packet: Packet<'_>) {
         let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
         let (id, bytes) = (packet.id, packet.body.len());
@@ -439,7 +442,7 @@ impl Conn<'_> {
         self.abort(DisconnectReason::UnknownPacket);
     }
 
-    /// Ends a session whose type has no `on_message`, and says so.
+    /// Ends a session whose type has no `on_message`, and logs it.
     pub(crate) fn end_unhandled_message<S>(&mut self, message: WsMessage<'_>) {
         let (session, peer, kind) = (self.id, self.peer, std::any::type_name::<S>());
         let bytes = message.as_bytes().len();
@@ -453,7 +456,7 @@ impl Conn<'_> {
         self.close(DisconnectReason::UnhandledBytes);
     }
 
-    /// Counts a join against the session's rate. Returns whether it may be made.
+    /// Counts a join against the session's rate. Returns whether it is allowed.
     fn spend_join(&mut self) -> bool {
         let spent = self.output.spend_join();
         if spent != Spent::Within {
@@ -462,7 +465,7 @@ impl Conn<'_> {
         spent != Spent::Ended
     }
 
-    /// Charges the session for memory that a room holds until it has come to what was brought so far.
+    /// Charges the session for memory that a room holds until it has processed what was sent so far.
     fn charge(&mut self, room: &std::sync::Arc<dyn DynRoom>, bytes: u32, is_crowded: bool) {
         self.context.rooms.mark(room, self.id, bytes);
         if self.output.bring(bytes, is_crowded) {
@@ -470,23 +473,23 @@ impl Conn<'_> {
         }
     }
 
-    /// Wishes for something done with a file. A session that may not have more of it under way is shown nothing more in
-    /// this turn, so that its refusals do not pile up.
+    /// Submits a file operation. A session at its limit is not called again in this turn, so that its refusals do not
+    /// pile up.
     fn submit_file_op(&mut self, file_op: FileOp) {
         if !self.context.files.submit(file_op, self.output.limits) {
             self.output.rest();
         }
     }
 
-    /// Adds a message to a topic's batch; what does not fit is counted.
+    /// Adds a message to a topic's batch; a message that does not fit is counted.
     fn append(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
         let sent = self.context.topics.append(topic, parts);
         if sent == SendStatus::Dropped {
             self.context.counters.dropped.add(1);
         }
-        // A resumed session may replay megabytes before any flush, so apply back-pressure here. Its own
-        // queue does not hold it back where it does not hear what it says. Nor should a session broadcast much while
-        // another worker lacks much already: members that miss something end.
+        // A resumed session may replay megabytes before any flush, so apply back-pressure here: its own queue does
+        // not grow by what it broadcasts to others. A session should also not broadcast much while another worker has
+        // a large backlog, because members that miss a batch are disconnected.
         let full = sent == SendStatus::Dropped || self.context.topics.is_full();
         if full && self.context.topics.is_crowded(topic) || self.context.topics.is_behind(topic) {
             self.output.rest();
@@ -494,11 +497,11 @@ impl Conn<'_> {
         sent
     }
 
-    /// Adds a message that the sender hears too, if it is in the topic.
+    /// Adds a message that the sender gets too, if it is in the topic.
     ///
-    /// A batch that has become long enough to leave counts against a sender that is in the topic: it is held
-    /// back by its own queue, as if it had sent to itself. Otherwise a session that was paused with megabytes unread
-    /// could broadcast all of them before any flush, and what no longer fits the batch would be dropped.
+    /// A batch that is long enough to be sent is queued for the sender at once and counts against its own queue.
+    /// Otherwise a session that was paused with megabytes unread could broadcast all of them before any flush, and
+    /// messages that no longer fit the batch would be dropped.
     fn append_for_all(&mut self, topic: &Topic, parts: &[&[u8]]) -> SendStatus {
         let sent = self.append(topic, parts);
         if self.context.topics.is_full() {
@@ -507,7 +510,7 @@ impl Conn<'_> {
         sent
     }
 
-    /// What was broadcast to this session's topics in this turn goes before what is sent to it now.
+    /// Queues this turn's broadcasts of the session's topics before a direct send.
     fn catch_up(&mut self) {
         if !self.memberships.is_empty() {
             self.context.catch_up(self.memberships, &mut self.output);

@@ -1,7 +1,6 @@
-//! What the callbacks of one worker's sessions share: the clock's last word, timers, topics, file wishes.
+//! What the callbacks of one worker's sessions share: the current time, timers, topics, file operations.
 //!
-//! The sessions themselves and the port stay with the worker, so that a callback can reach everything here
-//! and nothing else. Nothing here runs anything.
+//! The sessions themselves and the port stay with the worker, so callbacks cannot reach them.
 
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::shared::handle::ServiceInner;
 use crate::shared::stats::Counters;
 use crate::topic::{LocalTopics, Membership};
 
-/// Longest piece of a stream in one entry of a recording.
+/// Maximum piece of a stream in one entry of a recording, in bytes.
 const PIECE_BYTES_MAX: usize = 32 << 10;
 
 /// The time of a worker's port.
@@ -58,7 +57,7 @@ pub(crate) struct WorkerContext {
     pub(crate) files: Files,
     pub(crate) service: Arc<dyn ServiceInner>,
     pub(crate) counters: Arc<Counters>,
-    /// Where messages are written before they are queued.
+    /// Buffer in which messages are encoded before they are queued.
     pub(crate) scratch: BytesMut,
     pub(crate) log_limiter: LogLimiter,
     pub(crate) recorder: Option<Recorder>,
@@ -75,7 +74,7 @@ impl WorkerContext {
         counters.deliveries.add(queued);
     }
 
-    /// Writes a log line that can come too often, or counts that it was kept back.
+    /// Writes a rate-limited log line, or counts it as suppressed.
     pub(crate) fn say(&mut self, subject: Subject, say: impl FnOnce(Option<u64>)) {
         self.log_limiter.say(subject, self.now, say);
         self.counters.log_lines_suppressed_total.set(self.log_limiter.suppressed_total());

@@ -1,7 +1,7 @@
-//! The files that sessions have open: who owns them, what is in flight on them, and which syncs wait for which writes.
+//! The files that sessions have open: their owners, the operations in flight, and which syncs wait for which writes.
 //!
-//! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 002). A
-//! file belongs to the session that opened it and is closed with it. `worker/files.rs` carries the requests out.
+//! Reads and writes carry their own offset, so any number may be in flight on one file (lecture 002). A file belongs
+//! to the session that opened it and is closed with it. `worker/files.rs` carries the requests out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -12,17 +12,17 @@ use naksi_core::limits::Limits;
 use naksi_core::table::Table;
 use naksi_os::port::FileAccess;
 
-/// Files that one worker has open at most.
+/// Most files that one worker has open.
 pub(crate) const FILES_MAX: usize = 65_536;
-/// Operations of one worker in flight at most; closes are not counted, they must not be refused.
+/// Most operations of one worker in flight. Closes are not counted, because they must not be refused.
 pub(crate) const OPERATIONS_MAX: usize = 65_536;
 /// Operations that a token can name.
 pub(crate) const SLOTS_MAX: usize = SessionId::SLOTS_MAX as usize;
 
-/// Most bytes of one read, 1 GiB: an unchecked number from a peer must not use up all memory.
+/// Most bytes of one read, 1 GiB, so that an unchecked number from a peer cannot use up all memory.
 pub const READ_BYTES_MAX: usize = 1 << 30;
 
-/// Names an open file of a session; stale once it is closed.
+/// Identifies an open file of a session; stale once the file is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId {
     pub(crate) slot: u32,
@@ -32,7 +32,7 @@ pub struct FileId {
 /// What became of a file operation.
 #[derive(Debug)]
 pub enum FileDone<'a> {
-    /// The file is open and this many bytes long.
+    /// The file is open and has this many bytes.
     Opened {
         /// The number given with the file operation.
         tag: u32,
@@ -41,7 +41,7 @@ pub enum FileDone<'a> {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// These bytes were read: fewer than asked for at the file's end, none behind it.
+    /// The bytes read: fewer than requested at the file's end, none beyond it.
     Read {
         /// The number given with the file operation.
         tag: u32,
@@ -54,11 +54,10 @@ pub enum FileDone<'a> {
     Written {
         /// The number given with the file operation.
         tag: u32,
-        /// Bytes written; fewer than offered if the disk is full.
+        /// Bytes written; fewer than requested if the disk is full.
         bytes: u32,
     },
-    /// Everything that was written before the sync was asked for, told of or not, is on stable storage, as far as it
-    /// could be written.
+    /// All writes submitted before the sync are on stable storage, except those that failed.
     Synced {
         /// The number given with the file operation.
         tag: u32,
@@ -103,7 +102,7 @@ pub(crate) enum FileOp {
     Close {
         file: FileId,
     },
-    /// One of the others, for which its session has no room.
+    /// An operation that its session's limits do not allow.
     Refuse {
         owner: SessionId,
         tag: u32,
@@ -111,7 +110,7 @@ pub(crate) enum FileOp {
 }
 
 impl FileOp {
-    /// The session to be answered, its tag, and the bytes that the request holds until then. A close has no answer.
+    /// The session to answer, its tag, and the bytes that the operation holds until then. A close has no answer.
     pub(crate) fn asks(&self) -> Option<(SessionId, u32, usize)> {
         match self {
             FileOp::Open { owner, tag, .. }
@@ -123,14 +122,14 @@ impl FileOp {
     }
 }
 
-/// What one session has of files: kept while it has any.
+/// A session's use of files; kept while it has any.
 #[derive(Default)]
 pub(crate) struct Owner {
     /// Its open files.
     pub(crate) files: BTreeSet<FileId>,
-    /// What it has asked for and was not told of.
+    /// Operations that it submitted and that have not been answered.
     pub(crate) operations: usize,
-    /// Bytes of its reads and writes among them.
+    /// Bytes of the reads and writes among them.
     pub(crate) bytes: usize,
 }
 
@@ -139,29 +138,29 @@ pub(crate) struct OpenFile {
     pub(crate) owner: SessionId,
     pub(crate) in_flight: u32,
     pub(crate) order: Order,
-    /// To be closed as soon as nothing is in flight.
+    /// Close as soon as nothing is in flight.
     pub(crate) closing: bool,
 }
 
-/// Which syncs of a file wait for which writes. No system puts a sync behind writes that are in flight.
+/// Which syncs of a file wait for which writes. No system orders a sync after writes that are in flight.
 #[derive(Default)]
 pub(crate) struct Order {
     /// Writes in flight that no waiting sync waits for.
     writes: u32,
-    /// Syncs that wait, each with its own writes: those behind the sync before it.
+    /// Waiting syncs, each with the number of writes since the sync before it.
     waiting: VecDeque<(u32, Token)>,
     /// The number of the first of them.
     first: u32,
 }
 
 impl Order {
-    /// A write begins. Returns the number of the first sync that will have to wait for it.
+    /// A write begins. Returns the number of the first sync that has to wait for it.
     pub(crate) fn write(&mut self) -> u32 {
         self.writes += 1;
         self.first.wrapping_add(self.waiting.len() as u32)
     }
 
-    /// A sync is wished for. Returns whether it has to wait.
+    /// A sync is requested. Returns whether it has to wait.
     pub(crate) fn sync(&mut self, token: Token) -> bool {
         let waits = self.writes > 0 || !self.waiting.is_empty();
         if waits {
@@ -178,7 +177,7 @@ impl Order {
         }
     }
 
-    /// The next sync that waits for nothing any more.
+    /// The next sync whose writes have all ended.
     pub(crate) fn next(&mut self) -> Option<Token> {
         let (_, token) = self.waiting.front().filter(|(writes, _)| *writes == 0).copied()?;
         self.waiting.pop_front();
@@ -190,16 +189,16 @@ impl Order {
 pub(crate) struct Operation {
     pub(crate) owner: SessionId,
     pub(crate) tag: u32,
-    /// What it counts for among its session's bytes.
+    /// What it adds to its session's bytes.
     pub(crate) bytes: usize,
-    /// `None`: the close itself, which is not awaited.
+    /// `None`: a close, whose result is not needed.
     pub(crate) file: Option<FileId>,
     pub(crate) offset: u64,
-    /// Of a write: the number of the first sync that has to wait for it.
+    /// For a write: the number of the first sync that has to wait for it.
     pub(crate) sync: u32,
 }
 
-/// What an operation on an open file is to do.
+/// What an operation on an open file does.
 pub(crate) enum Wanted {
     /// Read so many bytes.
     Read(usize),
@@ -228,7 +227,7 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Takes a file operation. Returns whether its session has room for it; if not, its answer is a refusal.
+    /// Accepts a file operation. Returns whether its session's limits allow it; if not, the answer is a refusal.
     pub(crate) fn submit(&mut self, file_op: FileOp, limits: &Limits) -> bool {
         let Some((owner, tag, bytes)) = file_op.asks() else {
             self.file_ops.push_back(file_op);
@@ -246,7 +245,7 @@ impl Files {
         fits
     }
 
-    /// An operation of the session is over, and what it held is given back.
+    /// An operation of the session has ended: releases its charge.
     pub(crate) fn settle(&mut self, owner: SessionId, bytes: usize) {
         let of_owner = self.owners.get_mut(&owner).expect("a session with an operation is known");
         of_owner.operations -= 1;
@@ -254,7 +253,7 @@ impl Files {
         self.forget_if_empty(owner);
     }
 
-    /// A read of the session holds so many bytes from now on, if there is room for them.
+    /// Charges a read's bytes to the session, if its limit allows.
     pub(crate) fn charge(&mut self, owner: SessionId, bytes: usize, limits: &Limits) -> bool {
         let of_owner = self.owners.get_mut(&owner).expect("a session with an operation is known");
         let fits = of_owner.bytes.saturating_add(bytes) <= limits.file_bytes_max;

@@ -1,7 +1,6 @@
-//! What a user writes: one value per connection, called when something has happened to it.
+//! The trait that applications implement: one value per connection, with a callback for each event.
 //!
-//! Every callback has a default and none may block: while one runs, its worker serves no other session. Nothing
-//! here knows a worker, a port or a thread.
+//! Every callback has a default and none may block: while one runs, its worker serves no other session.
 
 pub(crate) mod callbacks;
 pub(crate) mod context;
@@ -21,32 +20,34 @@ use crate::room::RoomCloseReason;
 pub use conn::Conn;
 pub use files::{FileDone, FileId, READ_BYTES_MAX};
 
-/// One connection, as its user sees it (the lecture's `Session`: `OnConnected`, `OnRecv`, `OnSend`,
-/// `OnDisconnected`; lecture 004).
+/// The application's state and callbacks of one connection (the lecture's `Session`: `OnConnected`, `OnRecv`,
+/// `OnSend`, `OnDisconnected`; lecture 004).
 ///
-/// The value lives on one worker thread from `on_connected` until after `on_disconnected`, so it needs no
-/// lock and need not be `Send`. A panic in a callback ends this session with
-/// [`DisconnectReason::HandlerPanic`] and no other's.
+/// The value lives on one worker thread from `on_connected` until after `on_disconnected`, so it needs no lock and
+/// need not be `Send`. A panic in a callback ends this session with [`DisconnectReason::HandlerPanic`] and affects no
+/// other session.
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Session: Sized + 'static {
-    /// Whether bytes come as they are, to [`Session::on_recv`], or as frames, to [`Session::on_packet`].
+    /// Whether received data is delivered as raw bytes, to [`Session::on_recv`], or as frames, to
+    /// [`Session::on_packet`].
     const FRAMING: Framing = Framing::Raw;
 
-    /// The connection stands. Called once, before anything else.
+    /// The connection is established. Called once, before any other callback.
     fn on_connected(&mut self, c: &mut Conn<'_>) {}
 
-    /// Bytes came (raw sessions). Returns how many were consumed; the rest is offered again together with
-    /// what follows.
+    /// Bytes were received (raw sessions). Returns how many were consumed; the rest is offered again together with
+    /// the bytes that follow.
     ///
     /// The default ends the session at its first byte with [`DisconnectReason::UnhandledBytes`], and an error in the
-    /// log names the line that the session type lacks: `FRAMING = Framing::Packets` if it has [`Session::on_packet`],
-    /// `on_recv` if not. A session that only sends and ignores what its peer sends overrides it and returns `data.len()`.
+    /// log names what the session type lacks: `FRAMING = Framing::Packets` if it has [`Session::on_packet`],
+    /// `on_recv` if not. A session that only sends and ignores what its peer sends overrides it and returns
+    /// `data.len()`.
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         c.end_unhandled_bytes::<Self>(data.len());
         data.len()
     }
 
-    /// A whole frame came (framed sessions).
+    /// A whole frame was received (framed sessions).
     ///
     /// The default ends the session at its first packet with [`DisconnectReason::UnknownPacket`], and an error in the
     /// log says that the session type has no `on_packet`.
@@ -54,31 +55,30 @@ pub trait Session: Sized + 'static {
         c.end_unhandled_packet::<Self>(packet);
     }
 
-    /// A whole message came ([`Framing::Messages`], over WebSocket). Over plain TCP such a session gets its bytes by
-    /// [`Session::on_recv`].
+    /// A whole message was received ([`Framing::Messages`], over WebSocket). Over plain TCP such a session gets its
+    /// bytes through [`Session::on_recv`].
     ///
-    /// The default ends the session at its first message with [`DisconnectReason::UnhandledBytes`], and an error in the log says that
-    /// the session type has no `on_message`.
+    /// The default ends the session at its first message with [`DisconnectReason::UnhandledBytes`], and an error in
+    /// the log says that the session type has no `on_message`.
     fn on_message(&mut self, c: &mut Conn<'_>, message: Message<'_>) {
         c.end_unhandled_message::<Self>(message);
     }
 
-    /// The kernel took this many bytes of what was queued. Over WebSocket the headers of its frames count.
+    /// The kernel took this many of the queued bytes. Over WebSocket they include frame headers.
     fn on_sent(&mut self, c: &mut Conn<'_>, bytes: usize) {}
 
     /// A timer set with [`Conn::after`] is due.
     fn on_timer(&mut self, c: &mut Conn<'_>, tag: u32) {}
 
-    /// A file operation begun on this connection has ended.
+    /// A file operation of this session has completed.
     fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {}
 
-    /// The session is in a room no more, and did not ask to leave; `room` is its number.
+    /// The session is no longer in a room, though it did not leave; `room` is the room's number.
     fn on_room_closed(&mut self, c: &mut Conn<'_>, room: u64, why: RoomCloseReason) {}
 
-    /// The session is over. Called exactly once if [`Session::on_connected`] was, and nothing after it; the
-    /// value is dropped as soon as the socket is closed. A reason has the system's error
-    /// ([`DisconnectReason::os_error`]) or the application's own code and text ([`DisconnectReason::cause`]), where
-    /// there is one.
+    /// The session has ended. Called exactly once if [`Session::on_connected`] was, and last; the value is dropped as
+    /// soon as the socket is closed. The reason carries the system's error ([`DisconnectReason::os_error`]) or the
+    /// application's own code and text ([`DisconnectReason::cause`]), where there is one.
     fn on_disconnected(&mut self, reason: DisconnectReason) {}
 }
 
@@ -87,13 +87,13 @@ pub trait Session: Sized + 'static {
 pub struct ConnectionInfo {
     /// The worker that will own it.
     pub worker: usize,
-    /// For a client: which of its connections this is, from 0. For a server: how many its worker had before.
+    /// For a client: the index of the connection, from 0. For a server: how many connections its worker had before.
     pub index: u64,
     /// The other side's address.
     pub peer: SocketAddr,
 }
 
-/// Makes a session for every connection; shared by all workers.
+/// Makes a session for each connection; shared by all workers.
 pub trait Factory: Send + Sync + 'static {
     /// What it makes.
     type Session: Session;

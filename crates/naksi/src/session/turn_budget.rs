@@ -1,24 +1,25 @@
-//! How long a turn may take: callbacks that are slow are shown a part of what came, and the rest in the next turn.
+//! The time budget of a turn: when callbacks are slow, each session gets a part of its data now and the rest in the
+//! next turn.
 //!
-//! The clock is read after every few steps, and after every one while they are slow. Nothing here knows a session.
+//! The clock is read after every few steps, and after every step while they are slow.
 
 use std::time::Duration;
 
 use naksi_core::id::SessionId;
 use naksi_core::tick::Tick;
 
-/// After this long a turn shows each session one message more at most.
+/// After this long, a turn delivers at most one more message to each session.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// A session that has been shown so many messages in one turn is shown the rest in the next one. A few receives full of tiny
-/// messages would take the whole slice otherwise, and all others would wait for it.
+/// A session that got this many messages in one turn gets the rest in the next one. A few receives full of tiny
+/// messages would otherwise use the whole turn while all other sessions wait.
 const MESSAGES_OF_ONE: u32 = 1024;
 
-/// As many steps as this take next to no time, mostly.
+/// This many steps normally take very little time.
 const STEPS_A_LOOK: u8 = 16;
 
-/// After this long timers are looked at before the turn is over; steps between two looks at the clock that took as long are
-/// slow.
+/// After this long, timers are checked before the turn ends; callbacks that took as long between two reads of the
+/// clock are slow.
 const SLOW: Duration = Duration::from_millis(10);
 
 /// The time that a turn has.
@@ -27,11 +28,11 @@ pub(crate) struct TurnBudget {
     end: Tick,
     looked_at: Tick,
     steps_left: u8,
-    /// When the timers were looked at last, and whether they should be again.
+    /// When the timers were checked last, and whether they should be checked again.
     timers_at: Tick,
     slow: bool,
     over: bool,
-    /// The session that was shown messages last, and how many in a row.
+    /// The session that got messages last, and how many in a row.
     shown_to: Option<SessionId>,
     shown: u32,
 }
@@ -59,7 +60,7 @@ impl TurnBudget {
         (self.slow, self.over, self.shown_to) = (false, false, None);
     }
 
-    /// A session was shown a message and there is more for it. Returns whether this turn shows it another one.
+    /// A session got a message and has more waiting. Returns whether this turn delivers another one.
     #[inline]
     pub(crate) fn shows_more(&mut self, session: SessionId, now: impl FnOnce() -> Tick) -> bool {
         self.step(now);
@@ -88,7 +89,7 @@ impl TurnBudget {
         self.looked_at = now;
     }
 
-    /// What time it is, if the timers should be looked at before the turn is over.
+    /// The current time, if the timers should be checked before the turn ends.
     #[inline]
     pub(crate) fn is_slow(&mut self) -> Option<Tick> {
         self.slow.then(|| {
@@ -107,7 +108,7 @@ mod tests {
         let [flooder, other] = [SessionId::new(0, 1, 1), SessionId::new(0, 2, 1)];
         let mut slice = TurnBudget::default();
         let shown = |slice: &mut TurnBudget, session| {
-            // The first one of what came is shown unasked.
+            // The first message is delivered without a check.
             1 + (0..10_000).take_while(|_| slice.shows_more(session, || Tick::ZERO)).count()
         };
         for _ in 0..2 {

@@ -1,7 +1,6 @@
-//! What the workers of one service share: mailboxes, loads, the doorkeeper, the topics' directory, limits.
+//! What the workers of one service share: mailboxes, loads, admission, the topics' directory, limits.
 //!
-//! Everything here is touched once per connection or once per batch, never once per message. Nothing here
-//! knows a session's content.
+//! Everything here is touched once per connection or once per batch, never once per message.
 
 use bytes::Bytes;
 use core::net::IpAddr;
@@ -32,22 +31,22 @@ use crate::topic::{Shared, Topic, counted};
 pub struct ServiceCore<P: Port> {
     pub(crate) mailboxes: Vec<Mailbox<P>>,
     pub(crate) counters: Vec<Arc<Counters>>,
-    /// The step of the ladder under memory pressure that was reached last, as a number.
+    /// The level of memory pressure that was reached last, as a number.
     pressed: AtomicU32,
     pub(crate) limits: Limits,
-    /// When topics' batches leave, and what sessions queue unless they say otherwise.
+    /// When topics' batches are sent, and the default for sessions.
     pub(crate) flush: Flush,
-    /// How long a worker looks before it sleeps.
+    /// How long a worker busy-polls before it sleeps.
     pub(crate) spin: Duration,
-    /// Sessions that each worker has or is about to get.
+    /// Sessions of each worker, including those on their way to it.
     loads: Vec<AtomicU32>,
-    /// The doorkeeper, and the limits by which it lets in: they may change while a service runs.
+    /// Admission control and its limits, which may change while a service runs.
     admission: Mutex<(Admission, Limits)>,
     directory: Mutex<Directory>,
     groups: Vec<Group>,
     rooms: Mutex<Rooms>,
     room_counters: Arc<RoomCounters>,
-    /// Memory of topics' batches that have been frozen and are not sent to all their members yet.
+    /// Memory of topics' batches that are frozen and not yet sent to all their members, in bytes.
     pub(crate) topic_bytes: Arc<std::sync::atomic::AtomicU64>,
 }
 
@@ -62,12 +61,12 @@ struct Rooms {
 #[derive(Default)]
 struct Directory {
     topics: BTreeMap<u64, Weak<Shared>>,
-    /// When there are this many entries, those without a handle are removed.
+    /// At this many entries, those without a handle are removed.
     purge_at: usize,
 }
 
 impl<P: Port> ServiceCore<P> {
-    /// A hub for this many workers (1 to 256).
+    /// A service core for this many workers (1 to 256).
     pub fn new(workers: usize, limits: Limits) -> Self {
         assert!((1..=256).contains(&workers), "a service has 1 to 256 workers, not {workers}");
         Self {
@@ -87,32 +86,32 @@ impl<P: Port> ServiceCore<P> {
         }
     }
 
-    /// The same hub with another policy for what is queued. A span that is out of range would be no tick.
+    /// Sets the flush policy. A tick must be within its range.
     #[must_use]
     pub fn with_flush(self, flush: Flush) -> Self {
         Self { flush, ..self }
     }
 
-    /// The same hub with workers that look for so long before they sleep, where that pays off.
+    /// Sets how long workers busy-poll before they sleep, where that has paid off.
     #[must_use]
     pub fn with_spin(self, spin: Duration) -> Self {
         Self { spin, ..self }
     }
 
-    /// The same hub, with groups to post jobs to.
+    /// Sets the groups to post jobs to.
     #[must_use]
     pub fn with_groups(mut self, groups: Vec<Group>) -> Self {
         self.groups = groups;
         self
     }
 
-    /// Every worker stands: they begin to accept and to connect.
+    /// All workers have opened: tells them to accept and to connect.
     pub fn begin(&self) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Begin));
     }
 
-    /// Ends the rooms that are open, on this thread. The workers have ended, and the groups are still there: a room
-    /// that one of them runs is ended by it.
+    /// Closes the open rooms on this thread. The workers have ended, and the groups are still there: a room that a
+    /// group runs is closed by it.
     pub fn close_rooms(self: &Arc<Self>)
     where
         P: 'static,
@@ -126,7 +125,7 @@ impl<P: Port> ServiceCore<P> {
         }
     }
 
-    /// Accepts no connection and drains all sessions within this time.
+    /// Accepts no more connections and drains all sessions within this time.
     pub fn drain(&self, within: Duration) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Drain { within }));
     }
@@ -142,22 +141,21 @@ impl<P: Port> ServiceCore<P> {
         stats
     }
 
-    /// Messages on their way to workers; none, once all of them are gone.
+    /// Messages that wait for workers; 0 once all workers have ended.
     pub fn in_mailboxes(&self) -> usize {
         self.mailboxes.iter().map(Mailbox::len).sum()
     }
 
-    /// The worker with the fewest sessions of those that live, `own` if it is one of them; the session is counted to
-    /// it.
+    /// The live worker with the fewest sessions, `own` if it is among them; the session is counted there.
     pub(crate) fn place(&self, own: usize) -> usize {
         let load = |worker: usize| self.loads[worker].load(Ordering::Relaxed);
-        // Who is gone has no sessions, and would be given all that come.
+        // A worker that has ended has no sessions and would get all new ones.
         let living = (0..self.loads.len()).filter(|worker| !self.mailboxes[*worker].is_closed());
         let fewest = living.min_by_key(|worker| load(*worker)).unwrap_or(own);
         self.settle(if load(own) <= load(fewest) { own } else { fewest })
     }
 
-    /// Counts a session to a worker, and returns the worker.
+    /// Counts a session at a worker, and returns the worker.
     pub(crate) fn settle(&self, worker: usize) -> usize {
         self.loads[worker].fetch_add(1, Ordering::Relaxed);
         worker
@@ -182,31 +180,31 @@ impl<P: Port> ServiceCore<P> {
         admission.enter(address, now, limits)
     }
 
-    /// Notes that a connection was refused; whether it is the first one of its address.
+    /// Records a refused connection. Returns whether it is the first one of its address.
     pub(crate) fn is_first_refusal(&self, address: IpAddr) -> bool {
         unpoisoned(&self.admission).0.is_first_refusal(address)
     }
 
-    /// What the sessions of all workers hold, as each said at the end of its last turn, and what is on its way to
-    /// rooms and workers.
+    /// Memory that the sessions of all workers hold, as counted at the end of each worker's last turn, plus what
+    /// waits for rooms and workers.
     pub(crate) fn held_bytes(&self) -> u64 {
         let sessions: u64 = self.counters.iter().map(|counters| counters.held_bytes.value()).sum();
         sessions + self.under_way_bytes()
     }
 
-    /// What is in the mailboxes of rooms and workers, and topics' batches that members or workers still refer to.
+    /// Memory in the mailboxes of rooms and workers, and topics' batches that members or workers still refer to.
     fn under_way_bytes(&self) -> u64 {
         let workers: usize = self.mailboxes.iter().map(Mailbox::own_bytes).sum();
         self.room_counters.held_bytes() + workers as u64 + self.topic_bytes.load(Ordering::Relaxed)
     }
 
-    /// The step of the ladder that holds: once reached, a step holds until there is room again.
+    /// The current level of memory pressure. A level that was reached holds until usage is clearly below it.
     pub(crate) fn pressure(&self) -> Pressure {
         let now = Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64);
         if now == Pressure::None { now } else { now.max(self.pressed()) }
     }
 
-    /// The same, and it is what was reached from now on; and whether it is only now that sessions have to go.
+    /// The same, stored as the level reached, and whether sessions have to be ended from now on and did not before.
     pub(crate) fn press(&self) -> (Pressure, bool) {
         let (before, step) = (self.pressed(), self.pressure());
         if before != step {
@@ -228,7 +226,7 @@ impl<P: Port> ServiceCore<P> {
     }
 }
 
-/// The data of these locks are valid between any two statements, so a panic elsewhere spoils nothing.
+/// The data of these locks are valid between any two statements, so a poisoned lock is safe to use.
 fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -246,8 +244,8 @@ where
                 mailbox.push(Message::RoomOutput(Arc::clone(&room_output)));
                 continue;
             }
-            // It does not keep up: who is in the room it learns, and there are no more of these than members come and
-            // go.
+            // The worker does not keep up. It still gets joins and leaves, of which there are no more than members
+            // come and go.
             let (undelivered, known) = undelivered.get_or_insert_with(|| {
                 (Undelivered::new(Arc::clone(&room_output)), room_output.without_bytes().map(Arc::new))
             });
@@ -331,7 +329,7 @@ where
         if topic.workers().any(|worker| !self.mailboxes[worker].has_room()) {
             return Err(SendError::Full);
         }
-        // Members refer to it: a part of a long buffer would keep all of that alive. Once for all of them.
+        // Copied once for all members: a reference to a part of a long buffer would keep the whole buffer alive.
         let bytes = counted(Bytes::copy_from_slice(&bytes), &self.topic_bytes);
         for worker in topic.workers() {
             let bytes = bytes.clone();

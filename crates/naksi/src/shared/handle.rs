@@ -1,7 +1,6 @@
-//! A door to a running service for any thread: send to a session, end it, broadcast to a topic.
+//! A handle to a running service for any thread: send to a session, end it, broadcast to a topic.
 //!
-//! A stale id is harmless: the message is counted and dropped by the worker (law 3). Nothing here knows
-//! which kind of port stands behind the service.
+//! A stale id is harmless: the worker counts and drops the message (law 3).
 
 use bytes::Bytes;
 use std::fmt;
@@ -19,37 +18,52 @@ use crate::room::{Room, RoomHost, RoomOptions, RoomRef};
 use crate::shared::stats::Stats;
 use crate::topic::Topic;
 
-/// Why a message could not be handed over.
+/// Why a message could not be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The worker's mailbox is full: it is not keeping up.
+    /// The worker's mailbox is full.
     #[error("the worker's mailbox is full")]
     Full,
     /// The service has no such worker.
     #[error("no worker of this service owns that session")]
     UnknownSession,
-    /// The bytes are more than a send queue may hold: no session could be sent them.
+    /// The bytes exceed the capacity of a send queue.
     #[error("more bytes than a send queue may hold")]
     TooLong,
-    /// The worker has ended, as the service has or is about to.
+    /// The worker has ended: the service has stopped or is about to.
     #[error("the worker has ended")]
     Closed,
 }
 
-/// What a running service can do for other threads.
+/// What a running service offers to other threads.
 pub(crate) trait ServiceInner: RoomHost {
     fn send(&self, to: SessionId, bytes: Bytes) -> Result<(), SendError>;
     fn end(&self, id: SessionId, reason: DisconnectReason, ending: CloseMode) -> Result<(), SendError>;
     fn broadcast(&self, topic: &Topic, bytes: Bytes, messages: u64) -> Result<(), SendError>;
     fn topic(&self, number: u64) -> Topic;
-    /// Every worker is home: what rooms are left end.
+    /// Closes the rooms that are left, after every worker has returned.
     fn close_rooms(self: Arc<Self>);
     fn stats(&self) -> Stats;
     fn admit_by(&self, limits: &Limits);
     fn drain(&self, within: Duration);
 }
 
-/// A door to a running service; cheap to clone.
+/// A handle to a running service. Cheap to clone, usable from any thread.
+///
+/// ```
+/// use naksi::prelude::*;
+/// struct Greeter(std::sync::mpsc::Sender<(ServiceHandle, SessionId)>);
+/// impl Session for Greeter {
+///     fn on_connected(&mut self, c: &mut Conn) {
+///         self.0.send((c.handle(), c.id())).ok(); // another thread can now send to this session
+///     }
+/// }
+/// # fn elsewhere(handle: &ServiceHandle, id: SessionId) -> Result<(), naksi::SendError> {
+/// handle.send(id, &b"hello"[..])?;
+/// handle.kick(id)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServiceHandle(Arc<dyn ServiceInner>);
 
@@ -58,35 +72,36 @@ impl ServiceHandle {
         Self(service)
     }
 
-    /// Hands bytes to the session's worker. That they were handed over does not mean that the session still
-    /// lives; bytes of one thread for one session keep their order.
+    /// Queues bytes with the session's worker. Success does not mean that the session still lives. Bytes sent by one
+    /// thread to one session keep their order.
     ///
     /// # Errors
-    /// The worker's mailbox is full, the bytes fit no send queue, the service has ended, or the id is of another.
+    /// The worker's mailbox is full, the bytes exceed a send queue, the service has ended, or the id is of another
+    /// service.
     pub fn send(&self, to: SessionId, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         self.0.send(to, bytes.into())
     }
 
-    /// Ends a session in order with [`DisconnectReason::Kicked`].
+    /// Ends a session gracefully with [`DisconnectReason::Kicked`].
     ///
     /// # Errors
-    /// The service has ended, the id is of another, or 131,072 messages wait for the session's worker.
+    /// The service has ended, the id is of another service, or 131,072 messages wait for the session's worker.
     pub fn kick(&self, id: SessionId) -> Result<(), SendError> {
         self.end(id, DisconnectReason::Kicked)
     }
 
-    /// Ends a session in order. There is room for such an order where there is none for bytes any more.
+    /// Ends a session gracefully. The mailbox has room for this even when it is full for data.
     ///
     /// # Errors
-    /// The service has ended, the id is of another, or 131,072 messages wait for the session's worker.
+    /// The service has ended, the id is of another service, or 131,072 messages wait for the session's worker.
     pub fn end(&self, id: SessionId, reason: DisconnectReason) -> Result<(), SendError> {
         self.0.end(id, reason, CloseMode::Graceful)
     }
 
-    /// Sends bytes to every member of a topic: one post for each worker that has members.
+    /// Sends bytes to every member of a topic, with one post for each worker that has members.
     ///
     /// # Errors
-    /// A worker's mailbox is full, or the bytes fit no send queue; then no session gets them.
+    /// A worker's mailbox is full, or the bytes exceed a send queue; then no session gets them.
     pub fn broadcast(&self, topic: &Topic, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         self.0.broadcast(topic, bytes.into(), 1)
     }
@@ -104,15 +119,15 @@ impl ServiceHandle {
     /// Opens a room.
     ///
     /// # Errors
-    /// Options that make no sense.
+    /// Invalid options.
     pub fn open_room<R: Room>(&self, room: R, options: RoomOptions) -> Result<RoomRef<R>> {
         let room = crate::room::open(&(Arc::clone(&self.0) as Arc<dyn RoomHost>), room, options)?;
         room.begin();
         Ok(room)
     }
 
-    /// From now on lets connections in by these limits: `sessions_max`, `connections_per_address_max`,
-    /// `accepts_per_second_max` and `loopback_exempt`. Admitted sessions stay; the other limits stay as they are.
+    /// Replaces the admission limits: `sessions_max`, `connections_per_address_max`, `accepts_per_second_max` and
+    /// `loopback_exempt`. Existing sessions stay; other limits do not change.
     pub fn admit_by(&self, limits: &Limits) {
         self.0.admit_by(limits);
     }

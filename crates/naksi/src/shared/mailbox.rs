@@ -1,8 +1,7 @@
-//! What other threads hand to a worker: sockets, bytes for a session, a topic's batch, the order to stop.
+//! A worker's mailbox: sockets, bytes for a session, batches of topics, and control messages from other threads.
 //!
-//! A queue without a lock, and a bell: the first message of a batch posts once to the worker's port, later
-//! ones find the bell rung. Bounded for everybody who can be told no; a socket or an order is never
-//! refused. Nothing here knows what the worker does with a message.
+//! A lock-free queue and a wake-up flag: the first message of a batch posts once to the worker's port, and later ones
+//! find the flag set. Messages that can be refused are bounded; sockets and control messages are never refused.
 
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -22,14 +21,14 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// The kind of the token with which a mailbox wakes its worker.
 pub(crate) const KIND_MAILBOX: u8 = 18;
-/// Messages that a mailbox holds at most before senders are refused.
+/// Most messages in a mailbox; further ones are refused.
 const ENTRIES_MAX: usize = 65_536;
-/// Bytes that a mailbox holds at most before senders are refused.
+/// Most bytes in a mailbox; further messages are refused.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// However little a service may hold, a mailbox has room for so many bytes.
+/// A mailbox has room for at least this many bytes, however low the service's memory limit is.
 const BYTES_MIN: usize = 64 * 1024;
 
-/// What makes the wires of a listener's or a client's connections; nothing for plain TCP.
+/// Makes the wires of a listener's or a client's connections; `None` for plain TCP.
 pub(crate) type Wires = Option<Arc<dyn MakeWire>>;
 
 /// One message to a worker.
@@ -42,23 +41,23 @@ pub(crate) enum Message<S> {
     End { id: SessionId, reason: DisconnectReason, ending: CloseMode },
     /// A batch for the members of a topic.
     Batch { topic: u64, bytes: Bytes, messages: u64 },
-    /// The members of a topic have missed a batch of it, for which there was no room here.
+    /// The members of a topic have missed a batch for which this mailbox had no room.
     Lagged { topic: u64 },
-    /// What a room says and does to sessions.
+    /// A room's output for sessions.
     RoomOutput(Arc<RoomOutput>),
     /// A room is to be woken at this time.
     WakeTimer { room: Arc<dyn DynRoom>, at: Tick },
     /// A room is to be run.
     Run(Claim),
-    /// Sessions hold nearly as much as they may together: look at your own.
+    /// Sessions are close to the memory limit: check this worker's sessions.
     Relieve,
-    /// Every worker stands: begin to accept and to connect.
+    /// All workers have opened: begin to accept and to connect.
     Begin,
-    /// Accept no connection, drain all sessions within this time.
+    /// Accept no more connections, drain all sessions within this time.
     Drain { within: Duration },
 }
 
-/// The claim of a room: its holder must run the room; dropping it gives the claim up.
+/// The claim of a room. Its holder must run the room; dropping it releases the claim.
 pub(crate) struct Claim(Option<Arc<dyn DynRoom>>);
 
 impl Claim {
@@ -94,11 +93,11 @@ pub(crate) struct Mailbox<P: Port> {
     queue: SegQueue<Message<P::Socket>>,
     entries: AtomicUsize,
     bytes: AtomicUsize,
-    /// Those of them that are topics' batches, which the service counts once for all that refer to them.
+    /// Bytes of topics' batches among them, which the service counts once for all references.
     batch_bytes: AtomicUsize,
     bytes_max: usize,
     rung: AtomicBool,
-    /// Its worker is gone: what is put in is dropped by the sender.
+    /// The worker has ended: senders drop what they push.
     closed: AtomicBool,
     bell: OnceLock<P::Poster>,
 }
@@ -119,7 +118,7 @@ impl<P: Port> Default for Mailbox<P> {
 }
 
 impl<P: Port> Mailbox<P> {
-    /// A mailbox that takes a quarter of these bytes at most, of which a worker's sessions may hold all; 0 is no limit.
+    /// A mailbox that takes at most a quarter of the service's memory limit; 0 means no limit.
     pub(crate) fn within(memory_bytes: usize) -> Self {
         let bytes_max = match memory_bytes {
             0 => BYTES_MAX,
@@ -133,17 +132,17 @@ impl<P: Port> Mailbox<P> {
         Token::new(KIND_MAILBOX, 0, 0)
     }
 
-    /// Hangs up the bell. What was put in before is found by the worker's first look.
+    /// Sets the poster that wakes the worker. Messages pushed before are found by the worker's first read.
     pub(crate) fn hang(&self, bell: P::Poster) {
         assert!(self.bell.set(bell).is_ok(), "a mailbox has one worker");
     }
 
-    /// Whether it has room for something that can be refused.
+    /// Whether it has room for messages that can be refused.
     pub(crate) fn has_room(&self) -> bool {
         self.entries.load(Ordering::Relaxed) < ENTRIES_MAX && self.bytes() < self.bytes_max
     }
 
-    /// Whether it has room for an order, of which there is some where there is none for anything else.
+    /// Whether it has room for a control message; some is reserved beyond the room for data.
     pub(crate) fn has_room_for_orders(&self) -> bool {
         self.entries.load(Ordering::Relaxed) < 2 * ENTRIES_MAX
     }
@@ -163,12 +162,12 @@ impl<P: Port> Mailbox<P> {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Whether the worker is gone: what is put in is dropped.
+    /// Whether the worker has ended; messages are dropped then.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Puts a message in and rings, unless the bell is rung already.
+    /// Pushes a message and wakes the worker, unless a wake-up is pending.
     pub(crate) fn push(&self, message: Message<P::Socket>) {
         self.entries.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(message.bytes(), Ordering::Relaxed);
@@ -176,21 +175,21 @@ impl<P: Port> Mailbox<P> {
             self.batch_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         }
         self.queue.push(message);
-        // The swap and the look at `closed` are one side of a handshake with `close`: either it sees what was
-        // just pushed, or we see that it is closed.
+        // The swap and the read of `closed` are one side of a handshake with `close`: either it sees what was just
+        // pushed, or we see that it is closed.
         let rung = self.rung.swap(true, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
             self.clear();
         } else if let Some(bell) = self.bell.get()
             && !rung
         {
-            // A port that is gone has a worker that is gone.
+            // If the port has ended, so has the worker.
             bell.post(Self::token(), 0);
         }
     }
 
-    /// Its worker will not look in any more. What is inside is dropped, and what comes later as well: a
-    /// connection on its way to a worker that is through must be closed, not kept.
+    /// Called when the worker stops reading. Drops what is inside and what comes later: a connection on its way to an
+    /// ended worker must be closed, not kept.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.rung.swap(true, Ordering::SeqCst);
@@ -201,12 +200,12 @@ impl<P: Port> Mailbox<P> {
         while self.pop().is_some() {}
     }
 
-    /// The worker is about to look in anyway: until then no wake-up is needed.
+    /// Suppresses wake-ups until the next read, which is about to happen anyway.
     pub(crate) fn hush(&self) {
         self.rung.swap(true, Ordering::SeqCst);
     }
 
-    /// The worker heard the bell and looks in: what is put in from now on rings again.
+    /// Called when the worker got the wake-up, before it reads: later messages wake it again.
     pub(crate) fn heard(&self) {
         // Reading the flag acquires what was pushed by senders that found the wake-up pending.
         self.rung.swap(false, Ordering::AcqRel);

@@ -1,5 +1,5 @@
-//! What the workers of one service share, and other threads reach: mailboxes, counters, admission, the directory of topics
-//! and rooms, and the handle of a running service.
+//! What the workers of one service share and other threads can reach: mailboxes, counters, admission, the directory
+//! of topics and rooms, and the handle of a running service.
 
 pub(crate) mod core;
 pub(crate) mod handle;

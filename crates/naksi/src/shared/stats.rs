@@ -1,6 +1,5 @@
-//! Counters: written by one worker each, read by anybody without a lock.
-//!
-//! Nothing here decides anything; a figure may be a few microseconds old.
+//! Counters: each is written by one worker and read by any thread without a lock. A value may be a few microseconds
+//! old.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +18,7 @@ use crate::room::RoomStats;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds to it. Only the owning worker does, so no atomic addition is paid for.
+    /// Adds to it. Only the owning worker writes, so no atomic addition is needed.
     pub(crate) fn add(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
@@ -38,16 +37,16 @@ impl Counter {
     }
 }
 
-/// How many waits brought so many completions: none, 1, 2 to 3, 4 to 7, and so on; the last place is for 256 and
-/// more. A server that always finds one at a time pays a system call for each.
+/// Number of places of the histogram of completions per wait: 0, 1, 2 to 3, 4 to 7, and so on; the last place is for
+/// 256 and more. A server that always gets one pays a system call for each.
 pub const CATCHES: usize = 10;
 
-/// The place of a wait with so many completions.
+/// The place of a wait with this many completions.
 fn catch_place(completions: usize) -> usize {
     completions.checked_ilog2().map_or(0, |power| (power as usize + 1).min(CATCHES - 1))
 }
 
-/// What stands in a place of [`Stats::catches`], in words.
+/// The label of a place of [`Stats::catches`].
 fn catch_label(place: usize) -> String {
     match place {
         0 | 1 => place.to_string(),
@@ -73,18 +72,18 @@ macro_rules! counters {
             }
         }
 
-        /// The counters of a service at one moment, all workers together.
+        /// The counters of a service at one moment, summed over all workers.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Ended sessions by the name of their reason; reasons that never occurred are left out. There is one name
-            /// for all causes of an application's own, `custom`.
+            /// Ended sessions by the name of their reason; reasons that never occurred are absent. All causes of an
+            /// application's own count as `custom`.
             pub ended: BTreeMap<&'static str, u64>,
-            /// Waits by how many completions they brought; see [`CATCHES`].
+            /// Waits by the number of completions they returned; see [`CATCHES`].
             pub catches: [u64; CATCHES],
             /// All rooms together.
             pub rooms: RoomStats,
-            /// The groups, in the order in which they were declared.
+            /// The groups' counters, in the order of declaration.
             pub groups: Vec<GroupStats>,
         }
 
@@ -124,17 +123,17 @@ macro_rules! counters {
 counters! {
     /// Sessions whose slot is taken now.
     live,
-    /// Sessions that were told that they are connected, since the start.
+    /// Sessions whose `on_connected` was called, since the start.
     connected_total,
-    /// Sessions that were told that they are over, since the start.
+    /// Sessions whose `on_disconnected` was called, since the start.
     disconnected_total,
     /// Connections refused because the service is full.
     refused_full_total,
-    /// Connections refused because their address has its share.
+    /// Connections refused because their address has its maximum of connections.
     refused_address_total,
-    /// Connections refused because too many came in a second.
+    /// Connections refused because of the limit of accepts per second.
     refused_rate_total,
-    /// Connections refused because sessions held nearly as much as they may.
+    /// Connections refused because sessions are close to the memory limit.
     refused_memory_total,
     /// How often accepting paused because the system had no descriptor or no memory.
     accept_pauses_total,
@@ -144,19 +143,19 @@ counters! {
     waiting,
     /// Attempts to connect that failed.
     connect_failures_total,
-    /// Connections that were given up after their last attempt.
+    /// Connections given up after their last attempt.
     given_up_total,
-    /// Bytes that were received and that no callback has consumed yet.
+    /// Bytes that were received and not yet consumed by a callback.
     recv_backlog_bytes,
-    /// Bytes of memory that sessions hold, capacity and not contents: queued for them, with the kernel, data beside it,
-    /// received and not yet taken, and brought to rooms. A session whose end has begun holds none. With it what is in
-    /// the mailboxes of rooms and workers, and each topic's batch, once for all members that have not sent it yet.
+    /// Bytes of memory that sessions hold, by capacity: send queues, data in the kernel's hands, attached data,
+    /// received data not yet consumed, and data sent to rooms. A session that is ending counts as 0. Includes the
+    /// mailboxes of rooms and workers, and each topic's batch once for all members that have not sent it yet.
     held_bytes,
-    /// Sessions that ended because all of them together held nearly as much as they may.
+    /// Sessions ended because all sessions together were close to the memory limit.
     relieved_total,
-    /// How often a session brought more than its rate allows, and was not read for a while or ended.
+    /// How often a session exceeded its rate and was paused or ended.
     rate_limited_total,
-    /// How often a session was not read for a while because rooms had not taken what it had brought.
+    /// How often reading from a session paused because rooms had not processed what it sent.
     room_pauses_total,
     /// Bytes shown to handlers.
     recv_bytes,
@@ -170,24 +169,24 @@ counters! {
     deliveries,
     /// Batches posted to other workers by broadcasts.
     posts,
-    /// Messages that the overflow policy dropped, and those of topics and rooms to members that ended with `lagged`
-    /// because their worker was behind (of rooms: `rooms.lost_total`).
+    /// Messages dropped by the overflow policy, and messages of topics and rooms to members that ended with `lagged`
+    /// because their worker had a backlog (for rooms: `rooms.lost_total`).
     dropped,
-    /// File operations that were refused because their session had as many open or under way, or as many bytes in
-    /// them, as it may.
+    /// File operations refused because their session had reached its limit of open files, operations in flight, or
+    /// bytes.
     file_refused_total,
     /// Callbacks that panicked.
     handler_panics,
-    /// Log lines that were suppressed because too many of their kind came in a second.
+    /// Log lines suppressed because too many of their kind came in a second.
     log_lines_suppressed_total,
-    /// Messages from elsewhere that met no live session.
+    /// Messages from other threads whose session had ended.
     stale_total,
     /// Entries that are whole in a recording.
     recorded_total,
-    /// Entries that no recording has: the disk did not keep up or refused, the recordings have as many bytes as they
-    /// may, or the worker ended before it had them.
+    /// Entries missing in recordings: the disk did not keep up or refused, the limit of bytes was reached, or the
+    /// worker ended first.
     record_lost_total,
-    /// Timers set now: of sessions, of their deadlines, of listeners and connectors.
+    /// Timers set now: of sessions, deadlines, listeners and connectors.
     timers,
     /// Turns of the worker's loop.
     turns,
@@ -201,7 +200,7 @@ counters! {
     in_flight,
     /// Receive leases held by sessions.
     leases_out,
-    /// How often a receive found the pool empty.
+    /// How often a receive found the buffer pool empty.
     starved_total,
 }
 
@@ -216,8 +215,8 @@ impl Counters {
         self.catches[catch_place(completions)].add(1);
     }
 
-    /// What became of several messages that one session was to be sent as one piece. Returns how many were queued. Of
-    /// those that were dropped the session counts one itself, for the piece.
+    /// The result of several messages that were queued for one session as one piece. Returns how many were queued. If
+    /// they were dropped, the session has counted one of them itself.
     pub(crate) fn told(&self, sent: SendStatus, messages: u64) -> u64 {
         match sent {
             SendStatus::Queued => messages,

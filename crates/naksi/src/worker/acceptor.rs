@@ -1,7 +1,8 @@
-//! Where connections come in: accept for ever, refuse at the door, place with the least loaded worker.
+//! The acceptor: accepts continuously, applies admission control, and places connections with the least loaded
+//! worker.
 //!
-//! No failure breaks the chain (law 6): whatever ends an accept, it is asked for again, at once or after a
-//! back-off that doubles while the system has no descriptor left. Nothing here knows what a session does.
+//! A failed accept is always submitted again (law 6), at once or after a back-off that doubles while the system has
+//! no descriptor left.
 
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -48,17 +49,18 @@ impl Listener {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Gives this worker a listener of its port; it accepts from [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin) on.
+    /// Adds a listener of this worker's port; it accepts after
+    /// [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin).
     pub fn add_listener(&mut self, listener: Handle) {
         self.listeners.push(Listener::new(listener, None));
     }
 
-    /// The same for a listener whose connections stand behind wires.
+    /// Adds a listener whose connections have wires.
     pub fn add_wired_listener(&mut self, listener: Handle, wires: Arc<dyn MakeWire>) {
         self.listeners.push(Listener::new(listener, Some(wires)));
     }
 
-    /// Keeps what it accepts instead of placing it with the least loaded worker.
+    /// Keeps accepted connections instead of placing them with the least loaded worker.
     pub fn keep_accepted(&mut self) {
         self.keeps = true;
     }
@@ -94,7 +96,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.close_listener_when_idle(index);
     }
 
-    /// Stops accepting and closes the listener as soon as its accept has return.
+    /// Stops accepting and closes the listener as soon as its accept has returned.
     pub(crate) fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.closing = true;
@@ -120,13 +122,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return;
         }
         let token = Token::new(KIND_CLOSE, index as u32, 0);
-        // A second call finds the handle stale: the close is under way.
+        // A second call finds the handle stale: the close is in flight.
         self.port.submit(token, Op::Close { handle: listener.handle }).ok();
     }
 
     fn take_in(&mut self, accepted: Accepted, listener: usize) {
         let Accepted { socket, peer } = accepted;
-        // A peer that came over IPv4 to a listener of both families is the same peer.
+        // A peer that connects over IPv4 to a dual-stack listener counts as its IPv4 address.
         let peer = unmapped(peer);
         if self.stopping.is_some() {
             return self.turn_away(socket);
@@ -157,7 +159,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The first refusal of an address is a warning, further ones are logged at `debug`.
+    /// Logs a refusal: the first one of an address as a warning, further ones at `debug`.
     fn log_refusal(&mut self, peer: SocketAddr, why: Denied) {
         let limit = why.limit();
         if self.service_core.is_first_refusal(peer.ip()) {
@@ -174,7 +176,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Closes a socket that has become no session.
+    /// Closes a socket that did not become a session.
     pub(crate) fn turn_away(&mut self, socket: Handle) {
         let token = Token::new(KIND_TURN_AWAY, socket.slot(), socket.generation());
         if let Err(refused) = self.port.submit(token, Op::Close { handle: socket }) {

@@ -1,7 +1,7 @@
-//! Where a client's connections are made: so many at once, so many a second, again after a while.
+//! The connector: makes a client's connections, with limits on concurrency and rate, and retries.
 //!
-//! Each worker makes its share of the connections. A failed attempt is repeated after a pause that doubles
-//! and is jittered, so that a crowd does not come back as one. Nothing here knows what a session does.
+//! Each worker makes its share of the connections. A failed attempt is repeated after a pause that doubles and has a
+//! jitter, so that many clients do not return at the same moment.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -25,18 +25,18 @@ use crate::session::Factory;
 use crate::session::context::Due;
 use crate::shared::mailbox::Wires;
 
-/// Connections that one worker makes at the same time: a listener's queue is not endless.
+/// Most connection attempts of one worker in flight, because a listener's backlog is limited.
 const CONNECTING_MAX: usize = 256;
 
-/// How far behind its rate a dialer may be and still make up for it.
+/// How far a connector may fall behind its rate and still make up for it.
 const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tried {
-    /// Rounds through all addresses that it has behind it.
+    /// Failed rounds through all addresses.
     rounds: u32,
-    /// The address that is tried next in this round, by its place.
+    /// The index of the next address to try in this round.
     address: u32,
 }
 
@@ -52,14 +52,14 @@ struct Attempt {
 /// One worker's share of a client's connections.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    /// The addresses of the server, tried in turn; at least one.
+    /// The server's addresses, tried in turn; at least one.
     remotes: Arc<[SocketAddr]>,
     /// What each address last failed with.
     failures: Vec<Option<Ended>>,
     retry: Retry,
     /// Connections to be made now, by number.
     waiting: VecDeque<u32>,
-    /// How far each connection has come, by place; the number is `place * stride + first`.
+    /// The progress of each connection by index; its number is `index * stride + first`.
     tried: Vec<Tried>,
     /// Since when each of them stood last.
     made_at: Vec<Tick>,
@@ -72,14 +72,14 @@ pub(crate) struct Connector {
     connecting: Vec<Attempt>,
     /// How long an attempt may take.
     within: Duration,
-    /// Time between two attempts; zero for as fast as possible.
+    /// Time between two attempts; zero for no limit.
     gap: Duration,
     next_at: Tick,
-    /// The timer that was set last, and for when.
+    /// The timer that was set last, and its time.
     woken_for: Option<(TimerKey, Tick)>,
     chance: Prng,
     stopped: bool,
-    /// When each connection is made for the first time, from the beginning on; at once without.
+    /// When each connection is made for the first time, counted from the beginning; at once if absent.
     schedule: Option<Arc<[Duration]>>,
     wires: Wires,
 }
@@ -131,14 +131,14 @@ impl Connector {
         &mut self.tried[place]
     }
 
-    /// The address that a connection is tried with.
+    /// The address of a connection's next attempt.
     fn remote(&mut self, connection: u32) -> SocketAddr {
         let place = self.tried(connection).address as usize;
         self.remotes[place]
     }
 
-    /// An attempt has failed: the next address is tried at once, and after the last one it is a failed round. Returns
-    /// whether the connection is tried again.
+    /// An attempt failed: the next address is tried at once; after the last one the round has failed. Returns whether
+    /// the connection is tried again.
     fn failed(&mut self, connection: u32, why: Ended, now: Tick) -> bool {
         let count = self.remotes.len() as u32;
         let tried = self.tried(connection);
@@ -154,7 +154,7 @@ impl Connector {
         true
     }
 
-    /// Every address with what it failed with, for people.
+    /// Every address with its error, for the log.
     fn say_failures(&self) -> String {
         let each = self.remotes.iter().zip(&self.failures);
         let said = each.map(|(remote, why)| match why {
@@ -170,7 +170,7 @@ impl Connector {
         self.made_at[place] = now;
     }
 
-    /// A connection that stood has ended: it is made again, after a longer pause if it did not stand for long.
+    /// An established connection has ended: it is made again, after a longer pause if it was short.
     fn ended(&mut self, connection: u32, now: Tick) {
         if self.stopped || !self.retry.reconnects() {
             return;
@@ -181,7 +181,7 @@ impl Connector {
         self.again(connection, now);
     }
 
-    /// Calls off, once each, what takes too long by now.
+    /// Cancels attempts that have exceeded the time limit, once each.
     fn call_off_overdue(&mut self, now: Tick, mut call_off: impl FnMut(Token)) {
         let overdue =
             self.connecting.iter_mut().take_while(|attempt| now.since(attempt.began) >= self.within);
@@ -191,13 +191,13 @@ impl Connector {
         }
     }
 
-    /// The next attempt to make now, if there is one and it may be made.
+    /// The next attempt that may be made now, if there is one.
     fn next(&mut self, now: Tick) -> Option<Token> {
         if self.stopped || self.connecting.len() >= CONNECTING_MAX || now < self.next_at {
             return None;
         }
         let connection = self.waiting.pop_front()?;
-        // Timers are coarser than a fast rate's gaps: what a late turn missed is made up, but not hours of it.
+        // Timers are coarser than the gaps of a high rate, so what a late turn missed is made up, up to `CATCH_UP`.
         let missed_since = Tick::from_nanos(now.nanos().saturating_sub(CATCH_UP.as_nanos() as u64));
         self.next_at = self.next_at.max(missed_since) + self.gap;
         let Tried { rounds, address } = *self.tried(connection);
@@ -207,7 +207,7 @@ impl Connector {
         Some(token)
     }
 
-    /// Puts a connection back, to be made after a jittered pause. Returns whether it will be.
+    /// Schedules a connection's next attempt after a jittered pause. Returns whether attempts are left.
     fn again(&mut self, connection: u32, now: Tick) -> bool {
         let Retry { attempts_max, pause_min, pause_max } = self.retry;
         let rounds = self.tried(connection).rounds;
@@ -222,7 +222,7 @@ impl Connector {
         true
     }
 
-    /// From now on each connection waits for its time.
+    /// Starts the schedule: each connection waits for its time from now.
     fn begin(&mut self, now: Tick) {
         let Some(schedule) = self.schedule.take() else { return };
         for connection in std::mem::take(&mut self.waiting) {
@@ -251,8 +251,9 @@ impl Connector {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Gives this worker its share of a client's connections: every `workers`-th of `connections`, at most
-    /// its share of `rate` a second. Each attempt tries these addresses (at least one) in turn. It connects from [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin) on.
+    /// Gives this worker its share of a client's connections: every `workers`-th of `connections`, at most its share
+    /// of `rate` a second. Each attempt tries these addresses (at least one) in turn. It connects after
+    /// [`ServiceCore::begin`](crate::shared::core::ServiceCore::begin).
     pub fn dial(
         &mut self,
         remotes: impl Into<Arc<[SocketAddr]>>,
@@ -265,7 +266,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.mirror_dialer();
     }
 
-    /// Has each of the connections wait for its time, counted from the beginning on.
+    /// Schedules the connections at these times after the beginning.
     pub(crate) fn dial_at(&mut self, schedule: Arc<[Duration]>) {
         if let Some(connector) = &mut self.connector {
             connector.schedule = Some(schedule);
@@ -279,14 +280,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Has an attempt fail that takes longer than this.
+    /// Sets the time limit of one attempt.
     pub(crate) fn dial_within(&mut self, span: Duration) {
         if let Some(connector) = &mut self.connector {
             connector.within = span;
         }
     }
 
-    /// Submits every connect that may be made now, and calls off those that take too long.
+    /// Submits every connect that is due, and cancels those that have exceeded the time limit.
     pub(crate) fn register_connects(&mut self) {
         let Some(connector) = &mut self.connector else { return };
         let now = self.context.now;
@@ -302,7 +303,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if let Some(at) = connector.wake_at()
             && connector.woken_for.is_none_or(|(_, set)| set > at || set <= now)
         {
-            // An attempt that fails at once would leave one behind for the end of its time, and the next one another.
+            // An attempt that fails at once would leave a timer behind for its time limit, and so would each one
+            // after it.
             if let Some((farther, _)) = connector.woken_for {
                 self.context.wheel.cancel(farther);
             }
@@ -343,14 +345,14 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.register_connects();
     }
 
-    /// A connection that once stood has ended: it is made again if the client wants that.
+    /// An established connection has ended: it is made again if the retry policy says so.
     pub(crate) fn connection_ended(&mut self, connection: u32) {
         let Some(connector) = &mut self.connector else { return };
         connector.ended(connection, self.context.now);
         self.register_connects();
     }
 
-    /// Makes no connection any more, and calls off those that are being made.
+    /// Makes no more connections, and cancels the attempts in flight.
     pub(crate) fn stop_connecting(&mut self) {
         let Some(connector) = &mut self.connector else { return };
         connector.stopped = true;
@@ -375,7 +377,7 @@ mod tests {
         span.as_millis()
     }
 
-    /// When the one connection is tried next; it is made then.
+    /// The time of the next attempt of the only connection, which is made then.
     fn connected(connector: &mut Connector, now: Tick) -> Tick {
         let mut at = now;
         let token = loop {
@@ -396,7 +398,7 @@ mod tests {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut connector = Connector::new([remote].into(), Retry::ALWAYS, 1, None, 0, 1);
         let mut now = connected(&mut connector, Tick::from_nanos(1));
-        // 50 ms, doubled each time up to two seconds, and jittered by up to a half.
+        // 50 ms, doubled each time up to two seconds, with a jitter of up to a half.
         for wanted in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
             connector.ended(0, now);
             let next = connected(&mut connector, now);

@@ -1,46 +1,45 @@
-//! Up to which moment deadlines may be judged: a peer is not late while what it sent in time waits unread.
+//! Which deadlines may be judged: a peer is not late while data that it sent in time is still unread.
 //!
-//! A callback that blocks, a debugger or a paused machine holds a worker, and its clock goes on. Then the deadlines of
-//! thousands have passed whose bytes are in the kernel, and a wait brings a few hundred of them, or what it had taken
-//! before. So each deadline is judged only once everything that had arrived by then has been read: some turns later,
-//! however long turns are. Where waits never bring everything, because of a flood, a deadline is judged a second late all
-//! the same. Nothing here knows a session.
+//! A callback that blocks, a debugger or a paused machine stops a worker while its clock goes on. Afterwards the
+//! deadlines of thousands of sessions have passed whose data is in the kernel, and one wait returns only a few
+//! hundred completions. So a deadline is judged only once everything that had arrived by then has been read, some
+//! turns later. If waits never return everything, because of a flood, a deadline is judged a second late.
 
 use naksi_core::tick::Tick;
 
-/// A deadline that passed so many nanoseconds ago is judged, even if not everything has been read.
+/// A deadline older than this is judged even if not everything has been read. Nanoseconds.
 const UNREAD_SPAN_MAX: u64 = 1_000_000_000;
 
-/// A single step that takes longer has held the worker: its peers are granted as long.
+/// A step that takes longer has held the worker: peers get the same time in addition. Nanoseconds.
 const STEP_SPAN_MAX: u64 = 100_000_000;
 
-/// No more than this is granted: a worker that sleeps looks the same as one that is held.
+/// Upper bound of that time, because a worker that sleeps looks the same as one that is held. Nanoseconds.
 const HELD_MAX: u64 = 5_000_000_000;
 
-/// What a worker has read, in terms of time. Spans are nanoseconds: every turn reckons with them.
+/// How far a worker has read, as a time. Spans are in nanoseconds, because every turn computes with them.
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineGuard {
     /// When the last two waits returned, the latest last.
     waits: [Tick; 2],
-    /// Everything that had arrived by then has been read.
+    /// Everything that arrived by then has been read.
     read_until: Tick,
     /// The last time that was accounted for.
     at: Tick,
-    /// How long the worker was held. From a second later on, the time that it has worked since is taken off.
+    /// How long the worker was held. After a second, the time that it has worked since is subtracted.
     held: u64,
     held_at: Tick,
-    /// It was held, or it slept, before a wait that left nothing in the port; the next wait tells.
+    /// The span of a hold or a sleep before a wait that drained the port; the next wait tells which it was.
     slept: u64,
 }
 
 impl DeadlineGuard {
-    /// A wait has returned, and leaves nothing in the port or not.
+    /// A wait has returned; `brings_all`: it drained the port.
     #[inline]
     pub(crate) fn turn(&mut self, now: Tick, brings_all: bool) {
         let excess = self.pass_by(now);
         if brings_all {
-            // This wait and the one before it have asked the kernel at least once, but perhaps only the one before: that
-            // began after the wait before it had returned.
+            // This wait or the one before it asked the kernel, but perhaps only the one before, which began after the
+            // wait before it had returned.
             self.read_until = self.waits[0];
             self.slept = excess;
         } else {
@@ -56,7 +55,7 @@ impl DeadlineGuard {
         self.hold(now, excess);
     }
 
-    /// A step has ended. Returns how long it took, if that was too long.
+    /// A step has ended. Returns its duration if it was too long.
     #[inline]
     fn pass_by(&mut self, now: Tick) -> u64 {
         let span = now.nanos().saturating_sub(std::mem::replace(&mut self.at, now).nanos());
@@ -90,7 +89,7 @@ mod tests {
         Tick::from_nanos(millis * 1_000_000)
     }
 
-    /// A worker whose turns take so many milliseconds each.
+    /// A worker whose turns take this many milliseconds each.
     fn turns(
         deadline_guard: &mut DeadlineGuard,
         mut now: u64,
@@ -123,10 +122,10 @@ mod tests {
     fn nobody_is_late_before_all_is_read_and_a_flood_puts_it_off_for_a_second() {
         let mut deadline_guard = DeadlineGuard::default();
         let before = turns(&mut deadline_guard, 0, 10, 1, true);
-        // Held for five seconds: the next wait may bring what was taken before that, and leave nothing in the port.
+        // Held for five seconds: the next wait may return completions from before, and drain the port.
         let now = turns(&mut deadline_guard, before, 1, 5_000, true);
         assert!(deadline_guard.judged_until(at(now)) < at(before));
-        // Then there is more than one wait brings.
+        // Now there is more than one wait returns.
         let now = turns(&mut deadline_guard, now, 9, 100, false);
         assert!(
             deadline_guard.judged_until(at(now)) < at(before),

@@ -1,7 +1,7 @@
-//! From a token to its owner: session, listener, connector, file, mailbox.
+//! Dispatches a completion by its token to its owner: session, listener, connector, file, mailbox.
 //!
-//! A completion for a session that is gone cannot come (law 4: the slot is freed after the last one); for
-//! everything else the token's generation tells. Nothing here interprets bytes.
+//! A completion for an ended session cannot arrive (law 4: the slot is freed after the last one); for everything else
+//! the token's generation is checked.
 
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
@@ -21,7 +21,7 @@ use crate::session::{ConnectionInfo, Factory};
 use crate::shared::mailbox::{KIND_MAILBOX, Message, Wires};
 use crate::watchdog::{What, Who, seen_at};
 
-/// Token kinds above those of a session's verbs.
+/// Token kinds above those of a session's operations.
 pub(crate) const KIND_ACCEPT: u8 = 16;
 pub(crate) const KIND_CONNECT: u8 = 17;
 pub(crate) const KIND_FILE: u8 = 19;
@@ -29,7 +29,7 @@ pub(crate) const KIND_CLOSE: u8 = 20;
 pub(crate) const KIND_TURN_AWAY: u8 = 21;
 pub(crate) const KIND_RECORD: u8 = 22;
 
-/// Messages taken from the mailbox in one turn; the rest rings again.
+/// Most messages taken from the mailbox in one turn; for the rest the worker is woken again.
 const MESSAGES_A_TURN: usize = 1024;
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
@@ -58,7 +58,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         assert!(known.is_some(), "law 4 is broken: {token:?} outlived its session");
     }
 
-    /// One line for each receive and send that went well.
+    /// Logs one line for each successful receive and send.
     fn trace_lengths(&self, token: Token, done: &Done) {
         let session = self.name(token.slot(), token.generation());
         match done {
@@ -74,7 +74,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             let Some(message) = self.mailbox().pop() else { return };
             self.process_message(message);
         }
-        // There may be more, and its sender found the bell rung: come back in the next turn.
+        // There may be more, and senders found the wake-up flag set: continue in the next turn.
         self.port.poster().post(crate::shared::mailbox::Mailbox::<P>::token(), 0);
     }
 
@@ -93,7 +93,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 callbacks.play(output, (), |_, conn| conn.end_with(reason, ending));
             }),
             Message::Batch { topic, bytes, messages } => {
-                // What this worker's own sessions broadcast before goes first.
+                // What this worker's own sessions broadcast before is sent first.
                 self.flush_topics();
                 self.deliver(topic, &bytes, messages, None);
             }
@@ -135,7 +135,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.register_connects();
     }
 
-    /// A connected socket of this port becomes a session.
+    /// Makes a session for a connected socket of this port.
     pub(crate) fn open_session(
         &mut self,
         socket: Handle,
@@ -146,7 +146,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let index = dialled.map_or(self.arrivals, u64::from);
         self.arrivals += 1;
         let arrival = ConnectionInfo { worker: self.index, index, peer };
-        // A session that cannot be made ends no other.
+        // A factory that panics ends no other session.
         let make = || seen_at(What::Factory, Who::Connecting(index), || self.factory.make(&arrival));
         let user = match caught(make) {
             Ok(user) => user,
@@ -196,7 +196,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The session's socket is closed: its slot is free, its place at the door too.
+    /// The session's socket is closed: frees its slot and its place in admission.
     pub(crate) fn retire(&mut self, slot: u32, generation: u32) {
         let Some(mut entry) = self.sessions.remove(slot, generation) else { return };
         self.load_shedding.forget(entry.held_bytes);
@@ -217,7 +217,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
         self.abandon_files_of(id);
         self.forget(peer, entry.dialled.map(|number| number.get() - 1));
-        // The user's destructor is the last of its callbacks, and no more to be trusted than the others.
+        // The user's destructor is the last of its callbacks and may panic as they may.
         let destroy = || seen_at(What::Destructor, Who::Session(id), || drop(entry.user));
         if let Err(panic) = caught(destroy) {
             self.context.counters.handler_panics.add(1);
@@ -227,7 +227,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// A connection is gone: its place in the counts is free again.
+    /// A connection has ended: frees its place in the counts.
     fn forget(&mut self, peer: SocketAddr, dialled: Option<u32>) {
         self.service_core.unsettle(self.index);
         match dialled {

@@ -1,4 +1,4 @@
-//! Carries out what sessions ask of their files: operations on the worker's port, whose answers go to `on_file`.
+//! Carries out the sessions' file operations on the worker's port; results go to `on_file`.
 
 use std::path::PathBuf;
 
@@ -15,14 +15,14 @@ use crate::session::files::{
 };
 use crate::session::{Factory, Session};
 
-/// So much room a read gets without a look at how long its file is. More than nothing, because the system knows no size
-/// of some files, and because a read behind the end is one too.
+/// A read of up to this size does not ask for the file's size. Not 0, because the system does not know the size of
+/// some files, and because a read beyond the end is valid.
 const READ_BYTES_UNSEEN: usize = 64 * 1024;
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
     pub(crate) fn carry_out_file_wishes(&mut self) {
-        // Operations that these results cause wait for the next turn: a session that retries for ever delays
-        // no other.
+        // Operations submitted by these callbacks wait for the next turn, so a session that retries without end does
+        // not delay others.
         for _ in 0..self.context.files.file_ops.len() {
             let Some(file_op) = self.context.files.file_ops.pop_front() else { return };
             let bytes_held = file_op.asks().map_or(0, |(_, _, bytes)| bytes);
@@ -53,7 +53,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Tells a session that it has asked for too much at once.
+    /// Tells a session that it has exceeded a limit.
     fn refuse(&mut self, owner: SessionId, tag: u32) {
         self.context.counters.file_refused_total.add(1);
         self.tell(owner, FileDone::Failed { tag, error: OsError::new(Failure::OverLimit, 0) });
@@ -85,7 +85,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         size.map(|bytes| (file, bytes))
     }
 
-    /// Begins an operation that its session has been charged for.
+    /// Starts an operation that its session has been charged for.
     fn start(
         &mut self,
         (owner, tag, mut bytes_held): (SessionId, u32, usize),
@@ -106,7 +106,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The operation that is wanted, with a buffer for what is read; or why there is none.
+    /// Builds the operation, with a buffer for a read; or returns why it cannot.
     fn prepare(
         &mut self,
         owner: SessionId,
@@ -135,7 +135,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         })
     }
 
-    /// Hands an operation to the port, or keeps a sync for its writes.
+    /// Submits an operation to the port, or keeps a sync until its writes have ended.
     fn launch(
         &mut self,
         (owner, tag, bytes): (SessionId, u32, usize),
@@ -170,7 +170,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         Ok(())
     }
 
-    /// A write has ended, well or not: syncs that waited for it last begin.
+    /// A write has ended, with or without an error: starts the syncs that waited for it.
     fn written(&mut self, file: FileId, sync: u32) {
         let Some(open) = self.context.files.open.get_mut(file.slot, file.generation) else {
             unreachable!("a file is open while something is in flight on it");
@@ -216,7 +216,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The session is gone: its files are closed as soon as nothing is in flight on them.
+    /// The session has ended: closes its files as soon as nothing is in flight on them.
     pub(crate) fn abandon_files_of(&mut self, owner: SessionId) {
         let Some(of_owner) = self.context.files.owners.get_mut(&owner) else { return };
         for file in std::mem::take(&mut of_owner.files) {
@@ -263,7 +263,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     }
 }
 
-/// How many bytes a read can bring: a peer may have chosen the number.
+/// How many bytes a read can return, because a peer may have chosen the number.
 fn read_bytes(
     bytes: usize,
     offset: u64,
@@ -275,13 +275,13 @@ fn read_bytes(
     if bytes > READ_BYTES_MAX {
         return Err(OsError::new(Failure::Invalid, 0));
     }
-    // A handler that cannot be told the size can still read, a little at a time.
+    // If the size is unknown, a handler can still read a little at a time.
     let rest = file_bytes().unwrap_or(0).saturating_sub(offset);
     let rest = usize::try_from(rest).unwrap_or(usize::MAX);
     Ok(bytes.min(rest.max(READ_BYTES_UNSEEN)))
 }
 
-/// Room for so many bytes, or the answer that there is none.
+/// A buffer of this many bytes, or the error that there is no memory.
 fn read_buffer(bytes: usize) -> Result<Vec<u8>, OsError> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(bytes).map_err(|_| OsError::new(Failure::MemoryExhausted, 0))?;

@@ -1,19 +1,17 @@
-//! Sessions that hold bytes back until a tick: who, and until when.
-//!
-//! A worker asks each of them again when its tick has come. Nothing here knows what they hold.
+//! Sessions that hold data back until a tick. When it has come, the worker checks each of them again.
 
 use naksi_core::tick::Tick;
 
-/// The sessions of one worker that wait for a tick. A name may stand here after its session has gone.
+/// The sessions of one worker that wait for a tick. An id may outlive its session here.
 #[derive(Default)]
 pub(crate) struct Held {
     waiting: Vec<(Tick, u32, u32)>,
-    /// The earliest tick of them, or an earlier one.
+    /// Their earliest tick, or an earlier one.
     next: Option<Tick>,
 }
 
 impl Held {
-    /// A session is to be visited at a tick.
+    /// Adds a session to be visited at a tick.
     pub(crate) fn hold(&mut self, at: Tick, slot: u32, generation: u32) {
         self.waiting.push((at, slot, generation));
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
@@ -24,7 +22,7 @@ impl Held {
         self.next
     }
 
-    /// Those whose tick has come, in the order in which they began to wait.
+    /// Removes those whose tick has come, in the order in which they began to wait.
     pub(crate) fn release(&mut self, now: Tick, mut released: impl FnMut(u32, u32)) {
         if self.next.is_none_or(|next| next > now) {
             return;

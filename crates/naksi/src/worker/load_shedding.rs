@@ -1,9 +1,8 @@
-//! What a worker does when all sessions together hold nearly as much as they may: the ladder of
-//! [`Pressure`], carried out on its own sessions.
+//! Load shedding: what a worker does with its own sessions when all sessions together are close to the memory limit,
+//! in the steps of [`Pressure`].
 //!
-//! What each session holds is counted whenever it is asked what it wants; without a limit that is all. Every worker
-//! gives back its own part, and each of them acts, whichever saw it first: sleeping workers are woken. Nothing here
-//! knows why a session holds much.
+//! Each session's memory is counted when it is asked for its next operations; without a limit nothing else happens.
+//! Every worker sheds its own part, and wakes sleeping workers so that they do too.
 
 use std::time::Duration;
 
@@ -18,29 +17,29 @@ use crate::log_limiter::Subject;
 use crate::session::Factory;
 use crate::shared::mailbox::Message;
 
-/// Who is stuck is looked for no more often than this: it means to look at everybody.
+/// Interval between two searches for stuck sessions, because a search visits every session.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a worker that has shed its part waits for the others.
 const GIVE_AGAIN: Duration = Duration::from_millis(10);
 
-/// Spare buffers unused for this long are freed.
+/// Interval after which unused pooled buffers are freed.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
-/// Lists of sessions keep room for this many.
+/// Capacity that lists of sessions keep.
 const LIST_ENTRIES_KEPT: usize = 1024;
 
 /// One worker's part in relieving the service.
 #[derive(Debug, Default)]
 pub(crate) struct LoadShedding {
-    /// What its sessions hold, as far as they were counted.
+    /// Memory of its sessions as counted last, in bytes.
     held_bytes: u64,
     /// When it may act again.
     act_at: Tick,
-    /// When spare buffers are looked through, if there are any worth it.
+    /// When pooled buffers are checked next, if there are enough of them.
     trim_at: Option<Tick>,
 }
 
 impl LoadShedding {
-    /// What one session was counted to hold, and holds now.
+    /// Updates the total by one session's memory: as counted before, and now.
     pub(crate) fn count(&mut self, counted: &mut u32, now: usize) {
         let now = u32::try_from(now).unwrap_or(u32::MAX);
         self.held_bytes = self.held_bytes + u64::from(now) - u64::from(*counted);
@@ -59,14 +58,14 @@ impl LoadShedding {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Ends as many sessions as the ladder asks of this worker; none, most of the time. A worker that stops lets its
+    /// Ends as many sessions as the pressure requires of this worker; usually none. A worker that stops lets its
     /// sessions flush instead.
     pub(crate) fn relieve(&mut self) {
         if self.service_core.limits.memory_bytes_max == 0 || self.stopping.is_some() {
             return;
         }
         if self.service_core.pressure() >= Pressure::EndStuck {
-            // What has gone out in this turn is held no more; what has come is not yet offered to the kernel.
+            // Data sent in this turn is no longer held; received data has not been offered yet.
             self.recount();
         }
         let (step, risen) = self.service_core.press();
@@ -89,7 +88,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         );
     }
 
-    /// Frees spare buffers that were unused for a while, and gives the system its memory back when that is much.
+    /// Frees pooled buffers that were unused for a while, and returns memory to the system if that is much.
     #[inline]
     pub(crate) fn trim_spares(&mut self) {
         match self.load_shedding.trim_at {
@@ -112,7 +111,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// When the worker has to look at what its sessions hold or at its spare buffers, although nothing else happens.
+    /// When the worker has to check its sessions' memory or its pooled buffers, even if nothing else happens.
     pub(crate) fn relief_at(&self) -> Option<Tick> {
         let pressed = self.service_core.limits.memory_bytes_max > 0
             && self.load_shedding.held_bytes > 0
@@ -153,7 +152,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Counts down what those hold to whom something has happened in this turn.
+    /// Recounts the sessions with activity in this turn.
     fn recount(&mut self) {
         for (slot, generation) in &self.dirty {
             if let Some(entry) = self.sessions.get_mut(*slot, *generation) {
@@ -164,15 +163,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.context.counters.held_bytes.set(self.load_shedding.held_bytes());
     }
 
-    /// Who sleeps cannot see what the others hold.
+    /// A worker that sleeps cannot see what the others hold.
     fn ring_the_others(&self) {
         let others =
             self.service_core.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.index);
         others.for_each(|(_, mailbox)| mailbox.push(Message::Relieve));
     }
 
-    /// Those of whom something is to be had, in the order in which they go: at the second step stuck sessions, longest
-    /// first; at the third those as well, and then all, those that hold most first.
+    /// Sessions whose end frees memory, in the order in which they are ended: at the second step stuck sessions,
+    /// longest first; at the third step the same and then all others, largest first.
     fn holders(&self, step: Pressure) -> Vec<Holder> {
         let now = self.context.now;
         let mut holders = Vec::new();
@@ -182,7 +181,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             };
             let still = entry.session.unmoved_since().map_or(Duration::ZERO, |since| now.since(since));
             let stuck = still >= STUCK_AFTER;
-            // Of a topic's batches each session that has not sent them counts: with the last of them they go.
+            // A topic's batch is freed by its last reference, so each session that has not sent it counts.
             let pending = u32::try_from(entry.session.pending_bytes()).unwrap_or(u32::MAX);
             let bytes = entry.held_bytes.max(pending);
             match step {
@@ -205,7 +204,7 @@ fn in_order(mut holders: Vec<Holder>) -> Vec<Holder> {
     holders
 }
 
-/// A session that may have to go; the greatest goes first.
+/// A session that may be ended; the greatest is ended first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Holder {
     stuck: bool,

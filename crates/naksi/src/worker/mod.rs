@@ -1,8 +1,8 @@
-//! The river on one page: ask, wait, take what came, let timers fire, ask again.
+//! The worker's loop: submit, wait, dispatch completions, fire timers, submit again.
 //!
-//! A worker owns one port and the sessions that were placed on it. Everything it does happens in
-//! [`Worker::turn`], so a thread that loops over turns and a simulation that steps them run the same
-//! engine. It names no system and makes no system call but through its port.
+//! A worker owns one port and the sessions that were placed on it. Everything happens in [`Worker::turn`], so a
+//! thread that loops over turns and a simulation that steps them run the same engine. All system calls go through its
+//! port.
 
 mod acceptor;
 mod connector;
@@ -55,25 +55,25 @@ use crate::shared::handle::ServiceInner;
 use crate::shared::mailbox::Mailbox;
 use crate::topic::{LocalTopics, Membership};
 
-/// A room's batch leaves at the latest after this many completions, however busy the port is.
+/// A batch of a topic is sent after at most this many completions, however busy the port is.
 const COMPLETIONS_BEFORE_FLUSH: usize = 4096;
-/// And after this long: while a peer floods, a turn may bring no more than a few completions.
+/// And after this long: while a peer floods, a turn may return only a few completions.
 const BATCH_SPAN_MAX: Duration = Duration::from_millis(10);
-/// A batch that another worker had no room for is offered to it again after this long.
+/// Interval after which a batch is offered again to a worker that had no room for it.
 const OWED_AGAIN: Duration = Duration::from_millis(1);
-/// A deadline that may not be judged yet is looked at again after this long.
+/// Interval after which a deadline that may not be judged yet is checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Whether a worker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// There is more to do, now or later.
+    /// The worker continues.
     Going,
     /// Everything is drained and closed; the port can be dropped.
     Finished,
 }
 
-/// One session and what the worker keeps beside it.
+/// One session and what the worker keeps for it.
 struct Entry<S> {
     session: session::Session,
     user: S,
@@ -81,19 +81,19 @@ struct Entry<S> {
     memberships: ThinVec<Membership>,
     /// Rooms that it has joined.
     room_memberships: ThinVec<RoomMembership>,
-    /// Timers that its user set; some of them may have fired.
+    /// Timers that the user set; some of them may have fired.
     timers: ThinVec<TimerKey>,
-    /// A callback has panicked: none but the goodbye is played any more.
+    /// A callback has panicked: only `on_disconnected` is still called.
     broken: bool,
-    /// The deadline timer that is set, and for when.
+    /// The deadline timer that is set, and its time.
     timer: Option<(TimerKey, Tick)>,
-    /// Which of a client's connections it is, counted from 1: so it is no larger than a number.
+    /// The index of a client's connection plus 1; non-zero, so that the option takes no extra space.
     dialled: Option<NonZeroU32>,
-    /// What it holds, as it was last counted.
+    /// Its memory as counted last, in bytes.
     held_bytes: u32,
-    /// Whether it stands in the list of those to be asked.
+    /// Whether it is in the list of sessions to ask for operations.
     dirty: bool,
-    /// Whether it stands among those that wait for a tick.
+    /// Whether it is in the list of sessions that wait for a tick.
     held: bool,
 }
 
@@ -107,18 +107,18 @@ pub struct Worker<P: Port, F: Factory> {
     buffer_pool: BufferPool,
     context: WorkerContext,
     listeners: Vec<Listener>,
-    /// What it accepts stays with it, because every worker has listeners of its own.
+    /// Accepted connections stay with this worker, because every worker has its own listeners.
     keeps: bool,
     connector: Option<Connector>,
     stopping: Option<Stopping>,
-    /// Sockets that have become no session and are being closed: the worker is not through before them.
+    /// Rejected sockets whose close is in flight; the worker finishes after them.
     turning_away: usize,
     arrivals: u64,
     begun: bool,
     dirty: Vec<(u32, u32)>,
     held: Held,
     load_shedding: LoadShedding,
-    /// When the topics' batches leave, if there are ticks and there is something in them.
+    /// When the topics' batches are sent, if flushing is by ticks and a batch is not empty.
     topics_due: Option<Tick>,
     spin: Spin,
     caught: Vec<Completion>,
@@ -130,7 +130,7 @@ pub struct Worker<P: Port, F: Factory> {
 }
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// A worker on a port of its own. It accepts and connects nothing before [`ServiceCore::begin`].
+    /// A worker on its own port. It accepts and connects nothing before [`ServiceCore::begin`].
     pub fn new(index: usize, port: P, service_core: Arc<ServiceCore<P>>, factory: Arc<F>) -> Self {
         service_core.mailboxes[index].hang(port.poster());
         let service: Arc<dyn ServiceInner> = Arc::clone(&service_core) as Arc<dyn ServiceInner>;
@@ -173,7 +173,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             topics_due: None,
             caught: Vec::new(),
             since_flush: 0,
-            // The first turn only looks: a message may have been put in before the bell was hung.
+            // The first turn does not block: a message may have been pushed before the poster was set.
             poll_status: PollStatus::More,
             deadline_guard: DeadlineGuard::default(),
             due: Vec::new(),
@@ -181,10 +181,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// One turn of the river.
+    /// One turn of the loop.
     ///
     /// # Errors
-    /// The port is broken; the worker cannot go on.
+    /// The port failed; the worker cannot go on.
     pub fn turn(&mut self) -> Result<Turn, PortError> {
         let until = self.sleep_until();
         let mut caught = std::mem::take(&mut self.caught);
@@ -197,7 +197,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         };
         self.context.now = self.port.now();
         self.context.turn_budget.begin(self.context.now);
-        // Receives that starve have something to say, too, and are in no wait before a lease is home.
+        // Receives without a buffer also have data to deliver, and are in no wait before a buffer is returned.
         let brings_all = self.poll_status == PollStatus::Drained && self.port.ledger().starved == 0;
         self.deadline_guard.turn(self.context.now, brings_all);
         self.since_flush += caught.len();
@@ -236,7 +236,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         Ok(if self.is_finished() { Turn::Finished } else { Turn::Going })
     }
 
-    /// How long the port may wait for the kernel.
+    /// Until when the port may block.
     fn sleep_until(&self) -> Option<Tick> {
         if self.poll_status == PollStatus::More
             || self.context.files.has_file_ops()
@@ -258,10 +258,10 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             .min()
     }
 
-    /// Whether the topics' batches leave with this turn.
+    /// Whether the topics' batches are sent with this turn.
     ///
-    /// Replies leave after every slice of completions, while their sessions are still warm in the cache; a
-    /// room's batch waits until the port is dry, or for its tick, so that it carries as much as it can.
+    /// Replies are sent after every slice of completions, while their sessions are still in the cache; a topic's
+    /// batch waits until the port is drained, or for its tick, to carry as much as possible.
     fn topics_are_due(&mut self) -> bool {
         if !self.context.topics.is_dirty() {
             (self.topics_due, self.since_flush) = (None, 0);
@@ -299,12 +299,12 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.sessions.len()
     }
 
-    /// The session in this slot, as all workers call it.
+    /// The service-wide id of the session in this slot.
     fn name(&self, slot: u32, generation: u32) -> SessionId {
         SessionId::new(self.index as u8, slot, generation)
     }
 
-    /// Runs something on one session, then draws the conclusions. `None`: the name is stale.
+    /// Runs a function on one session, then updates what follows from it. `None`: the id is stale.
     fn with_session<R>(
         &mut self,
         slot: u32,
@@ -336,13 +336,13 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         Some(result)
     }
 
-    /// Asks every session that was touched what it wants, and hands it to the port.
+    /// Asks every dirty session for its next operations and submits them.
     fn ask_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for (slot, generation) in dirty.drain(..) {
             self.ask(slot, generation);
         }
-        // Registering marks no session, so the list that was emptied is the list to keep.
+        // Registering marks no session dirty, so the emptied list can be put back.
         self.dirty = dirty;
     }
 
@@ -375,7 +375,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.held.hold(at, slot, generation);
         }
         let wanted = entry.session.deadline(&self.service_core.limits);
-        // A deadline that moved away is looked at when the old timer fires; only a nearer one is set anew.
+        // A deadline that moved later is checked when the old timer fires; only an earlier one is set anew.
         match (wanted, entry.timer) {
             (Some(wanted), Some((_, set))) if set <= wanted => {}
             (Some(wanted), set) => {
@@ -394,7 +394,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let mut due = std::mem::take(&mut self.due);
         self.context.wheel.due(self.context.now, &mut due);
         for key in due.drain(..) {
-            // What was due beside it may have taken it back.
+            // A callback of the same batch may have cancelled it.
             let Some(fired) = self.context.wheel.fire(key) else { continue };
             match fired {
                 Due::Deadline { slot, generation } => self.look_at_deadline(slot, generation),
@@ -410,7 +410,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.due = due;
     }
 
-    /// Callbacks are slow: timers and deadlines do not wait for the end of the turn.
+    /// Callbacks are slow: timers and deadlines are checked before the end of the turn.
     #[cold]
     fn time_has_passed(&mut self, now: Tick) {
         self.context.now = now;
@@ -418,7 +418,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.fire_timers();
     }
 
-    /// Ends a session that is late, unless what it sent in time may still be unread: then it is looked at again.
+    /// Ends a session that is late, unless data that it sent in time may still be unread; then it is checked again.
     fn look_at_deadline(&mut self, slot: u32, generation: u32) {
         let Some(entry) = self.sessions.get_mut(slot, generation) else { return };
         entry.timer = None;
@@ -457,12 +457,12 @@ impl<P: Port, F: Factory> Drop for Worker<P, F> {
         let Self { context, port, .. } = self;
         let service = Arc::clone(&context.service);
         context.rooms.wind_up(&|| port.now(), &*service);
-        // What is still missing is not delivered any more.
+        // The remaining backlog is not delivered any more.
         context.counters.dropped.add(context.topics.owed_messages());
         // Its replies are not awaited.
         context.counters.held_bytes.set(0);
         context.counters.recv_backlog_bytes.set(0);
-        // However it ends, what others still put in is not kept: a socket among it would never be closed.
+        // From here on pushed messages are dropped: a socket among them would otherwise never be closed.
         self.service_core.mailboxes[self.index].close();
     }
 }
@@ -470,7 +470,7 @@ impl<P: Port, F: Factory> Drop for Worker<P, F> {
 impl<P: Port, F: Factory> std::fmt::Debug for Worker<P, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Worker({}, {} sessions", self.index, self.sessions.len())?;
-        // A worker that does not end is asked which of its sessions do not.
+        // Names a few sessions that keep the worker from ending.
         for (slot, generation) in self.sessions.names().into_iter().take(4) {
             if let Some(entry) = self.sessions.get(slot, generation) {
                 let id = SessionId::new(self.index as u8, slot, generation);

@@ -1,10 +1,8 @@
-//! A peer's address, as small as most of them are: a worker keeps one for each session.
-//!
-//! Nothing here knows a session.
+//! A compact peer address; a worker stores one per session.
 
 use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// An address in half of the room of a `SocketAddr`; the long kind has its room elsewhere.
+/// An address in half the size of a `SocketAddr`; long ones are boxed.
 #[derive(Debug)]
 pub(crate) enum Peer {
     V4(SocketAddrV4),

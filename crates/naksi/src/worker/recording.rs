@@ -1,4 +1,4 @@
-//! Records what this worker's sessions receive: the recorder's writes are operations on the worker's port.
+//! Records what this worker's sessions receive; writes are operations on the worker's port.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::record::{Header, RecordOptions, Run, Space};
 use crate::session::{Factory, Session};
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Records what this worker's sessions receive, in its file of this run, which has been made and is empty.
+    /// Starts recording into this worker's file of the run, which exists and is empty.
     pub(crate) fn record(&mut self, options: &RecordOptions, run: &Run) -> Result<()> {
         let path = run.file(self.index);
         let file = self.port.open_file(&path, FileAccess::ReadWrite);
@@ -32,7 +32,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         Ok(())
     }
 
-    /// Hands what has gathered to the port, if it is through with what it had.
+    /// Submits the buffered entries, if no write is in flight.
     pub(crate) fn write_record(&mut self) {
         let last = self.stopping.is_some() && self.sessions.is_empty();
         let at_us = self.context.now.nanos() / 1000;
@@ -48,7 +48,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The recording ends before what it was to record: what is not in it is counted as lost, and one line says so.
+    /// Ends the recording early: missing entries are counted as lost, and one log line gives the reason.
     pub(crate) fn end_record(&mut self, why: &str) {
         if let Some((lost, _)) = self.give_up_record() {
             tracing::error!(
@@ -60,7 +60,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// As [`Worker::end_record`], at the latest with the next write of every worker; the first one says it for all.
+    /// Ends it as [`Worker::end_record`] does, at the next write of each worker; the first one logs it for all.
     fn end_record_without_space(&mut self) {
         let worker = self.index;
         if let Some((lost, space)) = self.give_up_record()
@@ -84,7 +84,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         Some((lost, &recorder.space))
     }
 
-    /// The worker ends before everything returned: what the file has not got is missing in it.
+    /// The worker ends before all writes returned: counts what the file lacks.
     pub(crate) fn abandon_record(&mut self) {
         if self.context.recorder.as_ref().is_some_and(Recorder::has_more) {
             self.end_record("the worker gave up");

@@ -1,4 +1,4 @@
-//! What a worker does for rooms in a turn: brings them what came, runs those it claimed, carries out what they say.
+//! A worker's part of running rooms: delivers events to them, runs those it claimed, carries out their output.
 
 use bytes::Bytes;
 use std::ops::Range;
@@ -18,19 +18,19 @@ use crate::room::local::{DrainState, RoomMembership};
 use crate::room::output::{Part, RoomOutput};
 use crate::session::{Factory, Session};
 
-/// All rooms together hold a worker for about so long in a turn; the rest goes to groups, or waits for the next turn.
+/// Time that all rooms together may take in one turn; the rest goes to groups, or to the next turn.
 const TURN_BUDGET: Duration = Duration::from_millis(2);
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Brings the rooms what this turn's sessions have for them, and runs the idle ones.
+    /// Delivers this turn's events to the rooms, and runs the idle ones.
     pub(crate) fn run_rooms(&mut self) {
         self.context.rooms.set_out(self.context.now);
         if self.context.rooms.ready.is_empty() {
             return;
         }
         let service = Arc::clone(&self.context.service);
-        // What the rooms say to this worker comes through its mailbox as well, behind what they said before; it
-        // is read below, so no wake-up is needed.
+        // The rooms' output for this worker comes through its mailbox as well, after earlier output; it is read
+        // below, so no wake-up is needed.
         self.mailbox().hush();
         let clock = || self.port.now();
         let began = clock();
@@ -47,7 +47,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.read_mailbox();
     }
 
-    /// Carries out what a room does to sessions of this worker.
+    /// Carries out a room's output for sessions of this worker.
     pub(crate) fn deliver_parcel(&mut self, room_output: &RoomOutput) {
         let room = room_output.room;
         for part in &room_output.parts {
@@ -137,7 +137,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         sent.map_or(0, |sent| self.context.counters.told(sent, messages.into()))
     }
 
-    /// A session that waits for the room's answers has them; if that was all, it begins to drain.
+    /// A room has answered everything that a session waited for; after the last such room the session begins to
+    /// drain.
     fn hear_out(&mut self, id: SessionId, room: u64, ticket: u32) {
         if usize::from(id.worker()) != self.index {
             return;
@@ -154,7 +155,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// A room has taken so many bytes of what a session brought: one that waited for that is read again.
+    /// Releases a part of a session's charge after a room processed its data; a session that was paused for that is
+    /// read again.
     fn take_off(&mut self, id: SessionId, bytes: u32) {
         if usize::from(id.worker()) == self.index {
             self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
@@ -163,7 +165,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The room is over for every session of this worker. `then`: what follows for each.
+    /// Ends the memberships of all sessions of this worker in the room; `then` runs for each.
     fn close_room(&mut self, room: u64, then: impl Fn(&mut Self, SessionId)) {
         let mut members = Vec::new();
         self.context.rooms.members_into(room, &mut members);
@@ -174,7 +176,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Ends a session once what is queued for it has left.
+    /// Ends a session once its queued data has been sent.
     pub(crate) fn end_in_order(&mut self, id: SessionId, reason: DisconnectReason) {
         self.with_session(id.slot(), id.generation(), |session, cx, callbacks| {
             session.with_output(cx, callbacks, |callbacks, output| {
@@ -199,7 +201,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         });
     }
 
-    /// Takes a session's seat away. Returns whether it had it, under this ticket if one is named.
+    /// Removes a session's membership. Returns whether it had one, under this ticket if one is given.
     fn unseat(&mut self, id: SessionId, room: u64, ticket: Option<u32>) -> bool {
         if usize::from(id.worker()) != self.index {
             return false;

@@ -1,6 +1,6 @@
-//! The orderly end of a worker: stop accepting, say goodbye, wait, then cut what is left, then give up.
+//! The graceful shutdown of a worker: stop accepting, end sessions, wait, close what is left, give up.
 //!
-//! Every step is bounded by the time that the service was given. Nothing here knows a thread or a signal.
+//! Every step is bounded by the time that the service was given.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::Worker;
 use crate::session::Factory;
 use crate::session::context::Due;
 
-/// After the sessions were cut, their sockets may take this long to return.
+/// How long sockets may take to return after their sessions were aborted.
 const CUT_WITHIN: Duration = Duration::from_millis(500);
 
-/// How far the end of a worker has come.
+/// The stage of a worker's shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopping {
     /// Sessions flush their queues until then.
     Draining(Tick),
-    /// Sessions were cut and have until then to return.
+    /// Sessions were aborted and have until then to return.
     Cutting(Tick),
     /// What is left is left to the port.
     GivenUp,
@@ -40,7 +40,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             self.close_listener(listener);
         }
         self.stop_connecting();
-        // What was broadcast so far is still for everybody: here, on the other workers, and what they have brought.
+        // What was broadcast so far is still delivered: here, on the other workers, and to rooms.
         self.flush_topics();
         for _ in 0..self.mailbox().len() {
             let Some(message) = self.mailbox().pop() else { break };
@@ -55,7 +55,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.end_session(slot, generation, CloseMode::Graceful);
     }
 
-    /// The time to drain is over, or the time to return after the cut.
+    /// The drain time is over, or the time after the abort.
     pub(crate) fn end_drain(&mut self) {
         match self.stopping {
             Some(Stopping::Draining(_)) => {
@@ -79,7 +79,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Calls the outstanding `on_disconnected`, whatever the kernel still holds, and forgets them (law 8).
+    /// Calls the outstanding `on_disconnected` and forgets the sessions, whatever is still in flight (law 8).
     pub(crate) fn give_up(&mut self, reason: &DisconnectReason) {
         self.stop_connecting();
         for (slot, generation) in self.sessions.names() {

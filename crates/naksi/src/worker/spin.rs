@@ -1,8 +1,7 @@
-//! Looking again for a while before sleeping, wherever that has paid off lately.
+//! Busy-polling before sleeping, where that has paid off recently.
 //!
-//! Being woken costs more than most waits between two messages of a busy connection last. A worker that
-//! spins keeps its processor busy, so it does so only after waits that were short, and never while there is
-//! work. Nothing here knows what is waited for.
+//! A wake-up takes longer than most waits between two messages of a busy connection. Spinning keeps a processor busy,
+//! so a worker spins only after short waits, and never while it has work.
 
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use naksi_core::completion::Completion;
 use naksi_core::tick::Tick;
 use naksi_os::port::{PollStatus, Port, PortError};
 
-/// Credit that short waits in a row can add up to. A worker spins as long as it has any, and a long wait halves it.
+/// Most credit that consecutive short waits add up to. A worker spins as long as it has any; a long wait halves it.
 const CREDIT_MAX: u8 = 4;
 
-/// How long a worker looks before it sleeps; not at all by default.
+/// How long a worker busy-polls before it sleeps; 0 by default.
 #[derive(Debug, Default)]
 pub(crate) struct Spin {
     span: Duration,
@@ -25,7 +24,7 @@ impl Spin {
         Self { span, credit: 0 }
     }
 
-    /// Waits on a port as the port itself would, but looks for a while first if that is likely to be enough.
+    /// Waits on a port as the port itself would, but polls first if a completion is likely soon.
     pub(crate) fn wait<P: Port>(
         &mut self,
         port: &mut P,
@@ -49,7 +48,7 @@ impl Spin {
             std::hint::spin_loop();
         }
         let status = port.wait(caught, until)?;
-        // A sleep takes longer than the wait that it was for, by about as much as it takes to be woken.
+        // A sleep takes longer than the wait that it is for, by about the time of a wake-up.
         self.judge(!caught.is_empty() && port.now().since(began) <= 2 * self.span);
         Ok(status)
     }

@@ -1,7 +1,6 @@
-//! Topics' batches leave: one for the members here, by reference, and one for each other worker.
+//! Sends the topics' batches: to local members by reference, and once to each other worker.
 //!
-//! A worker that has no room for its batch gets it later; no other worker waits for it. Nothing here knows a socket,
-//! or when a batch is due.
+//! A worker whose mailbox has no room gets its batch later; other workers do not wait for it.
 
 use bytes::Bytes;
 use naksi_core::callbacks::SessionOutput;
@@ -16,8 +15,8 @@ use crate::shared::stats::Counters;
 use crate::topic::{Owed, Post};
 
 impl<P: Port + 'static, F: Factory> Worker<P, F> {
-    /// Sends what topics gathered: to local members by reference, to other workers once each. A worker that has no room
-    /// gets its batches later, in their order; if that is too much, its members of the topic end with
+    /// Sends the topics' batches: to local members by reference, to other workers once each. A worker without room
+    /// gets its batches later, in order; if its backlog grows too large, its members of the topic end with
     /// [`DisconnectReason::Lagged`].
     pub(crate) fn flush_topics(&mut self) {
         let Self { context, service_core, .. } = self;
@@ -52,7 +51,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// The members of a topic here have missed a batch of it: they end, behind what they were sent before.
+    /// Ends the local members of a topic that have missed a batch, after what was queued for them before.
     pub(crate) fn end_lagging_members(&mut self, number: u64) {
         let mut members = std::mem::take(&mut self.members);
         self.context.topics.members_into(number, &mut members);
@@ -62,8 +61,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.members = members;
     }
 
-    /// Queues a batch, whose memory it counts itself, for every local member. `epoch`: of a local batch, of which
-    /// members may have a part.
+    /// Queues a batch, which counts its own memory, for every local member. `epoch`: of a local batch, of which
+    /// members may have received a part.
     pub(crate) fn deliver(&mut self, number: u64, bytes: &Bytes, messages: u64, epoch: Option<u64>) {
         let mut members = std::mem::take(&mut self.members);
         self.context.topics.members_into(number, &mut members);
@@ -71,7 +70,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let mut queued = 0;
         for member in &members {
             let its = self.with_session(member.slot(), member.generation(), |session, cx, callbacks| {
-                // A batch that has waited for its tick does not wait for another one of the same span.
+                // A batch that has waited for its tick does not wait for a session's tick of the same span.
                 let leaves_now = session.flush() == ticks;
                 let send = |output: &mut SessionOutput<'_>, bytes: &Bytes| {
                     let sent = output.send_counted(bytes);
@@ -130,7 +129,7 @@ mod tests {
 
     impl Session for Quiet {}
 
-    /// The first of two workers, and what they share.
+    /// The first of two workers, and their shared core.
     fn first_of_two() -> (Worker<SimPort, impl Factory>, Arc<ServiceCore<SimPort>>) {
         let world = World::new(WorldOptions::default());
         let service_core = Arc::new(ServiceCore::new(2, Limits::default()));
@@ -151,7 +150,7 @@ mod tests {
         batches.collect()
     }
 
-    /// Members here get it with their goodbye; the other worker says goodbye to its own at its own time.
+    /// Local members get it before they end; the other worker drains on its own.
     #[test]
     fn what_was_broadcast_before_a_drain_is_posted_when_it_begins() {
         let (mut worker, service_core) = first_of_two();
@@ -163,7 +162,7 @@ mod tests {
         assert_eq!(posted(&service_core), [b"last".as_slice()]);
     }
 
-    /// The other worker takes messages at any moment: room that it has made between two posts is not for the later one.
+    /// The other worker may read at any moment: room that appears between two posts is not for the later one.
     #[test]
     fn a_batch_waits_behind_one_that_another_worker_is_still_owed() {
         let (mut worker, service_core) = first_of_two();

@@ -1,10 +1,10 @@
-//! What a worker asks of a session, and what it does to it from outside.
+//! Tests of what a worker asks of a session and does to it from outside.
 
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The session is late with something this long from now, and not a nanosecond before.
+/// Expects a deadline after exactly this span, and not a nanosecond earlier.
 fn assert_late_in(hand: &Hand, span: Duration) {
     let at = hand.now + span;
     assert_eq!(hand.session.deadline(&hand.limits), Some(at));

@@ -1,4 +1,4 @@
-//! Much that is sent as it came goes out from the lease that it came in, as long as few do.
+//! Tests: long data that is echoed is sent from its lease, as long as few leases are kept.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a callback can do to its own session, and what it is told.
+//! Tests of what a callback can do to its own session, and of the statuses it gets.
 
 use bytes::Bytes;
 
@@ -101,7 +101,7 @@ fn data_that_was_dropped_for_newer_data_is_counted_and_a_class_can_end_the_sessi
         let mut say =
             |class, bytes: &'static [u8]| output.send_droppable(class, 0, &Bytes::from_static(bytes));
         let old = class(1, LagPolicy::DropOld);
-        // The first one is under the low mark; the others wait beside the queue.
+        // The first one fits under the low mark; the others wait beside the queue.
         [
             say(old, b"now"),
             say(old, b"one"),
@@ -162,7 +162,7 @@ fn a_rest_ends_with_the_turn() {
     assert!(hand.recv && !with_output(&mut hand, |output| output.is_held_back()));
 }
 
-/// Notes how many packets came, and leaves everything else as it is.
+/// Counts the received packets and does nothing else.
 #[derive(Default)]
 struct Plain {
     packets: usize,

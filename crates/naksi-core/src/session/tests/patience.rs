@@ -1,4 +1,4 @@
-//! How long a session waits, and for whom: a peer that takes nothing, and one that is kept waiting by us.
+//! Tests of deadlines: a peer that reads nothing, and one that we keep waiting.
 
 use bytes::Bytes;
 
@@ -49,7 +49,7 @@ fn the_time_in_which_we_do_not_listen_is_not_held_against_the_peer() {
             hand.bytes(&frame_of(1, b""));
         }
         hand.bytes(&frame_of(2, b"cut")[..5]);
-        // What others queue for it takes long to leave, and until then nothing is received.
+        // A long queue from elsewhere takes time to send, and until then nothing is received.
         let much = Bytes::from(vec![7; limits.send_queue_high_bytes + 1]);
         hand.with(|session, cx, notes| {
             session.with_output(cx, notes, |_, mut output| output.send_shared(&much));
@@ -126,7 +126,7 @@ impl Pause {
     }
 }
 
-/// A session whose peer has said `said`, after a whole frame if it is `greeted`.
+/// A session whose peer has sent `said`, after a whole frame if it is `greeted`.
 fn silent_after(framing: Framing, greeted: bool, said: &[u8]) -> Hand {
     let mut hand = Hand::new(framing, Limits::default());
     hand.notes.mute = true;
@@ -179,7 +179,7 @@ fn what_comes_in_a_pause_counts_from_its_end() {
     hand.late_by(Duration::from_secs(2));
     with_output(&mut hand, |output| output.send_shared(&much));
     hand.late_by(Duration::from_secs(1));
-    // It was received before the receive was taken back: a whole frame, and the beginning of another.
+    // Received before the receive was cancelled: a whole frame, and the beginning of another.
     hand.bytes(&[&frame_of(2, b"whole")[..], &frame_of(3, b"cut")[..5]].concat());
     hand.recv_ends(Ended::Aborted);
     hand.late_by(Duration::from_secs(3));

@@ -1,4 +1,4 @@
-//! What a session may bring in a second: a burst, then no more than the rate, and nothing lost by a pause.
+//! Tests of the rates: a burst, then no more than the rate, and no data lost by a pause.
 
 use super::*;
 use crate::limits::RateLimitAction;
@@ -17,7 +17,7 @@ fn packets(hand: &Hand) -> usize {
     hand.notes.events.iter().filter(|event| event.starts_with("packet")).count()
 }
 
-/// What the kernel does with a receive that was cancelled: it returns.
+/// Completes a cancelled receive, as the kernel does.
 fn come_home(hand: &mut Hand) {
     if hand.cancelled.pop().is_some() {
         hand.recv_ends(Ended::Aborted);
@@ -54,7 +54,7 @@ fn a_flood_is_read_at_its_rate_and_nothing_of_it_is_lost() {
 #[test]
 fn without_time_for_more_one_message_is_shown_a_turn_and_nothing_is_lost() {
     for framing in [Framing::Packets, Framing::Raw] {
-        // Half of the high mark is what is offered at once where there are no frames.
+        // Raw bytes are delivered in windows of half the high mark.
         let limits = Limits { send_queue_high_bytes: 16, send_queue_low_bytes: 0, ..Limits::default() };
         let mut hand = Hand::new(framing, limits);
         (hand.notes.mute, hand.notes.hurried) = (true, true);
@@ -131,7 +131,7 @@ fn nobody_is_late_or_gone_while_it_is_not_read() {
     hand.notes.mute = true;
     hand.bytes(&(0..14).flat_map(|number| frame_of(number, b"")).collect::<Vec<_>>());
     hand.cancelled.clear();
-    // The peer's end was on its way when its receive was taken back.
+    // The peer's end was on its way when the receive was cancelled.
     hand.recv_ends(Ended::Closed);
     hand.late_by(Duration::from_millis(200));
     assert!(hand.session.is_open() && hand.shutdown.is_none(), "not idle: we did not listen");
@@ -176,7 +176,7 @@ fn joins_have_a_rate_of_their_own_and_a_flood_of_them_ends_the_session() {
     let spent: Vec<_> = (0..10).map(|_| with_output(&mut hand, |output| output.spend_join())).collect();
     assert_eq!(spent[9], Spent::Ended);
 
-    // One that goes on after every pause is borne with for ten seconds.
+    // A session that exceeds its rate again after every pause is tolerated for ten seconds.
     let mut hand = Hand::new(Framing::Packets, limits.clone());
     let mut pauses = 0;
     'flood: loop {
@@ -223,7 +223,7 @@ fn a_session_may_be_over_its_rate_of_joins_for_ten_seconds_and_anew_after_half_a
     for (pause, forgives) in [(500, false), (501, true)] {
         let mut hand = Hand::new(Framing::Packets, limits.clone());
         assert_eq!(joins(&mut hand, 10), Spent::Paused);
-        // Half of a burst is left to pay, or a little less: then it counts as one that kept to its rate.
+        // About half of a burst is left to pay; with a little less it counts as having kept to its rate.
         hand.now = hand.now + Duration::from_millis(pause);
         assert_eq!(joins(&mut hand, 6), Spent::Paused);
         for tenth in 1..=95 {

@@ -1,4 +1,4 @@
-//! A session that lets its queue go at ticks. The kernel is in the hands of the test.
+//! Tests of a session that flushes at ticks, with a kernel driven by the test.
 
 use super::*;
 use crate::flush::Flush;

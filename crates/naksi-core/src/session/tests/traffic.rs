@@ -1,4 +1,4 @@
-//! What is told of a session when it is over: its reason, the system's error, and what went through it.
+//! Tests of what is reported of an ended session: its reason, the system's error, and its traffic.
 
 use super::*;
 use crate::ended::{Failure, OsError};
@@ -80,7 +80,7 @@ fn the_first_wish_stays_and_a_sudden_one_overtakes_it_also_while_it_drains() {
         finish(&mut hand);
         assert_eq!(hand.closes(), *wanted, "{endings:?}");
     }
-    // One after the other: the first reason stays, and nothing more is sent.
+    // One after the other: the first reason is kept, and nothing more is sent.
     let mut hand = Hand::new(Framing::Raw, Limits::default());
     hand.bytes(b"hello");
     hand.with(|session, cx, notes| session.end(first.clone(), CloseMode::Graceful, cx, notes));

@@ -1,10 +1,10 @@
-//! A session behind a wire: a toy that greets, numbers what it seals, and says goodbye.
+//! Tests of a session behind a toy wire that has a handshake, numbers what it seals, and sends a goodbye.
 
 use super::*;
 use crate::wire::{Header, Message, MessageHeader, MessageKind, Plain, Wire};
 
-/// The peer says `HI` and is answered `OK`; then come runs of one length byte and so many masked bytes. 0xff is the peer's
-/// end, 0xfe a violation, 0xfd asks for a `!`. A sealed batch is `<`, its number, its bytes and `>`.
+/// The peer sends `HI` and is answered `OK`; then follow runs of one length byte and that many masked bytes. 0xff is
+/// the peer's end, 0xfe a violation, 0xfd asks for a `!`. A sealed batch is `<`, its number, its bytes and `>`.
 #[derive(Debug, Default)]
 struct Toy {
     greeting: Vec<u8>,
@@ -115,7 +115,7 @@ impl Wire for Toy {
 
 fn behind(toy: Toy, framing: Framing, limits: Limits) -> Hand {
     let mut hand = Hand::new(framing, limits);
-    // The one that was made has a receive in flight; this one is in its place before anything came.
+    // The original session has a receive in flight; this one replaces it before anything was received.
     hand.recv = false;
     hand.notes = Notes::default();
     hand.session = Session::new(Handle::new(0, 0), framing, hand.now).with_wire(Box::new(toy));
