@@ -44,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) record_run_bytes_max: u64,
     /// Which log lines are written.
     pub(crate) log_filter: Option<String>,
+    pub(crate) admin: AdminSettings,
     pub(crate) limits: Limits,
     /// Where each mentioned key got its value, by `section.key`.
     origins: BTreeMap<String, Origin>,
@@ -62,10 +63,20 @@ impl Default for Settings {
             record: None,
             record_run_bytes_max: naksi::record::RUN_BYTES_MAX_DEFAULT,
             log_filter: None,
+            admin: AdminSettings::default(),
             limits: Limits::default(),
             origins: BTreeMap::new(),
         }
     }
+}
+
+/// Where metrics and health are served, if at all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AdminSettings {
+    pub(crate) address: Option<String>,
+    pub(crate) token_file: Option<String>,
+    /// Names by which it is called, beside its address.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// Where a value came from.
@@ -123,6 +134,12 @@ pub(crate) struct Flags {
     /// Record what every session receives, with its times, in this folder; `naksi replay` sends it again.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<String>,
+    /// Serve metrics, health and readiness over HTTP on this address, as in 127.0.0.1:9090.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Requests to the admin address must show the token in this file; needed where it is no loopback address.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<String>,
     /// Settings from a TOML file (naksi.toml if it is there); NAKSI_SECTION__KEY variables and flags override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -263,9 +280,16 @@ impl Settings {
                 said.push(names);
             }
         }
-        if flags.record.is_some() {
-            self.record.clone_from(&flags.record);
-            said.push(("record.directory", "--record"));
+        let texts = [
+            (&flags.record, &mut self.record, ("record.directory", "--record")),
+            (&flags.admin, &mut self.admin.address, ("admin.address", "--admin")),
+            (&flags.admin_token_file, &mut self.admin.token_file, ("admin.token_file", "--admin-token-file")),
+        ];
+        for (flag, setting, names) in texts {
+            if flag.is_some() {
+                setting.clone_from(flag);
+                said.push(names);
+            }
         }
         if let Some(sessions) = flags.max_sessions {
             self.limits.sessions_max = sessions as usize;
@@ -291,6 +315,11 @@ impl Settings {
             ("io.direct", self.direct != Some(0), "must be at least 1"),
             // An unset variable in a script would otherwise record whatever comes, in the folder where it runs.
             ("record.directory", self.record.as_deref() != Some(""), "must not be empty"),
+            (
+                "admin.token_file",
+                self.admin.token_file.is_none() || self.admin.address.is_some(),
+                "is of no use without admin.address",
+            ),
             ("io.flush_ms", self.flush_ms.is_none_or(|span| (1..=100).contains(&span)), "must be 1 to 100"),
             ("io.spin_us", self.spin_us.is_none_or(|span| span <= 1000), "must be at most 1000"),
         ];

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::admin;
 use crate::config::{FILE_DEFAULT, Flags, Origin, plain, table};
 use crate::escape;
 use crate::outcome::{Outcome, Problem};
@@ -49,6 +50,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
 fn check(flags: &Flags) -> Result<Outcome, Problem> {
     let (settings, mut problems) = flags.gather();
     problems.extend(settings.addresses.iter().filter_map(|address| resolve(address).err()));
+    problems.extend(admin::check(&settings.admin).err());
     // Only here: a file may be looked at on another system than the one that it is for.
     if !settings.backend.is_of_this_system() {
         let line = format!("there is no io.backend \"{}\" on this system", settings.backend);

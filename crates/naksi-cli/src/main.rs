@@ -6,6 +6,7 @@
 #![cfg_attr(
     not(all(
         feature = "world",
+        feature = "admin",
         feature = "clients",
         feature = "gen",
         feature = "ladder",
@@ -15,6 +16,11 @@
     allow(dead_code, reason = "a program without some of its commands has less use for what they share")
 )]
 
+#[cfg(feature = "admin")]
+mod admin;
+#[cfg(not(feature = "admin"))]
+#[path = "no_admin.rs"]
+mod admin;
 mod apps;
 #[cfg(feature = "clients")]
 mod attack;

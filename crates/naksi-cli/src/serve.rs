@@ -21,7 +21,7 @@ use crate::config::{Flags, Origin, Settings};
 use crate::outcome::{Outcome, Problem};
 use crate::stderr::tell;
 use crate::target::Transport;
-use crate::{logging, platform, reload, target, units};
+use crate::{admin, logging, platform, reload, target, units};
 
 /// How long sessions may take to flush and say goodbye before they are cut.
 const DRAIN_WITHIN: Duration = Duration::from_secs(4);
@@ -95,9 +95,13 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let descriptors = platform::raise_descriptor_limit();
     // Before it is announced: a reader of the line may send a signal at once.
     Signals::watch().map_err(failed)?;
+    // Before there is a service: an address that is taken is told before a client comes.
+    let admin = admin::listen(&settings.admin)?;
     let players = open_players(app, database.as_deref())?;
     let service = start(app, &settings, players.as_ref())?;
-    service.announce();
+    // Until the service has ended: readiness is asked for while it drains.
+    let admin = admin::serve(admin, service.handle())?;
+    service.announce_with(&admin::line(admin.as_ref()));
     say_fallback(&service);
     // Only io_uring has tables of its own for sockets.
     let tables = settings.direct.filter(|_| service.backend() == "uring");
@@ -110,6 +114,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         reload::on_hangup(options.flags, settings, service.handle())?;
     }
     let stats = service.serve_until_signal(DRAIN_WITHIN).map_err(failed)?;
+    drop(admin);
     say_farewell(&stats);
     Ok(players.map_or(Outcome::Fine, close_players))
 }

@@ -68,9 +68,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("naksi-ws", &["naksi-core"]),
     ("naksi", &["naksi-os", "naksi-core", "naksi-ws"]),
     ("naksi-db", &["naksi", "naksi-core"]),
+    ("naksi-admin", &["naksi", "naksi-core"]),
     ("naksi-trial", &["naksi", "naksi-os", "naksi-core"]),
     ("naksi-gen", &["naksi-core"]),
-    ("naksi-cli", &["naksi", "naksi-db", "naksi-trial", "naksi-models", "naksi-gen"]),
+    ("naksi-cli", &["naksi", "naksi-admin", "naksi-db", "naksi-trial", "naksi-models", "naksi-gen"]),
     ("xtask", &[]),
 ];
 

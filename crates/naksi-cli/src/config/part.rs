@@ -25,13 +25,14 @@ pub(super) struct Part {
     io: IoPart,
     record: RecordPart,
     log: LogPart,
+    admin: AdminPart,
     limits: LimitsPart,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ListenPart {
-    addresses: Option<Addresses>,
+    addresses: Option<Texts>,
     dual_stack: Option<bool>,
 }
 
@@ -56,6 +57,14 @@ struct RecordPart {
 #[serde(default, deny_unknown_fields)]
 struct LogPart {
     filter: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AdminPart {
+    address: Option<String>,
+    token_file: Option<String>,
+    hosts: Option<Texts>,
 }
 
 /// What is wrong with a text, and where.
@@ -178,6 +187,11 @@ impl Part {
             settings.record_run_bytes_max = bytes.0 as u64;
         }
         settings.log_filter = self.log.filter.or(settings.log_filter.take());
+        settings.admin.address = self.admin.address.or(settings.admin.address.take());
+        settings.admin.token_file = self.admin.token_file.or(settings.admin.token_file.take());
+        if let Some(hosts) = self.admin.hosts {
+            settings.admin.hosts = hosts.0;
+        }
         self.limits.apply(&mut settings.limits);
     }
 }
@@ -231,10 +245,10 @@ impl From<BackendName> for Backend {
     }
 }
 
-/// One address, several with commas between them, or a list.
-struct Addresses(Vec<String>);
+/// One text, several with commas between them, or a list.
+struct Texts(Vec<String>);
 
-impl<'de> Deserialize<'de> for Addresses {
+impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) => Ok(Self(text.split(',').map(|one| one.trim().to_owned()).collect())),
@@ -243,10 +257,10 @@ impl<'de> Deserialize<'de> for Addresses {
                 .map(|one| one.as_str().map(str::to_owned))
                 .collect::<Option<Vec<_>>>()
                 .map(Self)
-                .ok_or_else(|| de::Error::custom("`addresses` must be texts like \"127.0.0.1:7777\"")),
-            _ => Err(de::Error::custom(
-                "`addresses` must be a text like \"127.0.0.1:7777\", or a list of them",
-            )),
+                .ok_or_else(|| {
+                    de::Error::custom("a list of texts is wanted, and it has something else in it")
+                }),
+            _ => Err(de::Error::custom("a text or a list of texts is wanted")),
         }
     }
 }

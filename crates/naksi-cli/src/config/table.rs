@@ -3,7 +3,7 @@
 
 use super::part::{BackendName, rows_of_limits, size};
 use super::wants::Form;
-use super::{Origin, Settings};
+use super::{AdminSettings, Origin, Settings};
 
 /// One setting.
 pub(crate) struct Row {
@@ -54,6 +54,7 @@ fn row(
 pub(crate) fn rows(settings: &Settings) -> Vec<Row> {
     let mut rows = rows_of_io(settings);
     rows.extend(rows_of_files(settings));
+    rows.extend(rows_of_admin(&settings.admin));
     rows.extend(rows_of_limits(&settings.limits));
     rows
 }
@@ -63,14 +64,18 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
+/// Texts as a file would have them.
+fn list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+}
+
 /// Where a server listens, and what it runs on.
 fn rows_of_io(settings: &Settings) -> Vec<Row> {
     let number = |number: Option<u32>| number.map(|number| number.to_string());
-    let addresses: Vec<String> = settings.addresses.iter().map(|address| quoted(address)).collect();
     vec![
         row(
             ("listen", "addresses"),
-            Some(format!("[{}]", addresses.join(", "))),
+            Some(list(&settings.addresses)),
             (Form::List, "a text like \"127.0.0.1:7777\", or a list of them"),
             "[\"127.0.0.1:7777\"]",
             "Where to listen; port 0 takes a free one.",
@@ -144,6 +149,34 @@ fn rows_of_files(settings: &Settings) -> Vec<Row> {
             "\"info\"",
             "Which log lines are written; NAKSI_LOG overrides it. Warnings and errors if it is not set; info adds the start and \
              stop of the service, debug each session's beginning and end, trace the lengths of receives and sends.",
+        ),
+    ]
+}
+
+/// Where metrics and health are served.
+fn rows_of_admin(admin: &AdminSettings) -> Vec<Row> {
+    vec![
+        row(
+            ("admin", "address"),
+            admin.address.as_deref().map(quoted),
+            (Form::Text, "a text like \"127.0.0.1:9090\""),
+            "\"127.0.0.1:9090\"",
+            "Where metrics, health and readiness are served over HTTP; nowhere if it is not set.",
+        ),
+        row(
+            ("admin", "token_file"),
+            admin.token_file.as_deref().map(quoted),
+            (Form::Text, "a text with the path of a file"),
+            "\"admin.token\"",
+            "A file with the token that requests must show (at least 16 characters); needed where address is no loopback \
+             address.",
+        ),
+        row(
+            ("admin", "hosts"),
+            Some(list(&admin.hosts)),
+            (Form::List, "a text like \"naksi.example\", or a list of them"),
+            "[\"naksi.example\"]",
+            "Names by which the admin server is called, beside its address and localhost; other names are refused.",
         ),
     ]
 }

@@ -28,7 +28,7 @@ use crate::config::Result;
 pub use crate::config::SubmitError;
 pub use options::{GroupOptions, WhenFull};
 pub(crate) use stats::Durations;
-pub use stats::{GroupStats, Spread};
+pub use stats::{GroupStats, SPREAD_BOUNDS, Spread};
 pub use stepper::{Begun, Stepper};
 use threads::Core;
 pub(crate) use threads::Runnable;

@@ -34,9 +34,40 @@ impl Durations {
         if self.0.is_empty() {
             return Spread::default();
         }
-        Spread { count: self.0.len(), p50: at(0.5), p99: at(0.99), max: Duration::from_nanos(self.0.max()) }
+        let mut spread = Spread {
+            count: self.0.len(),
+            p50: at(0.5),
+            p99: at(0.99),
+            max: Duration::from_nanos(self.0.max()),
+            ..Spread::default()
+        };
+        for step in self.0.iter_recorded() {
+            let (nanos, count) = (step.value_iterated_to(), step.count_since_last_iteration());
+            spread.sum += Duration::from_nanos(nanos.saturating_mul(count));
+            // What is told apart no further than this bound counts as within it.
+            let shortest = Duration::from_nanos(self.0.lowest_equivalent(nanos));
+            let within =
+                SPREAD_BOUNDS.iter().zip(&mut spread.within).filter(|(bound, _)| shortest <= **bound);
+            within.for_each(|(_, within)| *within += count);
+        }
+        spread
     }
 }
+
+/// The bounds of [`Spread::within`].
+pub const SPREAD_BOUNDS: [Duration; 11] = [
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+];
 
 /// A distribution of durations, each accurate to one percent and not finer than a microsecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +80,10 @@ pub struct Spread {
     pub p99: Duration,
     /// The longest one.
     pub max: Duration,
+    /// All of them together.
+    pub sum: Duration,
+    /// For each of [`SPREAD_BOUNDS`], how many were no longer than it.
+    pub within: [u64; SPREAD_BOUNDS.len()],
 }
 
 impl fmt::Display for Spread {
@@ -102,5 +137,24 @@ impl fmt::Display for GroupStats {
         )?;
         writeln!(f, "group.{name}.wait    {wait}")?;
         writeln!(f, "group.{name}.service {service}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_counted_within_each_bound_that_they_do_not_exceed() {
+        let mut durations = Durations::default();
+        assert_eq!(durations.spread(), Spread::default());
+        for micros in [1, 50, 51, 1_000, 30_000, 2_000_000] {
+            durations.record(Duration::from_micros(micros));
+        }
+        let spread = durations.spread();
+        assert_eq!(spread.within, [2, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5]);
+        let sum = Duration::from_micros(2_031_102);
+        assert!(spread.sum >= sum && spread.sum < sum + sum / 50, "{:?}", spread.sum);
+        assert_eq!(spread.count, 6);
     }
 }

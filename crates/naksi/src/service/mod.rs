@@ -144,9 +144,14 @@ impl Service {
     /// Writes its addresses to standard output, one line per listener, and returns when they are written or after a
     /// second without a reader. A standard output that is closed or full is not an error.
     pub fn announce(&self) {
+        self.announce_with("");
+    }
+
+    /// The same, with this text behind it: lines of the server's own, each with its line feed.
+    pub fn announce_with(&self, more: &str) {
         let Self { backend, workers, .. } = self;
         let line = |url| format!("naksi: listening on {url} backend={backend} workers={workers}\n");
-        let text: String = self.urls().map(line).collect();
+        let text: String = self.urls().map(line).chain([more.to_owned()]).collect();
         let (written, is_written) = channel();
         // A full pipe blocks its writer for ever, and signals must be handled meanwhile.
         let write = move || {

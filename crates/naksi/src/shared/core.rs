@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use naksi_core::admission::{Admission, Denied};
@@ -24,7 +24,7 @@ use crate::room::{DynRoom, RoomCloseReason, RoomCounters, RoomHost, RoomSink};
 use crate::shared::handle::{SendError, ServiceInner};
 use crate::shared::mailbox::{Claim, Mailbox, Message};
 use crate::shared::stats::{Counters, Stats};
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::topic::{Shared, Topic, counted};
 
 /// What the workers of one service share.
@@ -44,6 +44,10 @@ pub struct ServiceCore<P: Port> {
     admission: Mutex<(Admission, Limits)>,
     directory: Mutex<Directory>,
     groups: Vec<Group>,
+    /// The name of the port behind each worker.
+    backend: OnceLock<&'static str>,
+    /// It has been told to drain.
+    stopping: AtomicBool,
     rooms: Mutex<Rooms>,
     room_counters: Arc<RoomCounters>,
     /// Memory of topics' batches that are frozen and not yet sent to all their members, in bytes.
@@ -80,6 +84,8 @@ impl<P: Port> ServiceCore<P> {
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             directory: Mutex::new(Directory::default()),
             groups: Vec::new(),
+            backend: OnceLock::new(),
+            stopping: AtomicBool::new(false),
             rooms: Mutex::new(Rooms::default()),
             room_counters: Arc::default(),
             topic_bytes: Arc::default(),
@@ -127,6 +133,7 @@ impl<P: Port> ServiceCore<P> {
 
     /// Accepts no more connections and drains all sessions within this time.
     pub fn drain(&self, within: Duration) {
+        self.stopping.store(true, Ordering::SeqCst);
         self.mailboxes.iter().for_each(|mailbox| mailbox.push(Message::Drain { within }));
     }
 
@@ -139,6 +146,21 @@ impl<P: Port> ServiceCore<P> {
         stats.held_bytes += self.under_way_bytes();
         stats.groups = self.groups.iter().map(Group::stats).collect();
         stats
+    }
+
+    /// The counters of each worker.
+    pub fn worker_stats(&self) -> Vec<Stats> {
+        let one = |counters: &Arc<Counters>| {
+            let mut stats = Stats::default();
+            stats.add(counters);
+            stats
+        };
+        self.counters.iter().map(one).collect()
+    }
+
+    /// A worker stands on a port of this name; all workers of a service have the same kind of port.
+    pub(crate) fn stands_on(&self, backend: &'static str) {
+        self.backend.get_or_init(|| backend);
     }
 
     /// Messages that wait for workers; 0 once all workers have ended.
@@ -362,6 +384,22 @@ where
 
     fn stats(&self) -> Stats {
         ServiceCore::stats(self)
+    }
+
+    fn worker_stats(&self) -> Vec<Stats> {
+        ServiceCore::worker_stats(self)
+    }
+
+    fn wake_workers(&self) {
+        self.mailboxes.iter().for_each(Mailbox::wake);
+    }
+
+    fn backend(&self) -> &'static str {
+        self.backend.get().copied().unwrap_or_default()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     fn drain(&self, within: Duration) {

@@ -44,6 +44,10 @@ pub(crate) trait ServiceInner: RoomHost {
     /// Closes the rooms that are left, after every worker has returned.
     fn close_rooms(self: Arc<Self>);
     fn stats(&self) -> Stats;
+    fn worker_stats(&self) -> Vec<Stats>;
+    fn wake_workers(&self);
+    fn backend(&self) -> &'static str;
+    fn is_stopping(&self) -> bool;
     fn admit_by(&self, limits: &Limits);
     fn drain(&self, within: Duration);
 }
@@ -135,6 +139,28 @@ impl ServiceHandle {
     /// The service's counters now.
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// The counters of each worker now, in the order of the workers (1 to 256). What the service counts as a whole is
+    /// empty there: rooms, groups, and what is on its way in mailboxes.
+    pub fn worker_stats(&self) -> Vec<Stats> {
+        self.0.worker_stats()
+    }
+
+    /// Has every worker that sleeps turn once: its [`Stats::turns`] grows, unless a callback blocks it. It posts at most
+    /// once to each worker, however often it is called before the worker turns.
+    pub fn wake_workers(&self) {
+        self.0.wake_workers();
+    }
+
+    /// What stands behind the service: `uring`, `epoll` or `iocp`.
+    pub fn backend(&self) -> &'static str {
+        self.0.backend()
+    }
+
+    /// Whether the service has begun to stop: it accepts no connection any more. It never becomes false again.
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping()
     }
 }
 

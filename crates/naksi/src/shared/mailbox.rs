@@ -188,6 +188,16 @@ impl<P: Port> Mailbox<P> {
         }
     }
 
+    /// Wakes the worker without a message, unless a wake-up is pending: it turns once.
+    pub(crate) fn wake(&self) {
+        if let Some(bell) = self.bell.get()
+            && !self.rung.swap(true, Ordering::SeqCst)
+            && !self.is_closed()
+        {
+            bell.post(Self::token(), 0);
+        }
+    }
+
     /// Called when the worker stops reading. Drops what is inside and what comes later: a connection on its way to an
     /// ended worker must be closed, not kept.
     pub(crate) fn close(&self) {

@@ -133,6 +133,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// A worker on its own port. It accepts and connects nothing before [`ServiceCore::begin`].
     pub fn new(index: usize, port: P, service_core: Arc<ServiceCore<P>>, factory: Arc<F>) -> Self {
         service_core.mailboxes[index].hang(port.poster());
+        service_core.stands_on(port.backend());
         let service: Arc<dyn ServiceInner> = Arc::clone(&service_core) as Arc<dyn ServiceInner>;
         let context = WorkerContext {
             now: port.now(),
