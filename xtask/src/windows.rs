@@ -41,7 +41,7 @@ const SCALE_DOWN: &str = "10";
 /// that only a Windows program shows.
 const IN_THE_GATE: &[&[&str]] = &[
     &["--package", "naksi-os", "--test", "port_contract"],
-    &["--package", "naksi-trial", "--test", "conform"],
+    &["--package", "naksi-sim", "--test", "conform"],
     &["--package", "naksi", "--test", "engine"],
 ];
 

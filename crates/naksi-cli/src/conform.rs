@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use naksi_trial::conform::{Backend, Report, Scenario, Verdict, permitted, scenarios};
+use naksi_sim::conform::{Backend, Report, Scenario, Verdict, permitted, scenarios};
 
 use crate::outcome::{Outcome, Problem};
 use crate::results::print;

@@ -6,8 +6,8 @@
 //! | 640 KiB of receive buffer a session, zeroed, also for accepts that wait | `sessions_that_are_silent_hold_no_receive_buffer` |
 //! | a send queue without bound | `engine/limits.rs`, `naksi-cli/tests/slow_reader.rs` |
 //! | a broadcast holds a lock while it writes to everybody | `a_member_that_stalls_holds_up_nobody_in_its_room` |
-//! | a failed accept calls itself; nothing ever stops | `naksi-trial/tests/pressure.rs`, `engine/shutdown.rs` |
-//! | an error that is neither reset nor abort leaves a zombie | the simulated worlds (`naksi-trial`), law 8 |
+//! | a failed accept calls itself; nothing ever stops | `naksi-sim/tests/pressure.rs`, `engine/shutdown.rs` |
+//! | an error that is neither reset nor abort leaves a zombie | the simulated worlds (`naksi-sim`), law 8 |
 //! | timers in steps of 15.6 ms, without cancel; idle servers wake up all the time | `an_idle_server_sleeps`, `engine/remote.rs`, `rooms/alone.rs` |
 //! | one slow query stalls its share of all sockets | `a_database_that_stands_still_holds_up_no_session` |
 //! | job queues without bound, fairness or a net under them | `a_room_that_is_never_done_leaves_others_their_turn`, `groups.rs`, `rooms/served.rs` |

@@ -100,7 +100,7 @@ fn build(copy: &Copy, program: &Program) -> Result<PathBuf> {
     cargo.env("RUSTFLAGS", "--cap-lints allow");
     match program {
         Program::Simulation => {
-            cargo.args(["build", "-p", "naksi-trial", "--example", "until_broken", "--profile", "test"]);
+            cargo.args(["build", "-p", "naksi-sim", "--example", "until_broken", "--profile", "test"]);
         }
         Program::Tests { package, target } if target == "lib" => {
             cargo.args(["test", "--no-run", "-p", package, "--lib"]);

@@ -69,9 +69,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("naksi", &["naksi-os", "naksi-core", "naksi-ws"]),
     ("naksi-db", &["naksi", "naksi-core"]),
     ("naksi-admin", &["naksi", "naksi-core"]),
-    ("naksi-trial", &["naksi", "naksi-os", "naksi-core"]),
+    ("naksi-sim", &["naksi", "naksi-os", "naksi-core"]),
     ("naksi-gen", &["naksi-core"]),
-    ("naksi-cli", &["naksi", "naksi-admin", "naksi-db", "naksi-trial", "naksi-models", "naksi-gen"]),
+    ("naksi-cli", &["naksi", "naksi-admin", "naksi-db", "naksi-sim", "naksi-models", "naksi-gen"]),
     ("xtask", &[]),
 ];
 

@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use naksi_trial::sim::Dialect;
-use naksi_trial::sim::setting::Setting;
-use naksi_trial::sim::sweep::attempt;
+use naksi_sim::sim::Dialect;
+use naksi_sim::sim::setting::Setting;
+use naksi_sim::sim::sweep::attempt;
 
 /// How long worlds are played at most.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use naksi_os::sim::fault::Dialect;
-use naksi_trial::conform::{Backend, Verdict, permitted, scenarios};
+use naksi_sim::conform::{Backend, Verdict, permitted, scenarios};
 
 /// Runs every scenario on one backend, and returns what differs.
 fn trial(backend: Backend) -> Vec<String> {

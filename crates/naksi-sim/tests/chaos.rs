@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use naksi::prelude::*;
 use naksi_core::prng::Prng;
-use naksi_trial::chaos::{Proxy, Weather};
+use naksi_sim::chaos::{Proxy, Weather};
 
 const CLIENTS: u64 = 24;
 const CLIENT_BYTES: usize = 48 * 1024;
