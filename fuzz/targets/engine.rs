@@ -4,9 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use naksi_sim::sim::Dialect;
-use naksi_sim::sim::setting::Setting;
-use naksi_sim::sim::sweep::attempt;
+use naksi_sim::worlds::Dialect;
+use naksi_sim::worlds::setting::Setting;
+use naksi_sim::worlds::sweep::attempt;
 
 fuzz_target!(|bytes: [u8; 16]| {
     let [a, b, c, d, e, f, g, h, workers, peers, framed, own, leases, lease_bytes, catch, socket] = bytes;

@@ -15,11 +15,11 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use naksi::service::Signals;
-use naksi_sim::sim::Dialect;
-use naksi_sim::sim::outcome::Outcome as Sum;
-use naksi_sim::sim::run::run_followed;
-use naksi_sim::sim::setting::Setting;
-use naksi_sim::sim::sweep::{Failure, Order, Swept, attempt, shrink, sweep};
+use naksi_sim::worlds::Dialect;
+use naksi_sim::worlds::outcome::Outcome as Sum;
+use naksi_sim::worlds::run::run_followed;
+use naksi_sim::worlds::setting::Setting;
+use naksi_sim::worlds::sweep::{Failure, Order, Swept, attempt, shrink, sweep};
 
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
@@ -237,8 +237,8 @@ fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use naksi_sim::sim::FaultKind;
-    use naksi_sim::sim::outcome::SILENCE_WORLDS_MIN;
+    use naksi_sim::worlds::FaultKind;
+    use naksi_sim::worlds::outcome::SILENCE_WORLDS_MIN;
 
     #[test]
     fn a_run_is_red_if_a_kind_that_was_enabled_never_happened() {

@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use naksi_sim::sim::Dialect;
-use naksi_sim::sim::setting::Setting;
-use naksi_sim::sim::sweep::attempt;
+use naksi_sim::worlds::Dialect;
+use naksi_sim::worlds::setting::Setting;
+use naksi_sim::worlds::sweep::attempt;
 
 /// How long worlds are played at most.
 const PATIENCE: Duration = Duration::from_secs(60);

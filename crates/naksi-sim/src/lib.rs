@@ -7,4 +7,4 @@
 
 pub mod chaos;
 pub mod conform;
-pub mod sim;
+pub mod worlds;

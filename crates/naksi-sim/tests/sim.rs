@@ -10,10 +10,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use naksi_os::sim::fault::{Dialect, FaultKind};
-use naksi_sim::sim::hazard::Hazard;
-use naksi_sim::sim::outcome::Outcome;
-use naksi_sim::sim::setting::{Setting, Stop, Weather};
-use naksi_sim::sim::sweep::{Order, attempt, sweep};
+use naksi_sim::worlds::hazard::Hazard;
+use naksi_sim::worlds::outcome::Outcome;
+use naksi_sim::worlds::setting::{Setting, Stop, Weather};
+use naksi_sim::worlds::sweep::{Order, attempt, sweep};
 use scale::scaled;
 
 /// Sessions of every test run.
