@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn own_costs_leave_out_what_called_functions_cost() {
-        let profile = "events: Ir\n\nfl=(1) a.rs\nfn=(1) naksi::turn\n16 400\ncfi=(2) b.rs\ncfn=(2) naksi_os::sim::wait\n\
+        let profile = "events: Ir\n\nfl=(1) a.rs\nfn=(1) naksi::turn\n16 400\ncfi=(2) b.rs\ncfn=(2) naksi_sim::kernel::wait\n\
                        calls=3 50\n16 900\n+2 5\n\nfl=(2)\nfn=(2)\n50 900\n\nfl=(1)\nfn=(1)\n* 7\ntotals: 1312\n";
         let costs = own_costs(profile);
         assert_eq!(costs["naksi::turn"], 412);
-        assert_eq!(costs["naksi_os::sim::wait"], 900);
+        assert_eq!(costs["naksi_sim::kernel::wait"], 900);
         assert!(
             is_engine("<naksi::worker::Worker<P,F>>::turn")
-                && !is_engine("<naksi_os::sim::Port as naksi::X>::wait")
+                && !is_engine("<naksi_sim::kernel::Port as naksi::X>::wait")
         );
         assert_eq!(costs.values().sum::<u64>(), 1312, "as callgrind's own total says");
     }

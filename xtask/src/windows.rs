@@ -40,7 +40,7 @@ const SCALE_DOWN: &str = "10";
 /// What the gate runs under Wine: the port's contract, every conformance scenario and the engine, which found most of the faults
 /// that only a Windows program shows.
 const IN_THE_GATE: &[&[&str]] = &[
-    &["--package", "naksi-os", "--test", "port_contract"],
+    &["--package", "naksi-sim", "--test", "port_contract"],
     &["--package", "naksi-sim", "--test", "conform"],
     &["--package", "naksi", "--test", "engine"],
 ];

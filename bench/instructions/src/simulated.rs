@@ -10,9 +10,9 @@ use naksi::engine::ServiceCore;
 use naksi::engine::Worker;
 use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
-use naksi_os::sim::fault::Dialect;
-use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};
-use naksi_os::sim::world::{World, WorldOptions};
+use naksi_sim::kernel::fault::Dialect;
+use naksi_sim::kernel::peer::{Peer, PeerEvent, PeerIo};
+use naksi_sim::kernel::world::{World, WorldOptions};
 
 /// Connections of a workload.
 const PEERS: usize = 32;

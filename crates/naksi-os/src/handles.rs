@@ -38,7 +38,7 @@ pub enum Direction {
 
 /// The handle that an operation is aimed at, of which kind it must be, and which direction it occupies. `None`: it needs no
 /// open handle, or takes it out of the table (a close).
-pub(crate) fn needed(op: &Op) -> Option<(Handle, HandleKind, Direction)> {
+pub fn needed(op: &Op) -> Option<(Handle, HandleKind, Direction)> {
     Some(match op {
         Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return None,
         Op::Accept { listener } => (*listener, HandleKind::Listener, Direction::In),

@@ -1,16 +1,17 @@
 //! Completion ports: the one place where Naksi meets a kernel.
 //!
 //! There is one port for each kernel: `uring/`, `epoll/`, which serves where Linux refuses io_uring, and `iocp/`,
-//! with the same file names where they do the same thing, and `sim/`, a kernel made of a seed. All of them are a
-//! [`port::Port`] and keep the same laws. `linux/` and `windows/` hold what else differs by system. This crate
-//! knows no session: it carries out operations and says how each one ended.
+//! with the same file names where they do the same thing. All of them are a [`port::Port`] and keep the same laws.
+//! `linux/` and `windows/` hold what else differs by system, and [`backend`] what a port in another crate is made of.
+//! This crate knows no session: it carries out operations and says how each one ended.
 
+pub mod backend;
 mod clock;
 pub mod connection;
 #[cfg(target_os = "linux")]
 pub mod epoll;
-pub mod handles;
-pub mod in_flight;
+mod handles;
+mod in_flight;
 mod inbox;
 #[cfg(windows)]
 pub mod iocp;
@@ -19,7 +20,6 @@ pub mod linux;
 pub mod network_events;
 pub mod port;
 mod port_core;
-pub mod sim;
 pub mod stop_signal;
 pub mod taken;
 pub mod syscall_counter;

@@ -31,7 +31,7 @@ pub trait Port {
     /// A connected socket on its way from one port to another; dropping it closes it.
     type Socket: Send + 'static;
 
-    /// What stands behind the port: `uring`, `iocp`, `epoll` or `sim`.
+    /// What stands behind the port: `uring`, `iocp` or `epoll`; a port of another crate has its own name, as `sim`.
     fn backend(&self) -> &'static str;
 
     /// Opens a listener and returns its address, which tells the port number that was picked for port 0.
@@ -370,7 +370,7 @@ impl SubmitErrorKind {
     ///
     /// The last offset of all is "where the file stands" to io_uring ("If offset is set to -1, the offset will use
     /// (and advance) the file position") and "at the end" to Windows: a write there would go somewhere else.
-    pub(crate) fn of_any_system(op: &Op) -> Option<Self> {
+    pub fn of_any_system(op: &Op) -> Option<Self> {
         let anything = match op {
             Op::Send { batch, .. } => !batch.is_empty(),
             Op::ReadAt { buffer, .. } | Op::RecvFrom { buffer, .. } => !buffer.is_empty(),

@@ -1,10 +1,16 @@
-//! The laws on trial: simulated worlds full of faults, and one conformance suite for every port.
+//! A simulated kernel, the engine's own tests on it, and one suite of scenarios for every port.
 //!
-//! This crate builds nothing that a server needs. It runs the engine and the ports under faults, asserts
-//! every law, and reports what it saw, for the command line and for the tests alike.
+//! * [`kernel`]: time, network, files, scripted peers and faults, all of them from one seed. Its ports keep the
+//!   contract of [`naksi_os::port`].
+//! * [`worlds`]: the engine on that kernel, with faults of every kind; `naksi sim` runs it.
+//! * [`conform`]: scenarios that every port must carry out alike, real or simulated; `naksi conform` runs them.
+//! * [`chaos`]: a proxy that damages real connections.
+//!
+//! No server ships any of it.
 
 #![forbid(unsafe_code)]
 
 pub mod chaos;
 pub mod conform;
+pub mod kernel;
 pub mod worlds;

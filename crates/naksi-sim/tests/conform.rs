@@ -5,8 +5,8 @@
 
 use std::io::Write as _;
 
-use naksi_os::sim::fault::Dialect;
 use naksi_sim::conform::{Backend, Verdict, permitted, scenarios};
+use naksi_sim::kernel::fault::Dialect;
 
 /// Runs every scenario on one backend, and returns what differs.
 fn trial(backend: Backend) -> Vec<String> {

@@ -13,10 +13,10 @@ use naksi::engine::ServiceCore;
 use naksi::engine::Worker;
 use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
-use naksi_os::sim::fault::Dialect;
-use naksi_os::sim::peer::{Peer, PeerEvent, PeerId, PeerIo};
-use naksi_os::sim::port::Port;
-use naksi_os::sim::world::{World, WorldOptions};
+use naksi_sim::kernel::fault::Dialect;
+use naksi_sim::kernel::peer::{Peer, PeerEvent, PeerId, PeerIo};
+use naksi_sim::kernel::port::Port;
+use naksi_sim::kernel::world::{World, WorldOptions};
 
 const MOST: usize = 1_000_000;
 /// A nudge with this bit is a word to read so many bytes; one without it asks for them.

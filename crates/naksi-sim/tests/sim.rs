@@ -9,7 +9,7 @@ mod scale;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use naksi_os::sim::fault::{Dialect, FaultKind};
+use naksi_sim::kernel::fault::{Dialect, FaultKind};
 use naksi_sim::worlds::hazard::Hazard;
 use naksi_sim::worlds::outcome::Outcome;
 use naksi_sim::worlds::setting::{Setting, Stop, Weather};

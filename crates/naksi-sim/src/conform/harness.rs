@@ -7,6 +7,8 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::kernel::port;
+use crate::kernel::world::{World, WorldOptions};
 use naksi_core::completion::Completion;
 use naksi_core::ended::OsError;
 use naksi_core::id::{Handle, Token};
@@ -16,8 +18,6 @@ use naksi_os::port::{
     FileAccess, Ledger, ListenOptions, PollStatus, Port, PortError, PortOptions, Poster, SubmitError,
     SubmitErrorKind,
 };
-use naksi_os::sim;
-use naksi_os::sim::world::{World, WorldOptions};
 
 /// One backend on trial: where its ports come from, and how its time goes on.
 pub trait Harness: 'static {
@@ -169,9 +169,9 @@ impl Simulated {
 }
 
 impl Harness for Simulated {
-    type Port = sim::port::Port;
+    type Port = port::Port;
 
-    fn open(&self, options: &PortOptions) -> Result<sim::port::Port, PortError> {
+    fn open(&self, options: &PortOptions) -> Result<port::Port, PortError> {
         Ok(self.world.open_port(options))
     }
 
@@ -179,7 +179,7 @@ impl Harness for Simulated {
         self.world.advance_until_runnable();
     }
 
-    fn end(&self, port: sim::port::Port) -> Option<Ledger> {
+    fn end(&self, port: port::Port) -> Option<Ledger> {
         drop(port);
         None
     }

@@ -25,10 +25,10 @@ mod verbs;
 use std::fmt;
 use std::time::Duration;
 
+use crate::kernel::fault::Dialect;
+use crate::kernel::world::WorldOptions;
 use naksi_os::OsPort;
 use naksi_os::port::{PortError, PortOptions};
-use naksi_os::sim::fault::Dialect;
-use naksi_os::sim::world::WorldOptions;
 
 use harness::{DynHarness, Real, Simulated};
 use permitted::PERMITTED;

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kernel::port::Port;
+use crate::kernel::world::World;
 use naksi::Retry;
 use naksi::engine::ServiceCore;
 use naksi::engine::{Turn, Worker};
@@ -13,8 +15,6 @@ use naksi::group::Group;
 use naksi::prelude::*;
 use naksi::session::Factory;
 use naksi_os::port::{Ledger, ListenOptions, Port as _, PortOptions};
-use naksi_os::sim::port::Port;
-use naksi_os::sim::world::World;
 
 use super::setting::Setting;
 use super::users::{DATA_BYTES_MAX, DATA_ENTRIES_MAX, FRAME_BYTES_MAX, QUEUE_BYTES_MAX};

@@ -3,7 +3,7 @@
 //! A row is met by a kind of the kernel's faults, by a peer's manner, or by something that the sessions and
 //! the errands of a run do on purpose. Nothing here does anything.
 
-use naksi_os::sim::fault::FaultKind::{self, *};
+use crate::kernel::fault::FaultKind::{self, *};
 
 macro_rules! hazards {
     ($($name:ident = $text:literal, [$($kind:ident),*];)*) => {

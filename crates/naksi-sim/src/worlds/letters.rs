@@ -5,14 +5,14 @@
 
 use std::net::SocketAddr;
 
+use crate::kernel::port::Port;
+use crate::kernel::world::World;
 use bytes::Bytes;
 use naksi_core::completion::{Completion, Done};
 use naksi_core::ended::Ended;
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_os::port::{Port as _, PortOptions};
-use naksi_os::sim::port::Port;
-use naksi_os::sim::world::World;
 
 /// The longest letter, in bytes.
 const LETTER_BYTES_MAX: usize = 300;

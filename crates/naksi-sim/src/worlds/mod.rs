@@ -21,4 +21,4 @@ pub mod stages;
 pub mod sweep;
 pub mod users;
 
-pub use naksi_os::sim::fault::{Dialect, FaultKind};
+pub use crate::kernel::fault::{Dialect, FaultKind};

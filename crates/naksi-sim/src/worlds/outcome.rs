@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naksi_os::sim::fault::FaultKind;
+use crate::kernel::fault::FaultKind;
 
 use super::hazard::{Hazard, Hits};
 

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kernel::peer::{Peer, PeerEvent, PeerIo};
 use naksi::prelude::SessionId;
 use naksi_core::frame;
-use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};
 
 use super::books::Books;
 use super::hazard::{Hazard, Hits};

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::kernel::fault::{Dialect, FaultKind};
+use crate::kernel::peer::PeerId;
+use crate::kernel::world::{Tracer, World, WorldOptions};
 use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
-use naksi_os::sim::fault::{Dialect, FaultKind};
-use naksi_os::sim::peer::PeerId;
-use naksi_os::sim::world::{Tracer, World, WorldOptions};
 
 use super::books::Books;
 use super::crew::{Crew, Stall, crew, limits};

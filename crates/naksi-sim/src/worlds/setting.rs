@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use crate::kernel::fault::{Dialect, FaultKind, FaultPlan};
 use naksi_core::prng::Prng;
-use naksi_os::sim::fault::{Dialect, FaultKind, FaultPlan};
 
 use super::users;
 

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use crate::kernel::peer::PeerIo;
 use naksi::prelude::*;
 use naksi_core::frame;
-use naksi_os::sim::peer::PeerIo;
 
 use super::books::Life;
 use super::crew::limits;

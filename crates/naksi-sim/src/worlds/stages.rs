@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::kernel::world::World;
 use naksi::group::{Begun, Group, GroupOptions, GroupStats, Stepper, SubmitError};
 use naksi::prelude::*;
 use naksi_core::prng::Prng;
-use naksi_os::sim::world::World;
 
 use super::books::Books;
 use super::hazard::{Hazard, Hits};

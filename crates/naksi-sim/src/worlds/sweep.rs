@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 
-use naksi_os::sim::fault::Dialect;
+use crate::kernel::fault::Dialect;
 
 use super::outcome::Outcome;
 use super::run::run;

@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_closed_mailbox_keeps_nothing() {
-        let mailbox: Mailbox<naksi_os::sim::port::Port> = Mailbox::default();
+        let mailbox: Mailbox<naksi_os::OsPort> = Mailbox::default();
         mailbox.push(Message::Begin);
         mailbox.close();
         assert!(mailbox.pop().is_none(), "what was inside is dropped");

@@ -114,9 +114,8 @@ mod tests {
     use naksi_core::id::SessionId;
     use naksi_core::limits::Limits;
     use naksi_core::send_queue::SendStatus;
+    use naksi_os::OsPort;
     use naksi_os::port::PortOptions;
-    use naksi_os::sim::port::Port as SimPort;
-    use naksi_os::sim::world::{World, WorldOptions};
 
     use thin_vec::ThinVec;
 
@@ -130,18 +129,16 @@ mod tests {
     impl Session for Quiet {}
 
     /// The first of two workers, and their shared core.
-    fn first_of_two() -> (Worker<SimPort, impl Factory>, Arc<ServiceCore<SimPort>>) {
-        let world = World::new(WorldOptions::default());
+    fn first_of_two() -> (Worker<OsPort, impl Factory>, Arc<ServiceCore<OsPort>>) {
         let service_core = Arc::new(ServiceCore::new(2, Limits::default()));
         let make = Arc::new(|_: &ConnectionInfo| Quiet);
-        (
-            Worker::new(0, world.open_port(&PortOptions::default()), Arc::clone(&service_core), make),
-            service_core,
-        )
+        let options = PortOptions { lease_count: 2, ..PortOptions::default() };
+        let port = OsPort::open(&options).expect("a port of this system");
+        (Worker::new(0, port, Arc::clone(&service_core), make), service_core)
     }
 
     /// What the other worker has been posted.
-    fn posted(service_core: &ServiceCore<SimPort>) -> Vec<Bytes> {
+    fn posted(service_core: &ServiceCore<OsPort>) -> Vec<Bytes> {
         let batches =
             std::iter::from_fn(|| service_core.mailboxes[1].pop()).filter_map(|message| match message {
                 Message::Batch { bytes, .. } => Some(bytes),

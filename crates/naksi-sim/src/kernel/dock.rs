@@ -18,9 +18,9 @@ use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
 use super::net::SocketId;
-use crate::handles::{Direction, HandleTable};
-use crate::in_flight::{InFlight, Key};
-use crate::port::{Ledger, PortOptions};
+use naksi_os::backend::{Direction, HandleTable};
+use naksi_os::backend::{InFlight, Key};
+use naksi_os::port::{Ledger, PortOptions};
 
 /// What a handle stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

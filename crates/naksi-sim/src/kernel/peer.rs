@@ -11,8 +11,8 @@ use std::time::Duration;
 use naksi_core::tick::Tick;
 
 use super::calendar::Event;
-use super::kernel::Kernel;
 use super::net::SocketId;
+use super::state::Kernel;
 
 /// The name of a peer in its world, for its whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -415,7 +415,7 @@ impl Kernel {
         let mut dock = self.docks[port as usize].take().expect("a port closes once");
         // What the kernel holds goes first, so that nothing is closed under an operation in flight.
         for key in dock.in_flight.abandon_all() {
-            if let crate::in_flight::Finished::Abandoned(held) = dock.in_flight.finish(key) {
+            if let naksi_os::backend::Finished::Abandoned(held) = dock.in_flight.finish(key) {
                 self.detach(OpId { port, key }, held.target);
                 self.forget(&held);
             }

@@ -14,8 +14,8 @@ use naksi_core::op::{Op, ShutdownHow};
 use super::calendar::{Calendar, Caller, Event, OpId};
 use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
-use super::kernel::Kernel;
 use super::net::{Owner, Transit};
+use super::state::Kernel;
 
 /// What fills a buffer when it is handed to the kernel: reading it too early shows it.
 pub(super) const POISON: u8 = 0xA5;

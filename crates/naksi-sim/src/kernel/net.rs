@@ -13,7 +13,7 @@ use naksi_core::tick::Tick;
 use super::calendar::{Calendar, Event, OpId};
 use super::fault::FaultKind;
 use super::peer::PeerId;
-use crate::in_flight::Key;
+use naksi_os::backend::Key;
 
 /// The name of a socket in its whole world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

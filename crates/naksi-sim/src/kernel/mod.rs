@@ -1,4 +1,4 @@
-//! A kernel made of a seed.
+//! A simulated kernel: the same seed gives the same run, to the last completion.
 //!
 //! A [`world::World`] holds virtual time, a network, files, scripted [`peer::Peer`]s and any number of
 //! [`port::Port`]s. It carries the reads and writes out itself, in Rust, through the buffers that the ports
@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!   world.rs     what a test holds            port.rs   what an engine holds
-//!   kernel.rs    what happens at an event     wait.rs   what a wait hands out
+//!   state.rs     what happens at an event     wait.rs   what a wait hands out
 //!   ops.rs       what each wish does          dock.rs   what the kernel keeps for one port
 //!   net.rs       sockets and their pipes      calendar.rs   time, chance, and what comes next
 //!   cancel.rs    how a wish ends early          iocp.rs    what only a kernel of packets does
@@ -18,7 +18,7 @@ mod calendar;
 mod cancel;
 mod dock;
 mod iocp;
-mod kernel;
+mod state;
 mod net;
 mod ops;
 mod wait;

@@ -6,8 +6,8 @@
 use naksi_core::completion::Completion;
 use naksi_core::tick::Tick;
 use naksi_os::port::{InFront, Ledger, PollStatus, Port as _, PortError, PortOptions};
-use naksi_os::sim::port;
-use naksi_os::sim::world::{World, WorldOptions};
+use naksi_sim::kernel::port;
+use naksi_sim::kernel::world::{World, WorldOptions};
 
 /// The only port of its world.
 pub(crate) struct Alone {

@@ -13,11 +13,11 @@ use super::calendar::{Event, OpId};
 use super::dock::{Answer, Dock, End, Held, Raw, Stage, Submission, Target};
 use super::fault::FaultKind;
 use super::iocp;
-use super::kernel::Kernel;
 use super::net::Net;
-use crate::handles::HandleKind;
-use crate::in_flight::{Finished, Key};
-use crate::port::PollStatus;
+use super::state::Kernel;
+use naksi_os::backend::HandleKind;
+use naksi_os::backend::{Finished, Key};
+use naksi_os::port::PollStatus;
 
 impl Kernel {
     /// One wait of one port.

@@ -1,6 +1,6 @@
 //! Scripted clients with manners, and a server.
 
-use naksi_os::sim::peer::{Peer, PeerEvent, PeerIo};
+use naksi_sim::kernel::peer::{Peer, PeerEvent, PeerIo};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;

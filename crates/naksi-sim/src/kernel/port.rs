@@ -1,4 +1,4 @@
-//! The simulated port: the contract of [`crate::port`] over a world made of a seed.
+//! The simulated port: the contract of [`naksi_os::port`] over a world made of a seed.
 //!
 //! A port is a door into its world. What it is asked is checked against the handle table and the names in
 //! flight, exactly as the real ports do, and then left to the kernel. Nothing here knows what an operation
@@ -20,11 +20,11 @@ use naksi_core::tick::Tick;
 use super::calendar::OpId;
 use super::dock::{Dock, Held, PostBox, Stage, Submission, Target};
 use super::fault::FaultKind;
-use super::kernel::{Dropped, Kernel};
 use super::net::{DatagramSocket, Listener, Owner, SocketId, place};
 use super::ops::POISON;
-use crate::handles::{Direction, HandleKind};
-use crate::port::{
+use super::state::{Dropped, Kernel};
+use naksi_os::backend::{Direction, HandleKind, needed};
+use naksi_os::port::{
     FileAccess, Ledger, ListenOptions, PollStatus, PortError, PortOptions, SubmitError, SubmitErrorKind,
 };
 
@@ -73,38 +73,13 @@ impl fmt::Debug for Poster {
     }
 }
 
-impl crate::port::Poster for Poster {
+impl naksi_os::port::Poster for Poster {
     fn post(&self, token: Token, value: u64) -> bool {
         self.posts.post(token, value)
     }
 }
 
-/// What a wish needs before it can be accepted.
-enum Need {
-    Direction(Handle, HandleKind, Direction),
-    Close(Handle),
-    Nothing,
-}
-
-/// Which handle a wish occupies.
-fn need(op: &Op) -> Need {
-    use HandleKind::{Datagram, File, Listener, Stream};
-    match op {
-        Op::Accept { listener } => Need::Direction(*listener, Listener, Direction::In),
-        Op::Recv { socket } => Need::Direction(*socket, Stream, Direction::In),
-        Op::Send { socket, .. } => Need::Direction(*socket, Stream, Direction::Out),
-        Op::Shutdown { socket, .. } => Need::Direction(*socket, Stream, Direction::Control),
-        Op::ReadAt { file, .. } | Op::WriteAt { file, .. } | Op::Sync { file } => {
-            Need::Direction(*file, File, Direction::Shared)
-        }
-        Op::RecvFrom { socket, .. } => Need::Direction(*socket, Datagram, Direction::In),
-        Op::SendTo { socket, .. } => Need::Direction(*socket, Datagram, Direction::Out),
-        Op::Close { handle } => Need::Close(*handle),
-        Op::Connect { .. } | Op::Timeout { .. } => Need::Nothing,
-    }
-}
-
-/// Checks a wish and takes the handle it needs.
+/// Checks an operation and takes the direction of the handle that it needs.
 fn admit(
     dock: &mut Dock,
     token: Token,
@@ -116,14 +91,12 @@ fn admit(
     if let Some(why) = SubmitErrorKind::of_any_system(op) {
         return Err(why);
     }
-    match need(op) {
-        Need::Nothing => Ok((None, Target::Nothing)),
-        Need::Close(handle) => Ok((None, dock.handles.remove(handle)?)),
-        Need::Direction(handle, kind, direction) => {
-            let target = *dock.handles.begin(handle, kind, direction)?;
-            Ok((Some((handle, direction)), target))
-        }
+    if let Op::Close { handle } = op {
+        return Ok((None, dock.handles.remove(*handle)?));
     }
+    let Some((handle, kind, direction)) = needed(op) else { return Ok((None, Target::Nothing)) };
+    let target = *dock.handles.begin(handle, kind, direction)?;
+    Ok((Some((handle, direction)), target))
 }
 
 impl Port {
@@ -163,7 +136,7 @@ fn bindable(kernel: &mut Kernel, address: SocketAddr, taken: bool) -> Result<Soc
     if taken { Err(OsError::new(Failure::AddressInUse, 98)) } else { Ok(address) }
 }
 
-impl crate::port::Port for Port {
+impl naksi_os::port::Port for Port {
     type Poster = Poster;
     type Socket = Socket;
 
@@ -302,7 +275,7 @@ impl crate::port::Port for Port {
     /// As the contract says, in virtual time: it never blocks. With nothing ready it notes `until` as the
     /// time at which this port wants to be woken, and returns with nothing; the world moves time there when
     /// nothing else happens before. A return with nothing before `until` is allowed and happens: a caller that
-    /// waits looks at [`Port::now`](crate::port::Port::now) and waits again.
+    /// waits looks at [`Port::now`](naksi_os::port::Port::now) and waits again.
     fn wait(&mut self, caught: &mut Vec<Completion>, until: Option<Tick>) -> Result<PollStatus, PortError> {
         Ok(self.kernel.borrow_mut().wait(self.number, caught, until))
     }

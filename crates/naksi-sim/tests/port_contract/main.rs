@@ -15,9 +15,9 @@ mod real;
 mod readiness;
 #[cfg(target_os = "linux")]
 mod refused;
-#[path = "../support/asleep.rs"]
+#[path = "../../../naksi-os/tests/support/asleep.rs"]
 mod asleep;
-#[path = "../support/scale.rs"]
+#[path = "../../../naksi-os/tests/support/scale.rs"]
 mod scale;
 mod sim;
 mod storm;

@@ -10,8 +10,8 @@ use naksi_core::op::Op;
 use super::calendar::{Calendar, OpId};
 use super::dock::{Answer, End, Held, Raw, Stage, Target};
 use super::fault::{Dialect, FaultKind};
-use super::kernel::Kernel;
 use super::net::Net;
+use super::state::Kernel;
 
 /// Accepts that stand ready on every listener.
 pub(super) const ACCEPT_CREDITS: u32 = 4;

@@ -9,7 +9,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::prng::Prng;
 use naksi_os::port::{ListenOptions, PollStatus, Port as _, Poster as _, SubmitErrorKind};
-use naksi_os::sim::port::{Port, Poster, Socket};
+use naksi_sim::kernel::port::{Port, Poster, Socket};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;

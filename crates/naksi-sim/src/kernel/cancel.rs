@@ -9,7 +9,7 @@ use naksi_core::op::Op;
 use super::calendar::{Event, OpId};
 use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
-use super::kernel::Kernel;
+use super::state::Kernel;
 
 impl Kernel {
     /// The engine's wish that an operation end early reaches the kernel.
@@ -80,7 +80,7 @@ impl Kernel {
 
     /// The kernel knows the operation no more.
     pub(super) fn detach(&mut self, op: OpId, target: Target) {
-        let forget = |place: &mut Option<crate::in_flight::Key>| {
+        let forget = |place: &mut Option<naksi_os::backend::Key>| {
             if *place == Some(op.key) {
                 *place = None;
             }

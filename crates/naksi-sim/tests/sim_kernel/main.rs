@@ -6,15 +6,15 @@
 
 mod engine;
 mod peers;
-#[path = "../support/scale.rs"]
+#[path = "../../../naksi-os/tests/support/scale.rs"]
 mod scale;
 
 use engine::{Engine, Shared};
 use naksi_core::tick::Tick;
 use naksi_os::port::{Port, PortOptions};
-use naksi_os::sim::fault::{Dialect, FaultKind, FaultPlan};
-use naksi_os::sim::peer::Peer;
-use naksi_os::sim::world::{World, WorldOptions};
+use naksi_sim::kernel::fault::{Dialect, FaultKind, FaultPlan};
+use naksi_sim::kernel::peer::Peer;
+use naksi_sim::kernel::world::{World, WorldOptions};
 use peers::{Client, Manner, Tally};
 use scale::scaled;
 use std::net::SocketAddr;

@@ -15,10 +15,10 @@ use naksi_core::tick::Tick;
 
 use super::calendar::Event;
 use super::fault::{Dialect, FaultKind, FaultPlan};
-use super::kernel::Kernel;
 use super::peer::{Peer, PeerId, PeerMaker};
 use super::port::Port;
-use crate::port::PortOptions;
+use super::state::Kernel;
+use naksi_os::port::PortOptions;
 
 /// Hears of every event, fault and completion, with its time, for a person.
 pub type Tracer = Box<dyn FnMut(Tick, fmt::Arguments<'_>)>;
@@ -66,7 +66,7 @@ impl Default for WorldOptions {
 ///
 /// ```
 /// use naksi_os::port::{Port, PortOptions};
-/// use naksi_os::sim::world::{World, WorldOptions};
+/// use naksi_sim::kernel::world::{World, WorldOptions};
 /// use std::time::Duration;
 ///
 /// let world = World::new(WorldOptions::default());

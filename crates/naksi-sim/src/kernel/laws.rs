@@ -12,12 +12,12 @@ use naksi_core::tick::Tick;
 
 use super::calendar::OpId;
 use super::dock::{Answer, End, Raw, Target};
-use super::kernel::Kernel;
 use super::net::SocketId;
 use super::peer::{Peer, PeerEvent, PeerIo};
 use super::port::Port;
+use super::state::Kernel;
 use super::world::WorldOptions;
-use crate::port::{FileAccess, ListenOptions, Port as _, PortOptions, Poster as _, SubmitErrorKind};
+use naksi_os::port::{FileAccess, ListenOptions, Port as _, PortOptions, Poster as _, SubmitErrorKind};
 
 /// Says "hello" and listens.
 struct Greeter;

@@ -17,7 +17,7 @@ use super::fault::{Dialect, FaultKind, FaultPlan, Faults};
 use super::net::SocketId;
 use super::peer::PeerId;
 use super::world::Tracer;
-use crate::in_flight::Key;
+use naksi_os::backend::Key;
 
 /// One operation of one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
