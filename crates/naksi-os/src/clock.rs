@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use naksi_core::tick::Tick;
 
-/// Nanoseconds since the moment at which a port of this process first asked.
+/// Nanoseconds since the first use of the clock in this process.
 pub fn now() -> Tick {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     Tick::ZERO + EPOCH.get_or_init(Instant::now).elapsed()

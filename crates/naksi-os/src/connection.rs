@@ -1,9 +1,8 @@
-//! A connection as the six models pass it about: its socket, its one buffer, and the session that goes with it.
+//! The connection of the ladder's six models: a socket, one buffer, and the session that belongs to it.
 //!
-//! A reactor calls [`Connection::recv_now`] and [`Connection::send_now`] when it was told that the socket is
-//! ready. A proactor moves the whole connection into an operation and gets it back with the completion: what a
-//! kernel may touch, no other code can see, and the session needs no look-up, because it travelled along. Nothing
-//! here waits.
+//! A reactor calls [`Connection::recv_now`] and [`Connection::send_now`] when the socket was reported as ready. A
+//! proactor moves the whole connection into an operation and gets it back with the completion: no other code can see
+//! memory that a kernel may touch, and the session needs no look-up. Nothing here blocks.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,9 +22,9 @@ pub enum Verb {
 //= lecture 001: 만약 작업이 바로 완료되지 않으면, WSA_IO_PENDING 오류코드가 뜬다면 처리가 지연되고 있는것
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// The operation was done when the call returned, and moved so many bytes. It is notified all the same.
+    /// The operation was done when the call returned, and moved this many bytes. It is notified all the same.
     AtOnce(usize),
-    /// The operation is under way (WSA_IO_PENDING), and is notified when it is done.
+    /// The operation is pending (WSA_IO_PENDING), and is notified when it is done.
     Pending,
 }
 
@@ -36,11 +35,11 @@ pub struct Connection<S> {
     bytes: Box<[u8]>,
     filled: usize,
     sent: usize,
-    /// What the owner wants to find again: the reason why a routine never has to search.
+    /// The owner's state, which moves with the connection, so a routine never has to look it up.
     pub session: S,
 }
 
-/// An operation that is done, with everything that was moved into it.
+/// A finished operation, with everything that was moved into it.
 #[derive(Debug)]
 pub struct Completed<S> {
     /// The connection, at home again.
@@ -73,28 +72,28 @@ impl<S> Connection<S> {
         &self.bytes[self.sent..self.filled]
     }
 
-    /// Whether the last receive may have left something in the socket: it filled the whole buffer.
+    /// Whether the last receive filled the whole buffer, so that the socket may have more.
     pub fn is_full(&self) -> bool {
         self.filled == self.bytes.len()
     }
 
-    /// Empties the buffer: what was received is used up, and nothing is owed for it.
+    /// Empties the buffer: the received bytes were used.
     pub fn forget_received(&mut self) {
         self.sent = self.filled;
         self.clear();
     }
 
-    /// Fills the buffer with bytes to be sent, for a connection that begins the talk.
+    /// Fills the buffer with bytes to send, for a connection that sends first.
     pub fn put(&mut self, bytes: &[u8]) {
         self.forget_received();
         self.bytes[..bytes.len()].copy_from_slice(bytes);
         self.filled = bytes.len();
     }
 
-    /// Receives what is there, for a socket that does not block. Only after everything was sent back.
+    /// Receives what is available, for a non-blocking socket. Only after everything was sent back.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing is there, and whatever ended the connection.
+    /// `WouldBlock` if nothing is available, and whatever ended the connection.
     pub fn recv_now(&mut self, counter: &SyscallCounter) -> io::Result<usize> {
         counter.call();
         self.clear();
@@ -103,7 +102,7 @@ impl<S> Connection<S> {
         Ok(count)
     }
 
-    /// Sends what was not sent yet, as far as the socket takes it.
+    /// Sends the rest of the buffer, as far as the socket takes it.
     ///
     /// # Errors
     /// `WouldBlock` if the socket takes nothing, and whatever ended the connection.
@@ -114,14 +113,14 @@ impl<S> Connection<S> {
         Ok(count)
     }
 
-    /// Before a receive: the buffer is empty, and all of it is the kernel's.
+    /// Before a receive: empties the buffer, so that the kernel may fill all of it.
     pub(crate) fn clear(&mut self) {
         assert_eq!(self.sent, self.filled, "a receive would overwrite what was not sent back yet");
         self.filled = 0;
         self.sent = 0;
     }
 
-    /// Where a kernel may write, and how much: the whole buffer, which does not move when the connection does.
+    /// The address and length of the whole buffer for the kernel; it does not move when the connection does.
     pub(crate) fn room(&mut self) -> (*mut u8, usize) {
         (self.bytes.as_mut_ptr(), self.bytes.len())
     }
@@ -136,8 +135,8 @@ impl<S> Connection<S> {
     }
 }
 
-/// Takes the next connection of a listener that does not block. The connection itself blocks until a model says
-/// otherwise: an overlapped operation wants it so.
+/// Takes the next connection of a non-blocking listener. The connection itself is blocking until a model changes it,
+/// as overlapped operations require.
 ///
 /// # Errors
 /// `WouldBlock` if no connection waits; other errors are a failure of this connection, or a shortage.

@@ -1,8 +1,7 @@
-//! The handle table of a port: what is open, of which kind, and how busy it is.
+//! The handle table of a port: open handles, their kinds, and the operations in flight on them.
 //!
-//! Every backend keeps its sockets, listeners and files here and nowhere else, so that a stale name is
-//! refused before it reaches a number that the system may have reused, and so that nothing
-//! is closed under an operation in flight (laws 2 and 4). Nothing here knows a kernel.
+//! Every backend keeps its sockets, listeners and files here, so that a stale handle is refused before it reaches a
+//! number that the system may have reused, and so that nothing is closed under an operation in flight (laws 2 and 4).
 
 use naksi_core::id::Handle;
 use naksi_core::op::Op;
@@ -23,7 +22,7 @@ pub enum HandleKind {
     File,
 }
 
-/// Which direction of a handle an operation occupies. One operation a direction at a time, files excepted.
+/// The direction of a handle that an operation occupies. At most one operation per direction, except for files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Accept, receive.
@@ -36,8 +35,8 @@ pub enum Direction {
     Shared,
 }
 
-/// The handle that an operation is aimed at, of which kind it must be, and which direction it occupies. `None`: it needs no
-/// open handle, or takes it out of the table (a close).
+/// The handle that an operation uses, the kind that it must have, and the direction that the operation occupies.
+/// `None` if it needs no open handle, or takes it out of the table (a close).
 pub fn needed(op: &Op) -> Option<(Handle, HandleKind, Direction)> {
     Some(match op {
         Op::Connect { .. } | Op::Close { .. } | Op::Timeout { .. } => return None,
@@ -120,7 +119,7 @@ impl<T> HandleTable<T> {
     /// Marks an operation as in flight on a direction of the handle.
     ///
     /// # Errors
-    /// The handle is stale, of another kind, or the direction is taken.
+    /// The handle is stale, of another kind, or the direction is occupied.
     pub fn begin(
         &mut self,
         handle: Handle,
@@ -158,7 +157,7 @@ impl<T> HandleTable<T> {
         self.entry(handle).map(|entry| entry.in_flight)
     }
 
-    /// Takes an idle handle out of the table; its name is stale from now on.
+    /// Removes an idle handle from the table; it is stale from now on.
     ///
     /// # Errors
     /// The handle is stale, or an operation is in flight on it (law 4).

@@ -1,32 +1,33 @@
-//! Who owns a buffer while a kernel may touch it. The one place where ownership crosses.
+//! The in-flight table: it owns every buffer that a kernel may touch.
 //!
-//! The story of an operation, for every backend:
+//! The life of an operation, for every backend:
 //!
 //! ```text
-//!   Idle ──submit──► Running(held) ──terminal completion──► Done(held goes home) ──► Idle, generation + 1
+//!   Idle ──submit──► Running(held) ──terminal completion──► Done(held returned) ──► Idle, generation + 1
 //!                        │
 //!                        └──abandon──► Abandoned(held) ──terminal completion──► freed here ──► Idle
 //! ```
 //!
-//! *Submit* moves everything the kernel may touch (`H`: the batch, the buffer, the address it points to)
-//! into a slot of this table. From then on only the slot owns it: the caller has nothing to look at, and
-//! nothing borrowed ever reached the kernel (law 2). The slot's key travels with the operation (as io_uring's
-//! user data, or beside an OVERLAPPED) and comes back in every completion.
+//! *Submit* moves everything the kernel may touch (`H`: the batch, the buffer, the address it points to) into a slot
+//! of this table. From then on only the slot owns it: the caller cannot reach it, and the kernel never gets a
+//! borrowed pointer (law 2). The slot's key travels with the operation (as io_uring's user data, or beside an
+//! OVERLAPPED) and comes back in every completion.
 //!
-//! *A terminal completion* (law 1) takes the held things out and frees the slot. A completion with `more`
-//! only looks. The key carries the slot's generation: a completion of an operation that is gone, or one
-//! that a broken kernel invents, is recognised and counted, never mistaken for the slot's next operation.
+//! *A terminal completion* (law 1) takes the held values out and frees the slot. A completion with `more` leaves them
+//! in place. The key carries the slot's generation: a completion of an operation that is gone, or one that a broken
+//! kernel invents, is recognised and counted, never mistaken for the slot's next operation.
 //!
-//! *Abandon* is for the end of a port: the result is not needed, but the kernel may still touch the buffer,
-//! so the slot keeps it and the completion frees it. If a deadline passes first, the slots are leaked on
-//! purpose (law 10): memory lost is a number in a ledger, memory reused under a kernel is a corruption.
+//! *Abandon* is for the end of a port: the result is not needed, but the kernel may still touch the buffer, so the
+//! slot keeps it and the completion frees it. If a deadline passes first, the slots are leaked on purpose (law 10):
+//! leaked memory is counted, memory reused under a kernel would be corrupted.
 
 use crate::port::Trimmed;
 use naksi_core::id::Token;
 use std::mem;
 use std::num::NonZeroU32;
 
-/// The key of one operation in flight: slot and generation in one word; never below 2^32, so small words are a backend's own.
+/// The key of one operation in flight: slot and generation in one word; never below 2^32, so a backend can use small
+/// words for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     slot: u32,
@@ -35,7 +36,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// What no operation has: there are fewer than 2^32 - 1 slots.
+    /// A key that no operation has: there are fewer than 2^32 - 1 slots.
     const NO_OPERATION: Self = Self { slot: u32::MAX, generation: NonZeroU32::MAX };
 
     fn new(slot: u32, generation: NonZeroU32) -> Self {
@@ -47,7 +48,7 @@ impl Key {
         u64::from(self.generation.get()) << 32 | u64::from(self.slot)
     }
 
-    /// The key from a completion. A number that was never a key becomes one that no operation has.
+    /// The key from a completion. A number that was never a key becomes `NO_OPERATION`.
     pub fn from_u64(raw: u64) -> Self {
         NonZeroU32::new((raw >> 32) as u32)
             .map_or(Self::NO_OPERATION, |generation| Self::new(raw as u32, generation))
@@ -91,7 +92,7 @@ pub struct InFlight<H> {
     abandoned: usize,
     /// Most slots that were in use at once since the last trim.
     peak: usize,
-    /// Where the generations of a new slot begin: past those of every slot that was freed (law 3).
+    /// The generation at which new slots start: above those of every slot that was freed (law 3).
     first_generation: NonZeroU32,
 }
 
@@ -103,7 +104,7 @@ impl<H> Default for InFlight<H> {
             running: 0,
             abandoned: 0,
             peak: 0,
-            // Not 0, so that a key is never one of the small numbers a backend reserves.
+            // Not 0, so that a key is never one of the small numbers that a backend reserves.
             first_generation: NonZeroU32::MIN,
         }
     }
@@ -126,7 +127,7 @@ impl<H> InFlight<H> {
         Key::new(index, generation)
     }
 
-    /// The things of a running operation, to point a kernel at them or to read its name.
+    /// The token and the held values of a running operation, for example to pass their addresses to a kernel.
     pub fn running(&mut self, key: Key) -> Option<(Token, &mut H)> {
         let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)?;
         match &mut slot.state {
@@ -135,7 +136,7 @@ impl<H> InFlight<H> {
         }
     }
 
-    /// A terminal completion: the slot is free again and its things return.
+    /// A terminal completion: frees the slot and returns its values.
     pub fn finish(&mut self, key: Key) -> Finished<H> {
         let slot = self.slots.get_mut(key.slot());
         let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
@@ -157,7 +158,7 @@ impl<H> InFlight<H> {
         finished
     }
 
-    /// A key that was over before the operation began that runs in its slot now, looked for from a slot on.
+    /// A key of an operation that ended before the current one in its slot, searched from a slot on.
     pub fn stale(&self, from: usize) -> Option<Key> {
         let count = self.slots.len();
         (0..count).map(|step| (from + step) % count).find_map(|index| {
@@ -184,7 +185,7 @@ impl<H> InFlight<H> {
         keys
     }
 
-    /// Frees the slots at the end that no operation has needed since the last trim.
+    /// Frees the slots at the end that were unused since the last trim.
     pub fn trim(&mut self) -> Trimmed {
         let in_use = self.running + self.abandoned;
         let needed = mem::replace(&mut self.peak, in_use).max(SLOTS_KEPT);
@@ -218,7 +219,7 @@ impl<H> InFlight<H> {
         self.abandoned
     }
 
-    /// Gives up on what is left: its memory is never freed and never used again (law 10). Returns how many.
+    /// Leaks what is left: its memory is never freed and never reused (law 10). Returns the number of slots.
     pub fn leak(self) -> usize {
         let left = self.running + self.abandoned;
         mem::forget(self);

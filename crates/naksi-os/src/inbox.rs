@@ -1,10 +1,10 @@
-//! What other threads leave for a port: a locked list of numbers, and a wake-up when the port sleeps.
+//! The inbox of a port: a locked list of numbers from other threads, and a wake-up when the port sleeps.
 //!
-//! Posting to a port that is awake makes no system call. The two flags are a handshake: the port first says
-//! that it sleeps and then looks for posts, a poster first leaves its post and then looks for a sleeper. Both
-//! *swap* the flag `sleeping`, and swaps of one flag stand in one order, each seeing what came before the
-//! last: whichever comes second sees what the first had done, so no post is slept through (`cargo xtask loom`
-//! tries every order). How a sleeping port is woken is the business of a [`Wake`].
+//! Posting to a port that is awake makes no system call. The two flags are a handshake: the port first sets
+//! `sleeping` and then looks for posts; a poster first adds its post and then looks at `sleeping`. Both *swap* the
+//! flag, and swaps of one flag have a total order in which each sees what came before the last: the second one sees
+//! what the first had done, so no wake-up is lost (`cargo xtask loom` explores every order). A [`Wake`] wakes the
+//! sleeping port.
 
 use std::mem;
 use std::sync::{Arc, PoisonError};
@@ -53,10 +53,10 @@ impl<W: Wake> Inbox<W> {
         Arc::new(Self { posts, filled: AtomicBool::new(false), sleeping: AtomicBool::new(false), waker })
     }
 
-    /// Says that the port is about to wait. `false` says that it must not: there are posts.
+    /// Marks the port as about to wait. Returns `false` if it must not wait because there are posts.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.sleeping.swap(true, Ordering::AcqRel);
-        // Relaxed is enough: a poster that swapped before us is seen by the swap, with all that it did.
+        // Relaxed is enough: if a poster swapped before us, our swap sees that and everything the poster did.
         if self.filled.load(Ordering::Relaxed) {
             self.wake_up();
             return false;
@@ -66,11 +66,11 @@ impl<W: Wake> Inbox<W> {
 
     /// Says that the port is back.
     pub(crate) fn wake_up(&self) {
-        // A swap and no store: a store would hide a poster's swap from our own next one.
+        // A swap and not a store: a store would hide a poster's swap from our next one.
         self.sleeping.swap(false, Ordering::AcqRel);
     }
 
-    /// Whether there may be posts. A post that another thread is just leaving may be missed; it wakes.
+    /// Whether there may be posts. One that is being added may be missed; it wakes the port.
     pub(crate) fn is_filled(&self) -> bool {
         self.filled.load(Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ impl<W: Wake> Inbox<W> {
     /// Swaps the posts for an empty list, so that both lists keep their memory.
     pub(crate) fn take(&self, empty: &mut Vec<(Token, u64)>) {
         assert!(empty.is_empty(), "posts that were not handed out yet would be overtaken");
-        // Before the lock: a poster that fills the list behind it says so after it.
+        // Before the lock: a poster that fills the list afterwards sets the flag afterwards.
         self.filled.store(false, Ordering::Relaxed);
         mem::swap(&mut self.lock().waiting, empty);
     }
@@ -88,7 +88,7 @@ impl<W: Wake> Inbox<W> {
         self.lock().open = false;
     }
 
-    /// Makes the port look into its inbox, and into any other list that is filled before this is called.
+    /// Makes the port read its inbox, and any other list that was filled before this call.
     pub(crate) fn nudge(&self) {
         self.filled.store(true, Ordering::Relaxed);
         if self.sleeping.swap(false, Ordering::AcqRel) {
@@ -108,7 +108,7 @@ impl<W: Wake> Inbox<W> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Posts> {
-        // A poster that panicked between two statements has left a whole list behind.
+        // The list is valid between any two statements, so a poisoned lock is safe to use.
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,7 +144,7 @@ mod models {
     use loom::sync::Condvar;
     use loom::thread;
 
-    /// A kernel's event as loom can play it: a condition, so that a wake-up that is lost is a deadlock.
+    /// A kernel's event as a loom model: a condition variable, so that a lost wake-up is a deadlock.
     struct Event {
         set: Mutex<bool>,
         came: Condvar,
@@ -155,7 +155,7 @@ mod models {
             Self { set: Mutex::new(false), came: Condvar::new() }
         }
 
-        /// Sleeps as a kernel would: until it has been set, however long ago.
+        /// Blocks until it has been set, no matter when.
         fn wait(&self) {
             let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
             while !*set {
@@ -172,7 +172,7 @@ mod models {
         }
     }
 
-    /// Three preemptions of one run show every known kind of lost wake-up; without a bound it takes hours.
+    /// Three preemptions find every known kind of lost wake-up; without a bound a run takes hours.
     fn model(run: impl Fn() + Send + Sync + 'static) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
@@ -190,7 +190,7 @@ mod models {
                 })
                 .collect();
             let (mut seen, mut taken) = (0, Vec::new());
-            // As the port does it: take what is there, sleep when there is nothing, look again.
+            // As the port does: take what is there, sleep when there is nothing, and check again.
             while seen < 2 {
                 if inbox.is_filled() {
                     inbox.take(&mut taken);

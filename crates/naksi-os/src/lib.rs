@@ -34,7 +34,7 @@ mod heap;
 
 pub use clock::now;
 
-// Modules stand outside: `cargo fmt` does not look for any in here.
+// Modules are declared outside, because `cargo fmt` does not find any in here.
 std::cfg_select! {
     target_os = "linux" => {
         /// The port of the system that this was built for.
@@ -62,7 +62,7 @@ std::cfg_select! {
         pub use windows::heap::give_back_memory;
     }
     _ => {
-        /// Nothing: other C libraries give back by themselves what is worth it.
+        /// Does nothing: other C libraries return memory by themselves.
         pub fn give_back_memory() {}
     }
 }

@@ -1,6 +1,4 @@
-//! What can be of interest about a socket, and what was found: the network events of the reactor models.
-//!
-//! Winsock's FD_ACCEPT, FD_READ, FD_WRITE and FD_CLOSE under whole names. Nothing here asks a kernel.
+//! The network events of the reactor models: Winsock's FD_ACCEPT, FD_READ, FD_WRITE and FD_CLOSE as named flags.
 
 /// A set of network events: those of interest, or those that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! The contract of a completion port, in prose and in types.
+//! The contract of a completion port.
 //!
-//! A port belongs to one worker thread. Wishes go in by value, answers come out by value; what a kernel may
-//! touch in between is owned by the port. Nothing here knows which kernel stands behind it or who asks.
+//! A port belongs to one worker thread. Operations go in by value, completions come out by value; memory that a
+//! kernel may touch in between is owned by the port.
 //!
 //! The laws that every backend keeps (numbers as in ARCHITECTURE.md):
 //!
@@ -24,20 +24,20 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
-/// A completion port, owned by one worker thread (it is not `Send`: it is opened where it is used).
+/// A completion port, owned by one worker thread (it is not `Send`: it is opened on the thread that uses it).
 pub trait Port {
     /// Wakes this port from any thread.
     type Poster: Poster;
-    /// A connected socket on its way from one port to another; dropping it closes it.
+    /// A connected socket in transfer from one port to another; dropping it closes it.
     type Socket: Send + 'static;
 
     /// What stands behind the port: `uring`, `iocp` or `epoll`; a port of another crate has its own name, as `sim`.
     fn backend(&self) -> &'static str;
 
-    /// Opens a listener and returns its address, which tells the port number that was picked for port 0.
+    /// Opens a listener and returns its address, with the port number that the system chose for port 0.
     ///
     /// # Errors
-    /// Address in use, not ours, not allowed, or no descriptor left.
+    /// Address in use, not local, not permitted, or no descriptor left.
     fn listen(
         &mut self,
         address: SocketAddr,
@@ -53,16 +53,16 @@ pub trait Port {
     /// Opens a file for overlapped reading or writing.
     ///
     /// # Errors
-    /// Not found, not allowed, or no descriptor left.
+    /// Not found, not permitted, or no descriptor left.
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError>;
 
     /// The size of an open file in bytes.
     ///
     /// # Errors
-    /// A stale handle, or the system's refusal.
+    /// A stale handle, or the system's error.
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError>;
 
-    /// Takes an idle socket out of this port, to be adopted by another one.
+    /// Takes an idle socket out of this port, so that another port can adopt it.
     ///
     /// # Errors
     /// The handle is stale, an operation is in flight on it, or the socket is in the port's own table
@@ -72,50 +72,50 @@ pub trait Port {
     /// Takes a socket over from another port of the same backend.
     fn adopt(&mut self, socket: Self::Socket) -> Handle;
 
-    /// Accepts one operation, or hands it back. The token names it until its last completion.
+    /// Accepts one operation, or returns it. The token identifies it until its last completion.
     ///
-    /// The kernel need not have seen it before the next [`Port::wait`]: operations leave in batches.
+    /// The kernel may not see it before the next [`Port::wait`], because operations are submitted in batches.
     ///
     /// # Errors
-    /// [`SubmitError`] carries the operation back, with everything it owns.
+    /// [`SubmitError`] returns the operation with everything it owns.
     fn submit(&mut self, token: Token, op: Op) -> Result<(), SubmitError>;
 
-    /// Wishes that the operation ends early. Only its last completion means anything: it may still succeed.
-    /// A token that is not in flight is ignored.
+    /// Requests that an operation ends early. Its result is in its last completion, and may be a success. A token
+    /// that is not in flight is ignored.
     fn cancel(&mut self, token: Token);
 
-    /// Hands accepted operations to the kernel, waits for completions and appends them to `completions`.
+    /// Submits accepted operations to the kernel, waits for completions and appends them to `completions`.
     ///
-    /// Returns as soon as there is at least one completion, at most [`PortOptions::catch_max`] a call, or
-    /// at `until` with none; `None` waits without end, a tick that has passed only looks.
+    /// Returns as soon as there is at least one completion, with at most [`PortOptions::catch_max`] of them, or at
+    /// `until` with none. `None` waits without a limit; a tick in the past does not block.
     ///
     /// # Errors
-    /// The port is broken and cannot be used again; everything in flight is drained when it is dropped.
+    /// The port failed and cannot be used again; everything in flight is drained when it is dropped.
     fn wait(
         &mut self,
         completions: &mut Vec<Completion>,
         until: Option<Tick>,
     ) -> Result<PollStatus, PortError>;
 
-    /// Nanoseconds since the port's epoch: the only clock of the worker that owns it. All ports of one
-    /// process share the epoch, so that ticks of two workers can be compared.
+    /// Nanoseconds since the port's epoch: the only clock of the worker that owns it. All ports of a process share
+    /// the epoch, so that ticks of two workers can be compared.
     fn now(&self) -> Tick;
 
     /// A door to this port for other threads.
     fn poster(&self) -> Self::Poster;
 
-    /// What the port holds right now, for the laws, the counters and the tests.
+    /// What the port holds at this moment, for the laws, the counters and the tests.
     fn ledger(&self) -> Ledger;
 
-    /// Frees memory of operations in flight that has not been needed since the last call.
+    /// Frees memory for operations in flight that was unused since the last call.
     fn trim(&mut self) -> Trimmed {
         Trimmed::Nothing
     }
 }
 
-/// A port in front of another one: what it does not do itself, the port behind it does.
+/// A decorator of a port: methods that it does not override call the port behind it.
 ///
-/// Whatever implements this is a [`Port`].
+/// Every implementation is a [`Port`].
 pub trait InFront {
     /// The port behind it.
     type Behind: Port + ?Sized;
@@ -208,10 +208,10 @@ impl<T: InFront> Port for T {
     }
 }
 
-/// Wakes a port from any thread and hands it a number, as `PostQueuedCompletionStatus` does.
+/// Wakes a port from any thread and passes it a number, as `PostQueuedCompletionStatus` does.
 pub trait Poster: Clone + Send + Sync + 'static {
-    /// Makes the port complete `Done::Posted(value)` under `token`. Posts of one thread keep their order.
-    /// Returns `false` if the port is gone.
+    /// Makes the port complete `Done::Posted(value)` under `token`. Posts of one thread keep their order. Returns
+    /// `false` if the port has ended.
     fn post(&self, token: Token, value: u64) -> bool;
 }
 
@@ -224,7 +224,7 @@ pub enum PollStatus {
     More,
 }
 
-/// What became of memory that operations in flight may not need any more.
+/// What a trim did with memory for operations in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trimmed {
     /// There is little to free.
@@ -248,12 +248,12 @@ pub struct PortOptions {
     pub lease_bytes: usize,
     /// Most completions that one wait returns.
     pub catch_max: usize,
-    /// Keeps accepted sockets in a table of the port's own with so many entries, where they do not count
-    /// against the descriptor limit of the process (io_uring's direct descriptors; other backends have no
-    /// such table and ignore it). The table itself may be as large as that limit, and every port has one.
+    /// Keeps accepted sockets in a table of the port with this many entries, where they do not count against the
+    /// descriptor limit of the process (io_uring's direct descriptors; other backends ignore it). Every port has its
+    /// own table, which may be as large as that limit.
     ///
-    /// A socket in it cannot be released. When all entries are taken, accepting ends with
-    /// `DescriptorsExhausted` as it does when the process has no descriptor left, and no connection is lost.
+    /// A socket in it cannot be released. When all entries are in use, accepting fails with `DescriptorsExhausted`,
+    /// as it does when the process has no descriptor left, and no connection is lost.
     pub direct_descriptors: Option<u32>,
 }
 
@@ -270,8 +270,8 @@ impl Default for PortOptions {
     }
 }
 
-/// Whether several listeners of this process share one address (`SO_REUSEPORT`); the system then deals
-/// connections out among them.
+/// Whether several listeners of this process share one address (`SO_REUSEPORT`); the system then distributes
+/// connections among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Share {
     /// The address is for this listener alone.
@@ -290,13 +290,13 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Send small messages at once (`TCP_NODELAY`) on every accepted socket.
     pub no_delay: bool,
-    /// The kernel's send buffer of every accepted socket, in bytes; `None` leaves the system's choice.
+    /// The kernel's send buffer of every accepted socket, in bytes; `None` leaves it to the system.
     pub kernel_send_bytes: Option<u32>,
-    /// The kernel's receive buffer of every accepted socket, in bytes; `None` leaves the system's choice.
+    /// The kernel's receive buffer of every accepted socket, in bytes; `None` leaves it to the system.
     pub kernel_recv_bytes: Option<u32>,
     /// Whether others listen on the same address.
     pub share: Share,
-    /// Whether a listener on `[::]` takes IPv4 too; no other address is touched.
+    /// Whether a listener on `[::]` accepts IPv4 too; other addresses are not affected.
     pub dual_stack: bool,
 }
 
@@ -325,7 +325,7 @@ impl Default for ListenOptions {
 pub enum FileAccess {
     /// Read an existing file.
     Read,
-    /// Read and write; made if it is not there, kept if it is.
+    /// Read and write; created if missing, kept if present.
     ReadWrite,
     /// Read and write; emptied if it is there.
     Create,
@@ -338,14 +338,14 @@ pub enum SubmitErrorKind {
     StaleHandle,
     /// The handle is of another kind: a send on a listener, a read at an offset on a socket.
     WrongKind,
-    /// Another operation is in flight on the handle, so it cannot be closed or released (law 4), or one of
-    /// the same direction is, so a second would reorder bytes (law 7).
+    /// Another operation is in flight on the handle, so it cannot be closed or released (law 4), or one of the same
+    /// direction is in flight, so a second one would reorder bytes (law 7).
     Busy,
     /// An operation with this token is in flight.
     TokenInUse,
     /// The batch or the buffer is empty: there would be nothing to complete.
     Empty,
-    /// No file has such an offset: 2^63 and more are numbers that systems give other meanings.
+    /// The offset is 2^63 or more, a range to which systems give other meanings.
     Offset,
     /// The port cannot do this on this system.
     Unsupported,
@@ -366,10 +366,10 @@ impl fmt::Display for SubmitErrorKind {
 }
 
 impl SubmitErrorKind {
-    /// What no port accepts, whatever its system.
+    /// Errors that every port reports, whatever its system.
     ///
-    /// The last offset of all is "where the file stands" to io_uring ("If offset is set to -1, the offset will use
-    /// (and advance) the file position") and "at the end" to Windows: a write there would go somewhere else.
+    /// The highest offset means the file position to io_uring ("If offset is set to -1, the offset will use (and
+    /// advance) the file position") and the end of the file to Windows: a write there would go somewhere else.
     pub fn of_any_system(op: &Op) -> Option<Self> {
         let anything = match op {
             Op::Send { batch, .. } => !batch.is_empty(),
@@ -422,7 +422,7 @@ pub struct Ledger {
     pub starved: usize,
     /// How often a receive found the pool empty, since the start.
     pub starved_total: u64,
-    /// Receives and accepts that the kernel ended early and that were asked for again, since the start.
+    /// Receives and accepts that the kernel ended early and that were submitted again, since the start.
     pub rearmed_total: u64,
     /// Operations whose buffers were leaked on purpose because they could not be drained, since the start.
     pub leaked_total: u64,

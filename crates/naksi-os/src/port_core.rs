@@ -1,8 +1,8 @@
-//! What the ports on real kernels have in common: tables, pool, inbox and counters, and the steps that are the
-//! same whichever kernel carries an operation out.
+//! What the ports on real kernels have in common: tables, pool, inbox and counters, and the steps that do not depend
+//! on the kernel.
 //!
-//! `F` is what a port keeps for an operation in flight, `R` what stands behind a handle, and `A` what its kernel
-//! answers. Nothing here makes a system call.
+//! `F` is the in-flight state of an operation, `R` the resource of a handle, and `A` the kernel's result. Nothing
+//! here makes a system call.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -22,9 +22,9 @@ use crate::in_flight::{Finished, InFlight, Key};
 use crate::inbox::{Inbox, Poster};
 use crate::port::{Ledger, Port, PortError, PortOptions, SubmitErrorKind, Trimmed};
 
-/// Longest single sleep, so that no kernel has to add centuries to its clock; the caller's loop sleeps on.
+/// The longest single sleep; the caller's loop continues it. Kernels reject or overflow on very long ones.
 pub(crate) const SLEEP_SPAN_MAX: Duration = Duration::from_secs(3600);
-/// How long the end of a port waits for what is in flight (law 10).
+/// How long the end of a port waits for operations in flight (law 10).
 const DRAIN_SPAN_MAX: Duration = Duration::from_secs(2);
 /// Buffers of the largest pool: io_uring names them with 15 bits.
 const LEASES_MAX: u16 = 1 << 15;
@@ -37,10 +37,10 @@ pub(crate) struct PortCore<F, R, A> {
     pub(crate) in_flight: InFlight<F>,
     pub(crate) tokens: TokenMap<Token, Key>,
     pub(crate) pool: LeasePool,
-    /// Answers that no kernel has to give: a call that failed at once, a cancelled receive that was parked.
+    /// Results that need no kernel: a call that failed at once, a cancelled receive that was parked.
     pub(crate) local: VecDeque<(Key, A)>,
     pub(crate) inbox: Arc<Inbox<Waker>>,
-    /// Posts that were taken out of the inbox; those before `posts_given` are handed out.
+    /// Posts taken out of the inbox; those before `posts_given` have been delivered.
     posts: Vec<(Token, u64)>,
     posts_given: usize,
     /// The port is being dropped: nothing is asked for again.
@@ -67,8 +67,8 @@ impl<F, R, A> PortCore<F, R, A> {
         }
     }
 
-    /// Checks an operation, and takes the direction of the handle that it needs. Nothing has changed if it is refused.
-    /// `None`: it is aimed at no open handle.
+    /// Checks an operation, and occupies the direction of the handle that it needs. A refusal changes nothing. `None`
+    /// if it uses no open handle.
     pub(crate) fn reserve(&mut self, token: Token, op: &Op) -> Result<Option<&R>, SubmitErrorKind> {
         self.may_start(token)?;
         if let Some(why) = SubmitErrorKind::of_any_system(op) {
@@ -78,7 +78,7 @@ impl<F, R, A> PortCore<F, R, A> {
         self.handles.begin(handle, kind, direction).map(Some)
     }
 
-    /// Takes a handle out of the table, to be closed under this token. Nothing is in flight on it (law 4).
+    /// Removes a handle from the table, to be closed under this token. Nothing is in flight on it (law 4).
     pub(crate) fn take_to_close(&mut self, token: Token, handle: Handle) -> Result<R, SubmitErrorKind> {
         self.may_start(token)?;
         self.handles.remove(handle)
@@ -89,7 +89,8 @@ impl<F, R, A> PortCore<F, R, A> {
         if self.tokens.contains_key(&token) { Err(SubmitErrorKind::TokenInUse) } else { Ok(()) }
     }
 
-    /// An accepted operation is in flight from now on: its token leads to it, and it owns what the kernel may touch.
+    /// Adds an accepted operation to the in-flight table, which owns what the kernel may touch, and maps its token to
+    /// it.
     pub(crate) fn track(&mut self, token: Token, op: F) -> Key {
         let key = self.in_flight.start(token, op);
         self.tokens.insert(token, key);
@@ -103,7 +104,7 @@ impl<F, R, A> PortCore<F, R, A> {
         Some((key, op))
     }
 
-    /// The last answer to an operation has come: its slot is free, and what it owns is the caller's.
+    /// Handles the last result of an operation: frees its slot and returns what it owns.
     pub(crate) fn take_out(&mut self, key: Key) -> (Token, F) {
         match self.in_flight.finish(key) {
             Finished::Wanted(token, op) => (token, op),
@@ -111,7 +112,7 @@ impl<F, R, A> PortCore<F, R, A> {
         }
     }
 
-    /// Hands out the last completion of an operation; its token may be used again.
+    /// Delivers the last completion of an operation; its token may be reused.
     pub(crate) fn hand_out_last(&mut self, completions: &mut Vec<Completion>, token: Token, done: Done) {
         self.tokens.remove(&token);
         self.hand_out(completions, token, done, false);
@@ -129,7 +130,7 @@ impl<F, R, A> PortCore<F, R, A> {
         completions.push(Completion { token, done, more });
     }
 
-    /// Hands out posts, up to `full` completions. Says whether the inbox was looked into.
+    /// Delivers posts, up to `full` completions. Returns whether the inbox was read.
     pub(crate) fn hand_out_posts(&mut self, completions: &mut Vec<Completion>, full: usize) -> bool {
         let mut looked = false;
         while completions.len() < full {
@@ -149,17 +150,17 @@ impl<F, R, A> PortCore<F, R, A> {
         looked
     }
 
-    /// Whether posts were taken out of the inbox and not handed out.
+    /// Whether posts were taken out of the inbox and not delivered.
     pub(crate) fn has_posts_left(&self) -> bool {
         self.posts_given < self.posts.len()
     }
 
-    /// Whether posts wait to be handed out. One that another thread is just leaving may be missed; it wakes.
+    /// Whether posts wait to be delivered. One that is being added may be missed; it wakes the port.
     pub(crate) fn has_posts(&self) -> bool {
         self.has_posts_left() || self.inbox.is_filled()
     }
 
-    /// A receive has found the pool empty and waits inside the port.
+    /// Counts a receive that found the pool empty and waits inside the port.
     pub(crate) fn count_starved(&mut self) {
         self.counters.starved += 1;
         self.counters.starved_total += 1;
@@ -182,7 +183,7 @@ impl<F, R, A> PortCore<F, R, A> {
         }
     }
 
-    /// Frees what a burst of operations needed and no operation has needed since.
+    /// Frees memory that a burst of operations needed and that was unused since.
     pub(crate) fn trim(&mut self) -> Trimmed {
         let trimmed = self.in_flight.trim();
         if trimmed == Trimmed::Freed {
@@ -191,8 +192,8 @@ impl<F, R, A> PortCore<F, R, A> {
         trimmed
     }
 
-    /// The end of the port begins: no post is taken any more. Returns what is in flight, to be cancelled, and by when
-    /// it must have ended; `None` if the end has begun before.
+    /// Begins the end of the port: no more posts are accepted. Returns the tokens in flight, to be cancelled, and the
+    /// time by which they must have ended; `None` if the end has begun before.
     pub(crate) fn begin_end(&mut self) -> Option<(Vec<Token>, Tick)> {
         if mem::replace(&mut self.ending, true) {
             return None;
@@ -201,7 +202,7 @@ impl<F, R, A> PortCore<F, R, A> {
         Some((self.tokens.keys().copied().collect(), now() + DRAIN_SPAN_MAX))
     }
 
-    /// Leaks what could not be drained, on purpose (law 10). Returns how many operations that are.
+    /// Leaks what could not be drained, on purpose (law 10). Returns the number of operations.
     pub(crate) fn leak_the_rest(&mut self) -> usize {
         self.in_flight.abandon_all();
         let leaked = mem::take(&mut self.in_flight).leak();
@@ -213,7 +214,7 @@ impl<F, R, A> PortCore<F, R, A> {
     }
 }
 
-/// Refuses a pool that no port can have. `code` is what the system calls an invalid argument.
+/// Checks the options of the pool. `code` is the system's number for an invalid argument.
 pub(crate) fn check(options: &PortOptions, code: i32) -> Result<(), PortError> {
     if options.lease_count == 0 || options.lease_count > LEASES_MAX || options.lease_bytes == 0 {
         let text = format!("the receive pool needs 1 to {LEASES_MAX} buffers of at least one byte");
@@ -222,8 +223,8 @@ pub(crate) fn check(options: &PortOptions, code: i32) -> Result<(), PortError> {
     Ok(())
 }
 
-/// Waits until nothing is in flight, at most until `deadline`. What comes is dropped: sockets that were accepted
-/// meanwhile are in the handle table and close with it.
+/// Waits until nothing is in flight, at most until `deadline`. Completions are dropped: sockets accepted meanwhile
+/// are in the handle table and close with it.
 pub(crate) fn drain(port: &mut impl Port, deadline: Tick) {
     let mut completions = Vec::new();
     while port.ledger().in_flight > 0 && now() < deadline {

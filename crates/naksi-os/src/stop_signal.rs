@@ -1,4 +1,4 @@
-//! What asks a process to stop, in the same words on every system. Nothing here decides what a request means.
+//! Requests to stop a process, in the same terms on every system.
 
 /// A request to stop, as the system delivers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! What a server spent: system calls, wake-ups and processor time, counted by the doors themselves.
+//! What a server spent: system calls, wake-ups and processor time.
 //!
-//! The doors of the ladder count each call into the kernel where they make it, so that a picture of six models
-//! rests on the same count for all of them. Nothing here knows what the calls were for.
+//! The models of the ladder count each call into the kernel where they make it, so that all six are compared by the
+//! same count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,12 +51,12 @@ impl SyscallCounter {
         self.0.calls.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A thread came back from a wait; the call that waited counts as well.
+    /// Counts a return from a wait; the call that waited counts as well.
     pub fn wakeup(&self) {
         self.0.wakeups.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the processor time of this thread for as long as the answer lives.
+    /// Counts the processor time of this thread until the returned value is dropped.
     #[must_use = "the thread's time is counted until this is dropped"]
     pub fn clock(&self) -> Clocked {
         let mut clocks = self.clocks();
@@ -79,7 +79,7 @@ impl SyscallCounter {
     }
 
     fn clocks(&self) -> std::sync::MutexGuard<'_, Clocks> {
-        // A thread that panicked between two statements has left whole numbers behind.
+        // The data are valid between any two statements, so a poisoned lock is safe to use.
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What a thread of a group takes out of its completion queue. Knows no queue.
+//! An entry that a thread of a group takes from its completion queue.
 
 /// What a thread has taken out of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! The thread that reads and writes files for one port.
 //!
-//! A file is always "ready" to epoll and may still keep its caller waiting for a disk, and a sync does so
-//! for as long as the disk likes; a worker with ten thousand sessions must not stand still for it. So the
-//! port moves the work, buffer and all, to a thread of its own, made when the first file is used, and the
-//! result returns through the event that wakes the port. Knows no socket.
+//! A file is always "ready" for epoll, but reading it may block on a disk, and a sync may block for long; a worker
+//! with ten thousand sessions must not wait for it. So the port moves the work with its buffer to a thread of its
+//! own, which is started when the first file is used, and the result returns through the event that wakes the port.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,7 +24,7 @@ pub(super) enum Work {
     Sync,
 }
 
-/// Finished work: its operation, the buffer, and a count or a negative error number.
+/// Finished work: its key, the work with its buffer, and a count or a negative error number.
 pub(super) type Done = (Key, Work, i32);
 
 struct Job {
@@ -73,7 +72,7 @@ impl FileThread {
             match spawned {
                 Ok(thread) => self.thread = Some(thread),
                 Err(error) => {
-                    // Slow is better than never: the port waits for the disk itself.
+                    // Slow is better than not at all: the port waits for the disk itself.
                     tracing::warn!(%error, "no thread for files: the port reads and writes them itself");
                     let done = job.run();
                     self.shared.lock().done.push(done);
@@ -101,7 +100,7 @@ impl FileThread {
         self.out > 0
     }
 
-    /// Swaps what is done for an empty list, so that both keep their memory.
+    /// Swaps the finished work for an empty list, so that both keep their memory.
     pub(super) fn collect(&mut self, empty: &mut Vec<Done>) {
         assert!(empty.is_empty(), "work that came home before was not looked at");
         mem::swap(&mut self.shared.lock().done, empty);
@@ -114,7 +113,7 @@ impl Drop for FileThread {
         self.shared.lock().closed = true;
         self.shared.arrived.notify_one();
         if self.is_busy() {
-            // A disk that does not answer: the thread owns what it works on, and ends by itself.
+            // The disk does not answer: the thread owns what it works on, and ends by itself.
             return;
         }
         if let Some(thread) = self.thread.take() {
@@ -148,7 +147,7 @@ impl Shared {
 }
 
 impl Job {
-    /// The file is released before the result is published, so that a close after it closes the file.
+    /// The file is released before the result is published, so that a later close closes the file.
     fn run(self) -> Done {
         let Job { key, file, mut work } = self;
         let outcome = loop {

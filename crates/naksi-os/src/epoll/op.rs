@@ -1,8 +1,8 @@
-//! One operation in flight, and one result as one answer.
+//! One operation in flight, and its result.
 //!
-//! An [`InFlightOp`] is what the in-flight table keeps for an operation: what was asked for, with everything it
-//! owns, and how far it has got. No kernel is pointed at any of it between two calls. Nothing here makes a
-//! system call but to ask for an address.
+//! An [`InFlightOp`] is what the in-flight table keeps for an operation: the request, with everything it owns, and
+//! its progress. The kernel has no pointer to any of it between two calls. Nothing here makes a system call except to
+//! ask for an address.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -82,7 +82,7 @@ impl InFlightOp {
         Self { kind, over: false, queued: false }
     }
 
-    /// The direction of the handle that this operation occupies, to be freed with its last completion.
+    /// The direction of the handle that this operation occupies; it is freed with the last completion.
     pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
         match self.kind {
             OpKind::Accept { listener } => Some((listener, Direction::In)),
@@ -95,7 +95,7 @@ impl InFlightOp {
         }
     }
 
-    /// What an operation that ends early has to tell: bytes that the kernel took stay taken.
+    /// The result of an operation that ends early: bytes that the kernel took are still reported.
     pub(super) fn early_result(&self, errno: i32) -> i32 {
         match self.kind {
             OpKind::Send { sent, .. } if sent > 0 => count(sent),
@@ -103,7 +103,7 @@ impl InFlightOp {
         }
     }
 
-    /// The last answer, from a count or a negative number of the system. The direction is free already.
+    /// The last result, from a count or a negative error number. The direction is free already.
     pub(super) fn conclude(self, result: i32, handles: &mut HandleTable<Resource>) -> Done {
         let ours = self.over;
         let count = u32::try_from(result).map_err(|_| error::other(-result, ours));
@@ -170,8 +170,8 @@ fn connected(
     outcome
 }
 
-/// A connected socket waits like any other socket of this system, so that a port of the other kind can
-/// adopt it; ours asks for every call that it shall not wait.
+/// Makes a connected socket blocking again, as all sockets in `linux/` are, so that a port of the other kind can
+/// adopt it; this port requests non-blocking behaviour in every call.
 fn settled(socket: Handle, handles: &HandleTable<Resource>) -> Result<Connected, Ended> {
     let socket_state = handles
         .any(socket)

@@ -1,9 +1,9 @@
 //! The readiness of descriptors: `epoll(7)`, edge-triggered, and how long a wait may take.
 //!
-//! A descriptor is registered once, with a word that comes back in its events; what it is ready for is told
-//! when it becomes so, and remembered by the caller. Nothing here knows an operation.
+//! A descriptor is registered once, with a word that comes back in its events. Changes of its readiness are reported
+//! once and stored by the caller.
 
-// UNSAFETY: epoll(7) has no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for epoll(7).
 #![expect(unsafe_code, reason = "the calls of epoll(7) are raw")]
 
 use std::io;
@@ -17,8 +17,8 @@ pub(super) struct Readiness {
     pub(super) readable: bool,
     /// Sending finds room, or an error.
     pub(super) writable: bool,
-    /// There is an end, an error or an urgent byte among what can be received: a short read does not mean
-    /// that everything was read.
+    /// An end, an error or an urgent byte is among the received data: a short read does not mean that everything was
+    /// read.
     pub(super) hung: bool,
 }
 
@@ -62,7 +62,7 @@ impl Epoll {
         Ok(Self { owned, events, filled: 0, precise: true })
     }
 
-    /// Watches a descriptor until it is closed or forgotten. The first wait tells what it is ready for now.
+    /// Watches a descriptor until it is closed or removed. The first wait reports its current readiness.
     pub(super) fn watch(&self, descriptor: RawFd, word: u64, watch: Watch) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, descriptor, word, watch)
     }
@@ -89,13 +89,13 @@ impl Epoll {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Waits for events at most for `span` (`None`: without end). A signal ends the wait with none.
+    /// Waits for events at most for `span` (`None`: without a limit). A signal ends the wait with none.
     pub(super) fn wait(&mut self, span: Option<Duration>) -> io::Result<()> {
         self.filled = 0;
         let filled = match span {
             Some(span) if self.precise && !span.is_zero() => match self.wait_precisely(span) {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                    // An old kernel, or a seccomp profile that is older than the call.
+                    // An old kernel, or a seccomp profile that does not know the call.
                     self.precise = false;
                     self.wait_roughly(Some(span))
                 }
@@ -116,12 +116,12 @@ impl Epoll {
         self.filled
     }
 
-    /// Whether the last wait returned as much as it could: there may be more.
+    /// Whether the last wait returned as many events as it could, so that there may be more.
     pub(super) fn is_brimming(&self) -> bool {
         self.filled == self.events.len()
     }
 
-    /// One event of the last wait: whose it is, and what for.
+    /// One event of the last wait: its word and its readiness.
     pub(super) fn event(&self, index: usize) -> (u64, Readiness) {
         let event = self.events[..self.filled][index];
         let has = |bits: i32| event.events & bits as u32 != 0;
@@ -161,7 +161,7 @@ impl Epoll {
     }
 }
 
-/// Rounded up: rounded down, the last fraction before a timer would be a wait of zero, again and again.
+/// Rounded up: rounded down, the last fraction before a timer would be a wait of zero, and the loop would spin.
 fn milliseconds(span: Option<Duration>) -> i32 {
     let Some(span) = span else { return -1 };
     let rounded_up = span.saturating_add(Duration::from_nanos(999_999)).as_millis();

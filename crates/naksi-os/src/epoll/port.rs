@@ -1,8 +1,8 @@
-//! The epoll port: operations are kept, and carried out on this thread when their descriptors are ready.
+//! The epoll port: operations are stored, and carried out on this thread when their descriptors are ready.
 //!
-//! A descriptor is registered once, edge-triggered; what it is ready for is remembered until a call finds
-//! nothing, so that a message costs one receive and one send and shares its `epoll_wait(2)` with all others
-//! that came with it. `submit` makes no system call. Nothing here knows a session.
+//! A descriptor is registered once, edge-triggered; its readiness is stored until a call finds nothing. So a message
+//! costs one receive and one send, and shares its `epoll_wait(2)` with all others that arrived with it. `submit`
+//! makes no system call.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,16 +41,16 @@ use crate::port::{
 use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 use crate::uring::ext;
 
-/// The word of the event that other threads wake the port with; no handle is that large.
+/// The word of the wake-up event; no handle is that large.
 const WAKE: u64 = u64::MAX;
 
-/// A completion port on epoll. Opened by the thread that will own it.
+/// A completion port on epoll. Open it on the thread that owns it.
 pub struct Port {
     pub(super) epoll: Epoll,
     pub(super) core: PortCore<InFlightOp, Resource, i32>,
     /// Operations whose descriptors are ready, the first to become so first.
     pub(super) ready: VecDeque<Key>,
-    /// Receives that brought a lease and have more: they go on with the next wait.
+    /// Receives that returned a lease and have more: they continue with the next wait.
     pub(super) later: Vec<Key>,
     /// Receives that found the pool empty, the first to return first.
     pub(super) parked: VecDeque<Key>,
@@ -71,10 +71,10 @@ impl fmt::Debug for Port {
 }
 
 impl Port {
-    /// Opens a port on the thread that will own it.
+    /// Opens a port on the calling thread, which owns it.
     ///
     /// # Errors
-    /// One line that names the cause: a pool that makes no sense, or no descriptor left.
+    /// One line that names the cause: an invalid pool, or no descriptor left.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
         port_core::check(options, libc::EINVAL)?;
         now();
@@ -101,7 +101,7 @@ impl Port {
         })
     }
 
-    /// One system call: takes events, and waits for them at most until `until` if nothing else is to do.
+    /// One system call: takes events, and waits for them at most until `until` if there is nothing else to do.
     fn look(&mut self, until: Option<Tick>) -> Result<(), PortError> {
         self.core.counters.enters_total += 1;
         let until = [until, self.timers.next()].into_iter().flatten().min();
@@ -118,7 +118,7 @@ impl Port {
         outcome.map_err(|error| ext::refusal("epoll cannot be waited on", &error))?;
         for index in 0..self.epoll.filled() {
             let (word, ready) = self.epoll.event(index);
-            // Events of a socket closed meanwhile, and the wake-up event, have no operation.
+            // Events of a socket closed meanwhile, and of the wake-up, have no operation.
             let Some(socket_state) = self.core.handles.any_mut(handle(word)).and_then(Resource::pier_mut)
             else {
                 continue;
@@ -220,7 +220,7 @@ impl crate::port::Port for Port {
         }
         let is_timer = matches!(operation.kind, OpKind::Timeout);
         match &mut operation.kind {
-            // A close is never called off: the handle is gone already, and closing takes no time.
+            // A close cannot be cancelled: the handle is stale already, and closing takes no time.
             OpKind::Close { .. } => return,
             // Finished work has its result already, and running work ends by itself.
             OpKind::File { work: Some(_), .. } => return,
@@ -252,7 +252,7 @@ impl crate::port::Port for Port {
     ) -> Result<PollStatus, PortError> {
         let start = completions.len();
         let full = start + self.core.catch_max;
-        // What was submitted since the last wait is carried out before the kernel is asked for more: half of
+        // Operations submitted since the last wait are carried out before the kernel is asked for more, so half of
         // all waits need not ask it. The other half must, so that busy sockets do not starve the others.
         let looked_before = mem::replace(&mut self.looked, false);
         self.ready.extend(self.later.drain(..));

@@ -22,8 +22,8 @@ use crate::linux::error;
 use crate::linux::socket::Descriptor;
 
 impl Port {
-    /// Takes a socket into the table and watches it. A socket that the system will not watch is open all
-    /// the same; the operations on it fail and say why.
+    /// Adds a socket to the table and watches it. If the system refuses to watch it, it is open all the same, and
+    /// operations on it fail with that error.
     pub(super) fn admit(&mut self, kind: HandleKind, socket_state: SocketState) -> Handle {
         let raw = socket_state.descriptor.owned().as_raw_fd();
         let socket = self.core.handles.insert(kind, Resource::Socket(socket_state));
@@ -56,7 +56,7 @@ impl Port {
         self.core.track(token, InFlightOp::new(kind))
     }
 
-    /// Keeps an accepted operation, and puts it where it will be found.
+    /// Stores an accepted operation and schedules it.
     pub(super) fn prepare(&mut self, token: Token, op: Op) {
         match op {
             Op::Accept { listener: socket } => {
@@ -136,7 +136,7 @@ impl Port {
         }
     }
 
-    /// An operation ends before it was carried out. Its result is handed out with the next wait.
+    /// Ends an operation before it was carried out. Its result is delivered with the next wait.
     pub(super) fn end_early(&mut self, key: Key) {
         let (_, operation) = self.core.in_flight.running(key).expect("only what flies can end early");
         operation.over = true;

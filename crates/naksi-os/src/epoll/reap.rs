@@ -1,8 +1,7 @@
-//! The way out: results become completions, and what waited goes on.
+//! Makes completions from results, and resumes operations that waited.
 //!
-//! A receive that found the pool empty is parked until a lease returns; posts, deadlines and files take
-//! their turn with sockets; and the end of a port takes everything back (law 10). Nothing here knows what
-//! an operation does.
+//! A receive that found the pool empty is parked until a lease returns; posts, deadlines and files take turns with
+//! sockets; the end of a port takes everything back (law 10).
 
 use naksi_core::completion::Completion;
 use naksi_core::id::Handle;
@@ -72,7 +71,7 @@ impl Port {
         }
     }
 
-    /// The last completion of an operation: what it owned returns, its direction and its token are free.
+    /// The last completion of an operation: returns what it owned and frees its direction and its token.
     pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
         if let Some((handle, direction)) = operation.direction() {
@@ -97,8 +96,8 @@ impl Port {
         self.core.count_starved();
     }
 
-    /// As many parked receives as there are buffers go to the head of what is ready: they have waited
-    /// longest, and the others would only find the pool empty again.
+    /// As many parked receives as there are buffers go to the head of the ready queue: they have waited longest, and
+    /// more would only find the pool empty again.
     fn resume_parked(&mut self) {
         if self.parked.is_empty() {
             return;
@@ -115,7 +114,7 @@ impl Port {
         self.ready.rotate_right(resumed);
     }
 
-    /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
+    /// The parked receive that has waited longest. Entries that have ended are skipped.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
             let Some((_, InFlightOp { kind: OpKind::Recv { socket }, .. })) =
@@ -151,7 +150,7 @@ impl Port {
         self.ledger()
     }
 
-    /// Only work on files can take time: no kernel holds anything else.
+    /// Drains the work on files; nothing else is ever with the kernel.
     fn drain(&mut self) {
         let Some((tokens, deadline)) = self.core.begin_end() else { return };
         tokens.into_iter().for_each(|token| self.cancel(token));

@@ -1,10 +1,10 @@
-//! Carries out what is ready: one visit to one operation at a time, each with a bound.
+//! Carries out ready operations: one visit to one operation at a time, each with a bound.
 //!
-//! What has more to do after its bound goes to the end of the queue, so that no socket keeps another from
-//! being served. A receive takes a buffer only here, when there is something to put into it. Every call is
-//! made with `MSG_DONTWAIT`: the sockets themselves are as the other port of this system leaves them.
+//! An operation with more to do goes to the end of the queue, so that no socket starves another. A receive takes a
+//! buffer only here, when there is something to read. Every call uses `MSG_DONTWAIT`, because the sockets themselves
+//! stay blocking for the other port of this system.
 
-// UNSAFETY: socket2 receives into memory that need not be initialised; ours is.
+// UNSAFETY: socket2 receives into possibly uninitialised memory; ours is initialised.
 #![expect(unsafe_code, reason = "initialised memory is shown to socket2 as what it takes")]
 
 use std::io::{self, IoSlice};
@@ -33,7 +33,7 @@ use crate::uring::op_block::PIECES_MAX;
 const ACCEPTS_MAX: usize = 32;
 /// Calls made for one send at a visit.
 const SEND_CALLS_MAX: usize = 16;
-/// A send is complete, if short, once so many bytes are taken: their count must fit a result.
+/// A send completes, in part, once this many bytes are taken, because their count must fit a result.
 const SENT_BYTES_MAX: usize = 1 << 30;
 
 /// What a visit has come to.
@@ -42,14 +42,14 @@ enum Visit {
     Over(i32),
     /// There is more to do.
     Again,
-    /// There is more to do, once the caller has seen what this visit brought.
+    /// There is more to do after the caller has handled the result of this visit.
     Later,
     /// Nothing more until an event, or until a lease returns.
     Waits,
 }
 
 impl Port {
-    /// Visits the operations that are ready, in order, as long as there is room for a completion.
+    /// Visits the ready operations in order, as long as there is room for a completion.
     pub(super) fn serve(&mut self, completions: &mut Vec<Completion>, full: usize) {
         while completions.len() < full {
             let Some(key) = self.ready.pop_front() else { return };
@@ -80,8 +80,8 @@ impl Port {
         }
     }
 
-    /// A receive goes on with the next wait: until then its session can end it or have it rest, and what a
-    /// peer that floods has sent stays in the kernel.
+    /// Continues a receive with the next wait: until then its session can end or pause it, and what a flooding peer
+    /// has sent stays in the kernel.
     fn put_off(&mut self, key: Key) {
         let (_, operation) = self.core.in_flight.running(key).expect("it was just visited");
         operation.queued = true;
@@ -166,7 +166,8 @@ impl Port {
         }
     }
 
-    /// Sends until everything is with the kernel, there is no more room, or the visit is over. Room for a part is an end.
+    /// Sends until the kernel has everything or has no more room, or the visit is over. A partial send ends the
+    /// visit.
     fn send(&mut self, key: Key, socket: Handle) -> Visit {
         let socket_state = socket_state(&mut self.core.handles, socket);
         let Some((_, operation)) = self.core.in_flight.running(key) else { return Visit::Waits };
@@ -182,14 +183,14 @@ impl Port {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
                         socket_state.writable = false;
-                        // What did go out is told at once: a peer behind a thin line is not one that has stalled.
+                        // Progress is reported at once: a peer behind a slow line must not look stalled.
                         return if *sent > 0 { Visit::Over(count(*sent)) } else { Visit::Waits };
                     }
                     io::ErrorKind::Interrupted => {}
                     _ if *sent == 0 => return Visit::Over(-errno(&error)),
                     kind => {
-                        // Bytes were taken: that is told now. The kernel says only once why it takes no
-                        // more, so the receive hears it from here.
+                        // Bytes were taken, which is reported now. The kernel reports the reason for the failure only
+                        // once, so it is stored for the receive.
                         socket_state.descriptor.reset |= kind == io::ErrorKind::ConnectionReset;
                         return Visit::Over(count(*sent));
                     }
@@ -216,7 +217,7 @@ impl Port {
         {
             return Visit::Over(-errno(error));
         }
-        // Registered only now: epoll reports a socket before its connect as hung up.
+        // Registered only now: epoll reports an unconnected socket as hung up.
         let mut new = SocketState::new(Descriptor::new(owned));
         new.outgoing = Some(key);
         new.writable = outcome.is_ok();
@@ -224,7 +225,7 @@ impl Port {
         self.core.handles.begin(socket, HandleKind::Stream, Direction::Out).expect("the handle is new");
         let (_, operation) = self.core.in_flight.running(key).expect("it is being visited");
         operation.kind = OpKind::Connect { remote, socket: Some(socket) };
-        // A socket that is not watched never hears that it is connected: it says so now.
+        // A socket that is not watched never gets its connect event, so the connect fails now.
         let heard = socket_state(&mut self.core.handles, socket).unwatched.is_none();
         if outcome.is_ok() || !heard { self.connected(socket) } else { Visit::Waits }
     }
@@ -319,8 +320,8 @@ impl Port {
         }
     }
 
-    /// A datagram socket has room nearly always, and tells of it after every datagram that leaves: it is
-    /// asked to only once it has had none.
+    /// A datagram socket nearly always has room, and epoll reports it after every datagram sent: it is watched only
+    /// once it has had none.
     fn watch_room(&mut self, socket: Handle) -> Visit {
         let socket_state = socket_state(&mut self.core.handles, socket);
         socket_state.writable = false;

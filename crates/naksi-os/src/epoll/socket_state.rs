@@ -1,5 +1,5 @@
-//! What the port keeps for an open handle: the descriptor, what it is ready for, and who waits for that.
-//! Knows no kernel: events are told to it.
+//! The state of an open handle: the descriptor, its readiness, and the operations that wait for it. The caller passes
+//! the events in.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::linux::socket::Descriptor;
 pub(super) enum Resource {
     /// A listener, a stream or a datagram socket.
     Socket(SocketState),
-    /// A file; the file thread that reads or writes it holds it too.
+    /// A file; the file thread shares it while it reads or writes.
     File(Arc<File>),
 }
 
@@ -37,18 +37,18 @@ impl Resource {
 
 /// A socket, its readiness, and the operations on it.
 ///
-/// Readiness is told once, at its edge, and true until a call finds nothing: `readable` and `writable` say
-/// that a call is worth its while.
+/// Readiness is reported once, at its edge, and holds until a call finds nothing: `readable` and `writable` tell
+/// whether a call is worthwhile.
 #[derive(Debug)]
 pub(super) struct SocketState {
     pub(super) descriptor: Descriptor,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// An end, an error or an urgent byte was told: `readable` stays true from here on.
+    /// An end, an error or an urgent byte was reported: `readable` stays true from here on.
     pub(super) hung: bool,
     /// Room to send is watched too.
     pub(super) watches_room: bool,
-    /// The system would not watch it: every operation on it fails with this number.
+    /// The system refuses to watch it: every operation on it fails with this number.
     pub(super) unwatched: Option<i32>,
     /// The accept or the receive in flight.
     pub(super) incoming: Option<Key>,
@@ -57,7 +57,7 @@ pub(super) struct SocketState {
 }
 
 impl SocketState {
-    /// A socket of which nothing is known but that an idle one has room to send.
+    /// A new socket: nothing to read yet, and room to send.
     pub(super) fn new(descriptor: Descriptor) -> Self {
         Self {
             descriptor,
@@ -79,8 +79,8 @@ impl SocketState {
         [self.incoming.filter(|_| ready.readable), self.outgoing.filter(|_| ready.writable)]
     }
 
-    /// A receive of fewer bytes than it had room for: all was read (`epoll(7)`), unless an end or an urgent
-    /// byte stands behind it, where a receive stops short.
+    /// Called after a receive of fewer bytes than it had room for: all was read (`epoll(7)`), unless an end or an
+    /// urgent byte follows, where a receive stops short.
     pub(super) fn read_short(&mut self) {
         self.readable = self.hung;
     }

@@ -1,4 +1,4 @@
-//! Deadlines in order. Knows no clock and no operation but by its key.
+//! A queue of deadlines, identified by the keys of their operations.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,7 +15,7 @@ const SWEPT_MIN: usize = 64;
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Tick, u64, u64)>>,
     set_total: u64,
-    /// Entries whose operation has ended early and that are still in the heap.
+    /// Entries in the heap whose operation has ended early.
     dead: usize,
 }
 
@@ -26,8 +26,8 @@ impl Timers {
         self.heap.push(Reverse((at, self.set_total, key.to_u64())));
     }
 
-    /// One deadline is wanted no more. The dead are swept out once they are the majority, so that
-    /// cancelling costs little and holds no memory for long.
+    /// One deadline is no longer needed. Dead entries are removed once they are the majority, so that cancelling is
+    /// cheap and holds no memory for long.
     pub(super) fn forget_one(&mut self, is_live: impl FnMut(Key) -> bool) {
         self.dead += 1;
         if self.heap.len() >= SWEPT_MIN && self.dead * 2 > self.heap.len() {

@@ -1,10 +1,9 @@
 //! A chain of accepts: a fixed number of `AcceptEx` posted, which together are one [`Op::Accept`].
 //!
-//! A credit is one posted AcceptEx with the socket that will be the client's. Each completion posts its
-//! credit anew, so their number stays what it was (law 6): a client that has gone before it was taken is
-//! skipped, and only a shortage or a cancellation ends the chain. It ends in order: the credits still
-//! posted are cancelled, those that succeeded meanwhile are handed out, and the last one home ends the
-//! operation. Knows nothing of what becomes of a connection.
+//! A credit is one posted AcceptEx with the socket for the client. Each completion posts its credit again, so their
+//! number is constant (law 6): a client that has gone before it was accepted is skipped, and only a shortage or a
+//! cancellation ends the chain. Then the posted credits are cancelled, those that succeeded meanwhile are delivered,
+//! and the last one to return ends the operation.
 //!
 //! [`Op::Accept`]: naksi_core::op::Op::Accept
 
@@ -32,9 +31,9 @@ use crate::windows::ext::Extensions;
 use crate::windows::kernel::{self, Answer};
 use crate::windows::socket::{self, ACCEPT_ADDRESS_BYTES, Descriptor};
 
-/// Accepts posted at a time. More clients than these wait in the system's own queue.
+/// Accepts posted at a time. More clients than these wait in the system's backlog.
 pub(super) const CREDITS: usize = 32;
-/// How often a credit is offered again at once when the system says that its client was gone already.
+/// How often a credit is posted again at once when the system reports that its client was gone already.
 const OFFERS_MAX: usize = 64;
 
 /// Where one AcceptEx writes both addresses.
@@ -47,7 +46,7 @@ pub(super) struct Accepting {
     credits: Vec<Credit>,
     /// Credits whose packet the kernel owes.
     posted: usize,
-    /// The chain ends, for this reason, as soon as nothing is posted.
+    /// Set when the chain ends: the reason, reported as soon as nothing is posted.
     over: Option<Ended>,
 }
 
@@ -115,7 +114,7 @@ impl Accepting {
         // "If dwReceiveDataLength is zero, accepting the connection will not result in a receive operation."
         let posted =
             unsafe { accept(listening, accepting, area, 0, room, room, &raw mut received, overlapped) };
-        // At once or later, a packet comes; only another failure is told here alone.
+        // A packet comes now or later; only other failures are reported here alone.
         let code = if posted == 0 { kernel::last_error() } else { 0 };
         if code != 0 && code != ERROR_IO_PENDING as i32 {
             return Err(code);
@@ -155,7 +154,7 @@ impl Accepting {
         unsafe {
             ptr::copy_nonoverlapping(remote.cast::<u8>(), (&raw mut storage).cast::<u8>(), length as usize);
         }
-        // SAFETY: so many bytes of it are an address, the rest is zero.
+        // SAFETY: the first `length` bytes are an address, the rest is zero.
         let address = unsafe { SockAddr::new(storage, length) };
         socket::inet(&address).ok()
     }
@@ -171,7 +170,7 @@ impl Port {
         }
     }
 
-    /// Offers a credit until it is taken. `false`: the chain is over.
+    /// Posts a credit until it is accepted. Returns `false` if the chain is over.
     fn post_credit(&mut self, key: Key, number: usize) -> bool {
         let Some((listener, domain, _)) = self.listener_of(key) else { return false };
         for _ in 0..OFFERS_MAX {
@@ -193,7 +192,7 @@ impl Port {
         false
     }
 
-    /// Ends the chain: nothing is posted any more, and what is posted is asked for.
+    /// Ends the chain: posts no more credits and cancels those that are posted.
     pub(super) fn end_accepts(&mut self, key: Key, ended: Ended) {
         let Some((listener, ..)) = self.listener_of(key) else { return };
         let Some(accepting) = self.accepting(key) else { return };
@@ -207,7 +206,7 @@ impl Port {
         }
     }
 
-    /// One credit has return.
+    /// One credit has returned.
     pub(super) fn accepted(
         &mut self,
         key: Key,

@@ -1,9 +1,9 @@
 //! The call that hands one operation to the kernel.
 //!
-//! Three outcomes, kept apart: the call succeeded at once (a packet comes all the same), it is pending (a
-//! packet comes later), or it failed (no packet comes, so the failure is an answer of our own). To skip the
-//! packet of an immediate success (`SetFileCompletionNotificationModes`) would save a little and let one
-//! busy connection keep its worker from the port, so it is not asked for. Nothing here waits.
+//! Three outcomes, kept apart: the call succeeded at once (a packet comes all the same), it is pending (a packet
+//! comes later), or it failed (no packet comes, so the port makes the result itself). Skipping the packet of an
+//! immediate success (`SetFileCompletionNotificationModes`) would save little and let one busy connection keep its
+//! worker from the port, so it is not used. Nothing here blocks.
 
 // UNSAFETY: the kernel is handed addresses, and what they point to is owned by the in-flight table.
 #![expect(unsafe_code, reason = "the kernel is handed addresses")]
@@ -23,16 +23,16 @@ use crate::windows::error;
 use crate::windows::ext::Extensions;
 use crate::windows::kernel::last_error;
 
-/// Longest transfer of one file operation: the system counts its bytes in 32 bits.
+/// Longest transfer of one file operation, because the system counts its bytes in 32 bits.
 const FILE_BYTES_MAX: usize = 1 << 30;
 /// The longest datagram fits behind any buffer with this.
 const DATAGRAM_BYTES_MAX: usize = 1 << 16;
 
-/// The part of a datagram that does not fit its buffer goes here, and is not read. So no datagram is ever too
-/// long for a call: whether a packet follows the failure that would be told then is not the same everywhere.
+/// Receives the part of a datagram that exceeds its buffer; never read. So no datagram is ever too long for a call:
+/// systems differ in whether a packet follows the failure reported then.
 static OVERFLOW: [AtomicU8; DATAGRAM_BYTES_MAX] = [const { AtomicU8::new(0) }; DATAGRAM_BYTES_MAX];
 
-/// Hands an operation to the kernel. `Ok` says that a packet comes, an error is the system's number and all there is.
+/// Passes an operation to the kernel. `Ok`: a packet will come. An error is the system's number, and no packet comes.
 pub(super) fn start(operation: &mut InFlightOp, key: Key, extensions: &Extensions) -> Result<(), i32> {
     let raw = operation.raw;
     let block = operation.block().expect("only operations that the kernel carries out are started");
@@ -45,8 +45,8 @@ pub(super) fn start(operation: &mut InFlightOp, key: Key, extensions: &Extension
         _ => extra::start(&mut operation.kind, raw, extensions),
     };
     match started {
-        // More than fits is a warning to the kernel, and a failure to Winsock: it is told here, and once more
-        // in a packet. The packet is what counts.
+        // A truncated datagram is a warning to the kernel and a failure to Winsock: it is reported here and again in
+        // a packet. The packet counts.
         Err(code)
             if error::is_cut(code)
                 && operation.block().is_some_and(|block| block.is_done_with_a_warning()) =>
@@ -72,7 +72,7 @@ fn stream(kind: &mut OpKind, raw: HANDLE) -> Result<(), i32> {
     let raw = raw.expose_provenance() as SOCKET;
     match kind {
         OpKind::Recv { block, .. } => {
-            // Of no bytes: it is done when there is something to read, and holds no buffer until then.
+            // A zero-byte receive: it completes when there is something to read, and holds no buffer until then.
             let (pieces, count) = block.point_at([(ptr::null_mut(), 0)]);
             let flags = block.flags();
             let overlapped = block.overlapped();
@@ -151,7 +151,7 @@ pub(super) fn outcome(at_once: bool) -> Result<(), i32> {
     if at_once {
         return Ok(());
     }
-    // Winsock's number for it is the same: `WSA_IO_PENDING` is defined as `ERROR_IO_PENDING`.
+    // Winsock uses the same number: `WSA_IO_PENDING` is defined as `ERROR_IO_PENDING`.
     match last_error() {
         code if code == ERROR_IO_PENDING as i32 => Ok(()),
         code => Err(code),

@@ -1,10 +1,10 @@
-//! What Winsock can do beyond the contract: files sent without a copy, parts sent together, an orderly
+//! Winsock functions beyond the contract: sending files without a copy, sending parts together, an orderly
 //! disconnect, datagrams as messages.
 //!
-//! These are methods of this port alone, for those who know that they are on Windows; each completes in a
-//! form that the contract has. A system that lacks a function (Wine has no TransmitPackets) refuses the
-//! operation as unsupported, before anything has happened. A disconnected socket is never used again: that
-//! `TF_REUSE_SOCKET` saves is little, and what goes wrong with it goes wrong in the next client's session.
+//! These are methods of this port only, for Windows-specific code; each completes with a value of the contract. A
+//! system that lacks a function (Wine has no TransmitPackets) refuses the operation as unsupported before anything
+//! has happened. A disconnected socket is never reused: `TF_REUSE_SOCKET` saves little, and its faults would appear
+//! in the next client's session.
 
 // UNSAFETY: the kernel is handed addresses, and what they point to is owned by the in-flight table.
 #![expect(unsafe_code, reason = "the kernel is handed addresses")]
@@ -31,7 +31,7 @@ use crate::windows::socket::Descriptor;
 /// Most bytes of one file that one call sends ("2,147,483,646 bytes").
 const FILE_BYTES_MAX: u32 = i32::MAX as u32 - 1;
 
-/// A part of a file on its way to a socket, with bytes before and behind it.
+/// A part of a file to send to a socket, with bytes before and after it.
 #[derive(Clone, Debug)]
 pub struct FileSpan {
     /// The open file.
@@ -51,7 +51,7 @@ pub struct FileSpan {
 pub enum Part {
     /// Bytes from memory.
     Memory(Bytes),
-    /// So many bytes of a file from an offset; 0 is all from there to the end.
+    /// A length in bytes of a file, from an offset; 0 means everything to the end.
     File {
         /// The open file.
         file: Handle,
@@ -110,7 +110,7 @@ impl Port {
         Ok(())
     }
 
-    /// Ends both directions when everything has been sent (`DisconnectEx`). Completes as `Done::Shutdown`.
+    /// Shuts down both directions when everything has been sent (`DisconnectEx`). Completes as `Done::Shutdown`.
     ///
     /// # Errors
     /// As for a shutdown of this socket.
@@ -148,7 +148,7 @@ impl Port {
         Ok(())
     }
 
-    /// Takes the direction of a socket and a place at each file. Nothing has changed if it is refused.
+    /// Occupies the direction of a socket and marks each file as in use. A refusal changes nothing.
     fn reserve_with(
         &mut self,
         token: Token,

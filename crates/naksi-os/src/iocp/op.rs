@@ -1,8 +1,8 @@
-//! One operation with everything it owns, and one result as one answer.
+//! One operation with everything it owns, and its result.
 //!
-//! An [`InFlightOp`] is what the in-flight table keeps for an operation: everything that the kernel may touch
-//! until its packet comes. What a kernel is pointed at lies on the heap and does not move when the operation
-//! does: batches, buffers, and [`OpBlock`]s, which begin with the OVERLAPPED. Nothing here calls the system.
+//! An [`InFlightOp`] is what the in-flight table keeps for an operation: everything that the kernel may touch until
+//! its packet comes. Memory that the kernel gets pointers to is on the heap and does not move with the operation:
+//! batches, buffers, and [`OpBlock`]s, which begin with the OVERLAPPED. Nothing here calls the system.
 
 use std::fs::File;
 use std::os::windows::io::OwnedSocket;
@@ -24,13 +24,13 @@ use crate::windows::error;
 use crate::windows::kernel::Answer;
 use crate::windows::socket::{self, Descriptor};
 
-/// The number of a cancelled operation, for those that no kernel has seen.
+/// The error number of a cancelled operation that the kernel has not seen.
 pub(super) const CANCELLED: i32 = ERROR_OPERATION_ABORTED as i32;
 
 /// One operation in flight.
 #[derive(Debug)]
 pub(super) struct InFlightOp {
-    /// The handle it is aimed at; it stays open for as long as this flies (law 2).
+    /// The handle that it uses, which stays open while the operation is in flight (law 2).
     pub(super) raw: HANDLE,
     /// Its cancellation was requested.
     pub(super) cancelled: bool,
@@ -47,7 +47,7 @@ pub(super) enum OpKind {
         socket: Option<OwnedSocket>,
         block: OpBlock,
     },
-    /// `reads`: how often it was read without asking the kernel in between.
+    /// `reads`: how many reads were made without asking the kernel in between.
     Recv {
         socket: Handle,
         block: OpBlock,
@@ -119,7 +119,7 @@ impl InFlightOp {
         Self { raw, cancelled: false, pending: false, kind }
     }
 
-    /// The block whose packet the kernel owes. Accepts have one for each credit, and keep them themselves.
+    /// The block whose packet is outstanding. Accepts have one for each credit, and keep them themselves.
     pub(super) fn block(&mut self) -> Option<&mut OpBlock> {
         match &mut self.kind {
             OpKind::Connect { block, .. }
@@ -141,7 +141,7 @@ impl InFlightOp {
         }
     }
 
-    /// The direction of the handle that this operation occupies, to be freed with its last completion.
+    /// The direction of the handle that this operation occupies; it is freed with the last completion.
     pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
         match self.kind {
             OpKind::Accept(ref accepting) => Some((accepting.listener, Direction::In)),
@@ -162,7 +162,7 @@ impl InFlightOp {
         }
     }
 
-    /// The files from which it sends; each has its place freed as the direction is.
+    /// The files from which it sends; their marks are freed with the direction.
     pub(super) fn files(&self) -> Vec<Handle> {
         match &self.kind {
             OpKind::TransmitFile { span, .. } => vec![span.file],
@@ -171,7 +171,7 @@ impl InFlightOp {
         }
     }
 
-    /// The last answer, from the packet's. Spent blocks go to `spent`, to be used again.
+    /// The last result, from the packet. Blocks go to `spent`, for reuse.
     pub(super) fn conclude(
         self,
         answer: Answer,
@@ -193,7 +193,7 @@ impl InFlightOp {
             }
             OpKind::Send { socket, batch, block } => {
                 spent.push(block);
-                // A cancelled operation may report how far it got; otherwise that is unknown.
+                // A cancelled operation may report its progress; with other failures it is unknown.
                 let sent = ((code == 0 || code == CANCELLED) && count > 0).then_some(count);
                 Done::Send(batch, sent.ok_or_else(|| send_ended(handles.any_mut(socket), code, ours)))
             }
@@ -230,7 +230,7 @@ impl InFlightOp {
                 Done::Shutdown(shut(code, ours))
             }
             OpKind::Message { buffer, mut block, .. } => {
-                // A message that was cut is told as a failure, with as much as fits.
+                // A truncated datagram is reported as a failure, with as many bytes as fit.
                 let came = if error::is_cut(code) { Ok(count) } else { other() };
                 let letter = came.and_then(|bytes| block.message(bytes, buffer.len()));
                 spent.push(block);
@@ -262,7 +262,7 @@ fn connected(
             let socket = handles.insert(HandleKind::Stream, Descriptor::connected(owned));
             Ok(Connected { socket, local })
         }
-        // The peer accepted and was gone again before we came to it.
+        // The peer accepted and was gone again before the connect was processed.
         Err(error) => Err(error::connect(error.raw_os_error().unwrap_or(0), ours)),
     }
 }
@@ -271,8 +271,8 @@ fn shut(code: i32, ours: bool) -> Result<(), Ended> {
     if code == 0 { Ok(()) } else { error::shutdown(code, ours) }
 }
 
-/// No number is the peer's end, unless we ended the stream ourselves or a send had met a reset. A receive
-/// that we only cancelled and that found the end first tells of the end.
+/// An error is never the peer's end, unless we ended the stream ourselves or a send had met a reset. A cancelled
+/// receive that found the end first reports the end.
 fn recv_ended(descriptor: Option<&Descriptor>, code: i32, cancelled: bool) -> Ended {
     let ended_both = descriptor.is_some_and(|descriptor| descriptor.ended_both);
     let reset = descriptor.is_some_and(|descriptor| descriptor.reset);
@@ -284,7 +284,7 @@ fn recv_ended(descriptor: Option<&Descriptor>, code: i32, cancelled: bool) -> En
     }
 }
 
-/// A send that took nothing although there was something: the direction is gone.
+/// A send that took nothing although there was something to send: the direction has ended.
 fn send_ended(descriptor: Option<&mut Descriptor>, code: i32, cancelled: bool) -> Ended {
     let ours = cancelled || descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_write);
     let ended = if code == 0 && !ours { Ended::Reset } else { error::send(code, ours) };

@@ -1,8 +1,7 @@
-//! A structure on the heap that a kernel may read or write while its operation lasts.
+//! A structure on the heap that a kernel may read or write during an operation.
 //!
-//! It begins with the OVERLAPPED, so that the address in a packet is the address of everything that belongs
-//! to the operation; it does not move when the operation's owner does. Blocks are used again, so that an
-//! operation allocates nothing once a port is warm. Nothing here calls the system.
+//! It begins with the OVERLAPPED, so that the address in a packet is the address of the whole block; it does not move
+//! with the operation. Blocks are reused, so a warm port does not allocate. Nothing here calls the system.
 
 // UNSAFETY: blocks are shared with the kernel, and are found again by the address of their OVERLAPPED.
 #![expect(unsafe_code, reason = "blocks are shared with the kernel")]
@@ -23,10 +22,10 @@ use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 use crate::in_flight::Key;
 use crate::windows::error;
 
-/// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
+/// Pieces gathered by one send. The rest of a longer batch stays in it, as after any partial send.
 const PIECES_MAX: usize = 64;
-/// Bytes of one send. The kernel locks the memory of all of them until the last has left, and says nothing before: with
-/// more, a peer behind a thin line would pass for one that has stalled.
+/// Bytes of one send. The kernel locks the memory of all of them until the last is sent, and reports nothing before:
+/// with more, a peer behind a slow line would look stalled.
 const SEND_BYTES_MAX: usize = 128 * 1024;
 
 /// The offset of a file operation as the fields `Offset` and `OffsetHigh` of an `OVERLAPPED`.
@@ -84,7 +83,7 @@ impl OpBlock {
         Self(NonNull::from(Box::leak(Box::new(contents))))
     }
 
-    /// Addresses it to its operation before it is handed over. An OVERLAPPED is fresh for every call.
+    /// Assigns it to its operation before the call. An OVERLAPPED is reset for every call.
     pub(super) fn address(&mut self, key: Key, number: usize) {
         let contents = self.contents_mut();
         contents.overlapped = OVERLAPPED::default();
@@ -97,8 +96,8 @@ impl OpBlock {
         self.0.as_ptr().cast()
     }
 
-    /// Whether a call that has failed was a completed operation all the same: its status is a warning, and for
-    /// those the packet comes as it does for a success.
+    /// Whether a call that has failed was a completed operation all the same: its status is a warning, and then the
+    /// packet comes as for a success.
     pub(super) fn is_done_with_a_warning(&self) -> bool {
         const SEVERITY: usize = 0xC000_0000;
         const WARNING: usize = 0x8000_0000;
@@ -136,7 +135,7 @@ impl OpBlock {
         (ptr::from_ref::<SockAddrStorage>(name).cast(), contents.name_bytes)
     }
 
-    /// Space for the sender's address and its length, which the kernel writes later.
+    /// The addresses at which the kernel writes the sender's address and its length.
     pub(super) fn sender_room(&mut self) -> (*mut SOCKADDR, *mut i32) {
         let contents = self.contents_mut();
         let name = contents.name.get_or_insert_with(|| Box::new(SockAddrStorage::zeroed()));
@@ -163,7 +162,7 @@ impl OpBlock {
         self.point_at(slices)
     }
 
-    /// A list of places in memory. WSABUF points at what could be written to; a send only reads it.
+    /// Builds a list of memory ranges. A WSABUF is declared as writable; a send only reads it.
     pub(super) fn point_at(
         &mut self,
         places: impl IntoIterator<Item = (*mut u8, usize)>,
@@ -194,7 +193,7 @@ impl OpBlock {
         ptr::from_mut(message.as_mut())
     }
 
-    /// Bytes before and behind a file. What they point to is owned by the operation.
+    /// Sets the bytes before and after a file, which the operation owns.
     pub(super) fn set_frame(&mut self, frame: TRANSMIT_FILE_BUFFERS) -> *const TRANSMIT_FILE_BUFFERS {
         let kept = self.contents_mut().frame.get_or_insert_default();
         **kept = frame;
@@ -212,7 +211,7 @@ impl OpBlock {
         Ok(datagram)
     }
 
-    /// What the kernel wrote about a datagram of so many bytes that met a buffer of so many.
+    /// The datagram's length and sender as the kernel wrote them, for a buffer of `room` bytes.
     pub(super) fn sender(&self, bytes: u32, room: usize) -> Result<Datagram, Ended> {
         let contents = self.contents();
         let storage = contents.name.as_deref().map_or(SockAddrStorage::zeroed(), |name| {

@@ -1,9 +1,8 @@
 //! The completion port: operations go to the kernel at once, packets come out of one port, on one thread.
 //!
-//! `submit` makes the call; `wait` takes packets out of the port by the hundred
-//! (`GetQueuedCompletionStatusEx`), keeps those that do not fit the caller's list, and turns each into at
-//! most one completion. A receive holds no buffer while nothing arrives; timers and operations that need no
-//! kernel are answered in here. Nothing here knows a session.
+//! `submit` makes the call; `wait` takes packets out of the port by the hundred (`GetQueuedCompletionStatusEx`),
+//! keeps those that do not fit the caller's list, and turns each into at most one completion. A receive holds no
+//! buffer while nothing arrives; timers and operations that need no kernel complete inside the port.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -40,7 +39,7 @@ use crate::windows::{error, file};
 /// Packets that one call takes out of the port.
 const PACKETS_MAX: usize = 256;
 
-/// A completion port of Windows. Opened by the thread that will own it.
+/// A completion port of Windows. Open it on the thread that owns it.
 pub struct Port {
     pub(super) kernel: Arc<Kernel>,
     pub(super) extensions: Extensions,
@@ -52,11 +51,11 @@ pub struct Port {
     /// Timeouts, the next one first.
     pub(super) timers: BTreeSet<(Tick, u64)>,
     pub(super) spent: Vec<OpBlock>,
-    /// Packets as they came out of the port: those from `entries_read` to `entries_filled` are to be read.
+    /// Packets as they came out of the port; those from `entries_read` to `entries_filled` are unread.
     pub(super) entries: Vec<OVERLAPPED_ENTRY>,
     pub(super) entries_read: usize,
     pub(super) entries_filled: usize,
-    /// The last dequeue brought as many packets as there was room for.
+    /// The last dequeue returned as many packets as there was room for.
     pub(super) kernel_owes: bool,
     _clock: FineClock,
 }
@@ -71,11 +70,11 @@ impl fmt::Debug for Port {
 }
 
 impl Port {
-    /// Opens a port on the thread that will own it.
+    /// Opens a port on the calling thread, which owns it.
     ///
     /// # Errors
-    /// One line that names the cause: a pool without buffers, no handle left, or a system without the
-    /// extension functions.
+    /// One line that names the cause: a pool without buffers, no handle left, or a system without the extension
+    /// functions.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
         port_core::check(options, ERROR_INVALID_PARAMETER as i32)?;
         now();
@@ -89,7 +88,7 @@ impl Port {
         if let Some(name) = extensions.missing() {
             return Err(refusal(&format!("this system has no {name}"), error::NOT_SUPPORTED));
         }
-        // One thread waits for this port, and no other is ever released by it.
+        // One thread waits for this port, and it never releases another one.
         let kernel = Kernel::open(1).map_err(|error| {
             refusal("no completion port can be opened", error.raw_os_error().unwrap_or(0))
         })?;
@@ -144,7 +143,7 @@ impl Port {
         }
     }
 
-    /// The nearest of the caller's point, the next timer and the longest sleep.
+    /// The earliest of the caller's time, the next timer and the longest sleep.
     fn alarm(&self, until: Option<Tick>) -> Option<Tick> {
         let timer = self.timers.first().map(|(at, _)| *at);
         [until, timer, Some(now() + SLEEP_SPAN_MAX)].into_iter().flatten().min()
@@ -300,7 +299,7 @@ impl Port {
     /// The names of the ports that there are on this system.
     pub const BACKENDS: &'static [&'static str] = &["iocp"];
 
-    /// Opens the port of this name: `iocp`, and no other.
+    /// Opens the port of this name, which must be `iocp`.
     ///
     /// # Errors
     /// There is no port of this name here, or it cannot be opened.
@@ -312,21 +311,21 @@ impl Port {
         Err(PortError { text, code: error::NOT_SUPPORTED })
     }
 
-    /// Why it is not the port that was wanted: it always is.
+    /// Why the preferred port is not in use: always `None` here.
     pub fn fallback_reason(&self) -> Option<&str> {
         None
     }
 }
 
-/// How many milliseconds a wait may take to be back at `until`, rounded up.
+/// The milliseconds of a wait until `until`, rounded up.
 ///
-/// Rounded down, the last fraction of a millisecond before a timer would be a wait of zero, again and again:
-/// the worker would spin until the timer is due.
+/// Rounded down, the last fraction of a millisecond before a timer would be a wait of zero, and the worker would spin
+/// until the timer is due.
 fn wait_milliseconds(now: Tick, until: Option<Tick>) -> u32 {
     let Some(until) = until else { return WAIT_FOREVER };
     let span = until.since(now);
     let rounded_up = span.saturating_add(Duration::from_nanos(999_999)).as_millis();
-    // The longest wait that has an end; the worker looks at its timers again after 49 days.
+    // The longest finite wait; the worker checks its timers again after 49 days.
     u32::try_from(rounded_up).unwrap_or(WAIT_FOREVER).min(WAIT_FOREVER - 1)
 }
 

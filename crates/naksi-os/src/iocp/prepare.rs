@@ -1,8 +1,8 @@
-//! Prepares a submitted operation: what is refused, what needs no kernel, and what is handed to it.
+//! Prepares a submitted operation: refuses it, completes it without the kernel, or passes it to the kernel.
 //!
-//! An operation is checked against the handle table first, so that a refused one has changed nothing. Directions
-//! are shut down here and now; what is in flight on a socket whose both directions end is called home in the
-//! same step, because a shutdown alone is not heard by it. Nothing here waits or looks at a packet.
+//! An operation is checked against the handle table first, so that a refusal changes nothing. Directions are shut
+//! down at once; when both directions of a socket end, the operations in flight on it are cancelled in the same step,
+//! because a shutdown alone does not end them. Nothing here blocks or reads a packet.
 
 use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
@@ -24,14 +24,14 @@ use crate::windows::kernel::{self, Answer};
 use crate::windows::socket::{self, Descriptor, Resource};
 
 impl Port {
-    /// Checks an operation and takes its direction. Nothing has changed if it is refused.
+    /// Checks an operation and occupies its direction. A refusal changes nothing.
     pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<HANDLE, SubmitErrorKind> {
         self.core
             .reserve(token, op)
             .map(|descriptor| descriptor.map_or(std::ptr::null_mut(), Descriptor::raw))
     }
 
-    /// Turns an accepted operation into what flies. The answer, if there is one, needs no kernel.
+    /// Turns an accepted operation into its in-flight state. The result, if there is one, needs no kernel.
     pub(super) fn prepare(&mut self, op: Op, raw: HANDLE) -> (InFlightOp, Option<Answer>) {
         let mut raw = raw;
         let mut early = None;
@@ -101,14 +101,15 @@ impl Port {
         descriptor.associate(&self.kernel).err().map(Answer::failed)
     }
 
-    /// A direction that we shut down is not submitted: not every system answers at once.
+    /// The result of an operation on a direction that we shut down; it is not submitted, because not every system
+    /// completes it at once.
     fn ended(&self, socket: Handle, direction: Direction) -> Option<Answer> {
         let descriptor = self.core.handles.any(socket)?;
         let is_over = if direction == Direction::In { descriptor.ended_both } else { descriptor.ended_write };
         is_over.then_some(Answer::failed(CANCELLED))
     }
 
-    /// Ends directions of a stream, here and now. What is in flight returns with both of them.
+    /// Shuts down directions of a stream at once. When both are, operations in flight on it return.
     fn shut_down(&mut self, socket: Handle, how: ShutdownHow) -> Answer {
         let descriptor = self.core.handles.any_mut(socket).expect("its direction was just taken");
         descriptor.ended_write = true;
@@ -116,7 +117,7 @@ impl Port {
         let Resource::Socket(owned) = descriptor.resource() else { return Answer::done(0) };
         let ended = socket::shutdown(owned, op::direction(how));
         if how == ShutdownHow::Both {
-            // A shutdown alone is not heard by receives and sends that are pending already.
+            // A shutdown alone does not end receives and sends that are pending already.
             kernel::cancel(socket::raw(owned), std::ptr::null());
             self.end_parked(socket);
         }
@@ -136,7 +137,7 @@ impl Port {
         }
     }
 
-    /// Hands an operation to the kernel, or answers it if the kernel will not have it.
+    /// Passes an operation to the kernel, or completes it with the error if the kernel refuses it.
     pub(super) fn submit_op(&mut self, key: Key) {
         self.core.counters.enters_total += 1;
         let (_, operation) = self.core.in_flight.running(key).expect("only running operations are armed");
@@ -152,7 +153,8 @@ impl Port {
     }
 }
 
-/// A datagram that no network carries is not submitted: systems answer it differently.
+/// The result for a datagram that is too long for any network; it is not submitted, because systems treat it
+/// differently.
 fn too_long(bytes: &[u8], remote: SocketAddr) -> Option<Answer> {
     const UDP_HEADER: usize = 8;
     const IPV4_HEADER: usize = 20;

@@ -1,8 +1,8 @@
-//! What came out of the port: packets become completions, or are dealt with here and now.
+//! Turns packets from the port into completions, or handles them inside the port.
 //!
-//! A receive that has something to read is given a lease and reads without waiting; one that finds the pool
-//! empty is parked until a lease returns, and one that read nothing asks the kernel again. The end of a
-//! port takes everything back (law 10). Nothing here waits, except at the end.
+//! A receive with something to read gets a lease and reads without waiting; one that finds the pool empty is parked
+//! until a lease returns, and one that read nothing asks the kernel again. The end of a port takes everything back
+//! (law 10). Nothing here blocks, except at the end.
 
 use std::num::NonZeroU32;
 use std::ptr::{self, NonNull};
@@ -21,7 +21,7 @@ use crate::port_core;
 use crate::windows::kernel::{self, Answer, Packet};
 use crate::windows::socket::{self, Resource};
 
-/// How often a receive is read without asking the kernel in between: the budget that lets others come first.
+/// How many reads a receive makes without asking the kernel in between, so that others get their turn.
 const READS_MAX: u8 = 8;
 /// Blocks that are kept for the next operation.
 const SPENT_PARCELS_MAX: usize = 1024;
@@ -34,7 +34,7 @@ impl Port {
             let Some((key, answer)) = self.core.local.pop_front() else { break };
             self.finish(key, answer, completions);
         }
-        // Neither posts nor the kernel can keep the other from being heard.
+        // Neither posts nor the kernel can starve the other.
         let half = completions.len() + full.saturating_sub(completions.len()).div_ceil(2);
         self.core.hand_out_posts(completions, half);
         while completions.len() < full && self.entries_read < self.entries_filled {
@@ -42,7 +42,7 @@ impl Port {
             self.entries_read += 1;
             self.open_packet(packet, completions);
         }
-        // Those that are ready now, each once: they come behind everybody who has waited in the kernel.
+        // Those that are ready now, each once: they come after all that have waited in the kernel.
         for _ in 0..self.ready.len() {
             if completions.len() == full {
                 break;
@@ -53,7 +53,7 @@ impl Port {
         self.core.hand_out_posts(completions, full);
     }
 
-    /// Reads for those who wait for leases, as many as there are buffers at home.
+    /// Reads for the receives that wait for leases, as many as there are free buffers.
     pub(super) fn serve_parked(&mut self) {
         for _ in 0..self.core.pool.at_home() {
             let Some(key) = self.next_parked() else { break };
@@ -72,7 +72,7 @@ impl Port {
         true
     }
 
-    /// Ends a receive that is with no kernel: parked, or about to be read again.
+    /// Ends a receive that is not with the kernel: parked, or about to be read again.
     pub(super) fn end_resting(&mut self, key: Key, socket: Handle) {
         if self.end_parked(socket) {
             return;
@@ -83,7 +83,7 @@ impl Port {
         }
     }
 
-    /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
+    /// The parked receive that has waited longest. Entries that have ended are skipped.
     fn next_parked(&mut self) -> Option<Key> {
         while let Some(key) = self.parked.pop_front() {
             let Some((_, operation)) = self.core.in_flight.running(key) else { continue };
@@ -110,7 +110,7 @@ impl Port {
 
     /// One packet of one operation; appends at most one completion.
     fn open_packet(&mut self, packet: Packet, completions: &mut Vec<Completion>) {
-        // A packet without an operation has done its work by arriving: it woke us.
+        // A packet without an operation has woken the port, which is all it is for.
         let Some(overlapped) = NonNull::new(packet.overlapped) else { return };
         let (key, number) = op_block::addressee(overlapped);
         let Some((token, operation)) = self.core.in_flight.running(key) else {
@@ -129,7 +129,7 @@ impl Port {
         }
     }
 
-    /// Reads what there is into a lease, or finds out that there is none of the one or of the other.
+    /// Reads what is available into a lease, or finds that there is no data or no lease.
     fn read(&mut self, key: Key, completions: &mut Vec<Completion>) {
         let Some((token, operation)) = self.core.in_flight.running(key) else { return };
         let over = operation.cancelled;
@@ -168,7 +168,7 @@ impl Port {
         }
     }
 
-    /// A full buffer says that there may be more: it is read without the kernel, within a budget.
+    /// After a full buffer there may be more: reads again without the kernel, within a budget.
     fn go_on(&mut self, key: Key, is_full: bool) {
         let Some((_, operation)) = self.core.in_flight.running(key) else { return };
         let OpKind::Recv { reads, .. } = &mut operation.kind else { return };
@@ -188,7 +188,7 @@ impl Port {
         self.core.count_starved();
     }
 
-    /// The last completion of an operation: what it owned returns, its direction and its token are free.
+    /// The last completion of an operation: returns what it owned and frees its direction and its token.
     fn finish(&mut self, key: Key, answer: Answer, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
         debug_assert!(!operation.pending, "a packet is owed for {operation:?}");
@@ -216,7 +216,7 @@ impl Port {
         let Some((tokens, deadline)) = self.core.begin_end() else { return };
         tokens.into_iter().for_each(|token| self.cancel(token));
         for (handle, _) in self.core.handles.iter() {
-            // Before the handle is closed: closing alone does not bring everything home everywhere.
+            // Before the handle is closed: on some systems closing alone does not return all operations.
             if let Some(descriptor) = self.core.handles.any(handle) {
                 kernel::cancel(descriptor.raw(), ptr::null());
             }

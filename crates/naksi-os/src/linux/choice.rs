@@ -1,8 +1,7 @@
-//! Which of this system's two ports serves: io_uring, or epoll where io_uring is refused.
+//! Chooses the port of Linux: io_uring, or epoll where io_uring is refused.
 //!
-//! The choice is made once, when a port is opened, and told: in one warning for the whole process, and for
-//! as long as the port lives in [`Port::fallback_reason`]. Both keep the same contract and hand the same
-//! sockets around, so a process may hold one of each. Nothing here knows an operation.
+//! The choice is made once, when a port is opened. It is reported by one warning per process and by
+//! [`Port::fallback_reason`]. Both keep the same contract and use the same sockets, so a process may use both.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +20,7 @@ pub struct Port {
     fallback_reason: Option<String>,
 }
 
-/// Either port. The engine is built once for both, and a call goes through one pointer.
+/// Either port. The engine is compiled once for both, and calls are dispatched dynamically.
 trait Served: crate::port::Port<Poster = Poster<Waker>, Socket = Socket> + fmt::Debug {
     fn end(self: Box<Self>) -> Ledger;
 }
@@ -39,16 +38,16 @@ impl Served for epoll::Port {
 }
 
 impl Port {
-    /// Opens the best port that this system allows: io_uring, or epoll and a reason. The calling thread, which will own
-    /// it, is woken without timer slack from then on.
+    /// Opens the best port that this system allows: io_uring, or epoll and a reason. Disables timer slack for the
+    /// calling thread, which owns the port.
     ///
     /// # Errors
-    /// One line that names the cause: a lack that would keep either from being opened, such as descriptors.
+    /// One line that names the cause: a shortage that keeps either from being opened, such as descriptors.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
         clock::be_punctual();
         match uring::Port::open(options) {
             Ok(port) => Ok(Self { served: Box::new(port), fallback_reason: None }),
-            // A process without descriptors is told so: it would not get far on epoll either.
+            // A process without descriptors gets this error: epoll would fail soon as well.
             Err(error) if matches!(error.code, libc::EMFILE | libc::ENFILE) => Err(error),
             Err(error) => {
                 let port = epoll::Port::open(options)?;
@@ -65,7 +64,7 @@ impl Port {
     /// Opens the port of this name, `uring` or `epoll`, and no other.
     ///
     /// # Errors
-    /// There is no port of this name here, or it cannot be opened: one line that says which and why.
+    /// There is no port of this name here, or it cannot be opened: one line with the name and the cause.
     pub fn open_backend(options: &PortOptions, backend: &str) -> Result<Self, PortError> {
         clock::be_punctual();
         let served: Box<dyn Served> = match backend {
@@ -99,7 +98,7 @@ fn reason(error: &PortError, disabled: Option<&str>) -> String {
     format!("{} (kernel.io_uring_disabled={})", error.text, disabled.unwrap_or("unreadable"))
 }
 
-/// Once for the process: a service opens a port for each worker, and all of them hear the same.
+/// Logs the reason once per process: a service opens a port for each worker, all with the same reason.
 fn tell(reason: &str) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !TOLD.swap(true, Ordering::Relaxed) {

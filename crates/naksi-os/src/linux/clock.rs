@@ -1,14 +1,15 @@
-//! The processor time of one thread, readable from another, whether it sleeps, and how punctually it is woken.
-//! Knows no counter.
+//! Clocks of threads: the processor time of one thread, readable from another, whether it sleeps, and its timer
+//! slack.
 
-// UNSAFETY: the clock of a thread has no safe door in the standard library.
+// UNSAFETY: the standard library has no clock of a thread.
 #![expect(unsafe_code, reason = "pthread_getcpuclockid(3), clock_gettime(2) and prctl(2) are raw calls")]
 
 use std::fs;
 use std::time::Duration;
 
-/// Has the calling thread woken at the time that it asked for. A kernel may else let it sleep 50 us longer, to wake it
-/// together with others: that is a twentieth of the shortest tick. A kernel that refuses it is only less punctual.
+/// Has the calling thread woken at the requested time. By default a kernel may let it sleep 50 us longer, to wake it
+/// together with others, which is a twentieth of the shortest tick. If the kernel refuses, wake-ups are only less
+/// precise.
 pub(crate) fn be_punctual() {
     // SAFETY: prctl(2), PR_SET_TIMERSLACK takes numbers and touches no memory of ours; 1 ns is the least.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
@@ -46,8 +47,8 @@ impl ThreadClock {
         Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
     }
 
-    /// Whether the thread sleeps in the kernel (proc_pid_stat(5), the state `S` or `D`); one that only waits for a
-    /// processor does not. Where that cannot be read, it is taken for asleep.
+    /// Whether the thread sleeps in the kernel (proc_pid_stat(5), the state `S` or `D`); one that waits for a
+    /// processor does not. If that cannot be read, it counts as asleep.
     pub fn is_asleep(&self) -> bool {
         let path = format!("/proc/self/task/{}/stat", self.task);
         let Ok(stat) = fs::read_to_string(path) else { return true };

@@ -1,8 +1,8 @@
-//! One completion port that several workers share: io_uring underneath, the port's laws on top.
+//! One completion port that several workers share: io_uring underneath, with a completion port's laws on top.
 //!
-//! Any worker may take any packet. At most `concurrency` workers run at once, the one that came last is woken
-//! first, and another one is released when one says that it blocks (Windows sees that by itself). One of the
-//! waiting workers polls the ring for all; what it brings it shares. Nothing here knows a server.
+//! Any worker may take any packet. At most `concurrency` workers run at once, the one that came last is woken first,
+//! and another one is released when one announces that it blocks (Windows detects that by itself). One of the waiting
+//! workers polls the ring for all and shares the packets.
 
 // UNSAFETY: an accepted descriptor comes out of the ring as a number and is owned here for the first time.
 #![expect(unsafe_code, reason = "a descriptor is a bare number in a completion")]
@@ -22,13 +22,13 @@ use super::limiter::{ConcurrencyLimiter, Source, Turn};
 use crate::connection::{Completed, Connection, Verb};
 use crate::syscall_counter::SyscallCounter;
 
-/// Whether this system is Wine, which keeps fewer of the port's laws than it promises.
+/// Whether this system is Wine, which does not keep all of a completion port's laws.
 pub fn is_wine() -> bool {
     false
 }
 
-/// Entries that one worker lets pile up before it hands them over, so that the first answer of a long queue
-/// does not wait for the last.
+/// Entries that one worker accumulates before it submits them, so that the first answer of a long queue does not wait
+/// for the last.
 const UNSUBMITTED_MAX: usize = 64;
 
 /// What a worker takes from the port: a completion packet.
@@ -36,7 +36,7 @@ const UNSUBMITTED_MAX: usize = 64;
 pub enum Packet<S> {
     /// A receive or a send is done.
     Done {
-        /// The connection at home again, with its name (CompletionKey), ready for its next operation.
+        /// The returned connection, with its CompletionKey, ready for its next operation.
         associated: Associated<S>,
         /// What was asked for.
         verb: Verb,
@@ -69,7 +69,7 @@ impl<S: Send + 'static> Clone for CompletionPort<S> {
     }
 }
 
-/// A connection whose completions come to a port: only such a one can be given an operation.
+/// A connection bound to a port: only such a one can start an operation.
 #[derive(Debug)]
 pub struct Associated<S> {
     key: usize,
@@ -104,7 +104,7 @@ impl<S: Send + 'static> CompletionPort<S> {
         let ring: Weak<InFlightOps<Held<S>>> = Arc::downgrade(&operations);
         let nudge = move || {
             if let Some(ring) = ring.upgrade() {
-                // A ring that refuses an entry refuses the polling worker's wait too, and that is told there.
+                // A ring that refuses an entry also refuses the polling worker's wait, which reports it.
                 ring.note(&opcode::Nop::new().build().user_data(NO_OPERATION))
                     .and_then(|()| ring.enter(0, None))
                     .ok();
@@ -114,7 +114,7 @@ impl<S: Send + 'static> CompletionPort<S> {
         Ok(Self { limiter: Arc::new(ConcurrencyLimiter::new(concurrency, source)), operations })
     }
 
-    /// Binds a connection to this port under a name (CreateIoCompletionPort with a socket).
+    /// Binds a connection to this port with a key (CreateIoCompletionPort with a socket).
     ///
     /// # Errors
     /// None on Linux, where a ring takes any socket.
@@ -122,10 +122,10 @@ impl<S: Send + 'static> CompletionPort<S> {
         Ok(Associated { key, connection })
     }
 
-    /// Starts a receive or a send; its packet comes to any worker (WSARecv, WSASend).
+    /// Starts a receive or a send; its packet goes to any worker (WSARecv, WSASend).
     ///
     /// # Errors
-    /// The system takes no operation; the connection is closed then.
+    /// The system refuses the operation; the connection is closed then.
     pub fn start(&self, associated: Associated<S>, verb: Verb) -> io::Result<()> {
         let Associated { key, connection } = associated;
         let entry = |held: &mut Held<S>| match held {
@@ -136,10 +136,10 @@ impl<S: Send + 'static> CompletionPort<S> {
         self.hand_over()
     }
 
-    /// Asks for one connection before anybody comes (AcceptEx).
+    /// Submits an accept before a client connects (AcceptEx).
     ///
     /// # Errors
-    /// The system takes no operation.
+    /// The system refuses the operation.
     pub fn accept(&self, listener: &Arc<TcpListener>) -> io::Result<()> {
         let raw = Fd(listener.as_raw_fd());
         let entry = |_: &mut Held<S>| {
@@ -156,8 +156,8 @@ impl<S: Send + 'static> CompletionPort<S> {
         assert!(self.limiter.post(Packet::Posted { key }), "a completion port is never closed");
     }
 
-    /// Takes the next packet, and waits for it (GetQueuedCompletionStatus). A thread that is given one counts as
-    /// running until it asks again, ends, or blocks in [`CompletionPort::blocking`].
+    /// Waits for the next packet (GetQueuedCompletionStatus). A thread that got one counts as running until it asks
+    /// again, ends, or blocks in [`CompletionPort::blocking`].
     ///
     /// # Errors
     /// The system fails.
@@ -169,7 +169,7 @@ impl<S: Send + 'static> CompletionPort<S> {
                 if self.operations.unsubmitted() > 0 {
                     failed = self.operations.enter(0, None);
                 }
-                // The sleep itself is a call into the kernel, and coming back from it a wake-up.
+                // The sleep itself is a system call, and the return from it a wake-up.
                 self.operations.counter.call();
                 self.operations.counter.wakeup();
             });
@@ -199,18 +199,18 @@ impl<S: Send + 'static> CompletionPort<S> {
     /// Runs something that blocks; another worker may run meanwhile.
     pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.operations.unsubmitted() > 0 {
-            // What fails here fails again in the next wait, and is told there.
+            // An error here occurs again in the next wait, which reports it.
             self.operations.enter(0, None).ok();
         }
         self.limiter.blocking(work)
     }
 
-    /// How many threads wait for a packet. By the time it is read it may be otherwise.
+    /// How many threads wait for a packet; a snapshot.
     pub fn waiting(&self) -> usize {
         self.limiter.waiting()
     }
 
-    /// A worker hands over what piled up when it asks for its next packet; anybody else does it at once.
+    /// A worker submits accumulated entries when it asks for its next packet; other threads submit at once.
     fn hand_over(&self) -> io::Result<()> {
         if self.limiter.is_seated() && self.operations.unsubmitted() < UNSUBMITTED_MAX {
             return Ok(());

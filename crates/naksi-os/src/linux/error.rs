@@ -1,9 +1,8 @@
-//! What this system's numbers mean: one table for failures, one function for each verb.
+//! Error numbers of Linux: one table for failures, and one function for each kind of operation.
 //!
-//! Our own cancellation is looked at first: whatever number a kernel finds for an operation that we
-//! cancelled, or whose socket we shut down, the answer is [`Ended::Aborted`]. The numbers are those of
-//! `errno(3)` and of the ERRORS sections of `accept(2)`, `connect(2)`, `recv(2)`, `send(2)` and `tcp(7)`.
-//! Nothing here knows a ring.
+//! Our own cancellation is checked first: whatever number the kernel reports for an operation that we cancelled, or
+//! whose socket we shut down, the outcome is [`Ended::Aborted`]. The numbers are those of `errno(3)` and of the
+//! ERRORS sections of `accept(2)`, `connect(2)`, `recv(2)`, `send(2)` and `tcp(7)`.
 
 use std::io;
 
@@ -12,7 +11,7 @@ use naksi_core::ended::{Ended, Failure, OsError};
 /// What a failed accept means to the chain of accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptEnded {
-    /// One peer was lost on its way in; the next one is as good (law 6).
+    /// One peer was lost while connecting; accept the next one (law 6).
     NextPeer,
     /// Accepting is over until the next accept is submitted.
     Over(Ended),
@@ -47,7 +46,7 @@ pub(crate) fn os_error(errno: i32) -> OsError {
     OsError::new(failure(errno), errno)
 }
 
-/// The standard library's error as ours. One without a number is a refusal of its arguments.
+/// Converts the standard library's error. One without a number is an invalid argument.
 pub(crate) fn from_io(error: &io::Error) -> OsError {
     error.raw_os_error().map_or(OsError::new(Failure::Invalid, 0), os_error)
 }
@@ -77,12 +76,12 @@ pub(crate) fn accept(errno: i32, ours: bool) -> AcceptEnded {
     }
 }
 
-/// `connect(2)`: the peer's refusal and a peer that does not answer are failures, a reset is a reset.
+/// `connect(2)`: a refusal or a timeout is a failure, a reset is a reset.
 pub(crate) fn connect(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
 
-/// `recv(2)`: a reset, or a socket that is no longer connected, is the peer's doing.
+/// `recv(2)`: a reset, or a socket that is no longer connected, was caused by the peer.
 pub(crate) fn recv(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
@@ -92,7 +91,7 @@ pub(crate) fn send(errno: i32, ours: bool) -> Ended {
     stream(errno, ours)
 }
 
-/// `shutdown(2)`: a socket that is not connected any more is shut down already.
+/// `shutdown(2)`: a socket that is no longer connected is shut down already.
 pub(crate) fn shutdown(errno: i32, ours: bool) -> Result<(), Ended> {
     match errno {
         libc::ENOTCONN => Ok(()),
@@ -106,8 +105,8 @@ pub(crate) fn other(errno: i32, ours: bool) -> Ended {
     if ours { Ended::Aborted } else { plain(errno) }
 }
 
-/// `io_uring_enter(2)`, IORING_OP_TIMEOUT: "If the timeout specified occurred, the request completes with
-/// -ETIME", which is what was asked for.
+/// `io_uring_enter(2)`, IORING_OP_TIMEOUT: "If the timeout specified occurred, the request completes with -ETIME",
+/// which is the success of a timer.
 pub(crate) fn timeout(errno: i32, ours: bool) -> Result<(), Ended> {
     match errno {
         0 | libc::ETIME => Ok(()),
@@ -125,7 +124,7 @@ fn stream(errno: i32, ours: bool) -> Ended {
     }
 }
 
-/// A cancellation that was not ours is still one: a ring cancels what it holds when its owner ends.
+/// A cancellation that we did not request still counts as one: a ring cancels its operations when its owner ends.
 fn plain(errno: i32) -> Ended {
     if errno == libc::ECANCELED { Ended::Aborted } else { Ended::Failed(os_error(errno)) }
 }

@@ -1,12 +1,11 @@
 //! Event objects, and waiting for many of them: what WSAEventSelect and overlapped events are on Linux.
 //!
-//! The event object of a socket is an epoll instance that watches this one socket, edge by edge: it is set
-//! while an event has not been fetched, and fetching resets it, as WSAEnumNetworkEvents does.
-//! The event object of an operation is an eventfd(2). Both can be waited for, and a wait is one more epoll
-//! instance over all of them. Linux has no ceiling of 64 events; a [`WaitSet`] can be given one. Nothing here
-//! knows a connection.
+//! The event object of a socket is an edge-triggered epoll instance that watches this one socket: it is set while an
+//! event has not been fetched, and fetching resets it, as WSAEnumNetworkEvents does. The event object of an operation
+//! is an eventfd(2). Both can be waited for, and a wait is one more epoll instance over all of them. Linux has no
+//! limit of 64 events; a [`WaitSet`] can be given one.
 
-// UNSAFETY: epoll(7) and eventfd(2) have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for epoll(7) and eventfd(2).
 #![expect(unsafe_code, reason = "epoll(7) and eventfd(2) are raw system calls")]
 
 use std::fmt;
@@ -51,12 +50,12 @@ impl Event {
     /// A new event object that is not set (WSACreateEvent).
     ///
     /// # Errors
-    /// None on Linux, where the descriptor is taken at the first use.
+    /// None on Linux, where the descriptor is allocated at the first use.
     pub fn create(counter: &SyscallCounter) -> io::Result<Self> {
         Ok(Self { object: Arc::new(OnceLock::new()), counter: counter.clone() })
     }
 
-    /// Sets it (WSASetEvent). The event of a socket is set by its socket alone.
+    /// Sets it (WSASetEvent). The event of a socket is set only by its socket.
     ///
     /// # Errors
     /// No descriptor is left, or the event belongs to a socket.
@@ -69,7 +68,7 @@ impl Event {
         if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Takes it back (WSAResetEvent).
+    /// Resets it (WSAResetEvent).
     ///
     /// # Errors
     /// No descriptor is left, or the event belongs to a socket.
@@ -114,14 +113,14 @@ impl Event {
         if self.object.get().is_none() {
             self.counter.call();
             let made = make()?;
-            // If another thread was first, its object stays and this one is closed.
+            // If another thread was first, its object is kept and this one is closed.
             self.object.set(made).ok();
         }
         Ok(self.object.get().expect("it was just made"))
     }
 }
 
-/// Binds the network events of a socket to an event object (WSAEventSelect). The socket no longer blocks.
+/// Binds the network events of a socket to an event object (WSAEventSelect). The socket becomes non-blocking.
 ///
 /// # Errors
 /// No descriptor is left, or the event object is in use for something else.
@@ -133,7 +132,7 @@ pub fn event_select(socket: &impl AsFd, event: &Event, interest: NetworkEvents) 
         let text = "this event object is set by hand or by an operation: a socket needs one of its own";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     };
-    // A listener reports as long as a connection waits, so that a failed accept is not the last one.
+    // A listener is level-triggered, so that connections are still reported after a failed accept.
     let mut events = if interest.accept { libc::EPOLLIN } else { libc::EPOLLET };
     for (wanted, bit) in
         [(interest.read, libc::EPOLLIN), (interest.write, libc::EPOLLOUT), (interest.close, libc::EPOLLRDHUP)]
@@ -151,7 +150,7 @@ pub fn event_select(socket: &impl AsFd, event: &Event, interest: NetworkEvents) 
     )
 }
 
-/// What happened to the socket of an event since the last time, and resets the event (WSAEnumNetworkEvents).
+/// The events of the event's socket since the last call, and resets the event (WSAEnumNetworkEvents).
 ///
 /// # Errors
 /// The event object belongs to no socket.
@@ -175,7 +174,7 @@ pub fn enumerate_network_events(_socket: &impl AsFd, event: &Event) -> io::Resul
     })
 }
 
-/// The set has all the events that one wait can be given.
+/// The set has the maximum number of events of one wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitSetFull {
     /// How many that are.
@@ -226,7 +225,7 @@ impl WaitSet {
         self.members.len() >= self.events_max
     }
 
-    /// Adds an event under a name. The set keeps it open.
+    /// Adds an event with a token. The set keeps it open.
     ///
     /// # Errors
     /// The set is full ([`WaitSetFull`]), or the system refuses the event.
@@ -247,12 +246,12 @@ impl WaitSet {
         let (_, event) = self.members.swap_remove(place);
         self.counter.call();
         if let Ok(raw) = event.raw() {
-            // An event that is not in the set any more is what was wanted.
+            // If the event is not in the set any more, there is nothing to do.
             control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, raw, 0, 0).ok();
         }
     }
 
-    /// Waits until an event is set, and puts the names of all that are set into `set`.
+    /// Waits until an event is set, and puts the tokens of all that are set into `set`.
     ///
     /// # Errors
     /// The system fails.
@@ -265,7 +264,7 @@ impl WaitSet {
             let waited = waited(self.epoll.as_raw_fd(), &mut found, milliseconds(left));
             self.counter.wakeup();
             match waited {
-                // The kernel works for a ring on this thread and calls it off; nothing has been lost.
+                // The kernel interrupts the wait to work for a ring on this thread; nothing has been lost.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
                 Ok(count) => {
@@ -277,7 +276,8 @@ impl WaitSet {
     }
 }
 
-/// The milliseconds of a wait; rounded up, because rounded down a rest would be a wait of zero, again and again.
+/// The milliseconds of a wait; rounded up, because rounded down a remainder would be a wait of zero, and the loop
+/// would spin.
 pub(super) fn milliseconds(span: Option<Duration>) -> libc::c_int {
     span.map_or(-1, |span| span.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX))
 }

@@ -1,6 +1,6 @@
-//! Opens files for reading and writing at offsets, and makes new ones that only their owner may read. Knows no ring.
+//! Opens files for reading and writing at offsets, and creates new ones that only their owner may read.
 
-// UNSAFETY: the standard library asks for the size of a file that it owns; this one is borrowed.
+// UNSAFETY: the standard library's size query needs an owned file; this one is borrowed.
 #![expect(unsafe_code, reason = "a borrowed descriptor is shown to the standard library as a file")]
 
 use std::fs::{File, OpenOptions};
@@ -15,7 +15,7 @@ use naksi_core::ended::OsError;
 use super::error;
 use crate::port::FileAccess;
 
-/// Opens a file; `open(2)` is made here and now, because it is rare and the ring would gain nothing.
+/// Opens a file with a blocking `open(2)`: opens are rare, and the ring would gain nothing.
 pub(crate) fn open(path: &Path, access: FileAccess) -> Result<OwnedFd, OsError> {
     let mut options = OpenOptions::new();
     match access {
@@ -26,10 +26,10 @@ pub(crate) fn open(path: &Path, access: FileAccess) -> Result<OwnedFd, OsError> 
     options.open(path).map(OwnedFd::from).map_err(|error| error::from_io(&error))
 }
 
-/// Makes an empty file that only its owner may read and write.
+/// Creates an empty file that only its owner may read and write.
 ///
 /// # Errors
-/// As the system says: among others that something is there already, whatever it is.
+/// The system's error, also if the path exists already, whatever it is.
 pub fn make_new(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
 }

@@ -1,8 +1,9 @@
-//! A ring and what flies in it: the common ground of overlapped events, completion routines and the shared port.
+//! A ring and the operations in flight in it: the common base of overlapped events, completion routines and the
+//! shared port.
 //!
-//! An operation moves in whole, with its connection, its buffer and whatever names its answer, and returns
-//! with its completion; nothing that a kernel may touch can be freed or seen in between. Dropping the ring calls
-//! everything off and waits for it. What an answer means is not known here.
+//! An operation moves in with its connection, its buffer and its routine or event, and returns with its completion;
+//! memory that a kernel may touch cannot be freed or seen in between. Dropping the ring cancels everything and waits
+//! for it.
 
 // UNSAFETY: submission entries hold addresses; what they point to is owned by the in-flight table.
 #![expect(unsafe_code, reason = "submission entries hold addresses")]
@@ -21,7 +22,7 @@ use crate::connection::{Completed, Connection, Verb};
 use crate::in_flight::{Finished, InFlight, Key};
 use crate::syscall_counter::SyscallCounter;
 
-/// Entries of a ring that belong to no operation; an operation's key is never below 2^32.
+/// The user data of entries that belong to no operation; an operation's key is never below 2^32.
 pub(super) const NO_OPERATION: u64 = 0;
 /// A poll of an event object came back.
 pub(super) const EVENT: u64 = 1;
@@ -76,7 +77,7 @@ impl<H> InFlightOps<H> {
         Ok(Self { ring, table: Mutex::default(), reading: Mutex::default(), counter: counter.clone() })
     }
 
-    /// Takes what an operation holds, and writes its entry. The entry is handed over by the next `enter`.
+    /// Takes what an operation holds, and writes its entry, which the next `enter` submits.
     pub(super) fn submit(
         &self,
         held: H,
@@ -100,7 +101,7 @@ impl<H> InFlightOps<H> {
         Ok(key)
     }
 
-    /// An entry that holds nothing: it wakes the ring, or watches an event object.
+    /// Submits an entry that holds nothing: it wakes the ring, or watches an event object.
     pub(super) fn note(&self, entry: &Entry) -> io::Result<()> {
         let _table = self.table();
         self.make_room(1)?;
@@ -120,7 +121,7 @@ impl<H> InFlightOps<H> {
         self.table().len()
     }
 
-    /// Hands entries over, and waits until `want` completions are there or the time is up.
+    /// Submits entries, and waits until `want` completions are there or the time is up.
     pub(super) fn enter(&self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         let submitter = self.ring.submitter();
         self.counter.call();
@@ -159,7 +160,7 @@ impl<H> InFlightOps<H> {
                 EVENT => take(Reaped::Event),
                 _ => {
                     let key = Key::from_u64(word);
-                    // The lock is given back before `take` runs, because what it runs may launch again.
+                    // The lock is released before `take` runs, because its callback may submit again.
                     let finished = self.table().finish(key);
                     match finished {
                         Finished::Wanted(_, held) => take(Reaped::Operation(key, held, result)),
@@ -170,9 +171,9 @@ impl<H> InFlightOps<H> {
         }
     }
 
-    /// Asks the kernel to call one operation off; its completion still comes.
+    /// Requests the cancellation of one operation; its completion still comes.
     pub(super) fn cancel(&self, key: Key) {
-        // A ring that takes no entry any more is drained by its end.
+        // A ring that refuses entries is drained when it is dropped.
         self.note(&opcode::AsyncCancel::new(key.to_u64()).build().user_data(NO_OPERATION)).ok();
     }
 
@@ -192,7 +193,7 @@ impl<H> InFlightOps<H> {
     }
 
     fn table(&self) -> MutexGuard<'_, InFlight<H>> {
-        // A thread that panicked between two statements has left a whole table behind.
+        // The table is valid between any two statements, so a poisoned lock is safe to use.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,7 +204,7 @@ impl<H> Drop for InFlightOps<H> {
         keys.into_iter().for_each(|key| self.cancel(key));
         while self.table().abandoned() > 0 {
             if self.enter(1, None).is_err() {
-                // The kernel answers no more: what it may still touch is leaked rather than freed under it.
+                // The kernel does not answer any more: memory that it may still touch is leaked rather than freed.
                 std::mem::take(&mut *self.table()).leak();
                 return;
             }

@@ -1,9 +1,10 @@
-//! Which of several threads may run: the laws of a completion port, which Linux's kernel does not keep.
+//! The concurrency limiter: which of several threads may run, as a Windows completion port decides it. Linux's kernel
+//! has no such mechanism.
 //!
-//! Of the threads that wait, the one that came last is woken first: its stack is still warm. At most `concurrency` of them
-//! run at a time, and another one is released when one of them blocks: at once if it says so, and soon if it does not,
-//! where a watch looks at the processor clocks of those that run while work waits behind them. Work may also come from a
-//! source that one of the waiting threads has to poll for all of them (a ring). Nothing here knows what the work is.
+//! Of the waiting threads, the one that came last is woken first, because its stack is still in the cache. At most
+//! `concurrency` of them run at a time, and another one is released when one of them blocks: at once if it announces
+//! that, and soon if it does not, because a monitor watches the processor clocks of the running threads while work
+//! waits. Work may also come from a source that one of the waiting threads has to poll for all of them (a ring).
 
 #[cfg(not(loom))]
 mod watch;
@@ -50,18 +51,19 @@ pub(crate) enum Turn<T> {
 
 /// Where work comes from, and how threads that block are found.
 pub(crate) enum Source {
-    /// Work is posted. A watch finds the threads that block without saying so.
+    /// Work is posted. A monitor finds the threads that block without announcing it.
     Posts,
-    /// Work is posted, and one thread at a time polls for more; this makes it come back. A thread that blocks says so.
+    /// Work is posted, and one thread at a time polls for more; this interrupts its poll. Threads announce that they
+    /// block.
     Polled(Box<dyn Fn() + Send + Sync>),
 }
 
-/// Work, and the threads that wait for it and carry it out.
+/// A queue of work, and the threads that wait for it and carry it out.
 pub(crate) struct ConcurrencyLimiter<T: Send + 'static>(Arc<Shared<T>>);
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Tells the watch that there is something to look at, or that it is over.
+    /// Tells the monitor that there is something to watch, or that it should end.
     called: Condvar,
     concurrency: usize,
     source: Source,
@@ -73,7 +75,7 @@ struct State<T> {
     ended: bool,
     /// A thread polls the source.
     polled: bool,
-    /// Sleeping threads; the last one that came is the first to be called.
+    /// Sleeping threads; the last one that came is woken first.
     idle: Vec<Arc<Waiter>>,
     seats: Vec<Seat>,
     /// Seats whose threads are not known to block.
@@ -83,7 +85,7 @@ struct State<T> {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Watch {
-    /// No thread watches yet: the first time that something is held up begins it.
+    /// The monitor thread has not been started; it is the first time that work is held up.
     #[default]
     Unborn,
     Asleep,
@@ -102,7 +104,7 @@ struct Waiter {
 /// A thread that carries out work.
 struct Seat {
     who: Arc<Waiter>,
-    /// It blocks, by its own word or by what the watch saw: another thread may run.
+    /// Set while the thread blocks, as announced or as detected: another thread may run.
     free: Option<Freed>,
     seen: Duration,
     still: u32,
@@ -114,12 +116,12 @@ enum Freed {
     Seen,
 }
 
-/// A limiter whose seat a thread can give up that ends or goes elsewhere.
+/// A limiter in which a thread holds a seat, so that the thread can release it when it ends or goes elsewhere.
 trait Host: Send + Sync {
     fn leave(self: Arc<Self>, who: &Arc<Waiter>);
 }
 
-/// A thread's name for all limiters, and the one that it took its last work from.
+/// A thread's waiter for all limiters, and the limiter that it took its last work from.
 struct Me {
     waiter: Arc<Waiter>,
     seated: Option<Weak<dyn Host>>,
@@ -136,7 +138,7 @@ loom::thread_local! {
 
 impl Drop for Me {
     fn drop(&mut self) {
-        // A thread that ends with work in hand (it panicked) leaves its seat to another one.
+        // A thread that ends during its work (by a panic) passes its seat on.
         if let Some(host) = self.seated.take().and_then(|host| host.upgrade()) {
             host.leave(&self.waiter);
         }
@@ -163,7 +165,7 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
         Self(Arc::new(Shared { state: Mutex::new(state), called: Condvar::new(), concurrency, source }))
     }
 
-    /// Puts a piece of work in, from any thread. `false`: the limiter was closed.
+    /// Posts work, from any thread. Returns `false` if the limiter was closed.
     pub(crate) fn post(&self, work: T) -> bool {
         let mut state = self.0.lock();
         if state.ended {
@@ -174,8 +176,8 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
         true
     }
 
-    /// The thread has no work any more and asks what to do. It may sleep in here; `before_sleep` runs first, where there
-    /// is a source to poll.
+    /// Called by a thread that has finished its work. It may sleep in here; if there is a source to poll,
+    /// `before_sleep` runs first.
     pub(crate) fn turn(&self, until: Option<Instant>, mut before_sleep: impl FnMut()) -> Turn<T> {
         let me = self.arrive();
         let mut slept_on = false;
@@ -208,7 +210,7 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
             }
             me.called.store(false, Ordering::Relaxed);
             state.idle.push(Arc::clone(&me));
-            // A thread that leaves its seat for good may leave work behind that others in their seats still hold up.
+            // A thread that releases its seat for good may leave work that other seats still hold up.
             self.0.watch_if_held_up(&mut state);
             drop(state);
             sleep(&me, until);
@@ -220,7 +222,7 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
         }
     }
 
-    /// The thread that polled is back. Whether there is anything to take.
+    /// The polling thread returned. Returns whether there is work to take.
     pub(crate) fn brought(&self, work: impl IntoIterator<Item = T>) -> bool {
         let mut state = self.0.lock();
         state.work.extend(work);
@@ -228,14 +230,14 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
         !state.work.is_empty()
     }
 
-    /// The thread that polled goes away without work: another one shall poll.
+    /// The polling thread leaves without work: another one has to poll.
     pub(crate) fn pass_on(&self) {
         let next = self.0.successor(&mut self.0.lock());
         call(next);
     }
 
-    /// Runs something that blocks: another thread may run meanwhile. Afterwards one more than allowed may run
-    /// for a moment, as on Windows. On a thread that has no work from here it only runs.
+    /// Runs a blocking call: another thread may run meanwhile. Afterwards one more than allowed may run for a moment,
+    /// as on Windows. On a thread that has no work from here it only makes the call.
     pub(crate) fn blocking<R>(&self, work: impl FnOnce() -> R) -> R {
         let me = ME.with(|me| me.borrow().as_ref().map(|me| Arc::clone(&me.waiter)));
         let Some(me) = me.filter(|me| self.0.lock().set_free(me, Freed::Said)) else { return work() };
@@ -251,7 +253,7 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
         work()
     }
 
-    /// Takes no more work: what was posted is still taken, and then each of so many threads is told to quit.
+    /// Accepts no more work: what was posted is still taken, and then each of `threads` threads is told to quit.
     pub(crate) fn close(&self, threads: usize) {
         let mut state = self.0.lock();
         state.ended = true;
@@ -274,7 +276,7 @@ impl<T: Send + 'static> ConcurrencyLimiter<T> {
         })
     }
 
-    /// This thread comes here, and leaves the seat that it may have had elsewhere.
+    /// Registers this thread here, and releases the seat that it may have had elsewhere.
     fn arrive(&self) -> Arc<Waiter> {
         let (me, before) = ME.with(|me| {
             let mut me = me.borrow_mut();
@@ -383,7 +385,7 @@ impl<T> State<T> {
 
 impl<T: Send + 'static> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // A thread that panicked did so in its own work, never between two statements of ours.
+        // A panic happens only in a thread's own work, so a poisoned lock is safe to use.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -400,7 +402,7 @@ impl<T: Send + 'static> Shared<T> {
         !self.is_watched() && !state.polled
     }
 
-    /// The sleeping thread to be called, if there is something that it may do.
+    /// The sleeping thread to wake, if there is something that it may do.
     fn successor(self: &Arc<Self>, state: &mut State<T>) -> Option<Arc<Waiter>> {
         let free = state.running < self.concurrency;
         let wanted = free && (!state.work.is_empty() || self.has_unpolled_source(state));
@@ -410,7 +412,7 @@ impl<T: Send + 'static> Shared<T> {
         next
     }
 
-    /// Calls one sleeping thread, or the one that polls, if there is something that it may do.
+    /// Wakes one sleeping thread, or the one that polls, if there is something that it may do.
     fn call_one(self: &Arc<Self>, mut state: MutexGuard<'_, State<T>>) {
         let next = self.successor(&mut state);
         let free = state.running < self.concurrency;
@@ -424,7 +426,7 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// What blocks unannounced is no part of the model: that would be a matter of time.
+    /// Detection of unannounced blocking depends on time and is not part of the loom model.
     #[cfg(loom)]
     fn watch_if_held_up(self: &Arc<Self>, _: &mut State<T>) {}
 }

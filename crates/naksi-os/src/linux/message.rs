@@ -1,13 +1,12 @@
-//! Readiness as messages in one thread's queue: Linux' nearest truth to WSAAsyncSelect.
+//! Readiness as messages in one thread's queue: the nearest equivalent of WSAAsyncSelect on Linux.
 //!
 //! The kernel itself posts the messages: `F_SETOWN_EX` names the thread, `F_SETSIG` a queued signal, `O_ASYNC`
-//! switches it on, and each change of a socket becomes one entry in the thread's signal queue, with the
-//! descriptor and the events in it. [`MessageQueue::take`] takes one entry with one read, as GetMessage does.
-//! Like the messages of Windows they tell of changes, once, and the queue has an end: what overflowed is found
-//! again by asking every socket. The signals are blocked in this thread and never run a handler. Nothing here
-//! knows a window or a connection.
+//! enables it, and each change of a socket becomes one entry in the thread's signal queue, with the descriptor and
+//! the events. [`MessageQueue::take`] takes one entry with one read, as GetMessage does. As on Windows, messages
+//! report changes, once, and the queue is bounded: after an overflow every socket is asked again. The signals are
+//! blocked in this thread and never run a handler.
 
-// UNSAFETY: owners of signals, signal masks and signalfd(2) have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for signal owners, signal masks and signalfd(2).
 #![expect(unsafe_code, reason = "fcntl(2), pthread_sigmask(3), signalfd(2) and poll(2) are raw system calls")]
 
 use std::collections::{HashMap, VecDeque};
@@ -38,7 +37,7 @@ struct Owner {
 pub struct Message {
     /// The name that the socket was registered under.
     pub token: usize,
-    /// What happened; the model looks for itself, because a message may be older than the socket's state.
+    /// What happened. The model tries the call itself, because a message may be outdated.
     pub events: NetworkEvents,
 }
 
@@ -53,13 +52,13 @@ struct Registered {
 pub struct MessageQueue {
     signals: File,
     registered: HashMap<RawFd, Registered>,
-    /// Messages of ours: what was true before the socket was registered, and what a full queue swallowed.
+    /// Synthetic messages: readiness before the socket was registered, and what a full queue lost.
     early: VecDeque<(RawFd, Message)>,
-    /// A listener whose message was just taken. The accept that follows asks for the next message on Windows; here
-    /// the listener is asked whether another connection waits.
+    /// A listener whose message was just taken. On Windows the following accept requests the next message; here the
+    /// listener is asked whether another connection waits.
     told: Option<RawFd>,
     counter: SyscallCounter,
-    /// The kernel posts to a thread: the queue cannot move to another one.
+    /// Makes it `!Send`, because the kernel posts to a thread.
     of_this_thread: PhantomData<*const ()>,
 }
 
@@ -102,8 +101,8 @@ impl MessageQueue {
         Ok(Self { signals, registered, early, told: None, counter, of_this_thread: PhantomData })
     }
 
-    /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect). What is true
-    /// already becomes a message at once.
+    /// Requests messages about a socket, which becomes non-blocking (WSAAsyncSelect). Events that are pending already
+    /// become a message at once.
     ///
     /// # Errors
     /// The system refuses the socket.
@@ -123,16 +122,16 @@ impl MessageQueue {
         // SAFETY: as above.
         self.checked(unsafe { libc::fcntl(raw, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK) })?;
         self.registered.insert(raw, Registered { token, listener: interest.accept });
-        // Signals tell of changes from now on; what had come before is asked for, once.
+        // Signals report changes from now on; earlier readiness is checked once.
         self.ask(raw)
     }
 
-    /// Asks for no more messages about a socket; before it is closed.
+    /// Stops messages about a socket; call it before the socket is closed.
     pub fn cancel(&mut self, socket: &impl AsFd) {
         self.registered.remove(&socket.as_fd().as_raw_fd());
     }
 
-    /// Takes the next message, and waits for it (GetMessage).
+    /// Waits for the next message (GetMessage).
     ///
     /// # Errors
     /// The system fails.
@@ -165,11 +164,11 @@ impl MessageQueue {
                 self.told = registered.listener.then_some(info.ssi_fd);
                 return Ok(message(*registered, info.ssi_band as i16));
             }
-            // Else the socket was closed while its message was on the way.
+            // Otherwise the socket was closed while its message was on the way.
         }
     }
 
-    /// fcntl(2), F_SETSIG: "when the queue overflows … SIGIO": it is unknown which messages are lost.
+    /// fcntl(2), F_SETSIG: "when the queue overflows … SIGIO": lost messages are unknown, so every socket is asked.
     fn ask_everybody(&mut self) -> io::Result<()> {
         let everybody: Vec<RawFd> = self.registered.keys().copied().collect();
         everybody.into_iter().try_for_each(|raw| self.ask(raw))
@@ -190,7 +189,7 @@ impl MessageQueue {
     }
 }
 
-/// A signal that is queued instead of merged, away from the ones that others use.
+/// A real-time signal, which is queued instead of merged, at a number that is rarely used otherwise.
 fn message_signal() -> libc::c_int {
     libc::SIGRTMIN() + 9
 }

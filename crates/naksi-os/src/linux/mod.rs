@@ -1,13 +1,12 @@
-//! What both ports of Linux share, the choice between them, and the doors of the ladder.
+//! What both ports of Linux share, the choice between them, and the calls of the ladder's six models.
 //!
-//! `choice.rs` serves with `epoll/` where `uring/` is refused, and `sandbox.rs` refuses it for trials.
-//! `socket.rs` and `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from
-//! another thread, `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, `limiter.rs` says which of its
-//! threads may run, and
-//! `clock.rs` reads a thread's processor time. Nothing here knows a session.
+//! `choice.rs` falls back to `epoll/` where `uring/` is refused, and `sandbox.rs` makes the system refuse it for
+//! tests. `socket.rs` and `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from
+//! another thread, `signals.rs` reports requests to stop, `queue.rs` is the completion queue of a group, `limiter.rs`
+//! decides which of its threads may run, and `clock.rs` reads a thread's processor time.
 //!
-//! The ladder has one door for each of its six models: `select.rs`, `message.rs`, `event.rs`,
-//! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
+//! The ladder has one module for each of its six models: `select.rs`, `message.rs`, `event.rs`, `overlapped.rs`,
+//! `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
 
 pub mod choice;
 pub mod clock;

@@ -1,8 +1,7 @@
-//! Overlapped requests that tell of their end by an event object: one ring operation per request, and behind
-//! it, tied by a hard link, the write that sets its event. The kernel does both; no thread polls.
+//! Overlapped requests with an event object: one ring operation per request and, joined by a hard link, the write
+//! that sets its event. The kernel does both; no thread polls.
 //!
-//! A request keeps its connection until [`Requests::result`] says that it is done. Nothing here knows what the
-//! bytes are for.
+//! A request keeps its connection until [`Requests::result`] reports that it is done.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,7 +27,7 @@ pub struct Requests<S> {
     done: RefCell<HashMap<Key, Completed<S>>>,
 }
 
-/// A request in flight (the OVERLAPPED). It can be asked about; it cannot be freed.
+/// A request in flight (the OVERLAPPED). It can be queried but not freed.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the connection can only be fetched with this"]
 pub struct Pending(Key);
@@ -54,7 +53,7 @@ impl<S: 'static> Requests<S> {
     /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
     ///
     /// # Errors
-    /// The system takes no request; the connection is closed then.
+    /// The system refuses the request; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
         let raw = event.settable()?;
         let held = Held { connection, verb, _event: event.clone() };

@@ -1,7 +1,7 @@
-//! The completion queue of a group: work that several threads wait for, with the laws of a completion port.
+//! The completion queue of a group: work that several threads wait for, with a completion port's laws.
 //!
-//! Which thread runs when is decided by `limiter.rs`. The queue ends with one quit packet for each thread, behind all
-//! work that was posted before. Nothing here knows what the work is.
+//! `limiter.rs` decides which thread runs when. The queue ends with one quit packet for each thread, after all work
+//! that was posted before.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl Queue {
         self.0.post(work)
     }
 
-    /// Takes the next piece of work, and waits for it at most so long; `None` waits without end.
+    /// Waits for the next piece of work, at most this long; `None` waits without a limit.
     ///
     /// # Errors
     /// None on Linux.
@@ -42,13 +42,13 @@ impl Queue {
         })
     }
 
-    /// Runs something that blocks: another thread may run meanwhile. Afterwards one more than allowed may run
-    /// for a moment, as on Windows. On a thread that has no work of this queue it only runs.
+    /// Runs a blocking call: another thread may run meanwhile. Afterwards one more than allowed may run for a moment,
+    /// as on Windows. On a thread that has no work of this queue it only makes the call.
     pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.blocking(work)
     }
 
-    /// Ends the queue: what was posted is still taken, and then each of so many threads is told to quit.
+    /// Closes the queue: what was posted is still taken, and then each of `threads` threads is told to quit.
     ///
     /// # Errors
     /// None on Linux.
@@ -65,7 +65,7 @@ mod models {
     use loom::thread;
     use std::sync::Arc;
 
-    /// Three preemptions show every known kind of lost wake-up; without a bound it takes hours.
+    /// Three preemptions find every known kind of lost wake-up; without a bound a run takes hours.
     fn model(run: impl Fn() + Send + Sync + 'static) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
@@ -110,7 +110,7 @@ mod models {
                     let (queue, done) = (Arc::clone(&queue), Arc::clone(&done));
                     thread::spawn(move || {
                         carry_out(&queue, |number| match number {
-                            // The first job waits for the second, which only another thread can carry out.
+                            // The first job waits for the second, which only another thread can run.
                             1 => queue.blocking(|| {
                                 let mut over = done.0.lock().expect("not poisoned");
                                 while !*over {

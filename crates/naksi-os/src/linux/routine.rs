@@ -1,10 +1,10 @@
-//! Completion routines: the kernel queues what is done to the thread that asked for it, and the thread runs the
-//! routines of all that while it waits alertably, and at no other time.
+//! Completion routines: the kernel queues completions to the thread that started the operations, and the thread runs
+//! their routines only while it waits alertably.
 //!
 //! The ring is opened for one thread with deferred work (`IORING_SETUP_SINGLE_ISSUER`, `…_DEFER_TASKRUN`): even
-//! inside the kernel a receive is carried on only while this thread waits in the ring. That is the APC queue of
-//! Windows under another name. Like there, no routine can be given to an accept: this file has none. What does
-//! compile stands first, so that the other two are seen to fail for their own reasons:
+//! inside the kernel a receive continues only while this thread waits in the ring. That corresponds to the APC queue
+//! of Windows. As there, an accept takes no routine. The first example compiles, so that the other two are known to
+//! fail for the right reasons:
 //!
 //! ```
 //! # use naksi_os::routine::Routines;
@@ -15,7 +15,7 @@
 //! ```compile_fail,E0599
 //! # use naksi_os::routine::Routines;
 //! fn accept_with_a_routine(routines: &Routines<()>, listener: std::net::TcpListener) {
-//!     routines.accept(listener, |_, _| {}); // AcceptEx takes no completion routine, and there is no such door.
+//!     routines.accept(listener, |_, _| {}); // AcceptEx takes no completion routine.
 //! }
 //! ```
 //! ```compile_fail,E0277
@@ -25,7 +25,7 @@
 //! }
 //! ```
 
-// UNSAFETY: poll(2) has no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for poll(2).
 #![expect(unsafe_code, reason = "poll(2) is a raw system call")]
 
 use std::cell::{Cell, RefCell};
@@ -42,7 +42,7 @@ use super::in_flight_op::{self, EVENT, InFlightOps, Reaped, Users};
 use crate::connection::{Completed, Connection, Started, Verb};
 use crate::syscall_counter::SyscallCounter;
 
-/// A completion routine: it is given what was moved into the operation, and the queue to start the next one on.
+/// A completion routine: it gets what was moved into the operation, and the queue to start the next one on.
 pub type Routine<S> = fn(&Routines<S>, Completed<S>);
 
 /// Whether a wait may be used to run routines.
@@ -69,11 +69,12 @@ struct Held<S> {
     routine: Routine<S>,
 }
 
-/// The operations and the queue of one thread. It cannot be given to another one.
+/// The operations and the queue of one thread, which it cannot leave.
 pub struct Routines<S> {
     operations: InFlightOps<Held<S>>,
     watched: RefCell<Option<Watched>>,
-    /// What a call saw done before the next wait: operations whose routines have not run yet, and the watched event.
+    /// What a call found done before the next wait: operations whose routines have not run yet, and the watched
+    /// event.
     queued: RefCell<Vec<(Held<S>, i32)>>,
     seen: Cell<bool>,
     of_this_thread: PhantomData<*const ()>,
@@ -108,17 +109,17 @@ impl<S: 'static> Routines<S> {
     /// Starts a receive or a send; its routine runs in a later alertable wait (the last argument of WSARecv).
     ///
     /// # Errors
-    /// The system takes no operation; the connection is closed then.
+    /// The system refuses the operation; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, routine: Routine<S>) -> io::Result<()> {
         let held = Held { connection, verb, routine };
         self.operations.submit(held, |held| in_flight_op::entry(&mut held.connection, verb), None).map(drop)
     }
 
-    /// The whole call: as [`Routines::start`], and says whether the operation was done at once. Its routine runs in a
-    /// later alertable wait in both cases. An event given beside a routine is ignored.
+    /// The complete call: as [`Routines::start`], and returns whether the operation was done at once. Its routine
+    /// runs in a later alertable wait in both cases. An event passed beside a routine is ignored.
     ///
     /// # Errors
-    /// The system takes no operation; the connection is closed then.
+    /// The system refuses the operation; the connection is closed then.
     //= lecture 003: lpCompletionRoutine 인자의 우선순위가 높으므로 이 값이 NULL 이 아니면 hEvent 변수는 사용되지 않음
     pub fn call(
         &self,
@@ -130,7 +131,7 @@ impl<S: 'static> Routines<S> {
         let held = Held { connection, verb, routine };
         let key =
             self.operations.submit(held, |held| in_flight_op::entry(&mut held.connection, verb), None)?;
-        // An operation that needs no waiting is done when it has been handed over.
+        // An operation that needs no waiting is done when it has been submitted.
         self.operations.enter(0, None)?;
         let mut started = Started::Pending;
         self.operations.reap(|completed| match completed {
@@ -150,10 +151,10 @@ impl<S: 'static> Routines<S> {
         self.operations.in_flight() + self.queued.borrow().len()
     }
 
-    /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
+    /// Waits: alertably, and runs the routine of everything that is done, or non-alertably, and runs none.
     ///
     /// # Errors
-    /// The system fails, or the wait could never end: routines run only in an alertable wait.
+    /// The system fails, or the wait could never end because routines run only in an alertable wait.
     pub fn wait(&self, timeout: Option<Duration>, alertable: Alertable) -> io::Result<Woken> {
         match alertable {
             Alertable::Yes => self.wait_alertably(timeout),
@@ -168,7 +169,7 @@ impl<S: 'static> Routines<S> {
             let mut done = self.queued.take();
             woken.event = self.seen.take();
             self.operations.enter(usize::from(done.is_empty() && !woken.event), timeout)?;
-            // One wait empties the whole queue. What the routines start is done in a later wait.
+            // One wait empties the whole queue. Operations that the routines start complete in a later wait.
             self.operations.reap(|completed| match completed {
                 Reaped::Operation(_, held, result) => done.push((held, result)),
                 Reaped::Event => woken.event = true,
@@ -204,7 +205,7 @@ impl<S: 'static> Routines<S> {
             let text = "this wait never ends: it is not alertable, so no completion routine can run in it";
             return Err(io::Error::new(io::ErrorKind::Deadlock, text));
         }
-        // What was asked for is under way meanwhile, as it would be on Windows.
+        // Submits the entries, so that the operations proceed meanwhile, as on Windows.
         self.operations.enter(0, None)?;
         let Some(watched) = watched.as_ref() else {
             thread::sleep(timeout.unwrap_or_default());

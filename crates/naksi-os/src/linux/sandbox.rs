@@ -1,20 +1,19 @@
-//! Refuses io_uring to the thread that asks for it, as a container's seccomp profile does.
+//! Refuses io_uring to the calling thread, as a container's seccomp profile does.
 //!
-//! For tests: to run a service where io_uring is refused, there is no need to find such a
-//! system. What was refused stays refused, to the thread, to the threads that it makes and to the programs
-//! that it starts. Knows no port.
+//! For tests of a service on a system that refuses io_uring. The filter cannot be removed; threads and programs that
+//! the thread starts inherit it.
 
-// UNSAFETY: seccomp(2) and prctl(2) have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for seccomp(2) and prctl(2).
 #![expect(unsafe_code, reason = "seccomp(2) is a raw system call")]
 
 use std::io;
 
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 
-/// Makes `io_uring_setup(2)` fail with this number, for ever, in this thread and in all that come from it.
+/// Makes `io_uring_setup(2)` fail with this number, permanently, in this thread and its descendants.
 ///
 /// # Errors
-/// The kernel knows no seccomp filters, or forbids them.
+/// The kernel has no seccomp filters, or forbids them.
 pub fn refuse_io_uring(errno: i32) -> io::Result<()> {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let refuse = libc::SECCOMP_RET_ERRNO | (errno as u32 & libc::SECCOMP_RET_DATA);

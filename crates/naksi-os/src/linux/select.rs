@@ -1,9 +1,9 @@
-//! select(2): three lists of sockets, written anew for every call. Knows no connection.
+//! select(2): sets of sockets that are rebuilt for every call.
 //!
 //! The limit is the descriptor's number: a set is 1,024 bits, one for each descriptor from 0 to 1,023. A set can be
-//! given fewer places, to meet the limit of Windows here.
+//! given fewer places, to reproduce the limit of Windows.
 
-// UNSAFETY: select(2) and its bit sets have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for select(2) and its bit sets.
 #![expect(unsafe_code, reason = "select(2) and fd_set are raw")]
 
 use std::fmt;
@@ -73,7 +73,7 @@ impl SocketSet {
         is_known(socket) && (self.contains(socket) || self.sockets < self.sockets_max)
     }
 
-    /// Puts a socket into the set (`FD_SET`).
+    /// Adds a socket to the set (`FD_SET`).
     ///
     /// # Errors
     /// The set has no place for it. Without the check this would write outside the set.

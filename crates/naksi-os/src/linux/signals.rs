@@ -1,6 +1,6 @@
-//! SIGINT, SIGTERM and SIGHUP, handed to a callback on a thread of their own.
+//! SIGINT, SIGTERM and SIGHUP, passed to a callback on a thread of their own.
 
-// UNSAFETY: the disposition of a signal has no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for signal dispositions.
 #![expect(unsafe_code, reason = "sigaction(2) is a raw call")]
 
 use std::io;
@@ -16,13 +16,13 @@ use crate::stop_signal::StopSignal;
 const REQUESTS: [(libc::c_int, StopSignal); 3] =
     [(SIGINT, StopSignal::Interrupt), (SIGTERM, StopSignal::Terminate), (SIGHUP, StopSignal::HangUp)];
 
-/// Calls `on_stop` for every request to stop, on a thread of its own, until the process ends.
+/// Calls `on_stop` for every request to stop, on its own thread, until the process ends.
 ///
 /// A signal that the process was started to ignore, as under nohup or in the background of a shell without job
 /// control, stays ignored.
 ///
 /// # Errors
-/// The system allows no handler or no thread.
+/// The system refuses a handler or a thread.
 pub fn watch(on_stop: impl Fn(StopSignal) + Send + Sync + 'static) -> io::Result<()> {
     let heeded = REQUESTS.into_iter().map(|(number, _)| number).filter(|number| !is_ignored(*number));
     let mut signals = Signals::new(heeded)?;

@@ -1,4 +1,4 @@
-//! Opens sockets and sets what is set once: options, addresses. Knows no ring and no operation.
+//! Opens sockets and sets their options and addresses.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -11,7 +11,7 @@ use super::error;
 use crate::in_flight::Key;
 use crate::port::{ListenOptions, Share};
 
-/// A connected socket on its way from one port to another; dropping it closes it.
+/// A connected socket in transfer from one port to another; dropping it closes it.
 #[derive(Debug)]
 pub struct Socket(pub(crate) Descriptor);
 
@@ -20,7 +20,7 @@ pub struct Socket(pub(crate) Descriptor);
 pub(crate) enum OpenFd {
     /// In the table of the process; dropping it closes it.
     Process(OwnedFd),
-    /// In the table of one ring, at this index (a direct descriptor): only that ring can use and close it.
+    /// An index in the table of one ring (a direct descriptor): only that ring can use and close it.
     Ring(u32),
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum FdKind {
     Ring(u32),
 }
 
-/// An [`FdKind`] in four bytes: every operation in flight keeps one, and most of them are idle receives.
+/// An [`FdKind`] in four bytes: every operation in flight has one, and most of them are idle receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PackedFd(i32);
 
@@ -51,7 +51,7 @@ impl From<FdKind> for PackedFd {
     fn from(fd_kind: FdKind) -> Self {
         match fd_kind {
             FdKind::Process(raw) => Self(raw),
-            // No table has 2^31 entries; -1 is taken, so they count down from -2.
+            // No table has 2^31 entries; -1 is in use, so they count down from -2.
             FdKind::Ring(index) => Self(-2 - index as i32),
         }
     }
@@ -64,26 +64,26 @@ impl PackedFd {
     }
 }
 
-/// What the port keeps for an open handle: the descriptor, and how its stream stands.
+/// The state of an open handle: the descriptor, and the state of its stream.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     place: OpenFd,
-    /// We ended our own direction: a send that fails now fails by our own wish.
+    /// We shut down our own direction: a send that fails now was aborted by us.
     pub(crate) ended_write: bool,
-    /// We ended both directions: a receive that ends now ends by our own wish.
+    /// We shut down both directions: a receive that ends now was aborted by us.
     pub(crate) ended_both: bool,
-    /// A send met the peer's reset. The kernel reports a reset only once and calls what follows an orderly
-    /// end of zero bytes; the receive shall hear the truth.
+    /// A send met the peer's reset. The kernel reports a reset only once and then an orderly end of zero bytes; the
+    /// receive must still report the reset.
     pub(crate) reset: bool,
     /// The receive that waits inside the port for the next wait, or for a free lease.
     pub(crate) parked: Option<Key>,
-    /// It found the pool empty: next time it takes one buffer, and the next in line takes the next one.
+    /// It found the pool empty: its next receive takes one buffer only, so that others in the queue get one too.
     pub(crate) starved: bool,
-    /// The receive that brought bytes last and may have missed what came right behind them.
+    /// The receive that returned bytes last and may have missed an event directly after them.
     pub(crate) doubted: Option<Key>,
     /// That receive was called back to be asked again.
     pub(crate) recalled: bool,
-    /// The kernel refused a receive here once, and was asked again without a limit (before Linux 6.17).
+    /// The kernel refused a receive with a byte limit here once (before Linux 6.17), and was asked again without.
     pub(crate) unlimited: bool,
 }
 
@@ -123,7 +123,7 @@ impl Descriptor {
         self.place.fd_kind()
     }
 
-    /// The descriptor of a file that is the process's own: a listener, a file, anything on epoll.
+    /// A descriptor owned by the process: a listener, a file, anything on epoll.
     pub(crate) fn owned(&self) -> &OwnedFd {
         match &self.place {
             OpenFd::Process(owned) => owned,
@@ -136,7 +136,7 @@ impl Descriptor {
 pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(OwnedFd, SocketAddr), OsError> {
     let open = || -> io::Result<(OwnedFd, SocketAddr)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // Without it a restart is refused for as long as old connections linger in TIME_WAIT (socket(7)).
+        // Without it a restart fails for as long as old connections are in TIME_WAIT (socket(7)).
         socket.set_reuse_address(true)?;
         if options.share == Share::Join {
             socket.set_reuse_port(true)?;
@@ -157,7 +157,7 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(Ow
         }
         socket.bind(&SockAddr::from(address))?;
         if options.share == Share::Open {
-            // After the bind: an address that a stranger shares already is still an address in use.
+            // After the bind: an address that another process shares still counts as in use.
             socket.set_reuse_port(true)?;
         }
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
@@ -168,9 +168,9 @@ pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> Result<(Ow
     open().map_err(|error| error::from_io(&error))
 }
 
-/// Says so when the system gives far less room than was asked for (`socket(7)`: SO_RCVBUF and SO_SNDBUF are bounded by a
-/// setting of the system, in silence, and the kernel doubles what it takes). The defaults are a little above what many
-/// systems allow; that is not worth a line. Of listeners that share an address the first speaks for all.
+/// Warns when the system grants much less buffer than requested (`socket(7)`: SO_RCVBUF and SO_SNDBUF are silently
+/// bounded by a setting of the system, and the kernel doubles the value). The defaults are slightly above what many
+/// systems allow; that is not worth a warning. Only the first of several listeners that share an address warns.
 fn tell_if_far_less(options: &ListenOptions, wanted_bytes: u32, doubled_bytes: usize, setting: &str) {
     let given_bytes = doubled_bytes / 2;
     if options.share != Share::Join && given_bytes < wanted_bytes as usize / 4 * 3 {
@@ -217,7 +217,7 @@ pub(crate) fn peer(socket: &OwnedFd) -> io::Result<SocketAddr> {
     inet(&SockRef::from(socket).peer_addr()?)
 }
 
-/// Ends both directions at once, for the end of a port. A socket that is not connected needs it not.
+/// Shuts down both directions, for the end of a port. Errors of unconnected sockets do not matter.
 pub(crate) fn end(socket: &OwnedFd) {
     SockRef::from(socket).shutdown(Shutdown::Both).ok(); // the only failure is that there is nothing to end
 }

@@ -1,6 +1,6 @@
 //! Wakes a port that waits in its kernel: an eventfd(2) that the ring or epoll watches.
 
-// UNSAFETY: eventfd(2) and write(2) on it have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for eventfd(2) and writes to it.
 #![expect(unsafe_code, reason = "eventfd(2) and its write are raw system calls")]
 
 use std::io;
@@ -8,12 +8,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::inbox::Wake;
 
-/// The kernel's event. Its count is never read: every write to it is an edge for those who watch it.
+/// The kernel's event. Its count is never read: every write is an edge for those that watch it.
 #[derive(Debug)]
 pub struct Waker(OwnedFd);
 
 impl Waker {
-    /// An event that was not set yet. Fails if no descriptor is left for it.
+    /// A new event that is not set. Fails if no descriptor is left.
     pub(crate) fn open() -> io::Result<Self> {
         // SAFETY: eventfd(2) takes two numbers and touches no memory of ours.
         let raw = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -36,7 +36,7 @@ impl Wake for Waker {
         let one = 1_u64;
         // SAFETY: write(2) reads eight bytes of `one`, which lives until it returns.
         let written = unsafe { libc::write(self.descriptor(), (&raw const one).cast(), size_of::<u64>()) };
-        // EAGAIN alone is possible, after 2^64 - 2 writes: the event is set then, which is all that is wanted.
+        // Only EAGAIN is possible, after 2^64 - 2 writes: the event is set then, which is sufficient.
         debug_assert!(written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock);
     }
 }

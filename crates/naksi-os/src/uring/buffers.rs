@@ -1,8 +1,8 @@
 //! The ring of receive buffers from which the kernel takes one when bytes have arrived.
 //!
-//! The ring is shared memory as `io_uring_register_buf_ring(3)` describes it: entries that we write, and a
-//! tail that we publish. A buffer that is with the kernel is a raw pointer in a table here, and nothing
-//! else in the program knows its address, until a completion names its number. Knows no operation.
+//! The ring is shared memory as `io_uring_register_buf_ring(3)` describes it: entries that we write, and a tail that
+//! we publish. A buffer that is with the kernel is a raw pointer in a table here, and no other code has its address
+//! until a completion returns its number.
 
 // UNSAFETY: the memory of the ring and of the buffers in it is shared with the kernel.
 #![expect(unsafe_code, reason = "memory is shared with the kernel here")]
@@ -21,19 +21,19 @@ pub(super) const GROUP: u16 = 0;
 /// Leases that one receive may fill between two waits.
 pub(super) const RECV_LEASES_MAX: u32 = 2;
 
-/// Buffers that the kernel is given ahead, at least. It fills them in the order in which it was given them, so that as
-/// many are used in turn as it has: so few stay in a processor's cache, and a whole pool does not. Many small messages
-/// at once take more; then it is given more.
+/// The minimum number of buffers with the kernel. It fills them in the order in which they were provided, so all of
+/// them are used in turn; a few stay in a processor's cache, and a whole pool does not. Bursts of small messages need
+/// more; the number grows then.
 const AHEAD_MIN: usize = 8;
-/// When receives have brought as much as this many leases hold between two waits, the kernel is given no more until the
-/// next one, so that the data is still in the cache when it is answered. A receive that finds no buffer
-/// then asks again with the next wait, in its turn.
+/// When receives have returned as much as this many leases hold between two waits, the kernel gets no more buffers
+/// until the next wait, so that the data is still in the cache when it is processed. A receive that finds no buffer
+/// is submitted again with the next wait.
 const PORTION_LEASES: usize = 4;
-/// After so many times that it was given enough, the kernel is given half as many ahead.
+/// After being sufficient this many times, the number of buffers with the kernel is halved.
 const ENOUGH_TIMES: u32 = 4096;
 
-/// What one receive may bring between two waits, in bytes. Without a limit the kernel fills 32 buffers in a
-/// row from a peer that floods, before anybody can tell it to stop, and others find the pool empty.
+/// Limit of one receive between two waits, in bytes. Without it the kernel fills 32 buffers in a row from a flooding
+/// peer before the receive can be stopped, and others find the pool empty.
 pub(super) fn recv_bytes_max(lease_bytes: usize) -> u32 {
     u32::try_from(lease_bytes).unwrap_or(u32::MAX).saturating_mul(RECV_LEASES_MAX)
 }
@@ -55,16 +55,16 @@ pub(super) struct Buffers {
     enough: u32,
     /// It was not, since the kernel was last given some.
     dry: bool,
-    /// What receives that filled a buffer have brought since the port was last asked.
+    /// Bytes of receives that filled a buffer since the last wait.
     brought_bytes: usize,
     buffer_bytes: usize,
 }
 
 impl Buffers {
-    /// Maps the ring, tells the kernel about it and gives it the first buffers of the pool.
+    /// Maps the ring, registers it with the kernel and provides the first buffers of the pool.
     ///
-    /// The pool's memory is written once here, so that it is all there when the first byte arrives and what
-    /// a session costs later can be told from what the pool costs.
+    /// The pool's memory is touched once here, so that it is resident when the first byte arrives and is not counted
+    /// as memory of sessions later.
     pub(super) fn open(ring: &IoUring, pool: &mut LeasePool) -> io::Result<Self> {
         let entries = u16::try_from(pool.size().next_power_of_two())
             .ok()
@@ -111,8 +111,8 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// The port is asked: a new portion begins. There are as many as all of those who `wait` and bring little may fill, as
-    /// far as so many are at home: what is given ahead is for those who are not in here.
+    /// Starts a new portion at a wait. Provides as many buffers as the `wait` parked short receives may fill, as far
+    /// as the pool has them; the kernel's minimum is for the other receives.
     pub(super) fn refill(&mut self, pool: &mut LeasePool, wait: usize) {
         self.brought_bytes = 0;
         while self.held_count < wait.saturating_mul(RECV_LEASES_MAX as usize)
@@ -123,8 +123,8 @@ impl Buffers {
         self.top_up(pool);
     }
 
-    /// Gives the kernel as many ahead as it should have, those first that returned last; none, if what has been
-    /// brought already should be answered first, while it is in the cache.
+    /// Provides buffers up to the current number, the most recently returned ones first; none, if the received data
+    /// should be processed first while it is in the cache.
     pub(super) fn top_up(&mut self, pool: &mut LeasePool) {
         if self.has_had_its_portion() {
             return;
@@ -145,10 +145,10 @@ impl Buffers {
         }
     }
 
-    /// The kernel has found no buffer although some were home: it is given more ahead from now on, unless it had had
-    /// its portion.
+    /// The kernel found no buffer although the pool had some: increases the number of buffers with the kernel, unless
+    /// its portion was used up.
     pub(super) fn widen(&mut self) {
-        // Many receives may find none in one turn: that is one finding.
+        // Many receives may find none in one turn; that counts once.
         if !self.has_had_its_portion() && !std::mem::replace(&mut self.dry, true) {
             (self.ahead, self.enough) = ((self.ahead * 2).min(self.held.len().max(AHEAD_MIN)), 0);
         }
@@ -158,11 +158,11 @@ impl Buffers {
         self.brought_bytes >= PORTION_LEASES * self.buffer_bytes
     }
 
-    /// Takes back the buffer that a completion names, with so many bytes in it. `None` for a number that the kernel
-    /// does not hold.
+    /// Takes back the buffer that a completion names, with the number of bytes in it. `None` for a number that the
+    /// kernel does not hold.
     pub(super) fn take_back(&mut self, number: u16, bytes: usize) -> Option<Buffer> {
         let held = self.held.get_mut(usize::from(number))?.take()?;
-        // Only a buffer that is full tells of a flood; many messages at once are to be answered together.
+        // Only full buffers indicate a flood; many short messages are processed together.
         self.brought_bytes += if bytes >= self.buffer_bytes { bytes } else { 0 };
         self.held_count -= 1;
         // SAFETY: law 2: the pointer came from `Box::into_raw` in `provide`, the table named it once, and a
@@ -176,7 +176,7 @@ impl Buffers {
         self.held_count
     }
 
-    /// Ends the ring after everything that used it has ended, and sends its buffers home.
+    /// Unregisters the ring after everything that used it has ended, and returns its buffers to the pool.
     pub(super) fn close(mut self, submitter: &Submitter<'_>, pool: &mut LeasePool) -> io::Result<()> {
         submitter.unregister_buf_ring(GROUP)?;
         for number in 0..self.held.len() {
@@ -247,7 +247,7 @@ mod tests {
         completions.remove(0)
     }
 
-    /// Receives, and the kernel refuses that at first, as one does that is older than the limit (before Linux 6.17).
+    /// Simulates a kernel that refuses the byte limit of a receive (before Linux 6.17).
     fn recv_refused(port: &mut Port, token: Token, socket: Handle) {
         let op = Op::Recv { socket };
         let fd_kind = port.reserve(token, &op).expect("no other receive is in flight");

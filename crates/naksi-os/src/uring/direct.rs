@@ -1,10 +1,9 @@
-//! Sockets in a table of the ring's own (direct descriptors), where no descriptor of the process is spent.
+//! Sockets in a table of the ring (direct descriptors), which use no descriptor of the process.
 //!
-//! A socket in that table has no number by which the process could ask for its peer, so it is accepted as
-//! `AcceptEx` does it: a fixed number of single accepts is with the kernel, each with room for an address,
-//! and together they are the one accept that was asked for. A slot of the table is set aside for each of
-//! them beforehand, because the kernel takes a connection out of the queue before it looks for a slot, and
-//! drops it if there is none. Nothing here knows what is done with the sockets.
+//! Such a socket has no number by which the process could ask for its peer, so it is accepted as `AcceptEx` does it:
+//! a fixed number of single accepts is with the kernel, each with room for an address, and together they implement
+//! the requested accept. A slot of the table is reserved for each of them beforehand, because the kernel takes a
+//! connection out of the backlog before it looks for a slot, and drops the connection if there is none.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -18,7 +17,8 @@ use crate::in_flight::{Finished, Key};
 use crate::linux::error;
 use crate::linux::socket::Descriptor;
 
-/// Single accepts that stand for one accept of many: as many connections as one turn takes without asking.
+/// Single accepts that implement one multishot accept: the number of connections that one turn accepts without
+/// submitting again.
 const ACCEPTS_MAX: usize = 16;
 
 /// The ring's own table.
@@ -58,7 +58,7 @@ pub(super) struct AcceptMany {
     pub(super) listener: Handle,
     /// The single ones in flight.
     ones: Vec<Key>,
-    /// Why it ends; it does when the last single one has return.
+    /// Why it ends, which is when the last single accept has returned.
     ended: Option<i32>,
 }
 
@@ -76,7 +76,7 @@ impl Port {
             .is_some_and(|(_, operation)| matches!(operation.kind, OpKind::AcceptMany(_)))
     }
 
-    /// Hands the single accepts to the kernel, or ends the accept at once because the table is full.
+    /// Submits the single accepts, or ends the accept at once because the table is full.
     pub(super) fn begin_accepts(&mut self, many: Key) {
         self.post_accepts(many);
         if self.many(many).ones.is_empty() {
@@ -91,7 +91,7 @@ impl Port {
         }
     }
 
-    /// A single accept has return, with the index of a socket or with an error.
+    /// A single accept has returned, with the index of a socket or with an error.
     pub(super) fn accepted_directly(
         &mut self,
         one: Key,
@@ -120,13 +120,13 @@ impl Port {
         self.core.hand_out(completions, token, Done::Accept(Ok(Accepted { socket, peer })), true);
         if goes_on && self.table().set_aside() {
             self.submit_op(one, SubmitMode::Again);
-            // There may be room again for those that had to retire while the table was full.
+            // There may be room again for those that ended while the table was full.
             return self.post_accepts(many);
         }
         self.retire(one, many);
     }
 
-    /// Closes whatever is still in the table. The kernel would do so too, but only a while after the ring's end.
+    /// Closes what is still in the table. The kernel would do so too, but only a while after the ring's end.
     pub(super) fn give_up_table(&mut self) {
         if self.direct.is_some()
             && let Err(error) = self.ring.submitter().unregister_files()
@@ -170,7 +170,7 @@ impl Port {
         }
     }
 
-    /// A single accept is over; the last one ends the accept as well.
+    /// A single accept has ended; the last one ends the whole accept as well.
     fn retire(&mut self, one: Key, many: Key) {
         let Finished::Wanted(_, InFlightOp { kind: OpKind::AcceptOne { block, .. }, .. }) =
             self.core.in_flight.finish(one)

@@ -1,11 +1,11 @@
-//! What this kernel can do, found out once, before anybody relies on it.
+//! Features of this kernel, detected once.
 //!
-//! A ring is set up with the best flags that the kernel knows and with as many entries as it has memory
-//! for; operations are probed, so that nothing fails for being unknown at run time. A kernel that cannot
-//! serve says so in one line that names the cause. Before it is used the ring is restricted to the operations
-//! that a port asks for, because no seccomp profile can look into it. Nothing here knows an operation in flight.
+//! A ring is set up with the best flags that the kernel supports and with as many entries as it has memory for;
+//! operations are probed, so that none fails as unknown at run time. A kernel that is not sufficient is reported in
+//! one line that names the cause. Before the ring is used it is restricted to the operations that a port needs,
+//! because no seccomp profile can filter them.
 
-// UNSAFETY: only its test is unsafe: it pushes an operation by hand that no port would.
+// UNSAFETY: only the test is unsafe: it pushes an operation that no port submits.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ use crate::port::{PortError, PortOptions};
 const SUBMISSION_ENTRIES_MIN: u32 = 8;
 const COMPLETION_ENTRIES_MIN: u32 = 16;
 
-/// What a port asks a ring for; every other operation is refused by the kernel once the ring is enabled.
+/// Operations that a port needs; the kernel refuses all others once the ring is enabled.
 const ALLOWED: &[u8] = &[
     opcode::Accept::CODE,
     opcode::Connect::CODE,
@@ -39,10 +39,10 @@ const ALLOWED: &[u8] = &[
 ];
 /// `IORING_UNREGISTER_PBUF_RING` of `io_uring_register(2)`: the only registration after the start …
 const UNREGISTER_BUFFER_RING: u8 = 23;
-/// … apart from `IORING_UNREGISTER_FILES`, where the ring has a table of descriptors.
+/// … and `IORING_UNREGISTER_FILES`, where the ring has a table of descriptors.
 const UNREGISTER_FILES: u8 = 3;
 
-/// Operations that a port can do without; one that the kernel lacks is refused as unsupported.
+/// Optional operations; one that the kernel lacks is refused as unsupported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Features {
     /// Read, write and sync files.
@@ -53,7 +53,7 @@ pub(super) struct Features {
     pub(super) timeouts: bool,
 }
 
-/// How much of what a ring offers is asked for. Each is for kernels that refuse the one before it.
+/// Sets of ring features to request; each is for kernels that refuse the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
     /// Completions run only when the owner waits (Linux 6.1).
@@ -83,12 +83,12 @@ pub(super) fn open(options: &PortOptions) -> Result<(IoUring, Features), PortErr
     Ok((ring, features))
 }
 
-/// Lets the kernel take operations from the ring; until now everything about it could be registered.
+/// Enables the ring; everything about it had to be registered before.
 pub(super) fn enable(ring: &IoUring) -> Result<(), PortError> {
     ring.submitter().register_enable_rings().map_err(|error| refusal("io_uring cannot be enabled", &error))
 }
 
-/// Restricts the ring to what a port asks for. A kernel that cannot do that still serves.
+/// Restricts the ring to what a port needs. A kernel that does not support that is used without.
 fn restrict(ring: &IoUring, direct: bool) {
     let mut restrictions: Vec<Restriction> = ALLOWED.iter().map(|code| Restriction::sqe_op(*code)).collect();
     restrictions.push(Restriction::register_op(UNREGISTER_BUFFER_RING));
@@ -103,7 +103,7 @@ fn restrict(ring: &IoUring, direct: bool) {
     }
 }
 
-/// One line for a table of direct descriptors that the kernel refuses.
+/// The error for a table of direct descriptors that the kernel refuses.
 fn no_table(entries: u32, error: &io::Error) -> PortError {
     match error.raw_os_error() {
         // Not EMFILE, which says that the process has no descriptor left.
@@ -118,7 +118,7 @@ fn no_table(entries: u32, error: &io::Error) -> PortError {
     }
 }
 
-/// One line for a kernel that has no ring of provided buffers.
+/// The error for a kernel without rings of provided buffers.
 pub(super) fn no_buffer_ring(error: &io::Error) -> PortError {
     if error.raw_os_error() == Some(libc::ENOMEM) {
         return refusal("no memory for the receive pool: use fewer or smaller buffers", error);
@@ -130,7 +130,7 @@ pub(super) fn no_buffer_ring(error: &io::Error) -> PortError {
     refusal(&cause, error)
 }
 
-/// A port error from a cause in words and the system's answer.
+/// A port error from a cause and the system's error.
 pub(crate) fn refusal(cause: &str, error: &io::Error) -> PortError {
     PortError { text: format!("{cause}: {error}"), code: error.raw_os_error().unwrap_or(0) }
 }
@@ -179,7 +179,7 @@ fn build(style: Style, submission: u32, completion: u32) -> io::Result<IoUring> 
     builder.build(submission)
 }
 
-/// One line that names the cause. `disabled` is the text of `kernel.io_uring_disabled`, if it can be read.
+/// One line that names the cause. `disabled` is the value of `kernel.io_uring_disabled`, if it can be read.
 fn explain(error: &io::Error, disabled: Option<&str>) -> PortError {
     let code = error.raw_os_error().unwrap_or(0);
     let text = match (code, disabled) {
@@ -216,7 +216,7 @@ fn features(supported: impl Fn(u8) -> bool) -> Result<Features, PortError> {
         ("close", opcode::Close::CODE),
         ("async cancel", opcode::AsyncCancel::CODE),
         ("poll", opcode::PollAdd::CODE),
-        // Multishot receive is a flag and cannot be probed; it came with the release that brought this.
+        // Multishot receive is a flag and cannot be probed; it came in the same release as this operation.
         ("multishot recv", opcode::SendZc::CODE),
     ];
     for (name, code) in needed {

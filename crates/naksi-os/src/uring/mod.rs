@@ -1,11 +1,11 @@
-//! The io_uring port: one ring per port, and nothing shared between two of them.
+//! The io_uring port: one ring per port, with nothing shared between two of them.
 //!
-//! `port.rs` is the loop (submit, wait), `prepare.rs` the way in, `reap.rs` turns what came out of the ring into completions, `op.rs`
-//! turns one operation into one submission entry and one result into one answer, `op_block.rs` holds what the
-//! kernel is pointed at meanwhile, and `ext.rs` finds out what this kernel can do. Three files have no
-//! counterpart at the other ports: `buffers.rs`, the ring of receive buffers that the kernel picks from,
-//! `parked.rs`, receives that have to be asked for again, and `direct.rs`, sockets in a table of the ring's
-//! own. Opening things, posts and error numbers are in `linux/`. Nothing here knows a session.
+//! `port.rs` is the loop (submit, wait), `prepare.rs` checks and submits operations, `reap.rs` turns completion
+//! entries into completions, `op.rs` turns one operation into one submission entry and one result into a completion's
+//! value, `op_block.rs` holds the structures that the kernel reads and writes meanwhile, and `ext.rs` detects the
+//! kernel's features. Three files have no counterpart at the other ports: `buffers.rs`, the ring of receive buffers
+//! that the kernel takes from, `parked.rs`, receives that have to be submitted again, and `direct.rs`, sockets in a
+//! table of the ring. Opening sockets and files, posts and error numbers are in `linux/`.
 
 mod buffers;
 mod direct;

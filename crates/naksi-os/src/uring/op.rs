@@ -1,9 +1,8 @@
-//! One operation as one submission entry, and one result as one answer.
+//! One operation as one submission entry, and its result.
 //!
-//! An [`InFlightOp`] is what the in-flight table keeps for an operation: everything that the kernel may touch
-//! until its last completion. What a kernel is pointed at lies on the heap and does not move when the
-//! operation does: batches, vectors, and [`OpBlock`]s for the structures that messages need. Nothing here
-//! submits, waits or re-arms.
+//! An [`InFlightOp`] is what the in-flight table keeps for an operation: everything that the kernel may touch until
+//! its last completion. Memory that the kernel gets pointers to is on the heap and does not move with the operation:
+//! batches, vectors, and [`OpBlock`]s for the structures of messages. Nothing here submits, waits or re-arms.
 
 // UNSAFETY: an entry has a field that no opcode of the ring's crate sets.
 #![expect(unsafe_code, reason = "one field of an entry is written where it lies")]
@@ -34,42 +33,42 @@ use crate::linux::socket::{self, Descriptor, FdKind, OpenFd, PackedFd};
 const RECV_POLL_FIRST: u16 = 1 << 0;
 const RECV_MULTISHOT: u16 = 1 << 1;
 
-/// Where a submission entry keeps `optlen`, which no opcode of the ring's crate sets (`io_uring_enter(2)`).
+/// The offset of `optlen` in a submission entry, a field that the io_uring crate does not set (`io_uring_enter(2)`).
 const OPTLEN_OFFSET: usize = 44;
 
-/// How an operation is handed to the kernel. Only accepts and receives are handed over more than once.
+/// How an operation is submitted. Only accepts and receives are submitted more than once.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SubmitMode {
     /// For the first time.
     First,
     /// Again, because the kernel ended it early.
     Again,
-    /// Again, for one buffer and no more: others wait for buffers too.
+    /// Again, for one buffer only, because others wait for buffers too.
     Once,
 }
 
 /// One operation in flight.
 #[derive(Debug)]
 pub(super) struct InFlightOp {
-    /// The open file it is aimed at; the handle stays open for as long as this flies (law 2).
+    /// The open file that it uses; its handle stays open while the operation is in flight (law 2).
     pub(super) packed_fd: PackedFd,
     /// Its cancellation was requested.
     pub(super) cancelled: bool,
     pub(super) kind: OpKind,
 }
 
-/// What was asked for, with everything it owns.
+/// The request, with everything it owns.
 ///
-/// What is large lies in the block: most of what flies is an idle receive, and none of them is to be as
-/// large as the largest operation.
+/// Large parts are in the block: most operations in flight are idle receives, which should not be as large as the
+/// largest operation.
 #[derive(Debug)]
 pub(super) enum OpKind {
     Accept {
         listener: Handle,
     },
-    /// An accept into the ring's own table: it is with the kernel as several of the next kind.
+    /// An accept into the ring's table: submitted as several of the next kind.
     AcceptMany(Box<AcceptMany>),
-    /// One socket for the accept with this key; its slot in the table is set aside.
+    /// One socket for the accept with this key; its slot in the table is reserved.
     AcceptOne {
         many: Key,
         block: OpBlock,
@@ -86,7 +85,7 @@ pub(super) enum OpKind {
         socket: Handle,
         block: OpBlock,
     },
-    /// A batch of one piece, as most are: its bytes lie where they stay, and nothing else is needed.
+    /// A batch of one piece, as most are: its bytes do not move, and no block is needed.
     SendOne {
         socket: Handle,
         batch: SendBatch,
@@ -123,15 +122,15 @@ pub(super) enum OpKind {
 }
 
 impl InFlightOp {
-    /// The submission entry. Called once the operation is where it stays. A receive brings `recv_bytes_max` at
-    /// most before it has to be asked for again; 0 is no such limit.
+    /// The submission entry. Called once the operation has its final address. A receive ends after at most
+    /// `recv_bytes_max` bytes and has to be submitted again; 0 is no limit.
     pub(super) fn entry(&mut self, mode: SubmitMode, recv_bytes_max: u32) -> Entry {
         // The crate's two kinds of number differ in a flag alone.
         let (fd, fixed) = match self.packed_fd.fd_kind() {
             FdKind::Process(raw) => (Fd(raw), Flags::empty()),
             FdKind::Ring(index) => (Fd(index as i32), Flags::FIXED_FILE),
         };
-        // What went out of a long batch is told at once: a peer behind a thin line is not one that has stalled.
+        // Progress of a long batch is reported at once: a peer behind a slow line must not look stalled.
         let send_flags = libc::MSG_NOSIGNAL;
         let entry = match &mut self.kind {
             OpKind::Accept { .. } => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
@@ -181,12 +180,12 @@ impl InFlightOp {
         entry.flags(fixed)
     }
 
-    /// Requests its cancellation. What the kernel was given stays until the last completion (law 2).
+    /// Requests its cancellation. Memory that the kernel was given stays until the last completion (law 2).
     pub(super) fn call_off(&mut self) {
         self.cancelled = true;
     }
 
-    /// The direction of the handle that this operation occupies, to be freed with its last completion.
+    /// The direction of the handle that this operation occupies; it is freed with the last completion.
     pub(super) fn direction(&self) -> Option<(Handle, Direction)> {
         match self.kind {
             OpKind::Accept { listener } => Some((listener, Direction::In)),
@@ -206,7 +205,7 @@ impl InFlightOp {
         }
     }
 
-    /// The last answer, from the kernel's result. Parcels that are empty now go to `spent`, to be used again.
+    /// The last result, from the kernel's. Blocks that are empty now go to `spent`, for reuse.
     pub(super) fn conclude(
         self,
         result: i32,
@@ -283,8 +282,8 @@ fn sent(batch: SendBatch, descriptor: Option<&mut Descriptor>, result: i32, ours
 
 fn recv_entry(fd: Fd, mode: SubmitMode, bytes_max: u32) -> Entry {
     let ioprio = match mode {
-        // A fresh receive asks first whether there is anything: it would otherwise need a buffer to find
-        // out, and an idle session would starve in a pool that is empty for a moment.
+        // A fresh receive polls first: it would otherwise need a buffer to find out that there is nothing, and an
+        // idle session would starve while the pool is empty.
         SubmitMode::First => RECV_MULTISHOT | RECV_POLL_FIRST,
         SubmitMode::Again => RECV_MULTISHOT,
         SubmitMode::Once => 0,
@@ -297,7 +296,7 @@ fn recv_entry(fd: Fd, mode: SubmitMode, bytes_max: u32) -> Entry {
     entry
 }
 
-/// The bytes after which the kernel ends a multishot receive, since Linux 6.17; 0 is never.
+/// The number of bytes after which the kernel ends a multishot receive, since Linux 6.17; 0 is never.
 fn set_optlen(entry: &mut Entry, bytes: u32) {
     const { assert!(size_of::<Entry>() == 64 && align_of::<Entry>() >= align_of::<u32>()) };
     // SAFETY: io_uring_enter(2): a submission entry is 64 bytes of plain numbers, of which `optlen` is the
@@ -325,8 +324,8 @@ fn connected(
     }
 }
 
-/// Zero bytes are the peer's end, unless we ended the stream ourselves or a send had met a reset. A
-/// receive that we only cancelled and that found the end first tells of the end.
+/// Zero bytes are the peer's end, unless we ended the stream ourselves or a send had met a reset. A cancelled receive
+/// that found the end first reports the end.
 pub(crate) fn recv_ended(descriptor: Option<&mut Descriptor>, result: i32, cancelled: bool) -> Ended {
     let ended_both = descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_both);
     let reset = descriptor.as_ref().is_some_and(|descriptor| descriptor.reset);
@@ -334,7 +333,7 @@ pub(crate) fn recv_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
         && cancelled
         && error::recv(-result, false) == Ended::Reset
     {
-        // The kernel says it only once, and this receive was called off: the next one shall hear the truth.
+        // The kernel reports a reset only once, and this receive was cancelled: stored for the next one.
         descriptor.reset = true;
     }
     match result {
@@ -345,7 +344,7 @@ pub(crate) fn recv_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
     }
 }
 
-/// A send that took nothing although there was something: the direction is gone.
+/// A send that took nothing although there was something to send: the direction has ended.
 pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cancelled: bool) -> Ended {
     let ours = cancelled || descriptor.as_ref().is_some_and(|descriptor| descriptor.ended_write);
     let errno = if result == 0 { libc::EPIPE } else { -result };
@@ -359,7 +358,7 @@ pub(crate) fn send_ended(descriptor: Option<&mut Descriptor>, result: i32, cance
 fn closed(place: OpenFd, result: i32) {
     let OpenFd::Process(descriptor) = place else { return };
     if result == -libc::ECANCELED {
-        // The ring never came to it: the descriptor is closed here, by its end.
+        // The ring never processed it: dropping the descriptor closes it.
         return;
     }
     // `close(2)`: "Linux always releases the file descriptor early in the close operation", also on error.

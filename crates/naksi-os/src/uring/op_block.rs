@@ -1,7 +1,8 @@
-//! The structures that the kernel reads and writes for one operation, on the heap, so that their address is stable.
+//! The structures that the kernel reads and writes for one operation, on the heap, so that their addresses are
+//! stable.
 //!
 //! An [`OpBlock`] has room for what any operation needs: a message header with its pieces and an address, a timeout,
-//! bytes to send and bytes to fill. [`OpBlocks`] keeps the empty ones, so that no message allocates one.
+//! bytes to send and a buffer to fill. [`OpBlocks`] keeps unused ones, so that no message allocates one.
 
 // UNSAFETY: message headers hold addresses, and a kernel reads and writes through them.
 #![expect(unsafe_code, reason = "structures are shared with the kernel here")]
@@ -20,7 +21,7 @@ use socket2::{SockAddr, SockAddrStorage};
 
 use crate::linux::error;
 
-/// Pieces gathered by one send. The rest of a longer batch stays in it, as after any short send.
+/// Pieces gathered by one send. The rest of a longer batch stays in it, as after any partial send.
 pub(crate) const PIECES_MAX: usize = 64;
 /// Linux moves at most this many bytes a call (`read(2)`, NOTES: 0x7ffff000).
 const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
@@ -32,7 +33,7 @@ const SPENT_MAX: usize = 1024;
 pub(super) struct OpBlocks(Vec<OpBlock>);
 
 impl OpBlocks {
-    /// An empty block: one that was used before, if there is any.
+    /// An empty block: a reused one, if there is any.
     pub(super) fn take(&mut self) -> OpBlock {
         self.0.pop().unwrap_or_else(OpBlock::new)
     }
@@ -65,7 +66,7 @@ struct Contents {
     span: Timespec,
     /// What a stream's send carries.
     batch: SendBatch,
-    /// What a file operation or a datagram's receive carries, and where in the file.
+    /// The buffer of a file operation or of a datagram's receive, and the offset in the file.
     buffer: Vec<u8>,
     offset: u64,
     /// What a datagram's send carries.
@@ -119,7 +120,7 @@ impl OpBlock {
         mem::take(&mut self.contents().shared)
     }
 
-    /// Takes the buffer out, and leaves the block to be used again.
+    /// Takes the buffer out, and keeps the block for reuse.
     pub(super) fn emptied(mut self, spent: &mut OpBlocks) -> Vec<u8> {
         let buffer = mem::take(&mut self.contents().buffer);
         spent.give_back(self);
@@ -169,7 +170,7 @@ impl OpBlock {
         let contents = self.contents();
         contents.pieces.clear();
         contents.pieces.extend(contents.batch.slices().take(PIECES_MAX).map(|piece| libc::iovec {
-            // sendmsg(2) takes an iovec that could be written to, and only reads it.
+            // sendmsg(2) declares the iovec as writable, and only reads it.
             iov_base: piece.as_ptr().cast_mut().cast(),
             iov_len: piece.len(),
         }));
@@ -187,7 +188,7 @@ impl OpBlock {
         contents.letter(bytes, length)
     }
 
-    /// A header that sends one datagram to the remote that was set.
+    /// A header that sends one datagram to the remote address that was set.
     pub(super) fn letter_out(&mut self) -> *const libc::msghdr {
         let contents = self.contents();
         let (bytes, length) = (contents.shared.as_ptr().cast_mut(), clamp(contents.shared.len()));

@@ -1,9 +1,8 @@
-//! Receives that wait inside the port: until the next wait, or until a lease has return.
+//! Receives that wait inside the port: until the next wait, or until a lease has returned.
 //!
-//! Those that brought much wait in a queue of their own, so that few of them are retried at a time and no session that
-//! brings little waits behind them. Which of the two goes first changes with every turn: where buffers are so few that
-//! one takes all, neither can keep the other waiting for ever. Of the long ones as many are asked in a turn as its length
-//! allows. Knows no operation.
+//! Receives that returned much data wait in a queue of their own, so that few of them are retried at a time and short
+//! ones do not wait behind them. The two queues take turns in going first, so that neither starves the other when
+//! there are very few buffers. The number of long ones per turn adapts to the turn's length.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,12 +12,12 @@ use naksi_core::tick::Tick;
 use super::buffers::RECV_LEASES_MAX;
 use crate::in_flight::Key;
 
-/// Leases that receives which brought much may fill between two waits: so few that what they bring is still in the
-/// processor's cache when it is answered, and that a crowd of floods lets everybody else in between.
+/// Leases that long receives may fill between two waits: few enough that their data is still in the processor's cache
+/// when it is processed, and that many flooding peers leave room for others.
 const LEASES_ASKED_MAX: usize = 16;
 /// So few are always asked, however long what they bring takes.
 const LEASES_ASKED_MIN: usize = RECV_LEASES_MAX as usize;
-/// A turn in which long ones are answered should not take longer: everybody else waits for its end.
+/// A turn that processes long receives should not take longer, because all others wait for its end.
 const TURN_SPAN_MAX: Duration = Duration::from_micros(500);
 
 /// Where a receive waits.
@@ -38,7 +37,7 @@ pub(super) struct Parked {
     long_first: bool,
     /// Leases for which long ones are asked in this turn.
     portion: usize,
-    /// When the previous turn began, if it left long ones behind: then the port has not slept since.
+    /// When the previous turn began, if it left long receives behind: then the port has not slept since.
     turned_at: Option<Tick>,
 }
 
@@ -59,7 +58,7 @@ impl Parked {
         self.usual.is_empty() && self.long.is_empty()
     }
 
-    /// Those who found no buffer or brought little; some of them may have ended meanwhile.
+    /// Receives that found no buffer or returned little; some of them may have ended meanwhile.
     pub(super) fn usual(&self) -> usize {
         self.usual.len()
     }
@@ -73,8 +72,8 @@ impl Parked {
         self.queue(queue).pop_front()
     }
 
-    /// A new turn begins: the other queue goes first, if both have something. Returns for how many leases long ones may
-    /// be asked: half as many after a turn that took too long, one more after any other.
+    /// Begins a turn: the other queue goes first, if both have entries. Returns for how many leases long receives may
+    /// be submitted: half as many after a turn that took too long, one more after any other.
     pub(super) fn turn(&mut self, clock: impl FnOnce() -> Tick) -> usize {
         if !self.usual.is_empty() && !self.long.is_empty() {
             self.long_first = !self.long_first;
@@ -93,7 +92,7 @@ impl Parked {
         self.portion
     }
 
-    /// The turn has asked all that it may: whether long ones are left decides if the next one's length tells anything.
+    /// All that the turn allows has been submitted: if long receives are left, the next turn's length is meaningful.
     pub(super) fn turned(&mut self) {
         if self.long.is_empty() {
             self.turned_at = None;

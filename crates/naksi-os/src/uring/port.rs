@@ -1,8 +1,8 @@
 //! The io_uring port: operations go into one ring, completions come out of it, on one thread.
 //!
-//! `submit` writes an entry and makes no system call unless the ring is full; `wait` hands all of them over
-//! and waits, in one `io_uring_enter(2)`, and goes on reaping while the kernel says that there is more. What
-//! the kernel ends early is asked for again; a receive without a buffer is parked. Knows no session.
+//! `submit` writes an entry and makes no system call unless the ring is full; `wait` submits all of them and waits,
+//! in one `io_uring_enter(2)`, and continues reaping while the kernel reports more. Operations that the kernel ends
+//! early are submitted again; a receive without a buffer is parked.
 
 // UNSAFETY: submission entries hold addresses; what they point to is owned by the in-flight table.
 #![expect(unsafe_code, reason = "submission entries hold addresses")]
@@ -44,29 +44,29 @@ use crate::port_core::{self, PortCore, SLEEP_SPAN_MAX};
 pub(super) const WAKE: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
 
-/// A completion port on io_uring. Opened by the thread that will own it.
+/// A completion port on io_uring. Open it on the thread that owns it.
 pub struct Port {
     pub(super) ring: IoUring,
     pub(super) features: ext::Features,
     pub(super) core: PortCore<InFlightOp, Descriptor, i32>,
     /// `None` only while the port is dropped.
     pub(super) buffers: Option<Buffers>,
-    /// Receives to be asked for again by the next wait that has a buffer; who waits longest comes first.
+    /// Receives to be submitted again by the next wait that has a buffer, those that waited longest first.
     pub(super) parked: Parked,
-    /// See [`buffers::recv_bytes_max`]; 0 on a kernel that cannot be told (before Linux 6.17).
+    /// See [`buffers::recv_bytes_max`]; 0 on a kernel without such a limit (before Linux 6.17).
     pub(super) recv_bytes_max: u32,
     /// Streams whose receive may have missed an end, each of them once (see `settle_doubts`).
     pub(super) hangup_checks: Vec<Handle>,
-    /// How often the port has been asked since the first of them came up.
+    /// Number of waits since the first of them was added.
     pub(super) waits_before_recheck: u32,
-    /// Entries for which the ring had no room even after it was handed over.
+    /// Entries for which the ring had no room even after a submission.
     pub(super) backlog: VecDeque<Entry>,
     pub(super) spent: OpBlocks,
     /// The ring's own table of sockets, if it has one.
     pub(super) direct: Option<Direct>,
-    /// Why the ring can be used no more; told by the next wait.
+    /// Why the ring cannot be used any more; returned by the next wait.
     pub(super) broken: Option<PortError>,
-    /// The kernel said that it has work for us, and an enter brought none (see [`Port::ask`]).
+    /// The kernel's flag announced work, and an enter found none (see [`Port::ask`]).
     taskrun_is_stale: bool,
 }
 
@@ -80,11 +80,11 @@ impl fmt::Debug for Port {
 }
 
 impl Port {
-    /// Opens a port on the thread that will own it: only this thread may use the ring.
+    /// Opens a port on the calling thread; only this thread may use the ring.
     ///
     /// # Errors
-    /// One line that names the cause: io_uring refused (`io_uring_setup(2)`), a kernel older than Linux 6.0,
-    /// no memory or no descriptor left.
+    /// One line that names the cause: io_uring refused (`io_uring_setup(2)`), a kernel older than Linux 6.0, no
+    /// memory or no descriptor left.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
         port_core::check(options, libc::EINVAL)?;
         now();
@@ -116,7 +116,7 @@ impl Port {
 
 /// The way from here into the kernel.
 impl Port {
-    /// Writes an entry into the ring. A full ring is handed over first; nothing is ever dropped.
+    /// Writes an entry into the ring. A full ring is submitted first; no entry is ever dropped.
     pub(super) fn push(&mut self, entry: Entry) {
         if self.backlog.is_empty() && self.try_push(&entry) {
             return;
@@ -142,7 +142,7 @@ impl Port {
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
-    /// One system call: hands all entries over, and waits for `want` completions at most until `until`.
+    /// One system call: submits all entries, and waits for `want` completions at most until `until`.
     pub(super) fn enter(&mut self, want: usize, until: Option<Tick>) -> Result<(), PortError> {
         self.core.counters.enters_total += 1;
         let submitter = self.ring.submitter();
@@ -157,7 +157,7 @@ impl Port {
         match error.raw_os_error() {
             // A signal, or the deadline: the caller's loop goes on.
             Some(libc::EINTR | libc::ETIME) => Ok(()),
-            // The kernel wants to be reaped first, or waits for memory that others hold.
+            // The kernel requires reaping first, or has no memory now.
             Some(libc::EAGAIN | libc::EBUSY) => {
                 thread::yield_now();
                 Ok(())
@@ -167,7 +167,7 @@ impl Port {
         }
     }
 
-    /// Waits for a completion, or only hands entries over if a post has come in meanwhile.
+    /// Waits for a completion, or only submits entries if a post has arrived meanwhile.
     fn sleep(&mut self, until: Option<Tick>) -> Result<(), PortError> {
         let want = usize::from(self.core.inbox.fall_asleep());
         let outcome = self.enter(want, until);
@@ -175,16 +175,16 @@ impl Port {
         outcome
     }
 
-    /// Whether the kernel has completions for us that an enter would bring.
+    /// Whether the kernel has completions that an enter would deliver.
     fn kernel_owes(&mut self) -> bool {
         let submission = self.ring.submission();
         (submission.taskrun() && !self.taskrun_is_stale) || submission.cq_overflow()
     }
 
-    /// Enters for what the kernel owes.
+    /// Enters to collect completions that the kernel has announced.
     ///
-    /// The kernel raises its flag after it has queued the work. If we ran that work in between, the flag
-    /// stays up over nothing, and only later work takes it down: it is not believed twice in one turn.
+    /// The kernel sets its flag after it has queued the work. If we ran that work in between, the flag stays set
+    /// although there is none, and only later work clears it: so it is trusted only once a turn.
     fn ask(&mut self) -> Result<(), PortError> {
         self.enter(0, None)?;
         self.taskrun_is_stale = self.ring.completion().is_empty();
@@ -248,7 +248,7 @@ impl crate::port::Port for Port {
     }
 
     fn adopt(&mut self, mut socket: Socket) -> Handle {
-        // The other port may have been in doubt, about a receive of its own.
+        // The other port may have queued a hangup check for its own receive.
         socket.0.doubted = None;
         socket.0.recalled = false;
         self.core.handles.insert(HandleKind::Stream, socket.0)
@@ -279,7 +279,7 @@ impl crate::port::Port for Port {
 
     fn cancel(&mut self, token: Token) {
         let Some((key, operation)) = self.core.named(token) else { return };
-        // A close is never called off: the handle is gone already, and closing takes no time.
+        // A close cannot be cancelled: the handle is stale already, and closing takes no time.
         if operation.cancelled || matches!(operation.kind, OpKind::Close { .. }) {
             return;
         }
@@ -309,7 +309,7 @@ impl crate::port::Port for Port {
             self.poll_completions(completions, full);
             let passed = completions.len() == start && until.is_some_and(|until| now() >= until);
             if completions.len() == start && !passed && self.must_enter() && !self.hangup_checks.is_empty() {
-                // What the kernel answers at once is not slept for, and so nothing is settled for it.
+                // Operations that the kernel completes at once need no sleep, so the hangup checks can wait.
                 self.enter(0, None)?;
                 self.poll_completions(completions, full);
             }

@@ -1,7 +1,7 @@
-//! From an operation to an entry of the ring: what is refused, what needs no kernel, and what is handed to it.
+//! Prepares a submitted operation: refuses it, completes it without the kernel, or writes its ring entry.
 //!
-//! An operation is checked against the handle table first, so that a refused one has changed nothing. Nothing here
-//! makes a system call but to open the socket of a connect.
+//! An operation is checked against the handle table first, so that a refusal changes nothing. The only system call
+//! here opens the socket of a connect.
 
 use std::os::fd::AsRawFd;
 
@@ -21,7 +21,7 @@ use crate::port::SubmitErrorKind;
 const NO_FD: FdKind = FdKind::Process(-1);
 
 impl Port {
-    /// Checks an operation and takes its direction. Nothing has changed if it is refused.
+    /// Checks an operation and occupies its direction. A refusal changes nothing.
     pub(super) fn reserve(&mut self, token: Token, op: &Op) -> Result<FdKind, SubmitErrorKind> {
         let features = self.features;
         let known = match op {
@@ -37,7 +37,7 @@ impl Port {
         self.core.reserve(token, op).map(|descriptor| descriptor.map_or(NO_FD, Descriptor::fd_kind))
     }
 
-    /// Turns an accepted operation into what flies. The error is a result that needs no kernel.
+    /// Turns an accepted operation into its in-flight state. The error is a result that needs no kernel.
     pub(super) fn prepare(&mut self, op: Op, fd_kind: FdKind) -> (InFlightOp, Option<i32>) {
         let mut early = None;
         let mut fd_kind = fd_kind;
@@ -108,7 +108,7 @@ impl Port {
         }
     }
 
-    /// Hands a running operation to the kernel, for the first time or again.
+    /// Submits an operation to the kernel, for the first time or again.
     pub(super) fn submit_op(&mut self, key: Key, mode: SubmitMode) {
         let (_, operation) = self.core.in_flight.running(key).expect("only running operations are armed");
         let entry = operation.entry(mode, self.recv_bytes_max).user_data(key.to_u64());

@@ -1,8 +1,8 @@
-//! What came out of the ring: completion entries become completions, or are dealt with here and now.
+//! Turns completion entries into completions, or handles them inside the port.
 //!
-//! A multishot operation that the kernel ended early is asked for again, a receive that found the pool
-//! empty is parked until a lease returns, and the end of a port takes everything back (law 10).
-//! Nothing here waits, except at the end.
+//! A multishot operation that the kernel ended early is submitted again, a receive that found the pool empty is
+//! parked until a lease returns, and the end of a port takes everything back (law 10). Nothing here blocks, except at
+//! the end.
 
 // UNSAFETY: an accepted descriptor arrives as a number, and poll(2) takes an array.
 #![expect(unsafe_code, reason = "an accepted descriptor arrives as a number, and poll takes an array")]
@@ -31,9 +31,9 @@ use crate::port_core;
 
 /// Completion entries that are copied out of the ring at a time.
 const REAP_ENTRIES: usize = 32;
-/// Streams in doubt that a port without rest looks at together; one that rests looks at all before it sleeps.
+/// Streams that a busy port checks together; a port that is about to sleep checks all of them.
 const HANGUP_CHECKS_MAX: usize = 1024;
-/// So often a port without rest is asked before it looks at those in doubt, however few: some milliseconds.
+/// A busy port checks the streams after at most this many waits, however few they are: some milliseconds.
 const WAITS_BEFORE_RECHECK_MAX: u32 = 64;
 /// As much as a receive brings from here on is much.
 const LONG_BYTES_MIN: u32 = 4 * 1024;
@@ -45,22 +45,22 @@ impl Port {
             let Some((key, result)) = self.core.local.pop_front() else { break };
             self.complete(key, result, 0, completions);
         }
-        // Neither posts nor the kernel can keep the other from being heard.
+        // Neither posts nor the kernel can starve the other.
         let half = completions.len() + full.saturating_sub(completions.len()).div_ceil(2);
         self.core.hand_out_posts(completions, half);
         self.reap(completions, full);
         self.core.hand_out_posts(completions, full);
         if let Some(buffers) = self.buffers.as_mut() {
-            // The next system call may come before anything has been done with these, and shall find some.
+            // The next system call may come before these are processed, and should find buffers.
             buffers.top_up(&mut self.core.pool);
         }
     }
 
-    /// Gives the kernel the buffers that returned, and asks again for receives that can be served.
+    /// Provides returned buffers to the kernel, and submits receives that can be served.
     pub(super) fn refill(&mut self) {
         let Some(buffers) = self.buffers.as_mut() else { return };
         buffers.refill(&mut self.core.pool, self.parked.usual());
-        // As many as there are buffers: the others would find the pool empty and lose their turn.
+        // As many as there are buffers: more would find the pool empty and lose their turn.
         let mut buffers = buffers.with_kernel();
         let mut portion = self.parked.turn(now);
         for queue in self.parked.order() {
@@ -75,7 +75,7 @@ impl Port {
         self.parked.turned();
     }
 
-    /// Whether a parked receive could be served: then the port does not sleep.
+    /// Whether a parked receive could be served; the port does not sleep then.
     pub(super) fn has_servable(&self) -> bool {
         let ahead = self.buffers.as_ref().map_or(0, Buffers::with_kernel);
         !self.parked.is_empty() && ahead + self.core.pool.at_home() > 0
@@ -90,7 +90,7 @@ impl Port {
         true
     }
 
-    /// The parked receive that has waited longest. Ended ones are still in the queue, and passed over.
+    /// The parked receive that has waited longest. Entries that have ended are skipped.
     fn next_parked(&mut self, queue: Queue) -> Option<(Key, SubmitMode)> {
         while let Some(key) = self.parked.pop(queue) {
             let Some((_, operation)) = self.core.in_flight.running(key) else { continue };
@@ -135,7 +135,7 @@ impl Port {
 
     /// One result of one operation; appends at most one completion.
     fn complete(&mut self, key: Key, result: i32, flags: u32, completions: &mut Vec<Completion>) {
-        // Asked here, before the answer has another name: to an operation that was called off it would be an aborted one.
+        // Checked here, because a cancelled operation's result is mapped to aborted below.
         debug_assert_ne!(result, -libc::EFAULT, "law 2: the kernel met memory that was released: {key:?}");
         let buffer =
             cqueue::buffer_select(flags).and_then(|number| self.take_back(number, result.max(0) as usize));
@@ -194,12 +194,13 @@ impl Port {
                 match -result {
                     libc::ECANCELED if recalled && !over && !ended_both => {
                         self.core.counters.rearmed_total += 1;
-                        // It looks before it takes a buffer, as a first one does: there may be nothing but an end.
+                        // It polls before it takes a buffer, as a first one does: there may be nothing but an end.
                         self.submit_op(key, SubmitMode::First);
                     }
                     libc::ENOBUFS if over || ended_both => self.finish(key, -libc::ECANCELED, completions),
                     libc::ENOBUFS => self.run_dry(key, socket),
-                    // A kernel that knows no limit refuses it, to all that were asked with one, and is asked without.
+                    // A kernel without the limit refuses all receives that were submitted with one; they are
+                    // submitted without.
                     libc::EINVAL if !unlimited && !over => {
                         self.recv_bytes_max = 0;
                         self.submit_op(key, SubmitMode::First);
@@ -249,7 +250,7 @@ impl Port {
         }
     }
 
-    /// A receive has brought bytes and goes on, and the kernel says that there was nothing behind them.
+    /// A receive returned bytes and continues, and the kernel reported nothing after them: queues a hangup check.
     fn doubt(&mut self, key: Key, socket: Handle) {
         let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         if descriptor.doubted.replace(key).is_none() {
@@ -257,8 +258,8 @@ impl Port {
         }
     }
 
-    /// Whether those in doubt are looked at now. A look is a system call that costs something for each of them,
-    /// and a busy one says in its next bytes that it lives.
+    /// Whether the hangup checks are due. A check is a system call with a cost per stream, and the next bytes of a
+    /// busy stream make it unnecessary.
     pub(super) fn must_settle(&mut self, about_to_sleep: bool) -> bool {
         if self.hangup_checks.is_empty() {
             return false;
@@ -269,12 +270,12 @@ impl Port {
             || self.waits_before_recheck >= WAITS_BEFORE_RECHECK_MAX
     }
 
-    /// Looks at the streams that have brought bytes since the last time, and asks again where one is over.
+    /// Polls the streams that have returned bytes since the last check, and submits the receive again where the
+    /// stream has ended.
     ///
-    /// Two wake-ups before the kernel runs a multishot receive count as one: it takes the bytes, and never
-    /// hears of the reset (or of our own shutdown) that came right behind them. Nothing wakes it again, and
-    /// the session would hang for ever. An end that comes later wakes it as it should, so that one look
-    /// after the bytes have come out is enough.
+    /// Two wake-ups before the kernel runs a multishot receive count as one: it takes the bytes, and misses the reset
+    /// (or our own shutdown) that came directly after them. Nothing wakes it again, and the session would hang for
+    /// ever. A later end wakes it as it should, so one check after the bytes were delivered is enough.
     pub(super) fn settle_doubts(&mut self) {
         self.waits_before_recheck = 0;
         let mut keys = Vec::new();
@@ -289,7 +290,8 @@ impl Port {
                     keys.push((socket, key));
                     polls.push(libc::pollfd { fd, events: 0, revents: 0 });
                 }
-                // What is in the ring's own table cannot be looked at from outside: it is asked again anyway.
+                // Sockets in the ring's table cannot be polled from outside: their receive is submitted again in any
+                // case.
                 (Some((_, operation)), FdKind::Ring(_)) if !operation.cancelled && !idle => {
                     self.ask_afresh(socket, key)
                 }
@@ -307,7 +309,7 @@ impl Port {
         }
         for ((socket, key), poll) in keys.into_iter().zip(polls) {
             if over < 0 {
-                // A signal, or no memory for so many: the doubts stand until the next turn.
+                // A signal, or no memory for so many: check again in the next turn.
                 self.doubt(key, socket);
             } else if poll.revents & (libc::POLLHUP | libc::POLLERR) != 0 {
                 self.ask_afresh(socket, key);
@@ -315,7 +317,7 @@ impl Port {
         }
     }
 
-    /// Takes a receive back, to ask for it again: a fresh one looks at the stream before it waits.
+    /// Cancels a receive, to submit it again: a fresh one polls the stream before it waits.
     fn ask_afresh(&mut self, socket: Handle, key: Key) {
         if let Some(descriptor) = self.core.handles.any_mut(socket) {
             descriptor.recalled = true;
@@ -323,10 +325,10 @@ impl Port {
         self.push(opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL));
     }
 
-    /// A receive has brought all that it may before the next wait.
+    /// A receive has returned all that it may before the next wait.
     fn go_on_receiving(&mut self, key: Key, socket: Handle, long: bool, over: bool) {
         let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
-        // A recall that came too late is over with this one: the next looks at the stream anyway.
+        // A cancellation that came too late has no effect any more: the next receive polls the stream anyway.
         descriptor.recalled = false;
         if over || descriptor.ended_both {
             self.core.local.push_back((key, -libc::ECANCELED));
@@ -336,7 +338,7 @@ impl Port {
         }
     }
 
-    /// A receive has found no buffer: they have run out, or the kernel had been given too few of them ahead.
+    /// A receive found no buffer: the pool is empty, or the kernel had been provided with too few.
     fn run_dry(&mut self, key: Key, socket: Handle) {
         let starved = self.core.pool.at_home() == 0;
         self.core.counters.rearmed_total += u64::from(!starved);
@@ -346,7 +348,7 @@ impl Port {
         self.park(key, socket, Queue::Usual, starved);
     }
 
-    /// A receive waits in here until the next wait, and, if it is starved, until a lease has return.
+    /// A receive waits inside the port until the next wait and, if it is starved, until a lease has returned.
     fn park(&mut self, key: Key, socket: Handle, queue: Queue, starved: bool) {
         let descriptor = self.core.handles.any_mut(socket).expect("a handle outlives the operations on it");
         descriptor.parked = Some(key);
@@ -357,7 +359,7 @@ impl Port {
         }
     }
 
-    /// The last completion of an operation: what it owned returns, its direction and its token are free.
+    /// The last completion of an operation: returns what it owned and frees its direction and its token.
     pub(super) fn finish(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
         let (token, operation) = self.core.take_out(key);
         if let (OpKind::Close { place: OpenFd::Ring(_) }, 0, Some(direct)) =
@@ -398,7 +400,7 @@ impl Port {
     fn drain(&mut self) {
         let Some((tokens, deadline)) = self.core.begin_end() else { return };
         for (handle, kind) in self.core.handles.iter() {
-            // What is in the ring's own table ends when the table is given up.
+            // Sockets in the ring's table end when the table is closed.
             if let (HandleKind::Stream, Some(descriptor)) = (kind, self.core.handles.any(handle))
                 && let OpenFd::Process(owned) = descriptor.place()
             {

@@ -1,6 +1,6 @@
-//! The processor time of one thread, readable from another. Knows no counter.
+//! The processor time of one thread, readable from another.
 
-// UNSAFETY: the times of a thread have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for the times of a thread.
 #![expect(unsafe_code, reason = "DuplicateHandle and GetThreadTimes are raw calls")]
 
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
@@ -45,7 +45,7 @@ impl ThreadClock {
         Duration::from_nanos((steps(kernel) + steps(user)) * 100)
     }
 
-    /// Whether the thread sleeps in the kernel. The system does not say: it is taken for asleep.
+    /// Whether the thread sleeps in the kernel. The system does not tell, so it counts as asleep.
     pub fn is_asleep(&self) -> bool {
         true
     }

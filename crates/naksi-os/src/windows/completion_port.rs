@@ -1,7 +1,7 @@
 //! One completion port that several workers share: the I/O completion port of Windows itself.
 //!
-//! Any worker may take any packet; how many run at once, and who is woken first, is the kernel's affair (Wine
-//! lets all of them run, and wakes the first). Nothing here knows a server.
+//! Any worker may take any packet; the kernel decides how many run at once and which is woken first (Wine lets all of
+//! them run, and wakes the first).
 
 // UNSAFETY: operations are known to the kernel by their addresses.
 #![expect(unsafe_code, reason = "operations are handed over and found again by address")]
@@ -34,14 +34,14 @@ use super::socket;
 use crate::connection::{Completed, Connection, Verb};
 use crate::syscall_counter::SyscallCounter;
 
-/// AcceptEx wants room for both addresses, each with 16 bytes to spare; an IPv6 address has 28.
+/// AcceptEx needs room for both addresses, each with 16 bytes to spare; an IPv6 address has 28.
 const ADDRESS_BYTES: usize = 28 + 16;
-/// How often an accept is offered again when the system says that its client was gone already.
+/// How often an accept is submitted again when the system reports that its client was gone already.
 const OFFERS_MAX: usize = 64;
-/// How long the end of a port waits for one more packet before it gives up on what is left.
+/// How long the end of a port waits for one more packet before it leaks what is left.
 const END_SPAN_MAX: Duration = Duration::from_secs(5);
 
-/// Whether this system is Wine, which keeps fewer of the port's laws than it promises.
+/// Whether this system is Wine, which does not keep all of a completion port's laws.
 pub fn is_wine() -> bool {
     // SAFETY: both texts are constants; a module that every process has is only looked up.
     let module = unsafe { GetModuleHandleW(w!("ntdll.dll")) };
@@ -54,7 +54,7 @@ pub fn is_wine() -> bool {
 pub enum Packet<S> {
     /// A receive or a send is done.
     Done {
-        /// The connection at home again, with its name (CompletionKey), ready for its next operation.
+        /// The returned connection, with its CompletionKey, ready for its next operation.
         associated: Associated<S>,
         /// What was asked for.
         verb: Verb,
@@ -80,7 +80,7 @@ pub struct CompletionPort<S: Send + 'static>(Arc<Shared<S>>);
 
 struct Shared<S> {
     port: OwnedHandle,
-    /// What the kernel has: the address of each operation, and its socket.
+    /// Operations that the kernel has: the address of each, and its socket.
     operations: Mutex<HashMap<usize, SOCKET>>,
     listeners: Mutex<Vec<(SOCKET, Extensions)>>,
     waiting: AtomicUsize,
@@ -94,7 +94,7 @@ impl<S: Send + 'static> Clone for CompletionPort<S> {
     }
 }
 
-/// A connection whose completions come to a port: only such a one can be given an operation.
+/// A connection bound to a port: only such a one can start an operation.
 #[derive(Debug)]
 pub struct Associated<S> {
     key: usize,
@@ -126,7 +126,7 @@ impl<S: Send + 'static> CompletionPort<S> {
     /// The system has no memory for it.
     pub fn create(concurrency: usize, counter: &SyscallCounter) -> io::Result<Self> {
         let threads = concurrency.try_into().unwrap_or(u32::MAX);
-        // SAFETY: without a file handle the call only makes a new port.
+        // SAFETY: without a file handle the call only creates a new port.
         let handle = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, threads) };
         if handle.is_null() {
             return Err(io::Error::last_os_error());
@@ -142,7 +142,7 @@ impl<S: Send + 'static> CompletionPort<S> {
         })))
     }
 
-    /// Binds a connection to this port under a name (CreateIoCompletionPort with a socket).
+    /// Binds a connection to this port with a key (CreateIoCompletionPort with a socket).
     ///
     /// # Errors
     /// The socket belongs to a port already.
@@ -151,10 +151,10 @@ impl<S: Send + 'static> CompletionPort<S> {
         Ok(Associated { key, connection })
     }
 
-    /// Starts a receive or a send; its packet comes to any worker (WSARecv, WSASend).
+    /// Starts a receive or a send; its packet goes to any worker (WSARecv, WSASend).
     ///
     /// # Errors
-    /// The system takes no operation; the connection is closed then.
+    /// The system refuses the operation; the connection is closed then.
     pub fn start(&self, associated: Associated<S>, verb: Verb) -> io::Result<()> {
         let Associated { key, connection } = associated;
         let socket = raw_socket(connection.socket());
@@ -169,10 +169,10 @@ impl<S: Send + 'static> CompletionPort<S> {
         })
     }
 
-    /// Asks for one connection before anybody comes (AcceptEx).
+    /// Submits an accept before a client connects (AcceptEx).
     ///
     /// # Errors
-    /// The system takes no operation.
+    /// The system refuses the operation.
     pub fn accept(&self, listener: &Arc<TcpListener>) -> io::Result<()> {
         let mut offers = 0;
         loop {
@@ -219,7 +219,7 @@ impl<S: Send + 'static> CompletionPort<S> {
         assert!(posted != 0, "the system has no memory for one packet");
     }
 
-    /// Takes the next packet, and waits for it (GetQueuedCompletionStatus).
+    /// Waits for the next packet (GetQueuedCompletionStatus).
     ///
     /// # Errors
     /// The system fails.
@@ -247,12 +247,12 @@ impl<S: Send + 'static> CompletionPort<S> {
         }))
     }
 
-    /// Runs something that blocks. Windows sees that by itself, and lets another worker run.
+    /// Runs a blocking call. Windows detects that it blocks, and releases another worker.
     pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }
 
-    /// How many threads wait for a packet. By the time it is read it may be otherwise.
+    /// How many threads wait for a packet; a snapshot.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
     }
@@ -267,7 +267,7 @@ impl<S> Shared<S> {
         if bound.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The extension functions of a listener, which is bound to the port when it is first seen.
+    /// The extension functions of a listener, which is bound to the port at its first use.
     fn extensions(&self, listener: &TcpListener) -> io::Result<Extensions> {
         let raw = raw_socket(listener);
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -280,7 +280,7 @@ impl<S> Shared<S> {
         Ok(extensions)
     }
 
-    /// Launches an operation and starts it. It is on the list before a worker can take its packet.
+    /// Submits an operation. It is on the list before a worker can take its packet.
     fn fly(
         &self,
         operation: Box<InFlightOp<Held<S>>>,
@@ -297,7 +297,7 @@ impl<S> Shared<S> {
         })
     }
 
-    /// One packet: its key, its result and what flew. The error says that there is none.
+    /// One packet: its key, its result and its operation. An error means that there is none.
     fn take(&self, span: u32) -> io::Result<(usize, io::Result<usize>, Option<Held<S>>)> {
         let (mut count, mut key, mut overlapped) = (0, 0, ptr::null_mut());
         let port = self.port.as_raw_handle();
@@ -315,7 +315,7 @@ impl<S> Shared<S> {
         Ok((key, result, Some(held)))
     }
 
-    /// An accepted socket has no address and no options before it is told whose it is.
+    /// Completes an accepted socket: it has no address and no options before it is linked to its listener.
     fn settle(&self, listener: &TcpListener, accepted: OwnedSocket) -> io::Result<(TcpStream, SocketAddr)> {
         let whose = raw_socket(listener).to_ne_bytes();
         let (bytes, length) = (whose.as_ptr(), whose.len() as i32);
@@ -332,7 +332,7 @@ impl<S> Shared<S> {
     }
 
     fn operations(&self) -> MutexGuard<'_, HashMap<usize, SOCKET>> {
-        // A thread that panicked between two statements has left a whole list behind.
+        // The list is valid between any two statements, so a poisoned lock is safe to use.
         self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -346,7 +346,7 @@ impl<S> Drop for Shared<S> {
         }
         while !self.operations().is_empty() {
             if self.take(milliseconds(Some(END_SPAN_MAX))).is_err() {
-                // The kernel answers no more: what it may still touch is leaked rather than freed under it.
+                // The kernel does not answer any more: memory that it may still touch is leaked rather than freed.
                 return;
             }
         }

@@ -1,11 +1,11 @@
-//! What this system's numbers mean: one table for failures, one function for each verb.
+//! Error numbers of Windows: one table for failures, and one function for each kind of operation.
 //!
-//! Our own cancellation is looked at first: whatever number Windows finds for an operation that we
-//! cancelled, or whose socket we closed, the answer is [`Ended::Aborted`]. That matters more here than on
-//! Linux, because the number of a closed socket's operation is not one number: 995 (cancelled), 64 (the
-//! network name was deleted), 1236 (aborted by the local system) and 676 (the handle was closed) all occur.
-//! The numbers are those of `winerror.h`: Winsock's own begin at 10,000, and what comes out of a completion
-//! port is the older half of the table. Nothing here calls Windows, so all of it is tested anywhere.
+//! Our own cancellation is checked first: whatever number Windows reports for an operation that we cancelled, or
+//! whose socket we closed, the outcome is [`Ended::Aborted`]. That matters more here than on Linux, because an
+//! operation of a closed socket can fail with several numbers: 995 (cancelled), 64 (the network name was deleted),
+//! 1236 (aborted by the local system) and 676 (the handle was closed). The numbers are those of `winerror.h`:
+//! Winsock's own begin at 10,000, and a completion port reports the older ones. Nothing here calls Windows, so all of
+//! it is tested on every system.
 
 use std::io;
 
@@ -73,7 +73,7 @@ const WSAEHOSTUNREACH: i32 = 10065;
 /// What a failed accept means to the chain of accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptEnded {
-    /// One peer was lost on its way in; the next one is as good (law 6).
+    /// One peer was lost while connecting; accept the next one (law 6).
     NextPeer,
     /// Accepting is over until the next accept is submitted.
     Over(Ended),
@@ -107,13 +107,13 @@ pub fn os_error(code: i32) -> OsError {
     OsError::new(failure(code), code)
 }
 
-/// The standard library's error as ours. One without a number is a refusal of its arguments.
+/// Converts the standard library's error. One without a number is an invalid argument.
 pub fn from_io(error: &io::Error) -> OsError {
     error.raw_os_error().map_or(OsError::new(Failure::Invalid, 0), os_error)
 }
 
-/// `AcceptEx`: a peer that was gone before we took it is reported in many ways, and none of them says
-/// anything about the listener. Only a lack of means, or a listener that is none, ends the chain (law 6).
+/// `AcceptEx`: a peer that was gone before we accepted it is reported in many ways, none of which concerns the
+/// listener. Only a shortage, or an invalid listener, ends the chain (law 6).
 pub fn accept(code: i32, ours: bool) -> AcceptEnded {
     if ours {
         return AcceptEnded::Over(Ended::Aborted);
@@ -128,12 +128,12 @@ pub fn accept(code: i32, ours: bool) -> AcceptEnded {
     }
 }
 
-/// `ConnectEx`: the peer's refusal and a peer that does not answer are failures, a reset is a reset.
+/// `ConnectEx`: a refusal or a timeout is a failure, a reset is a reset.
 pub fn connect(code: i32, ours: bool) -> Ended {
     stream(code, ours)
 }
 
-/// `WSARecv`: a reset, or a socket that is no longer connected, is the peer's doing.
+/// `WSARecv`: a reset, or a socket that is no longer connected, was caused by the peer.
 pub fn recv(code: i32, ours: bool) -> Ended {
     match code {
         // The peer has closed in order; what it had sent was delivered before.
@@ -147,10 +147,10 @@ pub fn send(code: i32, ours: bool) -> Ended {
     stream(code, ours)
 }
 
-/// `shutdown` and `DisconnectEx`: a socket that is not connected any more is shut down already.
+/// `shutdown` and `DisconnectEx`: a socket that is no longer connected is shut down already.
 ///
 /// # Errors
-/// Whatever else the system answers.
+/// Any other error of the system.
 pub fn shutdown(code: i32, ours: bool) -> Result<(), Ended> {
     match code {
         WSAENOTCONN => Ok(()),
@@ -167,7 +167,7 @@ pub fn read_at(code: i32, ours: bool) -> Ended {
     }
 }
 
-/// `WriteFile`: who may write is decided when a file is opened, so a later refusal says that it was opened for
+/// `WriteFile`: write access is checked when a file is opened, so a later refusal means that it was opened for
 /// reading.
 pub fn write_at(code: i32, ours: bool) -> Ended {
     match code {
@@ -176,7 +176,7 @@ pub fn write_at(code: i32, ours: bool) -> Ended {
     }
 }
 
-/// Whether a datagram was longer than its buffer: what fits is there, the rest is gone.
+/// Whether a datagram was longer than its buffer: what fits is there, the rest is lost.
 pub fn is_cut(code: i32) -> bool {
     code == MORE_DATA || code == WSAEMSGSIZE
 }
@@ -198,7 +198,8 @@ fn stream(code: i32, ours: bool) -> Ended {
     }
 }
 
-/// A cancellation that was not ours is still one: Windows cancels what a handle holds when it is closed.
+/// A cancellation that we did not request still counts as one: Windows cancels the operations of a handle when it is
+/// closed.
 fn plain(code: i32) -> Ended {
     if is_closing(code) { Ended::Aborted } else { Ended::Failed(os_error(code)) }
 }

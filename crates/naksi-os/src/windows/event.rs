@@ -1,9 +1,9 @@
 //! Event objects, and waiting for many of them: WSAEventSelect, WSAWaitForMultipleEvents, WSAEnumNetworkEvents.
 //!
-//! One wait takes 64 events, and says which is the first that is set; the others are asked for one after the
-//! other, without waiting. Nothing here knows a connection.
+//! One wait takes 64 events and reports the first that is set; the others are then queried one after the other
+//! without blocking.
 
-// UNSAFETY: the events of Winsock have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for Winsock's events.
 #![expect(unsafe_code, reason = "events and waits are raw calls")]
 
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::syscall_counter::SyscallCounter;
 /// How many events one wait can be given on this system.
 pub const EVENTS_MAX: usize = WSA_MAXIMUM_WAIT_EVENTS as usize;
 
-/// An event object, set by hand, by a socket or by an operation.
+/// An event object, set explicitly, by a socket or by an operation.
 #[derive(Clone, Debug)]
 pub struct Event {
     object: Arc<Object>,
@@ -85,7 +85,7 @@ impl Event {
     }
 }
 
-/// Binds the network events of a socket to an event object (WSAEventSelect). The socket no longer blocks.
+/// Binds the network events of a socket to an event object (WSAEventSelect). The socket becomes non-blocking.
 ///
 /// # Errors
 /// The system refuses the socket.
@@ -96,7 +96,7 @@ pub fn event_select(socket: &impl AsSocket, event: &Event, interest: NetworkEven
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// What happened to the socket of an event since the last time, and resets the event (WSAEnumNetworkEvents).
+/// The events of the event's socket since the last call, and resets the event (WSAEnumNetworkEvents).
 ///
 /// # Errors
 /// The system refuses the socket.
@@ -117,7 +117,7 @@ pub fn enumerate_network_events(socket: &impl AsSocket, event: &Event) -> io::Re
     })
 }
 
-/// The set has all the events that one wait can be given.
+/// The set has the maximum number of events of one wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitSetFull {
     /// How many that are.
@@ -166,7 +166,7 @@ impl WaitSet {
         self.members.len() >= self.events_max
     }
 
-    /// Adds an event under a name. The set keeps it open.
+    /// Adds an event with a token. The set keeps it open.
     ///
     /// # Errors
     /// The set is full ([`WaitSetFull`]).
@@ -187,13 +187,13 @@ impl WaitSet {
         }
     }
 
-    /// Waits until an event is set, and puts the names of all that are set into `set`.
+    /// Waits until an event is set, and puts the tokens of all that are set into `set`.
     ///
     /// # Errors
-    /// Nothing is in the set, or the system fails.
+    /// The set is empty, or the system fails.
     pub fn wait(&mut self, timeout: Option<Duration>, set: &mut Vec<usize>) -> io::Result<()> {
         let (mut from, mut span) = (0, milliseconds(timeout));
-        // The call reports the lowest one; the rest is asked for with a wait of no time.
+        // The call reports the lowest one; the rest is queried with a timeout of zero.
         while from < self.handles.len() || from == 0 {
             self.counter.call();
             let rest = &self.handles[from..];

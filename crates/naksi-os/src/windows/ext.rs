@@ -1,8 +1,7 @@
-//! The extension functions of Winsock: which ones there are, and where they are.
+//! The extension functions of Winsock: their addresses, and which are available.
 //!
-//! They are in no import library that can be relied on: `WSAIoctl(SIO_GET_EXTENSION_FUNCTION_POINTER)` hands
-//! out each by its identifier, for the provider of the very socket that is asked. Without the first three a
-//! port cannot work; the others are needed only for what they do. Nothing here calls them.
+//! No import library reliably contains them: `WSAIoctl(SIO_GET_EXTENSION_FUNCTION_POINTER)` returns each by its
+//! identifier, for the provider of the given socket. A port needs the first three; the others are optional.
 
 // UNSAFETY: a function arrives as an address.
 #![expect(unsafe_code, reason = "functions arrive as addresses")]
@@ -21,7 +20,7 @@ use windows_sys::core::GUID;
 
 use super::kernel::last_error;
 
-/// What the provider of a socket has to offer. `None` stands for a function that it has not.
+/// The extension functions of a socket's provider. `None` if it lacks one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extensions {
     pub(crate) accept: LPFN_ACCEPTEX,
@@ -47,7 +46,7 @@ impl Extensions {
         }
     }
 
-    /// The name of a function without which no port can serve, if one is missing.
+    /// The name of a missing function that a port needs, if there is one.
     pub(crate) fn missing(&self) -> Option<&'static str> {
         if self.accept.is_none() {
             return Some("AcceptEx");
@@ -59,7 +58,7 @@ impl Extensions {
     }
 }
 
-/// One function. `F` is the type that `mswsock.h` declares under the identifier.
+/// One function. `F` is the type that `mswsock.h` declares for the identifier.
 fn function<F: Copy>(socket: &impl AsRawSocket, name: &str, id: GUID) -> F {
     const { assert!(size_of::<F>() == size_of::<*const c_void>(), "an optional function pointer") };
     let found = address(socket, name, id);

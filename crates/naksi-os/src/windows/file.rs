@@ -1,4 +1,4 @@
-//! Opens files for overlapped reading and writing at offsets, and makes new ones. Knows no port.
+//! Opens files for overlapped reading and writing at offsets, and creates new ones.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,7 +12,7 @@ use super::error;
 use super::kernel::Answer;
 use crate::port::FileAccess;
 
-/// Opens a file (`CreateFileW`, made here and now, because it is rare).
+/// Opens a file with a blocking `CreateFileW`, because opens are rare.
 pub(crate) fn open(path: &Path, access: FileAccess) -> Result<File, OsError> {
     let mut options = OpenOptions::new();
     match access {
@@ -24,10 +24,10 @@ pub(crate) fn open(path: &Path, access: FileAccess) -> Result<File, OsError> {
     options.custom_flags(FILE_FLAG_OVERLAPPED).open(path).map_err(|refusal| error::from_io(&refusal))
 }
 
-/// Makes an empty file. Who may read it is what its folder says of new files.
+/// Creates an empty file. Its folder's inherited permissions apply.
 ///
 /// # Errors
-/// As the system says: among others that something is there already, whatever it is.
+/// The system's error, also if the path exists already, whatever it is.
 pub fn make_new(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path).map(drop)
 }
@@ -37,8 +37,8 @@ pub(crate) fn size_bytes(file: &File) -> Result<u64, OsError> {
     file.metadata().map(|facts| facts.len()).map_err(|refusal| error::from_io(&refusal))
 }
 
-/// Has everything written to the file on stable storage (`FlushFileBuffers`). There is no overlapped form
-/// of it, so the thread waits for the disk.
+/// Flushes everything written to the file to stable storage (`FlushFileBuffers`). There is no overlapped form of it,
+/// so the thread blocks on the disk.
 pub(crate) fn sync(file: &File) -> Answer {
     match file.sync_all() {
         Ok(()) => Answer::done(0),

@@ -1,4 +1,4 @@
-//! Counts the handles of this process, for tests that look for leaks. Knows no port.
+//! Counts the handles of this process, for tests that look for leaks.
 
 // UNSAFETY: the count has no door in the standard library.
 #![expect(unsafe_code, reason = "the count has no door in the standard library")]
@@ -8,10 +8,10 @@ use std::ptr;
 use windows_sys::Win32::Foundation::GetHandleInformation;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 
-/// When so many numbers in a row name no handle, none above them does.
+/// After this many consecutive numbers that name no handle, the search ends.
 const GAP_MAX: u32 = 4096;
 
-/// Handles that this process has open, its threads and events among them. `None` if the system cannot say.
+/// Number of handles that this process has open, including threads and events. `None` if the system cannot tell.
 pub fn handles_open() -> Option<u32> {
     // SAFETY: returns a number that is no handle to be closed.
     let process = unsafe { GetCurrentProcess() };
@@ -20,13 +20,13 @@ pub fn handles_open() -> Option<u32> {
     let told = unsafe { GetProcessHandleCount(process, &raw mut count) };
     match (told, count) {
         (0, _) => None,
-        // No process has none: a system that says so (Wine 8) does not count, and is asked for each.
+        // A process has at least one: a system that reports 0 (Wine 8) does not count, so each number is probed.
         (_, 0) => Some(count_one_by_one()),
         (_, count) => Some(count),
     }
 }
 
-/// Handles are multiples of four, the lowest that is free is given out first.
+/// Handles are multiples of four, and the lowest free one is allocated first.
 fn count_one_by_one() -> u32 {
     let (mut count, mut gap, mut number) = (0, 0, 0_u32);
     while gap < GAP_MAX {

@@ -1,4 +1,4 @@
-//! Memory that was freed, and that the allocator has kept. Knows no buffer.
+//! Memory that was freed and that the allocator still holds.
 
-/// Nothing: the heap of Windows gives back long free ranges by itself.
+/// Does nothing: the heap of Windows returns long free ranges by itself.
 pub fn give_back_memory() {}

@@ -1,9 +1,9 @@
-//! An operation and what flies with it: the common ground of overlapped events, completion routines and the
+//! An operation in flight and everything it holds: the common base of overlapped events, completion routines and the
 //! shared port.
 //!
-//! The OVERLAPPED is the first member of a box that holds everything the kernel may touch, so that the address
-//! which comes back is the address of the box: the lecture's cast, done once, in one place. An operation that is
-//! not finished belongs to the kernel; its door keeps the list and calls everything off before it ends.
+//! The OVERLAPPED is the first member of a box that holds everything the kernel may touch, so that the returned
+//! address is the address of the box: the lecture's cast, made in one place. An unfinished operation belongs to the
+//! kernel; its module keeps the list and cancels everything before it ends.
 
 // UNSAFETY: the kernel is handed the address of a box, and the box is found again by it.
 #![expect(unsafe_code, reason = "operations are handed over and found again by address")]
@@ -25,7 +25,7 @@ use windows_sys::Win32::System::Threading::INFINITE;
 use crate::connection::{Completed, Connection, Started, Verb};
 use crate::network_events::NetworkEvents;
 
-/// An operation with all that the kernel may touch and all that its owner wants back.
+/// An operation with all that the kernel may touch and all that its owner gets back.
 //= lecture 001: 첫 멤버 변수로 overlapped가 온다고 해보겠습니다
 #[repr(C)]
 pub(super) struct InFlightOp<H> {
@@ -38,7 +38,7 @@ pub(super) struct InFlightOp<H> {
 impl<H> InFlightOp<H> {
     const OVERLAPPED_IS_FIRST: () = assert!(offset_of!(Self, overlapped) == 0);
 
-    /// An operation that is not under way, with the event object that its end sets, or none.
+    /// An operation that has not started, with the event object that its end sets, or none.
     pub(super) fn new(held: H, event: HANDLE) -> Box<Self> {
         let () = Self::OVERLAPPED_IS_FIRST;
         // SAFETY: an OVERLAPPED is plain numbers, for which zero is a value and the one that is wanted.
@@ -48,7 +48,7 @@ impl<H> InFlightOp<H> {
         Box::new(Self { overlapped, pieces, flags: 0, held })
     }
 
-    /// Gives the operation to the kernel: from now on there is only its address.
+    /// Passes the operation to the kernel: from now on there is only its address.
     pub(super) fn into_raw(operation: Box<Self>) -> *mut OVERLAPPED {
         Box::into_raw(operation).cast()
     }
@@ -64,7 +64,7 @@ impl<H> InFlightOp<H> {
     }
 }
 
-/// Starts a receive or a send. `Err` says that nothing is under way and nothing will be told.
+/// Starts a receive or a send. `Err`: nothing is in flight and no completion follows.
 ///
 /// # Safety
 /// `overlapped` is a launched operation that holds an `H`, and `connection` finds the connection inside it.
@@ -109,7 +109,7 @@ pub(super) unsafe fn start<H, S>(
     }
 }
 
-/// Asks the kernel to call one operation off; its end is still told.
+/// Requests the cancellation of one operation; its completion still comes.
 pub(super) fn cancel(socket: &impl AsSocket, overlapped: *mut OVERLAPPED) {
     let handle = ptr::with_exposed_provenance_mut(raw_socket(socket));
     // SAFETY: the socket is open, and the address is only compared. An operation that is done cannot be called
@@ -139,7 +139,8 @@ pub(super) fn last_error() -> io::Error {
     io::Error::from_raw_os_error(unsafe { WSAGetLastError() })
 }
 
-/// The milliseconds of a wait; rounded up, because rounded down a rest would be a wait of zero, again and again.
+/// The milliseconds of a wait; rounded up, because rounded down a remainder would be a wait of zero, and the loop
+/// would spin.
 pub(super) fn milliseconds(span: Option<Duration>) -> u32 {
     span.map_or(INFINITE, |span| span.as_micros().div_ceil(1000).try_into().unwrap_or(INFINITE - 1))
 }

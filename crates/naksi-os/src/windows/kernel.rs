@@ -1,9 +1,9 @@
-//! The completion port itself: made, waited for, posted to, and associated with handles. Knows no operation.
+//! The completion port itself: creating it, waiting, posting, and associating handles.
 //!
-//! A dequeue has three outcomes that look alike to the careless: a packet of an operation that failed (the
-//! call succeeds, the packet carries the failure), no packet in time, and a port that is closed. They are
-//! three values here. Closing a port does not wake those who wait for it on every system that calls itself
-//! Windows, so this code does not rely on it: a waiting thread is woken by a packet.
+//! A dequeue has three outcomes that are easily confused: a packet of an operation that failed (the call succeeds,
+//! the packet carries the failure), no packet in time, and a port that is closed. They are three values here. Closing
+//! a port does not wake its waiting threads on every Windows-like system, so this code does not rely on it: a waiting
+//! thread is woken by a packet.
 
 // UNSAFETY: completion ports are raw handles, and packets come out of them as raw pointers.
 #![expect(unsafe_code, reason = "completion ports are raw handles")]
@@ -88,7 +88,7 @@ impl Kernel {
         Ok(Self { handle })
     }
 
-    /// Has every operation on a handle report here, for as long as the handle's object lives.
+    /// Makes every operation on a handle report to this port, for as long as the handle is open.
     pub(crate) fn associate(&self, handle: HANDLE) -> Result<(), i32> {
         // SAFETY: two handles and a number; the caller's handle is open, because its owner lends it.
         let raw = unsafe { CreateIoCompletionPort(handle, self.raw(), OPERATION, 0) };
@@ -102,7 +102,7 @@ impl Kernel {
         if posted == 0 { Err(last_error()) } else { Ok(()) }
     }
 
-    /// Puts a number of 64 bits into the port, whatever the width of its words.
+    /// Posts a 64-bit number, whatever the width of a packet's words.
     pub(crate) fn post_number(&self, key: usize, number: u64) -> Result<(), i32> {
         let low = ptr::without_provenance(number as u32 as usize);
         // SAFETY: as in `post`; the low half travels as the address of an OVERLAPPED that is never read.
@@ -115,7 +115,7 @@ impl Kernel {
         u64::from(entry.dwNumberOfBytesTransferred) << 32 | entry.lpOverlapped.addr() as u64
     }
 
-    /// Takes as many packets as there is room for, and waits for the first one at most so long.
+    /// Takes as many packets as there is room for, and waits for the first one at most this long.
     pub(crate) fn dequeue(
         &self,
         entries: &mut [OVERLAPPED_ENTRY],
@@ -149,7 +149,7 @@ impl Kernel {
     }
 }
 
-/// What an entry says. The call that brought it succeeded even if its operation did not.
+/// The contents of an entry. The call that returned it succeeded even if its operation did not.
 pub(crate) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
     let mut answer = Answer::done(entry.dwNumberOfBytesTransferred);
     if let Some(overlapped) = ptr::NonNull::new(entry.lpOverlapped) {
@@ -164,24 +164,24 @@ pub(crate) fn packet(entry: &OVERLAPPED_ENTRY) -> Packet {
     Packet { overlapped: entry.lpOverlapped, answer }
 }
 
-/// Wishes that one operation, or with null every operation on the handle, ends early. Its packet still comes.
+/// Requests that one operation, or with null every operation on the handle, ends early. Its packet still comes.
 ///
-/// What the call returns is of no use: that nothing was pending is told in different ways.
+/// The result of the call is not used, because systems report differently that nothing was pending.
 pub(crate) fn cancel(handle: HANDLE, overlapped: *const OVERLAPPED) {
     // SAFETY: CancelIoEx reads no more of the OVERLAPPED than its address, and law 2 keeps that in place.
     unsafe { CancelIoEx(handle, overlapped) };
 }
 
-/// The number of the call that has just failed on this thread.
+/// The error number of the last failed call on this thread.
 pub(crate) fn last_error() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// While it lives, a wait of one millisecond takes about one and not the 15.6 of the system's own clock.
+/// While this exists, a wait of one millisecond takes about one and not the 15.6 of the system's default timer.
 ///
-/// `timeBeginPeriod` sets the resolution of this process' waits (of the whole system before Windows 10,
-/// version 2004), and nests. Windows 11 takes it away again from processes without visible windows, unless
-/// they ask it not to: a server has no window to be seen.
+/// `timeBeginPeriod` sets the resolution of this process' waits (of the whole system before Windows 10, version
+/// 2004), and nests. Windows 11 takes it away again from processes without visible windows, unless they ask it not
+/// to: a server has no window to be seen.
 #[derive(Debug)]
 pub(crate) struct FineClock(());
 

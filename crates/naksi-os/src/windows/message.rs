@@ -1,9 +1,8 @@
-//! WSAAsyncSelect: what happens to sockets arrives as messages in the queue of the thread that owns a window.
+//! WSAAsyncSelect: events of sockets arrive as messages in the queue of the thread that owns a window.
 //!
-//! The window is a message-only one, which is invisible; the loop is GetMessage, as in every program with
-//! windows. Nothing here knows a connection.
+//! The window is message-only and invisible; the loop is GetMessage, as in every windowed program.
 
-// UNSAFETY: windows and their messages have no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for windows and their messages.
 #![expect(unsafe_code, reason = "windows and WSAAsyncSelect are raw calls")]
 
 use std::collections::HashMap;
@@ -24,7 +23,7 @@ use super::in_flight_op::{last_error, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
 use crate::syscall_counter::SyscallCounter;
 
-/// The message of our sockets; every window class may use the numbers from WM_USER on.
+/// The message number for sockets; every window class may use the numbers from WM_USER on.
 const WM_SOCKET: u32 = WM_USER + 9;
 
 /// One message: which socket, and what happened to it.
@@ -32,7 +31,7 @@ const WM_SOCKET: u32 = WM_USER + 9;
 pub struct Message {
     /// The name that the socket was registered under.
     pub token: usize,
-    /// What happened; the model looks for itself, because a message may be older than the socket's state.
+    /// What happened. The model tries the call itself, because a message may be outdated.
     pub events: NetworkEvents,
 }
 
@@ -48,7 +47,7 @@ impl MessageQueue {
     /// The queue of this thread, with an invisible window.
     ///
     /// # Errors
-    /// The system makes no window.
+    /// The system refuses the window.
     pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
         counter.call();
         // SAFETY: the class is one of the system's own and both texts are constants; all else is absent. "To
@@ -75,7 +74,7 @@ impl MessageQueue {
         Ok(Self { window, registered: HashMap::new(), counter: counter.clone() })
     }
 
-    /// Asks for messages about a socket, which no longer blocks from now on (WSAAsyncSelect).
+    /// Requests messages about a socket, which becomes non-blocking (WSAAsyncSelect).
     ///
     /// # Errors
     /// The system refuses the socket.
@@ -93,7 +92,7 @@ impl MessageQueue {
         if result == 0 { Ok(()) } else { Err(last_error()) }
     }
 
-    /// Asks for no more messages about a socket; before it is closed.
+    /// Stops messages about a socket; call it before the socket is closed.
     pub fn cancel(&mut self, socket: &impl AsSocket) {
         let raw = raw_socket(socket);
         self.registered.remove(&raw);
@@ -102,7 +101,7 @@ impl MessageQueue {
         unsafe { WSAAsyncSelect(raw, self.window, 0, 0) };
     }
 
-    /// Takes the next message, and waits for it (GetMessage).
+    /// Waits for the next message (GetMessage).
     ///
     /// # Errors
     /// The system fails.
@@ -122,7 +121,7 @@ impl MessageQueue {
                 unsafe { DispatchMessageW(&raw const message) };
                 continue;
             }
-            // The socket is in the first parameter, the event in the low half of the second one.
+            // The first parameter is the socket, the low half of the second one the event.
             if let Some(token) = self.registered.get(&message.wParam) {
                 return Ok(Message { token: *token, events: network_events(message.lParam as u32 & 0xffff) });
             }

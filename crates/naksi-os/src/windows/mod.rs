@@ -1,12 +1,12 @@
-//! What the port of Windows and the queue of a group share, and the doors of the ladder.
+//! What the port of Windows and the queue of a group share, and the calls of the ladder's six models.
 //!
-//! `kernel.rs` is the completion port itself, `ext.rs` finds Winsock's extension functions, `socket.rs` and
-//! `file.rs` open things, `error.rs` translates error numbers, `waker.rs` wakes a port from another thread,
-//! `signals.rs` tells of requests to stop, `queue.rs` is the completion queue of a group, `clock.rs` reads a
-//! thread's processor time, and `handle_count.rs` counts handles for tests. Nothing here knows a session.
+//! `kernel.rs` is the completion port itself, `ext.rs` finds Winsock's extension functions, `socket.rs` and `file.rs`
+//! open things, `error.rs` translates error numbers, `waker.rs` wakes a port from another thread, `signals.rs`
+//! reports requests to stop, `queue.rs` is the completion queue of a group, `clock.rs` reads a thread's processor
+//! time, and `handle_count.rs` counts handles for tests.
 //!
-//! The ladder has one door for each of its six models: `select.rs`, `message.rs`, `event.rs`,
-//! `overlapped.rs`, `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
+//! The ladder has one module for each of its six models: `select.rs`, `message.rs`, `event.rs`, `overlapped.rs`,
+//! `routine.rs` and `completion_port.rs`; the last three share `in_flight_op.rs`.
 
 pub mod handle_count;
 pub mod clock;

@@ -1,8 +1,6 @@
-//! Overlapped requests that tell of their end by an event object: WSARecv and WSASend with hEvent, and
-//! WSAGetOverlappedResult.
+//! Overlapped requests with an event object: WSARecv and WSASend with hEvent, and WSAGetOverlappedResult.
 //!
-//! A request keeps its connection until [`Requests::result`] says that it is done. Nothing here knows what the
-//! bytes are for.
+//! A request keeps its connection until [`Requests::result`] reports that it is done.
 
 // UNSAFETY: a request is known to the kernel by its address.
 #![expect(unsafe_code, reason = "requests are handed over and found again by address")]
@@ -34,7 +32,7 @@ pub struct Requests<S> {
     holds: PhantomData<S>,
 }
 
-/// A request in flight (the OVERLAPPED). It can be asked about; it cannot be freed.
+/// A request in flight (the OVERLAPPED). It can be queried but not freed.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the connection can only be fetched with this"]
 pub struct Pending(*mut OVERLAPPED);
@@ -60,7 +58,7 @@ impl<S: 'static> Requests<S> {
     /// Starts a receive or a send that sets `event` when it is done (WSARecv and WSASend with hEvent).
     ///
     /// # Errors
-    /// The system takes no request; the connection is closed then.
+    /// The system refuses the request; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
         let held = Held { connection, verb, _event: event.clone() };
         let overlapped = InFlightOp::into_raw(InFlightOp::new(held, event.raw()));

@@ -1,10 +1,9 @@
 //! The completion queue of a group: a completion port that several threads wait for, and work posted to it.
 //!
-//! The system itself keeps the laws that a group wants: of those who wait, the one that came last is woken
-//! first, at most `concurrency` of them run at a time, and another one is released when one of them blocks.
-//! (Wine ignores the number and wakes in turn.) The queue ends with one quit packet for each thread, behind
-//! all work that was posted before; a port that is closed under its threads does not wake them everywhere.
-//! Nothing here knows what the work is.
+//! The system itself provides what a group needs: of the waiting threads, the one that came last is woken first, at
+//! most `concurrency` of them run at a time, and another one is released when one of them blocks. (Wine ignores the
+//! number and wakes in turn.) The queue ends with one quit packet for each thread, after all work that was posted
+//! before, because closing a port does not wake its threads on every system.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,22 +43,22 @@ impl Queue {
         Ok(Self { kernel, open: AtomicBool::new(true) })
     }
 
-    /// Puts a piece of work in. `false`: the queue has ended, or the kernel has no memory for it.
+    /// Posts a piece of work. Returns `false` if the queue has ended, or the kernel has no memory for it.
     pub fn post(&self, work: u64) -> bool {
         self.open.load(Ordering::Acquire) && self.kernel.post_number(WORK, work).is_ok()
     }
 
-    /// Takes the next piece of work, and waits for it at most so long; `None` waits without end.
+    /// Waits for the next piece of work, at most this long; `None` waits without a limit.
     ///
     /// # Errors
-    /// The queue is broken and no thread will get anything out of it.
+    /// The queue failed and no thread will get anything from it.
     pub fn take(&self, at_most: Option<Duration>) -> Result<Taken, PortError> {
         // Rounded up, and never without end.
         let milliseconds = at_most.map_or(WAIT_FOREVER, |span| {
             let rounded_up = span.saturating_add(Duration::from_nanos(999_999)).as_millis();
             u32::try_from(rounded_up).unwrap_or(WAIT_FOREVER).min(WAIT_FOREVER - 1)
         });
-        // One at a time: a thread that took several would keep them from the others while it works.
+        // One at a time: a thread that took several would withhold them from the others while it works.
         let mut entry = [OVERLAPPED_ENTRY::default()];
         let broken = |code| {
             let text = format!("a completion queue cannot be waited for: {}", error::os_error(code));
@@ -74,15 +73,15 @@ impl Queue {
         }
     }
 
-    /// Runs something that blocks. The system sees by itself that it does, and lets another thread run.
+    /// Runs a blocking call. The system detects that it blocks, and releases another thread.
     pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }
 
-    /// Ends the queue: what was posted is still taken, and then each of so many threads is told to quit.
+    /// Closes the queue: what was posted is still taken, and then each of `threads` threads is told to quit.
     ///
     /// # Errors
-    /// The kernel has no memory for a packet: the number of threads that are not told, to be told again.
+    /// The kernel has no memory for a packet: the number of threads that were not told; call it again for them.
     pub fn close(&self, threads: usize) -> Result<(), usize> {
         self.open.store(false, Ordering::Release);
         for told in 0..threads {

@@ -1,7 +1,7 @@
 //! Completion routines: the APC queue of a thread, and the alertable waits that empty it.
 //!
-//! The kernel itself calls the routine, inside the wait. AcceptEx takes no routine, and there is no door for it
-//! here; the examples that show it do not compile, and stand in the twin of this file.
+//! The kernel itself calls the routine, inside the wait. AcceptEx takes no routine, so there is no such function
+//! here; the examples that show it do not compile, and are in the Linux file of the same name.
 
 // UNSAFETY: the kernel calls a routine with the address of its operation.
 #![expect(unsafe_code, reason = "the kernel calls back with an address")]
@@ -24,10 +24,10 @@ use super::in_flight_op::{self, InFlightOp, last_error, milliseconds, raw_socket
 use crate::connection::{Completed, Connection, Started, Verb};
 use crate::syscall_counter::SyscallCounter;
 
-/// How long the end of a queue waits for one more routine before it gives up on what is left.
+/// How long the end of a queue waits for one more routine before it leaks what is left.
 const END_SPAN_MAX: Duration = Duration::from_secs(5);
 
-/// A completion routine: it is given what was moved into the operation, and the queue to start the next one on.
+/// A completion routine: it gets what was moved into the operation, and the queue to start the next one on.
 pub type Routine<S> = fn(&Routines<S>, Completed<S>);
 
 /// Whether a wait may be used to run routines.
@@ -67,7 +67,7 @@ struct Shared {
     counter: SyscallCounter,
 }
 
-/// The operations and the queue of one thread. It cannot be given to another one.
+/// The operations and the queue of one thread, which it cannot leave.
 pub struct Routines<S> {
     shared: Rc<Shared>,
     /// A routine is lent the queue; only its owner ends it.
@@ -99,16 +99,16 @@ impl<S: 'static> Routines<S> {
     /// Starts a receive or a send; its routine runs in a later alertable wait (the last argument of WSARecv).
     ///
     /// # Errors
-    /// The system takes no operation; the connection is closed then.
+    /// The system refuses the operation; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, routine: Routine<S>) -> io::Result<()> {
         self.call(connection, verb, None, routine).map(drop)
     }
 
-    /// The whole call: as [`Routines::start`], and says whether the operation was done at once. Its routine runs in a
-    /// later alertable wait in both cases. An event given beside a routine is ignored.
+    /// The complete call: as [`Routines::start`], and returns whether the operation was done at once. Its routine
+    /// runs in a later alertable wait in both cases. An event passed beside a routine is ignored.
     ///
     /// # Errors
-    /// The system takes no operation; the connection is closed then.
+    /// The system refuses the operation; the connection is closed then.
     //= lecture 003: lpCompletionRoutine 인자의 우선순위가 높으므로 이 값이 NULL 이 아니면 hEvent 변수는 사용되지 않음
     pub fn call(
         &self,
@@ -146,10 +146,10 @@ impl<S: 'static> Routines<S> {
         self.shared.operations.borrow().len()
     }
 
-    /// Waits: alertably, and runs the routine of everything that is done, or not, and runs none.
+    /// Waits: alertably, and runs the routine of everything that is done, or non-alertably, and runs none.
     ///
     /// # Errors
-    /// The system fails, or the wait could never end: routines run only in an alertable wait.
+    /// The system fails, or the wait could never end because routines run only in an alertable wait.
     pub fn wait(&self, timeout: Option<Duration>, alertable: Alertable) -> io::Result<Woken> {
         let watched = self.shared.watched.borrow().clone();
         if alertable == Alertable::No && timeout.is_none() && watched.is_none() {
@@ -179,7 +179,7 @@ impl<S: 'static> Routines<S> {
     }
 }
 
-/// What the kernel calls, inside an alertable wait of the thread that asked.
+/// Called by the kernel inside an alertable wait of the thread that started the operation.
 //= lecture 001: void CALLBACK RecvCallback, Session* session = (Session*)overlapped
 unsafe extern "system" fn landed<S: 'static>(
     error: u32,
@@ -217,7 +217,7 @@ impl<S> Drop for Routines<S> {
         while !self.shared.operations.borrow().is_empty() {
             // SAFETY: SleepEx takes two numbers. What it runs frees what has landed.
             if unsafe { SleepEx(span, 1) } != WAIT_IO_COMPLETION {
-                // The kernel answers no more: what it may still touch is leaked rather than freed under it.
+                // The kernel does not answer any more: memory that it may still touch is leaked rather than freed.
                 return;
             }
         }

@@ -1,8 +1,8 @@
-//! `select`: lists of sockets, written anew for every call. Knows no connection.
+//! `select`: lists of sockets that are rebuilt for every call.
 //!
 //! The limit is the array in the list: 64 sockets, as `winsock2.h` declares it. A set can be given fewer places.
 
-// UNSAFETY: `select` has no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for `select`.
 #![expect(unsafe_code, reason = "select is a raw call")]
 
 use std::fmt;
@@ -71,10 +71,10 @@ impl SocketSet {
         self.contains(socket) || self.sockets().len() < self.sockets_max
     }
 
-    /// Puts a socket into the set (`FD_SET`).
+    /// Adds a socket to the set (`FD_SET`).
     ///
     /// # Errors
-    /// The set has no place for it. The macro of Winsock ignores such a socket in silence.
+    /// The set has no place for it. Winsock's macro silently ignores such a socket.
     pub fn insert(&mut self, socket: &impl AsSocket) -> Result<(), SetFull> {
         if !self.has_place(socket) {
             return Err(SetFull { sockets_max: self.sockets_max });

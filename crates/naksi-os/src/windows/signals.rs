@@ -1,6 +1,6 @@
-//! The console's events, handed to a callback on the thread that the system makes for each of them.
+//! The console's events, passed to a callback on the thread that the system creates for each of them.
 
-// UNSAFETY: the handler of console events has no safe door in the standard library.
+// UNSAFETY: the standard library has no wrapper for the handler of console events.
 #![expect(unsafe_code, reason = "SetConsoleCtrlHandler is a raw call")]
 
 use std::io;
@@ -19,12 +19,12 @@ type OnStop = dyn Fn(StopSignal) + Send + Sync;
 
 static ON_STOP: OnceLock<Box<OnStop>> = OnceLock::new();
 
-/// Calls `on_stop` for every request to stop, on a thread of the system's, until the process ends.
+/// Calls `on_stop` for every request to stop, on a thread of the system, until the process ends.
 ///
 /// A Ctrl-C that the process was started to ignore (`CREATE_NEW_PROCESS_GROUP`) stays ignored.
 ///
 /// # Errors
-/// The system allows no handler, or there is one already.
+/// The system refuses a handler, or there is one already.
 pub fn watch(on_stop: impl Fn(StopSignal) + Send + Sync + 'static) -> io::Result<()> {
     if ON_STOP.set(Box::new(on_stop)).is_err() {
         return Err(io::ErrorKind::AlreadyExists.into());

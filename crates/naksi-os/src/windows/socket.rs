@@ -1,10 +1,10 @@
-//! Opens sockets and sets what is set once: options, addresses. Knows no port and no operation.
+//! Opens sockets and sets their options and addresses.
 //!
-//! Every stream is made non-blocking, for the reads that follow a zero-byte receive; an overlapped call is
-//! never held up by that and never cut short. A socket is associated with a completion port by its first
-//! operation and not before, because it can never be associated with a second one.
+//! Every stream is non-blocking, for the reads that follow a zero-byte receive; overlapped calls are not affected. A
+//! socket is associated with a completion port by its first operation and not before, because it can never be
+//! associated with a second one.
 
-// UNSAFETY: three options have no door in the library, and their calls are raw.
+// UNSAFETY: the socket2 crate lacks three options, which are set by raw calls.
 #![expect(unsafe_code, reason = "three options are set by raw calls")]
 
 use std::ffi::c_void;
@@ -36,10 +36,10 @@ const ADDRESS_BYTES: usize = 128;
 /// more than the maximum address length for the transport protocol in use."
 pub(crate) const ACCEPT_ADDRESS_BYTES: usize = ADDRESS_BYTES + 16;
 
-/// A connected socket on its way from one port to another; dropping it closes it.
+/// A connected socket in transfer from one port to another; dropping it closes it.
 ///
-/// One that was used on its first port stays associated with that port for ever: another port can adopt
-/// and close it, but every operation there ends with `Unsupported`.
+/// A socket that was used on its first port stays associated with that port for ever: another port can adopt and
+/// close it, but every operation there fails with `Unsupported`.
 #[derive(Debug)]
 pub struct Socket(pub(crate) Descriptor);
 
@@ -50,20 +50,20 @@ pub(crate) enum Resource {
     File(File),
 }
 
-/// What the port keeps for an open handle: the resource, and how its stream stands.
+/// The state of an open handle: the resource, and the state of its stream.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     resource: Resource,
-    /// The completion port that the resource reports to has been chosen, for ever.
+    /// Whether the resource is associated with a completion port, which is permanent.
     associated: bool,
     /// What accepted sockets of this listener are to be like.
     pub(crate) listen: Option<(Domain, ListenOptions)>,
-    /// We ended our own direction: a send that fails now fails by our own wish.
+    /// We shut down our own direction: a send that fails now was aborted by us.
     pub(crate) ended_write: bool,
-    /// We ended both directions: a receive that ends now ends by our own wish.
+    /// We shut down both directions: a receive that ends now was aborted by us.
     pub(crate) ended_both: bool,
-    /// A send met the peer's reset. The system reports a reset only once and may call what follows an
-    /// orderly end of zero bytes; the receive shall hear the truth.
+    /// A send met the peer's reset. The system reports a reset only once and may then report an orderly end of zero
+    /// bytes; the receive must still report the reset.
     pub(crate) reset: bool,
     /// The receive that waits inside the port for a free lease.
     pub(crate) parked: Option<Key>,
@@ -105,7 +105,7 @@ impl Descriptor {
         }
     }
 
-    /// Has the resource report to this port. Only the first call does anything.
+    /// Associates the resource with this port. Only the first call has an effect.
     pub(crate) fn associate(&mut self, kernel: &Kernel) -> Result<(), i32> {
         if self.associated {
             return Ok(());
@@ -115,7 +115,7 @@ impl Descriptor {
         Ok(())
     }
 
-    /// The association with another port, if any, is for ever: ask again, and let the system refuse.
+    /// The association with another port, if any, is permanent: the system will refuse the new one.
     pub(crate) fn moved(mut self) -> Self {
         self.associated = false;
         self
@@ -134,13 +134,13 @@ pub(crate) fn listen(
 ) -> Result<(OwnedSocket, SocketAddr), OsError> {
     let open = || -> io::Result<(OwnedSocket, SocketAddr)> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // No other process can bind the port too; a restart is not refused because of TIME_WAIT.
+        // No other process can bind the port too; TIME_WAIT does not prevent a restart.
         set_option(&socket, SO_EXCLUSIVEADDRUSE, &1_i32.to_ne_bytes())?;
         if address.is_ipv6() {
             // Said either way: systems differ in what they take for granted.
             socket.set_only_v6(options.only_v6(address))?;
         }
-        // Windows derives the window that it offers from the listener's buffer, before there is a peer.
+        // Windows derives the advertised window from the listener's buffer, before there is a peer.
         if let Some(bytes) = options.kernel_recv_bytes {
             socket.set_recv_buffer_size(bytes as usize)?;
         }
@@ -176,7 +176,7 @@ pub(crate) fn stream(domain: Domain) -> Result<OwnedSocket, i32> {
     Ok(OwnedSocket::from(socket))
 }
 
-/// A stream socket on its way to a remote: ConnectEx wants a socket that is bound already.
+/// A stream socket for connecting to a remote: ConnectEx requires a bound socket.
 pub(crate) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
     let any = match remote {
         SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
@@ -190,17 +190,17 @@ pub(crate) fn connecting(remote: SocketAddr) -> Result<OwnedSocket, i32> {
     Ok(owned)
 }
 
-/// Makes an accepted socket whole. An error says that the client has gone already.
+/// Completes an accepted socket. An error means that the client has gone already.
 pub(crate) fn settle_accepted(
     accepted: &OwnedSocket,
     listener: HANDLE,
     options: &ListenOptions,
 ) -> io::Result<()> {
-    // Until then the socket has no address, cannot be shut down, and has none of the listener's options.
+    // Until this call the socket has no address, cannot be shut down, and lacks the listener's options.
     set_option(accepted, SO_UPDATE_ACCEPT_CONTEXT, &listener.expose_provenance().to_ne_bytes())?;
     let socket = SockRef::from(accepted);
     socket.set_nonblocking(true)?;
-    // Set after the accept: what was set before it is not kept everywhere.
+    // Set after the accept: not every system keeps options set before it.
     socket.set_tcp_nodelay(options.no_delay)?;
     if let Some(bytes) = options.kernel_send_bytes {
         socket.set_send_buffer_size(bytes as usize)?;
@@ -211,14 +211,14 @@ pub(crate) fn settle_accepted(
     Ok(())
 }
 
-/// Makes a connected socket whole, and tells our own address on it. One that met itself was refused.
+/// Completes a connected socket, and returns its local address. A socket that connected to itself is refused.
 pub(crate) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr> {
     set_option(connected, SO_UPDATE_CONNECT_CONTEXT, &[])?;
     let socket = SockRef::from(connected);
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     let local = local(connected)?;
-    // Bound before it connects, a socket may be given the very port that it is about to ask for, and then meets
+    // A socket that is bound before it connects may get the very port that it connects to, and then connects to
     // itself if no socket listens there. A peer that has gone again is another case.
     if socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)) {
         return Err(io::Error::from_raw_os_error(WSAECONNREFUSED));
@@ -226,7 +226,7 @@ pub(crate) fn settle_connected(connected: &OwnedSocket) -> io::Result<SocketAddr
     Ok(local)
 }
 
-/// Reads what has arrived. `None` says that nothing has; zero bytes are the peer's end.
+/// Reads what has arrived. `None` if nothing has; zero bytes are the peer's end.
 pub(crate) fn read(socket: &OwnedSocket, buffer: &mut [u8]) -> Result<Option<u32>, i32> {
     let length = buffer.len();
     // SAFETY: the bytes are written already, so they may stand where bytes need not be; `recv` writes no

@@ -25,7 +25,7 @@ impl Waker {
 impl Wake for Waker {
     fn wake(&self) {
         if let Err(code) = self.0.post(WAKE, 0) {
-            // The kernel has no memory for a packet: the port takes the post when anything else wakes it.
+            // The kernel has no memory for a packet: the port finds the post when something else wakes it.
             tracing::error!(code, "a sleeping port could not be woken");
         }
     }

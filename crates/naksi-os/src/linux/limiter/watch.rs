@@ -1,6 +1,6 @@
-//! The watch: a thread that blocks without saying so is found by its processor clock.
+//! The monitor: it finds threads that block without announcing it, by their processor clocks.
 //!
-//! It looks while work waits that no thread may take, and sleeps without end otherwise. Nothing here knows what the work is.
+//! It polls while work waits that no thread may take, and sleeps otherwise.
 
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -10,9 +10,9 @@ use super::{Freed, Shared, State, Watch};
 
 /// How often the monitor polls while work waits and no thread may take it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// A thread whose clock stands still from one look to the next is taken for blocked after so many looks.
+/// A thread whose clock stands still for this many consecutive polls is taken for blocked.
 const STILL_LOOKS: u32 = 2;
-/// Less than this on a processor between two looks is standing still: to block takes time as well.
+/// Less processor time than this between two polls counts as standing still, because blocking itself takes time.
 const STILL_TIME: Duration = Duration::from_micros(100);
 
 impl<T> State<T> {
@@ -44,8 +44,7 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// The monitor's loop: it polls while work is held up or a thread was seen blocking, and sleeps
-    /// without end otherwise.
+    /// The monitor's loop: it polls while work is held up or a thread was seen blocking, and sleeps otherwise.
     fn watch(self: &Arc<Self>) {
         let mut state = self.lock();
         while state.watch != Watch::Over {
@@ -73,7 +72,7 @@ impl<T: Send + 'static> Shared<T> {
             seat.seen = now;
             seat.still = if moved { 0 } else { seat.still + 1 };
             match seat.free {
-                // A clock stands still also while the machine is busy with others: only who sleeps blocks.
+                // A clock also stands still while the machine is busy: only a thread that sleeps is blocked.
                 None if seat.still >= STILL_LOOKS && seat.who.clock.is_asleep() => {
                     seat.free = Some(Freed::Seen);
                     *running -= 1;
