@@ -56,6 +56,19 @@ reasons! {
     HeadTooLong = "head_too_long",
     /// A page of another origin wanted to connect.
     OriginRefused = "origin_refused",
+    /// What came first to a TLS port was no TLS: a client that speaks plain text, or HTTP.
+    NotTls = "not_tls",
+    /// The two sides of a TLS handshake have no version, no cipher suite or no protocol (ALPN) in common.
+    TlsRefused = "tls_refused",
+    /// The peer's certificate is missing, has expired, is for another name, or is signed by none that is trusted.
+    CertificateRefused = "certificate_refused",
+    /// The peer broke the rules of TLS: a record that is too long, empty or damaged, a message out of place, or too many of them.
+    TlsViolation = "tls_violation",
+    /// The peer gave up the TLS connection with a fatal alert: often because it does not trust our certificate.
+    TlsAlert = "tls_alert",
+    /// The stream ended without TLS's own end (`close_notify`): what the peer sent last may be missing. Many clients that
+    /// just close their socket end like this.
+    TlsTruncated = "tls_truncated",
     /// The peer speaks another version of the packets.
     VersionRefused = "version_refused",
     /// The peer broke the rules of WebSocket frames.

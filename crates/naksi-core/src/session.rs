@@ -508,9 +508,10 @@ impl Session {
             self.begin_ending(DisconnectReason::PeerClosed, cx);
         }
         if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !callbacks.is_owed()) {
-            let wired = self.egress.wired.as_ref().is_some_and(|wired| wired.is_cut());
-            let cut = wired || self.framing == Framing::Packets && !self.buffer.is_empty();
-            let reason = if cut { DisconnectReason::TruncatedFrame } else { DisconnectReason::PeerClosed };
+            let wired = self.egress.wired.as_ref().and_then(|wired| wired.cut());
+            let cut = self.framing == Framing::Packets && !self.buffer.is_empty();
+            let cut = if cut { Some(DisconnectReason::TruncatedFrame) } else { wired };
+            let reason = cut.unwrap_or(DisconnectReason::PeerClosed);
             callbacks.on_draining(self.egress.output(true, cx));
             if self.egress.end.is_some() {
                 self.cut_short(cx);

@@ -13,6 +13,10 @@ use crate::buffer_pool::BufferPool;
 use crate::limits::Limits;
 use crate::reason::DisconnectReason;
 
+mod stacked;
+
+pub use stacked::{Stacked, StackedWires};
+
 /// The transport of one session, above TCP.
 pub trait Wire: fmt::Debug {
     /// The connection is established. A side that sends first, as a client does, writes to `answer`.
@@ -33,6 +37,10 @@ pub trait Wire: fmt::Debug {
         answer: &mut Vec<u8>,
     ) -> Result<(), DisconnectReason>;
 
+    /// Bytes can be sent now: what the wire has held back for that goes into `answer`. Called before each [`Wire::seal`],
+    /// and whenever something may be sent.
+    fn speak(&mut self, _answer: &mut Vec<u8>) {}
+
     /// Seals one send batch: called once for each, in the order in which they are sent. Pieces that several sessions
     /// share stay shared where the protocol allows it.
     fn seal(&mut self, batch: SendBatch, buffer_pool: &mut BufferPool) -> SendBatch;
@@ -46,8 +54,9 @@ pub trait Wire: fmt::Debug {
     /// Whether the wire holds a message that has begun and is incomplete.
     fn is_within_message(&self) -> bool;
 
-    /// Whether the peer's last frame or record is incomplete.
-    fn is_cut(&self) -> bool;
+    /// Why the end of the stream would come too early now, if it would: inside a frame or record, or before the end that the
+    /// protocol has of its own.
+    fn cut(&self) -> Option<DisconnectReason>;
 
     /// Bytes of memory that it keeps.
     fn held_bytes(&self) -> usize;

@@ -387,8 +387,9 @@ impl Wire for WebSocket {
         self.phase == Phase::Open && !self.kept.is_empty()
     }
 
-    fn is_cut(&self) -> bool {
-        self.phase == Phase::Open && (self.headers.is_cut() || self.frame.is_some())
+    fn cut(&self) -> Option<DisconnectReason> {
+        let cut = self.phase == Phase::Open && (self.headers.is_cut() || self.frame.is_some());
+        cut.then_some(DisconnectReason::TruncatedFrame)
     }
 
     fn held_bytes(&self) -> usize {

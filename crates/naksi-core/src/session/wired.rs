@@ -38,8 +38,8 @@ impl Wired {
         size_of::<Self>() + wire + self.answer.capacity()
     }
 
-    pub(super) fn is_cut(&self) -> bool {
-        self.wire.as_ref().is_some_and(|wire| wire.is_cut())
+    pub(super) fn cut(&self) -> Option<DisconnectReason> {
+        self.wire.as_ref()?.cut()
     }
 
     /// Whether the wire has produced all its output for the end of the connection.
@@ -140,8 +140,11 @@ impl Session {
             return None;
         }
         let mut batch = std::mem::take(&mut wired.rest);
-        push(&mut batch, &mut wired.answer, buffer_pool);
         let wire = wired.wire.as_mut()?;
+        if !wired.said_goodbye {
+            wire.speak(&mut wired.answer);
+        }
+        push(&mut batch, &mut wired.answer, buffer_pool);
         if !holds && let Some(plain) = queue.take_waiting() {
             let sealed = wire.seal(plain, buffer_pool);
             match batch.is_empty() {
@@ -229,6 +232,9 @@ impl<C: SessionCallbacks> Plain for Shown<'_, '_, C> {
     }
 
     fn bytes(&mut self, plain: &mut [u8]) {
+        if let Some(wired) = &mut self.session.egress.wired {
+            wired.within_since = None;
+        }
         if self.session.state == State::Connected {
             self.session.take_in(plain, self.cx, self.callbacks);
         }

@@ -1,7 +1,7 @@
 //! Tests of a session behind a toy wire that has a handshake, numbers what it seals, and sends a goodbye.
 
 use super::*;
-use crate::wire::{Header, Message, MessageHeader, MessageKind, Plain, Wire};
+use crate::wire::{Header, Message, MessageHeader, MessageKind, Plain, Stacked, Wire};
 
 /// The peer sends `HI` and is answered `OK`; then follow runs of one length byte and that many masked bytes. 0xff is
 /// the peer's end, 0xfe a violation, 0xfd asks for a `!`. A sealed batch is `<`, its number, its bytes and `>`.
@@ -95,8 +95,8 @@ impl Wire for Toy {
         self.left > 0
     }
 
-    fn is_cut(&self) -> bool {
-        self.left > 0
+    fn cut(&self) -> Option<DisconnectReason> {
+        (self.left > 0).then_some(DisconnectReason::TruncatedFrame)
     }
 
     fn held_bytes(&self) -> usize {
@@ -113,7 +113,7 @@ impl Wire for Toy {
     }
 }
 
-fn behind(toy: Toy, framing: Framing, limits: Limits) -> Hand {
+fn behind(toy: impl Wire + 'static, framing: Framing, limits: Limits) -> Hand {
     let mut hand = Hand::new(framing, limits);
     // The original session has a receive in flight; this one replaces it before anything was received.
     hand.recv = false;
@@ -317,4 +317,60 @@ fn what_a_wired_session_has_not_sent_counts_against_its_cap_until_it_is_gone() {
     assert_eq!(hand.session.pending_bytes(), 43);
     hand.sends(43);
     assert_eq!(hand.session.pending_bytes(), 0);
+}
+
+/// A session behind two toys, both of them open.
+fn stacked() -> Hand {
+    let stacked = Stacked::new(Box::new(Toy::default()), Box::new(Toy::default()));
+    let mut hand = behind(stacked, Framing::Raw, Limits::default());
+    hand.bytes(b"HI");
+    hand.sends(usize::MAX);
+    assert_eq!((std::mem::take(&mut hand.sent), hand.notes.events.len()), (b"OK".to_vec(), 0));
+    hand.bytes(&sealed(b"HI"));
+    hand.sends(usize::MAX);
+    assert_eq!((std::mem::take(&mut hand.sent), hand.notes.events.len()), (b"<0OK>".to_vec(), 1));
+    hand
+}
+
+#[test]
+fn one_wire_opens_what_another_has_opened_and_what_is_sent_is_sealed_by_both() {
+    let mut hand = stacked();
+    let twice = sealed(&sealed(b"cod"));
+    twice.iter().for_each(|byte| hand.bytes(&[*byte]));
+    assert_eq!(hand.notes.received, b"cod");
+    while hand.send.is_some() {
+        hand.sends(1);
+    }
+    let sent: Vec<u8> = hand.sent.iter().copied().filter(|byte| byte.is_ascii_lowercase()).collect();
+    assert_eq!(sent, b"cod");
+    assert!(hand.sent.starts_with(b"<1<0c"), "{:?}", hand.sent);
+}
+
+#[test]
+fn what_the_upper_wire_says_waits_in_plain_text_until_bytes_can_leave() {
+    let mut hand = stacked();
+    for _ in 0..4 {
+        hand.bytes(&sealed(&[0xfd]));
+    }
+    hand.sends(usize::MAX);
+    assert_eq!(hand.sent, b"<1!>", "the first one left at once");
+    hand.sends(usize::MAX);
+    assert_eq!(hand.sent, b"<1!><2!!!>");
+}
+
+#[test]
+fn the_upper_wire_says_its_end_before_the_lower_one() {
+    let mut hand = stacked();
+    hand.bytes(&sealed(&[0xff]));
+    hand.sends(usize::MAX);
+    assert_eq!(hand.sent, b"<1bye peer_closed>bye peer_closed");
+    let mut cut = stacked();
+    cut.bytes(&sealed(&[5]));
+    cut.bytes(&[0xff]);
+    cut.sends(usize::MAX);
+    assert_eq!(cut.sent, b"<1bye truncated_frame>bye truncated_frame", "the lower one's end is too early");
+    let mut refused = stacked();
+    refused.bytes(&sealed(&[0xfe]));
+    refused.sends(usize::MAX);
+    assert_eq!(refused.sent, b"<1bye websocket_violation>bye websocket_violation");
 }
