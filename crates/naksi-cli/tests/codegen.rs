@@ -10,7 +10,6 @@ mod table;
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use naksi::packets::{decode, encode};
 use naksi::prelude::*;
 
 use chance::Chance;
+use support::tools::{STRICT, folder, tool};
 use support::{naksi, scratch};
 use table::KINDS;
 use table::kinds::{Buffer, C2sLogin, Holds, Numbers, Order, Ping, Say, Tree};
@@ -143,35 +143,6 @@ fn talks(mut client: Command, last: &str) {
     assert!(output.status.success() && said.ends_with(last), "{said}");
     let ended = server.stop(Duration::from_secs(1)).ended;
     assert_eq!(ended.get(DisconnectReason::Protocol.name()).copied().unwrap_or(0), 0, "{ended:?}");
-}
-
-/// Runs a tool to its end. `false`: it is not here.
-fn tool(command: &mut Command) -> bool {
-    match command.output() {
-        Ok(output) => {
-            let said = [&output.stdout[..], &output.stderr].concat();
-            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
-            true
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Behind the harness, which shows nothing of what passes.
-            let line = format!("skipped: {:?} is not installed", command.get_program());
-            writeln!(std::io::stderr(), "{line}").expect("stderr takes a line");
-            false
-        }
-        Err(error) => panic!("{command:?}: {error}"),
-    }
-}
-
-/// How a careful project compiles TypeScript, into a folder.
-const STRICT: &str = "--strict --noUncheckedIndexedAccess --exactOptionalPropertyTypes --noUnusedLocals --noUnusedParameters \
-                      --target es2020 --module es2020 --lib es2020,dom --outDir";
-
-/// A folder that is this test's own.
-fn folder(name: &str) -> PathBuf {
-    let folder = scratch(name);
-    fs::create_dir_all(&folder).expect("a scratch folder");
-    folder
 }
 
 #[test]

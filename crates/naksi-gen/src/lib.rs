@@ -1,8 +1,8 @@
 //! Code from a table of packets: a client's source file from a `packets!` table and its `.proto` files, or Rust types for a
 //! server.
 //!
-//! What is written needs nothing beside it: messages, ids, the table's version, frames, named errors. Nothing here knows a
-//! socket or a terminal.
+//! What is written needs nothing beside it: messages, ids, the table's version, frames, named errors, and in TypeScript a
+//! connection. Nothing here knows a socket or a terminal.
 
 #![forbid(unsafe_code)]
 

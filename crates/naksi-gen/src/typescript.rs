@@ -6,8 +6,8 @@ use std::fmt::Write;
 use crate::model::{Enum, Field, Kind, Many, Message, Model, Spelling};
 use crate::names;
 
-/// What every client needs: numbers and texts as Protobuf writes them, frames, named errors.
-const RUNTIME: &str = include_str!("runtime.ts");
+/// What every client needs: numbers and texts as Protobuf writes them, frames, named errors, a connection.
+const RUNTIME: &str = concat!(include_str!("runtime.ts"), include_str!("transport.ts"));
 
 /// How TypeScript calls things.
 pub(super) const SPELLING: Spelling =
@@ -38,7 +38,14 @@ const RESERVED: &[&str] = &[
     "Malformed",
     "MalformedPacket",
     "Math",
+    "NaksiBody",
+    "NaksiClient",
+    "NaksiClosed",
     "NaksiError",
+    "NaksiOptions",
+    "NaksiPacket",
+    "NaksiSocket",
+    "NaksiState",
     "Number",
     "Object",
     "PACKETS",
@@ -58,13 +65,14 @@ const RESERVED: &[&str] = &[
 /// The whole file.
 pub(super) fn write(model: &Model) -> String {
     let mut out = format!("// {}.\n", model.provenance);
-    let table = &model.table;
+    let (table, first) = (&model.table, model.packets.first().map_or("Packet", |packet| &packet.name));
     out += &format!(
-        "//\n// Send:    socket.write({}.frame({{ … }}))\n\
-         // Receive: reader.push(chunk); for (let p = reader.next(); p; p = reader.next()) switch (p.name) {{ … }}\n\n\
+        "//\n// Connect: const client = new NaksiClient(\"wss://…\"); client.connect();\n\
+         // Send:    client.send({first}, {{ … }});\n\
+         // Receive: client.on(\"{first}\", (body) => {{ … }});\n\
+         // Over another transport, `{first}.frame` makes the bytes and `PacketReader` reads them.\n\n\
          /** The version of the table `{table}`: peers with one number understand each other. */\n\
          export const VERSION = 0x{:016x}n;\n\n",
-        model.packets.first().map_or("Packet", |packet| &packet.name),
         model.version,
     );
     model.enums.iter().for_each(|list| enumerate(&mut out, list));

@@ -1,7 +1,9 @@
 // Written by `naksi gen` from kinds.proto; not to be edited.
 //
-// Send:    socket.write(Say.frame({ … }))
-// Receive: reader.push(chunk); for (let p = reader.next(); p; p = reader.next()) switch (p.name) { … }
+// Connect: const client = new NaksiClient("wss://…"); client.connect();
+// Send:    client.send(Say, { … });
+// Receive: client.on("Say", (body) => { … });
+// Over another transport, `Say.frame` makes the bytes and `PacketReader` reads them.
 
 /** The version of the table `KINDS`: peers with one number understand each other. */
 export const VERSION = 0x911d03c5aa522995n;
@@ -1212,5 +1214,264 @@ export class WireReader {
     if (start + bytes > this.bytes.length) throw new Malformed("the end is missing");
     this.at = start + bytes;
     return start;
+  }
+}
+
+// A connection over WebSocket that is made again after a cut.
+
+/** What a client needs of a WebSocket: that of browsers, Deno, Bun and Node has it, and so has the class of npm's `ws`. */
+export interface NaksiSocket {
+  binaryType: string;
+  readonly bufferedAmount: number;
+  onopen: ((event: any) => unknown) | null;
+  onmessage: ((event: any) => unknown) | null;
+  onclose: ((event: any) => unknown) | null;
+  onerror: ((event: any) => unknown) | null;
+  send(bytes: Uint8Array): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** The body of the packet of this name. */
+export type NaksiBody<N extends Packet["name"], P = Packet> = P extends { name: N; body: infer B } ? B : never;
+
+/** A kind of packet, like `Say`. */
+export interface NaksiPacket<M> {
+  create(some?: Partial<M>): M;
+  frame(some?: Partial<M>): Uint8Array;
+}
+
+/** Where a client stands. */
+export type NaksiState = "idle" | "connecting" | "open" | "waiting";
+
+/** How a connection ended, or that it could not be made. */
+export interface NaksiClosed {
+  /** The code of WebSocket's close: 1000 in order, 1001 the server stops, 1006 cut or refused, 4000–4999 the application's own. */
+  code: number;
+  /** The name of the server's reason, or the application's own text; empty after a cut. */
+  reason: string;
+  /** Whether it was open before. */
+  wasOpen: boolean;
+  /** Milliseconds until it is made again; `undefined` if it is not. */
+  retryIn: number | undefined;
+}
+
+/** How a client connects. */
+export interface NaksiOptions {
+  /** The class that connects; the global `WebSocket` by default. Node before 22 has none: hand in that of npm's `ws`. */
+  socket?: new (url: string, protocols?: string[]) => any;
+  /** Subprotocols to offer; a browser fails a connection whose server chooses none of them. None by default. */
+  protocols?: string[];
+  /**
+   * Whether a connection that ended is made again. By default it is, unless it ended in order (1000) or the application ended
+   * it with a code of its own (4000–4999).
+   */
+  reconnects?: boolean | ((closed: NaksiClosed) => boolean);
+  /** Milliseconds before the first attempt to connect again; 500 by default. Each attempt that fails doubles them. */
+  retryMs?: number;
+  /** Milliseconds between two attempts, at most; 30,000 by default. */
+  retryMsMax?: number;
+  /** Milliseconds that a connection has to open; 10,000 by default. */
+  openMsMax?: number;
+  /** Bytes that may wait in the socket: with more, nothing is sent. 1 MiB by default. */
+  sendBytesMax?: number;
+  /** Bytes of a frame that is taken, at most. */
+  frameBytesMax?: number;
+}
+
+/**
+ * Milliseconds before an attempt to connect, of which `failures` failed before: doubled with each, at most `most`, and by
+ * chance between half of that and all of it, so that a thousand clients of one server do not come back at once.
+ */
+export function reconnectDelay(failures: number, first = 500, most = 30000, chance = Math.random()): number {
+  const whole = Math.min(most, first * 2 ** Math.min(failures, 30));
+  return whole / 2 + (whole / 2) * chance;
+}
+
+/** A connection that lasted so many milliseconds was a good one: after it, attempts begin again with the shortest delay. */
+const GOOD_MS = 10000;
+
+/**
+ * A client: it connects, calls back for each packet by its name, and connects again after a cut.
+ *
+ *     const client = new NaksiClient("wss://play.example");
+ *     client.on("Said", (said) => show(said.text));
+ *     client.onOpen = () => client.send(Say, { text: "hello" });
+ *     client.connect();
+ */
+export class NaksiClient {
+  /** The connection is open, for the first time or again: what the server knew of this client before is to be said anew. */
+  onOpen: () => void = () => {};
+  /** The connection ended, or could not be made. */
+  onClose: (closed: NaksiClosed) => void = () => {};
+  /** Something that came was wrong. After an unknown or malformed packet it goes on; a broken stream is closed with 4400. */
+  onError: (error: NaksiError) => void = () => {};
+  /** Each packet that no `on` takes. */
+  onPacket: (packet: Packet) => void = () => {};
+
+  private readonly url: string;
+  private readonly options: NaksiOptions;
+  private readonly handlers: { [name: string]: ((body: any) => void)[] | undefined } = Object.create(null);
+  private socket: NaksiSocket | undefined;
+  private reader = new PacketReader();
+  private now: NaksiState = "idle";
+  private failures = 0;
+  private openedAt = 0;
+  /** Ends the timer that runs: of an attempt, or until the next one. */
+  private stopTimer = (): void => {};
+
+  /** Connects to nothing yet. `url` is `ws://host:port` or `wss://…`. */
+  constructor(url: string, options: NaksiOptions = {}) {
+    this.url = url;
+    this.options = options;
+  }
+
+  /** Where it stands: `waiting` is between two attempts. */
+  get state(): NaksiState {
+    return this.now;
+  }
+
+  /** Calls `run` for each packet of this name. Returns what ends that. */
+  on<N extends Packet["name"]>(name: N, run: (body: NaksiBody<N>) => void): () => void {
+    const before = this.handlers[name] ?? [];
+    this.handlers[name] = [...before, run as any];
+    return () => {
+      this.handlers[name] = (this.handlers[name] ?? []).filter((other) => other !== run);
+    };
+  }
+
+  /** Connects, or tries again at once; does nothing while it is connecting or open. Throws where there is no WebSocket. */
+  connect(): void {
+    if (this.now === "connecting" || this.now === "open") return;
+    const kind: NaksiOptions["socket"] = this.options.socket ?? (globalThis as any).WebSocket;
+    if (!kind) throw new NaksiError("there is no global WebSocket: hand in a class as `socket`, like that of npm's ws");
+    this.stopTimer();
+    const { protocols, openMsMax = 10000, frameBytesMax } = this.options;
+    const socket: NaksiSocket = protocols ? new kind(this.url, protocols) : new kind(this.url);
+    this.now = "connecting";
+    this.socket = socket;
+    this.reader = new PacketReader(frameBytesMax);
+    socket.binaryType = "arraybuffer";
+    // Whatever a socket says after another has taken its place is of no interest.
+    socket.onopen = () => void (this.socket === socket && this.opened());
+    socket.onmessage = (event) => void (this.socket === socket && this.came(socket, event.data));
+    socket.onclose = (event) => void (this.socket === socket && this.closed(event.code, event.reason));
+    // A close follows an error at once and says more; Node 20 has none where the connection was refused.
+    socket.onerror = () => void later(0, () => this.leave(socket, 1006, ""));
+    this.stopTimer = later(openMsMax, () => this.leave(socket, 1006, "not open in time"));
+  }
+
+  /**
+   * Sends a packet, as `client.send(Say, { text: "hello" })`. Returns whether it was sent: not if the connection is not open,
+   * or too much waits in its socket.
+   */
+  send<M>(packet: NaksiPacket<M>, some: Partial<M> = {}): boolean {
+    return this.sendFrame(packet.frame(some));
+  }
+
+  /** Sends a whole frame. Returns whether it was. */
+  sendFrame(frame: Uint8Array): boolean {
+    const { socket, options } = this;
+    if (this.now !== "open" || !socket) return false;
+    if (socket.bufferedAmount + frame.length > (options.sendBytesMax ?? 1 << 20)) return false;
+    socket.send(frame);
+    return true;
+  }
+
+  /** Ends the connection in order, and all attempts to make one. `onClose` is called if there is a connection to end. */
+  close(code = 1000, reason = ""): void {
+    const { socket, now } = this;
+    socket?.close(code, reason);
+    this.forget();
+    if (socket) this.onClose({ code, reason, wasOpen: now === "open", retryIn: undefined });
+  }
+
+  private opened(): void {
+    this.stopTimer();
+    this.now = "open";
+    this.openedAt = performance.now();
+    this.onOpen();
+  }
+
+  private came(socket: NaksiSocket, data: unknown): void {
+    if (typeof data === "string") return this.broken(socket, new NaksiError("a text came where packets travel"));
+    this.reader.push(new Uint8Array(data as any));
+    // A callback may close the connection: then what came with the packet is of no interest either.
+    while (this.socket === socket) {
+      try {
+        const packet = this.reader.next();
+        if (!packet) return;
+        this.show(packet);
+      } catch (error) {
+        if (!(error instanceof NaksiError)) throw error;
+        if (error instanceof FrameTooShort || error instanceof FrameTooLong) return this.broken(socket, error);
+        const wrong: NaksiError = error;
+        alone(() => this.onError(wrong));
+      }
+    }
+  }
+
+  private show(packet: Packet): void {
+    const handlers = this.handlers[(packet as { name: string }).name] ?? [];
+    if (handlers.length === 0) return alone(() => this.onPacket(packet));
+    for (const run of handlers) alone(() => run((packet as { body: unknown }).body));
+  }
+
+  private broken(socket: NaksiSocket, error: NaksiError): void {
+    alone(() => this.onError(error));
+    this.leave(socket, 4400, "broken stream");
+  }
+
+  /** Gives a connection up, as if the other side had ended it. */
+  private leave(socket: NaksiSocket, code: number, reason: string): void {
+    if (this.socket !== socket) return;
+    // A socket that has not opened can be closed without a code alone.
+    if (this.now === "open") socket.close(code, reason);
+    else socket.close();
+    this.closed(code, reason);
+  }
+
+  private closed(code: number, reason: string): void {
+    const wasOpen = this.now === "open";
+    if (wasOpen && performance.now() - this.openedAt >= GOOD_MS) this.failures = 0;
+    this.forget();
+    const { reconnects = true, retryMs, retryMsMax } = this.options;
+    const closed: NaksiClosed = { code, reason, wasOpen, retryIn: undefined };
+    const again = typeof reconnects === "function" ? reconnects(closed) : reconnects && comesBack(code);
+    if (again) {
+      closed.retryIn = reconnectDelay(this.failures, retryMs, retryMsMax);
+      this.failures++;
+      this.now = "waiting";
+      this.stopTimer = later(closed.retryIn, () => this.connect());
+    }
+    this.onClose(closed);
+  }
+
+  private forget(): void {
+    this.stopTimer();
+    this.stopTimer = () => {};
+    this.socket = undefined;
+    this.now = "idle";
+  }
+}
+
+/** Whether a connection that ended with this code is worth another attempt. */
+function comesBack(code: number): boolean {
+  return code !== 1000 && !(code >= 4000 && code <= 4999);
+}
+
+/** Runs something later, unless what is returned is called before. */
+function later(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
+}
+
+/** Runs a callback. What it throws is thrown where nothing else is lost by it: as an error that was not caught. */
+function alone(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    later(0, () => {
+      throw error;
+    });
   }
 }
