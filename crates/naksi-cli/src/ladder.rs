@@ -5,6 +5,7 @@
 
 mod html;
 mod lab;
+mod picture;
 mod practice;
 mod report;
 mod stage;
@@ -64,6 +65,9 @@ pub(crate) struct Options {
     /// Write the picture to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write messages per second and processor time as one picture (SVG) to this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Play a lab of the lectures instead, and print what its windows show.
     #[arg(long, value_enum, value_name = "NUMBER")]
     lab: Option<lab::Lab>,
@@ -104,6 +108,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let models = if options.models.is_empty() { MODELS.iter().collect() } else { options.models };
     let json = options.json.as_deref().map(OutputFile::open).transpose()?;
     let html = options.html.as_deref().map(OutputFile::open).transpose()?;
+    let svg = options.svg.as_deref().map(OutputFile::open).transpose()?;
     let mut report = Report::new(&conditions, platform::kernel());
     report.print_head()?;
     climb(&models, &options.connections, &conditions, &mut report)?;
@@ -114,6 +119,9 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     if let Some(file) = html {
         file.write(&html::page(&report))?;
+    }
+    if let Some(file) = svg {
+        file.write(&picture::file(&report))?;
     }
     Ok(if report.is_clean() { Outcome::Fine } else { Outcome::Errors })
 }
@@ -187,7 +195,8 @@ fn measure_once(
     if signals.seen() {
         return Ok(None);
     }
-    let measured = Measured::new(model, setup, connections, (&before, &after), &latencies, elapsed);
+    let mut measured = Measured::new(model, setup, connections, (&before, &after), &latencies, elapsed);
+    measured.thread_rows = stage.threads()?;
     Ok(Some(measured.with_crowd(crowd.clients(), crowd.wrong(), refused)))
 }
 

@@ -58,3 +58,39 @@ fn the_practice_empties_a_queue_of_five_callbacks_in_one_wait() {
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines, [["Pending"; 5], ["Data Recv Len Callback = 11"; 5]].concat());
 }
+
+#[test]
+fn a_run_shows_its_threads_and_draws_its_picture_when_it_is_asked_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("picture.svg");
+    let mut ladder = naksi();
+    ladder.args(["ladder", "--model", "overlapped_routine,completion_port", "--conns", "2", "--secs", "0.1"]);
+    let output = ladder.args(["--show-threads", "--svg"]).arg(&file).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let shown = String::from_utf8(output.stdout).expect("text").replace('\r', "");
+    let (_, threads) = shown.split_once("어느 스레드에서 실행되었나").expect("the threads are shown");
+    let (routine, port) = threads.split_once("completion_port × 2\n").expect("both models are shown");
+    let rows = |text: &str| -> Vec<Vec<u64>> {
+        let numbers = |line: &str| line.replace(',', "").split_whitespace().map(str::parse).collect();
+        text.lines()
+            .filter_map(|line| Result::ok(numbers(line)))
+            .filter(|row: &Vec<u64>| row.len() == 4)
+            .collect()
+    };
+    let routine = rows(routine);
+    assert!(
+        routine.len() == 1 && routine[0][1] == 2 && routine[0][3] == 0,
+        "one thread does all: {routine:?}"
+    );
+    let accepted: u64 = rows(port).iter().map(|row| row[1]).sum();
+    assert_eq!(accepted, 2, "{shown}");
+    let picture = std::fs::read_to_string(file).expect("the picture is written");
+    assert!(
+        picture.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"") && picture.ends_with("</svg>\n")
+    );
+    for part in ["초당 메시지 수", "메시지당 CPU 시간(µs)", "5 Overlapped (II)", "6 Completion Port"]
+    {
+        assert!(picture.contains(part), "{part}");
+    }
+}

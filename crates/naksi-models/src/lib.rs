@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod site;
+pub mod thread_record;
 pub mod reactor;
 pub mod proactor;
 pub mod groups;

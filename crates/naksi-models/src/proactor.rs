@@ -16,7 +16,7 @@ pub fn next(
     result: &io::Result<usize>,
     site: &Site,
 ) -> Option<Verb> {
-    match (verb, result) {
+    let next = match (verb, result) {
         //= lecture 003: 통신 상대가 접속을 종료하면 값은 0이 됨
         (Verb::Recv, Ok(0)) | (_, Err(_)) => None,
         (Verb::Recv, Ok(_)) => {
@@ -26,5 +26,7 @@ pub fn next(
         // A send may take less than it was given; the rest goes first.
         (Verb::Send, Ok(_)) if !connection.unsent().is_empty() => Some(Verb::Send),
         (Verb::Send, Ok(_)) => Some(Verb::Recv),
-    }
+    };
+    site.asks(connection);
+    next
 }

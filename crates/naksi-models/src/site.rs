@@ -2,15 +2,18 @@
 //!
 //! Nothing here waits for a socket.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use naksi_os::connection::{Connection, accept_now};
 use naksi_os::syscall_counter::SyscallCounter;
+
+use crate::thread_record::ThreadRecord;
 
 pub use naksi_os::event::EVENTS_MAX;
 pub use naksi_os::select::SOCKETS_MAX;
@@ -42,6 +45,8 @@ pub struct Guest {
     pub peer: SocketAddr,
     /// The server that it is a guest of.
     pub site: Arc<Site>,
+    /// The thread that made the call which is in flight, if the site records its threads.
+    asked_by: Cell<Option<ThreadId>>,
 }
 
 /// A guest that is dropped is gone, whichever way it went; its connection closes the socket with it.
@@ -65,6 +70,8 @@ pub struct Site {
     pub workers: usize,
     /// How long the handler of each message blocks, as one does that asks a database.
     pub blocks: Duration,
+    /// Which thread did what, if anybody wants to see it.
+    pub threads: Option<ThreadRecord>,
     watch: Box<dyn Watch>,
     stopping: AtomicBool,
     sessions: AtomicU64,
@@ -89,6 +96,7 @@ impl Site {
             // In proportion to the processors, as on the slide.
             workers: thread::available_parallelism().map_or(2, usize::from).max(2),
             blocks: Duration::ZERO,
+            threads: None,
             watch,
             stopping: AtomicBool::new(false),
             sessions: AtomicU64::new(0),
@@ -134,7 +142,10 @@ impl Site {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.sessions.fetch_add(1, Ordering::Relaxed);
         self.watch.connected(peer);
-        let session = Guest { peer, site: Arc::clone(self) };
+        if let Some(threads) = &self.threads {
+            threads.accepted();
+        }
+        let session = Guest { peer, site: Arc::clone(self), asked_by: Cell::new(None) };
         Connection::new(socket, BUFFER_BYTES, session)
     }
 
@@ -157,8 +168,18 @@ impl Site {
         Ok(())
     }
 
+    /// An operation of this connection is over, and this thread makes the next call.
+    pub fn asks(&self, connection: &Connection<Guest>) {
+        if self.threads.is_some() {
+            connection.session.asked_by.set(Some(thread::current().id()));
+        }
+    }
+
     /// The handler of a message: bytes came in.
     pub fn received(&self, connection: &Connection<Guest>) {
+        if let Some(threads) = &self.threads {
+            threads.handled(connection.session.asked_by.get());
+        }
         self.watch.received(connection.session.peer, connection.received());
         if !self.blocks.is_zero() {
             thread::sleep(self.blocks);

@@ -10,6 +10,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use naksi_models::thread_record::{ThreadRecord, ThreadWork};
 use naksi_models::{Ceiling, Model, Site};
 use server::{PATIENCE, Server, client, exchange, pattern};
 use socket2::SockRef;
@@ -87,6 +88,48 @@ fn a_handler_that_blocks_holds_up_one_worker_of_a_port_and_all_clients_of_one_th
     // On a busy machine a worker may be late, but not in every one of so many tries.
     let port = (0..20).map(|_| took("completion_port")).min().expect("some tries");
     assert!(port < BLOCKS * CLIENTS as u32, "all workers waited for each other: {port:?}");
+}
+
+/// Which thread runs what: the record of every model, with the same clients.
+#[test]
+fn only_a_port_has_a_message_handled_by_another_thread_than_the_one_that_asked() {
+    const CLIENTS: usize = 4;
+    for model in &naksi_models::MODELS {
+        let mut site = Site::default();
+        (site.threads, site.workers) = (Some(ThreadRecord::default()), CLIENTS);
+        let server = Server::start(model, site);
+        let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| client(server.address)).collect();
+        let (started, mut rounds) = (Instant::now(), 0);
+        let record = || server.site.threads.as_ref().expect("it is recorded").work();
+        let by_another = |record: &[ThreadWork]| record.iter().any(|work| work.asked_by_another > 0);
+        while rounds < 3 || model.ceiling == Ceiling::Concurrency && !by_another(&record()) {
+            assert!(started.elapsed() < PATIENCE, "one worker took every message of the port");
+            for client in &mut clients {
+                client.write_all(b"bait").expect("it is sent");
+            }
+            for client in &mut clients {
+                client.read_exact(&mut [0; 4]).expect("the echo arrives");
+            }
+            rounds += 1;
+        }
+        let record = record();
+        let (accepted, handled) = record
+            .iter()
+            .fold((0, 0), |(accepted, handled), work| (accepted + work.accepted, handled + work.handled));
+        // A message may come in two pieces, each of which is handled.
+        assert!(
+            accepted == CLIENTS as u64 && handled >= (CLIENTS * rounds) as u64,
+            "{}: {record:?}",
+            model.name
+        );
+        let handlers = record.iter().filter(|work| work.handled > 0).count();
+        match model.ceiling {
+            Ceiling::Threads => assert_eq!(handlers, CLIENTS, "{}: {record:?}", model.name),
+            Ceiling::Concurrency => assert!(handlers > 1, "{}: {record:?}", model.name),
+            _ => assert_eq!(handlers, 1, "{}: {record:?}", model.name),
+        }
+        assert_eq!(by_another(&record), model.ceiling == Ceiling::Concurrency, "{}: {record:?}", model.name);
+    }
 }
 
 /// A message cut at every byte comes back whole, and so does every byte sent alone.

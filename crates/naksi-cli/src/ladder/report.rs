@@ -10,7 +10,7 @@ use naksi_models::{Ceiling, Family, Model};
 use serde::Serialize;
 
 use super::Conditions;
-use super::stage::{Sample, Setup};
+use super::stage::{Sample, Setup, ThreadRow};
 use crate::outcome::Problem;
 use crate::results::print;
 use crate::units::grouped;
@@ -44,6 +44,9 @@ pub(super) struct Measured {
     pub(super) groups: u64,
     pub(super) ceiling_korean: String,
     pub(super) ceiling: String,
+    /// What each thread of the server did, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) thread_rows: Vec<ThreadRow>,
 }
 
 impl Measured {
@@ -84,6 +87,7 @@ impl Measured {
             groups: after.groups,
             ceiling_korean,
             ceiling,
+            thread_rows: Vec::new(),
         }
     }
 
@@ -153,6 +157,9 @@ const COLUMNS: [(&str, &str, usize); 11] = [
     ("p99 µs", "p99 µs", 9),
     ("스레드", "threads", 9),
 ];
+
+/// Threads of one server that are shown singly; the others stand in one line.
+const THREADS_SHOWN: usize = 8;
 
 /// A heading in its column. A syllable of Hangul takes two places of a terminal.
 fn padded(text: &str, width: usize) -> String {
@@ -241,6 +248,19 @@ impl Report {
         )
     }
 
+    /// The same in Korean, for the pictures.
+    pub(super) fn conditions_korean(&self) -> String {
+        let talk = self.active.map_or(String::new(), |active| format!(", 그 가운데 {active}개만 말함"));
+        let blocks = match self.block_ms {
+            0.0 => String::new(),
+            span => format!(", 메시지를 처리할 때마다 {span} ms 블로킹"),
+        };
+        format!(
+            "{}, 서버와 클라이언트가 CPU {}개를 함께 사용, 메시지 {}바이트, 측정 {}초{talk}{blocks}",
+            self.system, self.processors, self.message_bytes, self.seconds
+        )
+    }
+
     pub(super) fn print_head(&self) -> Result<(), Problem> {
         say(format_args!("naksi ladder: {}\n", self.conditions()))?;
         if self.wine {
@@ -278,6 +298,41 @@ impl Report {
         Ok(())
     }
 
+    /// On which thread what ran, for a report that was asked for it.
+    fn print_threads(&self) -> Result<(), Problem> {
+        let shown = self.rows.iter().filter(|row| !row.thread_rows.is_empty());
+        for (number, row) in shown.enumerate() {
+            if number == 0 {
+                say(format_args!(
+                    "\n어느 스레드에서 실행되었나 · which thread ran what\n{}{}{}{}\n{:<18}{:>12}{:>16}{:>24}\n",
+                    padded("스레드", COLUMNS[0].2),
+                    padded("받은 접속", 12),
+                    padded("처리한 메시지", 16),
+                    padded("다른 스레드가 요청", 24),
+                    "thread",
+                    "accepted",
+                    "handled",
+                    "asked for by another",
+                ))?;
+            }
+            say(format_args!("{} × {}\n", row.model, row.connections))?;
+            let (first, others) = row.thread_rows.split_at(row.thread_rows.len().min(THREADS_SHOWN));
+            for (number, thread) in first.iter().enumerate() {
+                print_thread(&format!("  {}", number + 1), thread)?;
+            }
+            if !others.is_empty() {
+                let sum = |value: fn(&ThreadRow) -> u64| others.iter().map(value).sum();
+                let all = ThreadRow {
+                    accepted: sum(|thread| thread.accepted),
+                    handled: sum(|thread| thread.handled),
+                    asked_by_another: sum(|thread| thread.asked_by_another),
+                };
+                print_thread(&format!("  + {}", others.len()), &all)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn print_foot(&self) -> Result<(), Problem> {
         let bad: Vec<String> = self
             .rows
@@ -287,6 +342,7 @@ impl Report {
                 format!("{} × {}: {} wrong, {} refused", row.model, row.connections, row.wrong, row.refused)
             })
             .collect();
+        self.print_threads()?;
         if self.cut_short {
             say(format_args!("\ncut short by Ctrl-C after {} loads\n", self.rows.len()))?;
         }
@@ -295,6 +351,15 @@ impl Report {
         }
         say(format_args!("\nerrors: {}\n", bad.join("; ")))
     }
+}
+
+fn print_thread(name: &str, thread: &ThreadRow) -> Result<(), Problem> {
+    say(format_args!(
+        "{name:<18}{:>12}{:>16}{:>24}\n",
+        grouped(thread.accepted),
+        grouped(thread.handled),
+        grouped(thread.asked_by_another)
+    ))
 }
 
 fn say(text: std::fmt::Arguments<'_>) -> Result<(), Problem> {

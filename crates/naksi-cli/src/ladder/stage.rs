@@ -1,7 +1,7 @@
 //! A server of the ladder in a process of its own, and the talk with it over its standard input and output.
 //!
-//! The server prints its address. Every line that it is sent it answers with its counters, as JSON; at the end
-//! of its input it stops. Nothing here measures.
+//! The server prints its address. Every line that it is sent it answers with one line of JSON, its counters or what its
+//! threads did; at the end of its input it stops. Nothing here measures.
 
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use naksi::service::Signals;
 use naksi_models::site::{EVENTS_MAX, SOCKETS_MAX};
+use naksi_models::thread_record::{ThreadRecord, ThreadWork};
 use naksi_models::{Model, Site};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,10 @@ pub(super) struct Setup {
     /// How long the handler of each message blocks, like 1ms, as one does that asks a database; at most 10s.
     #[arg(long, value_name = "SPAN", value_parser = parse_blocks, default_value = "0s")]
     block: Duration,
+    /// Show which thread accepted, which one handled the messages, and how many of them another thread had asked for. Each
+    /// message takes a lock more, so the figures of such a run are not for comparing.
+    #[arg(long)]
+    show_threads: bool,
 }
 
 fn parse_blocks(text: &str) -> Result<Duration, String> {
@@ -86,6 +91,7 @@ impl Setup {
         site.events_max = self.events_max.map_or(site.events_max, |count| count as usize);
         site.sockets_max = self.set_size.map_or(site.sockets_max, |count| count as usize);
         site.blocks = self.block;
+        site.threads = self.show_threads.then(ThreadRecord::default);
         site
     }
 
@@ -97,8 +103,27 @@ impl Setup {
             ("--set-size", self.set_size),
         ];
         let mut all = vec![format!("--block={}us", self.block.as_micros())];
+        all.extend(self.show_threads.then(|| "--show-threads".to_owned()));
         all.extend(counts.iter().filter_map(|(option, count)| Some(format!("{option}={}", (*count)?))));
         all
+    }
+}
+
+/// What a server is asked for: its counters, or what each of its threads did.
+const COUNTERS: &str = "counters";
+const THREADS: &str = "threads";
+
+/// What one thread of a server did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ThreadRow {
+    pub(super) accepted: u64,
+    pub(super) handled: u64,
+    pub(super) asked_by_another: u64,
+}
+
+impl From<ThreadWork> for ThreadRow {
+    fn from(ThreadWork { accepted, handled, asked_by_another }: ThreadWork) -> Self {
+        Self { accepted, handled, asked_by_another }
     }
 }
 
@@ -142,9 +167,15 @@ pub(super) fn serve(model: &'static Model, setup: Setup) -> Result<Outcome, Prob
     let mut out = io::stdout().lock();
     writeln!(out, "{address}").and_then(|()| out.flush()).map_err(Problem::output)?;
     for line in io::stdin().lock().lines() {
-        line.map_err(failed)?;
-        let sample = serde_json::to_string(&Sample::of(&site)).expect("plain figures can be written");
-        writeln!(out, "{sample}").and_then(|()| out.flush()).map_err(Problem::output)?;
+        let answer = if line.map_err(failed)? == THREADS {
+            let work = site.threads.as_ref().map(ThreadRecord::work).unwrap_or_default();
+            serde_json::to_string(&work.into_iter().map(ThreadRow::from).collect::<Vec<_>>())
+        } else {
+            serde_json::to_string(&Sample::of(&site))
+        };
+        writeln!(out, "{}", answer.expect("plain figures can be written"))
+            .and_then(|()| out.flush())
+            .map_err(Problem::output)?;
     }
     site.stop(address);
     server.join().expect("a server does not panic").map_err(failed)?;
@@ -189,9 +220,18 @@ impl Stage {
 
     /// Its counters now.
     pub(super) fn sample(&mut self) -> Result<Sample, Problem> {
+        self.ask(COUNTERS)
+    }
+
+    /// What each of its threads did so far; nothing if the server was not told to record it.
+    pub(super) fn threads(&mut self) -> Result<Vec<ThreadRow>, Problem> {
+        self.ask(THREADS)
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&mut self, question: &str) -> Result<T, Problem> {
         let mut line = String::new();
         let questions = self.questions.as_mut().expect("the stage is open");
-        let asked = writeln!(questions).and_then(|()| questions.flush());
+        let asked = writeln!(questions, "{question}").and_then(|()| questions.flush());
         let answered = asked.and_then(|()| self.answers.read_line(&mut line));
         match answered.map(|_| serde_json::from_str(&line)) {
             Ok(Ok(sample)) => Ok(sample),
