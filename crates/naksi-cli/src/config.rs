@@ -4,6 +4,7 @@
 //! Keys that do not exist are refused with their line and the nearest key that does. Nothing here knows
 //! what a setting does.
 
+mod listen;
 mod part;
 pub(crate) mod table;
 mod wants;
@@ -19,6 +20,7 @@ use crate::logging;
 use crate::outcome::Problem;
 use crate::picture::{self, Place};
 use crate::text;
+pub(crate) use listen::Listener;
 pub(crate) use part::BackendName;
 use part::Said;
 
@@ -27,7 +29,7 @@ pub(crate) const FILE_DEFAULT: &str = "naksi.toml";
 
 /// What a server needs to know before it starts.
 pub(crate) struct Settings {
-    pub(crate) addresses: Vec<String>,
+    pub(crate) listeners: Vec<Listener>,
     /// Whether a listener on `[::]` takes IPv4 too.
     pub(crate) dual_stack: bool,
     pub(crate) workers: Option<usize>,
@@ -53,7 +55,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            addresses: vec!["127.0.0.1:7777".to_owned()],
+            listeners: vec![Listener::at("127.0.0.1:7777")],
             dual_stack: false,
             workers: None,
             backend: Backend::Auto,
@@ -106,8 +108,8 @@ impl fmt::Display for Origin {
 /// The settings that have flags of their own.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Flags {
-    /// Where to listen; port 0 takes a free one. All addresses of a name are listened on. May be given several times;
-    /// 127.0.0.1:7777 if not at all.
+    /// Where to listen, with tcp:// (the default) or ws:// before it; port 0 takes a free one. All addresses of a name are
+    /// listened on. May be given several times; 127.0.0.1:7777 if not at all.
     #[arg(long = "addr", value_name = "ADDR")]
     addresses: Vec<String>,
     /// A listener on [::] takes IPv4 too; IPv6 alone by default.
@@ -254,7 +256,7 @@ impl Settings {
     fn take(&mut self, flags: &Flags) {
         let mut said = Vec::new();
         if !flags.addresses.is_empty() {
-            self.addresses.clone_from(&flags.addresses);
+            self.listeners = flags.addresses.iter().map(|address| Listener::at(address)).collect();
             said.push(("listen.addresses", "--addr"));
         }
         if flags.dual_stack {
@@ -306,7 +308,7 @@ impl Settings {
     /// Everything that a server would refuse: values out of range, and limits that contradict each other.
     fn faults(&self) -> Vec<Problem> {
         let rules = [
-            ("listen.addresses", !self.addresses.is_empty(), "must not be empty"),
+            ("listen.addresses", !self.listeners.is_empty(), "must not be empty"),
             (
                 "io.workers",
                 self.workers.is_none_or(|workers| (1..=256).contains(&workers)),
@@ -397,7 +399,7 @@ mod tests {
                     [limits]\nidle_within = \"90s\"\nsend_queue_bytes_max = \"1MiB\"\noverflow = \"drop_new\"\n\
                     heartbeat = { packet_id = 7, every = \"10s\" }\n";
         let settings = read(text).expect("a sound file");
-        assert_eq!(settings.addresses, ["127.0.0.1:1", "[::1]:1"]);
+        assert_eq!(settings.listeners, ["127.0.0.1:1", "[::1]:1"].map(Listener::at));
         assert_eq!(settings.workers, Some(3));
         assert_eq!((settings.flush_ms, settings.spin_us, settings.direct), (Some(5), Some(50), None));
         assert_eq!(settings.limits.idle_within, Duration::from_secs(90));
@@ -429,7 +431,7 @@ mod tests {
         for (name, value) in [
             ("NAKSI_IO__WORKERS", "2"),
             ("NAKSI_LIMITS__IDLE_WITHIN", "30s"),
-            ("NAKSI_LISTEN__ADDRESSES", "127.0.0.1:1,[::1]:2"),
+            ("NAKSI_LISTEN__ADDRESSES", "127.0.0.1:1,ws://[::1]:2"),
             ("NAKSI_LISTEN__DUAL_STACK", "true"),
             ("NAKSI_RECORD__DIRECTORY", "2026-11-30"),
             ("NAKSI_LOG__FILTER", "3"),
@@ -440,7 +442,7 @@ mod tests {
             assert!(problems.is_empty(), "{name}: {problems:?}");
         }
         assert_eq!((settings.workers, settings.limits.idle_within), (Some(2), Duration::from_secs(30)));
-        assert_eq!(settings.addresses, ["127.0.0.1:1", "[::1]:2"]);
+        assert_eq!(settings.listeners, ["127.0.0.1:1", "ws://[::1]:2"].map(Listener::at));
         assert_eq!(settings.record.as_deref(), Some("2026-11-30"));
         assert_eq!((settings.log_filter.as_deref(), settings.limits.frame_bytes_max), (Some("3"), 4096));
         assert_eq!(settings.limits.heartbeat.map(|beat| beat.packet_id), Some(7));

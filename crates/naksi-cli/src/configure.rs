@@ -9,7 +9,7 @@ use crate::escape;
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
 use crate::results::print;
-use crate::target::resolve;
+use crate::target;
 
 /// Options of `naksi config`.
 #[derive(clap::Args)]
@@ -49,7 +49,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
 
 fn check(flags: &Flags) -> Result<Outcome, Problem> {
     let (settings, mut problems) = flags.gather();
-    problems.extend(settings.addresses.iter().filter_map(|address| resolve(address).err()));
+    problems.extend(target::listeners(&settings).err().into_iter().flatten());
     problems.extend(admin::check(&settings.admin).err());
     // Only here: a file may be looked at on another system than the one that it is for.
     if !settings.backend.is_of_this_system() {

@@ -17,10 +17,9 @@ use crate::apps::chat::{Chat, Halls};
 #[cfg(feature = "world")]
 use crate::apps::world::{Gate, Player};
 use crate::apps::{App, Kept, echo::Echo, relay::Relay};
-use crate::config::{Flags, Origin, Settings};
+use crate::config::{Flags, Listener, Origin, Settings};
 use crate::outcome::{Outcome, Problem};
 use crate::stderr::tell;
-use crate::target::Transport;
 use crate::{admin, logging, platform, reload, target, units};
 
 /// How long sessions may take to flush and say goodbye before they are cut.
@@ -159,6 +158,8 @@ fn say_fallback(service: &Service) {
 
 #[cfg_attr(not(feature = "world"), expect(unused_variables, reason = "only a world has players"))]
 fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Service, Problem> {
+    let listeners =
+        target::listeners(settings).or_else(|problems| Problem::all(problems).map(|()| Vec::new()))?;
     let mut server = Server::new().backend(settings.backend).limits(limits(app, settings));
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
@@ -178,12 +179,12 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
         server = server.record(record.table_version(app.table_version()));
     }
     server = server.dual_stack(settings.dual_stack);
-    for address in &settings.addresses {
-        let (transport, addresses) = target::listener(address)?;
-        server = match transport {
-            Transport::Tcp => server.listen(addresses),
-            Transport::WebSocket => server.listen_ws(addresses, websocket(app)),
-        };
+    for (said, listener) in listeners {
+        let listener = listener.websocket(websocket(app, said));
+        server = server.listener(match said.dual_stack {
+            Some(on) => listener.dual_stack(on),
+            None => listener,
+        });
     }
     let started = match app {
         App::Echo => server.session(|| Echo).start(),
@@ -218,10 +219,18 @@ fn limits(app: App, settings: &Settings) -> Limits {
 }
 
 /// What a WebSocket listener of this application accepts.
-fn websocket(app: App) -> ServerOptions {
-    match app.table_version() {
+fn websocket(app: App, said: &Listener) -> ServerOptions {
+    let mut options = match app.table_version() {
         0 => ServerOptions::new(),
         version => ServerOptions::new().subprotocol(format!("naksi.{version:016x}")),
+    };
+    options = said.subprotocols.iter().fold(options, ServerOptions::subprotocol);
+    if let Some(origins) = &said.origins {
+        options = options.origins(origins.clone());
+    }
+    match &said.path {
+        Some(path) => options.path(path),
+        None => options,
     }
 }
 

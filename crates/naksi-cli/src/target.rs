@@ -8,39 +8,35 @@ use std::time::Duration;
 
 use naksi::config::address::{ToAddresses as _, to_connect};
 
-use crate::config::plain;
+use crate::config::{Listener, Settings, plain};
 use crate::outcome::Problem;
 
-/// What connections travel over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Tcp,
-    WebSocket,
-}
-
-/// What an address travels over, and the rest of it.
-pub(crate) fn transport(text: &str) -> Result<(Transport, &str), Problem> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Ok((Transport::Tcp, text)) };
-    match scheme {
-        "tcp" => Ok((Transport::Tcp, rest)),
-        "ws" => Ok((Transport::WebSocket, rest)),
-        "tls" | "wss" => Err(Problem::usage(format!(
-            "`{text}`: this version does not speak TLS: use tcp:// or ws:// behind a proxy that does"
-        ))),
-        _ => Err(Problem::usage(format!("`{text}`: the scheme is tcp:// or ws://, and not {scheme}://"))),
+/// The listeners of the settings, each with the one of the engine that it asks for.
+///
+/// # Errors
+/// Everything that is wrong with them, each with its key and where it was set.
+pub(crate) fn listeners(
+    settings: &Settings,
+) -> Result<Vec<(&Listener, naksi::service::Listener)>, Vec<Problem>> {
+    let origin = settings.origin("listen.addresses");
+    let wrong = |why: String| Problem::Usage(format!("listen.addresses: {why} ({origin})"));
+    let (mut listeners, mut problems) = (Vec::new(), Vec::new());
+    let mut taken: Vec<SocketAddr> = Vec::new();
+    for said in &settings.listeners {
+        match naksi::service::Listener::new(&said.address) {
+            Ok(listener) => {
+                for address in listener.addresses().iter().filter(|address| address.port() != 0) {
+                    if taken.contains(address) {
+                        problems.push(wrong(format!("two listeners have the address {address}")));
+                    }
+                    taken.push(*address);
+                }
+                listeners.push((said, listener));
+            }
+            Err(error) => problems.push(wrong(error.to_string())),
+        }
     }
-}
-
-/// Reads an address to listen on, with its scheme.
-pub(crate) fn listener(text: &str) -> Result<(Transport, Vec<SocketAddr>), Problem> {
-    let (transport, place) = transport(text)?;
-    let place = place.strip_suffix('/').filter(|_| transport == Transport::WebSocket).unwrap_or(place);
-    if place.contains('/') {
-        return Err(Problem::usage(format!(
-            "`{text}`: a listener takes every path: leave out what follows the port"
-        )));
-    }
-    Ok((transport, resolve(place)?))
+    if problems.is_empty() { Ok(listeners) } else { Err(problems) }
 }
 
 /// Reads an address to listen on, or says in one line what one looks like.

@@ -90,7 +90,7 @@ fn everything_that_is_wrong_is_said_at_once_whoever_says_it() {
         "naksi: environment variable NAKSI_IO__SPIN_US: `io.spin_us` wants a whole number from 0 to 1,000, and not \"many\"",
         "naksi: io.workers must be 1 to 256 (",
         "naksi: limits make no sense: sessions_max must be 1 to 16,777,216: a worker names no more",
-        "naksi: `nowhere` has no port",
+        "naksi: listen.addresses: `nowhere` has no port",
     ] {
         assert!(said.contains(line), "{line}\nin\n{said}");
     }
@@ -109,6 +109,44 @@ fn a_variable_that_is_no_text_is_an_error_and_not_passed_over() {
         let (code, _, said) = run(naksi().args(["config", "check"]).env(name, value));
         assert!(code == Some(2) && said.contains("it is no text (no UTF-8)"), "{name:?}: {said}");
     }
+}
+
+#[test]
+fn listeners_that_cannot_all_be_opened_are_refused_with_the_key_and_its_place() {
+    for (text, rule) in [
+        (
+            "[[listen]]\naddress = \"127.0.0.1:7\"\n\n[[listen]]\naddress = \"ws://127.0.0.1:7\"\n",
+            "two listeners have the address 127.0.0.1:7",
+        ),
+        (
+            "[listen]\naddresses = \"127.0.0.1:7,tcp://127.0.0.1:7\"\n",
+            "two listeners have the address 127.0.0.1:7",
+        ),
+        ("[[listen]]\naddress = \"ws://127.0.0.1\"\n", "`ws://127.0.0.1` has no port"),
+        ("[[listen]]\naddress = \"ws://127.0.0.1:0/play\"\n", "has no path"),
+        (
+            "[[listen]]\naddress = \"127.0.0.1:7\"\norigins = \"any\"\n",
+            "`listen.origins` is for an address with ws://",
+        ),
+    ] {
+        let file = scratch("listeners.toml");
+        std::fs::write(&file, text).expect("written");
+        for command in [&["config", "check", "--config"][..], &["serve", "--config"]] {
+            let (code, _, said) = run(naksi().args(command).arg(&file));
+            assert!(
+                code == Some(2) && said.contains(rule) && said.contains("listeners.toml:"),
+                "{text}: {said}"
+            );
+            assert!(said.contains("listen.addresses") || said.contains("`listen."), "{said}");
+        }
+    }
+    let file = scratch("sound.toml");
+    std::fs::write(&file, "[[listen]]\naddress = \"ws://127.0.0.1:7\"\norigins = \"any\"\n")
+        .expect("written");
+    let (code, printed, said) = run(naksi().args(["config", "print", "--config"]).arg(&file));
+    assert_eq!(code, Some(0), "{said}");
+    let line = "addresses = [{ address = \"ws://127.0.0.1:7\", origins = \"any\" }] # ";
+    assert!(squeezed(&printed).contains(line), "{printed}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Output;
 
-use support::{PATIENCE, Server, echo, expect, frame, member, naksi, output};
+use support::{PATIENCE, Server, echo, expect, frame, member, naksi, output, scratch};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
@@ -30,7 +30,8 @@ fn asking(
     url: &str,
     change: impl FnOnce(&mut tungstenite::http::HeaderMap),
 ) -> Result<WebSocket<TcpStream>, String> {
-    let stream = TcpStream::connect(url.trim_start_matches("ws://")).expect("it listens");
+    let place = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
+    let stream = TcpStream::connect(place).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     stream.set_nodelay(true).expect("a socket option");
     let mut request = url.into_client_request().expect("an address");
@@ -144,12 +145,45 @@ fn a_page_of_another_origin_and_what_is_no_handshake_are_refused_and_counted() {
 }
 
 #[test]
+fn each_listener_of_a_file_has_its_own_path_origins_and_subprotocols() {
+    let file = scratch("listeners.toml");
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n\n[[listen]]\naddress = \"ws://127.0.0.1:0\"\npath = \"/play\"\n\
+                origins = [\"https://play.example\"]\nsubprotocols = [\"chat.v2\"]\n\n\
+                [[listen]]\naddress = \"ws://127.0.0.1:0\"\norigins = \"any\"\n";
+    std::fs::write(&file, text).expect("written");
+    let mut command = naksi();
+    command.args(["serve", "--app", "echo", "--workers", "2", "--config"]).arg(&file);
+    let (server, urls) = Server::listening(&mut command, 2, 3);
+    let mut stream = TcpStream::connect(&urls[0]).expect("it listens");
+    echo(&mut stream, b"over plain TCP");
+    let from = |url: &str, origin: &'static str, protocol: &'static str| {
+        asking(url, |headers| {
+            headers.insert("origin", origin.parse().expect("a header's value"));
+            headers.insert("sec-websocket-protocol", protocol.parse().expect("a header's value"));
+        })
+    };
+    let play = format!("{}/play?seat=3", urls[1]);
+    from(&play, "https://play.example", "chat.v2").expect("a listed page at the path that is served");
+    let elsewhere = from(&format!("{}/", urls[1]), "https://play.example", "chat.v2");
+    assert!(elsewhere.expect_err("another path").contains("404"));
+    let evil = from(&play, "https://evil.example", "chat.v2");
+    assert!(evil.expect_err("another origin").contains("403"));
+    let old = from(&play, "https://play.example", "chat.v1");
+    assert!(old.expect_err("another version").contains("400"));
+    let mut any = asking(&format!("{}/anywhere", urls[2]), |headers| {
+        headers.insert("origin", "https://evil.example".parse().expect("a header's value"));
+    });
+    any.as_mut().expect("any page, at any path").send("there".into()).expect("it is sent");
+    server.stop();
+}
+
+#[test]
 fn an_address_of_a_scheme_that_is_not_spoken_is_refused_with_those_that_are() {
     for (address, says) in [
         ("wss://127.0.0.1:0", "does not speak TLS"),
         ("tls://127.0.0.1:0", "does not speak TLS"),
         ("http://127.0.0.1:0", "tcp:// or ws://"),
-        ("ws://127.0.0.1:0/play", "takes every path"),
+        ("ws://127.0.0.1:0/play", "has no path"),
         ("ws://127.0.0.1", "has no port"),
     ] {
         let Output { status, stderr, .. } = output(naksi().args(["serve", "--addr", address]));

@@ -119,6 +119,7 @@ pub(crate) fn accept(head: &[u8], options: &ServerOptions) -> Result<String, Ref
         let text = format!("Pages from {} may not connect here.", printable(origin));
         return Err(Refused::new(DisconnectReason::OriginRefused, "403 Forbidden", "", &text));
     }
+    is_served(request.path.unwrap_or_default(), options)?;
     let protocol = choose(headers, &options.subprotocols)?;
     let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
     let accept = derive_accept_key(key.as_bytes());
@@ -126,6 +127,21 @@ pub(crate) fn accept(head: &[u8], options: &ServerOptions) -> Result<String, Ref
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
     ))
+}
+
+/// Whether the path of a request is one that is served. A proxy may send the whole address in its place.
+fn is_served(target: &str, options: &ServerOptions) -> Result<(), Refused> {
+    let Some(served) = &options.path else { return Ok(()) };
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find(['/', '?']).map_or("/", |start| &rest[start..]),
+        None => target,
+    };
+    let path = path.split('?').next().unwrap_or_default();
+    if path == served || (path.is_empty() && served == "/") {
+        return Ok(());
+    }
+    let text = format!("WebSocket is served at {}, and not at {}.", printable(served), printable(path));
+    Err(Refused::new(DisconnectReason::BadHandshake, "404 Not Found", "", &text))
 }
 
 fn printable(text: &str) -> String {

@@ -29,11 +29,12 @@ pub enum Origins {
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
     pub(crate) origins: Origins,
+    pub(crate) path: Option<String>,
     pub(crate) subprotocols: Vec<String>,
 }
 
 impl ServerOptions {
-    /// Pages from the same host, and no subprotocol.
+    /// Pages from the same host, every path, and no subprotocol.
     pub fn new() -> Self {
         Self::default()
     }
@@ -42,6 +43,14 @@ impl ServerOptions {
     #[must_use]
     pub fn origins(mut self, origins: Origins) -> Self {
         self.origins = origins;
+        self
+    }
+
+    /// The only path that is served, like `/play`; every path by default. Requests for another one are refused with 404; a
+    /// query (`?seat=3`) is not compared.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
         self
     }
 

@@ -206,6 +206,33 @@ fn pages_of_the_same_host_or_of_the_list_may_connect_and_no_others() {
 }
 
 #[test]
+fn a_listener_of_one_path_serves_it_with_any_query_and_no_other() {
+    for (served, target, is_served) in [
+        ("/play", "/play", true),
+        ("/play", "/play?x=1", true),
+        ("/play", "http://play.example/play?x=1", true),
+        ("/play", "/", false),
+        ("/play", "/play/", false),
+        ("/play", "/player", false),
+        ("/play", "/x?/play", false),
+        ("/play", "http://play.example", false),
+        ("/", "http://play.example", true),
+        ("/", "/?x", true),
+    ] {
+        let mut server = One::server(ServerOptions::new().path(served), false);
+        let opened = server.open(REQUEST.replace("/play?x=1", target).as_bytes());
+        let answer = String::from_utf8(server.answered()).expect("text");
+        if is_served {
+            opened.expect(target);
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{target}: {answer}");
+        } else {
+            assert_eq!(opened, Err(DisconnectReason::BadHandshake), "{target}");
+            assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains(served), "{target}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn a_client_of_another_version_is_refused_with_both_named() {
     let asked = |offer: &str| {
         let options = ServerOptions::new().subprotocol("naksi.2").subprotocol("chat");

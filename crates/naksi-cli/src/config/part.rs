@@ -9,9 +9,10 @@ use naksi::config::{Backend, Heartbeat, Limits, Overflow, RateLimitAction};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Settings;
+use super::listen::Listeners;
 use super::table::Row;
 use super::wants::{self, Form};
 use crate::picture::line_of;
@@ -32,7 +33,7 @@ pub(super) struct Part {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ListenPart {
-    addresses: Option<Texts>,
+    addresses: Option<Listeners>,
     dual_stack: Option<bool>,
 }
 
@@ -112,7 +113,7 @@ impl Said {
         let mut said = Self::default();
         let (sections, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            let wrong = errors.iter().map(|error| Wrong::of(error, error.message().to_owned(), text));
+            let wrong = errors.iter().map(|error| Wrong::of(error, refused(error.message(), text), text));
             said.wrong = wrong.collect();
             return said;
         }
@@ -125,6 +126,9 @@ impl Said {
                         let only = Spanned::new(key.span(), DeValue::Table(only));
                         said.take(&section, Some(key), only, text);
                     }
+                }
+                DeValue::Array(tables) if *section.get_ref() == "listen" && !tables.is_empty() => {
+                    said.take_listeners(&section, &value, tables, text);
                 }
                 _ => said.take(&section, None, value, text),
             }
@@ -162,6 +166,26 @@ impl Said {
         }
     }
 
+    /// Reads `[[listen]]`, a table for each listener: as the list in `listen.addresses`, once each of them makes sense.
+    fn take_listeners(
+        &mut self,
+        section: &Spanned<Cow<'_, str>>,
+        all: &Spanned<DeValue<'_>>,
+        tables: &[Spanned<DeValue<'_>>],
+        text: &str,
+    ) {
+        let key = |name: &'static str| Spanned::new(all.span(), Cow::Borrowed(name));
+        let wrong = self.wrong.len();
+        for one in tables.chunks(1) {
+            let mut alone = Self::default();
+            alone.take(section, Some(&key("")), listed(one, all.span()), text);
+            self.wrong.append(&mut alone.wrong);
+        }
+        if self.wrong.len() == wrong {
+            self.take(section, Some(&key("addresses")), listed(tables, all.span()), text);
+        }
+    }
+
     pub(super) fn apply(self, settings: &mut Settings) {
         self.parts.into_iter().for_each(|part| part.apply(settings));
     }
@@ -170,7 +194,7 @@ impl Said {
 impl Part {
     fn apply(self, settings: &mut Settings) {
         if let Some(addresses) = self.listen.addresses {
-            settings.addresses = addresses.0;
+            settings.listeners = addresses.0;
         }
         settings.dual_stack = self.listen.dual_stack.unwrap_or(settings.dual_stack);
         if let Some(workers) = self.io.workers {
@@ -194,6 +218,26 @@ impl Part {
         }
         self.limits.apply(&mut settings.limits);
     }
+}
+
+/// Why a text is no file of settings. One that has listeners in both ways breaks a rule of the format that few know.
+fn refused(message: &str, text: &str) -> String {
+    let has = |header| text.lines().any(|line| line.trim_start().starts_with(header));
+    match message.contains("duplicate key") && has("[listen]") && has("[[listen]]") {
+        true => {
+            "there are both [listen] and [[listen]]: use the section, or a table for each listener".to_owned()
+        }
+        false => message.to_owned(),
+    }
+}
+
+/// Tables of listeners, as a section with the list of them.
+fn listed<'a>(tables: &[Spanned<DeValue<'a>>], span: Range<usize>) -> Spanned<DeValue<'a>> {
+    let array: DeArray<'a> = tables.iter().cloned().collect();
+    let array = Spanned::new(span.clone(), DeValue::Array(array));
+    let mut section = DeTable::new();
+    section.insert(Spanned::new(span.clone(), Cow::Borrowed("addresses")), array);
+    Spanned::new(span, DeValue::Table(section))
 }
 
 /// Serde lists every key that exists; a person wants the one that was meant.

@@ -72,13 +72,14 @@ fn list(texts: &[String]) -> String {
 /// Where a server listens, and what it runs on.
 fn rows_of_io(settings: &Settings) -> Vec<Row> {
     let number = |number: Option<u32>| number.map(|number| number.to_string());
+    let addresses: Vec<String> = settings.listeners.iter().map(|listener| listener.literal()).collect();
     vec![
         row(
             ("listen", "addresses"),
-            Some(list(&settings.addresses)),
-            (Form::List, "a text like \"127.0.0.1:7777\", or a list of them"),
+            Some(format!("[{}]", addresses.join(", "))),
+            (Form::List, "a text like \"127.0.0.1:7777\" or \"ws://0.0.0.0:8080\", or a list of them"),
             "[\"127.0.0.1:7777\"]",
-            "Where to listen; port 0 takes a free one.",
+            "Where to listen; port 0 takes a free one. ws:// before an address is WebSocket, nothing or tcp:// plain TCP.",
         ),
         row(
             ("listen", "dual_stack"),
@@ -204,8 +205,17 @@ pub(crate) fn blank() -> String {
     let head = "# The settings of a Naksi server. What begins with `#` is the default, or an example where there is none.\n\
                 # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags. What is not said to be reloaded\n\
                 # takes effect when the server is started again.\n\n";
-    format!("{head}{}", in_sections(lines))
+    format!("{head}{LISTENERS}{}", in_sections(lines))
 }
+
+/// How a file says more of a listener than its address.
+const LISTENERS: &str = "# In the place of [listen], a table for each listener says more than an address:\n#\n\
+    #     [[listen]]\n#     address = \"127.0.0.1:7777\"\n#\n\
+    #     [[listen]]\n#     address = \"ws://0.0.0.0:8080\"\n\
+    #     origins = [\"https://play.example\"]   # pages that may connect: \"same_host\" (the default), \"any\" or a list\n\
+    #     path = \"/play\"                       # the only path that is served; every path if it is not set\n\
+    #     subprotocols = [\"chat.v2\"]           # further ones that are accepted\n\
+    #     dual_stack = false                   # whether an address of [::] takes IPv4 too\n\n";
 
 /// A doc comment begins with a space, a line of the table does not.
 fn about(text: &str) -> String {

@@ -46,7 +46,9 @@ pub(super) fn message<'a>(said: &str, name: (&str, &str), found: impl Fn() -> &'
             };
             format!("`{section}.{key}` wants {wants}, and not {}", found())
         }
-        Some(_) if said.starts_with("unknown field") => said.to_owned(),
+        Some(_) if said.starts_with("unknown field") || said.starts_with(&format!("`{section}.")) => {
+            said.to_owned()
+        }
         Some(_) => format!("`{section}.{key}`: {}", said.replacen("unknown variant", "unknown value", 1)),
         None if key.is_empty() && said.starts_with("invalid type") => {
             format!("`{section}` is a section: write [{section}], and its settings below it")

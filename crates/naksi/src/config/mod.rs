@@ -4,6 +4,7 @@
 
 pub mod address;
 mod retry;
+mod url;
 
 use core::net::SocketAddr;
 use std::fmt;
@@ -17,6 +18,7 @@ use naksi_os::port::PortError;
 pub use naksi_core::limits::{Heartbeat, Limits, Overflow, RateLimitAction};
 pub use naksi_os::port::{ListenOptions, PortOptions};
 pub use retry::{CONNECT_WITHIN_DEFAULT, Retry};
+pub use url::{Transport, Url};
 
 /// The result of the service's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -126,7 +128,10 @@ impl fmt::Display for Backend {
 
 /// The environment variables that a service reads, each with a description.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
-    ("NAKSI_LISTEN__ADDRESSES", "addresses to listen on, separated by commas"),
+    (
+        "NAKSI_LISTEN__ADDRESSES",
+        "addresses to listen on, with or without tcp:// or ws://, separated by commas",
+    ),
     ("NAKSI_LISTEN__DUAL_STACK", "true if a listener on [::] takes IPv4 too; false by default"),
     ("NAKSI_IO__WORKERS", "worker threads, 1 to 256"),
     ("NAKSI_IO__BACKEND", "auto, uring, epoll or iocp"),

@@ -44,6 +44,8 @@ const CATCH_MAX: usize = 1 << 16;
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
     pub(crate) wires: Wires,
+    /// Whether it takes IPv4 too; as the options of all listeners say without.
+    pub(crate) dual_stack: Option<bool>,
 }
 
 impl Listen {
@@ -197,6 +199,11 @@ fn check(plan: &Plan) -> Result<()> {
         return Err(Error::Config(format!("workers must be 1 to 256, not {}", plan.workers)));
     }
     check_port(&plan.port)?;
+    for (place, Listen { address, .. }) in plan.listen.iter().enumerate() {
+        if address.port() != 0 && plan.listen[..place].iter().any(|other| other.address == *address) {
+            return Err(Error::Config(format!("two listeners have the address {address}")));
+        }
+    }
     if let Some(dial) = &plan.dial {
         check_dial(dial)?;
     }
@@ -373,10 +380,12 @@ fn stand<P: Port + 'static, F: Factory>(
     let (mut port, fallback) = open(&plan.port, plan.backend)?;
     let mut stood = Standing { addresses: Vec::new(), backend: port.backend(), fallback };
     let mut listeners = Vec::new();
-    for (place, Listen { address, wires }) in plan.listen.iter().enumerate() {
+    for (place, Listen { address, wires, dual_stack }) in plan.listen.iter().enumerate() {
         let Some(share) = plan.share(place, index) else { continue };
+        let given = listen_options(plan);
+        let dual_stack = dual_stack.unwrap_or(given.dual_stack);
         let (handle, bound) = port
-            .listen(*address, &ListenOptions { share, ..listen_options(plan) })
+            .listen(*address, &ListenOptions { share, dual_stack, ..given })
             .map_err(|error| Error::Listen { address: *address, error })?;
         listeners.push((handle, wires.clone()));
         if share != Share::Join {

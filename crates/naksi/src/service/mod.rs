@@ -4,6 +4,7 @@
 
 mod client;
 mod launch;
+mod listener;
 mod lobby;
 mod server;
 mod signals;
@@ -24,6 +25,7 @@ use crate::shared::handle::{ServiceHandle, ServiceInner};
 use crate::shared::stats::Stats;
 
 pub use client::{BoundClient, Client};
+pub use listener::Listener;
 pub use lobby::Guest;
 pub use server::{ADDRESS_DEFAULT, BoundServer, Server};
 pub use signals::Signals;

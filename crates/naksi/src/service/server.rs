@@ -1,6 +1,8 @@
 //! The builder of a server: addresses, workers, limits. Nothing happens before `start` or `run`.
 
 use core::net::SocketAddr;
+use std::ffi::OsString;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::group::GroupOptions;
 use crate::record::RecordOptions;
 use crate::room::{Room, RoomOptions};
 use crate::service::launch::{Listen, Plan, launch};
-use crate::service::{Service, Signals};
+use crate::service::{Listener, Service, Signals};
 use crate::session::{ConnectionInfo, Factory, Session};
 use crate::shared::mailbox::Wires;
 
@@ -46,9 +48,13 @@ impl Server {
     /// # Errors
     /// A variable that begins with `NAKSI_` and is unknown, or an invalid value.
     pub fn from_env() -> Result<Self> {
+        Self::from_variables(std::env::vars_os())
+    }
+
+    fn from_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Self> {
         let mut server = Self::new();
         let mut run_bytes_max = None;
-        for (name, value) in std::env::vars_os() {
+        for (name, value) in variables {
             // Variables of other programs may contain any bytes.
             let shown = name.to_string_lossy();
             if !shown.starts_with("NAKSI_") {
@@ -62,44 +68,10 @@ impl Server {
             }
             let value = value.into_string();
             let value = value.map_err(|value| Error::Config(format!("{name}: {value:?} is not text")))?;
-            match name {
-                "NAKSI_LISTEN__ADDRESSES" => {
-                    server = value.split(',').fold(server, |server, address| server.listen(address.trim()));
-                }
-                "NAKSI_LISTEN__DUAL_STACK" => {
-                    let wrong = |_| Error::Config(format!("{name}: `{value}` is neither true nor false"));
-                    server = server.dual_stack(value.parse().map_err(wrong)?);
-                }
-                "NAKSI_IO__WORKERS" => {
-                    let workers = value.parse();
-                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of workers"));
-                    server = server.workers(workers.map_err(wrong)?);
-                }
-                "NAKSI_IO__DIRECT" => {
-                    let entries = value.parse();
-                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of sockets"));
-                    server = server.direct_descriptors(entries.map_err(wrong)?);
-                }
-                "NAKSI_RECORD__DIRECTORY" => server = server.record(RecordOptions::new(value)),
-                "NAKSI_RECORD__RUN_BYTES_MAX" => {
-                    let wrong = |_| Error::Config(format!("{name}: `{value}` is not a number of bytes"));
-                    run_bytes_max = Some(value.parse().map_err(wrong)?);
-                }
-                "NAKSI_IO__FLUSH_MS" => {
-                    let milliseconds = value.parse();
-                    let wrong =
-                        |_| Error::Config(format!("{name}: `{value}` is not a number of milliseconds"));
-                    let span = Duration::from_millis(milliseconds.map_err(wrong)?);
-                    server = server.flush(Flush::Every(span));
-                }
-                "NAKSI_IO__SPIN_US" => {
-                    let microseconds = value.parse();
-                    let wrong =
-                        |_| Error::Config(format!("{name}: `{value}` is not a number of microseconds"));
-                    server = server.spin(Duration::from_micros(microseconds.map_err(wrong)?));
-                }
-                "NAKSI_IO__BACKEND" => server = server.backend(value.parse()?),
-                _ => return Err(unknown(name)),
+            if name == "NAKSI_RECORD__RUN_BYTES_MAX" {
+                run_bytes_max = Some(read(name, &value, "a number of bytes")?);
+            } else {
+                server = server.with_variable(name, &value)?;
             }
         }
         // The order of variables is undefined, and this one has no effect without a recording.
@@ -110,6 +82,33 @@ impl Server {
             Some(wrong) => Err(wrong),
             None => Ok(server),
         }
+    }
+
+    fn with_variable(self, name: &str, value: &str) -> Result<Self> {
+        Ok(match name {
+            "NAKSI_LISTEN__ADDRESSES" => {
+                let wrong = |error| Error::Config(format!("{name}: {error}"));
+                let listeners = value.split(',').map(|address| Listener::new(address).map_err(wrong));
+                let listeners: Vec<Listener> = listeners.collect::<Result<_>>()?;
+                listeners.into_iter().fold(self, Server::listener)
+            }
+            "NAKSI_LISTEN__DUAL_STACK" => {
+                let wrong = |_| Error::Config(format!("{name}: `{value}` is neither true nor false"));
+                self.dual_stack(value.parse().map_err(wrong)?)
+            }
+            "NAKSI_IO__WORKERS" => self.workers(read(name, value, "a number of workers")?),
+            "NAKSI_IO__DIRECT" => self.direct_descriptors(read(name, value, "a number of sockets")?),
+            "NAKSI_RECORD__DIRECTORY" => self.record(RecordOptions::new(value)),
+            "NAKSI_IO__FLUSH_MS" => {
+                let span = Duration::from_millis(read(name, value, "a number of milliseconds")?);
+                self.flush(Flush::Every(span))
+            }
+            "NAKSI_IO__SPIN_US" => {
+                self.spin(Duration::from_micros(read(name, value, "a number of microseconds")?))
+            }
+            "NAKSI_IO__BACKEND" => self.backend(value.parse()?),
+            _ => return Err(unknown(name)),
+        })
     }
 
     /// Adds an address to listen on; the first call replaces the default. For a name with several addresses (IPv4 and
@@ -159,9 +158,17 @@ impl Server {
         self
     }
 
+    /// Listens as this listener says too: an address with its scheme, and its options.
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.plan.listen.extend(listener.into_listens());
+        self
+    }
+
     fn add(&mut self, addresses: Vec<SocketAddr>, wires: Wires) {
         let listens = to_listen(addresses).into_iter();
-        self.plan.listen.extend(listens.map(|address| Listen { address, wires: wires.clone() }));
+        let listen = |address| Listen { address, wires: wires.clone(), dual_stack: None };
+        self.plan.listen.extend(listens.map(listen));
     }
 
     /// Whether a listener on `[::]` accepts IPv4 as well; off by default, on every system. Sessions of IPv4 peers
@@ -311,7 +318,7 @@ impl<F: Factory> BoundServer<F> {
         let mut plan = self.server.plan;
         if plan.listen.is_empty() {
             let default: SocketAddr = ADDRESS_DEFAULT.parse().expect("the default is an address");
-            plan.listen.push(Listen { address: default, wires: None });
+            plan.listen.push(Listen { address: default, wires: None, dual_stack: None });
         }
         launch(plan, self.factory)
     }
@@ -336,6 +343,11 @@ fn lacks_an_underscore(name: &str) -> bool {
     ENVIRONMENT.iter().any(|(known, _)| known.replacen("__", "_", 1) == name)
 }
 
+/// The number that a variable holds.
+fn read<T: FromStr>(name: &str, value: &str, what: &str) -> Result<T> {
+    value.parse().map_err(|_| Error::Config(format!("{name}: `{value}` is not {what}")))
+}
+
 fn unknown(name: &str) -> Error {
     let known = ENVIRONMENT.iter().map(|(name, _)| *name);
     let meant = nearest(name, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
@@ -345,6 +357,46 @@ fn unknown(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Server> {
+        Server::from_variables(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn addresses_of_the_environment_have_schemes_and_what_is_wrong_names_the_variable() {
+        const NAME: &str = "NAKSI_LISTEN__ADDRESSES";
+        let server = of(&[(NAME, "127.0.0.1:1, tcp://[::1]:2"), ("NAKSI_IO__WORKERS", "3")]).expect("sound");
+        let listens: Vec<String> = server.plan.listen.iter().map(|one| one.address.to_string()).collect();
+        assert_eq!((listens, server.plan.workers), (vec!["127.0.0.1:1".into(), "[::1]:2".into()], 3));
+        for (value, why) in [
+            ("http://127.0.0.1:1", "the scheme is tcp:// or ws://, and not http://"),
+            ("127.0.0.1:1,", "has no host"),
+            ("127.0.0.1", "has no port"),
+            ("ws://127.0.0.1", "has no port"),
+            ("ws://127.0.0.1:1/play", "has no path"),
+        ] {
+            let said = of(&[(NAME, value)]).expect_err(value).to_string();
+            let is_missing = cfg!(not(feature = "ws")) && value.starts_with("ws:");
+            let why = if is_missing { "cargo feature `ws`" } else { why };
+            assert!(said.starts_with(NAME) && said.contains(why), "{value}: {said}");
+        }
+        let twice = of(&[(NAME, "127.0.0.1:7,tcp://127.0.0.1:7")]).expect("each is sound");
+        let said = twice.session(|| Guard).start().expect_err("both are one address").to_string();
+        assert_eq!(said, "two listeners have the address 127.0.0.1:7");
+    }
+
+    #[cfg(feature = "ws")]
+    #[test]
+    fn a_websocket_listener_of_the_environment_is_announced_with_its_scheme() {
+        let server = of(&[("NAKSI_LISTEN__ADDRESSES", "ws://127.0.0.1:0,127.0.0.1:0")]).expect("sound");
+        let service = server.workers(1).session(|| Guard).start().expect("it starts");
+        let urls: Vec<String> = service.urls().collect();
+        assert!(urls[0].starts_with("ws://127.0.0.1:") && urls[1].starts_with("127.0.0.1:"), "{urls:?}");
+    }
+
+    struct Guard;
+
+    impl Session for Guard {}
 
     #[test]
     fn a_name_with_one_underscore_where_two_belong_is_known_as_such() {
