@@ -1,7 +1,4 @@
-//! The servers that the program can run.
-//!
-//! Each application is one session type; which of them runs is the user's choice. Nothing here knows
-//! how a session's bytes travel.
+//! The applications that `naksi serve` can run. Each is one session type, chosen on the command line.
 
 pub(crate) mod chat;
 pub(crate) mod echo;
@@ -17,7 +14,7 @@ pub(crate) use world::Kept;
 pub(crate) enum Kept {}
 
 impl App {
-    /// The version of what it speaks; 0 if it has no table of packets.
+    /// The version of its packet table; 0 if it has none.
     pub(crate) fn table_version(self) -> u64 {
         match self {
             App::Echo | App::Relay => 0,
@@ -37,7 +34,7 @@ pub(crate) enum App {
     Relay,
     /// The sample game on rooms: names, talk, moves and a tick.
     Chat,
-    /// The sample world: logins, saved places, and players who are told of those whom they see.
+    /// The sample world: logins, saved places, and players that are told what they can see.
     #[cfg(feature = "world")]
     World,
 }

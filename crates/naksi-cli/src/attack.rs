@@ -1,9 +1,9 @@
-//! `naksi attack`: hostile peers against a server on this machine, and what good clients feel of it.
+//! `naksi attack`: hostile peers against a server on this machine, and what regular clients measure meanwhile.
 //!
-//! A crowd of good clients runs in calm weather first, and then again under each attack; the two are
-//! compared. Here are the options and the course of the suite; the attacks and the figures have their files.
+//! Regular clients run without an attack first (the baseline), and then under each attack; the two are compared. This
+//! file has the options and the sequence of the suite.
 
-mod assault;
+mod kinds;
 mod attacker;
 mod question;
 mod report;
@@ -31,20 +31,20 @@ use crate::serve::failed;
 use crate::stderr::tell;
 use crate::target;
 use crate::{platform, units};
-use assault::{Assault, Field, Tally};
-use report::{Ceiling, Report, Weather};
+use kinds::{AttackContext, AttackCounts, AttackKind};
+use report::{Ceiling, PhaseResult, Report};
 use script::Server;
 
 /// Slow enough for the accept limit of a server that does not exempt loopback.
 const GOOD_CONNECT_RATE: u32 = 500;
 
-/// What the server under attack runs.
+/// The application of the server under attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Served {
     /// Raw bytes back.
     Echo,
-    /// Frames to all of a topic.
+    /// Frames to all members of a topic.
     Relay,
     /// Rooms with a tick, names and moves.
     Chat,
@@ -53,7 +53,7 @@ pub(crate) enum Served {
 }
 
 impl Served {
-    /// What an attack that does not apply would need.
+    /// Why an attack does not apply.
     fn lacks(self) -> &'static str {
         match self {
             Served::Echo => "an echo server, which has no frames, rooms, names or places",
@@ -69,36 +69,36 @@ pub(crate) struct Options {
     /// The server, like 127.0.0.1:7777; it must be on this machine and run the echo, relay, chat or world app.
     #[arg(value_name = "ADDR")]
     address: String,
-    /// Which attacks: `all`, or names with commas between them.
+    /// The attacks: `all`, or names separated by commas.
     #[arg(long, value_name = "NAMES", default_value = "all")]
     suite: String,
-    /// Good clients that must not notice.
+    /// Number of good clients, which must lose nothing.
     #[arg(long, value_name = "N", default_value = "200", value_parser = units::parse_count_within::<1, 100_000>)]
     good: u32,
-    /// Messages a second of each good client.
+    /// Messages per second of each good client.
     #[arg(long, value_name = "HZ", default_value = "10")]
     rate: f64,
-    /// How long the calm lasts, and each attack that no deadline of the server ends.
+    /// Length of the calm phase, and of each attack that no deadline of the server ends.
     #[arg(long, value_name = "S", default_value = "5")]
     secs: f64,
-    /// So many times the usual number of attackers: 0.1 is a tenth.
+    /// Multiplies the number of attackers: 0.1 is a tenth.
     #[arg(long, value_name = "FACTOR", default_value = "1")]
     scale: f64,
-    /// The server's settings file: its deadlines are what attackers are held to. The defaults otherwise.
+    /// The server's settings file, whose deadlines attackers must not outlive; the default settings if not given.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How much later than its deadline an attacker may end: the machine is busy with the attack itself.
+    /// How much later than its deadline an attacker may end, because the machine is busy with the attack itself.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_duration)]
     grace: Duration,
     /// Writes the report as JSON; `-` is standard output, instead of the text.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Exits with 99 if this comes true: `ratio>2` (p99 under attack to calm) or `rss>512MiB` (the server's).
+    /// Exits with 99 if this condition holds: `ratio>2` (p99 under attack to calm) or `rss>512MiB` (the server's memory).
     #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
     fail_if: Vec<Ceiling>,
 }
 
-/// Runs the suite and says what the good ones felt.
+/// Runs the suite and reports what the regular clients measured.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let servers = target::servers(&options.address)?;
     let suite = check(&options, &servers)?;
@@ -113,7 +113,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         good_seed: pattern::mix(std::process::id().into()),
         good_rooms: rooms,
     };
-    let field = Field {
+    let context = AttackContext {
         target,
         server,
         signals,
@@ -122,21 +122,21 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         grace: options.grace,
     };
     let suite = applicable(suite, served)?;
-    let most = suite.iter().map(|assault| assault.descriptors(&field)).max().unwrap_or(0);
+    let most = suite.iter().map(|kind| kind.descriptors(&context)).max().unwrap_or(0);
     enough_descriptors(options.good + most)?;
     let mut view = View::new(Elsewhere::Nothing);
-    let calm = weather("calm", &options, &field, None, &mut view)?;
-    let mut storms = Vec::new();
-    for assault in suite {
-        storms.push(weather(&assault.name(), &options, &field, Some(assault), &mut view)?);
+    let baseline = run_phase("calm", &options, &context, None, &mut view)?;
+    let mut attacks = Vec::new();
+    for kind in suite {
+        attacks.push(run_phase(&kind.name(), &options, &context, Some(kind), &mut view)?);
     }
     view.done();
-    let report = Report::new(&field, options.good, calm, storms, &options.fail_if);
+    let report = Report::new(&context, options.good, baseline, attacks, &options.fail_if);
     json.publish(&report, || report.text())?;
     Ok(report.outcome())
 }
 
-fn check(options: &Options, servers: &[SocketAddr]) -> Result<Vec<Assault>, Problem> {
+fn check(options: &Options, servers: &[SocketAddr]) -> Result<Vec<AttackKind>, Problem> {
     if let Some(target) = servers.iter().find(|server| !server.ip().to_canonical().is_loopback()) {
         return Err(Problem::usage(format!(
             "{target} is not a loopback address: attacks stay on this machine, at 127.0.0.1 or [::1]"
@@ -151,90 +151,89 @@ fn check(options: &Options, servers: &[SocketAddr]) -> Result<Vec<Assault>, Prob
             "--secs must be 0.1 to 3,600, --scale 0.001 to 100, --rate 0.001 to 10,000, --grace at most an hour",
         ));
     }
-    let all = <Assault as clap::ValueEnum>::value_variants();
+    let all = <AttackKind as clap::ValueEnum>::value_variants();
     if options.suite == "all" {
         return Ok(all.to_vec());
     }
     let named = |name: &str| {
-        all.iter().copied().find(|assault| assault.name() == name.trim()).ok_or_else(|| {
-            let names: Vec<String> = all.iter().map(|assault| assault.name()).collect();
+        all.iter().copied().find(|kind| kind.name() == name.trim()).ok_or_else(|| {
+            let names: Vec<String> = all.iter().map(|kind| kind.name()).collect();
             Problem::usage(format!("`{name}` is no attack: use all, or some of {}", names.join(", ")))
         })
     };
     options.suite.split(',').map(named).collect()
 }
 
-/// The attacks of a suite that an application can be attacked with; says which were left out, and why.
-fn applicable(suite: Vec<Assault>, served: Served) -> Result<Vec<Assault>, Problem> {
-    let (suite, left_out): (Vec<_>, Vec<_>) =
-        suite.into_iter().partition(|assault| assault.applies_to(served));
+/// The attacks of a suite that fit an application; prints which were left out, and why.
+fn applicable(suite: Vec<AttackKind>, served: Served) -> Result<Vec<AttackKind>, Problem> {
+    let (suite, left_out): (Vec<_>, Vec<_>) = suite.into_iter().partition(|kind| kind.applies_to(served));
     let why = served.lacks();
     if suite.is_empty() {
         return Err(Problem::usage(format!("none of these attacks applies to {why} (try a chat server)")));
     }
     if !left_out.is_empty() {
-        let names: Vec<String> = left_out.into_iter().map(Assault::name).collect();
+        let names: Vec<String> = left_out.into_iter().map(AttackKind::name).collect();
         tell!("naksi: left out {}, which do not apply to {why}", names.join(", "));
     }
     Ok(suite)
 }
 
-/// One run of the good crowd, in calm weather or under an attack.
-fn weather(
+/// One run of the regular clients, without an attack or under one.
+fn run_phase(
     name: &str,
     options: &Options,
-    field: &Field<'_>,
-    assault: Option<Assault>,
+    context: &AttackContext<'_>,
+    kind: Option<AttackKind>,
     view: &mut View,
-) -> Result<Weather, Problem> {
-    let span = assault.map_or(field.span, |assault| assault.lasts(field));
-    let Server { served, good_seed, good_rooms, .. } = field.server;
+) -> Result<PhaseResult, Problem> {
+    let span = kind.map_or(context.span, |kind| kind.lasts(context));
+    let Server { served, good_seed, good_rooms, .. } = context.server;
     let (scenario, rooms) = match served {
         Served::Echo => (Scenario::Echo, options.good),
         Served::Relay => (Scenario::Relay, good_rooms),
         Served::Chat => (Scenario::Chat, good_rooms),
         Served::World => (Scenario::World, options.good),
     };
-    let mut plan = Plan::new(field.target, options.good, rooms, Pace::every(options.rate), span);
+    let mut plan = Plan::new(context.target, options.good, rooms, Pace::every(options.rate), span);
     plan.connect_rate = GOOD_CONNECT_RATE;
     plan.seed = good_seed;
     if scenario == Scenario::World {
-        // All on one spot, where attackers can stand as well.
+        // All in one place, where attackers can be as well.
         plan.field = dummy::Field::new(Spread::One, options.good);
     }
     let plan = Arc::new(plan);
-    let server = platform::listening_process(field.target);
-    let (aftermath, tally, server_rss) = beside(&plan, scenario, field, assault, server, view)?;
-    if field.signals.seen() {
-        // Half of an attack says nothing of the server, and half of a calm nothing of the attacks.
+    let server = platform::listening_process(context.target);
+    let (aftermath, counts, server_rss) = beside(&plan, scenario, context, kind, server, view)?;
+    if context.signals.seen() {
+        // A part of an attack shows nothing about the server, and a part of the baseline nothing about the attacks.
         return Err(Problem::failed("stopped by Ctrl-C: nothing is judged"));
     }
-    let deadline = assault.and_then(|assault| assault.deadline(field));
+    let deadline = kind.and_then(|kind| kind.deadline(context));
     let summary = Summary::new(&plan, scenario, aftermath, &[]);
-    Ok(Weather::new(name, &summary, tally, deadline, server_rss))
+    Ok(PhaseResult::new(name, &summary, counts, deadline, server_rss))
 }
 
-/// The crowd on this thread, the attack on another, and a look at the server's memory on a third.
+/// Runs the clients on this thread, the attack on another, and samples the server's memory on a third.
 fn beside(
     plan: &Arc<Plan>,
     scenario: Scenario,
-    field: &Field<'_>,
-    assault: Option<Assault>,
+    context: &AttackContext<'_>,
+    kind: Option<AttackKind>,
     server: Option<u32>,
     view: &mut View,
-) -> Result<(Aftermath, Option<Tally>, u64), Problem> {
+) -> Result<(Aftermath, Option<AttackCounts>, u64), Problem> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let attack = scope.spawn(|| {
-            let assault = assault?;
-            // The good ones are in first: who may come in under a storm is the door's business, not theirs.
+            let kind = kind?;
+            // The regular clients connect first: admission during a connect flood is not what they measure.
             while plan.signals.started().is_none() {
                 if over.load(Ordering::Relaxed) {
                     return None;
                 }
                 thread::sleep(Duration::from_millis(5));
             }
-            Some(assault.run(field))
+            Some(kind.run(context))
         });
         let memory = scope.spawn(|| {
             let mut highest = 0;
@@ -247,9 +246,9 @@ fn beside(
         });
         let aftermath = conductor::conduct(plan, scenario, Backend::Auto, view);
         over.store(true, Ordering::Relaxed);
-        let failed = |_| Problem::failed("an attack died of a bug of its own");
-        let tally = attack.join().map_err(failed)?;
+        let failed = |_| Problem::failed("an attack thread panicked, which is a bug of this program");
+        let counts = attack.join().map_err(failed)?;
         let highest = memory.join().map_err(failed)?;
-        Ok((aftermath?, tally, highest))
+        Ok((aftermath?, counts, highest))
     })
 }

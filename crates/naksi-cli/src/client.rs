@@ -1,8 +1,7 @@
 //! `naksi client`: the lectures' interactive TCP client, for an echo server.
 //!
-//! It sends one line, waits until as many bytes have come back, and shows them, control characters written out. A plain
-//! socket is all it needs, and a thread for standard input, so that a request to stop is heard; it knows nothing of the
-//! engine.
+//! It sends one line, waits until as many bytes have come back, and prints them with control characters escaped. It
+//! uses a plain socket, and a thread for standard input, so that a request to stop is noticed.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -31,10 +30,11 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Options of `naksi client`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, like 127.0.0.1:7777; of a name every address is tried in turn.
+    /// The server, like 127.0.0.1:7777; all addresses of a name are tried in turn.
     #[arg(value_name = "ADDR")]
     address: String,
-    /// How the text travels: 안녕하세요 is 15 bytes in UTF-8 and 10 in CP949. Input may be in UTF-8 or in this encoding.
+    /// The encoding of the text: 안녕하세요 is 15 bytes in UTF-8 and 10 in CP949. Input may be in UTF-8 or in this
+    /// encoding.
     #[arg(long, value_enum, default_value = "utf-8")]
     encoding: Text,
 }
@@ -63,7 +63,7 @@ impl Text {
         }
     }
 
-    /// A line of the input: UTF-8, as terminals write it, or else this encoding, as files of Windows have it.
+    /// A line of the input: UTF-8, as terminals send it, or else this encoding, as Windows files contain it.
     fn read(self, bytes: Vec<u8>) -> Result<String, Problem> {
         String::from_utf8(bytes).or_else(|refused| {
             let line =
@@ -78,7 +78,7 @@ impl Text {
     }
 }
 
-/// Talks until an empty line, the end of the input, a request to stop, or the end of the connection.
+/// Runs until an empty line, the end of the input, a request to stop, or the end of the connection.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let (stream, _) = target::connect(&target::servers(&options.address)?, CONNECT_WITHIN)?;
     let looks = stream.set_read_timeout(Some(LOOK_EVERY)).and(stream.set_write_timeout(Some(LOOK_EVERY)));
@@ -108,7 +108,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
 }
 
-/// The lines of standard input, read by a thread that ends with the process; the last one is empty.
+/// The lines of standard input, read by a thread that lives as long as the process; the last one is empty.
 fn lines() -> Result<Receiver<io::Result<Vec<u8>>>, Problem> {
     let (sender, lines) = sync_channel(1);
     let read = move || {
@@ -134,7 +134,7 @@ fn lines() -> Result<Receiver<io::Result<Vec<u8>>>, Problem> {
     Ok(lines)
 }
 
-/// The next line; nothing at the end of the input and when the program is to stop.
+/// The next line; `None` at the end of the input and on a request to stop.
 fn next(lines: &Receiver<io::Result<Vec<u8>>>, signals: &Signals) -> Result<Option<Vec<u8>>, Problem> {
     while !signals.seen() {
         match lines.recv_timeout(LOOK_EVERY) {
@@ -196,7 +196,7 @@ fn exchange(mut stream: &TcpStream, line: &str, text: Text, signals: &Signals) -
     Ok(Exchanged::All)
 }
 
-/// Tries until it is done; nothing if the program is to stop before that.
+/// Retries until it succeeds; `None` if the program is to stop before that.
 fn patiently(
     signals: &Signals,
     mut attempt: impl FnMut() -> io::Result<usize>,

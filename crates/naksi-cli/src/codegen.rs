@@ -1,4 +1,4 @@
-//! `naksi gen`: the options of the crate `naksi-gen`, and how what it refuses is shown.
+//! `naksi gen`: the options of the crate `naksi-gen`, and the display of its errors.
 
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ fn request(options: &Options) -> Request {
     options.protos.iter().fold(request, Request::proto)
 }
 
-/// A refusal as the program shows it: a place with the text around it.
+/// An error as the program prints it: its place with the text around it.
 fn shown(error: Error) -> Problem {
     match error {
         Error::Place(place) => {

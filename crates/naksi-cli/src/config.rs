@@ -1,8 +1,7 @@
-//! The settings of a server: defaults, then a file, then the environment, then flags; each overrides what
-//! came before, and every value knows where it came from.
+//! The settings of a server: defaults, then a file, then the environment, then flags; each overrides the one before,
+//! and every value records where it came from.
 //!
-//! Keys that do not exist are refused with their line and the nearest key that does. Nothing here knows
-//! what a setting does.
+//! Unknown keys are refused with their line and the nearest known key.
 
 mod listen;
 mod part;
@@ -24,7 +23,7 @@ pub(crate) use listen::Listener;
 pub(crate) use part::BackendName;
 use part::Said;
 
-/// The file that is read where no other is named, if it is there.
+/// The file that is read if no other is named and it exists.
 pub(crate) const FILE_DEFAULT: &str = "naksi.toml";
 
 /// What a server needs to know before it starts.
@@ -108,14 +107,14 @@ impl fmt::Display for Origin {
 /// The settings that have flags of their own.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Flags {
-    /// Where to listen, with tcp:// (the default) or ws:// before it; port 0 takes a free one. All addresses of a name are
-    /// listened on. May be given several times; 127.0.0.1:7777 if not at all.
+    /// Where to listen, as tcp:// (the default) or ws://; port 0 takes a free one. All addresses of a name are listened
+    /// on. May be given several times; 127.0.0.1:7777 by default.
     #[arg(long = "addr", value_name = "ADDR")]
     addresses: Vec<String>,
-    /// A listener on [::] takes IPv4 too; IPv6 alone by default.
+    /// A listener on [::] accepts IPv4 too; IPv6 alone by default.
     #[arg(long)]
     dual_stack: bool,
-    /// I/O worker threads; one for each processor by default.
+    /// I/O worker threads; one per processor by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
     /// Which of the kernel's interfaces to use; auto by default.
@@ -124,22 +123,22 @@ pub(crate) struct Flags {
     /// Keep up to N sockets of each worker outside the process's descriptors (io_uring's direct descriptors).
     #[arg(long, value_name = "N", value_parser = crate::units::parse_count)]
     direct: Option<u32>,
-    /// Sends leave together every N milliseconds (1 to 100) instead of at once: fewer and larger ones.
+    /// Send queued data every N milliseconds (1 to 100) instead of at once: fewer and larger sends.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     flush_ms: Option<u32>,
-    /// A worker looks for N microseconds (at most 1000) before it sleeps, after waits that were as short.
+    /// Busy-poll for up to N microseconds (at most 1000) before a worker sleeps, after waits that were as short.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     spin_us: Option<u32>,
     /// Most sessions at a time; more are refused at accept.
     #[arg(long, value_name = "N", value_parser = crate::units::parse_count)]
     max_sessions: Option<u32>,
-    /// Record what every session receives, with its times, in this folder; `naksi replay` sends it again.
+    /// Record everything that sessions receive, with times, in this folder; `naksi replay` sends it again.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<String>,
     /// Serve metrics, health and readiness over HTTP on this address, as in 127.0.0.1:9090.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// Requests to the admin address must show the token in this file; needed where it is no loopback address.
+    /// Require the token in this file for requests to the admin address; needed unless it is a loopback address.
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<String>,
     /// Settings from a TOML file (naksi.toml if it is there); NAKSI_SECTION__KEY variables and flags override it.
@@ -148,7 +147,7 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// The file that is read: the one that was named, or the usual one if it is there.
+    /// The file to read: the one that was named, or the default one if it exists.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         let usual = || Some(PathBuf::from(FILE_DEFAULT)).filter(|path| path.is_file());
         self.config.clone().or_else(usual)
@@ -204,7 +203,7 @@ impl Settings {
         let line_of_record =
             said.mentioned.iter().find(|(key, _)| key == "record.directory").map(|(_, line)| *line);
         self.take_said(said, |line| Origin::File(name.to_owned(), line));
-        // A flag or a variable says what it says; a text of a file may say what its author did not mean.
+        // The escape in a file's text may not be what its author meant; flags and variables are taken literally.
         let is_escaped = self.record.as_deref().is_some_and(|path| path.contains(char::is_control));
         if let Some(line) = line_of_record.filter(|_| is_escaped) {
             problems.push(Problem::usage(format!(
@@ -315,7 +314,7 @@ impl Settings {
                 "must be 1 to 256",
             ),
             ("io.direct", self.direct != Some(0), "must be at least 1"),
-            // An unset variable in a script would otherwise record whatever comes, in the folder where it runs.
+            // An unset variable in a script would otherwise record into the current folder.
             ("record.directory", self.record.as_deref() != Some(""), "must not be empty"),
             (
                 "admin.token_file",
@@ -339,7 +338,7 @@ impl Settings {
 /// What the names of variables begin with.
 const PREFIX: &str = "NAKSI_";
 
-/// What is said of a variable for which there is no setting.
+/// The error for a variable that matches no setting.
 fn unknown(section: &str, key: &str) -> String {
     let rows = table::rows(&Settings::default());
     let keys = rows.iter().filter(|row| row.section == section).map(|row| row.key);
@@ -374,7 +373,7 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
     }
 }
 
-/// The setting that a variable with one underscore in the place of two was meant for.
+/// The setting that a variable with one underscore instead of two was meant for.
 fn meant_as_setting(name: &str) -> Option<String> {
     let settings = table::rows(&Settings::default());
     let mut meant = settings.iter().map(|row| format!("{PREFIX}{}__{}", row.section, row.key).to_uppercase());

@@ -1,4 +1,4 @@
-//! `naksi config`: look at settings before a server does. Nothing here starts anything.
+//! `naksi config`: checks, prints and creates settings without starting a server.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ pub(crate) struct Options {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Say whether the settings make sense: exit code 0, or 2 with the place that does not.
+    /// Check the settings: exit code 0, or 2 with the place of the error.
     Check(Flags),
-    /// Write a file with every setting, its default and what it is.
+    /// Write a file with every setting, its default and a description.
     Init {
         /// Where to; a file that exists is left alone.
         #[arg(value_name = "FILE", default_value = FILE_DEFAULT)]
         file: PathBuf,
     },
-    /// Print what the settings say, and who said it: file and line, variable or flag.
+    /// Print the settings and the source of each: file and line, variable or flag.
     Print {
         /// Also settings that no source mentions, with their defaults.
         #[arg(long)]
@@ -51,7 +51,7 @@ fn check(flags: &Flags) -> Result<Outcome, Problem> {
     let (settings, mut problems) = flags.gather();
     problems.extend(target::listeners(&settings).err().into_iter().flatten());
     problems.extend(admin::check(&settings.admin).err());
-    // Only here: a file may be looked at on another system than the one that it is for.
+    // Only here, because a file may be checked on another system than the one it is for.
     if !settings.backend.is_of_this_system() {
         let line = format!("there is no io.backend \"{}\" on this system", settings.backend);
         problems.push(Problem::Usage(line));

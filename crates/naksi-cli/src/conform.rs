@@ -1,7 +1,7 @@
 //! `naksi conform`: one suite of scenarios on every port of this system, side by side.
 //!
-//! It succeeds only if every backend left the lines of every scenario, or what the list of permitted
-//! differences allows. Nothing here knows what a scenario does.
+//! It succeeds only if every backend produced the expected lines of every scenario, apart from the permitted
+//! differences.
 
 use std::fmt::Write as _;
 
@@ -81,7 +81,7 @@ impl Tally {
     }
 }
 
-/// The backends that were asked for; one that cannot be used here is an error only if it was named.
+/// The requested backends; one that cannot be used here is an error only if it was named.
 fn backends(options: &Options) -> Result<Vec<Backend>, Problem> {
     let seeded = |backend| match backend {
         Backend::Sim(dialect, _) => Backend::Sim(dialect, options.seed),
@@ -103,7 +103,7 @@ fn backends(options: &Options) -> Result<Vec<Backend>, Problem> {
     Ok(chosen)
 }
 
-/// One line of the table, and under it what a reader needs to judge it.
+/// One row of the table, followed by the details of a failure.
 fn row(scenario: &Scenario, backends: &[Backend], reports: &[Report], trace: bool) -> String {
     let name = scenario.name();
     let mut text = format!("{name:<64}");

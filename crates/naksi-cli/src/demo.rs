@@ -1,7 +1,7 @@
-//! `naksi demo`: a relay server and a crowd in one process, with a live view, and what to try next.
+//! `naksi demo`: a relay server and clients in one process, with a live view and suggestions what to try next.
 //!
-//! It succeeds only if every message came once, in order and whole, and the server was empty again
-//! afterwards. Nothing here knows the protocol.
+//! It succeeds only if every message arrived once, in order and intact, and the server had no sessions left
+//! afterwards.
 
 use std::io::{self, Write};
 use std::thread;
@@ -19,7 +19,7 @@ use crate::stderr::tell;
 use crate::units::grouped;
 use crate::{dummy, platform};
 
-/// How long the server may take to notice that everybody has left.
+/// How long the server may take to notice that all clients have left.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Options of `naksi demo`.

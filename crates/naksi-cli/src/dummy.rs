@@ -1,7 +1,7 @@
-//! `naksi dummy`: a crowd of clients that loads a server, checks every byte, and measures honestly.
+//! `naksi dummy`: many clients that load a server, check every byte, and measure without coordinated omission.
 //!
-//! Here are the options and what makes sense among them; the course of a run is the conductor's, and the
-//! scenarios have a file each.
+//! This file has the options and their checks; the sequence of a run is in the conductor, and each scenario has a
+//! file.
 
 pub(crate) mod conductor;
 mod chat;
@@ -56,10 +56,10 @@ const CONNECT_RATE: u32 = 5_000;
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a message of each dummy, all of them together.
 const CROWD_BYTES_MAX: u64 = 4 << 30;
-/// What members of rooms keep of each other, all of them together.
+/// Limit of what all members of rooms keep of each other, in entries.
 const ACQUAINTANCES_MAX: u64 = 100_000_000;
 
-/// Reads how many dummies there shall be, or what cannot be more than they are.
+/// Parses the number of dummies, or a number that cannot exceed it.
 pub(crate) fn parse_sessions(text: &str) -> Result<u32, String> {
     units::parse_count_within::<1, 1_000_000>(text)
 }
@@ -75,15 +75,15 @@ pub(crate) trait Dummy: Session {
 pub(crate) enum Scenario {
     /// Send and get the same bytes back (an echo server).
     Echo,
-    /// Send to a room and get what everybody in it sends (a relay server).
+    /// Send to a room and get what all members send (a relay server).
     Relay,
     /// Say hello, be silent, say it again: what a session costs (an echo server).
     Idle,
-    /// Connect, echo once, close, and again, as fast as it goes (an echo server).
+    /// Connect, echo once, close, and repeat, as fast as possible (an echo server).
     Storm,
     /// Play the sample game: enter a room, talk and walk (a chat server).
     Chat,
-    /// Live in the sample world: log in, walk, see who is near, come back (a world server).
+    /// Live in the sample world: log in, walk, see nearby players, log in again (a world server).
     World,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Options {
     /// Messages a second of each dummy, on a fixed schedule; 10 by default (not idle, not storm).
     #[arg(long, value_name = "HZ", conflicts_with = "window")]
     rate: Option<f64>,
-    /// Closed loop instead: so many messages on their way at a time, the next when one is back (echo, relay, chat).
+    /// Closed loop instead: at most this many messages in flight, the next when one is back (echo, relay, chat).
     #[arg(long, value_name = "W", value_parser = units::parse_count_within::<1, 1_000_000>)]
     window: Option<u32>,
     /// Bytes of a message, 64 by default; 4KiB is 4,096 (echo, relay, chat).
@@ -120,7 +120,7 @@ pub(crate) struct Options {
     /// How the dummies of a world stand; wide by default.
     #[arg(long, value_enum)]
     spread: Option<Spread>,
-    /// New connections a second; 5,000 by default (not storm, which is as fast as it goes).
+    /// New connections per second; 5,000 by default (not storm, which connects as fast as possible).
     #[arg(long, value_name = "N", value_parser = units::parse_count_within::<1, 10_000_000>)]
     connect_rate: Option<u32>,
     /// Which of the kernel's interfaces the dummies use.
@@ -129,18 +129,18 @@ pub(crate) struct Options {
     /// Makes schedules, payloads and rooms repeat; by the clock by default.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Writes the summary as JSON; `-` is standard output, instead of the text. The seed is a text, with all of its
-    /// digits; counts, bytes and nanoseconds are numbers.
+    /// Writes the summary as JSON; `-` is standard output, instead of the text. The seed is a string that keeps all
+    /// its digits; counts, bytes and nanoseconds are numbers.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Writes the summary and a picture as one HTML file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Exits with 99 if this comes true: p50, p90, p99, p99.9 or max with a time, lost, never-started or errors with a
-    /// count.
+    /// Exits with 99 if this condition holds: p50, p90, p99, p99.9 or max with a time, lost, never-started or errors
+    /// with a count.
     #[arg(long = "fail-if", value_name = "FIGURE>BOUND")]
     fail_if: Vec<Threshold>,
-    /// Loads a server that is not on this machine. Only do that to your own.
+    /// Allow a server that is not on this machine. Use this only for a server of your own.
     #[arg(long)]
     i_own_this_target: bool,
 }
@@ -163,7 +163,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     Ok(summary.outcome())
 }
 
-/// Runs a relay crowd against a server in this process: the demo's half of this file.
+/// Runs relay clients against a server in this process, for the demo.
 pub(crate) fn run_relay(plan: Plan, view: &mut View) -> Result<Summary, Problem> {
     let plan = Arc::new(plan);
     let aftermath = conductor::conduct(&plan, Scenario::Relay, Backend::Auto, view)?;
@@ -212,7 +212,7 @@ fn fits_memory(options: &Options) -> Result<(), Problem> {
     }
 }
 
-/// Refuses rooms in which too many would keep something of each other.
+/// Refuses rooms in which the members would keep too much of each other.
 pub(crate) fn know_each_other(sessions: u32, rooms: u32) -> Result<(), Problem> {
     let sessions = u64::from(sessions);
     let of_one = sessions.div_ceil(rooms.into());
@@ -226,7 +226,7 @@ pub(crate) fn know_each_other(sessions: u32, rooms: u32) -> Result<(), Problem> 
     )))
 }
 
-/// Refuses an option that the scenario has no use for: its user would believe that it changes the figures.
+/// Refuses an option that the scenario does not use, because its user would believe that it changes the figures.
 fn nothing_unused(options: &Options) -> Result<(), Problem> {
     use Scenario::{Chat, Echo, Idle, Relay, World};
     let given: [(&str, bool, &[Scenario]); 6] = [
@@ -258,13 +258,13 @@ pub(crate) fn may_load(servers: &[SocketAddr], is_own: bool) -> Result<(), Probl
     }
 }
 
-/// The first of a server's addresses that answers. One connection by hand fails with one line where a crowd would fail
-/// a thousand times.
+/// The first of a server's addresses that answers. One test connection fails with one line where all clients would
+/// fail with thousands.
 pub(crate) fn listening(servers: &[SocketAddr]) -> Result<SocketAddr, Problem> {
     target::connect(servers, CONNECT_WITHIN).map(|(_, server)| server)
 }
 
-/// Refuses a crowd that could not have a descriptor each, and says how it could.
+/// Refuses more clients than this process may have descriptors, and tells how to raise the limit.
 pub(crate) fn enough_descriptors(sessions: u32) -> Result<(), Problem> {
     let needed = u64::from(sessions) + OTHER_DESCRIPTORS;
     match platform::raise_descriptor_limit() {

@@ -1,11 +1,9 @@
-//! Text from a peer or a file as a person may see it: nothing in it steers a terminal or begins a line of its own.
-//!
-//! Nothing here knows where the text goes.
+//! Escapes text from a peer or a file for display: it cannot control a terminal or start a line of its own.
 
 use std::fmt;
 
-/// Whether a character does something to a terminal or to the order of a line instead of being shown: C0, DEL and C1
-/// controls, line and paragraph separators, and the marks, embeddings, overrides and isolates of bidirectional text.
+/// Whether a character controls a terminal or the order of a line instead of being shown: C0, DEL and C1 controls,
+/// line and paragraph separators, and the marks, embeddings, overrides and isolates of bidirectional text.
 pub(crate) fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -14,7 +12,7 @@ pub(crate) fn is_control(letter: char) -> bool {
         )
 }
 
-/// A text with its control characters written out, like `\n` and `\u{1b}`.
+/// A text with its control characters escaped, like `\n` and `\u{1b}`.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -23,14 +21,14 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Lines with their control characters written out; only the line breaks stay.
+/// Lines with their control characters escaped; only the line breaks stay.
 pub(crate) fn lines(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     write_escaped(&mut escaped, text, |letter| letter == '\n').expect("a string takes everything");
     escaped
 }
 
-/// The same for a text with colours in it, whose sequences (`ESC [ digits m`) stay too.
+/// The same for a text with colours, whose sequences (`ESC [ digits m`) stay too.
 pub(crate) fn coloured_lines(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text;
@@ -62,7 +60,7 @@ pub(crate) fn stripped(text: &str) -> String {
     text.chars().filter_map(keep).collect()
 }
 
-/// Takes text and passes it on with its control characters written out.
+/// A writer that escapes control characters.
 pub(crate) struct Escaping<W>(pub(crate) W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {

@@ -1,4 +1,4 @@
-//! Where a result goes as JSON. What a result says is not known here.
+//! Writes a result as JSON, to standard output or to a file.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Json {
         }
     }
 
-    /// Prints the result and writes its file; if one of the two fails, the other one is done all the same.
+    /// Prints the result and writes its file; if one of the two fails, the other one is still done.
     pub(crate) fn publish(
         self,
         result: &impl Serialize,

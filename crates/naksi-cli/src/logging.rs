@@ -1,8 +1,8 @@
-//! Log lines to stderr, written by the thread of `stderr.rs` so that no worker ever waits for a terminal. What stands
-//! in them may come from a peer: the control characters of every field are written out.
+//! Log lines to stderr, written by the thread of `stderr.rs` so that no worker ever waits for a terminal. Fields may
+//! come from a peer, so their control characters are escaped.
 //!
-//! `NAKSI_LOG`, or else `RUST_LOG`, says which lines; then the settings; without them, warnings and errors. Nothing
-//! here knows what is logged.
+//! The filter comes from `NAKSI_LOG`, or else `RUST_LOG`, then from the settings; by default warnings and errors are
+//! logged.
 
 use std::env::{self, VarError};
 use std::fmt::{self, Write as _};
@@ -36,7 +36,7 @@ pub(crate) fn start() -> Result<(), Problem> {
         Err(VarError::NotUnicode(_)) => {
             return Err(Problem::usage(format!("{OURS}: it is no text (no UTF-8)")));
         }
-        // It speaks to other programs as well: what it says of them is no mistake.
+        // The variable is shared with other programs, so directives for them are not errors.
         Err(_) => builder().parse_lossy(env::var(EVERYBODYS).unwrap_or_default()),
     };
     let log = tracing_subscriber::fmt()
@@ -53,7 +53,7 @@ pub(crate) fn start() -> Result<(), Problem> {
     Ok(())
 }
 
-/// One field of a line, in which nothing begins another line or steers a terminal.
+/// One field of a line, escaped so that it cannot start another line or control a terminal.
 fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => {}
@@ -64,7 +64,7 @@ fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> 
     write!(Escaping(line), "{value:?}")
 }
 
-/// Which lines are written from now on; empty for warnings and errors. The environment has the last word.
+/// Sets the filter of the settings; empty for warnings and errors. The environment overrides it.
 pub(crate) fn set(filter: &str) -> Result<(), String> {
     let parsed = parse(filter)?;
     let is_overruled = [OURS, EVERYBODYS].iter().any(|name| env::var(name).is_ok());
@@ -86,7 +86,7 @@ fn builder() -> Builder {
     EnvFilter::builder().with_default_directive(LevelFilter::WARN.into())
 }
 
-/// A word that would be read as the name of a foreign module, and silence all warnings of ours.
+/// A word that would be parsed as the name of another module, and so silence all warnings.
 fn mistyped(filter: &str) -> Option<&str> {
     filter.split(',').map(str::trim).find(|word| {
         let is_bare = word.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'));

@@ -1,6 +1,5 @@
-//! The naksi program: reads the command line, runs one subcommand, and turns its outcome into an exit code.
-//!
-//! What a subcommand does is in the file of its name. Nothing here knows sockets, sessions or protocols.
+//! The naksi program: parses the command line, runs one subcommand, and turns its outcome into an exit code. Each
+//! subcommand has a file of its name.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -65,7 +64,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use outcome::{Outcome, Problem};
 
-/// A completion-port network engine for game servers: run a server, load it, look at it.
+/// A completion-port network engine for game servers: run a server, load-test it, inspect it.
 #[derive(Parser)]
 #[command(
     name = "naksi",
@@ -81,17 +80,17 @@ struct Arguments {
 enum Command {
     /// Run a server: echo, relay, chat or world.
     Serve(serve::Options),
-    /// Run a server that records what it receives: `naksi serve --record DIR` in other words.
+    /// Run a server that records what it receives: the same as `naksi serve --record DIR`.
     Record(serve::RecordOptions),
-    /// Send what a server has recorded to a server, session by session, and say what is answered.
+    /// Send recorded sessions to a server again, and report its answers.
     #[cfg(feature = "clients")]
     Replay(replay::Options),
-    /// Check settings, write a file of them, or see where each came from.
+    /// Check settings, create a settings file, or show where each setting came from.
     Config(configure::Options),
-    /// Send a crowd of dummy clients to a server, check every byte and measure the latency.
+    /// Run many dummy clients against a server, check every byte and measure the latency.
     #[cfg(feature = "clients")]
     Dummy(dummy::Options),
-    /// Send hostile peers at a server on this machine, and see what good clients feel of it.
+    /// Attack a server on this machine with hostile peers, and measure what regular clients notice.
     #[cfg(feature = "clients")]
     Attack(attack::Options),
     /// Run the engine on simulated kernels full of faults, and assert every law.
@@ -103,10 +102,10 @@ enum Command {
     /// Talk to an echo server line by line, as in the lectures; an empty line ends it.
     #[cfg(feature = "clients")]
     Client(client::Options),
-    /// A server, a crowd and a live view in one process, for ten seconds.
+    /// A server, clients and a live view in one process, for ten seconds.
     #[cfg(feature = "clients")]
     Demo(demo::Options),
-    /// Run one suite of scenarios on every port and compare what they leave.
+    /// Run one suite of scenarios on every port and compare the results.
     #[cfg(feature = "sim")]
     Conform(conform::Options),
     /// The six socket models of the lectures under the same load: one table, one picture.
@@ -115,7 +114,7 @@ enum Command {
 }
 
 impl Command {
-    /// Simulated services fail all the time, on purpose: their logs say nothing to a person.
+    /// Simulated services fail on purpose all the time, so their logs are not shown.
     fn is_simulated(&self) -> bool {
         match self {
             #[cfg(feature = "sim")]
@@ -129,7 +128,7 @@ fn main() -> ExitCode {
     stderr::take_panics();
     let command = match Arguments::try_parse() {
         Ok(Arguments { command: Some(command) }) => command,
-        // Clap's own answer to "no subcommand" is an error; a person who types the bare name wants the help.
+        // Clap treats a missing subcommand as an error; the bare name should print the help.
         Ok(Arguments { command: None }) => {
             let help = Arguments::command().render_help().to_string();
             return ended(results::print(&help).map(|()| Outcome::Fine));
@@ -175,7 +174,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// What clap answers in place of a command: help and versions on standard output, what is wrong on standard error.
+/// Prints clap's output: help and versions on standard output, errors on standard error.
 fn answered(answer: &clap::Error) -> ExitCode {
     let (is_error, text) = (answer.use_stderr(), answer.render());
     match (is_error, io::stderr().is_terminal(), io::stdout().is_terminal()) {

@@ -1,6 +1,6 @@
-//! How a subcommand can end, and the exit code of each way.
+//! The outcomes of a subcommand, and the exit code of each.
 //!
-//! A problem is one line for a person: what is wrong, and what to do about it. Nothing here prints.
+//! A problem is one line for a person: what is wrong, and what to do about it.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ pub(crate) enum Outcome {
     Fine,
     /// It ran, and found errors that it has already listed.
     Errors,
-    /// It ran without errors, and a threshold of the user's was crossed.
+    /// It ran without errors, but a threshold of the user was exceeded.
     Threshold,
 }
 
@@ -27,23 +27,23 @@ impl Outcome {
     }
 }
 
-/// A run that could not be done, in one line; a wrong place in a file is shown below it.
+/// Why a command could not be run, in one line; an error in a file is followed by its place.
 #[derive(Debug)]
 pub(crate) enum Problem {
     /// What was asked makes no sense, or is not built.
     Usage(String),
     /// What was asked makes sense and failed.
     Failed(String),
-    /// A place in a file makes no sense: a line, and below it the place.
+    /// An error in a file: a line, and below it the place.
     Pictured {
         /// What is wrong, with the file and the line.
         line: String,
         /// The text around it.
         picture: String,
     },
-    /// Several things are wrong; each is said as it would be alone.
+    /// Several errors, each printed as it would be alone.
     Several(Vec<Problem>),
-    /// The reader of standard output has closed it, as `head` does: the program ends without a message.
+    /// The reader has closed standard output, as `head` does: the program ends without a message.
     NotRead,
 }
 

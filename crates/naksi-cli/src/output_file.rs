@@ -1,9 +1,9 @@
-//! A file that the program writes as a whole: a reader finds the old content or the new, and never a half of it.
+//! Writes a file as a whole: a reader finds the old content or the new, and never a part of it.
 //!
-//! The content goes to a temporary file in the same folder, is synchronised with the disk and renamed over the target.
-//! If that fails, the temporary file is removed and the target stays as it was. A symbolic link stays a link: the file
-//! that it points to is replaced. The permissions of an existing file are kept. Standard output, pipes and devices are
-//! written to directly.
+//! The content goes to a temporary file in the same folder, is synchronised with the disk and renamed over the
+//! target. If that fails, the temporary file is removed and the target stays as it was. A symbolic link stays a link:
+//! the file that it points to is replaced. The permissions of an existing file are kept. Standard output, pipes and
+//! devices are written to directly.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -14,10 +14,10 @@ use tempfile::{Builder, NamedTempFile};
 use crate::config::plain;
 use crate::outcome::Problem;
 
-/// Links that are followed, at most, to a file that is not there yet; as many as Linux follows.
+/// Most links that are followed to a file that does not exist yet; the same as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// A file that will be written as a whole. It was found to be writable when it was opened.
+/// A file that will be written as a whole. It was writable when it was opened.
 #[derive(Debug)]
 pub(crate) struct OutputFile {
     path: PathBuf,
@@ -35,15 +35,15 @@ enum Way {
 }
 
 impl OutputFile {
-    /// Finds out whether the file can be written, before there is a content.
+    /// Checks that the file can be written, before there is any content.
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
         Self::find(path).map_err(|error| cannot_write(path, &error))
     }
 
-    /// As [`OutputFile::open`], for a file that must not be there yet.
+    /// As [`OutputFile::open`], for a file that must not exist yet.
     ///
     /// # Errors
-    /// Also that something is there, whatever it is.
+    /// Also if the path exists already, whatever it is.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         if fs::symlink_metadata(path).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -55,11 +55,11 @@ impl OutputFile {
     fn find(path: &Path) -> io::Result<Self> {
         let way = match fs::metadata(path) {
             Ok(found) if found.is_file() && !is_descriptor(path) => {
-                // Whether this user may write to it: to replace it, the folder's permission would be enough.
+                // Whether this user may write to it: replacing it would need only the folder's permission.
                 drop(OpenOptions::new().write(true).open(path)?);
                 Self::replacing(fs::canonicalize(path)?, Some(&found))?
             }
-            // Behind what the descriptor's file has: it may be the log that standard output is appended to.
+            // Appended, because the descriptor may be the log that standard output is appended to.
             Ok(found) if found.is_file() => Way::Stream(OpenOptions::new().append(true).open(path)?),
             Ok(_) => Way::Stream(OpenOptions::new().write(true).open(path)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -76,7 +76,7 @@ impl OutputFile {
         Ok(Way::Replace { target, permissions: found.map(Metadata::permissions) })
     }
 
-    /// Writes the whole content, in the place of what the file had before.
+    /// Writes the whole content, replacing the previous one.
     pub(crate) fn write(self, text: &str) -> Result<(), Problem> {
         let path = self.path.clone();
         self.put(text).map_err(|error| cannot_write(&path, &error))
@@ -109,7 +109,7 @@ fn written_beside(target: &Path, text: &str) -> io::Result<NamedTempFile<File>> 
     Ok(file)
 }
 
-/// An empty file in the folder of another one, with the permissions of any new file; it is removed when it is dropped.
+/// An empty file in the folder of the target, with the permissions of any new file; removed when it is dropped.
 fn temporary_beside(target: &Path) -> io::Result<NamedTempFile<File>> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -117,7 +117,7 @@ fn temporary_beside(target: &Path) -> io::Result<NamedTempFile<File>> {
     Builder::new().prefix(".naksi-").suffix(".tmp").make_in(folder, new)
 }
 
-/// Whether a path leads to an open descriptor of a process, as `/dev/stdout` does.
+/// Whether a path refers to an open descriptor of a process, as `/dev/stdout` does.
 fn is_descriptor(path: &Path) -> bool {
     let is_of_process = |path: &Path| path.starts_with("/proc") || path.starts_with("/dev/fd");
     let mut path = path.to_owned();
@@ -131,7 +131,7 @@ fn is_descriptor(path: &Path) -> bool {
     false
 }
 
-/// Where a file comes to be that is not there yet: behind the links of that name.
+/// The path at which a missing file will be created, after following its links.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -185,7 +185,7 @@ mod tests {
         let path = folder.path().join("kept");
         fs::write(&path, "the old content").expect("a scratch file");
         let file = OutputFile::open(&path).expect("it can be written");
-        // A folder cannot be replaced by a file, as a full disk would refuse it.
+        // A folder cannot be replaced by a file; this fails as a full disk would.
         fs::remove_file(&path).expect("it was there");
         fs::create_dir(&path).expect("a folder in its place");
         file.write("the new content").expect_err("the place is taken");

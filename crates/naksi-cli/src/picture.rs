@@ -1,4 +1,4 @@
-//! A wrong place in a text, shown as a person would point at it. Nothing here knows what is right.
+//! Shows the place of an error in a text, with a caret below it.
 
 #[cfg(feature = "pictures")]
 use std::io::IsTerminal;
@@ -13,7 +13,7 @@ use miette::{
 use crate::escape;
 use crate::outcome::Problem;
 
-/// A line of more bytes is written by a program, and shown to no person.
+/// A longer line was written by a program, and is not shown.
 const SHOWN_LINE_BYTES_MAX: usize = 1000;
 
 /// What is wrong with a text, and where.
@@ -30,7 +30,7 @@ pub(crate) struct Place<'a> {
     pub(crate) help: &'a str,
 }
 
-/// What is wrong at a byte of a text, with the place before it: file, line and column, both from 1.
+/// An error at a byte of a text, preceded by its place: file, line and column, both from 1.
 pub(crate) fn line(name: &str, text: &str, offset: usize, message: &str) -> String {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
@@ -38,7 +38,7 @@ pub(crate) fn line(name: &str, text: &str, offset: usize, message: &str) -> Stri
     format!("{name}:{}:{column}: {message}", line_of(text, offset))
 }
 
-/// One line with the place, and below it the text with a caret under what is meant.
+/// One line with the place, and below it the text with a caret under the error.
 pub(crate) fn of(message: &str, line: &str, place: Place<'_>) -> Problem {
     let is_long = line_bytes(place.text, place.span.start) > SHOWN_LINE_BYTES_MAX;
     let line = self::line(place.name, place.text, place.span.start, line);
@@ -60,7 +60,7 @@ fn pictured(message: &str, line: String, place: Place<'_>) -> Problem {
         .with_help(help.to_owned());
     match draw(Report::new(diagnostic).with_source_code(NamedSource::new(name, text.to_owned())).as_ref()) {
         Some(picture) => Problem::Pictured { line, picture },
-        // A picture that cannot be drawn is no reason to say nothing.
+        // If the place cannot be shown, the line alone is.
         None => Problem::usage(line),
     }
 }

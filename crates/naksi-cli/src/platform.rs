@@ -1,19 +1,18 @@
-//! What the system says about a process: its memory, its processor time, its descriptors, its port.
+//! What the system tells about a process: its memory, its processor time, its descriptors, its port.
 //!
-//! Everything is optional: a system without `/proc`, or another user's process, gives nothing, and
-//! the summary leaves it out. This is the only file of the program that differs between systems, and it
-//! knows nothing of sessions.
+//! All values are optional: without `/proc`, or for another user's process, there are none, and the summary leaves
+//! them out. This is the only file of the program that differs between systems.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// Ticks of `/proc/<pid>/stat` per second. Linux has shown 100 to user space on every machine for decades.
+/// Ticks of `/proc/<pid>/stat` per second. Linux has used 100 in user space on every machine for decades.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Whether `/proc` is this system's. Under Wine, a Windows program sees that of the Linux beneath it: its numbers
-/// are of other processes than ours, and merely looking at the descriptors of Wine's server makes the server lose
-/// the lock that keeps a second one from starting.
+/// Whether `/proc` belongs to this system. Under Wine, a Windows program sees that of the Linux beneath it, with
+/// other process ids; and reading the descriptors of Wine's server makes the server lose the lock that keeps a second
+/// one from starting.
 const HAS_PROC: bool = cfg!(target_os = "linux");
 
 /// A process at one moment.
@@ -21,7 +20,7 @@ const HAS_PROC: bool = cfg!(target_os = "linux");
 pub(crate) struct ProcessSample {
     /// Memory that is resident, in bytes.
     pub(crate) resident: u64,
-    /// The part of it that is the process's own and no file's.
+    /// The part that is anonymous memory, not backed by a file.
     pub(crate) anonymous: u64,
     /// Processor time spent so far, in user mode and in the kernel.
     pub(crate) processor: Duration,
@@ -38,7 +37,7 @@ pub(crate) fn sample(pid: u32) -> Option<ProcessSample> {
         Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
     };
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the process may hold spaces and parentheses; the numbers begin after the last one.
+    // The process name may contain spaces and parentheses; the numbers begin after the last one.
     let numbers: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
     let ticks = numbers.get(11)?.parse::<u64>().ok()? + numbers.get(12)?.parse::<u64>().ok()?;
     Some(ProcessSample {
@@ -57,7 +56,7 @@ pub(crate) fn kernel() -> Option<String> {
     Some(format!("Linux {}", release.trim()))
 }
 
-/// The process that listens on this address, if it is on this machine and may be looked at.
+/// The process that listens on this address, if it is on this machine and accessible.
 pub(crate) fn listening_process(address: SocketAddr) -> Option<u32> {
     if !HAS_PROC {
         return None;
@@ -107,8 +106,7 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Raises the number of descriptors this process may open as far as it may raise it itself, and says how
-/// far that is.
+/// Raises the limit of descriptors of this process to its hard limit, and returns it.
 #[cfg(unix)]
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     let (_, hard) = rlimit::Resource::NOFILE.get().ok()?;
@@ -118,7 +116,7 @@ pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
-/// Keeps hang-ups from ending this thread and those that it starts, for [`wait_for_hangup`].
+/// Blocks hang-up signals in this thread and those that it starts, for [`wait_for_hangup`].
 #[cfg(unix)]
 pub(crate) fn hold_hangups() {
     hangup().thread_block().ok(); // Refused, a hang-up ends the server as it does without settings to reload.

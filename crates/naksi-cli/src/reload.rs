@@ -1,5 +1,5 @@
-//! A hang-up (SIGHUP) makes a running server read its settings again. What can take effect does; the rest is named as
-//! needing a restart. Settings that are wrong change nothing.
+//! Reloads the settings of a running server on a hang-up (SIGHUP). Settings that can change take effect; the rest is
+//! listed as needing a restart. Invalid settings change nothing.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use crate::outcome::Problem;
 use crate::stderr::tell;
 use crate::{logging, platform, stderr};
 
-/// Reloads at every hang-up, on a thread that dies with the process.
+/// Reloads at every hang-up, on a thread that lives as long as the process.
 pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: ServiceHandle) -> Result<(), Problem> {
     let mut now = rows(&settings);
     let listen = move || {

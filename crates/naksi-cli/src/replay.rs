@@ -1,5 +1,5 @@
-//! `naksi replay`: the sessions that a server has recorded, played again against a server, at their times or as fast as
-//! possible, and what that one answers. It knows nothing of what the packets mean.
+//! `naksi replay`: sends recorded sessions to a server again, at their times or as fast as possible, and compares
+//! whether it answers. The packets' contents are not interpreted.
 
 mod player;
 mod script;
@@ -30,7 +30,7 @@ const IDLE_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Options of `naksi replay`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A recording, or a folder or the beginning of the names of the recordings of one run.
+    /// A recording, a folder of recordings, or a prefix of the file names of one run.
     #[arg(value_name = "FILE")]
     recording: PathBuf,
     /// The server; without one it is only said what was recorded.
@@ -39,14 +39,14 @@ pub(crate) struct Options {
     /// As fast as possible instead of at the recorded times.
     #[arg(long)]
     fast: bool,
-    /// Waits so many milliseconds for each further answer after a session's last packet, unless it was the client that
-    /// left.
+    /// Waits this many milliseconds for each further answer after a session's last packet, unless the client left
+    /// first.
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=600_000))]
     wait_ms: u32,
-    /// Sessions that are not answered at all are no error: for a server that only takes.
+    /// Sessions without any answer are not an error: for a server that only receives.
     #[arg(long)]
     one_way: bool,
-    /// Plays to a server that is not on this machine. Only do that to your own.
+    /// Allow a server that is not on this machine. Use this only for a server of your own.
     #[arg(long)]
     i_own_this_target: bool,
 }

@@ -1,7 +1,6 @@
-//! `naksi serve`: one application on one or more addresses, until it is told to stop.
+//! `naksi serve`: runs one application on one or more addresses until it is told to stop.
 //!
-//! It says on standard output where it listens, once it accepts; scripts wait for that line. It knows
-//! nothing of what the application does.
+//! It prints the addresses on standard output once it accepts; scripts wait for that line.
 
 use std::sync::Arc;
 use std::thread;
@@ -22,10 +21,10 @@ use crate::outcome::{Outcome, Problem};
 use crate::stderr::tell;
 use crate::{admin, logging, platform, reload, target, units};
 
-/// How long sessions may take to flush and say goodbye before they are cut.
+/// How long sessions may take to flush and end before they are aborted.
 const DRAIN_WITHIN: Duration = Duration::from_secs(4);
 
-/// Longest message that an echo server sends back over WebSocket, if the settings do not say another.
+/// Longest message that an echo server sends back over WebSocket, unless the settings set another limit.
 const ECHOED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Options of `naksi serve`.
@@ -36,16 +35,16 @@ pub(crate) struct Options {
     /// What to run.
     #[arg(long, value_enum, default_value = "echo")]
     app: App,
-    /// Where the world keeps its players, like sqlite:world.db; as long as the server runs by default.
+    /// Where the world keeps its players, like sqlite:world.db; by default they are kept only while the server runs.
     #[arg(long, value_name = "ADDRESS")]
     database: Option<String>,
-    /// Says every so many seconds on stderr what was counted: who is here, who was refused, who ended why.
+    /// Print statistics to stderr every N seconds.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     stats_every: Option<u32>,
 }
 
 impl Options {
-    /// Whether a hang-up means "read the settings again" and not "end": if there is a file to read.
+    /// Whether a hang-up reloads the settings instead of ending the server: if there is a file to read.
     pub(crate) fn reloads(&self) -> bool {
         self.flags.file().is_some()
     }
@@ -63,7 +62,7 @@ impl Options {
 #[derive(clap::Args)]
 #[command(mut_arg("record", |argument| argument.hide(true)))]
 pub(crate) struct RecordOptions {
-    /// The folder to record in; it is made if it is not there.
+    /// The folder to record in; it is created if missing.
     #[arg(value_name = "DIR")]
     directory: String,
     #[command(flatten)]
@@ -71,7 +70,7 @@ pub(crate) struct RecordOptions {
 }
 
 impl RecordOptions {
-    /// As `naksi serve --record DIR` has them; a problem if it was said twice.
+    /// The options of `naksi serve --record DIR`; an error if the folder was given twice.
     pub(crate) fn into_serve(self) -> Result<Options, Problem> {
         self.serve.recording(self.directory)
     }
@@ -92,13 +91,13 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         logging::set(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
     }
     let descriptors = platform::raise_descriptor_limit();
-    // Before it is announced: a reader of the line may send a signal at once.
+    // Before the addresses are printed, because a reader of them may send a signal at once.
     Signals::watch().map_err(failed)?;
-    // Before there is a service: an address that is taken is told before a client comes.
+    // Before the service starts: an address in use is reported before a client connects.
     let admin = admin::listen(&settings.admin)?;
     let players = open_players(app, database.as_deref())?;
     let service = start(app, &settings, players.as_ref())?;
-    // Until the service has ended: readiness is asked for while it drains.
+    // Until the service has ended, because readiness is queried while it drains.
     let admin = admin::serve(admin, service.handle())?;
     service.announce_with(&admin::line(admin.as_ref()));
     say_fallback(&service);
@@ -134,7 +133,7 @@ fn open_players(app: App, database: Option<&str>) -> Result<Option<Kept>, Proble
     }
 }
 
-/// Writes what is left of the players, and says how that went.
+/// Writes the remaining players, and reports the result.
 #[cfg(feature = "world")]
 fn close_players(players: Kept) -> Outcome {
     let (written, closed) = players.close();
@@ -148,7 +147,7 @@ fn close_players(players: Kept) -> Outcome {
     match players {}
 }
 
-/// Says why the port that serves best here was refused, if it was.
+/// Prints why the preferred port was refused, if it was.
 fn say_fallback(service: &Service) {
     if let Some(reason) = service.fallback_reason() {
         let backend = service.backend();
@@ -205,7 +204,8 @@ fn start(app: App, settings: &Settings, players: Option<&Kept>) -> Result<Servic
     started.map_err(failed)
 }
 
-/// The limits of the settings. An echo server takes long messages, and has room to send them back, if nothing else was said.
+/// The limits of the settings. An echo server accepts long messages, and has room to send them back, unless the
+/// settings set other limits.
 fn limits(app: App, settings: &Settings) -> Limits {
     let mut limits = settings.limits.clone();
     let is_default = |key: &str| settings.origin(key) == Origin::Default;
@@ -234,7 +234,7 @@ fn websocket(app: App, said: &Listener) -> ServerOptions {
     }
 }
 
-/// A server that was asked for more sessions than it can have descriptors should say so before they come.
+/// Warns at the start if the server may have fewer descriptors than sessions.
 fn warn_of_descriptors(available: Option<u64>, sessions_max: usize) {
     let asked = Limits::default().sessions_max != sessions_max;
     if let Some(available) = available.filter(|available| asked && *available < sessions_max as u64 + 64) {
@@ -246,7 +246,7 @@ fn warn_of_descriptors(available: Option<u64>, sessions_max: usize) {
     }
 }
 
-/// A thread that prints a line per interval; it dies with the process and holds nothing that must be saved.
+/// A thread that prints a line per interval; it lives as long as the process and holds nothing that must be saved.
 fn report_regularly(remote: ServiceHandle, every: Duration) -> Result<(), Problem> {
     let report = move || {
         loop {
@@ -258,7 +258,7 @@ fn report_regularly(remote: ServiceHandle, every: Duration) -> Result<(), Proble
     spawned.map(drop).map_err(|error| Problem::failed(format!("no thread for the statistics: {error}")))
 }
 
-/// The counters that an operator asks for first, in one line; what never happened is left out.
+/// The most important counters in one line; those that are zero are left out.
 fn counted(stats: &Stats) -> String {
     let mut line = format!("live {} connected {}", stats.live, stats.connected_total);
     let rare = [

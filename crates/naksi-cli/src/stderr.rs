@@ -1,7 +1,8 @@
 //! Lines for standard error, written by a thread of their own.
 //!
-//! Nothing here blocks its caller, panics or ends the process. A reader that is gone or does not read costs lines: they are
-//! counted, and the count is written as soon as something can be written again. Control characters are written out.
+//! Nothing here blocks its caller, panics or ends the process. If the reader is gone or does not read, lines are
+//! dropped and counted, and the count is written as soon as writing is possible again. Control characters are
+//! escaped.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
@@ -15,15 +16,15 @@ use std::time::Duration;
 use crate::escape;
 use crate::outcome::Problem;
 
-/// What waits to be written has at most so many bytes, lines with what it takes to keep them.
+/// Most bytes of queued lines, including the memory that holds them.
 const BYTES_MAX: usize = 1 << 20;
 const LINES_MAX: usize = 16_384;
 /// What it takes to keep a line, about.
 const LINE_BYTES: usize = 64;
-/// A standard error that cannot be written to now is tried again after this long.
+/// Interval after which a standard error that cannot be written to is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
-/// Writes a line to standard error, as `format!` makes it; it waits for nothing and cannot fail.
+/// Writes a line to standard error, formatted as with `format!`; it never blocks or fails.
 macro_rules! tell {
     ($($text:tt)*) => { $crate::stderr::line(format_args!($($text)*)) };
 }
@@ -33,7 +34,7 @@ pub(crate) use tell;
 #[derive(Debug, Default)]
 struct Queue {
     lines: VecDeque<Box<[u8]>>,
-    /// Of the lines that wait and of those that are being written.
+    /// Bytes of queued lines and of those that are being written.
     bytes: usize,
     /// Whether the writer has taken lines that are not written yet.
     is_writing: bool,
@@ -104,7 +105,7 @@ impl Writer {
         }
     }
 
-    /// Waits until all is written, as long as lines are written one after the other, each within this time.
+    /// Waits until everything is written, as long as each line is written within this time.
     fn flush(&self, within: Duration) {
         let mut queue = self.queue();
         while !queue.is_empty() {
@@ -123,7 +124,7 @@ fn drops(count: u64) -> String {
     format!("naksi: {count} lines were dropped here, because nothing read them\n")
 }
 
-/// Writes all of it, however often an output that does not block has no room for it.
+/// Writes all bytes, retrying when a non-blocking output has no room.
 fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match out.write(bytes) {
@@ -137,7 +138,7 @@ fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The writer of standard error. Its thread begins with the first line, and ends with the process.
+/// The writer of standard error. Its thread is started by the first line, and lives as long as the process.
 fn writer() -> &'static Writer {
     static WRITER: OnceLock<Writer> = OnceLock::new();
     static THREAD: OnceLock<()> = OnceLock::new();
@@ -150,12 +151,12 @@ fn writer() -> &'static Writer {
     writer
 }
 
-/// Writes a line, or several with line breaks between them; see [`tell!`].
+/// Writes one or more lines; see [`tell!`].
 pub(crate) fn line(text: fmt::Arguments<'_>) {
     writer().push((escape::lines(&text.to_string()) + "\n").into_bytes().into());
 }
 
-/// Says what went wrong behind these words, if there is anyone to read it.
+/// Writes a problem after this prefix.
 pub(crate) fn problem(before: &str, what: &Problem) {
     match what {
         Problem::NotRead => {}
@@ -176,12 +177,12 @@ pub(crate) fn raw(text: &str) {
     writer().push(text.as_bytes().into());
 }
 
-/// Waits until what was said is written, while it is written: a reader that does not read is not waited for.
+/// Waits until the queued lines are written, but not for a reader that does not read.
 pub(crate) fn flush() {
     writer().flush(Duration::from_millis(500));
 }
 
-/// Where the log goes: each write is a line of its own, escaped field by field before.
+/// The target of the log: each write is one line, whose fields are escaped before.
 pub(crate) struct Log;
 
 impl Write for Log {
@@ -195,7 +196,7 @@ impl Write for Log {
     }
 }
 
-/// Has panics told in the same way, with a backtrace if `RUST_BACKTRACE` asks for one.
+/// Prints panics in the same way, with a backtrace if `RUST_BACKTRACE` asks for one.
 pub(crate) fn take_panics() {
     std::panic::set_hook(Box::new(tell_panic));
 }
@@ -222,7 +223,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-    /// Takes one write for each permit, and keeps what it was given.
+    /// A writer that needs a permit for each write, and keeps what it was given.
     struct Slow {
         permits: Receiver<io::Result<()>>,
         text: Arc<Mutex<String>>,
@@ -230,7 +231,7 @@ mod tests {
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Without a permit to come it waits for ever, as a full pipe does.
+            // Without a permit it blocks for ever, as a full pipe does.
             self.permits.recv().unwrap_or_else(|_| {
                 loop {
                     thread::park();
@@ -259,7 +260,7 @@ mod tests {
         let line = || vec![b'x'; 1023].into_iter().chain([b'\n']).collect::<Box<[u8]>>();
         let pushed = 4 * BYTES_MAX / 1024;
         writer.push(line());
-        // From here on the writer waits with the first line in hand, and takes no number of dropped ones.
+        // From here on the writer is blocked with the first line, and has no count of dropped ones.
         while !writer.queue().is_writing {
             thread::yield_now();
         }

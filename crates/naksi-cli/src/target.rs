@@ -1,5 +1,4 @@
-//! The addresses that a command line names: where to listen, and where to connect. A name stands for all of its
-//! addresses.
+//! Addresses on the command line: where to listen, and where to connect. A name stands for all of its addresses.
 
 use std::fmt::Write as _;
 use std::io;
@@ -39,7 +38,7 @@ pub(crate) fn listeners(
     if problems.is_empty() { Ok(listeners) } else { Err(problems) }
 }
 
-/// Reads an address to listen on, or says in one line what one looks like.
+/// Parses an address to listen on; the error shows an example.
 pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Problem> {
     let looks = "write it as 127.0.0.1:7777, [::1]:7777, [fe80::1%eth0]:7777 or localhost:7777";
     if !text.contains(':') {
@@ -49,12 +48,12 @@ pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Problem> {
         .map_err(|error| Problem::usage(format!("`{text}` is not an address ({}): {looks}", plain(&error))))
 }
 
-/// Reads the address of a server: all addresses of its name, in the order in which they are tried.
+/// Parses the address of a server: all addresses of its name, in the order in which they are tried.
 pub(crate) fn servers(text: &str) -> Result<Vec<SocketAddr>, Problem> {
     Ok(resolve(text)?.into_iter().map(to_connect).collect())
 }
 
-/// Connects to the first of these addresses that answers. Each may take so long.
+/// Connects to the first of these addresses that answers, with this time limit for each.
 pub(crate) fn connect(servers: &[SocketAddr], within: Duration) -> Result<(TcpStream, SocketAddr), Problem> {
     let mut failures = Vec::new();
     for server in servers {
@@ -66,7 +65,7 @@ pub(crate) fn connect(servers: &[SocketAddr], within: Duration) -> Result<(TcpSt
     Err(cannot_connect(&failures))
 }
 
-/// The line for a connection that could not be made, with what every address failed with.
+/// The error for a connection that failed, with the error of every address.
 fn cannot_connect(failures: &[(SocketAddr, io::Error)]) -> Problem {
     let is_refused = |(_, error): &(_, io::Error)| error.kind() == io::ErrorKind::ConnectionRefused;
     let mut line = match failures {

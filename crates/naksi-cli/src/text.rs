@@ -1,4 +1,4 @@
-//! Texts that people write with an editor: read whole, without the mark that editors of Windows put before them.
+//! Text files that people edit: read as a whole, without the byte order mark of Windows editors.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 /// What Windows calls UTF-8 with a signature.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The text of a file, without a byte order mark at its beginning. Bytes that are no UTF-8 are an error.
+/// The text of a file, without a byte order mark at its beginning. Invalid UTF-8 is an error.
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     let mut text = fs::read_to_string(path)?;
     if text.starts_with(BYTE_ORDER_MARK) {

@@ -1,12 +1,10 @@
-//! Sizes and durations as people write them: `64KiB`, `30s`, `5ms`; and numbers as people read them.
-//!
-//! Nothing here knows what a size or a duration is for.
+//! Sizes and durations in readable form: `64KiB`, `30s`, `5ms`; and readable numbers.
 
 use std::time::Duration;
 
 use serde::Serializer;
 
-/// Reads a duration. A unit is wanted, because a bare number is ambiguous.
+/// Parses a duration. A unit is required, because a bare number is ambiguous.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let nanos = match unit {
@@ -34,7 +32,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
         other => return Err(format!("`{other}` is not a unit of size: use B, KiB, MiB or GiB")),
     };
     let too_large = || format!("`{text}` is more than this system can count");
-    // A whole number keeps all of its digits; a `f64` has 53 bits for them.
+    // An integer keeps all of its digits; an `f64` has 53 bits for them.
     let bytes = match number.parse::<u64>() {
         Ok(whole) => whole.checked_mul(factor).ok_or_else(too_large)?,
         Err(_) => {
@@ -48,7 +46,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| too_large())
 }
 
-/// A number that identifies something (a seed, a hash) as a text of JSON: JavaScript and jq round numbers above 2^53.
+/// A number that identifies something (a seed, a hash) as a JSON string, because JavaScript and jq round numbers
+/// above 2^53.
 pub(crate) fn as_text<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(number)
 }
@@ -101,7 +100,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// Nanoseconds as milliseconds, with as many digits as a reader can use.
+/// Nanoseconds as milliseconds, with a readable number of digits.
 pub(crate) fn millis(nanos: u64) -> String {
     let ms = nanos as f64 / 1e6;
     match ms {
@@ -111,7 +110,7 @@ pub(crate) fn millis(nanos: u64) -> String {
     }
 }
 
-/// A number of bytes in the largest unit that leaves a number of at least one.
+/// A number of bytes in the largest unit with a value of at least one.
 pub(crate) fn bytes(count: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.iter().find(|(factor, _)| count >= *factor) {

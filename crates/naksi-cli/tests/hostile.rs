@@ -57,7 +57,7 @@ fn withstood(app: &str, settings: &str, attacks: usize) -> (Vec<Value>, String) 
 }
 
 /// A count of one attack's attackers.
-fn tally(attacks: &[Value], name: &str, count: &str) -> u64 {
+fn counts_of(attacks: &[Value], name: &str, count: &str) -> u64 {
     let attack = attacks.iter().find(|attack| attack["name"] == name).expect("this attack ran");
     attack["attack"][count].as_u64().expect("a count")
 }
@@ -66,16 +66,16 @@ fn tally(attacks: &[Value], name: &str, count: &str) -> u64 {
 fn a_chat_withstands_every_attack_and_ends_join_floods_and_bad_names() {
     let (attacks, said) = withstood("chat", QUICK, 12);
     assert_eq!(
-        tally(&attacks, "members", "ended"),
-        tally(&attacks, "members", "attackers"),
+        counts_of(&attacks, "members", "ended"),
+        counts_of(&attacks, "members", "attackers"),
         "all are over their rate"
     );
     assert!(
-        tally(&attacks, "names", "ended") > 20,
+        counts_of(&attacks, "names", "ended") > 20,
         "renamers over their rate, and names that are not allowed"
     );
     assert!(
-        tally(&attacks, "moves", "left") > 0,
+        counts_of(&attacks, "moves", "left") > 0,
         "a player who floods moves is held back and stays connected"
     );
     for reason in ["rate_exceeded", "protocol", "frame_too_short", "frame_too_long", "idle"] {
@@ -86,13 +86,13 @@ fn a_chat_withstands_every_attack_and_ends_join_floods_and_bad_names() {
 #[test]
 fn a_world_withstands_every_attack_and_ends_bad_and_doubled_names() {
     let (attacks, said) = withstood("world", QUICK, 12);
-    assert!(tally(&attacks, "members", "left") > 0, "they log in and go");
+    assert!(counts_of(&attacks, "members", "left") > 0, "they log in and go");
     assert!(
-        tally(&attacks, "names", "ended") > 0,
+        counts_of(&attacks, "names", "ended") > 0,
         "names that are not allowed, and players whose name is taken over"
     );
     assert!(
-        tally(&attacks, "moves", "left") > 0,
+        counts_of(&attacks, "moves", "left") > 0,
         "a player who floods moves is held back and stays connected"
     );
     for reason in ["protocol", "kicked", "frame_too_short", "first_frame_late"] {

@@ -1,9 +1,9 @@
-//! Completion ports: the one place where Naksi meets a kernel.
+//! Completion ports: the only crate of Naksi that calls a kernel.
 //!
-//! There is one port for each kernel: `uring/`, `epoll/`, which serves where Linux refuses io_uring, and `iocp/`,
-//! with the same file names where they do the same thing. All of them are a [`port::Port`] and keep the same laws.
-//! `linux/` and `windows/` hold what else differs by system, and [`backend`] what a port in another crate is made of.
-//! This crate knows no session: it carries out operations and says how each one ended.
+//! There is one port for each kernel: `uring/`, `epoll/` (where Linux refuses io_uring) and `iocp/`, with the same file
+//! names for the same tasks. All of them implement [`port::Port`] and keep the same laws. `linux/` and `windows/` hold
+//! everything else that differs by system, and [`backend`] the parts for a port in another crate. This crate carries
+//! out operations and reports their results; sessions are above it.
 
 pub mod backend;
 mod clock;

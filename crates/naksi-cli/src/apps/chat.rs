@@ -1,9 +1,9 @@
-//! The sample game: people with names in rooms, who talk and walk about; a tick tells who has moved.
+//! The sample chat: people in rooms, who talk and walk; a tick sends who has moved.
 //!
-//! A program speaks frames, as the table below says; a person speaks lines: the first one is the name, `/go X Y` walks,
-//! anything else is said. The first bytes show which of the two a client is, because no line holds a zero byte.
-//! Names and text are relayed without control characters: no client steers another one's terminal, or says a line in
-//! another one's name. Nothing here knows how many rooms there are, or on which thread one runs.
+//! A program uses frames, as in the table below; a person types lines: the first one is the name, `/go X Y` walks,
+//! and everything else is talk. The first bytes tell which of the two a client is, because no line contains a zero
+//! byte. Names and text are relayed without control characters, so that no client controls another one's terminal or
+//! fakes a line of another one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,8 @@ packets! {
         11 => Said { from: u64, text: String }
         /// A member walks to a place.
         12 => Move { x: i32, y: i32 }
-        /// Where everybody is who has moved since the last tick that sent places; of a large crowd in several.
+        /// The places of all that have moved since the last tick that sent places; for many people in several
+        /// packets.
         13 => Moved { tick: u64, places: Vec<(u64, i32, i32)> }
     }
 }
@@ -48,9 +49,9 @@ pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024;
 const PURGE_AT_MIN: usize = 64;
 /// The room that people with lines come to.
 const ROOM_OF_LINES: u32 = 0;
-/// So many places of 20 bytes at most fit a frame that a client takes.
+/// Most places of at most 20 bytes that fit a frame that a client accepts.
 const PLACES_MAX: usize = 800;
-/// How many of the members present are named to a new one.
+/// How many of the present members are named to a new one.
 const NAMED_MAX: usize = 100;
 
 /// A member of a room.
@@ -105,7 +106,7 @@ impl Room for Hall {
             person.moved = false;
             places.push((id.to_u64(), person.place.0, person.place.1));
         }
-        // Where all of a large crowd are fits no frame that a client takes.
+        // The places of very many people do not fit a frame that a client accepts.
         for places in places.chunks(PLACES_MAX) {
             self.tell(cx, None, &Moved { tick, places: places.to_vec() }, "");
         }
@@ -158,12 +159,12 @@ pub(crate) struct Halls(Mutex<Directory>);
 #[derive(Default)]
 struct Directory {
     halls: HashMap<u32, RoomRef<Hall>>,
-    /// With so many entries, rooms that have emptied are forgotten: so a new room does not cost a look at all others.
+    /// At this many entries, empty rooms are removed, so that not every new room costs a scan of all others.
     purge_at: usize,
 }
 
 impl Halls {
-    /// The room with this number; it is opened if there is none.
+    /// The room with this number; opened if there is none.
     fn find(&self, c: &mut Conn<'_>, number: u32) -> naksi::Result<RoomRef<Hall>> {
         let Directory { halls, purge_at } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hall) = halls.get(&number).filter(|hall| !hall.is_closed()) {
@@ -202,7 +203,7 @@ impl Chat {
         Self { halls, tongue: Tongue::Unknown, name: String::new(), number: ROOM_OF_LINES, hall: None }
     }
 
-    /// Enters the room with this number under the name that is known.
+    /// Enters the room with this number under the session's name.
     fn enter(&mut self, c: &mut Conn<'_>) {
         if let Some(hall) = self.hall.take() {
             c.leave_room(&hall);
@@ -306,7 +307,7 @@ impl Session for Chat {
     fn on_room_closed(&mut self, c: &mut Conn<'_>, _room: u64, why: RoomCloseReason) {
         self.hall = None;
         match why {
-            // It emptied and closed while we were on our way to it.
+            // It became empty and closed while the join was on its way.
             RoomCloseReason::Closed => self.enter(c),
             RoomCloseReason::Full => c.close(DisconnectReason::RoomFull),
             _ => c.close(DisconnectReason::RoomClosed),

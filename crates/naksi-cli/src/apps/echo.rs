@@ -1,4 +1,4 @@
-//! Echo: every byte goes back to its sender; over WebSocket every message, as it came. It keeps no state.
+//! Echo: sends every byte back to its sender, and over WebSocket every message. It keeps no state.
 
 use naksi::prelude::*;
 

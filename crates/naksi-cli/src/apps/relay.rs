@@ -1,7 +1,7 @@
-//! Relay: a message goes unchanged to everybody in the sender's room, the sender included.
+//! Relay: a message goes unchanged to every member of the sender's room, including the sender.
 //!
-//! Frames are `[u16 LE size, header included][u16 LE id][body]`; the engine cuts them. Nothing here looks
-//! into a message's body.
+//! Frames are `[u16 LE size, header included][u16 LE id][body]`; the engine splits the stream into frames. Bodies are
+//! not interpreted.
 //!
 //! | id | from | body | what follows |
 //! |---|---|---|---|
@@ -30,7 +30,7 @@ impl Session for Relay {
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         match (packet.id, &self.room) {
             (JOIN, _) => self.join(c, packet.body),
-            // A member whose messages do not fit is told by its end: nothing vanishes silently.
+            // A member whose messages do not fit is disconnected: no message is lost silently.
             (MSG, Some(room)) => match c.broadcast(room, packet.frame) {
                 SendStatus::Dropped | SendStatus::Overflowed => c.close(DisconnectReason::SendQueueFull),
                 SendStatus::Queued | SendStatus::Closed => {}

@@ -1,6 +1,6 @@
 //! One attacker: a connection on which a script is played, and when and how it ended.
 //!
-//! It never blocks; its owner polls it. Nothing here knows why the script is hostile.
+//! It never blocks; its owner polls it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -10,27 +10,27 @@ use socket2::{Domain, Socket, Type};
 
 use super::script::{Due, Script};
 
-/// How long one connect may take before the attacker counts as not let in.
+/// How long one connect may take before the attacker counts as refused.
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
-/// The receive buffer of an attacker that does not read: small, so that the server feels it at once.
+/// The receive buffer of an attacker that does not read: small, so that the server is affected at once.
 const DEAF_RECV_BYTES: usize = 4096;
-/// The send buffer of an attacker. What it cannot get rid of is its own machine's trouble, and this machine is the
-/// server's as well: a thousand of them would fill the kernel's memory for connections from their side alone.
+/// The send buffer of an attacker. Unsent data takes memory of this machine, which is also the server's: a thousand
+/// attackers would exhaust the kernel's memory for TCP from their side alone.
 const SEND_BYTES: usize = 64 * 1024;
 
-/// How long an attacker that does not read pauses when its bytes are not taken: a thousand of them that try
-/// again at once would be a load of the tool's own making, on the processors of the server and the good ones.
+/// How long an attacker that does not read pauses when its bytes are not taken: a thousand attackers that retry at
+/// once would be a load of the tool itself on the processors of the server and the regular clients.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How often an attacker that has sent everything checks whether it was ended, for the same reason: two thousand
-/// reads of nothing every 20 ms were felt by the good ones, at 1.5 ms for one message in a hundred.
+/// How often an attacker that has sent everything checks whether it was disconnected, for the same reason: two
+/// thousand empty reads every 20 ms added 1.5 ms to the regular clients' p99.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How an attacker's connection is opened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
     pub(super) target: SocketAddr,
-    /// Another address of this machine to come from; the system's choice if there is none.
+    /// The local address to connect from; the system's choice if there is none.
     pub(super) from: Option<IpAddr>,
     /// Ends with a reset instead of a FIN.
     pub(super) resets: bool,
@@ -75,13 +75,13 @@ pub(super) struct Attacker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Going,
-    /// The server ended it, so long after its deadline began to run.
+    /// The server ended it, this long after its deadline began.
     Ended(Duration),
 }
 
 impl Attacker {
-    /// An attacker that was just let in. It is the `share`-th part (0 to 1) of its own pace behind the first one: many
-    /// that speak at the same instant would be one burst of the tool's own making.
+    /// A newly connected attacker. It starts the `share`-th part (0 to 1) of its interval after the first one: many
+    /// that send at the same instant would be a burst made by the tool.
     pub(super) fn new(stream: TcpStream, script: Script, now: Instant, share: f64) -> Self {
         let turn_at = now + script.turn_every.mul_f64(share);
         Self { stream, script, said_bytes: 0, heard_bytes: 0, born: now, taken: now, turn_at }
@@ -105,8 +105,7 @@ impl Attacker {
         now.duration_since(self.clock_began()) > within + grace
     }
 
-    /// Whether it leaves by itself: it came for a moment only, or the attack is over and nothing that it does must end
-    /// it.
+    /// Whether it leaves by itself: it came for a moment only, or the attack is over and its behaviour is allowed.
     pub(super) fn leaves(&self, now: Instant, is_over: bool) -> bool {
         let has_stayed = |within| now.duration_since(self.born) >= within;
         (is_over && self.script.due == Due::Never) || self.script.leaves_after.is_some_and(has_stayed)
@@ -137,7 +136,7 @@ impl Attacker {
         false
     }
 
-    /// Says the next part of the script. Returns whether the connection is over.
+    /// Sends the next part of the script. Returns whether the connection is over.
     fn say(&mut self, now: Instant) -> bool {
         self.turn_at = now + self.script.turn_every;
         let mut left = self.script.bytes_per_turn;

@@ -1,6 +1,4 @@
-//! Which of the applications a server runs: each is asked in its own words, and answers as no other does.
-//!
-//! Nothing here attacks.
+//! Detects which application a server runs: each gets a request in its own protocol, and answers differently.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +27,7 @@ pub(super) fn ask(servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Proble
     let login = encode(&world::Login { name: NAME.to_owned() }).expect("a short message");
     let mut answer = answer_to(stream, &join);
     for question in [&enter[..], &login[..]] {
-        // A chat and a world end a session that begins with something else, and so a server of another kind may.
+        // A chat and a world end a session that begins with something else, and so may an unknown server.
         if !answer.as_ref().is_err_and(has_hung_up) {
             break;
         }
@@ -53,7 +51,7 @@ fn answer_to(mut stream: TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The application that answers so. An echo says the first question back; to an echo the others are not asked.
+/// The application that gives this answer. An echo returns the first request; the others are then not sent.
 fn recognised(answer: &[u8], join: &[u8]) -> Option<Served> {
     let (header, body) = answer.split_at(HEADER_BYTES);
     let id = u16::from_le_bytes([header[2], header[3]]);

@@ -1,7 +1,7 @@
-//! What the good ones felt, attack by attack, beside what the attackers got.
+//! The report: for each attack, what the regular clients measured and how the attackers ended.
 //!
-//! It judges whether a good client lost something, and whether an attacker outlived its deadline.
-//! Times are judged only if the user asks for it. Nothing here attacks or measures.
+//! A run fails if a regular client lost something, or if an attacker outlived its deadline. Times are judged only if
+//! the user asks for it.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -11,38 +11,38 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Served;
-use super::assault::{Field, Tally};
+use super::kinds::{AttackContext, AttackCounts};
 use crate::dummy::report::Summary;
 use crate::outcome::Outcome;
 use crate::units::{self, bytes, grouped, millis};
 
-/// One run of the good crowd.
+/// What the regular clients measured in one phase: the baseline, or one attack.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Weather {
+pub(super) struct PhaseResult {
     name: String,
     #[serde(rename = "p50_ns")]
     p50: u64,
     #[serde(rename = "p99_ns")]
     p99: u64,
-    /// 99th percentile to the calm one's.
+    /// The 99th percentile divided by the baseline's.
     ratio: f64,
     sent: u64,
     received: u64,
     lost: u64,
-    /// Everything that went wrong for the good ones, by name.
+    /// Errors of the regular clients, by name.
     errors: BTreeMap<String, u64>,
-    /// How long after its clock began an attacker may live, in milliseconds.
+    /// How long an attacker may live after its clock began, in milliseconds.
     deadline_ms: Option<u64>,
-    attack: Option<Tally>,
-    /// The most memory that the server had, in bytes; 0 if unknown.
+    attack: Option<AttackCounts>,
+    /// The server's peak memory in bytes; 0 if unknown.
     server_rss_bytes: u64,
 }
 
-impl Weather {
+impl PhaseResult {
     pub(super) fn new(
         name: &str,
         summary: &Summary,
-        attack: Option<Tally>,
+        attack: Option<AttackCounts>,
         deadline: Option<Duration>,
         server_rss_bytes: u64,
     ) -> Self {
@@ -63,7 +63,7 @@ impl Weather {
 
     fn is_sound(&self) -> bool {
         let silent = self.received == 0;
-        self.errors.is_empty() && !silent && self.attack.as_ref().is_none_or(|tally| tally.outlived == 0)
+        self.errors.is_empty() && !silent && self.attack.as_ref().is_none_or(|counts| counts.outlived == 0)
     }
 }
 
@@ -73,8 +73,9 @@ pub(super) struct Report {
     target: String,
     served: Served,
     good: u32,
-    calm: Weather,
-    attacks: Vec<Weather>,
+    #[serde(rename = "calm")]
+    baseline: PhaseResult,
+    attacks: Vec<PhaseResult>,
     ceilings: Vec<Verdict>,
 }
 
@@ -87,29 +88,36 @@ struct Verdict {
 
 impl Report {
     pub(super) fn new(
-        field: &Field<'_>,
+        context: &AttackContext<'_>,
         good: u32,
-        calm: Weather,
-        mut attacks: Vec<Weather>,
+        baseline: PhaseResult,
+        mut attacks: Vec<PhaseResult>,
         ceilings: &[Ceiling],
     ) -> Self {
-        for weather in &mut attacks {
-            weather.ratio = weather.p99 as f64 / calm.p99.max(1) as f64;
+        for phase in &mut attacks {
+            phase.ratio = phase.p99 as f64 / baseline.p99.max(1) as f64;
         }
-        let highest = |figure: fn(&Weather) -> f64| attacks.iter().map(figure).fold(0.0, f64::max);
+        let highest = |figure: fn(&PhaseResult) -> f64| attacks.iter().map(figure).fold(0.0, f64::max);
         let judge = |ceiling: &Ceiling| {
             let value = match ceiling.figure {
-                Figure::Ratio => highest(|weather| weather.ratio),
-                Figure::Rss => highest(|weather| weather.server_rss_bytes as f64),
+                Figure::Ratio => highest(|phase| phase.ratio),
+                Figure::Rss => highest(|phase| phase.server_rss_bytes as f64),
             };
             Verdict { ceiling: ceiling.text.clone(), value, crossed: value > ceiling.bound }
         };
         let ceilings = ceilings.iter().map(judge).collect();
-        Self { target: field.target.to_string(), served: field.server.served, good, calm, attacks, ceilings }
+        Self {
+            target: context.target.to_string(),
+            served: context.server.served,
+            good,
+            baseline,
+            attacks,
+            ceilings,
+        }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        let sound = self.calm.is_sound() && self.attacks.iter().all(Weather::is_sound);
+        let sound = self.baseline.is_sound() && self.attacks.iter().all(PhaseResult::is_sound);
         match () {
             () if !sound => Outcome::Errors,
             () if self.ceilings.iter().any(|verdict| verdict.crossed) => Outcome::Threshold,
@@ -117,7 +125,7 @@ impl Report {
         }
     }
 
-    /// The report as a person reads it.
+    /// The report as text.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         self.write(&mut out).expect("a string takes everything");
@@ -143,12 +151,12 @@ impl Report {
             "ended/deadline s",
             "server"
         )?;
-        for weather in [&self.calm].into_iter().chain(&self.attacks) {
-            write_line(out, weather)?;
+        for phase in [&self.baseline].into_iter().chain(&self.attacks) {
+            write_line(out, phase)?;
         }
-        for weather in [&self.calm].into_iter().chain(&self.attacks) {
-            for (error, count) in &weather.errors {
-                writeln!(out, "Error     {}: {error}: {}", weather.name, grouped(*count))?;
+        for phase in [&self.baseline].into_iter().chain(&self.attacks) {
+            for (error, count) in &phase.errors {
+                writeln!(out, "Error     {}: {error}: {}", phase.name, grouped(*count))?;
             }
         }
         for Verdict { ceiling, value, crossed } in &self.ceilings {
@@ -156,24 +164,24 @@ impl Report {
             writeln!(out, "Ceiling   {ceiling}: {said} ({value:.2})")?;
         }
         let verdict = match self.outcome() {
-            Outcome::Errors => "the good ones lost something, or attackers outlived their deadline",
+            Outcome::Errors => "the good clients lost something, or attackers outlived their deadline",
             Outcome::Fine | Outcome::Threshold => {
-                "the good ones lost nothing, and every attacker ended within its deadline"
+                "the good clients lost nothing, and every attacker ended within its deadline"
             }
         };
         writeln!(out, "Verdict   {verdict}")
     }
 }
 
-fn write_line(out: &mut String, weather: &Weather) -> fmt::Result {
-    let Weather { name, p50, p99, ratio, lost, attack, deadline_ms, server_rss_bytes, .. } = weather;
+fn write_line(out: &mut String, phase: &PhaseResult) -> fmt::Result {
+    let PhaseResult { name, p50, p99, ratio, lost, attack, deadline_ms, server_rss_bytes, .. } = phase;
     let (p50, p99) = (millis(*p50), millis(*p99));
     write!(out, "{name:<10}{p50:>9}{p99:>9}{ratio:>6.1}x{:>6}", grouped(*lost))?;
     let memory = if *server_rss_bytes > 0 { bytes(*server_rss_bytes) } else { "?".to_owned() };
-    let Some(tally) = attack else {
+    let Some(counts) = attack else {
         return writeln!(out, "{memory:>76}");
     };
-    let Tally { attackers, kept_out, ended, left, outlived, ended_after_ms, .. } = tally;
+    let AttackCounts { attackers, kept_out, ended, left, outlived, ended_after_ms, .. } = counts;
     let seconds = |ms: u64| ms as f64 / 1e3;
     let ends = match deadline_ms {
         Some(deadline) => format!("{:.1}/{:.1}", seconds(*ended_after_ms), seconds(*deadline)),
@@ -223,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_columns_stand_apart_and_under_their_headings() {
-        let weather = |name: &str, attack| Weather {
+        let phase = |name: &str, attack| PhaseResult {
             name: name.to_owned(),
             p50: 1_000_000,
             p99: 2_000_000,
@@ -236,10 +244,12 @@ mod tests {
             attack,
             server_rss_bytes: 512 << 20,
         };
-        let tally = Tally { attackers: 4_000, kept_out: 1_200, ended: 2_800, ..Tally::default() };
-        let (target, calm) = ("127.0.0.1:7777".to_owned(), weather("calm", None));
-        let attacks = vec![weather("squatters", Some(tally))];
-        let report = Report { target, served: Served::Echo, good: 10, calm, attacks, ceilings: Vec::new() };
+        let counts =
+            AttackCounts { attackers: 4_000, kept_out: 1_200, ended: 2_800, ..AttackCounts::default() };
+        let (target, baseline) = ("127.0.0.1:7777".to_owned(), phase("calm", None));
+        let attacks = vec![phase("squatters", Some(counts))];
+        let report =
+            Report { target, served: Served::Echo, good: 10, baseline, attacks, ceilings: Vec::new() };
         let text = report.text();
         let lines: Vec<&str> = text.lines().skip(1).take(3).collect();
         assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");

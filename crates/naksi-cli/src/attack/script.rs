@@ -1,6 +1,5 @@
-//! What an attacker says, how fast, whether it listens, and by when the server should have ended it.
-//!
-//! A script is bytes and manners; any connection can play it. Nothing here knows a socket.
+//! The scripts of the attackers: what is sent, at which rate, whether answers are read, and when the server should
+//! end the session. A script is independent of the connection that plays it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,25 +19,24 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 const FLOOD_BODY_BYTES: usize = 200;
 /// Messages in one repetition of a flood.
 const REFRAIN_MESSAGES: usize = 64;
-/// A flood of new rooms enters so many before it enters the first one again, which has closed by then.
+/// A flood of new rooms enters this many before it enters the first one again, which has closed by then.
 const NEW_ROOMS: u32 = 16_384;
 /// The attackers' own rooms begin here.
 const FIRST_ROOM: u32 = 0xA77A_0000;
-/// The engine ends a session that is over its rate of joins for ten seconds; a session may bring a second's worth at
-/// once.
+/// The engine ends a session that exceeds its rate of joins for ten seconds; a burst of one second is allowed.
 const JOINS_OVER_WITHIN: Duration = Duration::from_secs(11);
-/// How long an attacker of a world stays before it logs out, if it does not do so at once.
+/// How long an attacker of a world stays before it logs out, unless it does so at once.
 const VISIT: Duration = Duration::from_millis(100);
-/// Attackers that change their names all the time; the others come with names that are not allowed.
+/// Attackers that change their names continuously; the others use invalid names.
 pub(super) const RENAMERS: u32 = 20;
-/// How many scripts there are of some attacks: attacker `index` plays script `index` modulo this.
+/// Number of scripts of some attacks: attacker `index` plays script `index` modulo this.
 pub(super) const WRONG_SIZES: u32 = 6;
 pub(super) const MEMBER_KINDS: u32 = 3;
 pub(super) const MOVE_KINDS: u32 = 2;
 /// Names that no application allows.
 pub(super) const WRONG_NAMES: u32 = 5;
 
-/// What is attacked, as far as a script has to know it.
+/// What a script has to know about the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Server<'a> {
     pub(super) served: Served,
@@ -49,8 +47,7 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// By when the first frame must be whole. An application whose frames the engine does not cut ends silent sessions
-    /// only.
+    /// Time limit of the first frame. An application that splits frames itself ends only idle sessions.
     pub(super) fn first_frame_within(&self) -> Duration {
         if self.is_framed() { self.limits.first_frame_within } else { self.limits.idle_within }
     }
@@ -81,7 +78,7 @@ impl Server<'_> {
         room_number(self.good_seed, index % self.good_rooms)
     }
 
-    /// By when a session that says too much must end, if there is a limit to how much it may bring in a second.
+    /// The deadline of a session that sends too much, if there is a rate limit.
     fn due_by_rate(&self) -> Option<Due> {
         let messages = self.is_framed() && self.limits.messages_per_second_max > 0;
         let limited = messages || self.limits.recv_bytes_per_second_max > 0;
@@ -91,7 +88,7 @@ impl Server<'_> {
         })
     }
 
-    /// By when a session that enters rooms without end must end. A relay's rooms are topics, which have no rate.
+    /// The deadline of a session that enters rooms without end. A relay's rooms are topics, which have no rate limit.
     fn due_by_joins(&self) -> Due {
         match self.served {
             Served::Chat if self.limits.room_joins_per_second_max > 0 => {
@@ -105,14 +102,14 @@ impl Server<'_> {
     }
 }
 
-/// By when a server that keeps its limits has ended who plays a script.
+/// When a server that enforces its limits has ended the attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// So long after connecting.
     AfterConnect(Duration),
     /// So long after the last byte was taken from it.
     AfterStall(Duration),
-    /// Nothing it does is forbidden: it is held back, and leaves by itself.
+    /// Its behaviour is allowed: it is held back, and leaves by itself.
     Never,
 }
 
@@ -152,12 +149,12 @@ impl Script {
     }
 }
 
-/// A size below the header's own, or above what a first frame may have: wrong at the second byte.
+/// A size below the header's, or above the limit of a first frame: invalid at the second byte.
 pub(super) fn wrong_size(index: u32, server: &Server<'_>) -> Script {
     let above = u16::try_from(server.first_frame_bytes_max() + 1).unwrap_or(u16::MAX);
     let size = [0_u16, 1, 2, 3, above, u16::MAX][index as usize % WRONG_SIZES as usize];
     let mut bytes = size.to_le_bytes().to_vec();
-    // Every other one sends nothing after the size: the server must not wait for it. A chat has to, because a person's
+    // Every other one sends nothing after the size: the server must not wait for it. A chat has to, because a typed
     // line may begin so.
     if index.is_multiple_of(2) || server.served == Served::Chat {
         bytes.extend([1, 0, 0xAB, 0xCD]);
@@ -165,7 +162,7 @@ pub(super) fn wrong_size(index: u32, server: &Server<'_>) -> Script {
     Script::once(bytes, Due::AfterConnect(Duration::ZERO))
 }
 
-/// The largest size that is allowed, a few bytes of it, and silence: before the first frame or after it.
+/// The largest valid size, a few bytes of the frame, and silence: before the first whole frame or after it.
 pub(super) fn huge_then_silent(index: u32, server: &Server<'_>) -> Script {
     if index.is_multiple_of(2) {
         let mut bytes = header(server.first_frame_bytes_max(), JOIN).to_vec();
@@ -178,22 +175,22 @@ pub(super) fn huge_then_silent(index: u32, server: &Server<'_>) -> Script {
     Script::once(bytes, Due::AfterConnect(server.frame_within()))
 }
 
-/// One byte at a time, of a frame that will not be whole in time.
+/// One byte at a time, of a frame that will not be complete in time.
 pub(super) fn dribble(server: &Server<'_>) -> Script {
     let size = server.first_frame_bytes_max();
     let mut bytes = header(size, JOIN).to_vec();
     bytes.resize(size, 0);
-    // The chat cuts its frames itself, and for the engine every byte is a sign of life.
+    // The chat splits its frames itself, and for the engine every byte is activity.
     let is_judged = server.is_framed();
     let due = if is_judged { Due::AfterConnect(server.first_frame_within()) } else { Due::Never };
     let mut script = Script::once(bytes, due);
     script.bytes_per_turn = 1;
-    // Twice too slow: half of the frame is there when the time is over.
+    // Twice too slow: half of the frame is sent when the time is over.
     script.turn_every = server.limits.first_frame_within * 2 / size as u32;
     script
 }
 
-/// Bytes without a meaning; most of them are a wrong size, some are a frame with an unknown id.
+/// Random bytes; most of them are an invalid size, some are a frame with an unknown id.
 pub(super) fn garbage(index: u32, server: &Server<'_>) -> Script {
     let seed = u64::from(index) << 32;
     let bytes = (0..512).flat_map(|word| mix(seed | word).to_le_bytes()).collect();
@@ -212,20 +209,21 @@ pub(super) fn flood(index: u32, server: &Server<'_>) -> Script {
     Script::again_and_again(opening, refrain, true, server.due_by_rate().unwrap_or(Due::Never))
 }
 
-/// Messages as fast as they are taken, and not one answer read.
+/// Messages as fast as possible, without reading any answer.
 pub(super) fn stalled(index: u32, server: &Server<'_>) -> Script {
     let (opening, refrain) = talk(index, server.served);
-    // A session that is not read is sent nothing, and stalls late or never.
+    // A session that is not read gets no answers, and stalls late or never.
     let due = server.due_by_rate().unwrap_or(match server.served {
-        // A world tells a player that is behind nothing new, and goes on reading it.
+        // A world sends nothing new to a player that is behind, and continues to read from it.
         Served::World => Due::Never,
         _ => Due::AfterStall(server.limits.send_stall_within),
     });
     Script::again_and_again(opening, refrain, false, due)
 }
 
-/// Enters and leaves as fast as it is taken: a room of good clients, two of them by turns, or ever new ones. A world
-/// has one room, and to enter it is to log in: there every attacker logs in, stands among the good ones and goes.
+/// Enters and leaves as fast as possible: a room of regular clients, two of them alternately, or new ones each time.
+/// A world has one room, entered by a login: there every attacker logs in, stands among the regular clients and
+/// leaves.
 pub(super) fn members(index: u32, server: &Server<'_>) -> Script {
     if server.served == Served::World {
         let step = framed(&world::Step { x: 0, y: 0 });
@@ -251,12 +249,12 @@ pub(super) fn members(index: u32, server: &Server<'_>) -> Script {
     Script::again_and_again(Vec::new(), refrain, true, server.due_by_joins())
 }
 
-/// Names: odd ones that are allowed, again and again, and ones that are not.
+/// Names: unusual valid ones repeatedly, and invalid ones.
 pub(super) fn names(index: u32, server: &Server<'_>) -> Script {
     let longest = "\u{1F41F}".repeat(chat::NAME_BYTES_MAX / 4);
     let odd = ["e\u{301}\u{301}\u{301}", "'; --", "%s%n", "../..", "<b>", "\u{B099}\u{C2DC}", &longest];
     let too_long = [b'x'; chat::NAME_BYTES_MAX + 1];
-    // No name, one byte too many, only control characters, and bytes that are no UTF-8.
+    // No name, one byte too many, only control characters, and invalid UTF-8.
     let wrong: [&[u8]; WRONG_NAMES as usize] = [b"", &too_long, b"\0\x1b\x07", b"\xC0\x80", b"\xED\xA0\x80"];
     let named = |name: &[u8]| match server.served {
         Served::World => named_frame(world::Login::ID, &[], name),
@@ -267,9 +265,9 @@ pub(super) fn names(index: u32, server: &Server<'_>) -> Script {
         return Script::once(named(name), Due::AfterConnect(Duration::ZERO));
     }
     match server.served {
-        // A name is for a whole visit; who comes under a name that is taken has the other one ended.
+        // A name is for a whole visit; a login under a name in use disconnects the other client.
         Served::World => Script::once(named(odd[index as usize % odd.len()].as_bytes()), Due::Never),
-        // Its rate of joins holds it as it holds those who enter and leave: to the chat it is the same.
+        // Its rate of joins limits it as it limits entering and leaving: the chat makes no difference.
         _ if index < RENAMERS => {
             let refrain = odd.iter().flat_map(|name| named(name.as_bytes())).collect();
             Script::again_and_again(Vec::new(), refrain, true, server.due_by_joins())
@@ -283,7 +281,7 @@ pub(super) fn names(index: u32, server: &Server<'_>) -> Script {
     }
 }
 
-/// Walks among the good clients, or leaps from among them to the ends of the world and back, as fast as it is taken.
+/// Walks among the regular clients, or jumps between them and the edges of the world, as fast as possible.
 pub(super) fn moves(index: u32, server: &Server<'_>) -> Script {
     let leaps = [(0, 0), (i32::MIN, i32::MAX), (1, 1), (i32::MAX, i32::MIN), (0, 1)];
     let places = (0..REFRAIN_MESSAGES).map(|number| match index % MOVE_KINDS {
@@ -302,7 +300,7 @@ pub(super) fn moves(index: u32, server: &Server<'_>) -> Script {
     Script::again_and_again(opening, places.flat_map(step).collect(), true, due)
 }
 
-/// The greeting of an application, and many messages in one run of bytes.
+/// The opening of an application's protocol, and many messages as one block of bytes.
 fn talk(index: u32, served: Served) -> (Vec<u8>, Vec<u8>) {
     let text = || char::from(b'a' + (index % 26) as u8).to_string().repeat(FLOOD_BODY_BYTES);
     let message = match served {
@@ -317,7 +315,7 @@ fn talk(index: u32, served: Served) -> (Vec<u8>, Vec<u8>) {
     (opening(index, served), message.repeat(REFRAIN_MESSAGES))
 }
 
-/// What a client of an application says first. In a relay and in a chat every attacker has a room to itself.
+/// What a client of an application sends first. In a relay and in a chat every attacker has its own room.
 pub(super) fn opening(index: u32, served: Served) -> Vec<u8> {
     match served {
         Served::Echo => Vec::new(),
@@ -344,13 +342,13 @@ fn framed<M: Message>(message: &M) -> Vec<u8> {
     encode(message).expect("a short message fits a frame").to_vec()
 }
 
-/// A frame whose body ends with a name, which need not be text.
+/// A frame whose body ends with a name, which need not be valid text.
 fn named_frame(id: u16, before: &[u8], name: &[u8]) -> Vec<u8> {
     let body = [before, &varint(name.len() as u32), name].concat();
     [&header(body.len() + 4, id)[..], &body].concat()
 }
 
-/// A number as packets carry it: seven bits a byte, the lowest first.
+/// A varint as packets encode it: seven bits a byte, the lowest first.
 fn varint(mut number: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {

@@ -1,5 +1,5 @@
-//! What one source says, in the words of the file: read by serde, so that a wrong key or value is refused with its
-//! place. Nothing here knows where the text came from.
+//! The settings from one source in the file's format: parsed by serde, so that an invalid key or value is reported
+//! with its place.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use super::wants::{self, Form};
 use crate::picture::line_of;
 use crate::units;
 
-/// What one source says; what it does not mention stays as it was.
+/// The settings that one source contains; others stay unchanged.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Part {
@@ -98,7 +98,7 @@ impl Wrong {
     }
 }
 
-/// What a text says, setting by setting, and all that is wrong with it.
+/// The settings in a text, and all errors in it.
 #[derive(Default)]
 pub(super) struct Said {
     parts: Vec<Part>,
@@ -108,7 +108,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Reads a text. One setting that makes no sense is no reason to be silent about the next.
+    /// Parses a text. It continues after an invalid setting, so that all errors are reported.
     pub(super) fn read(text: &str) -> Self {
         let mut said = Self::default();
         let (sections, errors) = DeTable::parse_recoverable(text);
@@ -133,12 +133,12 @@ impl Said {
                 _ => said.take(&section, None, value, text),
             }
         }
-        // Sections come by their names, and people read from top to bottom.
+        // The parser sorts sections by name; errors are shown in the order of the text.
         said.wrong.sort_by_key(|wrong| wrong.span.start);
         said
     }
 
-    /// Reads a section of one key, or what stands where a section belongs.
+    /// Parses a section with one key, or the value that stands in place of a section.
     fn take(
         &mut self,
         section: &Spanned<Cow<'_, str>>,
@@ -220,7 +220,7 @@ impl Part {
     }
 }
 
-/// Why a text is no file of settings. One that has listeners in both ways breaks a rule of the format that few know.
+/// Why a text is not a settings file. TOML forbids `[listen]` beside `[[listen]]`, and its error does not say so.
 fn refused(message: &str, text: &str) -> String {
     let has = |header| text.lines().any(|line| line.trim_start().starts_with(header));
     match message.contains("duplicate key") && has("[listen]") && has("[[listen]]") {
@@ -240,7 +240,7 @@ fn listed<'a>(tables: &[Spanned<DeValue<'a>>], span: Range<usize>) -> Spanned<De
     Spanned::new(span, DeValue::Table(section))
 }
 
-/// Serde lists every key that exists; a person wants the one that was meant.
+/// Serde lists every key that exists; the nearest one is more helpful.
 fn with_hint(message: &str) -> (String, Option<String>) {
     let mut names = message.split('`').skip(1).step_by(2);
     let Some(wrong) = names.next().filter(|_| message.starts_with("unknown field")) else {
@@ -252,7 +252,7 @@ fn with_hint(message: &str) -> (String, Option<String>) {
     }
 }
 
-/// The backends by the names that the command line and the file share.
+/// The backends by their names on the command line and in the file.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BackendName {
@@ -400,14 +400,14 @@ impl From<HeartbeatPart> for Option<Heartbeat> {
     }
 }
 
-/// A kind of value: how a file has it, and what it is for people.
+/// A type of setting: its form in a file, and its name for people.
 trait Literal {
     type Of;
     /// How the environment's text is read.
     const FORM: Form;
     /// What the setting wants, in words.
     const WANTS: &'static str;
-    /// The value as a file would have it; `None` if it is not set.
+    /// The value as written in a file; `None` if it is not set.
     fn literal(value: &Self::Of) -> Option<String>;
 }
 
@@ -495,7 +495,7 @@ impl Literal for HeartbeatPart {
     }
 }
 
-/// One optional key for every field of [`Limits`], under the same name, with what `config init` says of it.
+/// One optional key for every field of [`Limits`], under the same name, with its line in `config init`.
 macro_rules! limits_part {
     ($(#[doc = $doc:literal] $field:ident: $kind:ty $(= $example:literal)?,)*) => {
         #[derive(Default, Deserialize)]
@@ -528,13 +528,13 @@ macro_rules! limits_part {
 limits_part! {
     /// Largest frame, header included (4 to 65,535 bytes).
     frame_bytes_max: Size,
-    /// Largest frame before the first whole frame has come: a login with its token must fit.
+    /// Largest frame before the first whole frame was received; a login with its token must fit.
     first_frame_bytes_max: Size,
-    /// The first whole frame must have come this long after connecting; longer than a login screen is open.
+    /// Time limit for the first whole frame after connecting; longer than a login screen stays open.
     first_frame_within: Span,
-    /// A frame that has begun must be whole this long after its first byte.
+    /// Time limit for a whole frame after its first byte.
     frame_within: Span,
-    /// Longest head of the HTTP request that begins a WebSocket; it has at most 64 lines.
+    /// Longest head of the HTTP request of a WebSocket handshake; it may have at most 64 lines.
     head_bytes_max: Size,
     /// Largest message of an application that takes WebSocket messages; `--app echo` takes 16 MiB if it is not set.
     message_bytes_max: Size,
@@ -542,9 +542,9 @@ limits_part! {
     message_fragments_max: u32,
     /// A session that receives nothing for this long ends.
     idle_within: Span,
-    /// A session that has bytes to send and gets none of them out for this long ends.
+    /// A session that has bytes to send and makes no progress for this long ends.
     send_stall_within: Span,
-    /// Empty packets that both sides send when they have nothing else to say; off by default.
+    /// Empty packets that both sides send when they have been silent; off by default.
     heartbeat: HeartbeatPart = "{ packet_id = 1, every = \"20s\" }",
     /// Most bytes queued for one session.
     send_queue_bytes_max: Size,
@@ -554,41 +554,41 @@ limits_part! {
     send_queue_high_bytes: Size,
     /// At or below this many queued bytes it receives again.
     send_queue_low_bytes: Size,
-    /// What the kernel may keep of what was sent to one session; 0 is the system's choice.
+    /// The kernel's send buffer for one session; 0 leaves it to the system.
     kernel_send_bytes_max: Size,
-    /// What the kernel may keep for one session to receive; 0 is the system's choice.
+    /// The kernel's receive buffer for one session; 0 leaves it to the system.
     kernel_recv_bytes_max: Size,
-    /// Most bytes of data that a session may miss and that wait for it.
+    /// Most bytes of droppable data that wait for one session.
     data_bytes_max: Size,
-    /// Most messages of data that wait for one session.
+    /// Most droppable messages that wait for one session.
     data_entries_max: usize,
     /// What happens to bytes that do not fit: end_session or drop_new.
     overflow: OverflowName,
-    /// Most bytes that are kept unread for one session.
+    /// Most unconsumed bytes of one session.
     recv_backlog_bytes_max: Size,
-    /// Most bytes that are kept unread for all sessions of one worker.
+    /// Most unconsumed bytes of all sessions of one worker.
     recv_backlog_total_bytes_max: Size,
-    /// Most bytes that all sessions hold together, queued and unread, shared ones counted for each; 0 is no limit.
+    /// Most bytes of memory that all sessions hold together, shared data counted for each; 0 is no limit.
     memory_bytes_max: Size,
-    /// Most messages that a session may bring in a second; 0 is no limit.
+    /// Most messages per second from a session; 0 is no limit.
     messages_per_second_max: u32,
-    /// Most bytes that a session may bring in a second; 0 is no limit.
+    /// Most bytes per second from a session; 0 is no limit.
     recv_bytes_per_second_max: Size,
-    /// Most rooms that a session may join in a second; 0 is no limit.
+    /// Most rooms per second that a session may join; 0 is no limit.
     room_joins_per_second_max: u32,
     /// Most topics, and most rooms, that a session is in at once.
     memberships_max: usize,
-    /// Most bytes that a session has brought to rooms and they have not taken; over it it is not read.
+    /// Most bytes that rooms hold unprocessed for one session; above it, reading from the session pauses.
     room_backlog_bytes_max: Size,
-    /// What happens to a session that brings more than one of the three rates: pause or end_session.
+    /// What happens to a session that exceeds one of the three rates: pause or end_session.
     rate_limit_action: RateLimitActionName,
     /// Most files that one session may have open.
     files_max: usize,
-    /// Most file operations that one session may have under way.
+    /// Most file operations of one session in flight.
     file_operations_max: usize,
-    /// Most bytes that the reads and writes of one session may hold at once.
+    /// Most bytes of the reads and writes of one session in flight.
     file_bytes_max: Size,
-    /// A session that is ending in order may flush its queue for this long.
+    /// How long a session that ends gracefully may take to flush its queue.
     drain_within: Span,
     /// After flushing, the peer's own end is awaited for this long.
     linger_within: Span,
@@ -596,10 +596,10 @@ limits_part! {
     sessions_max: usize,
     /// Most connections from one address.
     connections_per_address_max: u32,
-    /// Most connections accepted in a second, in a burst of as many.
+    /// Most connections accepted per second, with a burst of as many.
     accepts_per_second_max: u32,
-    /// Whether the two limits above leave loopback addresses alone.
+    /// Whether the two limits above exempt loopback addresses.
     loopback_exempt: bool,
-    /// Most log lines a second and worker about the same subject.
+    /// Most log lines per second and worker about the same subject.
     log_lines_per_second_max: u32,
 }

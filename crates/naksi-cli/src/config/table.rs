@@ -1,5 +1,5 @@
-//! Every setting in a table: its value as a file would have it, and a line about it. What is printed, what a new file
-//! says and what a reload changes are all read from here.
+//! Every setting in a table: its value as written in a file, and a description. `config print`, `config init` and a
+//! reload are built from it.
 
 use super::part::{BackendName, rows_of_limits, size};
 use super::wants::Form;
@@ -9,19 +9,19 @@ use super::{AdminSettings, Origin, Settings};
 pub(crate) struct Row {
     pub(crate) section: &'static str,
     pub(crate) key: &'static str,
-    /// As a file would have it; `None` if it is not set.
+    /// The value as written in a file; `None` if it is not set.
     pub(crate) value: Option<String>,
     /// How the environment's text is read.
     pub(crate) form: Form,
     /// What it wants, in words.
     pub(crate) wants: &'static str,
-    /// A value that makes sense, for a file that shows what could be said.
+    /// A valid value, as an example in a new file.
     pub(crate) example: &'static str,
     /// What it is, in a line.
     pub(crate) about: &'static str,
 }
 
-/// What takes effect in a server that runs; for all else it must be started again.
+/// Settings that take effect in a running server; all others need a restart.
 const RELOADED: &[&str] = &[
     "log.filter",
     "limits.sessions_max",
@@ -79,49 +79,49 @@ fn rows_of_io(settings: &Settings) -> Vec<Row> {
             Some(format!("[{}]", addresses.join(", "))),
             (Form::List, "a text like \"127.0.0.1:7777\" or \"ws://0.0.0.0:8080\", or a list of them"),
             "[\"127.0.0.1:7777\"]",
-            "Where to listen; port 0 takes a free one. ws:// before an address is WebSocket, nothing or tcp:// plain TCP.",
+            "Addresses to listen on; port 0 takes a free one. ws:// before an address is WebSocket, nothing or tcp:// plain TCP.",
         ),
         row(
             ("listen", "dual_stack"),
             Some(settings.dual_stack.to_string()),
             (Form::Flag, "true or false"),
             "true",
-            "Whether a listener on [::] takes IPv4 too.",
+            "Whether a listener on [::] accepts IPv4 too.",
         ),
         row(
             ("io", "workers"),
             settings.workers.map(|workers| workers.to_string()),
             (Form::Number, "a whole number from 1 to 256"),
             "2",
-            "I/O worker threads; one for each processor if it is not set.",
+            "I/O worker threads; one per processor if it is not set.",
         ),
         row(
             ("io", "backend"),
             Some(quoted(BackendName::of(settings.backend))),
             (Form::Text, "\"auto\", \"uring\", \"epoll\" or \"iocp\""),
             "\"auto\"",
-            "Which of the kernel's interfaces to use: auto, uring, epoll or iocp.",
+            "The kernel interface to use: auto, uring, epoll or iocp.",
         ),
         row(
             ("io", "direct"),
             number(settings.direct),
             (Form::Number, "a whole number from 1 to 4,294,967,295"),
             "10000",
-            "Sockets of each worker that are kept outside the process's descriptors (io_uring only).",
+            "Sockets of each worker that are kept outside the process's descriptors (io_uring's direct descriptors).",
         ),
         row(
             ("io", "flush_ms"),
             number(settings.flush_ms),
             (Form::Number, "a whole number from 1 to 100"),
             "5",
-            "Sends leave together every so many milliseconds (1 to 100); at once if it is not set.",
+            "Send queued data every N milliseconds (1 to 100); at once if it is not set.",
         ),
         row(
             ("io", "spin_us"),
             number(settings.spin_us),
             (Form::Number, "a whole number from 0 to 1,000"),
             "50",
-            "A worker looks for so many microseconds (at most 1000) before it sleeps.",
+            "How long a worker busy-polls before it sleeps, in microseconds (at most 1000).",
         ),
     ]
 }
@@ -134,14 +134,14 @@ fn rows_of_files(settings: &Settings) -> Vec<Row> {
             settings.record.as_deref().map(quoted),
             (Form::Text, "a text with the path of a folder"),
             "\"recordings\"",
-            "A folder to record in what sessions receive; nothing is recorded if it is not set.",
+            "Folder for recordings of what sessions receive; nothing is recorded if it is not set.",
         ),
         row(
             ("record", "run_bytes_max"),
             Some(size(settings.record_run_bytes_max)),
             (Form::Text, "a number of bytes from 0, or a text like \"64GiB\""),
             "\"64GiB\"",
-            "Bytes that the recordings of one run may have together; then recording ends, and the server goes on.",
+            "Most bytes of all recordings of one run; then recording ends, and the server continues.",
         ),
         row(
             ("log", "filter"),
@@ -162,27 +162,26 @@ fn rows_of_admin(admin: &AdminSettings) -> Vec<Row> {
             admin.address.as_deref().map(quoted),
             (Form::Text, "a text like \"127.0.0.1:9090\""),
             "\"127.0.0.1:9090\"",
-            "Where metrics, health and readiness are served over HTTP; nowhere if it is not set.",
+            "Address for metrics, health and readiness over HTTP; not served if it is not set.",
         ),
         row(
             ("admin", "token_file"),
             admin.token_file.as_deref().map(quoted),
             (Form::Text, "a text with the path of a file"),
             "\"admin.token\"",
-            "A file with the token that requests must show (at least 16 characters); needed where address is no loopback \
-             address.",
+            "File with the token for requests (at least 16 characters); needed unless address is a loopback address.",
         ),
         row(
             ("admin", "hosts"),
             Some(list(&admin.hosts)),
             (Form::List, "a text like \"naksi.example\", or a list of them"),
             "[\"naksi.example\"]",
-            "Names by which the admin server is called, beside its address and localhost; other names are refused.",
+            "Host names of the admin server, besides its address and localhost; requests for other names are refused.",
         ),
     ]
 }
 
-/// The settings as a file that names where each value came from; with `all`, defaults too.
+/// The settings as a file that names the source of each value; with `all`, defaults too.
 pub(crate) fn print(settings: &Settings, all: bool) -> String {
     let lines = rows(settings).into_iter().filter_map(|row| {
         let origin = settings.origin(&row.name());
@@ -195,29 +194,29 @@ pub(crate) fn print(settings: &Settings, all: bool) -> String {
     in_sections(lines)
 }
 
-/// A file that says nothing yet and shows everything that could be said.
+/// A file that sets nothing and shows every setting.
 pub(crate) fn blank() -> String {
     let lines = rows(&Settings::default()).into_iter().map(|row| {
         let reloaded = if row.is_reloaded() { " Reloaded on SIGHUP." } else { "" };
         let value = row.value.as_deref().unwrap_or(row.example);
         (row.section, format!("#{}{reloaded}\n# {} = {value}", about(row.about), row.key))
     });
-    let head = "# The settings of a Naksi server. What begins with `#` is the default, or an example where there is none.\n\
-                # Overridden by the environment (NAKSI_IO__WORKERS=2), and that by flags. What is not said to be reloaded\n\
-                # takes effect when the server is started again.\n\n";
+    let head = "# The settings of a Naksi server. Commented settings show the default, or an example where there is none.\n\
+                # The environment (NAKSI_IO__WORKERS=2) overrides the file, and flags override both. Settings that are not\n\
+                # marked as reloaded take effect at the next start.\n\n";
     format!("{head}{LISTENERS}{}", in_sections(lines))
 }
 
-/// How a file says more of a listener than its address.
-const LISTENERS: &str = "# In the place of [listen], a table for each listener says more than an address:\n#\n\
+/// The example of listeners with options.
+const LISTENERS: &str = "# Instead of [listen], a table for each listener can set more than an address:\n#\n\
     #     [[listen]]\n#     address = \"127.0.0.1:7777\"\n#\n\
     #     [[listen]]\n#     address = \"ws://0.0.0.0:8080\"\n\
-    #     origins = [\"https://play.example\"]   # pages that may connect: \"same_host\" (the default), \"any\" or a list\n\
-    #     path = \"/play\"                       # the only path that is served; every path if it is not set\n\
-    #     subprotocols = [\"chat.v2\"]           # further ones that are accepted\n\
-    #     dual_stack = false                   # whether an address of [::] takes IPv4 too\n\n";
+    #     origins = [\"https://play.example\"]   # allowed origins: \"same_host\" (the default), \"any\" or a list\n\
+    #     path = \"/play\"                       # the only path served; every path if it is not set\n\
+    #     subprotocols = [\"chat.v2\"]           # further accepted ones\n\
+    #     dual_stack = false                   # whether a listener on [::] accepts IPv4 too\n\n";
 
-/// A doc comment begins with a space, a line of the table does not.
+/// Removes the leading space of a doc comment.
 fn about(text: &str) -> String {
     format!(" {}", text.trim_start())
 }
@@ -252,7 +251,7 @@ mod tests {
         let blank = blank();
         let nothing = read(&blank);
         assert!(rows(&nothing).iter().all(|row| nothing.origin(&row.name()) == Origin::Default));
-        // A line that looks like a setting is one, once its mark is gone.
+        // A comment line is a setting if it parses as one without its mark.
         let says = |line: &&str| {
             line.strip_prefix("# ")
                 .is_some_and(|rest| rest.split(" = ").next().is_some_and(|key| !key.contains(' ')))

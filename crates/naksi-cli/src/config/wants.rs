@@ -1,14 +1,14 @@
-//! What each setting wants, in words for people, and how its text in the environment is read.
+//! The form of each setting, in words for errors, and how its text in the environment is parsed.
 
 use super::Settings;
 use super::table::{Row, rows};
 
-/// How a text of the environment is read: as the setting's own type, never as what the text looks like.
+/// How a text of the environment is parsed: as the setting's own type, never by what the text looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// As it stands.
     Text,
-    /// As texts with commas between them, or as a list of a file.
+    /// As texts separated by commas, or as a list in the file's syntax.
     List,
     /// As a whole number.
     Number,
@@ -34,7 +34,7 @@ pub(super) fn setting(section: &str, key: &str) -> Option<Row> {
     rows(&Settings::default()).into_iter().find(|row| row.section == section && row.key == key)
 }
 
-/// What a parser of types says of a setting, in words for people. `found` is what stands in its place.
+/// Rewrites a type parser's error about a setting for people. `found` is the invalid value.
 pub(super) fn message<'a>(said: &str, name: (&str, &str), found: impl Fn() -> &'a str) -> String {
     let (section, key) = name;
     match setting(section, key) {
@@ -58,7 +58,7 @@ pub(super) fn message<'a>(said: &str, name: (&str, &str), found: impl Fn() -> &'
 }
 
 impl Form {
-    /// A text of the environment as a file would have it. What is not of this form stays a text, and is refused as such.
+    /// A text of the environment as written in a file. An invalid one stays a text, and is refused as such.
     pub(super) fn literal(self, value: &str) -> String {
         let trimmed = value.trim();
         // What has a line feed could be more than one value.

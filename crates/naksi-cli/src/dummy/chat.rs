@@ -1,7 +1,7 @@
-//! The chat scenario: everybody enters a room under a name, talks and walks; what the others say must come once and in
-//! order, ticks must go up, and no player may be seen where it has not been.
+//! The chat scenario: each client enters a room under a name, talks and walks. Messages of the others must arrive
+//! once and in order, ticks must increase, and no player may be seen where it has not been.
 //!
-//! What is said is a relay message in letters. Nothing here knows when to speak; that is the member's business.
+//! Chat lines are relay messages encoded in letters.
 
 use std::collections::HashMap;
 
@@ -22,8 +22,8 @@ pub(crate) struct ChatDummy {
     mate: Roommate,
     me: Option<u64>,
     tick: u64,
-    /// The others of this crowd, by their first message, and how far each was seen to have walked. What strangers in
-    /// the same room do is theirs.
+    /// The other clients of this run, by their first message, and how far each was seen to have walked. Other players
+    /// in the same room are ignored.
     mates: HashMap<u64, Option<i32>>,
 }
 
@@ -67,7 +67,7 @@ impl Session for ChatDummy {
 }
 
 impl ChatDummy {
-    /// Takes a packet; nothing if it is none that may come now.
+    /// Handles a packet; `None` if it may not come now.
     fn take(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) -> Option<()> {
         match (packet.id, self.me) {
             (Entered::ID, None) => self.entered(c, &decode(packet.body).ok()?),
@@ -94,7 +94,7 @@ impl ChatDummy {
     }
 
     fn moved(&mut self, moved: &Moved) -> Option<()> {
-        // A tick that tells of a large crowd does so in several packets.
+        // A tick sends the places of many players in several packets.
         let later = moved.tick >= self.tick;
         self.tick = moved.tick;
         for (who, x, _) in &moved.places {
@@ -119,7 +119,7 @@ impl ChatDummy {
     }
 }
 
-/// Two letters for a byte, and one more where the length is odd.
+/// Two letters per byte, and one more if the length is odd.
 fn letters_of(bytes: &[u8], length: usize) -> String {
     let mut letters: String = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(letter).collect();
     letters.extend((letters.len()..length).map(|_| 'z'));

@@ -1,7 +1,5 @@
-//! The course of a run: gather the crowd, start it, watch it, wait for stragglers, send it home, add up.
-//!
-//! It tells the members when, and never what; scenarios are chosen here and written elsewhere. Nothing
-//! here prints.
+//! The conductor of a run: connects the clients, starts them, watches, waits for late answers, stops them, and sums
+//! up. It decides when clients act; the scenarios decide what they send.
 
 use std::sync::Arc;
 use std::thread;
@@ -27,17 +25,17 @@ use crate::serve::failed;
 
 /// How often the conductor looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After this long without a new arrival, the crowd starts with those who are there.
+/// After this long without a new client, the run starts with those that are ready.
 const GATHER_PATIENCE: Duration = Duration::from_secs(10);
-/// How late what was due before the stop may be sent: timers of a busy machine are late.
+/// How late a message that was due before the stop may be sent, because timers of a busy machine are late.
 const LATE_SENDS: Duration = Duration::from_millis(50);
-/// Stragglers are awaited while some still come, at least every so often, and not for ever.
+/// Late answers are awaited while some still arrive within this span, and not without limit.
 const STRAGGLER_PATIENCE: Duration = Duration::from_secs(3);
 const STRAGGLERS_WITHIN: Duration = Duration::from_secs(15);
 /// How long the dummies may take to say goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Memory and processor time of the server and of this process, at the turning points of a run.
+/// Memory and processor time of the server and of this process, at the phases of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Watch {
     /// Before the first connection.
@@ -73,7 +71,7 @@ pub(crate) fn conduct(
     view: &mut View,
 ) -> Result<Aftermath, Problem> {
     let signals = Signals::watch().map_err(failed)?;
-    // A server in this very process (the demo) cannot be told apart from its crowd.
+    // A server in this process (the demo) cannot be told apart from its clients.
     let pid = platform::listening_process(plan.target).filter(|pid| *pid != std::process::id());
     let look = || (pid.and_then(platform::sample), platform::sample(std::process::id()));
     let (mut server, mut dummy) = (Watch::default(), Watch::default());
@@ -146,7 +144,7 @@ fn crowd<D: Dummy>(plan: &Arc<Plan>, backend: Backend, retry: Retry) -> naksi::R
         .start()
 }
 
-/// Waits until all dummies are ready, or no more will be. Returns whether Ctrl-C came instead.
+/// Waits until all clients are ready, or no more will be. Returns whether Ctrl-C came instead.
 fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals, view: &mut View) -> bool {
     let mut seen = 0;
     let mut moved_at = Instant::now();
@@ -154,7 +152,7 @@ fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals,
         let glance = meter::glance(plan);
         view.gathering(&glance, plan.sessions);
         let settled = glance.ready + glance.surprises + service.stats().given_up_total;
-        // Who was sent away from a world comes again: as long as none is in, that says nothing of the others.
+        // A client that a world disconnects comes again: as long as none is in, that says nothing about the others.
         let is_outside = scenario == Scenario::World && !plan.field.has_been_entered();
         let is_over = if is_outside { glance.wrong } else { settled } >= u64::from(plan.sessions);
         if is_over || moved_at.elapsed() > GATHER_PATIENCE {
@@ -171,7 +169,7 @@ fn gather(plan: &Plan, scenario: Scenario, service: &Service, signals: &Signals,
     }
 }
 
-/// A world that lets no dummy in is none, or a broken one.
+/// The error for a world that lets no client in.
 fn nobody_let_in(plan: &Plan) -> Problem {
     let (target, glance) = (plan.target, meter::glance(plan));
     let what = match glance.wrong {
@@ -181,9 +179,9 @@ fn nobody_let_in(plan: &Plan) -> Problem {
     Problem::failed(format!("{target} let no dummy into a world: {what} (is it `naksi serve --app world`?)"))
 }
 
-/// Starts the crowd and watches it until its time is over. Returns whether Ctrl-C came first.
+/// Starts the clients and watches them until the time is over. Returns whether Ctrl-C came first.
 fn watch(plan: &Plan, scenario: Scenario, signals: &Signals, view: &mut View) -> bool {
-    // Everybody must have looked at the signal before the first message is due.
+    // Every client must have seen the signal before its first message is due.
     let notice = if scenario == Scenario::Storm { Duration::ZERO } else { plan.look_every() * 2 };
     let start = plan.clock.now() + notice.as_nanos() as u64;
     let stop = start + plan.span.as_nanos() as u64;
@@ -203,15 +201,15 @@ fn watch(plan: &Plan, scenario: Scenario, signals: &Signals, view: &mut View) ->
     }
 }
 
-/// Waits for what is still on its way, as long as something comes.
+/// Waits for answers that are still in flight, as long as some arrive.
 fn wait_for_stragglers(plan: &Plan, scenario: Scenario) {
-    // Who has no connection yet in a storm owes nothing so far, and is awaited all the same.
+    // In a storm, a client without a connection has nothing outstanding yet, and is awaited all the same.
     let are_all_in = || scenario != Scenario::Storm || plan.never_started() == 0;
     let began = Instant::now();
     let (mut seen, mut moved_at) = (Glance::default(), began);
     while began.elapsed() < STRAGGLERS_WITHIN && moved_at.elapsed() < STRAGGLER_PATIENCE {
         let glance = meter::glance(plan);
-        // What was due before the stop may still be sent after it: two looks must find all of it answered.
+        // What was due before the stop may be sent after it: two consecutive samples must find everything answered.
         let is_answered = glance.received >= glance.owed && glance.owed == seen.owed;
         if is_answered && are_all_in() && began.elapsed() > LATE_SENDS {
             return;

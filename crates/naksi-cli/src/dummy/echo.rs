@@ -1,7 +1,5 @@
-//! The echo scenario: messages whose every byte is known in advance, compared as they come back.
-//!
-//! The stream is compared as a stream: where one message ends and the next begins is nowhere on the wire.
-//! Nothing here knows when to send; that is the member's business.
+//! The echo scenario: messages whose bytes are all known in advance, compared as they come back. The comparison is on
+//! the stream, which has no message boundaries.
 
 use std::collections::VecDeque;
 
@@ -15,7 +13,7 @@ pub(crate) struct EchoDummy {
     member: Member,
     /// Scheduled times of messages that are on their way.
     on_their_way: VecDeque<u64>,
-    /// Whole messages that came back, and how much of the next one.
+    /// Whole messages received, and the bytes of the next one.
     came: u32,
     offset: usize,
 }

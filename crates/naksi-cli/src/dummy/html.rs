@@ -1,6 +1,4 @@
-//! The summary as one HTML file: a picture of the latency and a table, with nothing fetched from anywhere.
-//!
-//! Nothing here computes a figure.
+//! The summary as one self-contained HTML file: a histogram of the latency and a table.
 
 use std::fmt::{self, Write};
 
@@ -58,7 +56,7 @@ fn write_page(summary: &Summary, out: &mut String) -> fmt::Result {
     writeln!(out, "<pre>{}</pre>\n</body></html>", escaped(&summary.text()))
 }
 
-/// One bar for each span of latencies; each span is twice as wide as the one before.
+/// One bar for each range of latencies; each range is twice as wide as the one before.
 fn picture(bars: &[Bar], out: &mut String) -> fmt::Result {
     const ROW: usize = 22;
     const LEFT: usize = 110;

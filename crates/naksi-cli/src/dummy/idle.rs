@@ -1,7 +1,7 @@
 //! The idle scenario: connect, exchange one nonce, be silent, exchange another one.
 //!
-//! It shows what a session costs a server that has nothing to do for it, and that the server still has
-//! it afterwards. Nothing here measures; the conductor does while all are silent.
+//! It measures what an idle session costs a server, and checks that the server still has it afterwards. The conductor
+//! measures during the silence.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::pattern::Message;
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 16;
-/// The second nonces are spread over this long, beginning a moment after the silence, so that a server that
-/// measures has the moment.
+/// The second nonces are spread over this long, starting a moment after the silence, so that the measurement is not
+/// disturbed.
 const SPREAD: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(250);
 /// How long after the silence the last second nonce has been sent.

@@ -1,7 +1,7 @@
-//! When one member of the crowd sends: it waits for the common start, follows its schedule, and stops.
+//! The schedule of one client: it waits for the common start, sends at its times, and stops.
 //!
-//! The scenario asks `due` until it says no; the latency of a message counts from the time that `due`
-//! gave, which is the scheduled one and not the moment of sending. Nothing here knows what is sent.
+//! The scenario calls `due` until it returns `None`; the latency of a message counts from the scheduled time that
+//! `due` returned, not from the moment of sending.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use super::plan::{Pace, Plan};
 
 /// The tag of the only timer that members use.
 const WAKE: u32 = 0;
-/// A timer may fire this much before our own clock agrees: the two clocks are read one after the other.
+/// A timer may fire this much before our own clock agrees, because the two clocks are read one after the other.
 const SLACK_NANOS: u64 = 200_000;
-/// With this much unsent, a member waits for its socket; its messages stay due and grow old honestly.
+/// With this much unsent, a client waits for its socket; its messages stay due, and the wait counts as latency.
 const BACKLOG_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) struct Member {
     ready: bool,
     /// Messages sent so far; the number of the next one.
     pub(crate) sent: u32,
-    /// The next message that the open model owes, and when it is due.
+    /// The next message of the open loop, and when it is due.
     owed: u64,
     due_at: u64,
 }
@@ -63,7 +63,7 @@ impl Member {
         meter.connect.saturating_record(waited);
     }
 
-    /// The member can begin: says so, and looks out for the start.
+    /// The client is ready: reports it, and waits for the start.
     pub(crate) fn ready(&mut self, c: &mut Conn<'_>) {
         if !self.ready {
             self.ready = true;
@@ -73,7 +73,7 @@ impl Member {
         }
     }
 
-    /// For one who comes while the others are sending: what would have been due before is not owed.
+    /// For a client that comes after the start: messages that would have been due before are skipped.
     pub(crate) fn catch_up(&mut self) {
         if let (Pace::Every(period), Some(start)) = (self.plan.pace, self.plan.signals.started()) {
             let first = start + self.plan.phase(self.index, period);
@@ -86,8 +86,7 @@ impl Member {
         self.armed = false;
     }
 
-    /// The scheduled time of a message that is to be sent now, or nothing; then a timer or an answer will
-    /// bring the next chance.
+    /// The scheduled time of a message to send now; `None` if a timer or an answer will call again.
     pub(crate) fn due(&mut self, c: &mut Conn<'_>, on_their_way: usize) -> Option<u64> {
         if self.phase == Phase::Waiting {
             self.leave_waiting(c);
@@ -132,7 +131,7 @@ impl Member {
         expected
     }
 
-    /// The connection ended: says so, and how many messages came of whom. Returns whether it ended as it should.
+    /// The connection ended: reports it, with the messages received per sender. Returns whether the end was expected.
     pub(crate) fn hand_in(&self, reason: DisconnectReason, came: Vec<u32>) -> bool {
         let stayed = self.disconnected(reason);
         let ledger = Ledger { member: self.index, sent: self.sent, came, stayed };
@@ -140,7 +139,7 @@ impl Member {
         stayed
     }
 
-    /// Something came that must not have come: says so, and ends the connection.
+    /// Something unexpected was received: reports it, and ends the connection.
     pub(crate) fn protest(&self, c: &mut Conn<'_>) {
         self.plan.meter(self.worker).corrupt += 1;
         c.abort(DisconnectReason::Protocol);

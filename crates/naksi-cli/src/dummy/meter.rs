@@ -1,7 +1,6 @@
-//! What one worker's part of the crowd has counted and measured, and the sum over all workers.
+//! The counts and measurements of one worker's clients, and the sum over all workers.
 //!
-//! Each worker writes its own meter; the conductor reads them a few times a second and merges them at the
-//! end. Nothing here judges a figure.
+//! Each worker writes its own meter; the conductor reads them a few times a second and merges them at the end.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::plan::Plan;
 use super::world::Sights;
 
-/// Latencies up to this long are kept apart; longer ones count as this long.
+/// Longer latencies count as this long.
 const LONGEST_NANOS: u64 = 120_000_000_000;
 
 /// The counters of one worker.
@@ -49,7 +48,7 @@ pub(crate) struct Meter {
 pub(crate) struct Ledger {
     pub(crate) member: u32,
     pub(crate) sent: u32,
-    /// Different messages that came from each member of the room; of itself alone in an echo.
+    /// Different messages received from each member of the room; in an echo, only from itself.
     pub(crate) came: Vec<u32>,
     /// Whether it stayed until the end.
     pub(crate) stayed: bool,
@@ -112,7 +111,7 @@ impl Meter {
     }
 }
 
-/// All workers' figures in one meter. The ledgers move into it, so it is asked for once, at the end.
+/// Merges the meters of all workers. It takes their ledgers, so it is called once, at the end.
 pub(crate) fn collect(plan: &Plan) -> Meter {
     let mut sum = Meter::default();
     for worker in 0..plan.meters.len() {
@@ -156,9 +155,9 @@ pub(crate) fn glance(plan: &Plan) -> Glance {
     sum
 }
 
-/// Deliveries that never came, among members that stayed until the end.
+/// Deliveries that are missing among members that stayed until the end.
 ///
-/// What a dummy that left early sent or should have received proves nothing about the server.
+/// What a client that left early sent or should have received proves nothing about the server.
 pub(crate) fn lost(ledgers: &[Ledger], rooms: u32) -> u64 {
     let mut sent = BTreeMap::new();
     for ledger in ledgers.iter().filter(|ledger| ledger.stayed) {

@@ -1,6 +1,5 @@
-//! What one receiver has seen of one sender: the next number it expects, and the numbers that are missing.
-//!
-//! Numbers begin at 0 and go up by one. Nothing here knows what they number.
+//! What one receiver has received from one sender: the next expected number, and the missing numbers. Numbers begin
+//! at 0 and increase by one.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +22,7 @@ pub(crate) struct Order {
     missing: BTreeSet<u32>,
 }
 
-/// More missing numbers than this are not kept apart: such a stream is broken beyond counting.
+/// Beyond this many missing numbers, they are not tracked individually.
 const MISSING_MAX: usize = 65_536;
 
 impl Order {

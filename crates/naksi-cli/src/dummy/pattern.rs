@@ -1,8 +1,5 @@
-//! Bytes that can be checked without being kept: each is a function of who sent it, in which message, and
-//! where in the message it stands.
-//!
-//! A stream made of such messages is compared byte by byte, however the network cuts it. Nothing here
-//! knows a session or a socket.
+//! Test patterns: bytes that are a function of sender, message and position, so that they can be checked without
+//! being stored. A stream of them is compared byte by byte, however it is split.
 
 /// A good mix of a word: neighbours in, strangers out.
 pub(crate) fn mix(word: u64) -> u64 {
@@ -17,7 +14,7 @@ pub(crate) fn key(seed: u64, sender: u32, sequence: u32) -> u64 {
     mix(seed ^ mix(u64::from(sender) << 32 | u64::from(sequence)))
 }
 
-/// The first word of every message names it, so that a mismatch can be understood in a capture.
+/// The first word of every message identifies it, so that a mismatch can be recognised in a capture.
 fn word(key: u64, name: u64, index: usize) -> [u8; 8] {
     match index {
         0 => name.to_le_bytes(),
@@ -25,7 +22,7 @@ fn word(key: u64, name: u64, index: usize) -> [u8; 8] {
     }
 }
 
-/// One message of an echo stream: sender, sequence, and a pattern that grows from both and the seed.
+/// One message of an echo stream: sender, sequence number, and a pattern derived from both and the seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     key: u64,
@@ -37,7 +34,7 @@ impl Message {
         Self { key: key(seed, sender, sequence), name: u64::from(sequence) << 32 | u64::from(sender) }
     }
 
-    /// Writes a whole message of this many bytes behind what the buffer holds.
+    /// Appends a whole message of this many bytes to the buffer.
     pub(crate) fn append(self, size: usize, out: &mut Vec<u8>) {
         let end = out.len() + size;
         for index in 0..size.div_ceil(8) {

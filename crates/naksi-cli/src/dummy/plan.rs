@@ -1,7 +1,7 @@
-//! What a crowd shall do, and the few words that its members and its conductor tell each other.
+//! The plan of a run, and the signals between the clients and the conductor.
 //!
-//! The plan is fixed before the first connection; beside it stand the signals (who is ready, when it
-//! starts, when it stops) and one meter for each worker. Nothing here knows a protocol.
+//! The plan is fixed before the first connection; beside it are the signals (who is ready, when it starts, when it
+//! stops) and one meter for each worker.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
@@ -45,17 +45,17 @@ pub(crate) struct Plan {
     /// Where the dummies of a world are; empty in other scenarios.
     pub(crate) field: Field,
     pub(crate) seed: u64,
-    /// Names this run in every message, so that two crowds in one room are told apart.
+    /// Identifies this run in every message, so that two runs in one room are told apart.
     pub(crate) run: u32,
     pub(crate) clock: Clock,
     pub(crate) signals: Signals,
     pub(crate) meters: Box<[Mutex<Meter>]>,
-    /// Which members have begun: what a scenario begins with has been answered.
+    /// Which clients have started: the scenario's first message was answered.
     started: Box<[AtomicBool]>,
 }
 
 impl Plan {
-    /// A plan with a random seed; the caller may still change its plain numbers.
+    /// A plan with a random seed; the caller may still change its numbers.
     pub(crate) fn new(target: SocketAddr, sessions: u32, rooms: u32, pace: Pace, span: Duration) -> Self {
         let random = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let mut plan = Self {
@@ -75,7 +75,7 @@ impl Plan {
             meters: Box::default(),
             started: (0..sessions).map(|_| AtomicBool::new(false)).collect(),
         };
-        // The server wants processors as well, and is usually on the same machine.
+        // The server needs processors as well, and is usually on the same machine.
         plan.set_workers(thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2).min(255)));
         plan
     }
@@ -102,30 +102,30 @@ impl Plan {
         self.started.iter().filter(|started| !started.load(Ordering::Relaxed)).count() as u64
     }
 
-    /// The meter of one worker. Only that worker and the conductor ever wait for it.
+    /// The meter of one worker. Only that worker and the conductor ever lock it.
     pub(crate) fn meter(&self, worker: usize) -> MutexGuard<'_, Meter> {
         self.meters[worker].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the connection with this index was due, so that connect latency counts what it waited for.
+    /// When the connection with this index was due, so that its latency includes the wait before it.
     pub(crate) fn connect_due(&self, index: u64) -> u64 {
         let begun = self.signals.begun_at.load(Ordering::Relaxed);
         begun + index * 1_000_000_000 / u64::from(self.connect_rate)
     }
 
-    /// How often a member that waits for the start looks: all of them together 20,000 times a second.
+    /// How often a client that waits for the start checks for it: all of them together 20,000 times a second.
     pub(crate) fn look_every(&self) -> Duration {
         Duration::from_micros(u64::from(self.sessions) * 50)
             .clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
-    /// A random part of `whole` that belongs to this member, the same in every run with this seed.
+    /// A random part of `whole` for this client, the same in every run with this seed.
     pub(crate) fn phase(&self, member: u32, whole: u64) -> u64 {
         let random = mix(self.seed ^ mix(u64::from(member) + 1));
         ((u128::from(random) * u128::from(whole)) >> 64) as u64
     }
 
-    /// Bounds that never stand in the way of a measurement: it is the server that is tested.
+    /// Limits that are never reached, because the server is what is tested.
     pub(crate) fn limits(&self) -> Limits {
         const NEVER: Duration = Duration::from_secs(24 * 3600);
         const PLENTY: usize = 1 << 30;
@@ -138,7 +138,7 @@ impl Plan {
             send_stall_within: NEVER,
             send_queue_bytes_max: PLENTY,
             send_queue_entries_max: PLENTY,
-            // A dummy that stops receiving because it could not send would wait for a server that does the same.
+            // A client that stops receiving because it cannot send would deadlock with a server that does the same.
             send_queue_high_bytes: PLENTY,
             recv_backlog_bytes_max: PLENTY,
             recv_backlog_total_bytes_max: PLENTY,
@@ -147,7 +147,7 @@ impl Plan {
     }
 }
 
-/// What the conductor and the members tell each other; times are the clock's nanoseconds, 0 is "not yet".
+/// Signals between the conductor and the clients; times are the clock's nanoseconds, 0 means "not yet".
 #[derive(Default)]
 pub(crate) struct Signals {
     begun_at: AtomicU64,
@@ -195,10 +195,10 @@ impl Signals {
     }
 }
 
-/// One clock for the whole process, and its distance from the clock of each worker's port.
+/// One clock for the whole process, and its offset from the clock of each worker's port.
 ///
-/// Timers fire on a port's grid. A schedule that lay between the grid's points would count the dummy's own
-/// timer as the server's latency, so schedules are laid on the grid.
+/// Timers fire on the grid of a port. With a schedule between the grid's points, the client's own timer delay would
+/// count as the server's latency, so schedules are aligned to the grid.
 pub(crate) struct Clock {
     origin: Instant,
     ahead: Box<[AtomicI64]>,
@@ -219,7 +219,7 @@ impl Clock {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The first point of the port's grid that is not before `time`, and how far the port's clock is from it.
+    /// The first point of the port's grid at or after `time`, and the port's offset.
     pub(crate) fn on_grid(&self, time: u64, worker: usize, c: &Conn<'_>) -> u64 {
         let ahead = self.calibrate(worker, c.now());
         let port = time.saturating_add_signed(-ahead);
@@ -232,7 +232,7 @@ impl Clock {
         Duration::from_nanos(time.saturating_add_signed(-ahead).saturating_sub(c.now().nanos()))
     }
 
-    /// The port's clock was read before this one, so the smallest distance seen is the nearest to the truth.
+    /// The port's clock was read before this one, so the smallest offset seen is the most accurate.
     fn calibrate(&self, worker: usize, port: Tick) -> i64 {
         let seen = self.now() as i64 - port.nanos() as i64;
         self.ahead[worker].fetch_min(seen, Ordering::Relaxed).min(seen)

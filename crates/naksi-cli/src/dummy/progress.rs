@@ -1,6 +1,5 @@
-//! The live view of a run: a bar on a terminal; elsewhere nothing, or a plain line a second.
-//!
-//! It goes to stderr, so that standard output holds the summary alone. Nothing here measures.
+//! The live view of a run: a bar on a terminal; elsewhere nothing, or a plain line a second. It goes to stderr, so
+//! that standard output has only the summary.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};

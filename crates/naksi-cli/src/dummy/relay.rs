@@ -1,6 +1,5 @@
-//! The relay scenario: members of a room talk, and the server gives what each says to all of them.
-//!
-//! What must come back is the roommate's to know. Nothing here knows when to send; that is the member's business.
+//! The relay scenario: members of a room send messages, and the server sends each to all of them. `roommate.rs`
+//! checks what comes back.
 
 use naksi::prelude::*;
 

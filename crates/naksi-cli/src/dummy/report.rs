@@ -1,7 +1,6 @@
-//! The summary of a run: the figures, and the text that a person reads.
+//! The summary of a run: the figures, and their text.
 //!
-//! The figures are fields, so that the JSON says the same as the text. Nothing here measures or judges,
-//! apart from what counts as an error.
+//! The figures are fields, so that the JSON has the same contents as the text.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -32,7 +31,7 @@ pub(crate) struct Percentiles {
     pub(crate) max: u64,
 }
 
-/// One bar of the picture: answers slower than the bar before and not slower than this.
+/// One bar of the histogram: answers slower than the bar before and not slower than this.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Bar {
     pub(crate) up_to_ns: u64,
@@ -44,11 +43,11 @@ pub(crate) struct Bar {
 pub(crate) struct Usage {
     pub(crate) cpu_percent: u64,
     pub(crate) rss_bytes: u64,
-    /// Growth of its own memory since before the crowd came, for each session.
+    /// Growth of its anonymous memory since before the clients connected, per session.
     pub(crate) user_bytes_per_session: u64,
 }
 
-/// Where a run took place, so that two runs can be compared.
+/// The machine of a run, so that two runs can be compared.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: Option<String>,
@@ -68,7 +67,7 @@ pub(crate) struct Summary {
     pub(crate) seed: u64,
     pub(crate) sessions: u32,
     pub(crate) connected: u64,
-    /// Dummies that never came to send anything: not connected, not let in, or not answered at all.
+    /// Clients that never sent anything: not connected, refused, or not answered at all.
     pub(crate) never_started: u64,
     pub(crate) rooms: Option<u32>,
     pub(crate) size: usize,
@@ -85,7 +84,7 @@ pub(crate) struct Summary {
     pub(crate) out_of_order: u64,
     pub(crate) corrupt: u64,
     pub(crate) foreign: u64,
-    /// Messages a second of the whole crowd; 0 where there is no rate.
+    /// Messages per second of all clients; 0 where there is no rate.
     pub(crate) rate: f64,
     #[serde(skip)]
     has_rate: bool,
@@ -113,7 +112,7 @@ impl Summary {
     pub(crate) fn new(plan: &Plan, scenario: Scenario, after: Aftermath, thresholds: &[Threshold]) -> Self {
         let total = &after.total;
         let seconds = after.elapsed.as_secs_f64().max(0.001);
-        // Of a crowd that was silent on purpose, or gone in a moment, there is no rate.
+        // A run that is silent on purpose, or very short, has no rate.
         let has_rate = scenario != Scenario::Idle && after.elapsed >= RATE_AFTER;
         let per_second = |count: u64| if has_rate { count as f64 / seconds } else { 0.0 };
         let mib = |count: u64| per_second(count) / (1024.0 * 1024.0);
@@ -168,8 +167,8 @@ impl Summary {
         self.errors.values().sum()
     }
 
-    /// A threshold on a count was asked about by name, so it speaks before the errors that it counts; a
-    /// latency means nothing in a run that went wrong.
+    /// A threshold on a count was requested by name, so it is reported before the errors that it counts; a latency
+    /// means nothing in a failed run.
     pub(crate) fn outcome(&self) -> Outcome {
         let crossed =
             |count: bool| self.thresholds.iter().any(|verdict| verdict.crossed && verdict.is_count == count);

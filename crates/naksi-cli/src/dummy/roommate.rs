@@ -1,8 +1,7 @@
-//! One member of a room in which everybody must get every message of every member, once, in order, whole.
+//! One member of a room in which every member must get every message of every member once, in order and intact.
 //!
-//! A message says which run it is of, its sender, its number and its scheduled time, has a check over them, and is
-//! filled up with a pattern that grows from all of these. Nothing here knows how a message travels, nor when to send
-//! one; that is the scenario's and the member's business.
+//! A message contains its run, its sender, its number and its scheduled time, has a checksum over them, and is filled
+//! with a pattern derived from all of these.
 
 use naksi::prelude::{Conn, DisconnectReason};
 
@@ -65,17 +64,17 @@ impl Head {
     }
 }
 
-/// The number that a room of a crowd has at the server. Crowds with different seeds use different rooms, and none uses
-/// room 0, which is a chat's room for people.
+/// The server's number for a room of this run. Runs with different seeds use different rooms, and none uses room 0,
+/// which a chat uses for people.
 pub(crate) fn room_number(seed: u64, room: u32) -> u32 {
     (mix(seed) as u32).wrapping_add(room).max(1)
 }
 
-/// A member, and what it has heard from the others of its room.
+/// A member, and what it has received from the others of its room.
 pub(super) struct Roommate {
     pub(super) member: Member,
     room: u32,
-    /// One for each member of the room, by its place there; none before it is in.
+    /// One for each member of the room, by its index; empty before it has joined.
     orders: Vec<Order>,
     /// Own messages that have not come back.
     on_their_way: usize,
@@ -103,7 +102,7 @@ impl Roommate {
         self.member.ready(c);
     }
 
-    /// The head of a message that is to be sent now, or nothing.
+    /// The head of a message to send now, if one is due.
     pub(super) fn next(&mut self, c: &mut Conn<'_>) -> Option<Head> {
         if !self.is_in() {
             return None;
@@ -129,8 +128,8 @@ impl Roommate {
         head.run == self.member.plan.run
     }
 
-    /// A message came, of so many bytes; `fits` looks at what else is known of it, given whether it is this member's
-    /// own. Returns whether it is one that may come.
+    /// A message was received; `fits` checks its contents, given whether it is this member's own. Returns whether the
+    /// message is valid.
     pub(super) fn came(&mut self, head: Head, size: usize, fits: impl FnOnce(bool) -> bool) -> bool {
         let plan = &self.member.plan;
         let mut meter = plan.meter(self.member.worker);

@@ -1,7 +1,5 @@
-//! The storm scenario: connect, one echo, close, and again, as fast as it goes.
-//!
-//! The engine's client makes each connection again when it has ended; here is one visit. Nothing here
-//! knows how many visits there are.
+//! The storm scenario: connect, one echo, close, and repeat, as fast as possible. The engine's client reconnects
+//! after each visit; this file is one visit.
 
 use naksi::prelude::*;
 
@@ -33,7 +31,7 @@ impl Session for StormDummy {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
         let plan = &self.member.plan;
         self.connected_at = plan.clock.now();
-        // A member that has made no visit yet makes its first one, however late it comes in.
+        // A client without a visit makes its first one, however late it connects.
         let goes_on = plan.signals.started().is_none_or(|_| self.connected_at < plan.signals.stop_at())
             || !plan.is_started(self.member.index);
         let mut meter = plan.meter(self.member.worker);
@@ -75,7 +73,7 @@ impl Session for StormDummy {
         let plan = &self.member.plan;
         let mut meter = plan.meter(self.member.worker);
         meter.gone += 1;
-        // A visit that was not asked to do anything, or has done it, ends as it should.
+        // A visit that had nothing to do, or has done it, ends as expected.
         match (self.waits, plan.signals.is_finished()) {
             (false, _) => return,
             (true, false) => *meter.surprises.entry(reason.name()).or_default() += 1,

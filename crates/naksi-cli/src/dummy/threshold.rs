@@ -1,6 +1,5 @@
-//! Thresholds: `p99>5ms`, `lost>0`. The condition is the failure, as in the option's name: fail if.
-//!
-//! Nothing here measures; a threshold is judged once, on the summary.
+//! Thresholds: `p99>5ms`, `lost>0`. The condition is the failure, as in the option's name, fail-if. A threshold is
+//! judged once, on the summary.
 
 use std::str::FromStr;
 
@@ -98,7 +97,7 @@ impl Figure {
 impl Threshold {
     pub(crate) fn judge(&self, summary: &Summary) -> Verdict {
         let value = self.figure.of(summary);
-        // Without a single answer there is no latency, and a threshold on it cannot have been kept.
+        // Without a single answer there is no latency, and a threshold on it cannot have been met.
         let unknown = !self.figure.is_count() && summary.received == 0;
         let crossed = unknown || value > self.bound || (self.or_equal && value == self.bound);
         Verdict { threshold: self.text.clone(), value, crossed, is_count: self.figure.is_count() }

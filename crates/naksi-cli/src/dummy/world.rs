@@ -1,9 +1,9 @@
-//! The world scenario: everybody logs in, walks about and talks a little, and checks what it receives: no player
-//! enters twice, leaves unseen, or is heard of out of view; and when all stand still, who is near is in view, where it
-//! really is, and no other player is.
+//! The world scenario: each client logs in, walks and talks a little, and checks what it receives: no player enters
+//! twice, leaves unseen, or is reported while out of view. When all stand still, exactly the nearby players must be
+//! in view, at their places.
 //!
-//! Some log out halfway and come back: they must be where they were. The latency of this scenario is the age of what is
-//! known of a neighbour. Nothing here knows when to step; that is the member's business.
+//! Some log out halfway and come back: they must be where they were. The latency of this scenario is the age of what
+//! is known about a neighbour.
 
 mod field;
 mod sights;
@@ -24,15 +24,15 @@ use view::View;
 /// Tags of timers; the member's own is 0.
 const LEAVE: u32 = 1;
 const JUDGE: u32 = 2;
-/// How often everybody looks whether all stand still and it is time to judge.
+/// How often each client checks whether all stand still and it is time to judge.
 const JUDGE_EVERY: Duration = Duration::from_millis(200);
-/// Between the last step and the logout: what was sent must have come.
+/// Between the last step and the logout: everything sent must have arrived.
 const LEAVE_AFTER: Duration = Duration::from_millis(200);
 /// One in so many logs out and comes back.
 const RELOG_ONE_IN: u32 = 20;
 /// So many steps are between two lines.
 const STEPS_PER_LINE: u32 = 100;
-/// What some say when they have compared what they see with what is.
+/// A line that some send after they have compared their view with the truth.
 const LAST_LINE: &str = "That was all.";
 /// Neighbours whose news are looked at with each step.
 const LOOKED_AT: u32 = 4;
@@ -45,7 +45,7 @@ pub(crate) struct WorldDummy {
     judged: bool,
     /// It has said its last line and not heard it yet.
     awaits_last_line: bool,
-    /// It has stopped stepping in order to log out, or has come back from that.
+    /// It has stopped walking in order to log out, or has come back from that.
     leaving: bool,
     chance: u64,
 }
@@ -111,7 +111,7 @@ impl Session for WorldDummy {
 }
 
 impl WorldDummy {
-    /// Takes a packet; nothing if it is none that may come now.
+    /// Handles a packet; `None` if it may not come now.
     fn take(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) -> Option<()> {
         let now = self.member.plan.clock.now();
         match (packet.id, self.me) {
@@ -181,7 +181,7 @@ impl WorldDummy {
             for _ in 0..LOOKED_AT {
                 self.chance = mix(self.chance);
                 if let Some(told_at) = self.view.told_at(self.chance) {
-                    // Before the start no dummy moved, so there was nothing to send.
+                    // Before the start no client moved, so there was nothing to send.
                     meter.latency.saturating_record(now.saturating_sub(told_at.max(start)));
                 }
             }
@@ -224,7 +224,7 @@ impl WorldDummy {
         }
     }
 
-    /// When all stand still and everything has come: compares what it sees with what is.
+    /// When all stand still and everything has arrived: compares its view with the truth.
     fn judge(&mut self, c: &mut Conn<'_>) {
         let plan = &self.member.plan;
         if !plan.field.is_settled() {
@@ -232,7 +232,7 @@ impl WorldDummy {
         } else if !self.judged {
             self.judged = true;
             self.view.judge(&plan.field, self.member.index);
-            // Who is alone is told nothing, of a server that lives and of one that does not: some ask for an answer.
+            // A player that is alone receives nothing, whether or not the server works: some ask for an answer.
             if self.member.index.is_multiple_of(RELOG_ONE_IN) {
                 self.awaits_last_line = true;
                 c.send_message(&Say { text: LAST_LINE.to_owned() });

@@ -1,5 +1,5 @@
-//! One recorded session, played again: it sends what was sent, when it was sent or as fast as it can be, counts what is
-//! answered, and ends as it ended. Nothing here knows where the script came from.
+//! One recorded session, played again: it sends the recorded data at its times or as fast as possible, counts the
+//! answers, and ends as the recording did.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +10,15 @@ use naksi::prelude::*;
 
 use super::script::Script;
 
-/// More than this in a queue waits until the server has taken some of it.
+/// With more than this queued, it waits until the server has taken some of it.
 const QUEUED_BYTES_MAX: usize = 64 << 10;
-/// With so many bytes queued a client would no longer read: more than there ever are, because two that wait for each
-/// other to read wait for ever.
+/// The high mark of the queue, which is never reached: a client that stops reading would deadlock with a server that
+/// does the same.
 pub(super) const QUEUE_HIGH_BYTES: usize = QUEUED_BYTES_MAX + (96 << 10);
 /// A frame can have so many bytes.
 const FRAME_BYTES_MAX: usize = 65_535;
 
-/// What ends a session though its server has nothing against it: its client went, or the whole server did.
+/// Ends that say nothing against the session: its client left, or the whole server stopped.
 const ENDS: [DisconnectReason; 3] =
     [DisconnectReason::PeerClosed, DisconnectReason::PeerReset, DisconnectReason::Shutdown];
 
@@ -26,7 +26,7 @@ const ENDS: [DisconnectReason; 3] =
 const SEND: u32 = 1;
 /// The recorded end has come.
 const END: u32 = 2;
-/// Nothing was received for a while, or the time to wait is over.
+/// The timer for a quiet span, or for the end of the wait.
 const QUIET: u32 = 3;
 
 /// How to play.
@@ -36,7 +36,7 @@ pub(super) struct Manner {
     pub(super) fast: bool,
     /// Whether answers are frames.
     pub(super) framed: bool,
-    /// How long to wait for answers after the last piece was sent, each time one comes.
+    /// How long to wait for answers after the last piece was sent, and again after each answer.
     pub(super) wait: Duration,
 }
 
@@ -55,9 +55,9 @@ pub(super) struct Tally {
     pub(super) cut_short: u64,
     /// Sessions that the server ended behind that.
     pub(super) ended_by_server: u64,
-    /// Sessions that sent something, were never answered and not ended by the server either.
+    /// Sessions that sent something, got no answer and were not ended by the server either.
     pub(super) unanswered: u64,
-    /// Sessions that we ended before all was sent, because we were asked to stop.
+    /// Sessions that were ended before all was sent, because of a request to stop.
     pub(super) stopped: u64,
     pub(super) over: u64,
 }
@@ -69,12 +69,12 @@ pub(super) struct Player {
     tally: Arc<Mutex<Tally>>,
     began: Tick,
     next: usize,
-    /// Whether answers make no whole frames any more: then only their bytes count.
+    /// Whether the answers are no longer whole frames; then only their bytes count.
     garbled: bool,
-    /// Whether something was answered since this was asked last, and whether anything ever was.
+    /// Whether there was an answer since the last check, and whether there ever was one.
     answered: bool,
     heard: bool,
-    /// The recorded end has come, and it stays for its first answer alone.
+    /// The recorded end has passed, and the session only waits for its first answer.
     overdue: bool,
     /// Whether it is we who end.
     leaving: bool,
@@ -133,7 +133,7 @@ impl Player {
             });
         }
         match &script.ended {
-            // It was not this server that ended it, and so it stays until then.
+            // This server did not cause that end, so the session stays until its time.
             Some((at, reason)) if !self.manner.fast && ENDS.iter().any(|end| end.name() == reason) => {
                 self.wake(c, at.saturating_sub(since), END);
             }
@@ -175,7 +175,7 @@ impl Session for Player {
     }
 
     fn on_sent(&mut self, c: &mut Conn<'_>, _bytes: usize) {
-        // With times, a timer brings us back; only who was held up by its queue has something due.
+        // With times, a timer continues; only a session held up by its queue has something due.
         let since = c.now().since(self.began);
         let is_due = |(at, _): &(Duration, Vec<u8>)| self.manner.fast || *at <= since;
         if self.script.sends.get(self.next).is_some_and(is_due) {
@@ -197,7 +197,7 @@ impl Session for Player {
         match tag {
             SEND => self.send_due(c),
             QUIET if std::mem::take(&mut self.answered) => self.wake(c, self.manner.wait, QUIET),
-            // A client that left at once may have left before its answer; that there is one must be seen.
+            // A client that left at once may have left before its answer; the answer is awaited here.
             END if !self.heard && self.next > 0 => {
                 self.overdue = true;
                 self.wake(c, self.manner.wait, QUIET);
@@ -207,7 +207,7 @@ impl Session for Player {
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
-        // A player that was asked to stop ends all of its sessions.
+        // A request to stop ends all sessions.
         let (is_through, is_ours) = (self.is_through(), self.leaving || reason == DisconnectReason::Shutdown);
         let (is_left, heard) = (self.leaving && self.next > 0, self.heard);
         self.count(|tally| {

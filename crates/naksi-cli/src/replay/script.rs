@@ -1,4 +1,4 @@
-//! Recordings as scripts: what each session sent and when, in the order in which they began. Nothing here knows a network.
+//! Recordings as scripts: what each session sent and when, in the order in which the sessions began.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,9 +16,9 @@ use crate::outcome::Problem;
 #[derive(Default)]
 pub(super) struct Script {
     began_us: u64,
-    /// What it sent, each piece with its time since the session began.
+    /// The pieces that it sent, with their times since the session began.
     pub(super) sends: Vec<(Duration, Vec<u8>)>,
-    /// When it ended, since it began, and why; none if the recording ends before.
+    /// When it ended, since it began, and why; `None` if the recording ends before.
     pub(super) ended: Option<(Duration, String)>,
 }
 
@@ -33,12 +33,12 @@ pub(super) struct Play {
     pub(super) files: usize,
     /// Entries that the recorder had to drop.
     pub(super) lost: u64,
-    /// Files that end in something that is no entry, and up to which byte each of them was read.
+    /// Files with a torn entry at the end, and up to which byte each of them was read.
     pub(super) torn: Vec<(PathBuf, u64)>,
 }
 
 impl Play {
-    /// Reads a file, all files of a folder, or all whose names begin so.
+    /// Loads a file, all files of a folder, or all whose names have this prefix.
     pub(super) fn load(path: &Path) -> Result<Self, Problem> {
         let files = files(path)?;
         let mut play = Self {

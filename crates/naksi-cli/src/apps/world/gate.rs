@@ -1,6 +1,4 @@
-//! The way into the world: a session that takes a login and hands everything else on.
-//!
-//! Nothing here knows what happens in the world.
+//! The session of the world: it handles the login and forwards everything else to the room.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +19,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Into a world of these players, in a server that ends who takes nothing for so long.
+    /// A gate to a world of these players, on a server that ends sessions that read nothing for this long.
     pub(crate) fn new(store: Store, send_stall_within: Duration) -> Self {
         Self { store, send_stall_within, world: Mutex::default() }
     }
@@ -88,7 +86,7 @@ impl Session for Player {
     }
 }
 
-/// Whether a name is allowed: without control characters, which would steer the terminals that show it.
+/// Whether a name is valid: without control characters, which would control the terminals that show it.
 fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(is_control)
 }

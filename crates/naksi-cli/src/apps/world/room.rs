@@ -1,7 +1,7 @@
-//! The world itself: who is in it, who sees whom, and what a tick tells.
+//! The room of the world: its players, who sees whom, and what a tick sends.
 //!
-//! The tick sends everything about other players, so that nothing is sent about a player before its `Enter` or after
-//! its `Leave`. Nothing here knows a socket; a few counters show how far a client is behind.
+//! Everything about other players is sent by the tick, so that nothing is sent about a player before its `Enter` or
+//! after its `Leave`. A few counters tell how far a client is behind.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,24 +21,24 @@ use crate::escape::stripped;
 
 /// Ticks of the world in a second.
 pub(super) const TICK_HZ: u32 = 20;
-/// What a player is told of places in a tick takes about so many bytes, 10 KiB a second.
+/// Budget of bytes for places per player and tick: 10 KiB a second.
 const BYTES_PER_TICK: u32 = 512;
-/// About as many bytes as one place takes: three numbers of which each is small.
+/// Approximate bytes of one place: three small numbers.
 const BYTES_PER_PLACE: u32 = 6;
-/// Those who came into view are told to a player in about so many bytes a tick, nearest first; the others follow in
-/// later ticks. So a crowd that leaps to one spot costs each of its players a few ticks, and none its connection.
+/// Budget of bytes for enters per player and tick, nearest first; the rest follows in later ticks. So a crowd that
+/// jumps to one place takes each of its players a few ticks, and no connection is lost.
 const ENTER_BYTES_PER_TICK: u32 = 4096;
 /// What an enter takes about, beside the name.
 const ENTER_BYTES: u32 = 14;
-/// Who has more than so many bytes on their way gets no enters, places or talk.
+/// A player with more than this many bytes in flight gets no enters, places or talk.
 const BEHIND_BYTES: u64 = 8 * 1024;
-/// A session whose socket takes nothing does not say how far it is, and ends by the server's own limit
-/// (`send_stall_within`). What has not come to a player's session so long after that was lost by its worker.
+/// A session whose socket takes nothing does not report its progress, and ends by the server's own limit
+/// (`send_stall_within`). Data that has not reached a player's session this long after that was lost by its worker.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Packets that wait for the world, and their bytes: ten a second of a few thousand players, for some seconds.
 const MAILBOX: (usize, usize) = (65_536, 4 << 20);
 
-/// How far what the world says to a player has come, in bytes since it connected: its session writes it down.
+/// How much of the world's output has reached a player, in bytes since it connected; updated by its session.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
     /// What has come to its session, to be sent.
@@ -48,7 +48,7 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Its socket has taken some bytes, and others are waiting for that.
+    /// The socket has taken some bytes, and others are still pending.
     pub(super) fn went_on(&self, bytes: usize, pending_bytes: usize) {
         let taken = self.taken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         self.reached.store(taken + pending_bytes as u64, Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl Way {
 pub(crate) struct Person {
     name: Arc<str>,
     way: Arc<Way>,
-    /// Nothing before its place is known, and nothing after it has left.
+    /// `None` before its place is known, and after it has left.
     entity: Option<EntityId>,
 }
 
@@ -76,7 +76,7 @@ struct Body {
     /// Bytes that it was told, and how far they have come.
     told: u64,
     way: Arc<Way>,
-    /// So much was told when everything had last come to its session, as far as is known, and so many ticks ago.
+    /// The bytes sent when everything had last reached its session, as far as is known, and how many ticks ago.
     due: u64,
     due_ticks: u32,
     /// What it wants to do in the next tick.
@@ -89,7 +89,7 @@ impl Body {
         self.told.saturating_sub(self.way.taken.load(Ordering::Relaxed)) > BEHIND_BYTES
     }
 
-    /// Whether something that it was told is lost, as nothing is for so many ticks. Asked once a tick.
+    /// Whether output was lost, because nothing has arrived for this many ticks. Called once a tick.
     fn has_missed(&mut self, lost_ticks: u32) -> bool {
         if self.way.reached.load(Ordering::Relaxed) >= self.due {
             (self.due, self.due_ticks) = (self.told, 0);
@@ -113,7 +113,7 @@ impl Body {
 /// The room in which everybody is.
 pub(crate) struct World {
     store: Store,
-    /// After so many ticks what has not come to a player's session is lost.
+    /// After this many ticks, output that has not reached a player's session counts as lost.
     lost_ticks: u32,
     grid: Grid,
     /// By the grid's slots.
@@ -122,14 +122,14 @@ pub(crate) struct World {
     names: HashMap<Arc<str>, SessionId>,
     walkers: Vec<EntityId>,
     speakers: Vec<EntityId>,
-    /// They stand in the grid until the next tick has told of them.
+    /// Players that have left; they stay in the grid until the next tick has sent their leaves.
     gone: Vec<EntityId>,
     changes: Vec<Change>,
     chosen: Vec<EntityId>,
 }
 
 impl World {
-    /// A world whose players are kept there, in a server that ends who takes nothing for so long.
+    /// A world with this store of players, on a server that ends sessions that read nothing for this long.
     pub(crate) fn new(store: Store, send_stall_within: Duration) -> Self {
         let lost_ticks =
             u128::from(TICK_HZ) * send_stall_within.saturating_add(LOST_AFTER).as_millis() / 1000;
@@ -211,7 +211,7 @@ impl World {
         self.gone.push(entity);
     }
 
-    /// Tells everybody who came into view, as far as its bytes go.
+    /// Sends every player those who came into view, within its budget.
     fn introduce(&mut self, cx: &mut Cx<'_, Self>) {
         for slot in 0..self.bodies.len() {
             let Some(watcher) = self.listener(cx, slot) else { continue };
@@ -225,13 +225,13 @@ impl World {
         }
     }
 
-    /// Who stands in a slot, if it is there and not behind.
+    /// The player in a slot, if it is present and not behind.
     fn listener(&self, cx: &Cx<'_, Self>, slot: usize) -> Option<EntityId> {
         let body = self.bodies[slot].as_ref().filter(|body| !body.is_behind())?;
         cx.member(body.session)?.entity
     }
 
-    /// Tells everybody who is gone from its view, and who has been introduced.
+    /// Sends every player its leaves and its enters.
     fn tell_changes(&mut self, cx: &mut Cx<'_, Self>) {
         let watcher = |change: &Change| match change {
             Change::Enter { watcher, .. } | Change::Leave { watcher, .. } => watcher.slot(),
@@ -253,7 +253,8 @@ impl World {
         }
     }
 
-    /// Sends a line to the players who see its speaker and know it. All see equally far, so they are in its own sight.
+    /// Sends a line to the players that see its speaker and know it. All have the same sight, so they are in the
+    /// speaker's own view.
     fn tell_talk(&mut self, cx: &mut Cx<'_, Self>) {
         for speaker in self.speakers.drain(..) {
             let Some(text) = body(&mut self.bodies, speaker).line.take() else { continue };
@@ -278,7 +279,7 @@ impl World {
         }
     }
 
-    /// Tells everybody where those in view are who have moved, as far as its bytes go.
+    /// Sends every player the new places of those in view, within its budget.
     fn tell_places(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
         for slot in 0..self.bodies.len() {
             let Some(watcher) = self.listener(cx, slot) else { continue };
@@ -303,7 +304,7 @@ impl Room for World {
     fn on_join(&mut self, cx: &mut Cx<'_, Self>, member: SessionId) {
         let Some(name) = cx.member(member).map(|person| Arc::clone(&person.name)) else { return };
         if let Some(old) = self.names.insert(Arc::clone(&name), member) {
-            // Its save is put in before the load below, which waits for it.
+            // Its save is submitted before the load below, which waits for it.
             if let Some(entity) = cx.member_mut(old).and_then(|person| person.entity.take()) {
                 self.depart(entity);
             }
@@ -336,7 +337,7 @@ impl Room for World {
         self.tell_talk(cx);
         self.tell_places(cx, tick);
         self.end_those_who_missed(cx);
-        // What they leave behind in the grid is told before their numbers can be anybody else's.
+        // Their leaves are sent before their numbers can be reused.
         let gone = std::mem::take(&mut self.gone);
         for entity in &gone {
             self.grid.remove(*entity, &mut self.changes);
@@ -355,12 +356,12 @@ impl Room for World {
     }
 }
 
-/// A player in the grid has a body until the tick that tells of its end is over.
+/// A player in the grid has a body until the tick that sends its leave is over.
 fn body(bodies: &mut [Option<Body>], entity: EntityId) -> &mut Body {
     bodies[entity.slot() as usize].as_mut().expect("who stands in the world has a body")
 }
 
-/// Where a player of this name comes into the world: always the same place, and another one for most other names.
+/// The place at which a player of this name starts: the same for each name, and different for most names.
 fn birthplace(name: &str) -> Point {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);

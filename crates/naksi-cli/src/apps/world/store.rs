@@ -1,7 +1,5 @@
-//! Where the world keeps its players: a name and the place where it was last.
-//!
-//! Nothing here knows what a player does. Calls return at once; the order of what is asked for one name is the
-//! database's promise.
+//! The store of the world's players: a name and its last place. Calls return at once; the database keeps the order
+//! per name.
 
 use std::io;
 use std::time::Duration;
@@ -15,27 +13,27 @@ const SCHEMA: &[Migration] = &[Migration {
     statements: "CREATE TABLE players (name TEXT PRIMARY KEY, x BIGINT NOT NULL, y BIGINT NOT NULL)",
 }];
 
-/// What is left to write when the server stops may take this long.
+/// How long the remaining saves may take when the server stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The players of one world; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Store(Database);
 
-/// The players of one world, and the folder that goes when they need not be kept.
+/// The players of one world, and the temporary folder to remove if they are not kept.
 pub(crate) struct Kept {
-    // Dropped in this order: a system may refuse to take away what is open.
+    // Dropped in this order, because a system may refuse to remove an open file.
     store: Store,
     _folder: Option<TempDir>,
 }
 
 impl Kept {
-    /// Opens the database at this address; without one, players are kept as long as the server runs.
+    /// Opens the database at this address; without one, players are kept only while the server runs.
     pub(crate) fn open(address: Option<&str>) -> Result<Self, OpenError> {
         if let Some(address) = address {
             return Ok(Self { store: Store::open(address)?, _folder: None });
         }
-        // A name at random: another container may share the folder, and have a process of this number.
+        // A random name, because another container may share the folder and use the same process id.
         let folder = tempfile::Builder::new().prefix("naksi-world-").tempdir();
         let folder = folder.map_err(|error| no_folder(&error))?;
         let store = Store::open(&format!("sqlite:{}", folder.path().join("world.db").display()))?;
@@ -46,8 +44,8 @@ impl Kept {
         self.store.clone()
     }
 
-    /// Writes what is left, once no session lives any more. Returns how many saves were written since the opening, and
-    /// what could not be.
+    /// Writes the remaining saves, after all sessions have ended. Returns the number of saves written since the
+    /// opening, and what could not be written.
     pub(crate) fn close(self) -> (u64, Closed) {
         let closed = self.store.0.close(CLOSE_WITHIN);
         (self.store.0.stats().counts.saves_done_total, closed)
@@ -66,8 +64,8 @@ impl Store {
         Ok(Self(Database::open(address, SCHEMA, settings)?))
     }
 
-    /// Asks where this player was last, behind everything that was saved of it; `None` is for a new one. The answer
-    /// returns to the room, if the member is still there.
+    /// Loads a player's last place, after all earlier saves of it; `None` for a new player. The answer goes to the
+    /// room, if the member is still there.
     pub(crate) fn load<R: Room>(
         &self,
         cx: &Cx<'_, R>,
@@ -83,7 +81,7 @@ impl Store {
         asked.then_for(cx, member, answer)
     }
 
-    /// Has a player's place written some time, in order, and before the program ends.
+    /// Submits a save of a player's place; saves keep their order and finish before the program ends.
     pub(crate) fn save(&self, name: &str, (x, y): (i32, i32)) -> Result<(), SubmitError> {
         let owned = name.to_owned();
         let asked = self.0.save(name, move |conn| {

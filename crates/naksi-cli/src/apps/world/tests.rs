@@ -1,4 +1,4 @@
-//! The world with players that are only names, a clock that moves when told to, and a real database.
+//! Tests of the world with fake players, a clock moved by the test, and a real database.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,18 +12,18 @@ use super::room::{Person, TICK_HZ, Way, World};
 use super::store::Store;
 use super::{EDGE, Enter, LOST_BEYOND, Leave, Moved, SEEN_WITHIN, Said, Say, Step, WORLD, Welcome};
 
-/// Exactly one tick: with a longer span now and then there would be two.
+/// Exactly one tick: with a longer span there would sometimes be two.
 const A_TICK: Duration = Duration::from_millis(1000 / TICK_HZ as u64);
 
-/// How long the server has patience with a socket that takes nothing.
+/// How long the server tolerates a socket that takes nothing.
 const SEND_STALL_WITHIN: Duration = Duration::from_secs(12);
 
-/// A line on which everything comes at once, and nothing or everything is taken.
+/// A connection without delay on which nothing or everything is taken.
 fn way(takes: bool) -> Arc<Way> {
     Arc::new(Way { reached: u64::MAX.into(), taken: if takes { u64::MAX } else { 0 }.into() })
 }
 
-/// A world, and the folder of its players, which goes with it.
+/// A world, and the folder of its players, which is removed with it.
 struct Scene {
     world: TestRoom<World>,
     _folder: TempDir,
@@ -191,7 +191,7 @@ fn a_crowd_that_leaps_to_one_spot_is_introduced_nearest_first_a_few_in_each_tick
         }
     }
     assert!((3..10).contains(&ticks), "300 enters of more than 30 bytes took {ticks} ticks");
-    // They come once more, and most are gone before they were introduced: no leave is sent for those.
+    // They enter again, and most leave before they were introduced: no leave is sent for those.
     for far in [EDGE, -EDGE, EDGE] {
         crowd.iter().for_each(|(one, _)| scene.world.send(*one, &Step { x: far, y: far }));
         scene.world.advance(A_TICK);
@@ -226,7 +226,7 @@ fn messages<M: Message>(mut frames: &[u8]) -> Vec<M> {
 #[test]
 fn who_was_told_what_never_came_is_ended_after_any_stall_and_who_is_only_slow_is_not() {
     let mut scene = Scene::new();
-    // One whose frames are lost from the first, and one on which they come a second late.
+    // One loses all frames, and on the other one they arrive a second late.
     let (lost, late) = (Arc::new(Way::default()), Arc::new(Way::default()));
     let (unlucky, _) = scene.enter("unlucky", &lost);
     let (slow, welcome) = scene.enter("slow", &late);
@@ -239,7 +239,7 @@ fn who_was_told_what_never_came_is_ended_after_any_stall_and_who_is_only_slow_is
         told += scene.world.received_bytes(slow).len();
         assert_eq!(scene.world.ended(unlucky).is_some(), second >= patience, "after {second} s");
         for step in 0..20 {
-            // It comes and goes, so that there is something to tell all the time.
+            // It enters and leaves, so that there is always something to send.
             let (x, y) = [(EDGE, EDGE), (welcome.x, welcome.y)][(step % 2) as usize];
             scene.step(walker, x, y);
         }

@@ -1,6 +1,4 @@
-//! Where every dummy really is, for all dummies to compare with what the server tells them.
-//!
-//! Each dummy writes its own entry only. Nothing here knows a packet.
+//! The true place of every client, for comparison with what the server sends. Each client writes only its own entry.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -49,8 +47,7 @@ impl Field {
         Self { spread, walkers, settled: AtomicBool::new(false) }
     }
 
-    /// A dummy was let in and is told to be at this place. Returns whether it has been here before; then it must be
-    /// where it was.
+    /// A client was let in at this place. Returns whether it has been here before; then it must be where it was.
     pub(super) fn enter(&self, index: u32, at: (i32, i32)) -> bool {
         let walker = &self.walkers[index as usize];
         let before = walker.visits.fetch_add(1, Ordering::Relaxed) > 0;
@@ -111,7 +108,7 @@ pub(super) fn index_of(run: u32, name: &str) -> Option<u32> {
     name.strip_prefix("dummy ")?.strip_prefix(&format!("{run:08x} "))?.parse().ok()
 }
 
-/// After the last step: waits until nothing comes any more, and has everybody compare what it sees with what is.
+/// After the last step: waits until nothing arrives any more, and has every client compare its view with the truth.
 /// Returns whether Ctrl-C came instead.
 pub(crate) fn settle(plan: &Plan, signals: &Signals) -> bool {
     let began = Instant::now();
@@ -132,7 +129,7 @@ pub(crate) fn settle(plan: &Plan, signals: &Signals) -> bool {
         moved_at.elapsed() > QUIET
     });
     if cut_short {
-        // Who does not see what all have come to has nothing to compare.
+        // A client whose view is incomplete has nothing to compare.
         return true;
     }
     plan.field.settled.store(true, Ordering::Release);

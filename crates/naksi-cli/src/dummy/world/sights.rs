@@ -1,6 +1,4 @@
-//! What the dummies of a world count of what they are told, and how it reads in a summary.
-//!
-//! Nothing here judges a single packet.
+//! Counts of what the clients of a world received, and their text in a summary.
 
 use std::fmt::{self, Write};
 
@@ -10,7 +8,7 @@ use crate::units::grouped;
 
 macro_rules! sights {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What one dummy was told of the others, or all of them together.
+        /// What one client received about the others, or the sum over all clients.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
         pub(crate) struct Sights {
             $($(#[$doc])* pub(super) $name: u64,)*
@@ -31,12 +29,12 @@ sights! {
     leaves,
     /// Lines that were heard.
     lines,
-    /// Those who came back and were where they had been, and those who were not.
+    /// Returning players that were where they had been, and those that were not.
     restored,
     not_restored,
-    /// Dummies that compared what they saw at the end with what was.
+    /// Clients that compared their view at the end with the truth.
     judged,
-    /// Enters of players already in view; leaves, moves and lines of players who were not.
+    /// Enters of players already in view; leaves, moves and lines of players that were not.
     entered_twice,
     left_unseen,
     moved_unseen,
@@ -71,7 +69,7 @@ impl Sights {
 pub(crate) struct Figures {
     #[serde(flatten)]
     pub(crate) sights: Sights,
-    /// Places of neighbours that were told, a second of the whole crowd.
+    /// Places of neighbours received per second by all clients.
     pub(crate) places_per_second: f64,
 }
 

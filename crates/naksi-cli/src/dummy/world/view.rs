@@ -1,12 +1,10 @@
-//! Whom one dummy sees, as the server tells it, and everything that is wrong with that.
-//!
-//! Nothing here knows a socket or a clock.
+//! The view of one client, as sent by the server, and every error found in it.
 
 use super::field::Field;
 use super::sights::Sights;
 use crate::apps::world::{LOST_BEYOND, SEEN_WITHIN};
 
-/// No number of a player is larger: they are small, and used again.
+/// Numbers of players are never larger: they are small, and reused.
 const WHO_MAX: u32 = 1 << 20;
 
 /// A player in view.
@@ -69,7 +67,8 @@ impl View {
         }
     }
 
-    /// When there was last news of one of those in view; of a stranger, who need not move, there need not be any.
+    /// When the last news of one of those in view arrived; a player outside this run need not move, so it may have
+    /// none.
     pub(super) fn told_at(&self, chance: u64) -> Option<u64> {
         let who = *self.in_view.get((chance % self.in_view.len().max(1) as u64) as usize)?;
         let neighbour = self.neighbours[who as usize].as_ref()?;
