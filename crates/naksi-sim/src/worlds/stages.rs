@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::kernel::world::World;
-use naksi::group::{Begun, Group, GroupOptions, GroupStats, Stepper, SubmitError};
+use naksi::group::{Group, GroupOptions, SubmitError};
 use naksi::prelude::*;
 use naksi_core::prng::Prng;
 
@@ -17,6 +17,7 @@ use super::books::Books;
 use super::hazard::{Hazard, Hits};
 use super::setting::Setting;
 use super::users;
+use crate::stepped_group::SteppedGroup;
 
 /// The stage that rooms go on in.
 pub const LOGIC: &str = "logic";
@@ -74,82 +75,17 @@ fn answer(number: u64, id: SessionId, remote: &ServiceHandle, books: &Arc<Books>
     }
 }
 
-/// One group, and what its threads are at.
-#[derive(Debug)]
-struct Stage {
-    group: Group,
-    stepper: Stepper,
-    seats: Vec<Option<(Begun, Tick)>>,
-    idle: usize,
-}
-
-impl Stage {
-    fn open(name: &str, threads: usize, jobs_max: usize) -> Self {
-        let options = GroupOptions::new(name).threads(threads).jobs_max(jobs_max);
-        let (group, stepper) = Group::stepped(options).expect("options that make sense");
-        Self { group, stepper, seats: (0..threads).map(|_| None).collect(), idle: threads }
-    }
-
-    /// One thread does one thing, if any can: whichever the number says.
-    fn step(
-        &mut self,
-        now: Tick,
-        random: &mut Prng,
-        service: impl FnOnce(&mut Prng) -> Duration,
-    ) -> Option<Tick> {
-        self.stepper.set_now(now);
-        // Most steps find nothing to do, and there are many of them.
-        if self.idle == self.seats.len() && !self.stepper.has_waiting() {
-            return None;
-        }
-        let count = self.seats.len();
-        let first = if count > 1 { random.below(count as u64) as usize } else { 0 };
-        let order = (first..count).chain(0..first);
-        if self.idle < count {
-            let mut due = order
-                .clone()
-                .filter(|seat| self.seats[*seat].as_ref().is_some_and(|(_, until)| *until <= now));
-            if let Some((begun, _)) = due.next().and_then(|seat| self.seats[seat].take()) {
-                self.idle += 1;
-                self.stepper.finish(begun);
-                return Some(now);
-            }
-        }
-        if self.idle == 0 {
-            return None;
-        }
-        let free = order.into_iter().find(|seat| self.seats[*seat].is_none())?;
-        let begun = self.stepper.begin(free)?;
-        let until = now + service(random);
-        self.seats[free] = Some((begun, until));
-        self.idle -= 1;
-        Some(until)
-    }
-
-    /// Everything that was posted happens, and nothing is taken any more.
-    fn close(&mut self) -> GroupStats {
-        let group = self.group.clone();
-        // What is closed takes nothing new, but what a job hands over before that is carried out as well.
-        for closed in [false, true] {
-            if closed {
-                group.close(Duration::ZERO);
-            }
-            for (begun, _) in self.seats.iter_mut().filter_map(Option::take) {
-                self.stepper.finish(begun);
-            }
-            while let Some(begun) = self.stepper.begin(0) {
-                self.stepper.finish(begun);
-            }
-        }
-        group.stats()
-    }
+/// A group of this name, with threads that are stepped.
+fn open(name: &str, threads: usize, jobs_max: usize) -> SteppedGroup {
+    let options = GroupOptions::new(name).threads(threads).jobs_max(jobs_max);
+    SteppedGroup::new(Group::stepped(options).expect("options that make sense"), threads)
 }
 
 /// All groups of a run.
 #[derive(Debug)]
 pub struct Stages {
-    logic: Stage,
-    db: Stage,
+    logic: SteppedGroup,
+    db: SteppedGroup,
     random: Prng,
     stormy: bool,
     slow: u64,
@@ -162,8 +98,8 @@ impl Stages {
         (setting.threads > 0).then(|| {
             let jobs_max = setting.jobs_max.max(1);
             Self {
-                logic: Stage::open(LOGIC, setting.threads, jobs_max),
-                db: Stage::open(DB, setting.threads, jobs_max),
+                logic: open(LOGIC, setting.threads, jobs_max),
+                db: open(DB, setting.threads, jobs_max),
                 random: Prng::new(setting.seed ^ 0x57A6_E500_57A6_E500),
                 stormy,
                 slow: 0,

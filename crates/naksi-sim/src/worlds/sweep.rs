@@ -3,14 +3,13 @@
 //! A world is not `Send`, but every thread can make its own: seeds are handed out one by one, and the sum
 //! does not depend on who played which. Nothing here knows what a world does.
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::kernel::fault::Dialect;
+use crate::panics::first_panic;
 
 use super::outcome::Outcome;
 use super::run::run;
@@ -52,43 +51,12 @@ pub struct Failure {
     pub text: String,
 }
 
-thread_local! {
-    static LAST_WORDS: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
 /// Plays one world and catches what it breaks.
 ///
 /// # Errors
 /// The law that is broken.
 pub fn attempt(setting: &Setting) -> Result<Outcome, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        // Panics are caught and reported by the player; the hook only keeps the words and their place.
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let said = info.payload_as_str().unwrap_or("");
-            if said.contains("on purpose") {
-                return;
-            }
-            let playing = LAST_WORDS.with(|words| {
-                let mut words = words.borrow_mut();
-                let playing = !words.is_empty();
-                // The first breach explains the later ones.
-                if *words == "playing" {
-                    *words = info.to_string();
-                }
-                playing
-            });
-            if !playing {
-                usual(info);
-            }
-        }));
-    });
-    LAST_WORDS.with(|words| "playing".clone_into(&mut words.borrow_mut()));
-    let result = catch_unwind(AssertUnwindSafe(|| run(setting)));
-    let words = LAST_WORDS.with(RefCell::take);
-    // A panic inside a callback is caught by the engine; an unplanned one is a breach all the same.
-    if words == "playing" { result.map_err(|_| words) } else { Err(words) }
+    first_panic(Some("on purpose"), || run(setting))
 }
 
 /// Plays worlds until the order is met, or until `progress`, which hears of the sum after every world, breaks it off:

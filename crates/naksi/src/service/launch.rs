@@ -131,8 +131,8 @@ type Open<P> = fn(&PortOptions, Backend) -> Result<(P, Option<String>)>;
 
 /// What a worker says when it stands.
 #[derive(Default)]
-struct Standing {
-    addresses: Vec<(usize, SocketAddr)>,
+pub(super) struct Standing {
+    pub(super) addresses: Vec<(usize, SocketAddr)>,
     backend: &'static str,
     fallback: Option<String>,
 }
@@ -189,7 +189,7 @@ fn listen_options(plan: &Plan) -> ListenOptions {
     }
 }
 
-fn check(plan: &Plan) -> Result<()> {
+pub(super) fn check(plan: &Plan) -> Result<()> {
     plan.limits.check().map_err(Error::Config)?;
     plan.flush.check().map_err(Error::Config)?;
     if plan.spin > SPIN_MAX {
@@ -345,7 +345,8 @@ fn live<P: Port + 'static, F: Factory>(
     standing: Sender<Result<Standing>>,
     events: &Sender<Event>,
 ) {
-    let life = || match stand(index, plan, service_core, factory, open) {
+    let opened = || open(&plan.port, plan.backend);
+    let life = || match opened().and_then(|opened| stand(index, plan, service_core, factory, opened)) {
         Ok((worker, stood)) => {
             standing.send(Ok(stood)).ok(); // A launch that has given up tells the worker to drain.
             drop(standing);
@@ -369,15 +370,14 @@ fn live<P: Port + 'static, F: Factory>(
     }
 }
 
-/// Opens a worker's port, its share of the listeners, and its share of the connections.
-fn stand<P: Port + 'static, F: Factory>(
+/// Opens a worker on its port, its share of the listeners, and its share of the connections.
+pub(super) fn stand<P: Port + 'static, F: Factory>(
     index: usize,
     plan: &Plan,
     service_core: Arc<ServiceCore<P>>,
     factory: Arc<F>,
-    open: Open<P>,
+    (mut port, fallback): (P, Option<String>),
 ) -> Result<(Worker<P, F>, Standing)> {
-    let (mut port, fallback) = open(&plan.port, plan.backend)?;
     let mut stood = Standing { addresses: Vec::new(), backend: port.backend(), fallback };
     let mut listeners = Vec::new();
     for (place, Listen { address, wires, dual_stack }) in plan.listen.iter().enumerate() {

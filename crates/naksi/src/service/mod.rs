@@ -8,6 +8,7 @@ mod listener;
 mod lobby;
 mod server;
 mod signals;
+mod stepped;
 
 use core::net::SocketAddr;
 use std::fmt;
@@ -29,6 +30,7 @@ pub use listener::Listener;
 pub use lobby::Guest;
 pub use server::{ADDRESS_DEFAULT, BoundServer, Server};
 pub use signals::Signals;
+pub use stepped::SteppedServer;
 
 /// Time that workers have after the drain time to close what is left and to return.
 const HOME_WITHIN: Duration = Duration::from_millis(2_500);

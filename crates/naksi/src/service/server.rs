@@ -312,6 +312,12 @@ impl<F: Factory> BoundServer<F> {
     /// # Errors
     /// An address that is in use or invalid, invalid limits or options, or a system that refuses the port.
     pub fn start(self) -> Result<Service> {
+        let (plan, factory) = self.into_plan()?;
+        launch(plan, factory)
+    }
+
+    /// What the server shall be, with the default address if it has none.
+    pub(super) fn into_plan(self) -> Result<(Plan, F)> {
         if let Some(wrong) = self.server.wrong {
             return Err(wrong);
         }
@@ -320,7 +326,7 @@ impl<F: Factory> BoundServer<F> {
             let default: SocketAddr = ADDRESS_DEFAULT.parse().expect("the default is an address");
             plan.listen.push(Listen { address: default, wires: None, dual_stack: None });
         }
-        launch(plan, self.factory)
+        Ok((plan, self.factory))
     }
 
     /// Starts, prints the addresses on standard output, and serves until SIGTERM, Ctrl-C or a hang-up, then drains. A
