@@ -1,7 +1,7 @@
-//! Naksi beside its peers: everything is built for release, then the runner measures.
+//! Benchmarks Naksi beside its peers: builds everything for release, then calls the runner (`bench/runner`), which
+//! measures.
 //!
-//! A peer that cannot be built here is named with the reason and left out. What is measured, and how, is
-//! the runner's business (`bench/runner`).
+//! A peer that cannot be built here is named with the reason and left out.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,6 @@
-//! The gate (`ci`), and what takes too long for it (`nightly`): steps in order, up to the first one that fails.
+//! CI (`ci`), and the steps that take too long for it (`nightly`): steps in order, until the first one fails.
 //!
-//! `.ci/run` prepares the machine and calls `ci`. CONTRIBUTING.md says when to run which.
+//! `.ci/run` prepares the machine and calls `ci`. CONTRIBUTING.md tells when to run which.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use crate::{fuzz, instructions, loom, miri, mutants, root, tidy, windows};
 /// One step: its name, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-/// Cheap steps first, then the README's two commands: on a clean clone their times are those of a newcomer.
+/// Cheap steps first, then the README's two commands, so that their times on a clean clone are those of a new user.
 const GATE: &[Step] = &[
     ("tidy", tidy::run),
     ("format", format),
@@ -46,7 +46,7 @@ const NIGHTLY: &[Step] = &[
     ("dist build", || cargo(&["build", "--profile", "dist"], &[])),
 ];
 
-/// The one feature that is off by default and has code and tests of its own.
+/// The one feature that is off by default and has its own code and tests.
 const POSTGRES: &str = "naksi-db/postgres";
 /// Simulated sessions of a night: about an hour on two cores.
 const NIGHTLY_SESSIONS: &str = "20m";
@@ -90,7 +90,7 @@ fn run_steps(name: &str, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-/// Processor time of all processes that this one has started and waited for, as `/proc` has it; 0 on other systems.
+/// Processor time of all processes that this one has started and waited for, from `/proc`; 0 on other systems.
 fn processor_seconds() -> f64 {
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -107,7 +107,8 @@ fn format() -> Result<()> {
     Ok(())
 }
 
-/// The README's test command. The tests wait for sockets and timers half of their time; meanwhile the Windows lane compiles.
+/// The README's test command. Tests wait for sockets and timers half of the time; meanwhile the Windows lane
+/// compiles.
 fn tests_of_the_workspace() -> Result<()> {
     let begun = Instant::now();
     cargo(&["test", "--workspace", "--no-run"], &[])?;
@@ -122,7 +123,7 @@ fn tests_of_the_workspace() -> Result<()> {
     Ok(())
 }
 
-/// A chore in a process of its own that yields the processors to everything else. It is stopped when this is dropped.
+/// A task in a process of its own at the lowest priority. It is stopped when this is dropped.
 struct Background {
     process: Child,
     output: PathBuf,
@@ -150,13 +151,13 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Both fail when the process has ended and was waited for, which is what is wanted.
+        // Both fail only when the process has ended and was waited for.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// What only a build with PostgreSQL shows, on a server that the tests make and stop.
+/// Tests that need a build with PostgreSQL, on a server that they start and stop.
 fn postgres() -> Result<()> {
     let of_database = ["--package", "naksi-db", "--features", "postgres"];
     tests(root::cargo().arg("test").args(of_database).args(["--lib", "--test", "postgres"]))
@@ -169,7 +170,7 @@ fn long_simulation() -> Result<()> {
     cargo(&["run", "--release", "--", "sim", "--seed", &seed, "--sessions", NIGHTLY_SESSIONS], &[])
 }
 
-/// A server of PostgreSQL is killed and stopped under load, many times over.
+/// A PostgreSQL server is killed and stopped under load, repeatedly.
 fn postgres_storms() -> Result<()> {
     for _ in 0..NIGHTLY_POSTGRES_RUNS {
         let arguments = ["test", "--package", "naksi-db", "--features", "postgres", "--test", "postgres"];
@@ -178,17 +179,17 @@ fn postgres_storms() -> Result<()> {
     Ok(())
 }
 
-/// Naksi's peers and their runner: compiled, and timed only on request. What judges the times is tested.
+/// Builds Naksi's peers and their runner without running the benchmark, and tests the evaluation.
 fn bench() -> Result<()> {
     let of_bench = ["--manifest-path", "bench/Cargo.toml", "--workspace", "--all-targets"];
     cargo(&[&["clippy"], &of_bench[..], &["--", "-Dwarnings"]].concat(), &[])?;
     tests(root::cargo().args(["test", "--manifest-path", "bench/Cargo.toml", "--package", "naksi-bench"]))
 }
 
-/// What tests said that they did not try, for want of something that this machine has not got.
+/// Messages of tests that skip something because this machine lacks a requirement.
 static SKIPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Runs tests, and keeps what they say on standard error that they skip: the end of the gate says it again.
+/// Runs tests, and collects their messages about skipped cases, which are repeated at the end.
 pub(crate) fn tests(cargo: &mut Command) -> Result<()> {
     let arguments: Vec<_> = cargo.get_args().map(|argument| argument.to_string_lossy()).collect();
     let arguments = arguments.join(" ");
@@ -202,7 +203,7 @@ pub(crate) fn tests(cargo: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Passes on what is said as it comes. Returns what of it says that something is skipped, without that word.
+/// Forwards the output as it comes. Returns the messages about skipped cases, without that word.
 fn pass_on(mut from: impl BufRead, to: &mut impl Write) -> std::io::Result<BTreeSet<String>> {
     let (mut line, mut skipped) = (Vec::new(), BTreeSet::new());
     while from.read_until(b'\n', &mut line)? > 0 {

@@ -1,7 +1,7 @@
-//! Tries the tests of `naksi-core` with cargo-mutants: what they do not catch is listed with a reason, or an error.
+//! Mutation tests of `naksi-core` with cargo-mutants: a mutant that no test catches must be listed with a reason.
 //!
-//! One file of the crate after the other, so that a run that is ended early has said something, and so that one file can
-//! be tried alone. Only the crate's own tests count, and without a mutant they must pass. It installs nothing.
+//! The files are tested one after the other, so that a run that is stopped early has results, and so that one file
+//! can be tested alone. Only the crate's own tests count, and without a mutant they must pass. It installs nothing.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -14,14 +14,14 @@ use crate::root;
 
 /// Where what is not caught is listed, with its reason.
 const LIST: &str = "crates/naksi-core/mutants.txt";
-/// Of the mutants that compile, so many in a hundred must be caught.
+/// The percentage of compiling mutants that must be caught.
 const CAUGHT_PERCENT_MIN: usize = 95;
-/// Seconds that the tests may take with a mutant; without one they take a tenth of it.
+/// Time limit of the tests with a mutant, in seconds; without one they take a tenth of it.
 const TESTS_WITHIN: &str = "30";
-/// The tests of the grid take most of the time, and try nothing that is not in its folder.
+/// The tests of the grid take most of the time, and cover only its folder.
 const GRID: &str = "crates/naksi-core/src/grid";
 
-/// Tries the files whose names end with one of these; all of them if there are none.
+/// Tests the files whose names end with one of these; all of them if there are none.
 pub(crate) fn run(wanted: &[&str]) -> Result<()> {
     let mut version = root::cargo();
     version.args(["mutants", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -125,7 +125,7 @@ fn try_file(file: &str) -> Result<Tally> {
         cargo.args(["--", "--", "--skip", "grid::"]);
     }
     let status = quick(&mut cargo).status()?;
-    // 2 says that some were missed and 3 that some ran into the time limit: both are read below.
+    // 2 means that some were missed and 3 that some ran into the time limit: both are evaluated below.
     match status.code() {
         Some(0 | 2 | 3) => read_outcomes(&folder.join("mutants.out/outcomes.json")),
         _ => bail!("cargo mutants -f {file} ended with {status}"),
@@ -152,14 +152,14 @@ fn tally(outcomes: &serde_json::Value) -> Result<Tally> {
     Ok(tally)
 }
 
-/// A mutant's name without line and column, so that the list survives an edit above it.
+/// A mutant's name without line and column, so that edits above it do not change the list.
 fn without_place(name: &str) -> String {
     let Some((file, rest)) = name.split_once(".rs:") else { return name.to_owned() };
     let what = rest.split_once(": ").map_or(rest, |(_, what)| what);
     format!("{file}.rs: {what}")
 }
 
-/// How often each mutant stands in the list. A mutant is a line; behind one or more of them their reason is indented.
+/// How often each mutant is listed. A mutant is a line; the reason follows one or more of them, indented.
 fn parse(text: &str) -> Result<BTreeMap<String, usize>> {
     let (mut listed, mut waiting) = (BTreeMap::new(), None);
     for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
@@ -176,7 +176,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, usize>> {
     }
 }
 
-/// Mutants of a file that were missed and are not listed, and those that are listed and were not missed.
+/// Missed mutants of a file that are not listed, and listed ones that were not missed.
 fn compare(file: &str, missed: &[String], listed: &BTreeMap<String, usize>) -> (Vec<String>, Vec<String>) {
     let mut left: BTreeMap<_, _> = listed
         .iter()

@@ -1,8 +1,8 @@
-//! Coverage-guided fuzzing with the stable compiler: libFuzzer, and LLVM's own coverage pass by its flag.
+//! Coverage-guided fuzzing with the stable compiler: libFuzzer, and LLVM's coverage pass enabled by its flag.
 //!
-//! No cargo-fuzz and no nightly is needed: the pass is part of the compiler, and sanitizers have nothing to
-//! find where there is no unsafe code. Each target starts from its committed corpus; what it finds goes
-//! under the build folder, and an input that fails is printed with the command that plays it again.
+//! It needs neither cargo-fuzz nor nightly: the pass is part of the compiler, and sanitizers are of no use without
+//! unsafe code. Each target starts from its committed corpus; new inputs go to the build folder, and a failing input
+//! is printed with the command that reproduces it.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
@@ -52,8 +52,7 @@ pub(crate) fn run(seconds: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the targets still build against the crates they feed, a workspace of their own, and take what is committed:
-/// every input that was found once is played again.
+/// Checks that the targets, a workspace of their own, still build against the crates, and runs every committed input.
 pub(crate) fn replay() -> Result<()> {
     let manifest = root::workspace().join("fuzz").join("Cargo.toml");
     for target in TARGETS {
@@ -66,7 +65,7 @@ pub(crate) fn replay() -> Result<()> {
             .arg("--target-dir")
             .arg(root::target().join("fuzz"))
             .arg("--")
-            // Files and not their folder: each is played, and none is left out for bringing nothing new.
+            // The files and not their folder: each one is run, even if it brings no new coverage.
             .args(inputs.iter().map(|input| input.path()))
             .status()?;
         ensure!(status.success(), "fuzz: {target} fails on an input of {}", corpus.display());
@@ -74,7 +73,7 @@ pub(crate) fn replay() -> Result<()> {
     Ok(())
 }
 
-/// The system that this compiler builds for: named, so that build scripts are not instrumented.
+/// The host target of this compiler; naming it keeps build scripts from being instrumented.
 fn host() -> Result<String> {
     let output = root::cargo().args(["--version", "--verbose"]).output()?;
     let text = String::from_utf8(output.stdout)?;

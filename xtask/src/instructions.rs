@@ -1,7 +1,9 @@
-//! Counts the instructions per item of the workloads in `bench/instructions` and compares them with the committed counts.
+//! Counts the instructions per item of the workloads in `bench/instructions` and compares them with the committed
+//! counts.
 //!
-//! callgrind counts instructions, not seconds: the count does not depend on what else the machine does. Each workload runs with
-//! two numbers of items, and the difference is divided by the items between them: what starts and ends a run drops out.
+//! callgrind counts instructions, not time, so other load on the machine has no effect. Each workload runs with two
+//! numbers of items, and the difference is divided by the items between them, which removes the cost of starting and
+//! ending a run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,12 +14,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::root;
 
-/// How far a count may be from the committed one, in percent.
+/// Tolerance between a count and the committed one, in percent.
 const TOLERANCE_PERCENT: f64 = 2.0;
 /// The committed counts: instructions per item by workload.
 const COUNTS: &str = "bench/instructions/counts.json";
-/// Workloads, how many items their shorter run has (the longer one has three times as many), and whether only the engine's own
-/// functions count: a simulated kernel and its peers cost more than what is measured.
+/// Workloads, the number of items of the shorter run (the longer one has three times as many), and whether only the
+/// engine's own functions count, because a simulated kernel and its peers cost more than what is measured.
 const WORKLOADS: &[(&str, u32, bool)] = &[
     ("frame_decode", 16_384, false),
     ("send_queue", 16_384, false),
@@ -29,7 +31,8 @@ const WORKLOADS: &[(&str, u32, bool)] = &[
 /// How names of the engine's functions begin.
 const ENGINE: &[&str] = &["naksi::", "naksi_core::"];
 
-/// Counts every workload; fails where a count is further than the tolerance from the committed one, above or below.
+/// Counts every workload; fails if a count differs from the committed one by more than the tolerance, in either
+/// direction.
 pub(crate) fn check() -> Result<()> {
     let committed = fs::read(root::workspace().join(COUNTS)).context(COUNTS)?;
     let committed: BTreeMap<String, f64> = serde_json::from_slice(&committed).context(COUNTS)?;
@@ -104,7 +107,7 @@ fn count(program: &Path, workload: &str, items: u32, engine_only: bool) -> Resul
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(program)
         .args([workload, &items.to_string()])
-        // The size of the environment moves the stack, and a C library chooses its copying routines by the processor.
+        // The size of the environment shifts the stack, and a C library chooses its copy routines by the processor.
         .env_clear()
         .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-AVX512F,-ERMS,-FSRM")
         .stdin(Stdio::null())
@@ -121,7 +124,7 @@ fn is_engine(function: &str) -> bool {
     ENGINE.iter().any(|name| function.trim_start_matches('<').starts_with(name))
 }
 
-/// Instructions by function, without those of the functions that it calls, from callgrind's format
+/// Self cost by function, in instructions, from callgrind's format
 /// (<https://valgrind.org/docs/manual/cl-format.html>).
 fn own_costs(profile: &str) -> HashMap<&str, u64> {
     let mut names: HashMap<&str, &str> = HashMap::new();

@@ -1,14 +1,14 @@
-//! Everything that threads share, in every order: the models of the mailbox, the poster, the completion queue of a
-//! group, a room's claim, the hub and the signals, run by loom. Knows only how to call cargo.
+//! Runs the loom models of what threads share: the mailbox, the poster, the completion queue of a group, a room's
+//! claim, the service core and the signals.
 
 use anyhow::{Result, ensure};
 
 use crate::root;
 
-/// As many models as there are at least: a name that changes shall not leave them out unseen.
+/// The minimum number of models, so that a renamed filter does not silently skip them.
 const MODELS_MIN: usize = 8;
 
-/// Builds with loom's types in the place of the standard library's, beside the usual build, and runs the models.
+/// Builds with loom's types instead of the standard library's, beside the usual build, and runs the models.
 pub(crate) fn run() -> Result<()> {
     let output = models(&["--list"]).output()?;
     let listed =

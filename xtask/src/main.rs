@@ -1,6 +1,5 @@
-//! Chores of the project, in the project's own language: `cargo xtask tidy | ci | windows | windows-check`.
-//!
-//! Every chore is a file of its own. This one only knows their names.
+//! The project's tasks, written in Rust: `cargo xtask tidy | ci | windows | windows-check`. Every task has its own
+//! file.
 
 #![forbid(unsafe_code)]
 
@@ -67,7 +66,7 @@ fn main() -> ExitCode {
         ["windows", "--all"] => windows::everything(),
         ["windows-programs"] => windows::programs(),
         ["windows-test", arguments @ ..] => windows::test_some(arguments),
-        // Not a chore: how cargo starts a program that was built for Windows.
+        // Not a task: cargo starts programs built for Windows with it.
         ["wine", prefix, program, arguments @ ..] => match windows::run_program(prefix, program, arguments) {
             Ok(code) => return code,
             Err(error) => Err(error),

@@ -1,9 +1,8 @@
 //! A hundred thousand idle sessions in one server process that may have 20,000 descriptors.
 //!
-//! One server keeps its sockets in its rings' own tables; several crowds on loopback connect, exchange a
-//! nonce on each session, are silent at the same time, and exchange another. While all are silent the
-//! system is asked how many connections stand and what the server's memory is. Everything is bounded and
-//! ends by itself. It knows the program's command line and nothing of its code.
+//! One server keeps its sockets in its rings' tables; several client processes on loopback connect, exchange a nonce
+//! on each session, are silent at the same time, and exchange another one. During the silence the number of
+//! connections and the server's memory are read from the system. Everything is bounded and ends by itself.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -20,7 +19,7 @@ use crate::root;
 pub(crate) const SESSIONS: usize = 100_000;
 /// Descriptors that the server may have, and each crowd.
 const DESCRIPTORS: usize = 20_000;
-/// Sessions of each crowd and of each worker, so that neither comes near its bound.
+/// Sessions of each client process and of each worker, so that neither gets close to its limit.
 const SHARE: usize = 17_000;
 /// Connects a second, of all crowds together.
 const CONNECT_RATE: usize = 15_000;
@@ -35,7 +34,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended long ago; then there is nothing to kill.
+        // It may have ended already; then there is nothing to kill.
         if self.0.kill().is_ok() {
             self.0.wait().ok(); // A killed process ends.
         }
@@ -50,7 +49,7 @@ struct Silence {
     kernel_bytes: u64,
 }
 
-/// Runs the server and its crowds, prints the figures and checks them.
+/// Runs the server and the clients, prints the figures and checks them.
 pub(crate) fn run(sessions: usize) -> Result<()> {
     ensure!(cfg!(target_os = "linux"), "only Linux has io_uring");
     ensure!((1..=1_000_000).contains(&sessions), "the number of sessions must be 1 to 1,000,000");
@@ -81,13 +80,13 @@ pub(crate) fn run(sessions: usize) -> Result<()> {
     judge(sessions, &silence, &told, &farewell)
 }
 
-/// Starts the server with its descriptor limit, a listener for each crowd and a worker for each share.
+/// Starts the server with its descriptor limit, one listener per client process and one worker per share.
 fn serve(program: &Path, parts: usize) -> Result<(Process, Vec<String>)> {
     let mut command = confined(program);
     command.args(["serve", "--app", "echo", "--backend", "uring"]);
     command.args(["--workers", &parts.to_string(), "--direct", &DESCRIPTORS.to_string()]);
     for part in 0..parts {
-        // An address of its own for each crowd: there are some 28,000 ports towards one of them.
+        // One address per client process, because there are about 28,000 ports towards one address.
         command.arg("--addr").arg(format!("127.0.0.{}:0", part + 1));
     }
     command.env("NAKSI_LIMITS__IDLE_WITHIN", "10m").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -119,10 +118,10 @@ fn confined(program: &Path) -> Command {
     command
 }
 
-/// Waits until (nearly) every connection stands, lets the dust settle, and looks.
+/// Waits until (nearly) every connection is established, then a while longer, and counts.
 ///
-/// The machine's count of sockets is cheap to ask for and others have sockets too; the list of them is exact,
-/// and so dear that it is asked for once.
+/// The machine's count of sockets is cheap but includes those of other programs; the list of them is exact, and so
+/// expensive that it is read once.
 fn await_silence(
     addresses: &[String],
     wanted: usize,
@@ -196,7 +195,7 @@ fn kibibytes(file: &Path, field: &str) -> Result<u64> {
 /// Waits for a crowd's end, and reads what it saw.
 fn figures(mut crowd: Process) -> Result<serde_json::Value> {
     let stdout = crowd.0.stdout.take().context("no pipe")?;
-    // The summary comes at the end, and its end with the process's.
+    // The summary is the last output of the process.
     let text = std::io::read_to_string(stdout)?;
     let status = crowd.0.wait()?;
     if text.trim().is_empty() {
@@ -214,7 +213,7 @@ fn stop(server: &mut Process) -> Result<String> {
     Ok(said)
 }
 
-/// Adds up, prints, and says what is not as it should be.
+/// Sums up, prints, and reports what does not match the expectation.
 fn judge(
     sessions: usize,
     silence: &Silence,

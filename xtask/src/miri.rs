@@ -1,10 +1,10 @@
-//! The machine without a kernel under Miri, where Miri can be had; a clear word where not.
+//! Runs the sans-I/O core under Miri where Miri is installed, and says so where it is not.
 
 use anyhow::{Result, ensure};
 
 use crate::root;
 
-/// Runs the core's tests under Miri, or says that it is not installed and that nothing was tested.
+/// Runs the core's tests under Miri, or reports that it is not installed and that nothing was tested.
 pub(crate) fn run() -> Result<()> {
     let there =
         root::cargo().args(["miri", "--version"]).output().is_ok_and(|output| output.status.success());
@@ -14,7 +14,7 @@ pub(crate) fn run() -> Result<()> {
         );
         return Ok(());
     }
-    // The long runs enumerate what one run shows as well; Miri is slow and looks at each step.
+    // The long runs repeat what one run covers, and Miri is slow.
     let status = root::cargo()
         .args(["miri", "test", "--package", "naksi-core", "--", "--skip", "whatever_the_kernel"])
         .env("MIRIFLAGS", "-Zmiri-strict-provenance")

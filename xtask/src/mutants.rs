@@ -1,8 +1,8 @@
-//! Tries the tests: every mutant must be caught, and nothing may be caught where there is none.
+//! Mutation tests of the test suite: every mutant must be caught, and nothing may be caught without one.
 //!
-//! A mutant is a row of `xtask/mutants.toml`. All are put into a copy of the tree, each behind a condition, so that one
-//! build holds them all and a variable chooses one when a program starts; the work tree never has any. A mutant is
-//! caught if an assertion, a law or a test said so: a crash, and a test that never ends, are none.
+//! A mutant is a row of `xtask/mutants.toml`. All are inserted into a copy of the tree, each behind a condition, so
+//! that one build contains them all and a variable selects one when a program starts; the work tree is never changed.
+//! A mutant counts as caught if an assertion or a law failed; a crash or a test that hangs does not count.
 
 mod copy;
 pub(crate) mod rows;

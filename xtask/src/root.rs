@@ -1,4 +1,4 @@
-//! Where the workspace stands, and which cargo called us. Knows no chore.
+//! The workspace's folder, and the cargo that called us.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ pub(crate) fn workspace() -> PathBuf {
     here.parent().expect("xtask stands inside the workspace").to_path_buf()
 }
 
-/// Where build products go: cargo's own choice, so that a chore's cache leaves with `cargo clean`.
+/// The folder of build products: cargo's own choice, so that `cargo clean` removes a task's cache too.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

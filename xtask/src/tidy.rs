@@ -1,7 +1,7 @@
-//! The structure rules of the project: what the compiler cannot say and a reviewer should not have to.
+//! The project's style rules that neither the compiler nor a reviewer should have to check.
 //!
-//! A rule is a function from the tree to findings, with a test that shows it red on a bad sample. All rules
-//! run in well under a second, as `cargo xtask tidy` and as a test. Nothing here changes a file.
+//! A rule is a function from the tree to findings, with a test that fails on a bad sample. All rules run in well
+//! under a second, as `cargo xtask tidy` and as a test. Nothing here changes a file.
 
 mod lecture;
 mod mutants;
@@ -43,7 +43,7 @@ impl fmt::Display for Finding {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-/// Every rule, in the order in which a newcomer would want to hear of them.
+/// Every rule, starting with the most general.
 const RULES: &[Rule] = &[
     shape::every_file_says_what_it_does,
     shape::files_are_short,

@@ -1,8 +1,7 @@
-//! The Windows lane, on Linux: the workspace is checked, built and linted for Windows, and its tests run
-//! under Wine.
+//! The Windows lane, on Linux: the workspace is checked, built and linted for Windows, and its tests run under Wine.
 //!
-//! What Wine is known to do differently from Windows is skipped by name, and said with its reason. What is
-//! seen here is "tested on Wine", never "on Windows", and no speed measured here means anything.
+//! Tests of known differences between Wine and Windows are skipped by name, with their reasons. The results are
+//! "tested on Wine", never "on Windows", and times measured here mean nothing.
 
 mod compiler;
 mod packages;
@@ -18,7 +17,7 @@ pub(crate) use wine::run_program;
 
 use crate::{ci, root};
 
-/// Tests that Wine cannot pass honestly: their names in full, and why.
+/// Tests that cannot pass under Wine: their full names, and why.
 const SKIPPED: &[(&str, &str)] = &[
     (
         "iocp::a_reset_right_behind_bytes_is_heard",
@@ -34,18 +33,18 @@ const SKIPPED: &[(&str, &str)] = &[
     ),
 ];
 
-/// How much smaller load-like tests are under Wine, whose every call is a message to a server process.
+/// The factor by which load-like tests are smaller under Wine, where every call is a message to a server process.
 const SCALE_DOWN: &str = "10";
 
-/// What the gate runs under Wine: the port's contract, every conformance scenario and the engine, which found most of the faults
-/// that only a Windows program shows.
+/// What CI runs under Wine: the port's contract, every conformance scenario and the engine, which have found most of
+/// the faults that only a Windows program shows.
 const IN_THE_GATE: &[&[&str]] = &[
     &["--package", "naksi-sim", "--test", "port_contract"],
     &["--package", "naksi-sim", "--test", "conform"],
     &["--package", "naksi", "--test", "engine"],
 ];
 
-/// What only a Windows program can show; the tests of the command line come with the programs.
+/// Tests that need a Windows program; the tests of the command line come with the programs.
 const ONLY_ON_WINDOWS: &[&str] = &[
     "--workspace",
     "--exclude",
@@ -73,13 +72,13 @@ const ONLY_ON_WINDOWS: &[&str] = &[
     "liars",
 ];
 
-/// What is the same program on every system, and therefore no news.
+/// Tests that are the same on every system and need not run here again.
 const THE_SAME_EVERYWHERE: &[&str] = &["auto::", "simulated::", "the_simulated_kernel_conforms"];
 
 /// Everything there is to run.
 const ALL: &[&str] = &["--workspace", "--exclude", "xtask", "--lib", "--bins", "--tests"];
 
-/// Checks every crate of the workspace, its tests and its examples, for both kinds of Windows.
+/// Checks every crate of the workspace, its tests and its examples, for both Windows targets.
 pub(crate) fn check() -> Result<()> {
     packages::provide(&[packages::TO_CHECK])?;
     let compiler = Compiler::find()?;
@@ -90,7 +89,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// The gate's part: types for MSVC, and under Wine the tests that find most for their time.
+/// The part that runs in CI: types for MSVC, and under Wine the tests with the most findings per time.
 pub(crate) fn gate() -> Result<()> {
     let (compiler, wine) = gate_build()?;
     let skipped = skip_the_same_everywhere();
@@ -101,7 +100,8 @@ pub(crate) fn gate() -> Result<()> {
     Ok(())
 }
 
-/// All of the gate's part that takes processors and no clock: types for MSVC, a place for Wine, and the tests' programs.
+/// The part of CI's steps that needs processors and no precise timing: types for MSVC, a Wine prefix, and the test
+/// programs.
 pub(crate) fn build() -> Result<()> {
     gate_build().map(drop)
 }
@@ -121,7 +121,7 @@ fn gate_build() -> Result<(Compiler, Wine)> {
     Ok((compiler, wine))
 }
 
-/// The lane of a night: the types, the lints, every test, and the program against itself and against the one of this system.
+/// The nightly part: types, lints, every test, and the program against itself and against the program of this system.
 pub(crate) fn nightly() -> Result<()> {
     let compiler = lint()?;
     let wine = Wine::provide()?;
@@ -132,7 +132,7 @@ pub(crate) fn nightly() -> Result<()> {
     Ok(())
 }
 
-/// Every test there is, and those that only a Windows program can show at their full size.
+/// Every test, and those that need a Windows program at their full size.
 pub(crate) fn everything() -> Result<()> {
     let compiler = lint()?;
     let wine = Wine::provide()?;
@@ -153,7 +153,7 @@ fn lint() -> Result<Compiler> {
     println!("windows: the workspace compiles for {MSVC}");
     let mut clippy = compiler.clippy(GNU)?;
     clippy.args(["--quiet", "--workspace", "--exclude", "xtask", "--all-targets", "--", "-Dwarnings"]);
-    // For this target it does not see that an initialiser is `const` already.
+    // For this target clippy does not recognise that an initialiser is `const` already.
     clippy.arg("-Aclippy::missing_const_for_thread_local");
     run(&mut clippy)?;
     println!("windows: clippy is content with the workspace for {GNU}");
@@ -166,15 +166,15 @@ pub(crate) fn programs() -> Result<()> {
     programs::check(&Compiler::find()?, &Wine::provide()?)
 }
 
-/// Runs some tests under Wine: the arguments are those of `cargo test`.
+/// Runs selected tests under Wine, with the arguments of `cargo test`.
 pub(crate) fn test_some(arguments: &[&str]) -> Result<()> {
     packages::provide(&[packages::TO_CHECK, packages::TO_RUN])?;
     test(&Compiler::find()?, &Wine::provide()?, SCALE_DOWN, arguments)
 }
 
 fn check_for(compiler: &Compiler, target: &str) -> Result<()> {
-    // Only unused things are denied: this compiler is newer than the project's, and may warn of more. A test
-    // may have helpers that only another system's cases use.
+    // Only unused items are denied: this compiler is newer than the project's, and may have more warnings. A test may
+    // have helpers that only another system's cases use.
     check_targets(compiler, target, &[], "-Dunused")?;
     check_all_targets(compiler, target)
 }
@@ -187,8 +187,8 @@ fn check_targets(compiler: &Compiler, target: &str, targets: &[&str], denied: &s
     let mut cargo = compiler.cargo(target, denied)?;
     cargo.args(["check", "--quiet", "--workspace", "--exclude", "xtask"]).args(targets);
     if target == MSVC {
-        // SQLite comes in C, and that system's compiler is not here. Types need no library:
-        // its crate is told that there is one somewhere, and nothing is linked.
+        // SQLite is written in C, and no C compiler for that target is here. A type check needs no library: its crate
+        // is told that one exists, and nothing is linked.
         cargo.env("LIBSQLITE3_SYS_USE_PKG_CONFIG", "1").env("SQLITE3_LIB_DIR", root::target());
     }
     run(&mut cargo)
@@ -204,10 +204,10 @@ fn test(compiler: &Compiler, wine: &Wine, scale_down: &str, arguments: &[&str]) 
     cargo.args(ours);
     link_with_mingw(&mut cargo);
     cargo.env("NAKSI_TEST_SCALE_DOWN", scale_down);
-    // Cargo starts each program with us, and we start it under Wine.
+    // Cargo starts each program with this one, which starts it under Wine.
     let (runner, prefix) = (std::env::current_exe()?, wine.prefix());
     cargo.args(["--config", &format!("target.{GNU}.runner = [{runner:?}, \"wine\", {prefix:?}]")]);
-    // What a test says is shown: its figures, and what it skips under Wine and why.
+    // The output of tests is shown: their figures, and what they skip under Wine and why.
     cargo.args(["--", "--show-output"]).args(theirs);
     for (name, reason) in SKIPPED {
         println!("windows: skipped under Wine: {name}: {reason}");

@@ -18,7 +18,7 @@ const BATCH: usize = 64;
 /// Sessions in the table, and timers in the wheel.
 const ENTRIES: usize = 1024;
 
-/// Cuts frames of 64 bytes out of a receive buffer; an item is a frame.
+/// Splits a receive buffer into frames of 64 bytes; an item is a frame.
 pub(crate) fn frame_decode(items: usize) {
     let mut frame = frame::header(10, 60).expect("a short body").to_vec();
     frame.resize(64, 7);

@@ -1,7 +1,8 @@
-//! The workloads whose instructions are counted: `bench-instructions WORKLOAD ITEMS` does one of them so many times.
+//! The workloads whose instructions are counted: `bench-instructions WORKLOAD ITEMS` runs one of them with this many
+//! items.
 //!
-//! `cargo xtask instructions` runs each under callgrind with two numbers of items; the difference is the cost of the items
-//! alone. Nothing here depends on the time, on chance or on a real kernel: the same build gives the same count.
+//! `cargo xtask instructions` runs each under callgrind with two numbers of items; the difference is the cost of the
+//! items alone. Nothing here depends on time, randomness or a real kernel: the same build gives the same count.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The engine on the simulated kernel, in calm weather: an echo, and a broadcast to a room of peers.
+//! The engine on the simulated kernel without faults: an echo, and a broadcast to a room of peers.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -105,7 +105,8 @@ impl Peer for Client {
     }
 }
 
-/// Connects all peers, lets the first `senders` of them send `rounds` messages each, and runs until all have received as many.
+/// Connects all peers, lets the first `senders` of them send `rounds` messages each, and runs until every peer has
+/// received all of them.
 fn run(rounds: usize, senders: usize, on_packet: OnPacket) {
     let world = World::new(WorldOptions { seed: 1, dialect: Dialect::Uring, ..WorldOptions::default() });
     let address: SocketAddr = "10.0.0.9:7777".parse().expect("an address");

@@ -1,4 +1,4 @@
-//! What the parts of a message's way cost by themselves, with everything in the cache: a floor for each.
+//! Microbenchmarks of the steps in a message's path, with everything in the cache: a lower bound for each.
 //!
 //! `cargo bench --manifest-path bench/Cargo.toml -p bench-micro`. Nothing here makes a system call.
 
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// Frames of so many bytes, one behind the other, as a lease brings them.
+/// Frames of this many bytes, one after the other, as a lease contains them.
 fn frames(bytes: usize, count: usize) -> Vec<u8> {
     let mut frame = frame::header(10, bytes - 4).expect("a short body").to_vec();
     frame.resize(bytes, 7);
@@ -57,7 +57,7 @@ fn send_queue(bencher: Bencher<'_, '_>, bytes: usize) {
     });
 }
 
-/// A batch of a turn queued for so many members, and sent to each.
+/// A batch of a turn queued for each of `members`, and sent.
 #[divan::bench(args = [10, 100, 1000])]
 fn broadcast(bencher: Bencher<'_, '_>, members: usize) {
     let (limits, mut buffer_pool) = (Limits::default(), BufferPool::default());
@@ -111,8 +111,9 @@ fn timer_wheel(bencher: Bencher<'_, '_>, timers: usize) {
     });
 }
 
-/// Finding one of 30,000 topics whose numbers are random, or chosen by a peer: numbers in a row, multiples of a large power of
-/// two, and numbers that a multiplication by the golden ratio and a shift, as unseeded hashes do it, maps to one place.
+/// Looks up one of 30,000 topics whose numbers are random, or chosen by a peer: consecutive numbers, multiples of a
+/// large power of two, and numbers that a multiplication by the golden ratio and a shift, as in unseeded hashes, map
+/// to one place.
 #[divan::bench(args = ["random", "sequential", "multiples", "collide_unseeded"])]
 fn topic_lookup(bencher: Bencher<'_, '_>, keys: &str) {
     const TOPICS: u64 = 30_000;
@@ -141,7 +142,7 @@ fn mix(word: u64) -> u64 {
 /// What [`mix`] makes `hash` of.
 fn unmix(hash: u64) -> u64 {
     let product = (0..3).fold(hash, |product, _| hash ^ (product >> 29));
-    // Newton's iteration for the inverse modulo 2^64: each step doubles the bits that are right.
+    // Newton's iteration for the inverse modulo 2^64: each step doubles the number of correct bits.
     let inverse = (0..6).fold(GOLDEN_RATIO, |inverse: u64, _| {
         inverse.wrapping_mul(2_u64.wrapping_sub(GOLDEN_RATIO.wrapping_mul(inverse)))
     });

@@ -1,2 +1,2 @@
-//! Microbenchmarks of what every message passes. They stand in `benches/`; here is nothing.
+//! Microbenchmarks of the path of every message; they are in `benches/`.
 #![forbid(unsafe_code)]

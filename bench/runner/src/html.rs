@@ -1,4 +1,4 @@
-//! The page: one picture for each cell, and the figures below it. It loads nothing from anywhere.
+//! The page: one picture per cell, and the figures below it. It is self-contained.
 
 use std::fmt::Write as _;
 

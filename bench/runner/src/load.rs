@@ -1,6 +1,5 @@
-//! The load: one thread, one epoll, and every byte looked at.
-//!
-//! A load drives connections for a while and says what it saw. It knows no server and no process.
+//! The load: one thread, one epoll instance, and a check of every byte. A load drives connections for a while and
+//! reports what it measured.
 
 mod crowd;
 mod echo;
@@ -19,19 +18,19 @@ pub(crate) use quiet::Quiet;
 pub(crate) use relay::{Pace, Relay};
 pub(crate) use storm::Storm;
 
-/// How long the last messages may take to come, before they count as lost.
+/// How long the last messages may take before they count as lost.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// What a load saw while it was measured.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Messages that came back whole and right; for a relay, deliveries; for a storm, connections.
+    /// Messages that came back intact; for a relay, deliveries; for a storm, connections.
     pub(crate) messages: u64,
     /// Latencies in nanoseconds.
     pub(crate) latency: Histogram<u64>,
-    /// Messages or deliveries that did not come, after the server was given time to bring them.
+    /// Messages or deliveries that did not arrive, after a grace period.
     pub(crate) lost: u64,
-    /// How the messages were shared out, where connections have the same to do.
+    /// How the messages were distributed over connections with the same load.
     pub(crate) shares: Option<Shares>,
 }
 
@@ -41,16 +40,17 @@ pub(crate) struct Shares {
     pub(crate) least: u64,
     pub(crate) middle: u64,
     pub(crate) most: u64,
-    /// The least is below a tenth of the middle, although the middle one's window has turned often enough for
-    /// that not to be chance.
+    /// The minimum is below a tenth of the median, with enough rounds of the median connection's window that this is
+    /// not chance.
     pub(crate) starved: bool,
 }
 
-/// How often the middle connection's window has to turn before the least one is judged.
+/// Rounds of the median connection's window before the minimum is judged.
 const TURNS_MIN: u64 = 20;
 
 impl Shares {
-    /// Of so many messages of each connection, with so many in flight at a time; `None`: no peer server.
+    /// The distribution of each connection's messages, with `window` of them in flight; `None` if there is too little
+    /// to judge.
     fn of(mut messages: Vec<u64>, window: usize) -> Option<Self> {
         messages.sort_unstable();
         let (least, most) = (*messages.first()?, *messages.last()?);
@@ -62,7 +62,7 @@ impl Shares {
 
 impl Seen {
     fn new() -> Self {
-        // Three digits, up to a minute: what is later is not looked at more closely.
+        // Three digits, up to a minute; longer latencies count as a minute.
         let latency = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds that are in order");
         Self { messages: 0, latency, lost: 0, shares: None }
     }

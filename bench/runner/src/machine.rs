@@ -1,6 +1,5 @@
-//! What the system tells about processes and about itself: CPU time, memory, names.
-//!
-//! It reads `/proc` and moves this process between processors. It knows no load and no peer.
+//! What the system tells about processes and itself: CPU time, memory, names. It reads `/proc` and pins this process
+//! to processors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use rustix::thread::CpuSet;
 pub(crate) const SERVER_CORE: usize = 0;
 /// The processor of the load, when the server has one worker.
 pub(crate) const LOAD_CORE: usize = 1;
-/// A tick of `/proc/stat`, in nanoseconds: Linux tells 100 a second whatever it counts with.
+/// A tick of `/proc/stat`, in nanoseconds: Linux reports 100 a second in user space.
 const TICK_NANOSECONDS: u64 = 10_000_000;
 
-/// Lets this thread, and what it starts from now on, run on these processors alone.
+/// Pins this thread, and what it starts from now on, to these processors.
 pub(crate) fn pin(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     for core in cores {
@@ -31,12 +30,12 @@ pub(crate) fn pin(cores: &[usize]) -> Result<()> {
 pub(crate) struct Used {
     /// Exact run time, in nanoseconds.
     pub(crate) nanoseconds: u64,
-    /// Ticks in user code and in the kernel: coarse, good for their proportion.
+    /// Ticks in user code and in the kernel: coarse, used for their ratio.
     pub(crate) user_ticks: u64,
     pub(crate) system_ticks: u64,
 }
 
-/// What a process has used so far; threads that have ended no longer count in the exact figure.
+/// What a process has used so far; the exact figure excludes threads that have ended.
 pub(crate) fn used(pid: u32) -> Result<Used> {
     let mut used = Used::default();
     for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
@@ -52,13 +51,13 @@ pub(crate) fn used(pid: u32) -> Result<Used> {
     Ok(used)
 }
 
-/// Nanoseconds during which any processor was busy, or was taken away by the machine's own host.
+/// Nanoseconds during which any processor was busy, or was taken by the hypervisor.
 pub(crate) fn busy_nanoseconds() -> Result<u64> {
     let text = fs::read_to_string("/proc/stat")?;
     let line = text.lines().next().context("the system does not say")?;
     let fields = line.split_whitespace().skip(1).map(|field| number(Some(field)));
     let fields = fields.collect::<Result<Vec<u64>>>()?;
-    // user, nice, system, (idle, iowait,) irq, softirq, steal; guests are in user already.
+    // user, nice, system, (idle, iowait,) irq, softirq, steal; guest time is included in user.
     Ok([0, 1, 2, 5, 6, 7].iter().filter_map(|at| fields.get(*at)).sum::<u64>() * TICK_NANOSECONDS)
 }
 
@@ -112,7 +111,7 @@ impl Machine {
 }
 
 impl Machine {
-    /// A name for what is measured here and now: the day and the revision.
+    /// A name for this run: the day and the revision.
     pub(crate) fn name(&self) -> String {
         let day = self.began.split(' ').next().unwrap_or_default();
         format!("{day}-{}", self.revision.replace(" + ", "-"))

@@ -1,7 +1,7 @@
-//! Side-by-side runs: Naksi and its peers on the same work, round by round, on one machine.
+//! Comparison runs: Naksi and its peers on the same work, round by round, on one machine.
 //!
-//! `cargo xtask bench` builds everything and calls this. It reads the command line and drives the rounds;
-//! what is measured stands in `matrix.rs`, how in `round.rs`.
+//! `cargo xtask bench` builds everything and calls this. This file reads the command line and drives the rounds;
+//! `matrix.rs` has the workloads, and `round.rs` measures.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ use summary::{Rounds, Summary};
 
 /// Peers of a quick run, unless others are named.
 const QUICK_PEERS: &[&str] = &["tokio", "monoio", "asio", "epoll"];
-/// How often a disturbed round is repeated before it is kept and told; a quick run has less patience.
+/// How often a disturbed round is repeated before it is kept and marked; a quick run repeats less.
 const REPEATS_MAX: usize = 4;
 const QUICK_REPEATS_MAX: usize = 1;
 
@@ -49,13 +49,13 @@ struct Arguments {
     /// Rounds of each cell: 7, or 3 if quick.
     #[arg(long)]
     rounds: Option<usize>,
-    /// Milliseconds of each round that are measured: 700, or 250 if quick.
+    /// Milliseconds of each round that are measured: 700, or 250 with --quick.
     #[arg(long, value_name = "MS")]
     window_ms: Option<u64>,
     /// A short run of a few cells and peers.
     #[arg(long)]
     quick: bool,
-    /// The share of a processor that others may use in a round before it is rejected.
+    /// The share of a processor that other processes may use in a round before it is rejected.
     #[arg(long, default_value_t = 0.06)]
     foreign_max: f64,
     /// Only say which cells and peers there are.
@@ -64,7 +64,7 @@ struct Arguments {
     /// Naksi's program.
     #[arg(long, default_value = "naksi")]
     naksi: PathBuf,
-    /// Another build of Naksi to measure beside this one, for a before and after; its row is naksi-NAME.
+    /// Another build of Naksi to measure beside this one, for a comparison; its row is naksi-NAME.
     #[arg(long, value_name = "NAME=PROGRAM")]
     beside: Vec<String>,
     /// The folder of the peers' programs.
@@ -80,7 +80,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Holds silent connections until standard input ends; a run starts such processes by itself.
+    /// Holds silent connections until standard input ends; a run starts such processes itself.
     #[command(hide = true)]
     Hold { address: SocketAddr, connections: usize },
 }
@@ -118,7 +118,7 @@ fn main() -> Result<()> {
         report::cell(&summary);
         summaries.push(summary);
     }
-    // A whole run is worth keeping under its own name; anything else is a look.
+    // A complete run is stored under its own name; anything else is a trial.
     let whole = arguments.only.is_empty() && arguments.peers.is_none() && !arguments.quick;
     let name = if whole { machine.name() } else { "latest".to_owned() };
     report::write((&arguments.results, &name), &machine, &missing, (rounds, window), &summaries)
@@ -128,7 +128,7 @@ fn is_chosen(cell: &Cell, arguments: &Arguments) -> bool {
     if arguments.only.is_empty() {
         return cell.quick || !arguments.quick;
     }
-    // A whole name means that cell; a beginning means all that begin so.
+    // A whole name means that cell; a prefix means all cells that begin with it.
     let whole = arguments.only.iter().any(|name| name == cell.name);
     let exact = |name: &String| matrix::cells().iter().any(|cell| cell.name == name);
     whole || arguments.only.iter().any(|name| !exact(name) && cell.name.starts_with(name.as_str()))
@@ -176,11 +176,11 @@ fn run_cell(cell: &Cell, peers: &[Peer], plan: Plan) -> Summary {
         matrix::Work::Idle(_) => plan.rounds.min(3),
         _ => plan.rounds,
     };
-    // A machine that is never quiet would keep a cell for ever: it is measured once more, and no longer.
+    // On a machine that is never quiet, a cell is measured only once more.
     let patience = rounds * peers.len();
     for number in 0..rounds {
         for step in 0..peers.len() {
-            // Everybody begins a round in turn, so that no one always runs after the same neighbour.
+            // Peers take turns in starting a round, so that none always runs after the same neighbour.
             let at = (number + step) % peers.len();
             if all[at].failed.is_some() {
                 all[at].samples.push(None);
@@ -196,7 +196,7 @@ fn run_cell(cell: &Cell, peers: &[Peer], plan: Plan) -> Summary {
                         break;
                     }
                     Err(error) => {
-                        // What a peer does wrong ends its part in this cell, and is told.
+                        // A peer that fails is left out of this cell from here on, and its error is reported.
                         all[at].failed = Some(format!("round {}: {error:#}", number + 1));
                         all[at].samples.push(None);
                         break;

@@ -1,11 +1,11 @@
-//! The matrix: which work is measured, against whom, and what Naksi wants to reach. It measures nothing.
+//! The matrix: the workloads, the peers, and Naksi's goals.
 
 use crate::load::{Echo, Pace, Relay, Share, Storm};
 
-/// How the peers that are crates of this workspace are built: its release profile.
+/// The build profile of peers that are crates of this workspace: its release profile.
 const FAT: &str = "fat LTO";
 
-/// Peers: name, program, the arguments that make it this variant, and how it is built.
+/// Peers: name, program, the arguments of this variant, and how it is built.
 pub(crate) const PEERS: &[(&str, &str, &[&str], &str)] = &[
     ("tokio", "peer-tokio", &["--runtime", "current"], FAT),
     ("tokio-local", "peer-tokio", &["--runtime", "local"], FAT),
@@ -20,10 +20,10 @@ pub(crate) const PEERS: &[(&str, &str, &[&str], &str)] = &[
     ("uring", "peer-uring", &[], FAT),
 ];
 
-/// Peers that have one thread by their nature, and so no place where two work.
+/// Single-threaded peers, which are left out where two workers run.
 pub(crate) const OF_ONE_THREAD: &[&str] = &["tokio", "tokio-local"];
 
-/// Whom a user would otherwise choose: the best of them is the one to reach.
+/// The alternatives that a user would choose: the goal is to reach the best of them.
 const RIVALS: &[&str] = &["tokio", "tokio-local", "tokio-mt", "mio", "monoio", "compio", "glommio", "asio"];
 /// What a hand can write without an engine.
 const FLOORS: &[&str] = &["epoll", "uring"];
@@ -36,7 +36,7 @@ pub(crate) enum Work {
     Storm(Storm),
     /// So many connections, each of which has said one thing.
     Idle(usize),
-    /// As before, but held by this many servers and as many crowds, because a process has 20,000 descriptors.
+    /// As before, but with this many servers and client processes, because a process has 20,000 descriptors.
     IdleMany {
         connections: usize,
         servers: usize,
@@ -48,7 +48,7 @@ pub(crate) enum Work {
 /// Which figure of a cell a goal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Figure {
-    /// The cell's main figure: cost of a message, memory of a connection.
+    /// The cell's main figure: cost of a message, or memory of a connection.
     Cost,
     /// Latency of the middle message.
     P50,
@@ -63,7 +63,7 @@ pub(crate) enum Figure {
 /// What Naksi wants to reach in a cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// The best of these peers divided by Naksi is at least this.
+    /// The figure of the best of these peers divided by Naksi's must be at least this.
     Ratio(Figure, &'static [&'static str], f64),
     /// Naksi's own figure is at most this: microseconds, bytes, or processors.
     Most(Figure, f64),
@@ -167,10 +167,10 @@ fn relay_cells() -> Vec<Cell> {
     let tick = |ratio, p50_us| {
         vec![cost(&["tokio"], ratio), Goal::Most(Figure::P50, p50_us), Goal::Most(Figure::Lost, 0.0)]
     };
-    // A hundred members hear every message: 2,000 of them a second are 200,000 deliveries.
+    // A hundred members receive every message: 2,000 of them a second are 200,000 deliveries.
     let room = relay(100, 1, Pace::PerSecond(2_000));
-    // In four seconds each member is owed 2.4 MB: four times what Naksi keeps for one that does not read (256
-    // KiB of its own, and up to 512 KiB of the kernel's), and seven times what the others do.
+    // In four seconds each member is sent 2.4 MB: four times what Naksi keeps for one that does not read (256 KiB of
+    // its own, and up to 512 KiB in the kernel), and seven times what the others keep.
     let pace = Pace::PerSecond(3_000);
     let stalled = Relay { members: 500, rooms: 10, message_bytes: 2 * 1024, pace, stalled: 5 };
     vec![

@@ -1,4 +1,4 @@
-//! What a person and a program read of a run: tables, JSON and a page. It judges nothing.
+//! The output of a run for people and programs: tables, JSON and a page.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
@@ -145,7 +145,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Replaces a file by a new one, or leaves it as it was: a disk may be full.
+/// Replaces a file, or leaves it unchanged on an error such as a full disk.
 fn write_whole(path: &Path, text: &str) -> Result<()> {
     let beside = path.with_added_extension(format!("{:x}.tmp", RandomState::new().hash_one(path)));
     let written = File::create_new(&beside)

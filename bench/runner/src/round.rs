@@ -1,4 +1,4 @@
-//! One round of one peer in one cell: server up, load on, figures, server down. It compares nothing.
+//! One round of one peer in one cell: start the server, run the load, collect the figures, stop the server.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use crate::matrix::{Cell, Work};
 use crate::server::{App, Peer, Server, Setting};
 use crate::stall::{self, Stalled};
 
-/// How long a server may take to end once it is told to.
+/// How long a server may take to end after it was told to.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-/// What one round showed. Figures that a kind of work does not have are 0.
+/// The results of one round. Figures that a workload does not have are 0.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Sample {
-    /// The main figure, less is better: microseconds of the server's processor time a message, bytes a
+    /// The main figure, lower is better: microseconds of the server's processor time per message, bytes per
     /// connection, or milliseconds until a server has ended.
     pub(crate) cost: f64,
     /// Messages, deliveries or lives.
@@ -29,18 +29,18 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// The share of one processor that the server used.
     pub(crate) core: f64,
-    /// The part of the server's time that was spent outside the kernel; counted in ticks, so it is coarse.
+    /// The share of the server's time in user mode; counted in ticks, so it is coarse.
     pub(crate) user_share: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     /// Deliveries that did not come.
     pub(crate) lost: u64,
-    /// How the messages were shared out, where connections have the same to do.
+    /// How the messages were distributed over connections with the same load.
     pub(crate) shares: Option<Shares>,
     /// The share of one processor that processes outside the measurement used meanwhile.
     pub(crate) foreign: f64,
-    /// What became of the connections that were not read, where there are such.
+    /// What happened to the connections that were not read, if there are any.
     pub(crate) stalled: Option<Stalled>,
 }
 
@@ -158,8 +158,8 @@ fn relay(work: Relay, address: SocketAddr, pid: u32, window: Window) -> Result<S
     Ok(Sample { stalled, ..begin.until(&end, &seen)? })
 }
 
-/// A load of a fixed rate is measured for at least half a second: a shorter one sees few ticks. One in which
-/// a stalled member is measured until much more is owed than any buffer holds.
+/// A load with a fixed rate is measured for at least half a second, because a shorter one covers few ticks. With a
+/// stalled member it is measured until much more is owed than any buffer holds.
 fn paced(relay: Relay, window: Window) -> Window {
     let least = match relay.pace {
         Pace::Closed(_) => Duration::ZERO,
@@ -169,7 +169,7 @@ fn paced(relay: Relay, window: Window) -> Window {
     Window { measured: window.measured.max(least), ..window }
 }
 
-/// A crowd that another process holds, because a process has so many descriptors and no more.
+/// Connections held by another process, because the number of descriptors per process is limited.
 struct Holder(Child);
 
 impl Holder {
@@ -195,7 +195,7 @@ impl Drop for Holder {
     }
 }
 
-/// Connects to an address, says so, and holds until standard input ends.
+/// Connects to an address, reports it, and holds the connections until standard input ends.
 pub(crate) fn hold(address: SocketAddr, connections: usize) -> Result<()> {
     let quiet = Quiet::connect(address, connections)?;
     println!("ready");
@@ -222,7 +222,7 @@ fn idle(servers: &[Server], connections: usize) -> Result<Sample> {
     Ok(Sample { cost: bytes as f64 / connections as f64, messages: connections as u64, ..Sample::default() })
 }
 
-/// From the signal to the end of the process, with everybody connected.
+/// The time from the signal to the end of the process, with all clients connected.
 fn end(mut server: Server, connections: usize) -> Result<Sample> {
     let mut quiet = Quiet::connect(server.address, connections)?;
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A server under measurement: started, asked where it listens, and ended. It knows no load.
+//! A server under measurement: started, asked for its address, and ended.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ pub(crate) struct Peer {
     /// What the tables call it.
     pub(crate) name: String,
     pub(crate) program: PathBuf,
-    /// How it was built: for Naksi the profile, which is the name of the program's folder.
+    /// Its build: for Naksi the profile, which is the name of the program's folder.
     pub(crate) profile: String,
     /// What comes before the options that all have in common.
     pub(crate) arguments: Vec<String>,
@@ -72,7 +72,7 @@ impl Server {
         let mut command = Command::new(&peer.program);
         command.args(&peer.arguments).args(["--app", setting.app.name(), "--addr", "127.0.0.1:0"]);
         command.args(["--workers", &setting.workers.to_string()]).args(setting.extra);
-        // What a load is silent for is not to end its connections.
+        // A silent load must not end its connections.
         command.env("NAKSI_LIMITS__IDLE_WITHIN", "10m");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         machine::pin(setting.cores)?;
@@ -114,7 +114,7 @@ impl Drop for Server {
     }
 }
 
-/// The peers whose programs stand in a folder, and the reasons why the others do not.
+/// The peers whose programs are in a folder, and the reasons why the others are not.
 pub(crate) fn peers_in(folder: &Path, naksi: &Path) -> (Vec<Peer>, Vec<String>) {
     let one = |name: &str, program: PathBuf, arguments: &[&str], profile: &str| Peer {
         name: name.to_owned(),

@@ -1,7 +1,6 @@
-//! Whether connections that were not read were really backed up, from what the kernel tells of both their ends.
+//! Whether connections that were not read were really backed up, from the kernel's data about both their ends.
 //!
-//! What lies in the kernel's buffers costs a server nothing: only what did not fit there has come back to it. It
-//! reads no process and drives no load.
+//! Data in the kernel's buffers costs a server no memory; only what did not fit there stays with the server.
 
 use std::net::SocketAddr;
 
@@ -16,7 +15,7 @@ const ESTABLISHED: &str = "01";
 pub(crate) struct Stalled {
     /// Those that the server ended.
     pub(crate) ended: usize,
-    /// Those that stand, while the server keeps or has left out more than half of what they were owed.
+    /// Connections that are open while the server holds or has dropped more than half of what they were owed.
     pub(crate) held: usize,
     /// What the one that was owed least was owed, in bytes.
     pub(crate) owed_bytes: u64,
@@ -24,11 +23,11 @@ pub(crate) struct Stalled {
     pub(crate) memory_bytes: u64,
 }
 
-/// Looks at connections of a server, each with its client's address and the bytes that it was owed, in the
-/// kernel's table of sockets. Memory is left to the caller.
+/// Examines connections of a server, each with its client's address and the bytes that it was owed, in the kernel's
+/// table of sockets. Memory is checked by the caller.
 ///
 /// # Errors
-/// One of them stood, and the kernel kept half of what it was owed or more: it was no load on the server.
+/// One of them was open, and the kernel kept half of what it was owed or more: it was no load on the server.
 pub(crate) fn look(server: SocketAddr, owed: &[(SocketAddr, u64)], sockets: &str) -> Result<Stalled> {
     let owed_bytes = owed.iter().map(|(_, bytes)| *bytes).min().unwrap_or_default();
     let mut stalled = Stalled { owed_bytes, ..Stalled::default() };
@@ -49,8 +48,8 @@ pub(crate) fn look(server: SocketAddr, owed: &[(SocketAddr, u64)], sockets: &str
     Ok(stalled)
 }
 
-/// Bytes that one end has not sent or that are not acknowledged yet, and bytes that it has not read;
-/// `None`: this end is no longer open.
+/// Bytes that one end has not sent or that are not acknowledged yet, and bytes that it has not read; `None` if this
+/// end is no longer open.
 fn queues(sockets: &str, local: SocketAddr, remote: SocketAddr) -> Result<Option<(u64, u64)>> {
     let (local, remote) = (in_table(local)?, in_table(remote)?);
     for line in sockets.lines() {
@@ -78,8 +77,8 @@ fn in_table(address: SocketAddr) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// A listener on port 0xE6B9, a client with 4,096 bytes unread, and the server's end of it in a state and
-    /// with 0x5C000 bytes unsent.
+    /// A listener on port 0xE6B9, a client with 4,096 bytes unread, and the server's end of it in a state and with
+    /// 0x5C000 bytes unsent.
     fn sockets(state: &str) -> String {
         format!(
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \

@@ -1,4 +1,4 @@
-//! What rounds amount to: medians, and ratios of the same round. It measures nothing and judges nothing.
+//! Statistics over rounds: medians, and ratios within the same round.
 
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ impl Row {
         failed.or_else(lost).or_else(|| self.samples.is_empty().then(|| "not run".to_owned()))
     }
 
-    /// That some of its connections got next to nothing, and where that was worst.
+    /// Reports that some of its connections got next to nothing, and where that was worst.
     pub(crate) fn starved(&self) -> Option<String> {
         let starved =
             || self.samples.iter().filter_map(|sample| sample.shares).filter(|shares| shares.starved);

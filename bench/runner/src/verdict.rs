@@ -1,5 +1,5 @@
-//! Goals met or missed, and against whom: a rival that is absent, or that lost something, is not beaten. It measures
-//! nothing and sums up nothing.
+//! Verdicts on the goals, and against which peers: a peer that is absent, or that lost something, does not count as
+//! beaten.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub(crate) struct Verdict {
     /// `None`: there was no peer to compare with.
     pub(crate) reached: Option<f64>,
     pub(crate) met: Option<bool>,
-    /// Of how many peers the best was to be found, and how many of them were compared.
+    /// The number of peers to compare with, and how many of them were compared.
     pub(crate) wanted: usize,
     pub(crate) compared: usize,
     /// Those that were not, each with the reason.
@@ -21,7 +21,7 @@ pub(crate) struct Verdict {
     pub(crate) text: String,
 }
 
-/// Judges a goal by the rows of a cell, of which the first is Naksi's; its figures are in such units.
+/// Judges a goal by the rows of a cell, the first of which is Naksi's; figures are in `unit`.
 pub(crate) fn judge(goal: Goal, rows: &[Row], unit: &str) -> Verdict {
     match goal {
         Goal::Ratio(figure, peers, least) => judge_ratio(figure, peers, least, rows),
@@ -69,7 +69,7 @@ fn judge_ratio(figure: Figure, peers: &[&str], least: f64, rows: &[Row]) -> Verd
     Verdict { goal, reached, met, wanted: peers.len(), compared: compared.len(), absent, text }
 }
 
-/// What a peer's figure is of Naksi's, or why nothing can be said of it.
+/// A peer's figure divided by Naksi's, or why they cannot be compared.
 fn compare(figure: Figure, peer: &str, rows: &[Row]) -> Result<f64, String> {
     let row = rows.iter().find(|row| row.peer == peer).ok_or("not run")?;
     if let Some(why) = row.unsound() {

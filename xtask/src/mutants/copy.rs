@@ -1,4 +1,4 @@
-//! A copy of the tree, and mutants in it. Knows no test.
+//! A copy of the tree with mutants in it.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +9,10 @@ use std::process::Command;
 use super::rows::Mutant;
 use crate::root;
 
-/// The variable that chooses a mutant in a program of the copy.
+/// The variable that selects a mutant in a program of the copy.
 pub(super) const CHOICE: &str = "MUTANT_CHOSEN";
 
-/// What each changed crate of the copy gets: whether a mutant is the chosen one.
+/// Code added to each changed crate of the copy: whether a mutant is selected.
 const HELPER: &str = r#"
 pub(crate) fn mutant_is_chosen(id: &str) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
@@ -109,7 +109,8 @@ fn changed(mutants: &[&Mutant], read: impl Fn(&str) -> Result<String>) -> Result
     Ok(texts)
 }
 
-/// A file's text with mutants in it: the one that needs a build of its own as it is, all others behind a condition.
+/// A file's text with mutants in it: one that needs its own build is inserted as it is, all others behind a
+/// condition.
 fn with_mutants(text: &str, mutants: &[&Mutant]) -> Result<String> {
     let mut places = Vec::new();
     for mutant in mutants {
@@ -137,7 +138,7 @@ fn in_place(mutant: &Mutant) -> String {
     if find.ends_with([';', '}']) { both } else { format!("({both})") }
 }
 
-/// An unchanged file keeps its time, so that cargo builds only what is new.
+/// An unchanged file keeps its modification time, so that cargo builds only what has changed.
 fn write_if_other(path: &Path, text: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|there| there == text) {
         return Ok(());

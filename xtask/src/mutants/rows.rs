@@ -1,4 +1,4 @@
-//! The rows of `xtask/mutants.toml`: what is replaced by what, and which test must notice. Knows no build.
+//! The rows of `xtask/mutants.toml`: a replacement, and the test that must fail.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -19,15 +19,15 @@ pub(crate) struct Mutant {
     pub(crate) file: String,
     /// What no longer holds, in one line.
     pub(crate) breaks: String,
-    /// What is replaced: it stands once in the file. An expression; or statements, if it ends with `;` or `}`.
+    /// The text to replace, which occurs once in the file: an expression, or statements if it ends with `;` or `}`.
     pub(crate) find: String,
-    /// What stands once in the file and holds `find` once, where that alone stands there more often.
+    /// Text that occurs once in the file and contains `find` once, if `find` alone occurs more often.
     pub(crate) within: Option<String>,
     /// What takes its place.
     pub(crate) replace: String,
     /// Who looks for it.
     pub(crate) by: Seeker,
-    /// Neither an expression nor statements: it needs a build of its own.
+    /// Whether it is neither an expression nor statements, so that it needs its own build.
     #[serde(default)]
     pub(crate) alone: bool,
     /// Whether the short run tries it.
@@ -65,8 +65,8 @@ impl Mutant {
 pub(crate) enum Seeker {
     /// The simulation: `sim`.
     Simulation,
-    /// The tests of a crate whose names contain a word: `crate target word`, the word may be left out. The target is the name
-    /// of a file in `tests`, or `lib`.
+    /// The tests of a crate whose names contain a word: `crate target word`, where the word is optional. The target
+    /// is the name of a file in `tests`, or `lib`.
     Tests { package: String, target: String, word: String },
     /// The models of a crate under loom: `loom crate word`.
     Loom { package: String, word: String },

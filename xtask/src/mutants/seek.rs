@@ -1,4 +1,4 @@
-//! Programs of the copy, run with one mutant each, and what they say. Knows no mutant.
+//! Runs programs of the copy, with one mutant each, and evaluates their output.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +12,13 @@ use super::copy::{CHOICE, Copy};
 use super::rows::Seeker;
 use crate::root;
 
-/// Worlds that a mutant may survive, and how many are played without one: the test suite plays thousands.
+/// The most simulated worlds that a mutant may survive, and how many are run without one; the test suite runs
+/// thousands.
 const WORLDS_MAX: &str = "1000";
 const WORLDS_WITHOUT: &str = "200";
 /// How long one program looks for one mutant.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What Rust's own checks say: an accident on the way, and no assertion of ours.
+/// Messages of Rust's own checks: a crash, and not an assertion of the tests.
 const ACCIDENTS: &[&str] =
     &["with overflow", "out of bounds", "out of range", "called `Option::unwrap", "called `Result::unwrap"];
 
@@ -45,7 +46,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Which program of the copy a seeker needs: of the simulation, of a crate's tests, or of its models.
+/// The program of the copy that runs: the simulation, a crate's tests, or its models.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Program {
     Simulation,
@@ -68,7 +69,7 @@ impl Programs {
         Ok(Self(programs))
     }
 
-    /// Has a seeker look for a mutant, or for something where there is none.
+    /// Runs the tests that should catch a mutant; or, without one, that should pass.
     pub(super) fn seek(&self, seeker: &Seeker, id: Option<&str>) -> Result<Verdict> {
         let path = &self.0[&program_of(seeker)];
         match seeker {
@@ -124,7 +125,7 @@ fn build(copy: &Copy, program: &Program) -> Result<PathBuf> {
         .with_context(|| format!("cargo names no program for {program:?}"))
 }
 
-/// What a program wrote, and how it ended: not at all, or with a code, or by a signal.
+/// A program's output, and how it ended: by the time limit, with a code, or by a signal.
 struct Run {
     said: String,
     code: Option<Option<i32>>,
@@ -162,7 +163,7 @@ fn run(program: &Path, arguments: &[&str], id: Option<&str>) -> Result<Run> {
     Ok(Run { said, code })
 }
 
-/// The simulation ends with 1 if a law broke, and says which.
+/// The simulation exits with 1 if a law was violated, and names it.
 fn judge_world(run: Run) -> Verdict {
     let said = run.said.trim().to_owned();
     match run.code {
@@ -173,7 +174,7 @@ fn judge_world(run: Run) -> Verdict {
     }
 }
 
-/// Tests end with 101 if one of them failed, and repeat what that one said.
+/// Tests exit with 101 if one of them failed, and repeat its message.
 fn judge_tests(run: Run) -> Verdict {
     let failed = run.said.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
     let mut lines = run.said.lines().skip_while(|line| !line.contains("panicked at "));

@@ -1,5 +1,5 @@
-//! Rules about the road between the lectures and the code: `docs/lecture.md` leads to items that exist, and
-//! a comment that cites a lecture cites one that is there.
+//! Rules about the links between the lectures and the code: `docs/lecture.md` links to items that exist, and comments
+//! cite lectures that exist.
 
 use super::Finding;
 use super::source::whole_words;
@@ -7,7 +7,7 @@ use super::tree::Tree;
 
 const LECTURE: &str = "docs/lecture.md";
 
-/// Every link ``[`item`](../path.rs)`` leads to a file that holds the item as a whole word of its code.
+/// Every link ``[`item`](../path.rs)`` leads to a file whose code contains the item as a whole word.
 pub(super) fn links_lead_to_the_code(tree: &Tree) -> Vec<Finding> {
     let Some(lecture) = tree.file(LECTURE) else {
         return vec![Finding::new(LECTURE, 0, "is missing: the road from the lectures to the code")];
@@ -48,7 +48,7 @@ fn links(line: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// A comment that cites `lecture NNN` cites a lecture that `docs/lecture.md` knows.
+/// A comment that cites `lecture NNN` cites a lecture that `docs/lecture.md` lists.
 pub(super) fn citations_lead_to_the_lecture(tree: &Tree) -> Vec<Finding> {
     let known = tree.file(LECTURE).map_or("", |lecture| lecture.text.as_str());
     let mut findings = Vec::new();

@@ -1,4 +1,4 @@
-//! The rule of the mutants: each row of their file still finds what it changes, once.
+//! The rule of the mutants: the text of each row still occurs in its file, once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use super::Finding;
 use super::tree::Tree;
 use crate::mutants::rows::{PATH, parse};
 
-/// A row that finds nothing, or several places, changes nothing or the wrong thing, and a list with it proves nothing.
+/// A row that matches nothing changes nothing, and one that matches several places changes the wrong one.
 pub(super) fn every_mutant_finds_its_place(tree: &Tree) -> Vec<Finding> {
     let Some(list) = tree.file(PATH) else { return Vec::new() };
     let mutants = match parse(&list.text) {

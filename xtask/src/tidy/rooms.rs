@@ -1,17 +1,17 @@
-//! Rules about the rooms of the house: which system, which danger and which crate may stand where.
+//! Rules about the places in the tree for platform code, unsafe code and dependencies.
 
 use std::collections::BTreeSet;
 
 use super::Finding;
 use super::tree::{File, Tree};
 
-/// The only files that may ask for which system they are built: path, reason.
+/// The only files that may use `cfg` for a system: path, reason.
 const SYSTEM_SWITCHES: &[(&str, &str)] = &[
     ("crates/naksi-os/src/lib.rs", "the one switch between the twin rooms"),
     ("crates/naksi-cli/src/platform.rs", "what a terminal and a process can do differs by system"),
 ];
 
-/// Folders of which each has the same file names as the others in its group.
+/// Groups of folders that have the same file names.
 const TWIN_ROOMS: &[&[&str]] = &[
     &["crates/naksi-os/src/linux/", "crates/naksi-os/src/windows/"],
     &["crates/naksi-os/src/uring/", "crates/naksi-os/src/epoll/", "crates/naksi-os/src/iocp/"],
@@ -48,8 +48,8 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
     ("epoll/timers.rs", "epoll knows no deadlines as operations"),
 ];
 
-/// Where `unsafe` may stand: the ports, what is particular to a system, the trial that takes released memory away
-/// from a kernel, and the hand-written ring that Naksi is compared with.
+/// Folders that may contain `unsafe`: the ports, platform code, the test that takes released memory away from a
+/// kernel, and the hand-written ring of the benchmark.
 const ROOMS_OF_DANGER: [&str; 7] = [
     "crates/naksi-os/src/uring/",
     "crates/naksi-os/src/epoll/",
@@ -60,7 +60,7 @@ const ROOMS_OF_DANGER: [&str; 7] = [
     "bench/peers/uring/",
 ];
 
-/// What each crate may depend on inside the workspace. A straight line with one branch.
+/// The workspace crates that each crate may depend on.
 const EDGES: &[(&str, &[&str])] = &[
     ("naksi-core", &[]),
     ("naksi-os", &["naksi-core"]),
@@ -76,10 +76,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Top-level folders that hold settings of tools and nothing to find one's way in.
+/// Top-level folders with settings of tools, which need no README.
 const FOLDERS_OF_TOOLS: &[&str] = &[".cargo", ".config", ".github"];
 
-/// Which system a file is built for is asked in one place; everywhere else a type or a trait answers.
+/// `cfg` for a system is used in one place; everywhere else a type or a trait distinguishes.
 pub(super) fn systems_are_told_apart_in_one_place(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust().filter(|(file, _)| is_crate_source(file)) {
@@ -111,7 +111,7 @@ fn is_crate_source(file: &File) -> bool {
     file.path.starts_with("crates/") && file.path.contains("/src/")
 }
 
-/// `cargo fmt` follows no module that a macro declares, and says nothing of it.
+/// `cargo fmt` ignores modules that a macro declares.
 pub(super) fn the_formatter_finds_every_module(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust() {
@@ -126,7 +126,7 @@ pub(super) fn the_formatter_finds_every_module(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The folders of a group hold the same file names: a reader who knows one finds the way in the others.
+/// The folders of a group have the same file names, so that a reader who knows one finds the way in the others.
 pub(super) fn twin_rooms_have_the_same_doors(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rooms in TWIN_ROOMS {
@@ -149,7 +149,8 @@ pub(super) fn twin_rooms_have_the_same_doors(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// `unsafe` stands in the rooms that meet a kernel, in files that say why; every other crate forbids it.
+/// `unsafe` occurs only in the folders that call a kernel, in files that give the reason; every other crate forbids
+/// it.
 pub(super) fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust() {
@@ -170,7 +171,7 @@ pub(super) fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The root of every crate but the one that holds the twin rooms.
+/// The root of every crate except the one with the platform folders.
 fn is_crate_root(file: &File) -> bool {
     let parts: Vec<&str> = file.path.split('/').collect();
     match parts.as_slice() {
@@ -199,7 +200,7 @@ pub(super) fn crates_depend_downwards(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The crates of the workspace: name of the folder, which is the name of the crate, and manifest.
+/// The crates of the workspace: folder, which is the name of the crate, and manifest.
 fn members(tree: &Tree) -> impl Iterator<Item = (&str, &File)> {
     tree.files.iter().filter_map(|file| {
         let parts: Vec<&str> = file.path.split('/').collect();

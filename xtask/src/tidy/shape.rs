@@ -1,4 +1,4 @@
-//! Rules about the shape of a file: its first line, its length, its functions, its sentences.
+//! Rules about the form of a file: its first line, its length, its functions, its comments.
 
 use super::Finding;
 use super::source::{Comment, CommentKind, Source};
@@ -7,7 +7,7 @@ use super::tree::Tree;
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Functions that may be longer: path, name, reason. An entry that is no longer needed is a finding too.
+/// Functions that may be longer: path, name, reason. An entry that is not needed is a finding too.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
 /// The first line tells what the file does.
@@ -90,7 +90,7 @@ fn body(source: &Source, start: usize) -> Option<usize> {
     }
 }
 
-/// A comment that documents something ends as a sentence does, so that it says something.
+/// A doc comment ends as a sentence does.
 pub(super) fn documentation_is_made_of_sentences(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust() {

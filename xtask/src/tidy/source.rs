@@ -1,8 +1,8 @@
-//! A Rust file as the rules see it: code without comments and strings, and comments without code.
+//! A Rust file as the rules need it: code without comments and strings, and comments without code.
 //!
-//! This is a scanner, not a parser: it knows where strings, characters and comments begin and end, and
-//! nothing of grammar. The code view has the same bytes at the same places as the file, blanked where they
-//! are not code, so that an offset in one is an offset in the other.
+//! This is a scanner, not a parser: it finds strings, characters and comments, and ignores the grammar. The code view
+//! has the same bytes at the same places as the file, blanked where they are not code, so that an offset in one is an
+//! offset in the other.
 
 /// Which of the three kinds of line comment a comment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Source {
         whole_words(&self.code, word)
     }
 
-    /// What stands between the bracket at `open` and the one that closes it, across lines.
+    /// The text between the bracket at `open` and its closing bracket, across lines.
     pub(super) fn inside(&self, open: usize) -> &str {
         &self.code[open + 1..self.closing(open)]
     }
@@ -85,7 +85,7 @@ impl Source {
     }
 }
 
-/// Offsets at which `word` stands in `text` with no word character on either side.
+/// Offsets of `word` in `text` with no word character on either side.
 pub(super) fn whole_words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).map(|(offset, _)| offset).filter(move |offset| {
@@ -121,7 +121,7 @@ impl Scanner<'_> {
         self.bytes.get(self.at + ahead).copied().unwrap_or(0)
     }
 
-    /// Blanks what was skipped; line ends stay, so that lines keep their numbers.
+    /// Blanks what was skipped; line ends stay, so that line numbers do not change.
     fn blank(&mut self, start: usize) {
         for byte in &mut self.code[start..self.at] {
             if *byte != b'\n' {
@@ -189,7 +189,7 @@ impl Scanner<'_> {
         self.at = self.bytes.len();
     }
 
-    /// A character has its closing quote near by; without one this is a lifetime, which is code.
+    /// A character literal has its closing quote nearby; without one this is a lifetime, which is code.
     fn skip_character(&mut self, prefix_bytes: usize) -> bool {
         let body = self.at + prefix_bytes + 1;
         let from = if self.bytes.get(body) == Some(&b'\\') { body + 2 } else { body + 1 };

@@ -1,4 +1,4 @@
-//! The files of the workspace, read once for all rules. Knows no rule.
+//! The files of the workspace, read once for all rules.
 
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::source::Source;
 
-/// Folders that hold nothing written by people; `.git` is a file in a linked worktree.
+/// Folders without files written by people; `.git` is a file in a linked worktree.
 const SKIPPED: &[&str] = &[".git", "target", "node_modules", "__pycache__", ".venv"];
 /// A file above this is data, and is not judged.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Far above what a reader can hold; a runaway folder is told, not walked.
+/// Far more than the project has; a larger folder is reported, not read.
 const FILES_MAX: usize = 20_000;
 
 /// One text file, with its path from the root of the workspace and `/` between the parts.

@@ -1,6 +1,6 @@
-//! Rules about words: what is unfinished, thrown away, abbreviated, or true on one machine only.
+//! Rules about words: unfinished work, discarded results, abbreviations, and machine-specific paths.
 //!
-//! The words themselves are written in two halves here, so that this file keeps its own rules.
+//! The words are split in two here, so that this file follows its own rules.
 
 use super::Finding;
 use super::source::{CommentKind, whole_words};
@@ -13,7 +13,7 @@ const UNFINISHED: &[&str] =
 const UNFINISHED_MACROS: &[&str] =
     &[concat!("to", "do!"), concat!("unimple", "mented!"), concat!("db", "g!")];
 
-/// File and module names that say nothing, and what to do instead.
+/// File and module names without a meaning, and what to do instead.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "misc", "common", "manager", "stuff"];
 
 /// Words in names, and what to write instead.
@@ -33,7 +33,7 @@ const REPLACED: &[(&str, &str)] = &[
 const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/fa", "rm/")];
 /// Folders that a document should not send its reader to.
 const MACHINE_PATHS_IN_DOCUMENTS: &[&str] = &[concat!("/t", "mp/")];
-/// Hosts of package registries: a mirror must be able to stand in for them.
+/// Hosts of package registries, which a mirror must be able to replace.
 const REGISTRY_HOSTS: &[&str] = &[
     concat!("deb.deb", "ian.org"),
     concat!("static.cra", "tes.io"),
@@ -44,7 +44,7 @@ const REGISTRY_HOSTS: &[&str] = &[
     concat!("proxy.gol", "ang.org"),
 ];
 
-/// Names that had a standard term of the field instead; they do not come back as names in code.
+/// Retired names that have a standard term instead; they must not return in code.
 const RETIRED_NAMES: &[(&str, &str)] = &[
     ("Tide", "PollStatus"),
     ("Refusal", "SubmitErrorKind"),
@@ -77,10 +77,10 @@ const RETIRED_NAMES: &[(&str, &str)] = &[
     ("Waters", "Harness"),
     ("Angler", "Driver"),
 ];
-/// Words for people in comments: an operation, a session or a peer has a name.
+/// Vague words for people in comments, where an operation, a session or a peer should be named.
 const RETIRED_WORDS: &[&str] = &[concat!("who", "ever"), concat!("no", "body"), concat!("some", "body")];
 
-/// What is not finished is in an issue or in a test, not in the code.
+/// Unfinished work belongs in an issue or a test, not in the code.
 pub(super) fn nothing_is_left_unfinished(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust() {
@@ -101,7 +101,8 @@ pub(super) fn nothing_is_left_unfinished(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A result is used, or `.ok()` drops it with a sentence that says why. Clippy sees `let _ = f()` but not `_ = f()`.
+/// A result is used, or `.ok()` drops it with a comment that gives the reason. Clippy detects `let _ = f()` but not
+/// `_ = f()`.
 pub(super) fn no_result_is_thrown_away(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust() {
@@ -151,7 +152,7 @@ pub(super) fn retired_names_stay_retired(tree: &Tree) -> Vec<Finding> {
 }
 
 fn looks_like_code(text: &str) -> bool {
-    // A bracket that touches the word before it is a call; in prose there is a space.
+    // A bracket directly after a word is a call; in prose there is a space before it.
     let call = text.match_indices('(').any(|(open, _)| text[..open].ends_with(|c: char| c.is_alphanumeric()));
     let statement = text.ends_with(';') && (call || text.contains(" = ") || text.contains("::"));
     let block = text.ends_with(" {") || ["}", "});", "},"].contains(&text);
@@ -159,7 +160,7 @@ fn looks_like_code(text: &str) -> bool {
     statement || block || (item && text.ends_with(';'))
 }
 
-/// Names are whole words, and a file is named after what it holds.
+/// Names are whole words, and a file is named after its contents.
 pub(super) fn names_are_whole_words(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, source) in tree.rust() {
@@ -182,7 +183,7 @@ pub(super) fn names_are_whole_words(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Names that a line gives to something: after `let`, `mut`, `fn`, `struct` and the like, and before a `:`.
+/// Names that a line binds: after `let`, `mut`, `fn`, `struct` and the like, and before a `:`.
 fn bound_names(code: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     for (index, line) in code.lines().enumerate() {
@@ -200,7 +201,7 @@ fn bound_names(code: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Nothing committed names a path of one machine or the host of a registry.
+/// No committed file names a path of one machine or the host of a registry.
 pub(super) fn nothing_names_this_machine(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.files.iter().filter(|file| file.name() != "Cargo.lock") {

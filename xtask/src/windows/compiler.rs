@@ -1,8 +1,8 @@
-//! A compiler that has a standard library for Windows: made once, kept under `target/windows`.
+//! A compiler with a standard library for Windows: built once, kept under `target/windows`.
 //!
-//! The toolchain that builds the project has no standard library for Windows. Debian packages a compiler
-//! together with the source of its own library; from those two, one is built for each Windows target into a
-//! folder laid out as a sysroot. After that, cargo and clippy work as ever. Nothing here knows Wine.
+//! The toolchain that builds the project has no standard library for Windows. Debian packages a compiler together
+//! with the source of its own library; from those two, one is built for each Windows target into a folder laid out as
+//! a sysroot. After that, cargo and clippy work as usual.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::hash_map::DefaultHasher;
@@ -17,10 +17,10 @@ use crate::root;
 pub(super) const GNU: &str = "x86_64-pc-windows-gnu";
 /// What most users build; checked, never linked.
 pub(super) const MSVC: &str = "x86_64-pc-windows-msvc";
-/// A change of how the sysroot is made makes a new one.
+/// The version of the sysroot's recipe; a new version builds a new sysroot.
 const RECIPE: u32 = 3;
 
-/// The crate whose only purpose is to have the standard library built for it.
+/// A crate that exists only to have the standard library built.
 const MANIFEST: &str = r#"[package]
 name = "sysroot"
 version = "0.0.0"
@@ -35,7 +35,7 @@ path = "lib.rs"
 debug = "line-tables-only"
 "#;
 
-/// A compiler with the source of its own standard library beside it.
+/// A compiler and the source of its own standard library.
 pub(super) struct Compiler {
     rustc: PathBuf,
     /// Where its host library and its library's source lie.
@@ -60,7 +60,7 @@ impl Compiler {
         Ok(Self { rustc, rustlib, sysroot })
     }
 
-    /// A cargo that builds for this target, with its standard library at hand.
+    /// A cargo that builds for this target with its standard library.
     pub(super) fn cargo(&self, target: &str, flags: &str) -> Result<Command> {
         self.prepare(target)?;
         let mut cargo = self.plain_cargo();
@@ -69,7 +69,7 @@ impl Compiler {
         Ok(cargo)
     }
 
-    /// The clippy of the same compiler: no other could read its standard library.
+    /// The clippy of the same compiler: no other one could read its standard library.
     pub(super) fn clippy(&self, target: &str) -> Result<Command> {
         self.prepare(target)?;
         let mut clippy = Command::new(self.rustc.with_file_name("cargo-clippy"));
@@ -84,7 +84,7 @@ impl Compiler {
         let upper = target.to_uppercase().replace('-', "_");
         command.env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), flags);
         command.env("CARGO_BUILD_TARGET", target).env("CARGO_TARGET_DIR", home());
-        // What runs under Wine waits for Wine, and is compiled in a third of the time.
+        // Programs under Wine mostly wait for Wine, and compile in a third of the time this way.
         command.env("CARGO_PROFILE_TEST_OPT_LEVEL", "0");
     }
 
@@ -110,8 +110,7 @@ impl Compiler {
             return Ok(());
         }
         println!("windows: building the standard library for {target} (once, about 40 s)");
-        // Made beside its place and then renamed: a run that is stopped half-way leaves nothing that looks
-        // done.
+        // Built beside its place and then renamed, so that an interrupted run leaves nothing that looks complete.
         let work = unique("library-");
         self.build_library(target, &work)?;
         let made = work.join("made");
@@ -153,7 +152,7 @@ impl Compiler {
         run(&mut cargo)
     }
 
-    /// The host's part of the sysroot: links to what the compiler brought.
+    /// The host's part of the sysroot: links to the compiler's own files.
     fn link_host(&self) -> Result<()> {
         for entry in fs::read_dir(&self.rustlib)? {
             let entry = entry?;
@@ -171,7 +170,7 @@ pub(super) fn home() -> PathBuf {
     root::target().join("windows")
 }
 
-/// A folder in it that no other run has, whatever its process id: several containers may share it.
+/// A unique folder, also across containers that share it and have equal process ids.
 pub(super) fn unique(prefix: &str) -> PathBuf {
     home().join(format!("{prefix}{:016x}", RandomState::new().hash_one(prefix)))
 }

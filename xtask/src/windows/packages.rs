@@ -1,4 +1,4 @@
-//! What the Windows lane needs of Debian, and the way to it. Knows nothing of what it is used for.
+//! The Debian packages that the Windows lane needs, and how they are installed.
 
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;

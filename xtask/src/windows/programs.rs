@@ -1,8 +1,8 @@
-//! The program itself on both systems: `naksi.exe` under Wine, and talking to the `naksi` of this machine.
+//! The program on both systems: `naksi.exe` under Wine, in exchange with the `naksi` of this machine.
 //!
-//! Each case is a server and a crowd of dummies, on either side; a dummy checks every byte, the order and
-//! the number of what comes back, and its exit code is the verdict. Then the server is asked to end and has
-//! to return by itself. Nothing here measures: a speed under Wine means nothing.
+//! Each case is a server and dummy clients, in either direction. The dummies check every byte, the order and the
+//! number of answers, and their exit code is the result. Then the server is asked to stop and has to return by
+//! itself. Times under Wine mean nothing.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{self, BufRead as _, BufReader};
@@ -43,13 +43,13 @@ const CASES: &[(Side, Side, &[&str])] = &[
     (Side::Linux, Side::Windows, &["--scenario", "relay", "--sessions", "200", "--rate", "2", "--secs", "3"]),
 ];
 
-/// Connections that come, exchange a message and go, as fast as they can; and how many of them at least.
+/// Connections that exchange one message and close, as fast as possible; and their minimum number.
 const STORM: &[&str] = &["--scenario", "storm", "--sessions", "50", "--secs", "3"];
 const VISITS_MIN: u64 = 10_000;
-/// Sockets that a server without a connection may have: a listener, and those that its accepts were given beforehand.
+/// Sockets that a server without connections may have: a listener, and those prepared for its accepts.
 const SOCKETS_IDLE_MAX: usize = 64;
 
-/// Tests of the command line that say nothing of a program under Wine, and why.
+/// Tests of the command line that show nothing about a program under Wine, and why.
 const SKIPPED: &[(&str, &str)] = &[
     (
         "a_crowd_too_large_for_the_descriptors_is_told_the_command",
@@ -63,10 +63,10 @@ const SKIPPED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Tests that are io_uring's own, and those that are Windows programs themselves.
+/// Tests specific to io_uring, and those that are Windows programs themselves.
 const NOT_HERE: &[&str] = &["many", "liars"];
 
-/// What `naksi.exe` does by itself, and what it must say: those lines are shown.
+/// Commands of `naksi.exe`, and the lines that they must print, which are shown.
 const ALONE: &[(&[&str], &str)] = &[
     (&["conform", "--backend", "iocp"], " 0 differ"),
     (&["conform", "--list"], "permitted: iocp"),
@@ -99,7 +99,7 @@ struct Programs<'a> {
 
 impl<'a> Programs<'a> {
     fn build(compiler: &Compiler, wine: &'a Wine) -> Result<Self> {
-        // As the tests have it, so that what they have compiled is used: tests of a crate bring its program.
+        // The same arguments as for the tests, whose build is reused: a crate's tests build its program.
         let arguments = ["test", "--quiet", "--no-run", "--workspace", "--test", "liars"];
         run(root::cargo().args(arguments))?;
         let mut cargo = compiler.cargo(GNU, "")?;
@@ -110,8 +110,8 @@ impl<'a> Programs<'a> {
         Ok(Self { wine, linux, windows })
     }
 
-    /// The tests of the command line, on this system, with `naksi.exe` under Wine in place of `naksi`: every
-    /// client of theirs is a program of this system that talks to the Windows one.
+    /// The tests of the command line, on this system, with `naksi.exe` under Wine in place of `naksi`: every client
+    /// is a program of this system that connects to the Windows one.
     fn test_command_line(&self) -> Result<()> {
         let mut cargo = root::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
@@ -124,10 +124,10 @@ impl<'a> Programs<'a> {
                 cargo.args(["--test", name]);
             }
         }
-        // Wine's server is woken by the first; the tests then start programs without its services.
+        // The first program starts Wine's server; the tests then start programs without its services.
         self.wine.enter(&mut cargo)?;
         cargo.env("NAKSI_TEST_UNDER_WINE", &self.windows);
-        // Every program under Wine waits for the same server: many at once only wait longer.
+        // All programs under Wine wait for the same server: more of them at once only wait longer.
         cargo.args(["--", "--test-threads", "2"]);
         for (name, reason) in SKIPPED {
             println!("windows: skipped under Wine: {name}: {reason}");
@@ -143,7 +143,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Runs `naksi.exe` to its end and shows the line that was expected of it.
+    /// Runs `naksi.exe` to its end and shows the expected line of its output.
     fn alone(&self, arguments: &[&str], expected: &str) -> Result<()> {
         let name = format!("naksi.exe {}", arguments.join(" "));
         let mut program = self.command(Side::Windows)?;
@@ -168,7 +168,7 @@ impl<'a> Programs<'a> {
         Ok(figures)
     }
 
-    /// Connections come, say something and go until enough have; nothing of them may be left in the server.
+    /// Connections are made, exchange a message and close, until there were enough; none may be left in the server.
     fn storm(&self) -> Result<()> {
         let server = self.serve(Side::Windows, "echo")?;
         let before = self.wine.sockets()?;
@@ -279,7 +279,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Asks it to end, as Ctrl-C would, waits for it, and returns its farewell: it must have been empty.
+    /// Asks it to stop, as Ctrl-C would, waits for it, and returns its last line, which must report no sessions left.
     fn end(mut self) -> Result<String> {
         run(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
         let status = wait(&mut self.child)?;

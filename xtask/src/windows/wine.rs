@@ -1,9 +1,8 @@
-//! One warm Wine prefix for all tests, and the runner that cargo starts each test program with.
+//! One running Wine prefix for all tests, and the runner with which cargo starts each test program.
 //!
-//! The prefix lies under `target/windows` and lacks nothing that our programs need. Wine's own services are
-//! started before the first test and away from its pipes: they would inherit them and keep them open. The
-//! server leaves by itself a minute after the last program. Nothing here knows a compiler but the one that
-//! makes a missing library.
+//! The prefix is under `target/windows` and has everything that the programs need. Wine's own services are started
+//! before the first test and without its pipes, which they would inherit and keep open. The Wine server exits a
+//! minute after the last program.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs::{self, OpenOptions};
@@ -19,10 +18,10 @@ use super::compiler::{home, run, unique};
 const PROGRAM_SPAN_MAX: Duration = Duration::from_secs(300);
 /// How long the server waits for another program before it leaves.
 const LINGER_SECONDS: &str = "-p60";
-/// A change of how the prefix is made makes a new one.
+/// The version of the prefix's recipe; a new version makes a new prefix.
 const RECIPE: u32 = 1;
 
-/// Rust's library takes random bytes from `bcryptprimitives.dll`, which Wine before 9 has not.
+/// Rust's library takes random bytes from `bcryptprimitives.dll`, which Wine lacks before version 9.
 const RANDOM_SOURCE: &str = "\
 #include <windows.h>
 BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
@@ -57,7 +56,7 @@ impl Wine {
         &self.prefix
     }
 
-    /// A program, to be started with a server and services that run already: they would hold on to its pipes.
+    /// A command that starts a program with a running server and services, which would otherwise keep its pipes open.
     pub(super) fn command(&self, program: &Path) -> Result<Command> {
         let mut wine = Command::new("wine");
         self.enter(&mut wine)?;
@@ -67,7 +66,7 @@ impl Wine {
 
     /// The same for a command that starts programs under Wine itself.
     pub(super) fn enter(&self, command: &mut Command) -> Result<()> {
-        // Ends with 0 if it was started, with 2 if it was running: then its services run too.
+        // Exits with 0 if it was started, with 2 if it was running: then its services run too.
         let mut server = quiet("wineserver", &self.prefix);
         if server.arg(LINGER_SECONDS).status().context("cannot run wineserver")?.success() {
             boot(&self.prefix, &[])?;
@@ -81,7 +80,7 @@ impl Wine {
         let place = [b"WINEPREFIX=", self.prefix.as_os_str().as_encoded_bytes()].concat();
         for entry in fs::read_dir("/proc")? {
             let process = entry?.path();
-            // Processes come and go meanwhile, and some are not ours to look at.
+            // Processes start and end meanwhile, and some may not be read.
             let Ok(name) = fs::read_to_string(process.join("comm")) else { continue };
             let Ok(environment) = fs::read(process.join("environ")) else { continue };
             if name.starts_with("wineserver") && environment.split(|byte| *byte == 0).any(|one| one == place)
@@ -96,7 +95,7 @@ impl Wine {
     }
 }
 
-/// Cargo's runner: one program under Wine, bounded in time, with its own exit code.
+/// Cargo's runner: one program under Wine, with a time limit and its own exit code.
 pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
     let wine = Wine { prefix: PathBuf::from(prefix) };
     let mut child = wine.command(Path::new(program))?.args(arguments).spawn().context("cannot run wine")?;
@@ -115,7 +114,7 @@ pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Re
     }
 }
 
-/// Makes a prefix beside its place and renames it when it is whole.
+/// Makes a prefix beside its place and renames it when it is complete.
 fn make(prefix: &Path) -> Result<()> {
     println!("windows: making a Wine prefix (once, about 10 s)");
     let work = unique("wine-making-");
@@ -143,7 +142,7 @@ fn make_library(work: &Path, library: &Path) -> Result<()> {
     Ok(fs::remove_file(source)?)
 }
 
-/// Starts Wine's services. A session of their own keeps them out of our terminal's signals.
+/// Starts Wine's services. A session of their own protects them from this terminal's signals.
 fn boot(prefix: &Path, arguments: &[&str]) -> Result<()> {
     let mut boot = quiet("setsid", prefix);
     run(boot.args(["-w", "wine", "wineboot"]).args(arguments))

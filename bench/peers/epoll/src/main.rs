@@ -1,6 +1,6 @@
-//! echo and relay on a hand-written epoll loop: level-triggered, one shared buffer of 64 KiB, a thread a worker.
+//! echo and relay on a hand-written epoll loop: level-triggered, one shared buffer of 64 KiB, one thread per worker.
 //!
-//! A floor: nothing here is bounded or told but what the protocol needs. Rooms are a worker's own.
+//! A lower bound: it has no limits and no features beyond the protocol. Rooms belong to one worker.
 
 #![forbid(unsafe_code)]
 
@@ -170,7 +170,7 @@ impl Worker {
         self.watch(number);
     }
 
-    /// Asks to be told when there is room, exactly while something waits; who echoes does not read meanwhile.
+    /// Watches for writability exactly while something waits; an echo does not read meanwhile.
     fn watch(&mut self, number: usize) {
         let waits = !self.hall.outbox(number).is_empty();
         let Some(connection) = &mut self.connections[number] else { return };

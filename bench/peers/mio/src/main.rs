@@ -1,6 +1,5 @@
-//! echo and relay on mio: an edge-triggered readiness loop, one shared buffer of 64 KiB, a thread a worker.
-//!
-//! Rooms are a worker's own. Nothing here knows who measures it.
+//! echo and relay on mio: an edge-triggered readiness loop, one shared buffer of 64 KiB, one thread per worker. Rooms
+//! belong to one worker.
 
 #![forbid(unsafe_code)]
 
@@ -80,7 +79,7 @@ impl Worker {
                     self.accept();
                     continue;
                 }
-                // Edge-triggered: what could not be written goes first, and reading goes on where it stopped.
+                // Edge-triggered: unwritten data goes first, and reading continues where it stopped.
                 if event.is_writable() {
                     self.flush(number);
                 }
@@ -111,7 +110,7 @@ impl Worker {
         }
     }
 
-    /// Reads until there is nothing more, or until an echo has nowhere to go.
+    /// Reads until there is nothing more, or until an echo has no room to write.
     fn read(&mut self, number: usize) {
         loop {
             if self.app == App::Echo && !self.hall.outbox(number).is_empty() {
@@ -139,7 +138,7 @@ impl Worker {
                     Err(_) => return self.close(number),
                 },
             }
-            // A read that did not fill the buffer has emptied the socket; more is a new edge.
+            // A read that did not fill the buffer has emptied the socket; more data is a new edge.
             if read < READ_BYTES {
                 return;
             }

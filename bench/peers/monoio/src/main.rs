@@ -1,7 +1,5 @@
-//! echo and relay on monoio, on io_uring: a task for each connection, and for the relay one more that writes;
-//! a thread a worker.
-//!
-//! Rooms are a worker's own. Nothing here knows who measures it.
+//! echo and relay on monoio, on io_uring: one task per connection, and for the relay one more that writes; one thread
+//! per worker. Rooms belong to one worker.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,5 @@
-//! What every peer shares: its command line, the relay's frames, and rooms for servers of one thread.
-//!
-//! Nothing here reads or writes a socket: how that is done is what the peers differ in.
+//! What every peer shares: its command line, the relay's frames, and rooms for single-threaded servers. Reading and
+//! writing sockets is what the peers differ in.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +26,7 @@ pub const MSG: u16 = 10;
 pub const HEADER_BYTES: usize = 4;
 /// The largest frame, header included, as Naksi's default.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024;
-/// Most bytes that wait for a member that does not read, as Naksi's default.
+/// Most bytes that wait for a member that does not read, as in Naksi's defaults.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 
 /// What a peer serves.
@@ -53,7 +52,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads `--app echo|relay --addr ADDR --workers N [--runtime NAME]`, or says what is wrong and exits.
+    /// Parses `--app echo|relay --addr ADDR --workers N [--runtime NAME]`, or prints the error and exits.
     pub fn from_args() -> Self {
         let mut options =
             Self { app: App::Echo, address: ([127, 0, 0, 1], 0).into(), workers: 1, runtime: None };
@@ -79,10 +78,10 @@ fn usage(what: &dyn Display) -> ! {
     exit(2)
 }
 
-/// A listener that other threads may share the address of.
+/// A listener whose address other threads may share.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_port(true)?;
@@ -107,10 +106,10 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The first whole frame, or nothing if there is none yet.
+/// The first whole frame; `None` if there is none yet.
 ///
 /// # Errors
-/// A size that no frame has: the connection should end.
+/// An invalid size: the connection should end.
 pub fn first_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, BadFrame> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
     let size = usize::from(u16::from_le_bytes([header[0], header[1]]));
@@ -150,14 +149,14 @@ struct Member {
     /// A frame's beginning.
     cut: Vec<u8>,
     outbox: Vec<u8>,
-    /// It stands in the list of those that have something to send.
+    /// Whether it is in the list of connections with something to send.
     dirty: bool,
 }
 
-/// Rooms and outboxes of one thread: what a hand-written relay keeps, whatever it waits with.
+/// Rooms and outboxes of one thread, for a hand-written relay on any I/O.
 ///
-/// Connections are numbered by the server. A frame is copied into the outbox of every member, and a member that
-/// has something to send stands once in [`Hall::take_dirty`].
+/// Connections are numbered by the server. A frame is copied into the outbox of every member, and a member with
+/// something to send is listed once in [`Hall::take_dirty`].
 #[derive(Debug, Default)]
 pub struct Hall {
     members: Vec<Member>,
@@ -184,10 +183,10 @@ impl Hall {
         self.members[number].outbox = Vec::new();
     }
 
-    /// Bytes have come from a connection.
+    /// Handles bytes received from a connection.
     ///
     /// # Errors
-    /// What ends the connection.
+    /// Why the connection must end.
     pub fn receive(&mut self, number: usize, fresh: &[u8]) -> Result<(), BadFrame> {
         let mut cut = std::mem::take(&mut self.members[number].cut);
         if cut.is_empty() {
@@ -253,8 +252,8 @@ impl Hall {
         dirty
     }
 
-    /// What a connection has to send; what was sent is to be taken out. More than
-    /// [`OUTBOX_BYTES_MAX`] left behind is a reader that has stalled.
+    /// The data to send to a connection; the caller removes what was sent. More than [`OUTBOX_BYTES_MAX`] left means
+    /// that the reader has stalled.
     pub fn outbox(&mut self, number: usize) -> &mut Vec<u8> {
         &mut self.members[number].outbox
     }

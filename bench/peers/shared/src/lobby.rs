@@ -1,7 +1,5 @@
-//! Rooms for async servers whose tasks stay on one thread: what waits for a connection, and whom it wakes.
-//!
-//! A task that reads hands in what it read; the tasks that write wait for what there is to write. Nothing
-//! here knows a runtime.
+//! Rooms for async servers whose tasks stay on one thread: the pending output of each connection, and the wakers of
+//! the tasks that write it.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -22,7 +20,7 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 pub struct Lobby(Rc<RefCell<Inner>>);
 
-/// One connection's place; its reader has one and its writer has the other.
+/// One connection's state, shared by its reader and its writer.
 #[derive(Clone, Debug)]
 pub struct Seat {
     lobby: Lobby,
@@ -48,7 +46,7 @@ impl Seat {
     /// Handles received bytes and wakes the members that have something to send.
     ///
     /// # Errors
-    /// What ends the connection.
+    /// Why the connection must end.
     pub fn receive(&self, bytes: &[u8]) -> Result<(), BadFrame> {
         let mut inner = self.lobby.0.borrow_mut();
         let received = inner.hall.receive(self.number, bytes);
@@ -63,7 +61,7 @@ impl Seat {
         received
     }
 
-    /// What there is to send, in exchange for a buffer that may be used again; `None` when it is over.
+    /// The data to send, in exchange for a buffer to reuse; `None` when the connection is over.
     pub async fn next(&self, mut spare: Vec<u8>) -> Option<Vec<u8>> {
         spare.clear();
         poll_fn(|context| {

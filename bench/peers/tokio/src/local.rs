@@ -1,5 +1,5 @@
 //! The same on one thread that shares nothing: the current-thread runtime with a `LocalSet`, and for the relay the
-//! rooms that monoio's and compio's servers have. Nothing here knows who measures it.
+//! rooms of the monoio and compio servers.
 
 use std::io;
 

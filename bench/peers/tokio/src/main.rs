@@ -1,7 +1,7 @@
-//! echo and relay on tokio: a task for each connection, and for the relay one more that writes.
+//! echo and relay on tokio: one task per connection, and for the relay one more that writes.
 //!
-//! `--runtime current` is the current-thread runtime, `--runtime multi` the one that steals; the rooms of both are
-//! channels behind a lock. `--runtime local` stands in `local.rs`. Nothing here knows who measures it.
+//! `--runtime current` is the current-thread runtime, `--runtime multi` the work-stealing one; the rooms of both are
+//! channels behind a lock. `--runtime local` is in `local.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 /// What a task reads at a time.
 const READ_BYTES: usize = 16 * 1024;
-/// Messages that may wait for one member; a member with more is disconnected.
+/// Most messages that wait for one member; a member with more is disconnected.
 const QUEUE_MESSAGES: usize = 4096;
 
 fn main() -> io::Result<()> {
@@ -90,7 +90,7 @@ async fn relay(stream: TcpStream, rooms: Arc<Mutex<Rooms>>, me: u64) -> io::Resu
                     let message = buffer.split_to(length).freeze();
                     let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(members) = rooms.0.get_mut(&room) {
-                        // A member whose queue is full does not read: its writer ends with its sender.
+                        // A member with a full queue does not read: dropping its sender ends its writer.
                         members.retain(|_, member| member.try_send(message.clone()).is_ok());
                     }
                 }

@@ -1,9 +1,9 @@
 //! echo and relay on a hand-written io_uring loop: multishot accept and receive, large provided buffers, one
-//! coalesced send in flight for each connection, a ring and a thread a worker.
+//! coalesced send in flight per connection, one ring and one thread per worker.
 //!
-//! A floor: nothing here is bounded or told but what the protocol needs. Rooms are a worker's own.
+//! A lower bound: it has no limits and no features beyond the protocol. Rooms belong to one worker.
 
-// UNSAFETY: entries hold addresses of buffers that live as long as the worker, or as the send that is out.
+// UNSAFETY: entries hold addresses of buffers that live as long as the worker, or as the send in flight.
 #![allow(unsafe_code, reason = "a ring takes addresses and numbers; it is a floor, not the product")]
 
 use std::alloc::{Layout, alloc_zeroed};
@@ -19,7 +19,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 const BUFFERS: u16 = 512;
 const BUFFER_BYTES: usize = 32 * 1024;
-/// Replies leave after so many completions, while their sockets are still in the cache.
+/// Replies are sent after this many completions, while their sockets are still in the cache.
 const SLICE: usize = 256;
 /// What rooms gathered leaves after so many at the latest.
 const SLICES: usize = 16;
@@ -222,7 +222,7 @@ impl Worker {
         if cqueue::more(flags) {
             return Ok(());
         }
-        // The buffers were all out: they are back before this entry is looked at.
+        // All buffers were in use: they are provided again before this entry is processed.
         self.buffers.commit();
         self.receive(number)
     }
@@ -255,7 +255,7 @@ impl Worker {
         self.send(number)
     }
 
-    /// Ends a connection, and frees its place when the kernel is done with it.
+    /// Ends a connection, and frees its slot when the kernel has finished with it.
     fn end(&mut self, number: usize) -> io::Result<()> {
         let Some(connection) = &mut self.connections[number] else { return Ok(()) };
         if !std::mem::replace(&mut connection.over, true) {

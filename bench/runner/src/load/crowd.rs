@@ -1,6 +1,5 @@
-//! Connections and the one epoll that watches them.
-//!
-//! A crowd connects, reads, writes and waits; what the bytes mean is the load's business.
+//! Connections and the epoll instance that watches them: connect, read, write and wait. The load interprets the
+//! bytes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,10 +16,10 @@ use socket2::{Domain, Socket, Type};
 const EVENTS: usize = 1024;
 /// What is read at a time.
 pub(super) const READ_BYTES: usize = 256 * 1024;
-/// What the kernel may keep for one that will not read; it doubles this.
+/// The kernel's receive buffer of a connection that will not be read; the kernel doubles this.
 const DEAF_RECV_BYTES: usize = 4 * 1024;
-/// A segment on Ethernet. The other side's kernel keeps as many as fit its first window, of whatever size: on
-/// loopback that would be 3 MB, more than any server's own bound.
+/// The segment size of Ethernet. The sender's kernel keeps as many segments as fit its first window, of whatever
+/// size: with loopback's that would be 3 MB, more than any server's own limit.
 const DEAF_SEGMENT_BYTES: u32 = 1_460;
 
 /// Connections, numbered from 0.
@@ -49,8 +48,7 @@ impl Crowd {
         Self::connect_with_deaf(address, count, 0)
     }
 
-    /// As before; for the first so many the kernels keep as little as for a client of the network that does
-    /// not read.
+    /// As before; for the first ones the kernel buffers are as small as for a remote client that does not read.
     pub(super) fn connect_with_deaf(address: SocketAddr, count: usize, deaf: usize) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut streams = Vec::with_capacity(count);
@@ -75,7 +73,7 @@ impl Crowd {
         Ok(self.streams[number].stream.local_addr()?)
     }
 
-    /// Stops listening to one: what comes for it stays with the kernel.
+    /// Stops reading from one connection: its data stays with the kernel.
     pub(super) fn stall(&mut self, number: usize) -> Result<()> {
         Ok(epoll::delete(&self.epoll, &self.streams[number].stream)?)
     }
@@ -133,7 +131,7 @@ impl Crowd {
         }
     }
 
-    /// Writes bytes to one; what does not fit goes when there is room.
+    /// Writes to one connection; what does not fit is written when there is room.
     pub(super) fn write(&mut self, number: usize, bytes: &[u8]) -> Result<()> {
         let stream = &mut self.streams[number];
         if !stream.unsent.is_empty() {
@@ -154,7 +152,7 @@ impl Crowd {
     }
 }
 
-/// Both sizes have to be said before the handshake, which carries them.
+/// Both sizes must be set before the handshake, which transmits them.
 fn connect_deaf(address: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_recv_buffer_size(DEAF_RECV_BYTES)?;

@@ -1,7 +1,7 @@
-//! Echo in a closed loop: every connection keeps a window of messages on the way.
+//! Echo in a closed loop: every connection keeps a window of messages in flight.
 //!
-//! Whole messages that came back make room for as many new ones, sent together. When the measurement is over,
-//! nothing new is sent, and all that is on the way must come back. Nothing here knows what a server does with it.
+//! Whole messages that came back are replaced by as many new ones, sent together. When the measurement is over,
+//! nothing new is sent, and everything in flight must come back.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::{AFTERMATH, Seen, Shares, Window};
 pub(crate) enum Share {
     /// Everybody always has a full window on the way.
     Even,
-    /// One connection in ten always has; the others together get one message for every nine of theirs.
+    /// One connection in ten always has one in flight; the others together get one message for every nine of those.
     Skewed,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Running {
     pattern: Pattern,
     talkers: Vec<Talker>,
     buffer: Vec<u8>,
-    /// Hot messages since a cold one was sent, and whose turn it is.
+    /// Messages of hot connections since a cold one sent, and the next cold one.
     hot: usize,
     cold: usize,
     /// Whether the closed loop still goes on.
@@ -82,9 +82,8 @@ impl Running {
         Ok(seen)
     }
 
-    /// After the measurement: everything that was sent must come back. What is still on the way at its end counts
-    /// with the time that it takes in all; what never comes is lost, and counts with its age. Nothing else of
-    /// what was seen changes.
+    /// After the measurement: everything that was sent must come back. Messages in flight at its end count with their
+    /// full time; missing ones are lost, and count with their age. Other figures do not change.
     pub(crate) fn settle(&mut self, seen: &mut Seen) -> Result<()> {
         self.sending = false;
         if self.echo.share == Share::Even {
@@ -151,7 +150,7 @@ impl Running {
         Ok(())
     }
 
-    /// In a skewed load one message of the cold goes out for every nine of the hot.
+    /// In a skewed load, cold connections send one message for every nine of the hot ones.
     fn warm_the_cold(&mut self, hot: usize) -> Result<()> {
         if self.echo.share == Share::Even {
             return Ok(());

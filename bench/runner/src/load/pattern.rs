@@ -1,7 +1,6 @@
-//! Bytes that tell where they belong: a stream is a walk through one table, so that what is lost, doubled or
-//! out of order cannot look right.
+//! Test patterns: a stream is a walk through one table, so that lost, duplicated or reordered data is detected.
 //!
-//! The table's length is prime: no message size divides it. Nothing here sends.
+//! The table's length is prime, so no message size divides it.
 
 /// Prime, so that a whole number of messages of any size is never a whole number of tables.
 const PERIOD: usize = 65_521;
@@ -29,7 +28,7 @@ impl Pattern {
         Self(table)
     }
 
-    /// The bytes of a stream from `position` on, at most as many as a run has.
+    /// The bytes of a stream from `position` on, at most `bytes`.
     pub(super) fn run(&self, stream: u64, position: u64, bytes: usize) -> &[u8] {
         let start = ((stream.wrapping_mul(7919) % PERIOD as u64 + position) % PERIOD as u64) as usize;
         &self.0[start..start + bytes.min(RUN_BYTES_MAX)]

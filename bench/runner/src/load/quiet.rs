@@ -1,6 +1,4 @@
-//! Connections that are heard once and then are silent: for memory, and for how a server ends.
-//!
-//! Nothing here measures a process.
+//! Connections that exchange one message and then are silent: for memory, and for how a server ends.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,12 +8,12 @@ use anyhow::{Result, ensure};
 use super::crowd::{Crowd, READ_BYTES};
 use super::pattern::Pattern;
 
-/// What every connection sends once, so that a server has made whatever it makes for one.
+/// What every connection sends once, so that a server allocates its state for it.
 const TOUCH_BYTES: usize = 64;
 /// How long the touches may take to come back.
 const TOUCHED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Connections of which every byte came back, and that say nothing more.
+/// Connections whose message came back, and that are silent from then on.
 pub(crate) struct Quiet(Crowd);
 
 impl Quiet {
@@ -47,7 +45,7 @@ impl Quiet {
         let (mut ready, mut buffer) = (Vec::new(), [0; TOUCH_BYTES]);
         self.0.wait(until, &mut ready)?;
         for one in ready.iter().filter(|one| one.readable) {
-            // An end in order and a reset are the same here: the server is done with it.
+            // An orderly end and a reset count the same here: the server has finished with it.
             if self.0.read(one.number, &mut buffer).is_err() {
                 self.0.close(one.number)?;
             }

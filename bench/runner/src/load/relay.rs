@@ -1,7 +1,7 @@
-//! Relay: members of rooms say something, and everybody in the room must hear it, in order, whole and once.
+//! Relay: members of rooms send messages, and every member of the room must receive them once, in order and intact.
 //!
-//! Closed loop: who hears its own message says the next one. Open loop: messages are due at fixed moments,
-//! and latency counts from then. Nothing here knows what a server does with them.
+//! Closed loop: a member that receives its own message sends the next one. Open loop: messages are due at fixed
+//! times, and latency counts from then.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = 2 + 2 + 4 + 4 + 8;
 /// When members speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Each member keeps so many of its own messages on the way.
+    /// Each member keeps this many of its own messages in flight.
     Closed(usize),
     /// So many messages a second, of all members together, evenly.
     PerSecond(u64),
@@ -44,7 +44,7 @@ pub(crate) struct Running {
     relay: Relay,
     crowd: Crowd,
     pattern: Pattern,
-    /// The next number that each member expects from each other one of its room.
+    /// The next number that each member expects from every other member of its room.
     expected: Vec<u32>,
     /// The next number that each member says.
     said: Vec<u32>,
@@ -53,7 +53,7 @@ pub(crate) struct Running {
     buffer: Vec<u8>,
     frames: Vec<u8>,
     epoch: Instant,
-    /// Latencies of what others said count too (dear, so only where the rate is small).
+    /// Whether latencies of other members' messages count too (expensive, so only for low rates).
     all_latencies: bool,
     /// Own messages that came back, for who has been heard.
     heard: Vec<usize>,
@@ -131,7 +131,7 @@ impl Running {
         Ok(seen)
     }
 
-    /// For each member that does not read: its own address, and the bytes that were said in its room.
+    /// For each member that does not read: its own address, and the bytes that were sent to its room.
     pub(crate) fn owed(&self) -> Result<Vec<(SocketAddr, u64)>> {
         let rooms = self.relay.rooms;
         let said_in =
@@ -140,7 +140,7 @@ impl Running {
         (0..self.relay.stalled).map(|stalled| Ok((self.crowd.address(stalled)?, bytes(stalled)))).collect()
     }
 
-    /// After the measurement: everything that was said must come. Returns what is missing.
+    /// After the measurement: everything that was sent must arrive. Returns the number missing.
     pub(crate) fn settle(&mut self) -> Result<u64> {
         let hearers = (self.relay.members - self.relay.stalled) as u64;
         let rooms = self.relay.rooms;
@@ -173,7 +173,7 @@ impl Running {
             if !self.speaking {
                 heard.clear();
             }
-            // One read brings several of a member's own messages: as many new ones go out in one write.
+            // One read may return several of a member's own messages: as many new ones are sent in one write.
             for group in heard.chunk_by(|one, other| one == other) {
                 self.say(group[0], group.len(), Instant::now())?;
             }
@@ -183,7 +183,7 @@ impl Running {
         Ok(())
     }
 
-    /// Says what is due by now, and when the next one is.
+    /// Sends what is due by now, and computes when the next message is.
     fn say_what_is_due(&mut self, due: &mut Due, until: Instant) -> Result<Instant> {
         let Pace::PerSecond(rate) = self.relay.pace else { return Ok(until) };
         if !self.speaking {
@@ -195,7 +195,7 @@ impl Running {
             if at > Instant::now() || at >= until {
                 return Ok(at.min(until));
             }
-            // A step that shares no factor with the crowd, so that rooms and members take turns.
+            // A step without a common factor with the number of speakers, so that rooms and members take turns.
             let number = self.relay.stalled as u64 + due.sent * 7919 % speakers;
             due.sent += 1;
             self.say(number as usize, 1, at)?;

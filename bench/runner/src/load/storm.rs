@@ -1,6 +1,5 @@
-//! A storm: connect, exchange one message, close, and again, with so many on the way at a time.
-//!
-//! What is counted is whole lives. Nothing here knows what a server does with them.
+//! A storm: connect, exchange one message, close, and repeat, with a number of connections in flight. Complete lives
+//! are counted.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::mem::MaybeUninit;

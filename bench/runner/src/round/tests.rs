@@ -1,4 +1,4 @@
-//! Rounds against small servers of this process, each of which does what a round has to notice.
+//! Rounds against small servers in this process, each with a fault that a round has to detect.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ const WINDOW: Window = Window { warm_up: Duration::from_millis(50), measured: Du
 /// Members of a relay that do not read: the first ones.
 const DEAF: usize = 2;
 
-/// Hands every connection, with its number, to a thread of its own.
+/// Handles every connection, with its number, on a thread of its own.
 fn server(serve: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -43,7 +43,7 @@ impl Member {
         Self { number, stream, outbox, owed_bytes: 0 }
     }
 
-    /// Queues a frame, unless this is one of the two that do not read and so much has been queued for it.
+    /// Queues a frame, unless the member is one of the two that do not read and its limit is reached.
     fn hear(&mut self, frame: &[u8], owed_bytes_max: usize) -> bool {
         self.owed_bytes += frame.len();
         let ends = self.number < DEAF && self.owed_bytes > owed_bytes_max;
@@ -54,7 +54,7 @@ impl Member {
     }
 }
 
-/// A relay of one room that ends who does not read when it is owed more bytes than so many.
+/// A relay of one room that disconnects a member that does not read and is owed more than this many bytes.
 fn relay_server(owed_bytes_max: usize) -> SocketAddr {
     let room: Arc<Mutex<Vec<Member>>> = Arc::default();
     server(move |number, mut stream| {
@@ -77,7 +77,7 @@ fn relay_server(owed_bytes_max: usize) -> SocketAddr {
     })
 }
 
-/// A room of six, of whom two do not read: little to do in a long time, so that a busy machine keeps up.
+/// A room of six, two of which do not read: a low load over a long time, so that a busy machine keeps up.
 fn relay_round(message_bytes: usize, owed_bytes_max: usize) -> Result<Sample> {
     let pace = Pace::PerSecond(300);
     let work = Relay { members: 6, rooms: 1, message_bytes, pace, stalled: DEAF };
@@ -98,13 +98,13 @@ fn a_server_that_keeps_what_is_owed_is_told_from_one_that_ends_who_does_not_read
         let stalled = sample.stalled.expect("one client did not read");
         assert_eq!((stalled.ended, stalled.held), (ended, held), "at most {owed_bytes_max} bytes are owed");
         assert_eq!(sample.lost, 0, "the other four hear everything");
-        // Each of the two is owed as much as each of the four heard, of 315 messages at most.
+        // Each of the two is owed as much as each of the four received, of 315 messages at most.
         let owed = stalled.owed_bytes / (8 * 1024);
         assert!((sample.messages.div_ceil(4)..=315).contains(&owed), "{owed} of {}", sample.messages);
     }
 }
 
-/// Echo that leaves out connections of which the number, from 0, is of this kind.
+/// An echo that ignores connections whose number, from 0, matches.
 fn echo_server(is_left_out: fn(usize) -> bool) -> SocketAddr {
     server(move |number, mut stream| {
         let mut buffer = [0; 4096];
