@@ -1,5 +1,5 @@
-//! The whole engine in a simulated world that the bytes describe: its seed, its sizes, its workers and its
-//! peers; every law is asserted by the world itself. Nothing here knows a law.
+//! Fuzzes the whole engine in a simulated world that the bytes describe: its seed, sizes, workers and peers. The
+//! world asserts every law.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: [u8; 16]| {
     let [a, b, c, d, e, f, g, h, workers, peers, framed, own, leases, lease_bytes, catch, socket] = bytes;
     let pick = |byte: u8, choices: &[usize]| choices[usize::from(byte) % choices.len()];
     let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-    // Small worlds: the fuzzer wants many of them, and the seeds of `cargo test` have the large ones.
+    // Small worlds, because the fuzzer needs many of them; the seeds of `cargo test` have the large ones.
     let setting = Setting {
         workers: pick(workers, &[1, 2, 3]),
         peers: u64::from(peers % 12),
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: [u8; 16]| {
         socket_bytes: pick(socket, &[32, 500, 16_384]),
         ..Setting::random(seed, Dialect::ALL[usize::from(a % 2)])
     };
-    // Callbacks panic on purpose in there, and libFuzzer would take every panic for what it looks for.
+    // Callbacks panic on purpose there, and libFuzzer would report every panic.
     if let Err(broken) = attempt(&setting) {
         panic!("{broken}");
     }

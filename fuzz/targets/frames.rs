@@ -1,5 +1,5 @@
-//! The frame decoder on any bytes: the same packets however they are cut, no panic, and never a wish for more
-//! bytes than the limit allows. Nothing here knows a session.
+//! Fuzzes the frame decoder: the same packets however the bytes are split, no panic, and never a request for more
+//! bytes than the limit allows.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use naksi_core::frame::{HEADER_BYTES, first, header, missing};
 
 const MAX: usize = 1024;
 
-/// Every packet that the bytes begin with, and how the rest was judged.
+/// Every packet at the start of the bytes, and the result for the rest.
 fn packets(bytes: &[u8]) -> (Vec<(u16, Vec<u8>)>, bool) {
     let (mut found, mut rest) = (Vec::new(), bytes);
     loop {
@@ -25,7 +25,7 @@ fn packets(bytes: &[u8]) -> (Vec<(u16, Vec<u8>)>, bool) {
     }
 }
 
-/// The same as a session does it that is given the bytes in pieces: only what a cut frame lacks is kept.
+/// The same as a session does it with bytes in pieces: only an incomplete frame is kept.
 fn packets_in_pieces(bytes: &[u8], cuts: &[u8]) -> (Vec<(u16, Vec<u8>)>, bool) {
     let (mut found, mut kept, mut rest) = (Vec::new(), Vec::new(), bytes);
     let mut cuts = cuts.iter().cycle();

@@ -1,5 +1,5 @@
-//! The packets of a table on any bytes: an id that is known has a name, an unknown one has neighbours, and
-//! what a body was read as is read again from what it is written as. Nothing here knows a socket.
+//! Fuzzes a packet table: a known id has a name, an unknown one has near ids, and a decoded body encodes to what
+//! decodes to the same.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ naksi::packets! {
     }
 }
 
-/// What comes in as this type goes out and comes in again as the same.
+/// A message that is decoded as this type must survive encoding and decoding.
 fn round<M: Message + PartialEq + std::fmt::Debug>(body: &[u8]) {
     let message = match decode::<M>(body) {
         Ok(message) => message,

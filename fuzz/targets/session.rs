@@ -1,6 +1,6 @@
-//! The session machine under a kernel and a user that are made of bytes: whatever they do, in whatever order,
-//! at most one operation of a kind is in flight, nothing is in flight when the socket closes, the user is told
-//! once, and every lease and every kept byte returns. Nothing here knows a port.
+//! Fuzzes the session machine with a kernel and a user driven by bytes: whatever they do, in whatever order, at most
+//! one operation of a kind is in flight, nothing is in flight when the socket closes, `on_disconnected` is called
+//! once, and every lease and every kept byte returns.
 
 #![no_main]
 
@@ -117,7 +117,7 @@ impl Trial {
         self.with(|session, cx, user| session.process(done, more, cx, user));
     }
 
-    /// One step of the script; what cannot happen now is passed over.
+    /// One step of the script; steps that are impossible now are skipped.
     fn step(&mut self, verb: u8, argument: u8, bytes: &[u8]) {
         match verb % 12 {
             0..4 if self.kernel.recv && !bytes.is_empty() => {
@@ -170,7 +170,7 @@ impl Trial {
         }
     }
 
-    /// The kernel brings everything home: the session must come to its end, whatever was before.
+    /// The kernel completes everything: the session must end, whatever happened before.
     fn wind_up(&mut self) {
         self.with(|session, cx, user| session.end(DisconnectReason::Shutdown, CloseMode::Abort, cx, user));
         for _ in 0..64 {

@@ -1,4 +1,4 @@
-//! Names and addresses on the command line: a name stands for all of its addresses, wherever it is said.
+//! Tests of names and addresses on the command line: a name stands for all of its addresses, in every option.
 
 mod support;
 
@@ -26,7 +26,7 @@ fn every_address_of_a_name_is_listened_on_with_a_line_of_its_own() {
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     let mut said = String::new();
     stdout.read_line(&mut said).expect("its first line");
-    // All lines are said before it heeds a signal, and none comes behind its end.
+    // All lines are printed before it handles a signal, and none after its end.
     let name = if support::is_under_wine() { "-INT" } else { "-TERM" };
     let status = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
     assert!(status.success(), "{said}");

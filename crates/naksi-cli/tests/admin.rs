@@ -73,7 +73,7 @@ fn a_scrape_after_a_relay_run_counts_what_the_dummies_sent() {
     let sent = summary["sent"].as_u64().expect("a number");
     // Each dummy has joined its room with one packet.
     assert_eq!(sum(&page, "naksi_packets_total"), sent + 100);
-    // Before they begin, they look with one connection whether the server is there.
+    // First, one test connection checks whether the server listens.
     assert_eq!(sum(&page, "naksi_sessions_connected_total"), 101);
     assert_eq!(sum(&page, "naksi_sessions_disconnected_total"), 101);
     assert!(page.contains("naksi_build_info{version="), "{page}");

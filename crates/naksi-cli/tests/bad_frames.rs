@@ -1,4 +1,5 @@
-//! Frames that are wrong, late or never end: the server ends who sends them, and the others go on.
+//! Tests of frames that are invalid, late or never end: the server disconnects their senders, and other sessions
+//! continue.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -30,7 +31,7 @@ fn a_wrong_size_ends_the_session_at_its_header() {
         assert_eq!(ended(&mut stream), 0, "size {size}");
         goes_on(&mut witness);
     }
-    // After the first whole frame the limit is wider, and there is still one.
+    // After the first whole frame the limit is larger, but there still is one.
     for size in [0_u16, 3, 16_385, 65_535] {
         let mut stream = member(&server, 2);
         stream.write_all(&[size.to_le_bytes(), 10_u16.to_le_bytes()].concat()).expect("a header");
@@ -73,7 +74,7 @@ fn one_byte_at_a_time_is_fine_if_the_frame_becomes_whole_and_ends_the_session_if
     thread::scope(|scope| {
         scope.spawn(move || {
             let endless = frame(1, &[0; 1_000]);
-            // The server ends it long before the frame is whole; then a write fails.
+            // The server disconnects long before the frame is complete; then a write fails.
             for byte in &endless {
                 if writer.write_all(&[*byte]).is_err() {
                     return;

@@ -92,7 +92,7 @@ fn a_flood_of_entering_and_leaving_ends_no_other_member_of_the_room() {
         .collect();
     for flood in [frame(ENTER, b"\x07\x01x").repeat(200_000), ever_new_rooms(200_000)] {
         let mut flooder = server.connect();
-        // How far it comes depends on when it is not read any more.
+        // How much is written depends on when the server stops reading.
         std::thread::spawn(move || flooder.write_all(&flood).ok());
         for _ in 0..50 {
             members[0].write_all(&frame(10, b"\x05hello")).expect("it takes the bytes");

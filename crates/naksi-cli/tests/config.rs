@@ -1,4 +1,4 @@
-//! Settings: what is said of them before a server starts, and what a running one takes from them.
+//! Tests of settings: checks before a server starts, and changes in a running one.
 
 #![cfg(unix)] // A hang-up is a signal.
 
@@ -211,7 +211,7 @@ impl Watched {
         }
     }
 
-    /// Whether a new session is let in: it is if its bytes come back.
+    /// Whether a new session is accepted: it is if its bytes come back.
     fn lets_in(&self) -> Option<TcpStream> {
         let mut socket = TcpStream::connect(self.address).expect("it listens");
         socket.write_all(b"fish").ok()?;

@@ -1,4 +1,4 @@
-//! What can go wrong before anything runs: one readable line, and the exit code that scripts rely on.
+//! Tests of errors before anything runs: one readable line, and the exit code that scripts rely on.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -14,12 +14,12 @@ fn run(arguments: &[&str]) -> Output {
     support::output(naksi().args(arguments))
 }
 
-/// Expects an exit code and one line on stderr that says all of this.
+/// Expects an exit code and one line on stderr that contains all of these.
 fn refused(arguments: &[&str], code: i32, says: &[&str]) {
     refused_as(naksi().args(arguments), code, says);
 }
 
-/// The same of a command whose environment or input is not the usual one.
+/// The same for a command with a special environment or input.
 fn refused_as(command: &mut Command, code: i32, says: &[&str]) {
     let output = support::output(command);
     let arguments: Vec<_> = command.get_args().collect();
@@ -33,7 +33,7 @@ fn refused_as(command: &mut Command, code: i32, says: &[&str]) {
     assert!(output.stdout.is_empty(), "nothing on stdout");
 }
 
-/// Expects a line that says all of this, and below it the line of the file with something under it.
+/// Expects a line that contains all of these, and below it the line of the file with a caret.
 fn pointed_at(path: &str, says: &[&str], shows: &str, caret: &str) {
     for command in [&["serve", "--config", path][..], &["config", "check", "--config", path]] {
         let output = run(command);
@@ -133,7 +133,7 @@ fn a_file_that_cannot_be_written_is_said_before_the_run_and_no_empty_one_is_left
     let address = server.address.to_string();
     let nowhere = scratch("no-such-folder").join("x");
     let nowhere = nowhere.to_str().expect("a plain path");
-    // Long runs: a test that waited for one of them would be a red one.
+    // These runs are long: if one of them started, the test would time out.
     for (command, file) in [("dummy", "--json"), ("dummy", "--html"), ("attack", "--json")] {
         let arguments = [command, &address, "--secs", "3600", file, nowhere];
         refused(&arguments, 1, &["cannot write ", "no-such-folder"]);
@@ -142,7 +142,7 @@ fn a_file_that_cannot_be_written_is_said_before_the_run_and_no_empty_one_is_left
     let picture = scratch("no-picture.html");
     let picture = picture.to_str().expect("a plain path");
     refused(&["dummy", &address, "--html", picture, "--json", nowhere], 1, &["cannot write "]);
-    // Dummies that do not leave in time may be told of before.
+    // Clients that do not leave in time may be reported before.
     let world = run(&["dummy", &address, "--scenario", "world", "--html", picture]);
     let said = String::from_utf8_lossy(&world.stderr);
     assert!(world.status.code() == Some(1) && said.contains("let no dummy into a world"), "{said}");

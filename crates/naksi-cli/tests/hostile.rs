@@ -1,6 +1,7 @@
-//! Small versions of every attack: the good ones lose nothing, every attacker ends, and the server says why.
+//! Tests with small versions of every attack: the good clients lose nothing, every attacker ends, and the server logs
+//! why.
 //!
-//! Nothing here asserts a time: a deadline that is missed shows as an attacker that outlives the grace.
+//! No test asserts a time: a missed deadline shows as an attacker that outlives the grace period.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -14,12 +15,12 @@ use std::thread;
 use serde_json::Value;
 use support::{Process, Server, naksi, scratch};
 
-/// Deadlines short enough for a test; loopback counts, so that the door has something to do.
+/// Deadlines short enough for a test; loopback is not exempt, so that admission is tested.
 const STRICT: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"5s\"\n\
     send_stall_within = \"1s\"\nloopback_exempt = false\nconnections_per_address_max = 40\n\
     accepts_per_second_max = 500\n";
 
-/// The same where silence is judged by `idle_within`, and a session over its rate ends at once.
+/// The same with silence limited by `idle_within`, and sessions over their rate ended at once.
 const QUICK: &str = "[limits]\nfirst_frame_within = \"700ms\"\nframe_within = \"700ms\"\nidle_within = \"2s\"\n\
     send_stall_within = \"1s\"\nloopback_exempt = false\nconnections_per_address_max = 60\n\
     accepts_per_second_max = 500\nrate_limit_action = \"end_session\"\n";
@@ -36,8 +37,8 @@ fn attack(server: &Server, settings: &str, name: &str, arguments: &[&str]) -> Ou
     command.output().expect("the attack runs")
 }
 
-/// Attacks a server of this application in every way, small, and looks at what the good ones and the attackers got.
-/// Returns the report's attacks and what the server said at its end.
+/// Runs every attack, small, against a server of this application, and checks the results of the good clients and the
+/// attackers. Returns the report's attacks and the server's last output.
 fn withstood(app: &str, settings: &str, attacks: usize) -> (Vec<Value>, String) {
     let server = Server::configured(&format!("hostile-{app}.toml"), settings, &["--app", app]);
     let file = format!("hostile-{app}-attack.toml");
@@ -147,7 +148,8 @@ fn an_echo_is_attacked_with_what_has_no_frames() {
 fn a_server_that_is_no_target_is_told_what_it_is_not() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address").to_string();
-    // One that reads the question and hangs up, as an app with other frames does; it is asked in the words of three.
+    // A server that reads the request and disconnects, as an application with other frames does; it gets the requests
+    // of three applications.
     let hangs_up = thread::spawn(move || {
         for stream in listener.incoming().take(3) {
             stream.expect("a connection").read_exact(&mut [0; 8]).expect("the question");

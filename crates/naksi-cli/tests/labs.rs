@@ -1,10 +1,10 @@
-//! The labs of the lectures print what the slides show, byte by byte, and the practice its lines in their order.
+//! Tests that the labs of the lectures print what the slides show, byte by byte, and the practice its lines in order.
 
 mod support;
 
 use support::naksi;
 
-/// The text of the slides: lecture 003, between the fences of each lab.
+/// The slides' text: lecture 003, between the fences of each lab.
 const SLIDES: [(&str, &str); 3] = [
     ("11-1", include_str!("slides/11-1.txt")),
     ("11-2", include_str!("slides/11-2.txt")),
@@ -18,12 +18,12 @@ fn lab(name: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The port numbers of both clients, as the server's window names them.
+/// The port numbers of both clients in the server's output.
 fn ports(shown: &str) -> Vec<&str> {
     shown.lines().filter_map(|line| line.split_once("포트 번호=")).map(|(_, port)| port).collect()
 }
 
-/// The text with its port numbers replaced by others: a port of the slide may be taken on this machine.
+/// The text with other port numbers, because a port of the slide may be in use.
 fn with_ports(shown: &str, wanted: &[&str]) -> String {
     let mut replaced = shown.to_owned();
     for (has, wanted) in ports(shown).iter().zip(wanted) {

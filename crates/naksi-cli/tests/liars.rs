@@ -1,6 +1,6 @@
-//! The dummies against servers that lie: whatever a server does wrong must be counted under its name.
+//! Tests of the dummies against faulty servers: every fault must be counted under its name.
 //!
-//! A load tool that finds no errors proves nothing until it has been shown some.
+//! A load tool that finds no errors proves nothing until it has found some.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{frame, naksi, threaded};
 /// Liars are honest for ten messages of 64 bytes.
 const LIE_AT: usize = 640;
 
-/// Runs a crowd against a liar and returns its summary. It must have found something.
+/// Runs dummies against a faulty server and returns their summary, which must contain errors.
 fn caught(address: SocketAddr, arguments: &[&str]) -> serde_json::Value {
     let mut command = naksi();
     command
@@ -85,12 +85,12 @@ fn an_echo_that_falls_silent_is_lost() {
 fn a_connection_that_ends_is_listed_by_reason() {
     let address = threaded(echo_with(|seen, _| seen < LIE_AT));
     let summary = caught(address, &["--sessions", "4"]);
-    // Whether the end is orderly depends on what was still on its way to the liar.
+    // Whether the end is orderly depends on the data still in flight to the server.
     let count = |reason: &str| summary["errors"][format!("disconnected {reason}")].as_u64().unwrap_or(0);
     assert_eq!(count("peer_closed") + count("peer_reset"), 4, "{summary}");
 }
 
-/// A relay for rooms of one, which does with each message what `deliver` says.
+/// A relay for rooms of one, which handles each message as `deliver` does.
 fn relay_with(deliver: impl Fn(u32, &[u8]) -> Vec<Vec<u8>>) -> impl Fn(TcpStream) {
     move |mut stream| {
         let mut number = 0;
@@ -151,7 +151,7 @@ fn a_changed_message_is_corrupt() {
     assert_eq!(caught(address, &["--scenario", "relay", "--sessions", "1"])["corrupt"], 1);
 }
 
-/// Runs a crowd of three at a server, and returns its exit code and its summary.
+/// Runs three dummies against a server, and returns their exit code and summary.
 fn crowd_of_three(address: SocketAddr, scenario: &str, more: &[&str]) -> (Option<i32>, serde_json::Value) {
     let mut command = naksi();
     command.args(["dummy", &address.to_string(), "--scenario", scenario, "--sessions", "3"]);

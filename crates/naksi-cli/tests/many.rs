@@ -1,7 +1,7 @@
-//! More sessions than descriptors: a server that may have 256 of these holds 3,000 of those, all alive.
+//! More sessions than descriptors: a server with 256 descriptors holds 3,000 live sessions.
 //!
-//! Accepted sockets are in the tables of the workers' rings (`--direct`). The full number is run by
-//! `cargo xtask many`; this is the same at a size that every commit can afford.
+//! Accepted sockets are in the tables of the workers' rings (`--direct`). `cargo xtask many` runs the full number;
+//! this is the same at a size for every commit.
 
 #![cfg(target_os = "linux")] // Only io_uring has tables of its own for sockets.
 
@@ -16,14 +16,14 @@ const SESSIONS: usize = 3_000;
 const DESCRIPTORS: usize = 256;
 const WORKERS: usize = 16;
 
-/// A server that may have so many descriptors, with a table of that size for each of its workers.
+/// A server with this many descriptors, and a table of that size for each of its workers.
 fn confined(descriptors: usize, workers: usize, direct: usize) -> Server {
     Server::with_workers(confined_command(descriptors, workers, direct), workers)
 }
 
 fn confined_command(descriptors: usize, workers: usize, direct: usize) -> Command {
     let mut command = Command::new("sh");
-    // A shell, because only a process itself can lower its own limit for good without unsafe code.
+    // A shell, because only a process itself can lower its own limit permanently without unsafe code.
     command.args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh", &descriptors.to_string()]);
     command.arg(env!("CARGO_BIN_EXE_naksi")).args(["serve", "--addr", "127.0.0.1:0", "--backend", "uring"]);
     command.args(["--workers", &workers.to_string(), "--direct", &direct.to_string()]);
@@ -58,7 +58,7 @@ fn three_thousand_sessions_live_under_a_limit_of_256_descriptors() {
         assert!(most <= before + 2, "{most} descriptors for {SESSIONS} sessions, {before} without any");
     }
     let said = server.stop();
-    // One more for each crowd: a dummy knocks once before its crowd comes.
+    // One more per run: the dummies make one test connection first.
     assert!(said.contains("drained 0 sessions, 0 left (6,002 connected in all"), "{said}");
 }
 

@@ -1,4 +1,4 @@
-//! What the program does with an output that takes nothing: a full pipe, a full disk, a reader that has left.
+//! Tests of an output that takes nothing: a full pipe, a full disk, a reader that has left.
 
 #![cfg(unix)] // Full outputs are made with sockets and devices.
 
@@ -16,7 +16,7 @@ use support::{Server, echo, naksi, scratch, until};
 /// Why nothing here is run under Wine.
 const OUTPUTS: &str = "its programs have outputs of their own";
 
-/// An output that is full, and its other end, which reads nothing.
+/// A full pipe, and its other end, which is not read.
 fn full() -> (Stdio, UnixStream) {
     let (mut writer, reader) = UnixStream::pair().expect("a pair of sockets");
     writer.set_nonblocking(true).expect("a socket option");
@@ -115,7 +115,7 @@ fn a_server_whose_output_is_full_stops_in_order() {
     let mut command = serve();
     command.args(["--record", folder.to_str().expect("a plain path")]).stdout(stdout).stderr(stderr);
     let mut server = support::Process::spawn(&mut command);
-    // Its worker records before it listens; where it listens nothing can be told.
+    // Its worker records before it listens; the address line cannot be printed here.
     until("it has started", || fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some()));
     until("it handles signals", || handles_termination(server.pid()));
     server.signal("TERM");

@@ -1,4 +1,4 @@
-//! Files that the program writes: the old content or the new, and never a half of it, also on a full disk.
+//! Tests of files that the program writes: the old content or the new, and never a part of it, also on a full disk.
 
 #![cfg(unix)] // A limit on file sizes stands for a full disk.
 
@@ -119,7 +119,7 @@ fn standard_output_and_devices_are_written_to_and_stay_what_they_are() {
         assert!(String::from_utf8_lossy(&refused.stderr).contains("cannot write /dev/full"));
         assert!(!fs::metadata(&full).expect("a device").is_file());
     }
-    // A file behind standard output is appended to: it may be a log.
+    // A file that is standard output is appended to, because it may be a log.
     let log = folder.path().join("log");
     let kept = fs::File::create(&log).expect("a file");
     let mut command = generate(folder.path(), Path::new("/dev/stdout"));

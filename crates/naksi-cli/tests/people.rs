@@ -1,4 +1,4 @@
-//! What a person runs first: the lectures' client, the demo, and every scenario of the dummies once.
+//! Tests of what users run first: the lectures' client, the demo, and every scenario of the dummies once.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 

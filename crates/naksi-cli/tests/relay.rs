@@ -1,4 +1,4 @@
-//! The relay under a crowd: every message once, in order and whole, whatever happens to another crowd.
+//! Tests of the relay under load: every message once, in order and intact, whatever happens to other clients.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -33,7 +33,7 @@ fn a_message_reaches_its_room_and_no_other() {
     std::io::Write::write_all(&mut one, &hello).expect("it takes the bytes");
     expect(&mut one, &hello);
     expect(&mut two, &hello);
-    // A second join moves the member; what comes first is the answer to that, so nothing came before it.
+    // A second join moves the member; the next message is its answer, so nothing came before it.
     std::io::Write::write_all(&mut other, &frame(1, &1_u32.to_le_bytes())).expect("it takes the bytes");
     expect(&mut other, &frame(2, &1_u32.to_le_bytes()));
     std::io::Write::write_all(&mut two, &hello).expect("it takes the bytes");

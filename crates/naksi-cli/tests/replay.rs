@@ -1,4 +1,4 @@
-//! What a server records is what `naksi replay` sends: a second server that is played to records the same sessions.
+//! Tests of recording and replay: a second server that gets a replay records the same sessions.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -23,7 +23,7 @@ fn plain(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-/// Everything that each session of a folder's recordings received, sorted: the order of sessions is not part of it.
+/// Everything that each session of a folder's recordings received, sorted, because the order of sessions may differ.
 fn recorded(folder: &Path) -> Vec<Vec<Vec<u8>>> {
     let mut sessions: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
     for file in fs::read_dir(folder).expect("the folder was made") {
@@ -45,7 +45,7 @@ fn recorded(folder: &Path) -> Vec<Vec<Vec<u8>>> {
     sessions
 }
 
-/// Runs the program to its end: its exit code, and what it printed.
+/// Runs the program to its end: its exit code, and its output.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = support::output(naksi().args(arguments));
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -67,7 +67,7 @@ fn record_a_crowd(app: &str, folder: &Path) -> usize {
     recorded.len()
 }
 
-/// Plays a recording to a server that records, and expects it to have received the same.
+/// Replays a recording to a server that records, and expects it to have received the same.
 fn plays_the_same(app: &str, manner: &[&str]) {
     let (first, second) = (folder(&format!("first-{app}")), folder(&format!("second-{app}")));
     let sessions = record_a_crowd(app, &first);
@@ -77,13 +77,13 @@ fn plays_the_same(app: &str, manner: &[&str]) {
         run(&[&["replay", plain(&first), &address, "--wait-ms", "100"], manner].concat());
     assert_eq!(code, Some(0), "{printed}{said}");
     assert!(printed.contains(&format!("replayed   {sessions} of {sessions} sessions")), "{printed}");
-    // Where the recorded server cut frames, answers are told by their ids.
+    // Where the recorded server used frames, answers are counted by their ids.
     assert!(
         printed.contains("answered   ") && (app != "relay" || printed.contains(" of id 10\n")),
         "{printed}"
     );
     server.stop();
-    // How a stream is cut is the network's matter; a silent session was only a probe.
+    // The split of a stream is up to the network; a silent session was only a test connection.
     let joined = |folder: &Path| -> Vec<Vec<u8>> {
         let mut sessions: Vec<_> = recorded(folder).into_iter().map(|pieces| pieces.concat()).collect();
         sessions.retain(|session| !session.is_empty());
@@ -151,7 +151,7 @@ fn make_recording<'a>(name: &str, entries: impl Iterator<Item = Entry<'a>>) -> P
 
 #[test]
 fn whoever_plays_much_reads_what_is_said_to_it() {
-    // More than two systems keep between two programs that do not read.
+    // More than two systems buffer between two programs that do not read.
     let piece = [7; 32 << 10];
     let folder =
         make_recording("much", (0..1280).map(|at_us| Entry::Received { at_us, session: 1, bytes: &piece }));

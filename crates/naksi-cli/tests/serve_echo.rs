@@ -1,4 +1,4 @@
-//! The echo server over real sockets: however the bytes are cut, and however a client leaves.
+//! Tests of the echo server over real sockets: however the bytes are split, and however a client leaves.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -22,7 +22,7 @@ fn bytes_come_back_however_they_are_split() {
     let bytes = pattern(64);
     let mut stream = server.connect();
     for cut in 0..=bytes.len() {
-        // The second part leaves when the first is back: the server has read them apart.
+        // The second part is sent when the first is back: the server has read them separately.
         echo(&mut stream, &bytes[..cut]);
         echo(&mut stream, &bytes[cut..]);
     }

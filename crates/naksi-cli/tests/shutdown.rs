@@ -1,4 +1,4 @@
-//! Stopping what runs: one event is one stop in order, and a second request ends at once.
+//! Tests of stopping: one event is one graceful stop, and a second request ends the process at once.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -41,7 +41,7 @@ fn a_busy_server_with_a_thousand_sessions_drains_and_ends_well() {
     assert!(crowd.stdout().contains("disconnected"), "the summary lists it");
 }
 
-/// A member that reads nothing and never says goodbye: it keeps a drain waiting.
+/// A member that neither reads nor closes, so that a drain waits for it.
 fn sleeper(server: &Server) -> TcpStream {
     let mut sleeper = member(server, 1);
     let message = support::frame(10, &[7; 8_000]);
@@ -55,7 +55,7 @@ fn the_signals_of_one_event_are_one_stop() {
     if support::is_left_out_under_wine("it knows no hang-up") {
         return;
     }
-    // A service manager's pair, a closed terminal's, and what a wrapper forwards as well.
+    // The pair of signals of a service manager, of a closed terminal, and forwarded ones.
     for signals in [&["TERM", "HUP"][..], &["HUP", "HUP"], &["HUP", "HUP", "TERM", "HUP"], &["INT", "TERM"]] {
         let mut server = Server::start(&["--app", "relay"]);
         let sleeper = sleeper(&server);
@@ -76,7 +76,7 @@ fn a_second_separate_request_ends_at_once() {
         let mut server = Server::start(&["--app", "relay"]);
         let _sleeper = sleeper(&server);
         let mut ended = None;
-        // Again and again, as a person does who does not want to wait.
+        // Repeatedly, as an impatient person does.
         until("it ends", || {
             server.process.signal(signal);
             ended = server.process.try_wait();
@@ -91,7 +91,7 @@ fn signals_that_the_starter_ignores_stay_ignored() {
     if support::is_left_out_under_wine("signals are not ignored there") {
         return;
     }
-    // As nohup does, and a shell without job control of what it starts in the background.
+    // As nohup does, and a shell without job control for background commands.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_naksi")]);
     command.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2"]);

@@ -1,4 +1,5 @@
-//! A client that stops reading: it is ended by policy, costs the server little, and no other client notices.
+//! Tests of a client that stops reading: it is ended by policy, costs the server little, and does not affect other
+//! clients.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -9,10 +10,10 @@ use std::thread;
 
 use support::{Server, echo, ended, expect, frame, member};
 
-/// More than the kernel takes for a connection, on both sides together.
+/// More than the kernel buffers for a connection, on both sides together.
 const FLOOD_BYTES: usize = 96 << 20;
-/// What a server's memory may grow by meanwhile: the pages of its receive pools that were never used before,
-/// and the limits' 8 MiB of backlog for the one who talks. The flood is several times that.
+/// Allowed growth of a server's memory meanwhile: pages of its receive pools that were never used before, and the
+/// limits' 8 MiB of backlog for the sender. The flood is several times that.
 const GROWTH_KIB_MAX: u64 = 24 * 1024;
 
 fn grew_little(server: &Server, before: Option<u64>) {
@@ -54,7 +55,7 @@ fn an_echo_that_is_not_read_stops_and_is_ended() {
     let mut stream = server.connect();
     let chunk = vec![7; 65_536];
     let mut taken = 0;
-    // The server stops reading when it cannot send, and then ends what does not move.
+    // The server stops reading when it cannot send, and then ends sessions that make no progress.
     while taken < FLOOD_BYTES && stream.write_all(&chunk).is_ok() {
         taken += chunk.len();
         echo(&mut witness, b"others are served");

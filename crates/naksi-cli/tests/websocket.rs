@@ -1,4 +1,4 @@
-//! WebSocket peers at the program: tungstenite, which reads and keeps its messages in its own way, stands in for the others.
+//! Tests of the program with WebSocket peers: tungstenite, an independent implementation, as the client.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -13,7 +13,7 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
-/// A server with one listener for each of these addresses, and what it says of each.
+/// A server with one listener for each of these addresses, and the line that it prints for each.
 fn serve(app: &str, addresses: &[&str]) -> (Server, Vec<String>) {
     let mut command = naksi();
     command.args(["serve", "--app", app, "--workers", "2"]);

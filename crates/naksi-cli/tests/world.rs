@@ -1,4 +1,4 @@
-//! The sample world under a crowd, on one spot and spread out; its players come back to where they were.
+//! Tests of the sample world under load, in one place and spread out; players come back to where they were.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -13,7 +13,7 @@ use support::{Process, Server, frame, naksi, scratch, until};
 /// A small crowd for a world.
 const WORLD: [&str; 5] = ["dummy", "--scenario", "world", "--sessions", "20"];
 
-/// Runs a crowd that must find nothing wrong, and returns its summary.
+/// Runs dummies that must find no error, and returns their summary.
 fn crowd(server: &Server, spread: &str) -> serde_json::Value {
     let mut command = naksi();
     command.args(["dummy", &server.address.to_string(), "--scenario", "world", "--json", "-"]);
@@ -67,7 +67,7 @@ fn a_crowd_that_is_cut_short_does_not_settle_and_that_is_no_error() {
     server.stop();
 }
 
-/// Logs in and returns the connection and where it is told to be.
+/// Logs in and returns the connection and the place in the answer.
 fn log_in(server: &Server, name: &str) -> (TcpStream, (i64, i64)) {
     let mut stream = server.connect();
     let body = [&[name.len() as u8], name.as_bytes()].concat();
@@ -112,7 +112,7 @@ fn a_signal_saves_everybody_and_the_next_server_has_them_where_they_were() {
         // 64 and less is one byte of a body, with the sign in the last bit.
         player.write_all(&frame(3, &[2 * index as u8, 2 * index as u8 + 1])).expect("it takes the bytes");
     }
-    // An answer of the world behind the steps shows that they have arrived.
+    // An answer of the world after the steps shows that they have arrived.
     for player in &mut players {
         player.write_all(&frame(10, b"\x02hi")).expect("it takes the bytes");
         wait_for(player, 11);

@@ -1,5 +1,5 @@
-//! A room that remembers its visitors. Type `cargo run -p naksi-db --example login`, then `nc 127.0.0.1 7777`: the
-//! first line is your name. Come back, however fast, and it knows how often you were there.
+//! A room that remembers its visitors. Run `cargo run -p naksi-db --example login`, then `nc 127.0.0.1 7777`: the
+//! first line is your name. When you come back, it knows how often you were there.
 use naksi::prelude::*;
 use naksi_db::{Database, Migration, Settings};
 

@@ -1,8 +1,8 @@
-//! A small world: players log in, walk about, are told at 20 Hz of those whom they see, and come back to where they were.
+//! A small world: players log in, walk, get the moves of players in view at 20 Hz, and come back to where they were.
 //!
-//! Type `cargo run -p naksi-db --example world -- --secs 5` twice: thirty walkers live in the world for five seconds, and the
-//! second time the database knows them. Without `--secs` it serves on 127.0.0.1:7777 until Ctrl-C. What a world for a
-//! crowd needs beside (who is behind, who logs in twice, talk) is in `naksi serve --app world`.
+//! Run `cargo run -p naksi-db --example world -- --secs 5` twice: thirty walkers live in the world for five seconds,
+//! and the second time the database knows them. Without `--secs` it serves on 127.0.0.1:7777 until Ctrl-C. `naksi
+//! serve --app world` adds what a large world needs: back-pressure, duplicate logins, talk.
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,11 +28,11 @@ const SCHEMA: &[Migration] = &[Migration {
     version: 1,
     statements: "CREATE TABLE players (name TEXT PRIMARY KEY, x BIGINT NOT NULL, y BIGINT NOT NULL)",
 }];
-/// Distances at which a player comes into view and goes out of it; two, so that walking along the border does not
+/// Distances at which a player comes into view and leaves it; they differ, so that walking along the border does not
 /// flicker.
 const SIGHT: (u32, u32) = (100, 120);
 
-/// What the room knows of a member: its name, its place in the grid once the database has said where, and its next step.
+/// The room's data of a member: its name, its entity once the database has returned its place, and its next step.
 struct Person {
     name: String,
     entity: Option<EntityId>,
@@ -42,7 +42,7 @@ struct Person {
 struct World {
     db: Database,
     grid: Grid,
-    /// Who stands in each of the grid's slots, and how it is called.
+    /// The player and its name for each of the grid's slots.
     bodies: HashMap<u32, (SessionId, String)>,
     /// They have left; the next tick tells of it.
     gone: Vec<EntityId>,
@@ -89,7 +89,7 @@ impl Room for World {
         for (member, watcher) in
             cx.members().filter_map(|(id, person)| Some((id, person.entity?))).collect::<Vec<_>>()
         {
-            // 512 bytes a tick for each, nearest and longest unmentioned first: a crowd costs freshness, nothing else.
+            // 512 bytes a tick for each, near and long unsent entities first: a crowd only reduces the update rate.
             self.grid.choose(watcher, 512, |_| 6, &mut seen);
             let place = |entity: EntityId| self.grid.at(entity).map(|at| (entity.slot(), at.x(), at.y()));
             let places: Vec<_> = seen.drain(..).filter_map(place).collect();
@@ -163,7 +163,7 @@ impl World {
     }
 }
 
-/// A connection: takes the login, and hands everything else to the world.
+/// A connection: handles the login, and forwards everything else to the world.
 struct Player {
     world: Arc<OnceLock<RoomRef<World>>>,
     db: Database,
@@ -190,7 +190,7 @@ impl Session for Player {
     }
 }
 
-/// A player that walks in circles; the first one says what it is told.
+/// A player that walks in circles; the first one prints what it receives.
 struct Walker {
     number: u64,
     at: (i32, i32),

@@ -1,20 +1,22 @@
-//! What a job has in hand: one connection, inside one transaction.
+//! The connection of a job, inside one transaction.
 //!
-//! The few verbs here are the same for every database; what only one has is behind its own door. A job can neither
-//! begin nor end a transaction, and nothing of it is kept once its transaction has ended.
+//! The methods are the same for every database; what only one database has is in its own module. A job can neither
+//! begin nor end a transaction.
 
 use crate::error::{Error, Result};
 use crate::value::{Row, Value};
 
-/// A connection inside the transaction of one job. What the job did is kept if it returns `Ok`, and undone if not.
+/// A connection inside the transaction of one job. Its changes are committed if it returns `Ok`, and rolled back if
+/// not.
 ///
-/// A statement that would begin or end a transaction (`COMMIT`, `ROLLBACK`, …) is refused, and the job fails; savepoints
-/// are allowed. If the database ends the transaction, every later statement of the job fails with the same error.
+/// A statement that would begin or end a transaction (`COMMIT`, `ROLLBACK`, …) is refused, and the job fails;
+/// savepoints are allowed. If the database ends the transaction, every later statement of the job fails with the same
+/// error.
 pub struct Conn<'t> {
     pub(crate) inner: Inner<'t>,
     /// The first failure that the transaction may not survive.
     failed: Option<Error>,
-    /// The job tried to begin or end a transaction: it is over, whatever the database says.
+    /// The job tried to begin or end a transaction: it fails, whatever the database does.
     #[cfg(feature = "postgres")]
     refused: Option<Error>,
 }
@@ -46,10 +48,10 @@ impl<'t> Conn<'t> {
         }
     }
 
-    /// Carries out one statement, with `$1`, `$2` and so on for the values, and returns how many rows it changed.
+    /// Executes one statement, with `$1`, `$2` and so on for the values, and returns how many rows it changed.
     ///
     /// # Errors
-    /// What the database says.
+    /// The database's error.
     pub fn execute(&mut self, statement: &str, values: &[Value]) -> Result<u64> {
         self.admit(statement)?;
         let done = match &mut self.inner {
@@ -64,10 +66,10 @@ impl<'t> Conn<'t> {
         self.note(done)
     }
 
-    /// Asks for rows, with `$1`, `$2` and so on for the values.
+    /// Queries rows, with `$1`, `$2` and so on for the values.
     ///
     /// # Errors
-    /// What the database says, or a column of a type that only one database has.
+    /// The database's error, or a column of a type that only one database has.
     pub fn query(&mut self, statement: &str, values: &[Value]) -> Result<Vec<Row>> {
         self.admit(statement)?;
         let rows = match &mut self.inner {
@@ -82,7 +84,7 @@ impl<'t> Conn<'t> {
         self.note(rows)
     }
 
-    /// Asks for one row; `None` if there is none.
+    /// Queries one row; `None` if there is none.
     ///
     /// # Errors
     /// As [`Conn::query`], and [`Error::Rejected`] if there are several.
@@ -94,10 +96,10 @@ impl<'t> Conn<'t> {
         }
     }
 
-    /// Carries out several statements without values, with semicolons between them.
+    /// Executes several statements without values, separated by semicolons.
     ///
     /// # Errors
-    /// What the database says.
+    /// The database's error.
     pub fn batch(&mut self, statements: &str) -> Result<()> {
         self.admit(statements)?;
         let done = match &mut self.inner {
@@ -108,8 +110,8 @@ impl<'t> Conn<'t> {
         self.note(done)
     }
 
-    /// SQLite itself; `None` on another database. Its errors become ours with `?`. The transaction is the job's here as
-    /// well: a statement that would begin or end one is refused, and what is written after its end is undone.
+    /// SQLite itself; `None` on another database. Its errors convert with `?`. The job's transaction is protected
+    /// here as well: a statement that would begin or end it is refused, and writes after its end are undone.
     pub fn sqlite(&self) -> Option<&rusqlite::Connection> {
         match &self.inner {
             Inner::Sqlite { connection, .. } => Some(connection),
@@ -118,7 +120,7 @@ impl<'t> Conn<'t> {
         }
     }
 
-    /// PostgreSQL's own types and verbs, in the job's transaction; `None` on another database.
+    /// PostgreSQL's own types and methods, in the job's transaction; `None` on another database.
     #[cfg(feature = "postgres")]
     pub fn postgres(&mut self) -> Option<crate::PostgresTransaction<'_, 't>> {
         match &self.inner {
@@ -150,7 +152,7 @@ impl<'t> Conn<'t> {
         }
     }
 
-    /// Why nothing of the job may be kept, if it may not.
+    /// Why nothing of the job may be committed, if it may not.
     pub(crate) fn verdict(&mut self) -> Result<()> {
         #[cfg(feature = "postgres")]
         if let Some(error) = self.refused.take() {
@@ -210,7 +212,7 @@ impl<'t> Conn<'t> {
     }
 }
 
-/// The error of what comes after a failed statement. What passes is tried again, also if the job did not look at it.
+/// The error of statements after a failed one. A transient error is retried, even if the job ignored it.
 fn nothing_is_kept(error: Error) -> Error {
     const NOTHING: &str = "a statement had failed, and nothing is kept after that: ";
     match error {

@@ -14,7 +14,7 @@ pub enum Error {
     /// Contention: a lock, a deadlock, a conflict of transactions. Retried.
     #[error("the database is busy: {0}")]
     Busy(String),
-    /// The database rejected it: a constraint, a wrong statement, a value of another type. Not retried.
+    /// The database rejected it: a constraint, an invalid statement, a value of another type. Not retried.
     #[error("the database refused: {0}")]
     Rejected(String),
     /// The job's deadline passed before it ran.
@@ -35,7 +35,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Names the file that the error is about, unless it is named already.
+    /// Adds the path of the file to the error, unless it is named already.
     pub(crate) fn about(self, path: &std::path::Path) -> Self {
         let path = path.display().to_string();
         let with_path = |text: String| if text.contains(&path) { text } else { format!("{path}: {text}") };

@@ -83,7 +83,7 @@ use link::Address;
 #[derive(Clone)]
 pub struct Database(Arc<Handle>);
 
-/// Shared by the clones, but not by the database's threads: its drop is the drop of the last handle.
+/// Shared by the clones, but not by the database's threads: dropped with the last handle.
 struct Handle(Arc<Executor>);
 
 impl Database {

@@ -105,7 +105,7 @@ pub(crate) enum Connection {
     Broken(Broken),
 }
 
-/// What a broken connection of a test does when it is dropped.
+/// What a test's broken connection does when it is dropped.
 #[cfg(test)]
 pub(crate) struct Broken(pub(crate) fn());
 
@@ -124,7 +124,7 @@ impl Drop for Broken {
 }
 
 impl Connection {
-    /// One attempt of a job in a transaction of its own, which is kept only if all went well.
+    /// One attempt of a job in its own transaction, which is committed only if everything succeeded.
     pub(crate) fn attempt(&mut self, kind: Kind, job: &mut Attempt<'_>) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.attempt(kind, job),
@@ -135,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// One step of the schema in a transaction of its own, which may take as long as such a step may.
+    /// One step of the schema in its own transaction, with its own time limit.
     pub(crate) fn migrate(&mut self, step: &mut Attempt<'_>) -> Result<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.migrate(step),

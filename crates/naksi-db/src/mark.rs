@@ -1,8 +1,8 @@
-//! The number that is kept in the database for the text of a migration, to tell a text that was changed.
+//! The hash that is stored in the database for the text of a migration, to detect changes of the text.
 //!
-//! It is written down in databases: this function never changes, whatever hashes are used elsewhere.
+//! Databases contain it, so this function must never change.
 
-/// A number that another text does not have, most likely: version 1, and the only one.
+/// A 64-bit hash of the text, version 1.
 pub(crate) fn mark_v1(text: &str) -> i64 {
     let mark = text.bytes().fold(0_u64, |mark, byte| {
         let mixed = (mark.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -1,7 +1,6 @@
-//! The schema in numbered steps: each is applied once, in order, in a transaction of its own.
+//! The schema in numbered steps: each is applied once, in order, in its own transaction.
 //!
-//! A schema that has seen a newer program is left alone, and so is one whose past is told differently now.
-//! Nothing here knows what a step does.
+//! A schema with steps of a newer program is refused, and so is one whose applied steps have changed.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use crate::keyed_queue::Kind;
 use crate::link::Connection;
 use crate::mark::mark_v1;
 
-/// One step of the schema. Once it has been applied anywhere, it must stay as it is.
+/// One step of the schema. Once it has been applied anywhere, it must not change.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Its number; each is larger than the one before.
@@ -20,7 +19,7 @@ pub struct Migration {
     pub statements: &'static str,
 }
 
-/// Both databases understand this; the mark tells a step that was changed.
+/// Both databases support this statement; the mark detects a step that was changed.
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS naksi_migrations (version BIGINT PRIMARY KEY, mark BIGINT NOT NULL)";
 
@@ -34,7 +33,7 @@ pub(crate) fn run(link: &mut Connection, steps: &[Migration], within: Duration) 
         return Err(OpenError::Setting(text));
     }
     link.migrate(&mut |conn| {
-        // PostgreSQL's own "if not exists" is no lock: two that look at once both find nothing.
+        // PostgreSQL's "if not exists" is not a lock: two that check at once both find nothing.
         wait_for_others(conn)?;
         conn.batch(TABLE)
     })?;
@@ -91,7 +90,7 @@ fn apply(link: &mut Connection, step: &Migration, within: Duration) -> Result<()
     }
 }
 
-/// Two programs that start at once apply each step once. A writer of SQLite is alone already.
+/// Makes two programs that start at once apply each step once. A writer of SQLite is exclusive already.
 fn wait_for_others(conn: &mut Conn<'_>) -> Result<(), Error> {
     match conn.sqlite() {
         Some(_) => Ok(()),

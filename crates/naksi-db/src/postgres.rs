@@ -1,6 +1,5 @@
-//! PostgreSQL by its address: one connection a thread, statements prepared once, without encryption.
-//!
-//! Meant for a server beside the game's, in a network of one's own. Nothing here knows a queue or a key.
+//! PostgreSQL by its address: one connection per thread, statements prepared once, without encryption. Meant for a
+//! server beside the game's, in a private network.
 
 mod direct;
 mod words;
@@ -22,7 +21,7 @@ use crate::value::{Row, Value};
 
 pub use direct::PostgresTransaction;
 
-/// Statements that one connection keeps prepared; a program has fewer than this.
+/// Statements that one connection keeps prepared; usually more than a program has.
 const PREPARED_MAX: usize = 512;
 
 /// The longest `statement_timeout` and TCP_USER_TIMEOUT: both count milliseconds in 31 bits, which is 24 days.
@@ -50,7 +49,7 @@ impl Postgres {
     pub(crate) fn open(config: &Config, settings: &Settings) -> Result<Self> {
         let mut config = config.clone();
         config.connect_timeout(settings.connect_within);
-        // A server that is gone without a word is noticed, and a statement that hangs is ended by the server.
+        // Detects a server that has disappeared, and has the server end a statement that hangs.
         config.tcp_user_timeout(settings.statement_within.min(WITHIN_MAX));
         // The kernel counts these in whole seconds, from 1.
         config.keepalives_idle(
@@ -64,7 +63,7 @@ impl Postgres {
             None => limit,
         };
         config.options(&options);
-        // Whatever keeps a connection from being made may be mended while we run.
+        // The cause of a failed connect may be fixed while we run.
         let client = config.connect(NoTls).map_err(|error| Error::Down(whole_text(&error)))?;
         Ok(Self { client, prepared: Prepared::new(), migration_within: settings.migration_within })
     }
@@ -74,7 +73,8 @@ impl Postgres {
         self.transact(None, job)
     }
 
-    /// One attempt of a step of the schema, which may take longer, the wait for another program's step included.
+    /// One attempt of a step of the schema, which has a longer time limit, including the wait for another program's
+    /// step.
     pub(crate) fn migrate(&mut self, job: &mut Attempt<'_>) -> Result<()> {
         self.transact(Some(self.migration_within), job)
     }
@@ -103,7 +103,7 @@ fn timeout(within: Duration) -> u128 {
     within.min(WITHIN_MAX).as_millis().max(1)
 }
 
-/// Refuses statements that would begin or end the job's transaction: what was done before would be kept without the rest.
+/// Refuses statements that would begin or end the job's transaction, which would commit a part of the job.
 pub(crate) fn admit(statements: &str) -> Result<()> {
     match words::of_transaction(statements) {
         Some(words) => Err(Error::Rejected(format!(
@@ -152,8 +152,8 @@ pub(crate) fn query(
     rows.iter().map(row).collect()
 }
 
-/// What a statement's failure means: one that was prepared before the tables changed, or that a proxy between us and
-/// the server has forgotten, is prepared anew, and the job tried again.
+/// Handles a statement's failure: if it was prepared before the tables changed, or a proxy has forgotten it, it is
+/// prepared again, and the job is retried.
 fn stale(error: postgres::Error, known: bool, prepared: &mut Prepared) -> Error {
     let gone = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME];
     if known && error.code().is_some_and(|state| gone.contains(state)) {
@@ -163,7 +163,7 @@ fn stale(error: postgres::Error, known: bool, prepared: &mut Prepared) -> Error 
     error.into()
 }
 
-/// As many values as the statement wants: it would be a panic otherwise.
+/// Checks the number of values, because a wrong one would be a panic.
 fn parameters<'v>(statement: &Statement, values: &'v [Value]) -> Result<Vec<&'v (dyn ToSql + Sync)>> {
     let wanted = statement.params().len();
     match values.get(..wanted) {
@@ -227,7 +227,7 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// An error and its causes in one line: the outermost says only that there was one.
+/// An error and its causes in one line, because the outermost says only that there was one.
 fn whole_text(error: &postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -240,7 +240,7 @@ fn whole_text(error: &postgres::Error) -> String {
 }
 
 impl From<postgres::Error> for Error {
-    /// Whether it passes: PostgreSQL has a code for each kind of failure, and a broken connection has none.
+    /// Whether it is transient: PostgreSQL has a code for each kind of failure, and a broken connection has none.
     fn from(error: postgres::Error) -> Self {
         let text = whole_text(&error);
         let Some(state) = error.code() else {

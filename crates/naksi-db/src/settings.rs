@@ -27,7 +27,8 @@ pub enum WhenFull {
 /// What a write has survived once its answer is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// A crash of the process; a power cut may lose the last moments. SQLite does not sync to disk with every save.
+    /// A crash of the process; a power failure may lose the last moments. SQLite does not sync to disk with every
+    /// save.
     ProcessEnd,
     /// A power cut, provided that the disk honours syncs.
     #[default]
@@ -59,8 +60,8 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// How long one attempt may take before the database counts as down. Default 10 s.
     pub statement_within: Duration,
-    /// How long one step of the schema may take, the wait for another program's step included; one hour by default.
-    /// [`statement_within`](Self::statement_within) does not bound it.
+    /// Time limit of one step of the schema, including the wait for another program's step; one hour by default.
+    /// [`statement_within`](Self::statement_within) does not apply to it.
     pub migration_within: Duration,
     /// How long connecting may take. Default 5 s.
     pub connect_within: Duration,
@@ -70,7 +71,7 @@ pub struct Settings {
     /// What an answered write has survived (SQLite; a PostgreSQL server has its own setting). Default
     /// [`Durability::PowerCut`].
     pub durability: Durability,
-    /// Loads pass the saves of their key: for the test that shows what the fence is for.
+    /// Lets loads overtake the saves of their key, for the test that shows what the fence prevents.
     #[doc(hidden)]
     pub unfenced: bool,
 }
@@ -114,7 +115,7 @@ impl Settings {
         }
     }
 
-    /// The pause after this many attempts (at least 1), before the random part is taken off.
+    /// The pause after this many attempts (at least 1), before the random part is subtracted.
     pub(crate) fn pause(&self, attempts: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
         self.first_pause.saturating_mul(doubled).min(self.pause_max)

@@ -1,6 +1,4 @@
-//! SQLite: one file, one connection a thread, a write-ahead log, so that readers never wait for a writer.
-//!
-//! Nothing here knows a queue or a key.
+//! SQLite: one file, one connection per thread, and a write-ahead log, so that readers never wait for a writer.
 
 mod file;
 mod guard;
@@ -27,10 +25,10 @@ pub(crate) use guard::Guard;
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
-/// How long another program's transaction is waited for, at most. SQLite's own limit is `i32::MAX` milliseconds.
+/// Limit of the wait for another program's transaction. SQLite's own limit is `i32::MAX` milliseconds.
 const BUSY_WITHIN_MAX: Duration = Duration::from_secs(20 * 24 * 3600);
 
-/// Bytes that the write-ahead log keeps when it has been written back; what a large save needed beyond is given back.
+/// Size to which the write-ahead log is truncated after it has been written back.
 const WAL_BYTES_KEPT: u64 = 8 << 20;
 
 /// One connection, and the time that an attempt on it may take.
@@ -41,7 +39,7 @@ pub(crate) struct Sqlite {
     /// Held by the one of this program's connections that writes.
     writer: Arc<Mutex<()>>,
     born: Instant,
-    /// When the attempt that runs is to be interrupted, in milliseconds since the birth.
+    /// When the current attempt is to be interrupted, in milliseconds since `birth`.
     until: Arc<AtomicU64>,
     statement_within: Duration,
     migration_within: Duration,
@@ -90,14 +88,14 @@ impl Sqlite {
         self.file.check()?;
         self.transact(kind, self.statement_within, job)?;
         if kind == Kind::Save {
-            // What was written to a file that is gone is lost with this connection.
+            // Writes to a deleted file would be lost with this connection.
             self.file.check()?;
             self.shrink_log();
         }
         Ok(())
     }
 
-    /// One attempt of a step of the schema, which may take longer, and wait longer for another program's step.
+    /// One attempt of a step of the schema, with longer time limits for itself and for another program's step.
     pub(crate) fn migrate(&mut self, job: &mut Attempt<'_>) -> Result<()> {
         let waits = self.migration_within.min(BUSY_WITHIN_MAX);
         self.connection.busy_timeout(waits)?;
@@ -108,11 +106,11 @@ impl Sqlite {
     }
 
     fn transact(&mut self, kind: Kind, within: Duration, job: &mut Attempt<'_>) -> Result<()> {
-        // A panic of another writer has rolled its transaction back, and left nothing in here.
+        // A panic of another writer has rolled its transaction back, so a poisoned lock is safe to use.
         let _turn = (kind == Kind::Save).then(|| self.writer.lock().unwrap_or_else(PoisonError::into_inner));
         self.until.store(millis(self.born.elapsed().saturating_add(within)), Ordering::Relaxed);
         self.guard.set_interrupted(false);
-        // A writer that began as a reader may find that it cannot become one any more.
+        // A transaction that begins as a reader may be unable to become a writer later.
         let behavior = match kind {
             Kind::Load => TransactionBehavior::Deferred,
             Kind::Save => TransactionBehavior::Immediate,
@@ -136,7 +134,7 @@ impl Sqlite {
         transaction.commit().map_err(about(path))
     }
 
-    /// Writes a log that has grown back into the database, unless a reader is in the way.
+    /// Writes a large log back into the database, unless a reader prevents it.
     fn shrink_log(&self) {
         if self.file.log_bytes() <= WAL_BYTES_KEPT {
             return;
@@ -151,12 +149,12 @@ impl Sqlite {
     }
 }
 
-/// How long a writer of another program is waited for; a reader never is.
+/// How long to wait for a writer of another program; readers never wait.
 fn busy_within(statement_within: Duration) -> Duration {
     statement_within.min(Duration::from_secs(1))
 }
 
-/// Has a write-ahead log. While another connection sees to that, SQLite says that it is busy without waiting.
+/// Switches to a write-ahead log. While another connection does so, SQLite reports "busy" without waiting.
 fn write_ahead(connection: &Connection) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -194,7 +192,7 @@ impl ToSql for Value {
     }
 }
 
-/// Puts `$1` where the first value belongs and so on, whatever order the statement names them in.
+/// Binds the first value to `$1` and so on, whatever order the statement uses them in.
 fn bind(statement: &mut Statement<'_>, path: &Path, values: &[Value]) -> Result<()> {
     for index in 1..=statement.parameter_count() {
         let number = match statement.parameter_name(index) {
@@ -254,7 +252,7 @@ fn value(value: ValueRef<'_>) -> Value {
     }
 }
 
-/// An error of a job's statement as ours, with the path of the database if the file is what is wrong.
+/// Converts the error of a job's statement, with the path of the database if the file is the cause.
 fn named(path: &Path) -> impl Fn(rusqlite::Error) -> Error + '_ {
     move |error| {
         let code = error.sqlite_error_code();
@@ -266,13 +264,13 @@ fn named(path: &Path) -> impl Fn(rusqlite::Error) -> Error + '_ {
     }
 }
 
-/// An error of SQLite's as ours, with the path of the database.
+/// Converts an error of SQLite, with the path of the database.
 fn about(path: &Path) -> impl Fn(rusqlite::Error) -> Error + '_ {
     move |error| Error::from(error).about(path)
 }
 
 impl From<rusqlite::Error> for Error {
-    /// Whether it passes: SQLite has a number for each kind of failure.
+    /// Whether it is transient: SQLite has a number for each kind of failure.
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string();
         match error.sqlite_error_code() {

@@ -1,4 +1,4 @@
-//! Values and rows that every database has. Nothing here knows which one they come from.
+//! Values and rows, common to all databases.
 
 use crate::error::{Error, Result};
 
@@ -49,7 +49,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 /// What a value can be read as.
 pub trait FromValue: Sized {
-    /// The value as this type; `None` if it is of another kind or does not fit.
+    /// The value as this type; `None` if it is of another type or out of range.
     fn from_value(value: &Value) -> Option<Self>;
 }
 

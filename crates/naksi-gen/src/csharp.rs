@@ -1,14 +1,14 @@
-//! A client in C# 6: for Unity, Godot and .NET, one file with nothing to install.
+//! Generates a client in C# 6 for Unity, Godot and .NET: one file without dependencies.
 
 use std::fmt::Write;
 
 use crate::model::{Enum, Field, Kind, Many, Message, Model, Spelling};
 use crate::names;
 
-/// What every client needs: numbers and texts as Protobuf writes them, frames, named errors.
+/// The runtime of every client: Protobuf's numbers and texts, frames, named errors.
 const RUNTIME: &str = include_str!("runtime.cs");
 
-/// Everything of the system stands with its full name: types and packages may be called as the system calls its own.
+/// System types are written with their full names, because types and packages of a table may have the same names.
 const LIST: &str = "global::System.Collections.Generic.List";
 const PAIR: &str = "global::System.Collections.Generic.KeyValuePair";
 
@@ -21,11 +21,12 @@ pub(super) const SPELLING: Spelling = Spelling {
     package_fault,
 };
 
-/// What every class has: a property of this name would hide it.
+/// Members of every class, which a property of this name would hide.
 const OF_EVERY_CLASS: &[&str] =
     &["Equals", "Finalize", "GetHashCode", "GetType", "MemberwiseClone", "ReferenceEquals", "ToString"];
 
-/// Names that a message or an enum cannot have: those of the runtime, and those that a constant of `PacketId` would hide.
+/// Names that a message or an enum cannot have: those of the runtime, and those that a constant of `PacketId` would
+/// hide.
 const RESERVED: &[&str] = &[
     "Equals",
     "Finalize",
@@ -123,7 +124,7 @@ fn enumerate(out: &mut String, list: &Enum) {
     put!(out, "    }}\n");
 }
 
-/// A field's property: a class may not have a member of its own name, nor hide what it has already.
+/// A field's property: a class may not have a member of its own name, nor hide an inherited one.
 fn property(field: &str, message: &str) -> String {
     let is_taken = |name: &str| name == message || OF_EVERY_CLASS.contains(&name);
     names::evade(names::upper_camel(field), is_taken)

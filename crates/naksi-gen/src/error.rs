@@ -1,4 +1,4 @@
-//! Why nothing was written: one line, or a place in a file. Nothing here prints.
+//! Errors of the generator: one line, or a place in a file.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::ops::Range;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was asked makes no sense, or a file cannot be read: one line.
+    /// The request is invalid, or a file cannot be read: one line.
     Usage(String),
     /// Something failed that is not the caller's doing: one line.
     Failed(String),
@@ -76,7 +76,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The line and the column of a byte of a text, both from 1.
+/// The line and the column of a byte in a text, both from 1.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);

@@ -1,7 +1,7 @@
-//! Which `.proto` files there are and what each is called: a file is known by its path, never by the last part of it.
+//! The set of `.proto` files and their names: a file is identified by its path, never by its last part alone.
 //!
-//! A file that others import is called as they call it; any other by its file name, with as many of its folders before
-//! it as are needed to tell it from the others.
+//! A file that others import has the name of the import; any other has its file name, with as many of its folders as
+//! are needed to distinguish it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -15,7 +15,7 @@ use crate::source::{Source, unreadable};
 
 use crate::error::Error;
 
-/// All files that a compilation needs, but for those that Protobuf itself brings.
+/// All files that a compilation needs, except those that come with Protobuf.
 #[derive(Default)]
 pub(super) struct Files {
     /// The files that were asked for, in their order.
@@ -34,7 +34,7 @@ struct Opened {
 }
 
 impl Files {
-    /// Reads these files and everything that they import, which is looked for beside each of them.
+    /// Reads these files and everything that they import, searched beside each of them.
     pub(super) fn gather(paths: &[PathBuf]) -> Result<Self, Error> {
         let mut gathered = Gathered { folders: folders(paths), ..Gathered::default() };
         let mut named = Vec::new();
@@ -51,7 +51,7 @@ impl Files {
         })
     }
 
-    /// The file that a path stands for, as the compiler sees it.
+    /// Resolves a path to its file for the compiler.
     pub(super) fn resolver(&self) -> impl FileResolver + 'static {
         let texts = self.sources.iter().map(|(name, source)| (name.clone(), plain_lines(&source.text)));
         Resolver { texts: texts.collect(), google: GoogleFileResolver::new() }
@@ -165,7 +165,7 @@ fn real(path: &Path) -> Result<PathBuf, Error> {
     fs::canonicalize(path).map_err(|error| unreadable(path, &error))
 }
 
-/// The last so many parts of a path, as imports spell them.
+/// The last parts of a path, as imports spell them.
 fn last_parts(path: &Path, count: usize) -> String {
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     parts[parts.len().saturating_sub(count)..].join("/")
@@ -177,7 +177,7 @@ fn import_span(text: &str, import: &str) -> Range<usize> {
     quoted.map_or(0..0, |at| at..at + import.len() + 2)
 }
 
-/// A carriage return alone is a blank for Protobuf, and would end a comment in the written file.
+/// A lone carriage return is a blank for Protobuf, and would end a comment in the generated file.
 fn plain_lines(text: &str) -> String {
     text.replace('\r', " ")
 }

@@ -74,15 +74,15 @@ impl Request {
     }
 }
 
-/// Bytes of the stack on which files are read: parsers call themselves for what stands in something else.
+/// Stack of the thread that reads files, in bytes, because parsers recurse for nested elements.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Returns the text of the file that was asked for. It reads files, on a thread with a large stack, and writes none.
+/// Returns the text of the requested file. It reads files, on a thread with a large stack, and writes none.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] if a file cannot be read or the request lacks one, [`Error::Place`] and [`Error::Refused`] if a file
-/// cannot be used as it is, [`Error::Failed`] if the thread cannot start or the generator itself fails.
+/// [`Error::Usage`] if a file cannot be read or the request lacks one, [`Error::Place`] and [`Error::Refused`] if a
+/// file cannot be used as it is, [`Error::Failed`] if the thread cannot start or the generator itself fails.
 pub fn generate(request: &Request) -> Result<String, Error> {
     thread::scope(|scope| {
         let writer = thread::Builder::new().stack_size(STACK_BYTES);

@@ -1,6 +1,7 @@
-//! What is written, whatever the language: the packets of a table, and every message and enum that they reach.
+//! The model of what is generated, for every language: the packets of a table, and every message and enum that they
+//! reach.
 //!
-//! What no client can have is refused here, with its place. Nothing here knows how a language spells a thing.
+//! Constructs that no client supports are refused here, with their place.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,7 +27,7 @@ pub(super) struct Model {
     pub(super) provenance: String,
     /// In the order of the table.
     pub(super) packets: Vec<Packet>,
-    /// Messages that packets reach, packets among them, in the order of their files.
+    /// Messages that packets reach, including the packets, in the order of their files.
     pub(super) messages: Vec<Message>,
     /// Enums that packets reach, in the order of their files.
     pub(super) enums: Vec<Enum>,
@@ -36,13 +37,13 @@ pub(super) struct Model {
 pub(super) struct Spelling {
     /// The language, for people.
     pub(super) language: &'static str,
-    /// Names that a message or an enum cannot have: the written file needs them for itself.
+    /// Names that a message or an enum cannot have, because the generated file uses them.
     pub(super) reserved: &'static [&'static str],
     /// A field of a message of this name.
     pub(super) field: fn(field: &str, message: &str) -> String,
-    /// A value of an enum, without the enum's name where every value begins with it.
+    /// The name of an enum's value, without the enum's name if every value begins with it.
     pub(super) value: fn(&str) -> String,
-    /// What is wrong with a package of this name, and what to do about it.
+    /// What is wrong with a package of this name, and how to fix it.
     pub(super) package_fault: fn(&str) -> Option<(&'static str, &'static str)>,
 }
 
@@ -100,8 +101,7 @@ pub(super) enum Kind {
 }
 
 impl Field {
-    /// How its values are marked on the wire: 0 a number of any length, 1 eight bytes, 2 a length and so many bytes, 5 four
-    /// bytes.
+    /// The wire type of its values: 0 a varint, 1 eight bytes, 2 a length and that many bytes, 5 four bytes.
     pub(super) fn wire(&self) -> u32 {
         match &self.kind {
             Kind::Scalar("double" | "fixed64" | "sfixed64") => 1,
@@ -139,7 +139,7 @@ pub(super) struct Value {
 }
 
 impl Model {
-    /// What a table and its files say, if a client can have it.
+    /// Builds the model of a table and its files, if a client can support it.
     pub(super) fn build(table: &Table, schema: &Schema, spelling: &Spelling) -> Result<Self, Error> {
         if let Some(name) = schema.unnamed() {
             let message = format!("{name} is imported, and its changes would not change the table's version");
@@ -196,7 +196,7 @@ impl Model {
     }
 }
 
-/// Refuses names that a client's own file needs, and two types that would have one name.
+/// Refuses names that the generated file uses itself, and two types with the same name.
 fn check_names(
     messages: &[Message],
     enums: &[Enum],

@@ -1,4 +1,4 @@
-//! How things are called: in Protobuf, in Rust, and in between. Nothing here knows where they stand.
+//! Naming: in Protobuf, in Rust, and conversions between them.
 
 use heck::{ToShoutySnakeCase as _, ToUpperCamelCase as _};
 use prost_types::field_descriptor_proto::Type;
@@ -17,12 +17,13 @@ pub(super) fn flat(full: &str, package: &str) -> String {
     rest.split('.').map(upper_camel).collect()
 }
 
-/// `my_word` and `MyWord` as `MyWord`, `PBThing` as `PbThing` and `C2S_Login` as `C2sLogin`: what prost takes for words.
+/// `my_word` and `MyWord` as `MyWord`, `PBThing` as `PbThing` and `C2S_Login` as `C2sLogin`: the same words as prost
+/// finds.
 pub(super) fn upper_camel(name: &str) -> String {
     name.to_upper_camel_case()
 }
 
-/// A type as prost calls it: one capital for each word, and no word that Rust needs.
+/// A type's name in prost: one capital per word, and no Rust keyword.
 pub(super) fn rust_type(name: &str) -> String {
     match upper_camel(name).as_str() {
         "Self" => "Self_".to_owned(),
@@ -30,7 +31,7 @@ pub(super) fn rust_type(name: &str) -> String {
     }
 }
 
-/// A name with `Value` behind it, as often as it is one of those that cannot be.
+/// Appends `Value` to a name until it is not taken.
 pub(super) fn evade(mut name: String, is_taken: impl Fn(&str) -> bool) -> String {
     while is_taken(&name) {
         name += "Value";
@@ -43,7 +44,7 @@ pub(super) fn upper_snake(name: &str) -> String {
     name.to_shouty_snake_case()
 }
 
-/// `my_word` as `myWord`: a field as Protobuf calls it in JSON, if its file says nothing else.
+/// `my_word` as `myWord`: a field's name in Protobuf's JSON, unless its file sets another.
 pub(super) fn field(name: &str) -> String {
     let mut parts = name.split('_').filter(|part| !part.is_empty());
     let mut camel = parts.next().unwrap_or_default().to_owned();
@@ -72,7 +73,7 @@ pub(super) fn scalar(of: Type) -> &'static str {
         Type::Sint32 => "sint32",
         Type::Sint64 => "sint64",
         Type::Bytes => "bytes",
-        // A text; what is none of these has been asked for before.
+        // A string; the other types were handled before.
         Type::String | Type::Group | Type::Message | Type::Enum => "string",
     }
 }

@@ -1,4 +1,4 @@
-//! How deep brackets may stand in brackets: parsers of Protobuf call themselves for each, and a stack has an end.
+//! Limits the nesting of brackets, because parsers of Protobuf recurse for each level and the stack is finite.
 
 use crate::error::Error;
 use crate::source::Source;
@@ -44,7 +44,7 @@ fn end_of_line(bytes: &[u8], start: usize) -> usize {
     bytes[start..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| start + end)
 }
 
-/// The byte that ends the string that begins here: its mark, or the end of its line.
+/// The byte that ends the string that begins here: its quotation mark, or the end of its line.
 fn end_of_string(bytes: &[u8], start: usize, mark: u8) -> usize {
     let mut at = start + 1;
     while at < bytes.len() && bytes[at] != mark && bytes[at] != b'\n' {

@@ -1,4 +1,4 @@
-//! The types of a `.proto` file in Rust, as prost writes them: for a server that carries them in a `packets!` table.
+//! Generates the Rust types of a `.proto` file with prost, for a server that uses them in a `packets!` table.
 
 use prost_build::{Config, Module};
 use prost_types::FileDescriptorProto;
@@ -7,13 +7,13 @@ use crate::error::Error;
 use crate::rust_names;
 use crate::schema::{Schema, Site};
 
-/// What stands at the head of the file, below its first line.
+/// The head of the file, below its first line.
 const HEAD: &str = "\
 //!
 //! Put `mod` before it as any other module; `packets!` gives its types their ids. Nothing here knows them.
 ";
 
-/// All types of the files that were named, and of those that they import.
+/// All types of the named files, and of those that they import.
 pub(super) fn write(schema: &Schema) -> Result<String, Error> {
     let files = schema.files();
     let package = schema.named().next().map_or("", |file| file.package());
@@ -43,7 +43,7 @@ pub(super) fn write(schema: &Schema) -> Result<String, Error> {
     let written = Config::new().prost_path("::naksi::prost").generate(requests);
     let mut written = written.map_err(|error| Error::failed(error.to_string()))?;
     let body = written.remove(&module).unwrap_or_default();
-    // The first line is that of prost-build, which says only that it was generated.
+    // The first line is prost-build's note that the file was generated.
     let body = body.split_once('\n').map_or("", |(_, rest)| rest);
     Ok(format!(
         "//! {}.\n{HEAD}\n#![allow(missing_docs, unreachable_pub, reason = \"written by a program\")]\n\n{body}",

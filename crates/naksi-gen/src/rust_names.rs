@@ -1,5 +1,5 @@
-//! The names that prost gives to things in Rust: two that would be one are refused, with their place. prost-build itself
-//! writes what does not compile, or panics.
+//! Prost's names for things in Rust: two equal ones are refused, with their place. prost-build itself would generate
+//! code that does not compile, or panic.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ fn check_message(
     check_fields(schema, &mut nested, message, site)
 }
 
-/// A message's fields, its `oneof`s among them, and the methods that prost gives it for some of them.
+/// A message's fields, including its `oneof`s, and the methods that prost adds for some of them.
 fn check_fields(
     schema: &Schema,
     nested: &mut Scope<'_>,
@@ -82,13 +82,13 @@ fn check_fields(
     Ok(())
 }
 
-/// The `oneof` that a field stands in; that of an `optional` field is none.
+/// The `oneof` of a field; the synthetic one of an `optional` field does not count.
 fn oneof_of(field: &FieldDescriptorProto) -> Option<usize> {
     let index = field.oneof_index.filter(|_| !field.proto3_optional());
     index.and_then(|index| usize::try_from(index).ok())
 }
 
-/// The type of a `oneof`, which evades types that stand in the same message.
+/// The type name of a `oneof`, which avoids types in the same message.
 fn oneof_type(message: &DescriptorProto, oneof: &str) -> String {
     let name = names::rust_type(oneof);
     let inner = message.nested_type.iter().map(|inner| inner.name());
@@ -105,7 +105,7 @@ fn rust_field(name: &str) -> String {
     }
 }
 
-/// Methods that prost derives for a field: those of enums, and the getter of what is optional.
+/// Methods that prost derives for a field: those of enums, and the getter of an optional field.
 fn methods_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Vec<String> {
     let name = rust_field(field.name());
     let entry = message.nested_type.iter().find(|inner| {
@@ -146,7 +146,7 @@ fn check_enum(
     Ok(())
 }
 
-/// A value without its enum's name, where a word begins behind it.
+/// A value without its enum's name, if a word begins after it.
 fn variant(list: &str, value: &str) -> String {
     let camel = names::rust_type(value);
     let rest = camel.strip_prefix(list).filter(|rest| rest.starts_with(char::is_uppercase));

@@ -1,4 +1,4 @@
-//! `.proto` files, compiled by protox: what types there are and where each of them stands. No `protoc` is needed.
+//! `.proto` files, compiled by protox: their types and the place of each. No `protoc` is needed.
 
 use std::path::PathBuf;
 
@@ -24,14 +24,14 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// The place of something in it: of this field of its descriptor, and this number there.
+    /// The place of an element in it: by the field of its descriptor, and the index there.
     pub(super) fn inner(&self, field: i32, at: usize) -> Self {
         Self { file: self.file.clone(), path: [&self.path[..], &[field, at as i32]].concat() }
     }
 }
 
 impl Schema {
-    /// Compiles these files; what they import is looked for beside each of them.
+    /// Compiles these files; imports are searched beside each of them.
     pub(super) fn compile(paths: &[PathBuf]) -> Result<Self, Error> {
         let files = Files::gather(paths)?;
         let mut compiler = protox::Compiler::with_file_resolver(files.resolver());
@@ -57,7 +57,8 @@ impl Schema {
         &self.set.file
     }
 
-    /// A file that is imported and was not named. What Protobuf itself brings never changes.
+    /// A file that is imported and was not named. Files that come with Protobuf do not count, because they never
+    /// change.
     pub(super) fn unnamed(&self) -> Option<&str> {
         let names = self.set.file.iter().map(|file| file.name());
         let mut unnamed = names.filter(|name| !self.files.named.iter().any(|named| named == name));
@@ -77,7 +78,7 @@ impl Schema {
         Site { file: file.to_owned(), path: vec![3, at as i32] }
     }
 
-    /// A type's name as its file writes it, with the types that it stands in.
+    /// A type's name as its file writes it, with its enclosing types.
     pub(super) fn name_at(&self, site: &Site) -> String {
         let mut names = Vec::new();
         let Some(file) = self.file(&site.file) else { return String::new() };
@@ -85,7 +86,7 @@ impl Schema {
         let mut enums = &file.enum_type;
         for step in site.path.chunks_exact(2) {
             let at = step[1] as usize;
-            // Of a file, messages are field 4 and enums 5; of a message they are 3 and 4.
+            // In a file's descriptor, messages are field 4 and enums 5; in a message's they are 3 and 4.
             let is_message = step[0] == if names.is_empty() { 4 } else { 3 };
             match messages.get(at).filter(|_| is_message) {
                 Some(message) => {
@@ -116,7 +117,7 @@ impl Schema {
             .map(|source| source.text.as_str())
     }
 
-    /// A refusal of what stands here; the place is that of its name, if it has one.
+    /// The error for an element at this place, pointing at its name if it has one.
     pub(super) fn refuse(&self, site: &Site, message: &str, help: &str) -> Error {
         // A name is the first field of every descriptor.
         let name = self.location(&site.file, &[&site.path[..], &[1]].concat());
@@ -137,7 +138,7 @@ impl Schema {
     pub(super) fn doc(&self, site: &Site) -> Vec<String> {
         let place = self.location(&site.file, &site.path);
         let said = place.map_or("", |location| location.leading_comments());
-        // A comment that ends a comment would end that of the written file.
+        // A comment's end mark would end the comment of the generated file.
         said.trim().lines().map(|line| line.trim().replace("*/", "* /")).collect()
     }
 
@@ -148,7 +149,7 @@ impl Schema {
     }
 }
 
-/// Makes the comments of a file such that no language takes anything in them for more than text.
+/// Makes the comments of a file plain text in every language.
 fn plain_comments(file: &mut FileDescriptorProto) {
     let locations = file.source_code_info.iter_mut().flat_map(|info| &mut info.location);
     for location in locations {
@@ -158,7 +159,7 @@ fn plain_comments(file: &mut FileDescriptorProto) {
     }
 }
 
-/// Blanks for characters that end a line or turn the direction of what follows, and are not seen.
+/// Replaces invisible characters that end a line or change the direction of text by blanks.
 fn plain(text: &str) -> String {
     let is_seen = |letter: char| {
         let turns =

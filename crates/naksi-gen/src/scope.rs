@@ -1,4 +1,4 @@
-//! Names of one scope of what is written: two things never get one name, and the second is refused with its place.
+//! The names in one scope of the generated file: a name that is used twice is refused, with the second one's place.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl<'a> Scope<'a> {
         Self { schema, language, taken: BTreeMap::new() }
     }
 
-    /// Gives this thing of the files the name that it will have.
+    /// Gives an element of the files its generated name.
     pub(super) fn take(&mut self, name: &str, what: String, site: &Site) -> Result<(), Error> {
         let language = self.language;
         if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {

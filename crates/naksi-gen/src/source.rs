@@ -1,4 +1,4 @@
-//! A file that was read, and refusals that point at a place in it.
+//! A source file, and errors that point at a place in it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -55,7 +55,7 @@ impl Source {
     }
 }
 
-/// The error of a file that cannot be read. The system's number for it is left out, as its text says the same.
+/// The error for a file that cannot be read. The system's number is left out, because its text says the same.
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     let text = error.to_string();
     let why = text.split(" (os error").next().unwrap_or_default();

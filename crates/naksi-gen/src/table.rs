@@ -1,7 +1,7 @@
-//! A `packets!` table as it stands in a source file: which id is which type, and where its types are described.
+//! A `packets!` table in a source file: which id is which type, and where the types are described.
 //!
-//! The file is cut into tokens as Rust cuts it and only the table is parsed, so everything has its place, and the rest of
-//! the file may be of any size and depth. Nothing here knows a message's fields.
+//! The file is split into Rust tokens and only the table is parsed, so everything has its place, and the rest of the
+//! file may be of any size and depth.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) struct Table {
     pub(super) name: String,
     /// Where its name stands.
     pub(super) span: Range<usize>,
-    /// The files as the table names them, from the folder of its own file.
+    /// The files as the table names them, relative to the folder of its own file.
     pub(super) protos: Vec<String>,
     pub(super) lines: Vec<Line>,
 }
@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Table, Error> {
         let refused = |error| wrong(&source, &error, "this is no table of packets");
         match syn::parse2::<Parsed>(tokens.clone()) {
             Ok(table) => tables.push(table),
-            // Whatever is wrong with a table that is not meant is not this one's matter.
+            // Errors in other tables do not matter.
             Err(_) if name.is_some_and(|name| name_of(tokens).is_none_or(|found| found != name)) => {}
             Err(error) => return Err(refused(error)),
         }
@@ -96,7 +96,7 @@ fn choose(source: &Source, mut tables: Vec<Parsed>, name: Option<&str>) -> Resul
     }
 }
 
-/// What would not compile, or can have no client in another language.
+/// Refuses what would not compile, or what no client in another language supports.
 fn check(source: &Source, table: &Parsed) -> Result<(), Error> {
     if table.protos.is_empty() {
         let help = "Rust peers need no generated code for it; for other languages name the types' file: \
@@ -128,7 +128,7 @@ fn wrong(source: &Source, error: &syn::Error, what: &str) -> Error {
     source.wrong(&format!("{what}: {error}"), error.span().byte_range(), COMPILES)
 }
 
-/// A file's text with blanks in place of a first line for a shell.
+/// A file's text with a shebang line replaced by blanks.
 fn without_script_line(text: &str) -> String {
     match text.lines().next() {
         Some(first) if first.starts_with("#!") && !first[2..].trim_start().starts_with('[') => {
@@ -138,19 +138,19 @@ fn without_script_line(text: &str) -> String {
     }
 }
 
-/// What was read last: it says whether the next bracket belongs to a macro.
+/// The previous tokens, which tell whether the next bracket belongs to a macro.
 #[derive(Default)]
 enum Before {
     /// An identifier: does the macro `packets` begin?
     Name(bool),
-    /// A macro's name and its `!`, and maybe the name of a macro that is made.
+    /// A macro's name and its `!`, and perhaps the name of the macro that is defined.
     Called(bool),
     /// Anything else.
     #[default]
     Else,
 }
 
-/// The brackets of every `packets!` in a file, wherever it stands, but for those in the text of other macros.
+/// The brackets of every `packets!` in a file, wherever it is, except in the bodies of other macros.
 fn tables_in(tokens: TokenStream) -> Vec<Group> {
     let mut tables = Vec::new();
     let mut open = vec![(tokens.into_iter(), Before::default())];
@@ -255,7 +255,7 @@ fn line(input: ParseStream<'_>) -> syn::Result<Line> {
     if input.peek(syn::token::Brace) {
         let fields;
         syn::braced!(fields in input);
-        // The fields of a table whose bodies are postcard; it is refused as a whole.
+        // The fields of a postcard table, which is refused as a whole.
         fields.parse::<TokenStream>()?;
     }
     Ok(Line { id, name: name.to_string(), span: name.span().byte_range() })

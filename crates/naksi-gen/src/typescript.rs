@@ -1,5 +1,5 @@
-//! A client in TypeScript: for browsers, Node, Deno and Bun, with nothing to install. Types that only a compiler needs are
-//! all that is not JavaScript, so a runtime that strips types can run it as it is.
+//! Generates a client in TypeScript for browsers, Node, Deno and Bun, without dependencies. Type annotations are all
+//! that is not JavaScript, so a runtime that strips types can run it.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ const RUNTIME: &str = concat!(include_str!("runtime.ts"), include_str!("transpor
 pub(super) const SPELLING: Spelling =
     Spelling { language: "TypeScript", reserved: RESERVED, field, value, package_fault: |_| None };
 
-/// What every object has: a field of this name and of another type would make `{}` no message.
+/// Properties of every object: a field of this name and another type would make `{}` an invalid message.
 const OF_EVERY_OBJECT: &[&str] = &[
     "constructor",
     "hasOwnProperty",
@@ -107,7 +107,7 @@ fn field(name: &str, _message: &str) -> String {
     names::evade(names::field(name), |name| OF_EVERY_OBJECT.contains(&name))
 }
 
-/// A value as its file has it; one name would set what the object inherits from, and say nothing.
+/// A value's name as in its file; `__proto__` would set the prototype instead.
 fn value(name: &str) -> String {
     names::evade(name.to_owned(), |name| name == "__proto__")
 }
@@ -221,7 +221,7 @@ fn writer(out: &mut String, message: &Message) {
                 put!(out, "    if ({differs}) {};", one(&format!("message.{name}")));
             }
             Many::Maybe => {
-                // Called as no field is, nor anything else here: names of fields end with no underscore.
+                // A name that no field and nothing else has: fields' names do not end with an underscore.
                 put!(out, "    const {name}_ = message.{name};");
                 put!(out, "    if ({name}_ !== undefined) {};", one(&format!("{name}_")));
             }

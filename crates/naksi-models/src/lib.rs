@@ -24,7 +24,7 @@ pub mod load;
 
 pub use site::{Guest, Site, Watch};
 
-/// Whether this runs under Wine, whose figures say nothing about the speed of Windows.
+/// Whether this runs under Wine, where times say nothing about Windows.
 pub use naksi_os::completion_port::is_wine;
 
 use std::io;

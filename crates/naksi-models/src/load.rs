@@ -85,7 +85,7 @@ impl Crowd {
                 self.talkers += 1;
                 self.say(associated)?;
             } else {
-                // A receive without an end: it learns only that the server is gone.
+                // A receive that never completes unless the server disconnects.
                 self.port.start(associated, Verb::Recv)?;
             }
         }

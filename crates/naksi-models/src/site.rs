@@ -21,9 +21,9 @@ pub use naksi_os::select::SOCKETS_MAX;
 /// The buffer of one connection: one page. Lecture 001 calls it `BUFSIZE` and gives no size.
 pub const BUFFER_BYTES: usize = 4096;
 
-/// Longest wait for a connect to ourselves, by which a server is told to stop.
+/// Limit of the connect to ourselves by which a server is told to stop.
 const STOP_CONNECT_SPAN_MAX: Duration = Duration::from_secs(2);
-/// How long a server that cannot take another connection looks away from its listener.
+/// How long a server that cannot accept another connection ignores its listener.
 const SHORTAGE_SPAN: Duration = Duration::from_millis(10);
 
 /// An observer of what happens on a server.
@@ -62,13 +62,13 @@ impl Drop for Guest {
 pub struct Site {
     /// What the server spends.
     pub tally: SyscallCounter,
-    /// How many events one wait is given, for models that wait for events; at least 2 and at most [`EVENTS_MAX`].
+    /// Events of one wait, for models that wait for events; at least 2 and at most [`EVENTS_MAX`].
     pub events_max: usize,
-    /// How many sockets a set is given, for the select model; at least 2 and at most [`SOCKETS_MAX`].
+    /// Sockets in a set, for the select model; at least 2 and at most [`SOCKETS_MAX`].
     pub sockets_max: usize,
-    /// How many workers share a completion port. As many of them as there are processors run at once.
+    /// Workers that share a completion port. As many of them as there are processors run at once.
     pub workers: usize,
-    /// How long the handler of each message blocks, as one does that asks a database.
+    /// How long the handler of each message blocks, as a database query would.
     pub blocks: Duration,
     /// Which thread did what, if anybody wants to see it.
     pub threads: Option<ThreadRecord>,

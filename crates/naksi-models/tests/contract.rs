@@ -1,7 +1,7 @@
 //! One contract for all models: whatever the model, a client sees the same server.
 //!
-//! Names are like `select::reset`. Nothing here measures a time: waits only have an end, so that a server that
-//! never answers is a red test and not a hanging one.
+//! Names are like `select::reset`. No test measures a time: waits have a limit only so that a server that never
+//! answers fails the test instead of blocking it.
 
 mod server;
 
@@ -80,7 +80,7 @@ fn a_handler_that_blocks_holds_up_one_worker_of_a_port_and_all_clients_of_one_th
         }
         started.elapsed()
     };
-    // A sleep is never shorter than asked for, so that one thread needs all of them one after the other.
+    // A sleep is never shorter than requested, so one thread needs all of them one after the other.
     assert!(took("overlapped_routine") >= BLOCKS * CLIENTS as u32);
     if naksi_models::is_wine() {
         return; // Wine starts no worker for one that blocks.
@@ -159,7 +159,7 @@ fn many_frames_in_one_read(model: &'static Model) {
     }
 }
 
-/// A client that ends its direction still gets everything it is owed, and then the end.
+/// A client that shuts down its sending side still gets everything it is owed, and then the end.
 fn half_close(model: &'static Model) {
     let server = Server::start(model, Site::default());
     for bytes in [0, 1, 4096, 20_000] {
@@ -192,7 +192,7 @@ fn reset(model: &'static Model) {
     exchange(&mut other, b"after");
 }
 
-/// Sixty-five clients at once: all are served, or the model turns away those it has no place for, and says so.
+/// Sixty-five clients at once: all are served, or the model turns away those that exceed its limit, and says so.
 fn sixty_fifth_socket(model: &'static Model) {
     let server = Server::start(model, Site::default());
     let mut clients: Vec<TcpStream> = (0..65).map(|_| client(server.address)).collect();
@@ -243,7 +243,7 @@ fn thousand_connects(model: &'static Model) {
         for (number, client) in clients.iter_mut().enumerate() {
             exchange(client, &pattern(64, batch + number));
         }
-        // A model that has 64 places has none for the next fifty before the last fifty are gone.
+        // A model with 64 places has none for the next fifty before the last fifty have left.
         drop(clients);
         wait("sessions", 0, || server.site.sessions());
     }

@@ -1,4 +1,4 @@
-//! The pages of the ladder show code that is compiled: every snippet stands in its file, line by line.
+//! The code on the pages of the ladder is compiled: every snippet occurs in its file, line by line.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! The facts of the lectures, each as a test that fails if it were otherwise.
+//! The facts of the lectures as tests, each of which fails if the fact is wrong.
 //!
-//! They speak to the doors themselves, below the models. Two facts are in the types and stand as examples that do
+//! They call the functions below the models directly. Two facts are in the types and are shown by examples that do
 //! not compile, in the documentation of `naksi_os::routine`: AcceptEx takes no routine, and a queue of routines
 //! cannot leave its thread.
 
@@ -24,7 +24,7 @@ use naksi_os::select::{SOCKETS_MAX, SocketSet, select};
 use naksi_os::syscall_counter::SyscallCounter;
 use server::{Server, client, exchange, pattern};
 
-/// Some facts need all the descriptors below 1,024, so that these tests take turns.
+/// Some facts need all the descriptors below 1,024, so these tests run one at a time.
 static TURNS: Mutex<()> = Mutex::new(());
 
 fn turn() -> impl Drop {
@@ -40,7 +40,7 @@ fn pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
-/// A connection in which bytes are waiting already, and the peer that sent them.
+/// A connection with unread bytes, and the peer that sent them.
 fn fed<S>(session: S) -> (Connection<S>, TcpStream) {
     let (mut near, far) = pair();
     near.write_all(b"bait").expect("it is sent");
@@ -83,7 +83,7 @@ fn a_routine_runs_only_in_an_alertable_wait_of_the_thread_that_asked() {
     let diary = Diary::default();
     let (connection, _peer) = fed((1, Rc::clone(&diary)));
     routines.start(connection, Verb::Recv, note).expect("it starts");
-    // It is done by now, but this thread is not ready for it, and no other thread can be.
+    // It is done by now, but this thread is not in an alertable wait, and no other thread can run it.
     let asleep = routines.wait(Some(Duration::from_millis(20)), Alertable::No).expect("it sleeps");
     let elsewhere = thread::spawn(|| {
         let others: Routines<()> =
@@ -257,7 +257,7 @@ fn select_registers_anew_each_time() {
     read.insert(&speaking).expect("a place");
     assert_eq!(select(&mut read, &mut write, None, &tally).expect("it wakes"), 1);
     assert!(read.contains(&speaking) && !read.contains(&silent), "the answer is written over the wish");
-    // The silent socket is out of the set now: what it says would not be heard by another call.
+    // The silent socket is out of the set now: another call would not report it.
     assert_eq!(tally.spent().calls, 1);
 }
 
@@ -294,7 +294,7 @@ fn groups_of_sixty_four_lift_the_ceiling() {
             exchange(client, &pattern(100, number));
         }
         assert_eq!(server.site.turned_away(), 0);
-        // One event of each group is its door: four groups have room for 252.
+        // One event of each group is for control: four groups have room for 252.
         assert_eq!(server.site.groups(), 4, "{name}");
     }
 }
@@ -306,7 +306,7 @@ fn any_worker_may_take_any_packet() {
     let port: CompletionPort<u32> = CompletionPort::create(2, &SyscallCounter::default()).expect("a port");
     let (connection, mut peer) = fed(7);
     let associated = port.associate(connection, 1).expect("it is bound");
-    // This thread asks, a second one takes the answer and asks again, a third one takes that.
+    // This thread starts the operation, a second one takes the result and starts another one, a third one takes that.
     port.start(associated, Verb::Recv).expect("it starts");
     let mut threads = Vec::new();
     for _ in 0..3 {
@@ -391,7 +391,7 @@ fn a_port_of_zero_lets_as_many_run_as_there_are_processors() {
                 scope.spawn(move || {
                     let packet = port.next(None).expect("it wakes");
                     tell.send(packet.is_some()).expect("it is heard");
-                    // It runs, as far as the port knows, until this thread ends.
+                    // As far as the port knows, it runs until this thread ends.
                     ended.recv().ok();
                 });
                 assert_eq!(told.recv(), Ok(true));
@@ -405,7 +405,7 @@ fn a_port_of_zero_lets_as_many_run_as_there_are_processors() {
     });
 }
 
-/// Wine wakes the one that came first: there this law cannot be shown.
+/// Wine wakes the one that came first, so this law cannot be shown there.
 #[test]
 fn a_port_wakes_the_one_that_came_last() {
     let _turn = turn();

@@ -1,4 +1,4 @@
-//! Both sides of a WebSocket against each other and against frames written by hand, cut everywhere.
+//! Tests of both sides of a WebSocket against each other and against handwritten frames, split everywhere.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A chat in one room, line by line. Type `cargo run --example chat`, then `nc 127.0.0.1 7777` in two more
-//! terminals: what one types, the other sees. The first line is the name.
+//! A line-based chat in one room. Run `cargo run --example chat`, then `nc 127.0.0.1 7777` in two more terminals:
+//! what one types, the other sees. The first line is the name.
 use naksi::prelude::*;
 use std::sync::OnceLock;
 
@@ -41,7 +41,7 @@ impl Session for Chatter {
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
         static OPEN: OnceLock<RoomRef<Lobby>> = OnceLock::new();
-        // Whole lines only: what is not consumed is offered again with what follows.
+        // Whole lines only: unconsumed bytes are offered again with what follows.
         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
         let text = String::from_utf8_lossy(&data[..end]).trim().to_owned();
         match &self.0 {

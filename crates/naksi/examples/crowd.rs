@@ -1,5 +1,5 @@
-//! What area of interest costs: a thousand players on one spot, then ten thousand spread out, all moving.
-//! Run it with `--release`; it prints moves and choices a second of one thread.
+//! A benchmark of area of interest: a thousand players in one place, then ten thousand spread out, all moving. Run it
+//! with `--release`; it prints moves and choices per second of one thread.
 use std::time::Instant;
 
 use naksi::grid::{Entity, Grid, Point, Sight};
@@ -9,12 +9,12 @@ fn main() {
     measure("10,000 spread out", 10_000, 20_000);
 }
 
-/// Players in a square of this width who all walk, with a budget of 4,000 bytes each, for 40 rounds.
+/// Players in a square of this width that all walk, with a budget of 4,000 bytes each, for 40 rounds.
 fn measure(name: &str, players: usize, width: i32) {
     let mut grid = Grid::new(500);
     let (mut changes, mut chosen) = (Vec::new(), Vec::new());
     let sight = Some(Sight::new(400, 500));
-    // A stride that is prime to the width spreads them evenly; each walks in a direction of its own.
+    // A stride that is coprime to the width spreads them evenly; each walks in its own direction.
     let place = |index: usize, round: usize| {
         let (column, row) = (index * 7919 + round * (index % 7), index * 104_729 + round * (index % 11));
         Point::new((column % width as usize) as i32, (row % width as usize) as i32)

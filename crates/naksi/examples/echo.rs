@@ -1,4 +1,4 @@
-//! The whole echo server. Run it, then type into `naksi client 127.0.0.1:7777` or `nc 127.0.0.1 7777`.
+//! The complete echo server. Run it, then type into `naksi client 127.0.0.1:7777` or `nc 127.0.0.1 7777`.
 use naksi::prelude::*;
 struct Echo;
 impl Session for Echo {

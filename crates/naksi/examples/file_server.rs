@@ -1,9 +1,9 @@
-//! Sends files of the current folder, read overlapped on the worker's own port. Type
-//! `cargo run --example file_server`, then `echo Cargo.toml | nc -q 1 127.0.0.1 7777`.
+//! Sends files of the current folder, read overlapped on the worker's own port. Run `cargo run --example
+//! file_server`, then `echo Cargo.toml | nc -q 1 127.0.0.1 7777`.
 use naksi::prelude::*;
 use std::path::{Component, Path};
 
-/// One read is a quarter of what may be queued, so that reading never outruns the peer.
+/// One read is a quarter of the queue's limit, so that reading never outruns the peer.
 const READ_BYTES: usize = 64 * 1024;
 
 #[derive(Default)]

@@ -1,5 +1,5 @@
-//! Frames come back as they came. Type `cargo run --example packet_echo`, then, in another terminal,
-//! `printf '\x07\x00\x01\x00cod' | nc -q 1 127.0.0.1 7777 | xxd`: the seven bytes of the frame come back.
+//! Frames are echoed. Run `cargo run --example packet_echo`, then, in another terminal, `printf '\x07\x00\x01\x00cod'
+//! | nc -q 1 127.0.0.1 7777 | xxd`: the seven bytes of the frame come back.
 use naksi::prelude::*;
 
 struct PacketEcho {

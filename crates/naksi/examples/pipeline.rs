@@ -1,7 +1,7 @@
-//! I/O, logic and database as three stages (lecture 002). Type `cargo run --release -p naksi --example pipeline --
-//! 50`, then
-//! `naksi dummy 127.0.0.1:7777 --scenario echo --secs 10`: every message is echoed at once, and every hundredth begins a
-//! save that blocks the database for so many milliseconds. With 0 nothing is saved: the echo's latency is the same.
+//! I/O, logic and database as three stages (lecture 002). Run `cargo run --release -p naksi --example pipeline --
+//! 50`, then `naksi dummy 127.0.0.1:7777 --scenario echo --secs 10`: every message is echoed at once, and every
+//! hundredth starts a save that blocks the database for that many milliseconds. With 0 nothing is saved: the echo's
+//! latency is the same.
 use naksi::prelude::*;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Session for Player {
             && let (Some(logic), Some(database)) = (c.group("logic"), c.group("db"))
         {
             let block = self.block;
-            // Logic decides what is saved; a stage that is full refuses, is counted, and delays no session.
+            // Logic decides what is saved; a full stage refuses jobs, which is counted and delays no session.
             let save = move || blocking(|| std::thread::sleep(block));
             let decide = move || database.post(save).unwrap_or(());
             logic.post(decide).ok();

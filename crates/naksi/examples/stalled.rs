@@ -1,8 +1,8 @@
-//! What readers that stall cost the others. Type `cargo run --release -p naksi --example stalled -- 5 12 2`: of 500
-//! players in one room, 5 stop reading in one half of each of 12 rounds, for 2 seconds. It says how old a value is
-//! when the others have it, with and without, and what all sessions together hold; and it fails unless each who
-//! resumes is told exactly the latest value of every key. With 0 no member stalls: what is left of the ratio is the
-//! machine's.
+//! What stalled readers cost the others. Run `cargo run --release -p naksi --example stalled -- 5 12 2`: of 500
+//! players in one room, 5 stop reading in one half of each of 12 rounds, for 2 seconds. It prints the age of values
+//! when the other players receive them, with and without the stall, and the memory of all sessions; and it fails
+//! unless each player that resumes gets exactly the latest value of every key. With 0 no player stalls, and the ratio
+//! shows the noise of the machine.
 use naksi::packets::decode;
 use naksi::prelude::*;
 
@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 const PLAYERS: usize = 500;
 /// Values of the room; so many players change one each.
 const KEYS: usize = 50;
-/// Between two changes of a key: 100 changes a second, 50,000 deliveries.
+/// Time between two changes of a key: 100 changes a second, 50,000 deliveries.
 const PERIOD: Duration = Duration::from_millis(500);
-/// What a value is beside its number; all keys together fit the droppable queue.
+/// Filler of a value beside its number; all keys together fit the droppable queue.
 const FILLER_BYTES: usize = 500;
-/// A member that misses a value gets the next one; one that stalls gets the latest of each.
+/// A member that misses a value gets the next one; one that stalls gets the latest of each key.
 const VALUES: PacketClass = PacketClass { number: 1, lag_policy: LagPolicy::Latest };
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,7 +33,7 @@ packets! { WORLD {
     4 => Noise { filler: String }
 } }
 
-/// The latest value of each key, as one member knows them; 0 is none.
+/// The latest value of each key, as one member knows them; 0 means none.
 type Known = Arc<Vec<AtomicU64>>;
 
 /// What the room, its sessions and the players tell the measurement.
@@ -49,7 +49,7 @@ struct Books {
     ages_us: Mutex<Histogram<u64>>,
     /// What each session of the server holds, in bytes.
     held: Mutex<Vec<Arc<AtomicUsize>>>,
-    /// Values that came behind a newer one of their key, or are none.
+    /// Values that came after a newer one of their key, or that are invalid.
     wrong: AtomicU64,
 }
 
@@ -68,7 +68,7 @@ impl Books {
         }
     }
 
-    /// A member receives a value. Returns how old it is, or notes that it should not have come.
+    /// A member receives a value. Returns its age, or counts it as wrong.
     fn learn(&self, known: &[AtomicU64], packet: Packet<'_>) -> Option<Duration> {
         let put = decode::<Put>(packet.body).ok().filter(|put| packet.id == Put::ID && put.key < KEYS as u32);
         let Some(put) = put.filter(|put| known[put.key as usize].swap(put.value, SeqCst) < put.value) else {
@@ -108,7 +108,7 @@ impl World {
     }
 }
 
-/// A session of the server: in the room, and open about what it holds.
+/// A session of the server, which is in the room and reports what it holds.
 struct Member {
     counters: Arc<Books>,
     room: Arc<OnceLock<RoomRef<World>>>,
@@ -117,8 +117,8 @@ struct Member {
 }
 
 impl Member {
-    /// Says nothing of use until the kernel takes no more: what it keeps for a reader that stalls, a game would take
-    /// long to say.
+    /// Sends filler until the kernel takes no more: a game would need long to fill the kernel's buffers of a stalled
+    /// reader.
     fn fill(&mut self, c: &mut Conn<'_>) {
         self.fills &= self.counters.stalled.load(SeqCst);
         if self.fills && c.pending().bytes == 0 {
@@ -155,7 +155,7 @@ impl Session for Member {
     }
 }
 
-/// A player who always reads; the first ones change a value each.
+/// A player that always reads; the first ones change a value each.
 struct Player {
     counters: Arc<Books>,
     known: Known,
@@ -227,7 +227,7 @@ impl Staller {
         Ok(Self { stream, known, told, thread })
     }
 
-    /// Has what the kernel keeps for it filled, so that its stall begins.
+    /// Has the kernel's buffers filled, so that its stall begins.
     fn fill(&self) {
         let fill = packets::encode(&Fill {}).expect("it fits a frame");
         (&self.stream).write_all(&fill).expect("the server reads");
@@ -249,7 +249,7 @@ struct Half {
     /// Of how many values those who stalled were spared how many.
     said: u64,
     spared: u64,
-    /// Of those who resumed, who did not learn the latest of every key.
+    /// Players that resumed and did not get the latest value of every key.
     behind: usize,
 }
 
@@ -299,7 +299,7 @@ fn until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A server with the room in it, and what a session of it may hold.
+/// A server with the room, and the memory limit of one of its sessions.
 fn serve(counters: &Arc<Books>) -> naksi::Result<(Service, usize)> {
     let hour = Duration::from_secs(3600);
     let limits = Limits { idle_within: hour, send_stall_within: hour, ..Limits::default() };
@@ -349,11 +349,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     until(|| counters.held.lock().expect("not poisoned").len() == PLAYERS);
     let (workers, backend) = (service.workers(), service.backend());
     println!("{PLAYERS} players, {stalling} of them stall; backend={backend} workers={workers}");
-    // What a first exchange of every session makes is made before anything is measured.
+    // State that the first exchange of a session allocates is allocated before anything is measured.
     play(&counters, &stallers, false, Duration::from_secs(1));
     let (mut ratios, mut failures) = (Vec::new(), HashMap::new());
     for round in 1..=rounds {
-        // In turn, so that a machine that becomes slower or faster does so for both.
+        // Alternately, so that a change of the machine's speed affects both.
         let halves = [round % 2 == 0, round % 2 == 1].map(|stall| {
             let half = play(&counters, &stallers, stall, Duration::from_secs(secs as u64));
             (stall, half)

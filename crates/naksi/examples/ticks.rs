@@ -1,6 +1,6 @@
-//! How punctual rooms are. Type `cargo run --release -p naksi --example ticks -- 200 60`: so many rooms, half of them
-//! at 20 and half at 60 ticks a second, for so many seconds. It says how late ticks began, and how many there were of
-//! how many there should have been: a difference would be drift.
+//! How punctual rooms are. Run `cargo run --release -p naksi --example ticks -- 200 60`: 200 rooms, half of them at
+//! 20 and half at 60 ticks a second, for 60 seconds. It prints how late ticks began, and how many ran of how many
+//! were expected: a difference would be drift.
 use naksi::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ impl Room for Clock {
 
     fn on_tick(&mut self, cx: &mut Cx<'_, Self>, tick: u64) {
         let first = *self.first.get_or_insert_with(|| cx.now());
-        // By its number, this tick belongs so long after the first; whatever is beyond that is lateness or drift.
+        // The time at which this tick is due after the first one; the rest is lateness or drift.
         let wanted = Duration::from_nanos((tick - 1) * 1_000_000_000 / self.hz);
         let beyond = cx.now().since(first).saturating_sub(wanted).as_nanos() as u64;
         self.worst_drift_nanos.store(beyond, Ordering::Relaxed);

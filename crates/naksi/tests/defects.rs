@@ -102,7 +102,7 @@ fn a_member_that_stalls_holds_up_nobody_in_its_room() {
     let stalled = connect(&service);
     let mut good = connect(&service);
     echo(&mut good);
-    // Until the one that never reads is ended for it, and after.
+    // Until the session that never reads is ended for it, and after that.
     let body = [7; 16_000];
     let frame = [&naksi::frame::header(9, body.len()).expect("a short body")[..], &body].concat();
     let mut back = vec![0; frame.len()];
@@ -123,7 +123,7 @@ fn an_idle_server_sleeps() {
     let service = server().workers(4).session(|| Echo).start().expect("a server");
     let mut streams: Vec<_> = (0..50).map(|_| connect(&service)).collect();
     streams.iter_mut().for_each(echo);
-    // The engine's own turns are counted, not the system's time: a machine that is busy changes nothing.
+    // The engine's turns are counted, not time, so a busy machine changes nothing.
     until("all is quiet", || {
         let before = service.stats().turns;
         std::thread::sleep(Duration::from_millis(300));

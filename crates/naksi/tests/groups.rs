@@ -1,4 +1,4 @@
-//! Groups of threads: nothing lost, nothing run twice, bounded, and joined to sessions as a pipeline.
+//! Tests of thread groups: no job lost or run twice, bounded queues, and pipelines with sessions.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ fn open(options: GroupOptions) -> Group {
     Group::open(options).expect("a group")
 }
 
-/// A group of one thread, held up by a job until the sender is dropped.
+/// A group of one thread, blocked by a job until the sender is dropped.
 fn held_up(options: GroupOptions) -> (Group, mpsc::Sender<()>) {
     let group = open(options.threads(1));
     let (hold, held) = mpsc::channel::<()>();
@@ -110,7 +110,7 @@ fn a_full_queue_lets_whoever_posts_do_the_work_if_it_shall() {
     assert_eq!(group.close(PATIENCE).run_here_total, 2);
 }
 
-/// Posts itself again until it has run so often. Notes how many of it have run.
+/// Posts itself again until it has run this many times, and counts the runs.
 fn again(group: Group, ran: Arc<AtomicUsize>, times: usize) {
     if ran.fetch_add(1, Ordering::SeqCst) + 1 < times {
         let next = group.clone();

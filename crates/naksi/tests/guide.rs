@@ -1,4 +1,5 @@
-//! The guide's reference pages name what the code has, and links of the documents lead to files that exist.
+//! Tests that the guide's reference pages contain the code's names, and that links in the documents lead to existing
+//! files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ const NEXT_LINE_WITHIN: Duration = Duration::from_secs(60);
 fn program() {
     let which = std::env::var(PROGRAM);
     if which.is_ok() {
-        // The parent holds the other end: a program does not outlive a test that was killed.
+        // The parent holds the other end, so that a program does not outlive a killed test.
         std::thread::spawn(|| {
             std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
             std::process::exit(1);

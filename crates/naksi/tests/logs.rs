@@ -1,4 +1,4 @@
-//! What is written to the log when a callback or peer is too slow: who, with what, how long, how much.
+//! Tests of log lines about slow callbacks and peers: who, with what, how long, how much.
 
 use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
@@ -100,7 +100,7 @@ fn recordings_without_space_are_named_once_for_all_workers() {
     keep_lines();
     let folder =
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("space-{}", std::process::id()));
-    // As much as no header takes, so that every worker finds too little.
+    // Less than a header takes, so that every worker has too little.
     let record = RecordOptions::new(&folder).run_bytes_max(17);
     let service = Server::new().listen("127.0.0.1:0").workers(3).record(record).session(|| Pupil).start();
     let service = service.expect("it starts");
@@ -118,7 +118,7 @@ fn recordings_without_space_are_named_once_for_all_workers() {
     assert!(told.len() == 1 && told[0].contains("bytes_max=17"), "{told:?}");
 }
 
-/// Has `on_packet` and lacks the line that makes the engine call it.
+/// Has `on_packet` but lacks the `FRAMING` that makes the engine call it.
 struct NoFraming;
 
 impl Session for NoFraming {
@@ -207,7 +207,7 @@ fn a_callback_that_holds_its_thread_is_named_with_its_packet_and_its_time() {
     }
 }
 
-/// Takes its time when it is made, when it says goodbye, and when it is dropped.
+/// Takes long to be made, to be disconnected, and to be dropped.
 struct Heavy;
 
 const HEAVY: Duration = Duration::from_millis(600);

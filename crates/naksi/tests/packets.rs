@@ -1,4 +1,5 @@
-//! Packet tables: what is written is read back, what is broken is refused, and strangers are named.
+//! Tests of packet tables: a message is read back as written, malformed bodies are refused, and unknown packets are
+//! named.
 
 use naksi::packets::{Kind, Table, decode, encode};
 use naksi::prelude::*;
@@ -57,7 +58,7 @@ fn holds<M: Message + PartialEq + std::fmt::Debug>(message: &M, chance: &mut Cha
         let mut wrong = body.to_vec();
         let place = chance.next(body.len() as u64) as usize;
         wrong[place] ^= 1 << chance.next(8);
-        // It may be another message, and then a sound one; it is never more than was sent.
+        // It may be another valid message, but is never longer than what was sent.
         if let Ok(other) = decode::<M>(&wrong) {
             assert!(encode(&other).expect("it came in a frame").len() <= frame.len());
         }
@@ -102,7 +103,7 @@ fn a_body_of_any_depth_is_refused_before_the_stack_ends() {
     let deep = chain(60);
     let frame = encode(&deep).expect("it fits a frame");
     assert_eq!(decode::<Tree>(&frame[4..]), Ok(deep), "sixty trees in one another are no attack");
-    // Every byte is the name of a tree, or says that it has one kid: this ended the process.
+    // Every byte is the name of a tree, or the number 1 of its children: this used to overflow the stack.
     assert!(decode::<Tree>(&[1; 16_000]).is_err());
 }
 

@@ -1,5 +1,5 @@
-//! Recordings: what was written is read back up to the last whole entry, whatever became of the file, and a server
-//! writes what its sessions received, on every port that it can have here.
+//! Tests of recordings: they are read back up to the last whole entry, whatever happened to the file, and a server
+//! records what its sessions received, on every port of this system.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ impl Chance {
 
 const HEADER: Header = Header { worker: 9, framed: true, table_version: u64::MAX - 5, epoch_unix_us: 77 };
 
-/// A file of so many entries, these, and where each of them ends.
+/// A file with this many entries, the entries, and the offset at which each ends.
 fn file<'a>(chance: &mut Chance, count: usize, bytes: &'a [u8]) -> (Vec<u8>, Vec<Entry<'a>>, Vec<usize>) {
     let mut file = HEADER.to_bytes().to_vec();
     let entries: Vec<_> = (0..count).map(|_| chance.entry(bytes)).collect();
@@ -49,7 +49,7 @@ fn file<'a>(chance: &mut Chance, count: usize, bytes: &'a [u8]) -> (Vec<u8>, Vec
     (file, entries, ends)
 }
 
-/// Expects these entries and nothing else; returns whether something is left that is none.
+/// Expects these entries and nothing else; returns whether a torn entry follows.
 fn read(file: &[u8], entries: &[Entry<'_>]) -> (bool, u64) {
     let mut reader = Reader::new(file).expect("a recording");
     assert_eq!(*reader.header(), HEADER);
@@ -91,7 +91,7 @@ fn what_was_never_written_is_no_entry() {
     let (mut chance, bytes) = (Chance(3), [0xA5; 40]);
     for tail in 0..600 {
         let (mut file, entries, ends) = file(&mut chance, 5, &bytes);
-        // A disk that was told the length and not the bytes gives zeros; anything else is noise.
+        // A disk that has stored the length and not the bytes returns zeros; anything else is noise.
         let noise = |chance: &mut Chance| if tail % 2 == 0 { 0 } else { chance.next(256) as u8 };
         file.extend((0..tail + 1).map(|_| noise(&mut chance)));
         assert_eq!(read(&file, &entries), (true, ends[4] as u64));
@@ -171,7 +171,7 @@ fn stop(service: Service) -> Stats {
     service.stop(Duration::from_secs(5))
 }
 
-/// What is in a folder's recordings: each session's bytes, and how it ended, in the order in which they began.
+/// The contents of a folder's recordings: each session's bytes, and how it ended, in the order in which they began.
 fn recorded(folder: &Path, framed: bool) -> Vec<(Vec<u8>, String)> {
     let mut sessions: Vec<(u64, u64, Vec<u8>, String)> = Vec::new();
     for file in std::fs::read_dir(folder).expect("the folder is made") {
@@ -257,7 +257,7 @@ fn services_that_record_into_one_folder_at_one_time_keep_apart() {
     let folder = folder("together");
     let frame = [6, 0, 1, 0, b'a', b'b'];
     let start = |_| server(&folder, Backend::Auto).session(|| Mirror).start().expect("it starts");
-    // They begin in less than a second; one of them records, and then the others begin.
+    // They begin in less than a second: one of them records before the others start.
     let first = start(0);
     talk(first.addresses()[0], &[&frame], &frame);
     let others: Vec<Service> = (1..4).map(start).collect();
@@ -267,10 +267,10 @@ fn services_that_record_into_one_folder_at_one_time_keep_apart() {
         .expect("the folder is made")
         .map(|file| file.expect("readable").file_name().into_string().expect("a plain name"))
         .collect();
-    // What they are called before the worker's number; a second may have begun between two of them.
+    // The file names up to the worker's number; a second may have begun between two of them.
     let runs: BTreeSet<&str> = files.iter().filter_map(|name| Some(name.rsplit_once('-')?.0)).collect();
     assert_eq!((runs.len(), files.len()), (4, 4 * 2), "{files:?}");
-    // Sessions of different runs may have one name, so each run is read for itself.
+    // Sessions of different runs may have the same id, so each run is read separately.
     for run in runs {
         let alone = folder.with_extension(run);
         std::fs::create_dir_all(&alone).expect("a scratch folder");
@@ -293,7 +293,7 @@ fn recordings_that_have_as_many_bytes_as_they_may_end_and_the_service_goes_on() 
     let service = server.session(|| Mirror).start().expect("it starts");
     let frame = [&[0xF8, 3, 1, 0][..], &[7; 1012]].concat();
     for _ in 0..10 {
-        // What is said back has been noted, and is written before the next is.
+        // What was echoed has been recorded, and is written before the next entry.
         talk(service.addresses()[0], &[&frame, &frame], &[&frame[..], &frame].concat());
     }
     let stats = stop(service);
@@ -308,7 +308,7 @@ fn recordings_that_have_as_many_bytes_as_they_may_end_and_the_service_goes_on() 
         assert!(!reader.is_torn());
     }
     assert!(bytes > 0 && bytes <= 10_000, "{bytes} bytes");
-    // Each of ten sessions began, said something twice, and ended: that is in a file, or counted.
+    // Each of ten sessions began, echoed twice, and ended: each entry is in a file, or counted.
     assert_eq!((stats.recorded_total, entries + stats.record_lost_total), (entries, 40));
     assert_eq!((stats.handles, stats.in_flight), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! What the log tells of a service and its sessions, and at which level.
+//! Tests of the log lines about a service and its sessions, and their levels.
 
 use std::fmt::{self, Write as _};
 use std::io::{Read, Write};

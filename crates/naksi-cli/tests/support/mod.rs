@@ -1,4 +1,4 @@
-//! What the tests of the program share: a server process that never outlives its test, and bounded waits.
+//! Test support of the program: a server process that never outlives its test, and bounded waits.
 
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than anything in these tests takes, even on a machine that is busy with something else.
+/// Longer than anything in these tests takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Names the `naksi.exe` that is on trial in place of this system's own program: the Windows lane sets it, and
-/// what Wine needs beside it.
+/// Set by the Windows lane: the `naksi.exe` to test in place of this system's program, and what Wine needs for it.
 const UNDER_WINE: &str = "NAKSI_TEST_UNDER_WINE";
 
 /// The program under test.
@@ -36,8 +35,8 @@ pub(crate) fn naksi() -> Command {
     }
 }
 
-/// Whether these tests were started by `nohup` or in the background of a script: the program would inherit what is
-/// ignored.
+/// Whether these tests were started by `nohup` or in the background of a script: the program would inherit ignored
+/// signals.
 fn ignores_signals() -> bool {
     const HANGUP_INTERRUPT_TERMINATE: u64 = 1 | 1 << 1 | 1 << 14;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -46,12 +45,12 @@ fn ignores_signals() -> bool {
     ignored.is_some_and(|mask| mask & HANGUP_INTERRUPT_TERMINATE != 0)
 }
 
-/// Whether the program under test runs under Wine, which hides from this system how much of it a process has.
+/// Whether the program under test runs under Wine, where this system's figures about the process are not its own.
 pub(crate) fn is_under_wine() -> bool {
     std::env::var_os(UNDER_WINE).is_some()
 }
 
-/// Whether a test is left out under Wine; it says so, and why.
+/// Whether a test is skipped under Wine; prints that and why.
 pub(crate) fn is_left_out_under_wine(why: &str) -> bool {
     if is_under_wine() {
         writeln!(std::io::stderr(), "skipped: {why}").expect("stderr takes a line");
@@ -59,11 +58,11 @@ pub(crate) fn is_left_out_under_wine(why: &str) -> bool {
     is_under_wine()
 }
 
-/// What a program printed, and its exit code, when it has ended by itself.
+/// A program's output and exit code, after it has ended by itself.
 ///
-/// Under Wine, one of thousands of programs is now and then ended by a signal that no process sent, while it exits and
-/// after all of its output. A Windows program that crashes has an exit code there as well: a signal is none of ours,
-/// and the program is run once more.
+/// Under Wine, one of thousands of programs is sometimes ended by a signal that no process sent, while it exits and
+/// after all of its output. A Windows program that crashes has an exit code there as well, so a signal is not the
+/// program's fault, and it is run once more.
 pub(crate) fn output(command: &mut Command) -> Output {
     let output = command.output().expect("the program runs");
     if !is_under_wine() || output.status.code().is_some() {
@@ -96,7 +95,7 @@ impl Process {
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        // Wine makes a Ctrl-C of the one and simply ends at the other.
+        // Wine turns one of them into Ctrl-C and ends the process at the other.
         let name = if is_under_wine() && name == "TERM" { "INT" } else { name };
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.expect("kill runs").success(), "the process is gone already");
@@ -132,7 +131,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended long ago; then there is nothing to kill.
+        // It may have ended already; then there is nothing to kill.
         if self.0.kill().is_ok() {
             self.0.wait().expect("a killed process ends");
         }
@@ -162,13 +161,13 @@ impl Server {
         Self::listening(&mut command, workers, 1).0
     }
 
-    /// A server from a whole command with so many workers and listeners, and what it says of each listener.
+    /// Starts a server from a command with this many workers and listeners, and returns the line for each listener.
     pub(crate) fn listening(command: &mut Command, workers: usize, listeners: usize) -> (Self, Vec<String>) {
         let (urls, child) = Self::spawn(command.stderr(Stdio::piped()), workers, listeners);
         (Self { process: Process(child), address: place(&urls[0]) }, urls)
     }
 
-    /// A server from a whole command with two workers, whose standard error is this.
+    /// Starts a server from a command with two workers and this standard error.
     pub(crate) fn with_output(command: &mut Command, stderr: Stdio) -> Self {
         let (urls, child) = Self::spawn(command.stderr(stderr), 2, 1);
         Self { process: Process(child), address: place(&urls[0]) }
@@ -209,7 +208,7 @@ impl Server {
         stream
     }
 
-    /// Open descriptors of the server, where the system tells; of one under Wine, its connections.
+    /// Open descriptors of the server, if the system tells; under Wine, its connections.
     pub(crate) fn descriptors(&self) -> Option<usize> {
         if is_under_wine() {
             return connections(self.address);
@@ -252,8 +251,8 @@ fn place(url: &str) -> SocketAddr {
     url.rsplit("//").next().and_then(|place| place.parse().ok()).unwrap_or_else(|| panic!("{url}"))
 }
 
-/// Connections at this address of IPv4 that have been accepted, as the network of this system sees them: those that
-/// stand, without those that still wait in the listener's queue (proc(5): its `rx_queue`).
+/// Accepted connections at this IPv4 address, from the kernel's socket table, without those that still wait in the
+/// listener's backlog (proc(5): its `rx_queue`).
 fn connections(local: SocketAddr) -> Option<usize> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let end = format!(":{:04X}", local.port());
@@ -325,7 +324,7 @@ pub(crate) fn read_frame(stream: &mut TcpStream) -> (u16, Vec<u8>) {
     (id, body)
 }
 
-/// The first room that relay dummies with this seed enter: a dummy is asked, by a listener that only reads.
+/// The first room that relay dummies with this seed enter, as received by a listener from a dummy.
 pub(crate) fn room_of_seed(seed: u32) -> u32 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address").to_string();
@@ -333,7 +332,7 @@ pub(crate) fn room_of_seed(seed: u32) -> u32 {
     command.args(["dummy", &address, "--scenario", "relay", "--sessions", "1", "--secs", "60"]);
     command.args(["--seed", &seed.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
     let _dummy = Process::spawn(&mut command);
-    // The program first looks whether anybody listens, with a connection that says nothing.
+    // The program first makes a test connection that sends nothing.
     for stream in listener.incoming() {
         let mut stream = stream.expect("a connection comes");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
@@ -359,7 +358,8 @@ pub(crate) fn threaded(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Soc
     address
 }
 
-/// Expects that the server ends this connection, in order or by a reset, and counts what came before.
+/// Expects that the server ends this connection, in order or by a reset, and returns the number of bytes before the
+/// end.
 pub(crate) fn ended(stream: &mut TcpStream) -> usize {
     let (mut buffer, mut came) = (vec![0; 65_536], 0);
     loop {

@@ -1,4 +1,5 @@
-//! PostgreSQL's own types and verbs for a job that needs more than [`Conn`](crate::Conn) has, inside its transaction.
+//! PostgreSQL's own types and methods for a job that needs more than [`Conn`](crate::Conn) has, inside its
+//! transaction.
 
 use postgres::types::ToSql;
 use postgres::{CopyInWriter, CopyOutReader, Row, SimpleQueryMessage, Transaction};
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 /// PostgreSQL's own interface to the transaction of a job, from [`Conn::postgres`].
 ///
 /// A statement that would begin or end a transaction is refused, and the job fails then. After a failed statement the
-/// server keeps nothing of the transaction, unless the job goes back to a savepoint (`ROLLBACK TO`).
+/// server rolls back the transaction, unless the job goes back to a savepoint (`ROLLBACK TO`).
 #[derive(Debug)]
 pub struct PostgresTransaction<'c, 't> {
     conn: &'c mut Conn<'t>,
@@ -20,10 +21,10 @@ impl<'c, 't> PostgresTransaction<'c, 't> {
         Self { conn }
     }
 
-    /// Carries out one statement and returns how many rows it changed.
+    /// Executes one statement and returns how many rows it changed.
     ///
     /// # Errors
-    /// What the server says, or [`Error::Rejected`] for a statement that would begin or end a transaction.
+    /// The server's error, or [`Error::Rejected`] for a statement that would begin or end a transaction.
     pub fn execute(&mut self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         let done = self.transaction(statement)?.execute(statement, values);
         self.conn.note(done.map_err(Error::from))
@@ -38,7 +39,7 @@ impl<'c, 't> PostgresTransaction<'c, 't> {
         self.conn.note(rows.map_err(Error::from))
     }
 
-    /// Asks for exactly one row.
+    /// Queries exactly one row.
     ///
     /// # Errors
     /// As [`execute`](Self::execute), and [`Error::Rejected`] if there is none or several.
@@ -47,7 +48,7 @@ impl<'c, 't> PostgresTransaction<'c, 't> {
         self.conn.note(row.map_err(Error::from))
     }
 
-    /// Asks for one row; `None` if there is none.
+    /// Queries one row; `None` if there is none.
     ///
     /// # Errors
     /// As [`execute`](Self::execute), and [`Error::Rejected`] if there are several.
@@ -56,7 +57,7 @@ impl<'c, 't> PostgresTransaction<'c, 't> {
         self.conn.note(row.map_err(Error::from))
     }
 
-    /// Carries out several statements without values, with semicolons between them.
+    /// Executes several statements without values, separated by semicolons.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).
@@ -65,7 +66,7 @@ impl<'c, 't> PostgresTransaction<'c, 't> {
         self.conn.note(done.map_err(Error::from))
     }
 
-    /// Carries out several statements without values and returns what they say, in text.
+    /// Executes several statements without values and returns their results as text.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).

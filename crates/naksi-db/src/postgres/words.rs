@@ -1,7 +1,7 @@
-//! Finds the statements in a text that begin or end a transaction. Nothing here understands SQL beyond its words:
-//! quotes, comments, parentheses and the bodies of functions, as `psql` reads them.
+//! Finds the statements in a text that begin or end a transaction. Only words are parsed: quotes, comments,
+//! parentheses and the bodies of functions, as `psql` does.
 
-/// The first statement of a text that a job may not contain, by its words.
+/// The first forbidden statement of a text, by its words.
 pub(super) fn of_transaction(text: &str) -> Option<String> {
     let mut statement = Statement::default();
     let mut scanner = Scanner { rest: text };
@@ -23,7 +23,7 @@ pub(super) fn of_transaction(text: &str) -> Option<String> {
     }
 }
 
-/// The beginning of one statement, and how deep in it the scanner is.
+/// The beginning of one statement, and the current nesting of the scanner.
 #[derive(Default)]
 struct Statement {
     /// Its first words, in capital letters.
@@ -132,7 +132,7 @@ impl<'t> Scanner<'t> {
         Some(Token::Other)
     }
 
-    /// A doubled quote is read as two texts side by side, which ends at the same place.
+    /// A doubled quote is read as two adjacent texts, which end at the same place.
     fn skip_quoted(&mut self, quote: char, has_escapes: bool) {
         let mut letters = self.rest.char_indices().skip(1);
         while let Some((at, letter)) = letters.next() {

@@ -1,6 +1,6 @@
-//! The file behind a SQLite database: where it is, that it is one, and that it is still the one that was opened.
+//! The file behind a SQLite database: its path, and checks that it is a database and still the file that was opened.
 //!
-//! SQLite goes on with a file that was deleted or replaced, and says that all is well. Nothing here reads a page.
+//! SQLite continues with a file that was deleted or replaced, without an error.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,8 +14,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, Result};
 
-/// Which file it is, whatever it is called. The system gives a number again once its file is gone, so that the time when
-/// the file was made belongs to it, where the system knows that.
+/// The identity of a file, independent of its path. The system may reuse a number after its file is deleted, so the
+/// creation time is a part of it where the system has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId(file_id::FileId, Option<SystemTime>);
 
@@ -33,7 +33,7 @@ const URI: &str = "file:";
 pub(crate) struct SqliteFile {
     path: PathBuf,
     is_uri: bool,
-    /// Every later connection has to find the same file at the same place.
+    /// Every later connection must find the same file at the same path.
     first: Arc<OnceLock<(PathBuf, FileId)>>,
     log: Arc<Mutex<Log>>,
 }
@@ -52,7 +52,7 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
 }
 
 impl SqliteFile {
-    /// Reads what stands behind `sqlite:`, or says what is wrong with it.
+    /// Parses the text after `sqlite:`, or returns what is wrong with it.
     pub(crate) fn read(path: &str) -> Result<Self, String> {
         let small = path.trim().to_ascii_lowercase();
         if small.is_empty() || small == ":memory:" {
@@ -64,7 +64,7 @@ impl SqliteFile {
                 "SQLite reads a URI only if `file:` stands at its beginning in small letters".to_owned()
             );
         }
-        // Later connections must not depend on the folder that the program stands in.
+        // Later connections must not depend on the current folder.
         let absolute = || std::path::absolute(path).map_err(|error| error.to_string());
         let path = if is_uri { PathBuf::from(path) } else { absolute()? };
         Ok(Self { path, is_uri, first: Arc::default(), log: Arc::default() })
@@ -75,13 +75,13 @@ impl SqliteFile {
         &self.path
     }
 
-    /// Opens the file. Only the first connection may make a new one.
+    /// Opens the file. Only the first connection may create it.
     pub(super) fn connect(&self) -> Result<Connection> {
         let mut flags = OpenFlags::default();
         if let Some((path, first)) = self.first.get() {
-            // A URI may say itself that its file is to be made, and may not say what SQLite is not allowed to do.
+            // A URI may request the creation of its file, but not what SQLite is not allowed to do.
             flags.set(OpenFlags::SQLITE_OPEN_CREATE, self.is_uri);
-            // Before SQLite looks: it would apply the old file's write-ahead log to another file.
+            // Before SQLite opens it, which would apply the old file's write-ahead log to another file.
             check(path, *first)?;
             lock(&self.log).file.map_or(Ok(()), |file| check(&log_of(path), file))?;
         }
@@ -114,7 +114,7 @@ impl SqliteFile {
         Ok(opened)
     }
 
-    /// Why a file cannot be opened: SQLite says only that it cannot.
+    /// Why a file cannot be opened, because SQLite reports only that it cannot.
     fn why_not(&self, error: &rusqlite::Error) -> String {
         if self.is_uri {
             return error.to_string();
@@ -134,7 +134,7 @@ impl SqliteFile {
 
 const NO_FILE: &str = "SQLite needs the path of a file, as in sqlite:game.db";
 
-/// Every thread would have a memory of its own, which ends with it.
+/// The error for an in-memory database: every thread would have its own, which ends with the thread.
 pub(super) fn in_memory() -> Error {
     Error::Rejected(format!(
         "this is a database in memory, which each thread would have for itself: {NO_FILE}"

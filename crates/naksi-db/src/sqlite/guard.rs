@@ -1,8 +1,8 @@
-//! Keeps a job inside its transaction: whatever ends the transaction before the job is over, nothing after it is kept.
+//! Keeps a job inside its transaction: if the transaction ends before the job does, nothing after that is committed.
 //!
 //! SQLite itself rolls a transaction back after some failures (a full disk, an I/O error, no memory, an interrupt,
 //! `ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`) and would then commit each following statement on its own. Three hooks
-//! prevent that, also for statements on the connection that `Conn::sqlite` lends out.
+//! prevent that, also for statements on the connection that `Conn::sqlite` returns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::error::Result;
 
-/// What the hooks of one connection share with its attempts. One thread at a time uses them.
+/// State shared by the hooks of one connection and its attempts. One thread at a time uses it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard(Arc<Flags>);
 
@@ -57,7 +57,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Runs a job. Its transaction has to be there before and after it.
+    /// Runs a job. Its transaction must be open before and after it.
     pub(super) fn run<T>(&self, job: impl FnOnce() -> T) -> T {
         self.0.ended.store(false, Ordering::Relaxed);
         self.0.in_job.store(true, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl Guard {
         job()
     }
 
-    /// Whether the transaction of the job has ended, so that nothing of it may be kept.
+    /// Whether the transaction of the job has ended, so that nothing of it may be committed.
     pub(crate) fn has_ended(&self, connection: &Connection) -> bool {
         self.0.ended.load(Ordering::Relaxed) || connection.is_autocommit()
     }

@@ -1,4 +1,4 @@
-//! The end: what was accepted is written, by name and by dropping the last handle.
+//! Tests of closing: accepted jobs are written, by `close` and by dropping the last handle.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn the_last_handle_may_be_dropped_by_a_callback_and_the_rest_is_written_all_the_
     drop(database.clone());
     let stats = database.stats();
     assert_eq!(stats.waiting + stats.running, 51);
-    // Not waited for: a callback is held, and would hold this thread.
+    // Does not wait: a blocked callback would block this thread.
     std::thread::scope(|scope| {
         scope.spawn(move || drop(database));
         release.send(()).expect("it waits");

@@ -1,4 +1,4 @@
-//! The example world, in a process of its own: it is lived in, told to stop, and started again.
+//! Tests of the example world, in a process of its own: it is used, stopped and started again.
 
 #[path = "../../examples/world.rs"]
 mod world;
@@ -15,7 +15,7 @@ use crate::told_to_stop::Ended;
 /// In the child: that it is one.
 const CHILD: &str = "NAKSI_DB_EXAMPLE_CHILD";
 
-// As the example has them: a client of it is another program.
+// The same as in the example: its client is another program.
 naksi::packets! { PACKETS {
     1 => Login { name: String }
     2 => Welcome { you: u32, back: bool, x: i32, y: i32 }
@@ -53,7 +53,7 @@ impl Example {
         example
     }
 
-    /// What stands behind these words, in the first line that has them.
+    /// The text after these words, in the first line that contains them.
     fn line_with(&mut self, words: &str) -> String {
         loop {
             let line = self.said.next().expect("it goes on").expect("text");
@@ -72,7 +72,7 @@ impl Example {
         saved
     }
 
-    /// Logs in, and returns the connection and what it is told first.
+    /// Logs in, and returns the connection and the first answer.
     fn log_in(&self, name: &str) -> (TcpStream, Welcome) {
         let mut stream = TcpStream::connect(&self.address).expect("the example");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
@@ -112,7 +112,7 @@ fn the_example_world_is_lived_in_and_saves_everybody_when_it_is_told_to_stop() {
     for welcome in [&first, &second] {
         assert_eq!((welcome.back, welcome.x, welcome.y), (false, 0, 0));
     }
-    // Each sees the other one come, and the one sees the other one walk.
+    // Each sees the other one enter, and one sees the other walk.
     hear(&mut one, |enter: &Enter| (enter.who, enter.name.as_str()) == (second.you, "other"));
     hear(&mut other, |enter: &Enter| (enter.who, enter.name.as_str()) == (first.you, "one"));
     say(&mut other, &Step { x: 30, y: -7 });

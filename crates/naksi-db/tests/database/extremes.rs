@@ -1,4 +1,4 @@
-//! Jobs that throw what panics when it is dropped, and settings whose spans are as long as can be said.
+//! Tests of jobs whose panic payload panics when it is dropped, and of settings with the longest possible spans.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

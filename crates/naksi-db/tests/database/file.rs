@@ -1,4 +1,5 @@
-//! The file of a SQLite database: it has to be one, it is named in errors, and it stays the one that was opened.
+//! Tests of a SQLite database's file: it must be a database, errors name it, and it must stay the file that was
+//! opened.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The database against what it promises, on SQLite in a folder of its own. Nothing here waits to be lucky: what is
-//! to happen is waited for, and what must not is made possible first.
+//! Tests of the database's guarantees, on SQLite in a temporary folder. No test relies on timing: expected events are
+//! awaited, and unexpected ones are given a chance to happen.
 
 mod closing;
 #[cfg(unix)] // By a signal.

@@ -1,4 +1,4 @@
-//! Jobs of one key in their order over all threads, others beside them, and the bound of the queue.
+//! Tests of the order of one key's jobs over all threads, of concurrency between keys, and of the queue's bound.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -86,7 +86,7 @@ fn a_trade_is_ordered_after_the_jobs_of_both_players() {
         .collect();
     for (index, loads) in trades.iter().enumerate() {
         let [one, other] = [&loads[0], &loads[1]].map(|load| wait(load).expect("a player"));
-        // The queue of both are as one behind the trade: each sees it, and nothing of the next.
+        // Both queues run after the trade: each sees it, and nothing of the next one.
         assert_eq!((one.version, other.version), (index as i64 + 1, index as i64 + 1));
         assert_eq!(one.items.len() + other.items.len(), 2);
         assert_ne!(one.items, other.items);
@@ -143,7 +143,7 @@ fn whoever_asks_goes_on_at_once_while_the_database_is_slow() {
         Ok(())
     }))
     .expect("taken");
-    // The one thread is held: had asking to wait for it, this loop would never end.
+    // The only thread is blocked: if submitting waited for it, this loop would never end.
     let answers: Vec<_> =
         (0..1_000).map(|name| asked(database.save(name, |_| Ok(()))).expect("room")).collect();
     assert!(slow.recv_timeout(Duration::ZERO).is_err());

@@ -1,5 +1,5 @@
-//! A database that is down, slow or says no. Jobs say themselves that the connection broke, so that it breaks when the
-//! test wants it to; the PostgreSQL tests stop a real server.
+//! Tests with a database that is down, slow or returns errors. Jobs themselves report a broken connection, so that it
+//! breaks at the right moment; the PostgreSQL tests stop a real server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -196,7 +196,7 @@ fn a_job_whose_time_is_over_is_told_so_and_its_lane_goes_on() {
             released.recv().expect("released");
             Ok(())
         }));
-        // On a machine that is busy with something else its own time may be over before it begins.
+        // On a busy machine its time limit may pass before it begins.
         if begun.recv_timeout(4 * within).is_ok() {
             break (slow.expect("taken"), release);
         }

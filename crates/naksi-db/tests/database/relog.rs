@@ -1,4 +1,4 @@
-//! Players who come back before they are saved: the oldest way to copy a sword.
+//! Tests of players that return before they are saved, the oldest way to duplicate an item.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use naksi_db::{Database, Settings};
 use crate::support::{Folder, Player, answer, asked, read, settings, wait, write};
 
 const PLAYERS: u32 = 100;
-/// Ten times as many as the issue asks for would show nothing else.
+/// Ten times as many would show nothing else.
 const RELOGS: u32 = 10_000;
 
 /// What was seen while players came and went.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Logins that got a player as it was before its last logout.
+    /// Logins that loaded a player as it was before its last logout.
     stale_loads: u32,
-    /// Items that stand in two rows at the end, and items that stand in none.
+    /// Items that are in two rows at the end, and items that are in none.
     doubled: usize,
     lost: usize,
 }
 
-/// Two players meet, one gives the other an item, both log out and come back at once; again and again. A save takes
-/// longer than a player needs for that.
+/// Two players meet, one gives the other an item, both log out and come back at once; repeatedly. A save takes longer
+/// than a player needs for that.
 fn play(database: &Database) -> Seen {
     let mut chance = Prng::new(42);
     let mut truth: Vec<Player> =
@@ -57,7 +57,7 @@ fn play(database: &Database) -> Seen {
     }
     let mut items: Vec<u32> = (0..PLAYERS)
         .flat_map(|name| {
-            // The last saves are waited for in both runs: a save waits for those before it.
+            // Both runs wait for the last saves: a save waits for those before it.
             answer(database.save(name, move |conn| read(conn, name))).expect("a player").items
         })
         .collect();

@@ -13,7 +13,7 @@ use naksi_db::{Database, Result};
 
 use crate::support::{Folder, PATIENCE, Player, read, settings, until, write};
 
-/// Loads who joins, saves who leaves, slowly; who is called 13 waits until the test lets go.
+/// Loads players that join and saves players that leave, slowly; number 13 waits until the test releases it.
 struct Hall {
     database: Database,
     holds: Sender<Sender<()>>,
@@ -113,7 +113,7 @@ fn a_member_that_comes_back_at_once_finds_what_it_left() {
         let mut member = join(&service, 7);
         assert_eq!(line(&mut member), format!("7 {visit}\n"));
         drop(member);
-        // Known to the server, not to the database: the save is on its way.
+        // The server has submitted the save, and the database has not completed it.
         until("it has left", || database.stats().counts.saves_total == visit);
     }
     drop(service.stop(PATIENCE));

@@ -10,11 +10,11 @@ use naksi_db::Database;
 
 use crate::support::{Folder, settings, until};
 
-/// Asks the database with every line that it gets. The answer is the line, with the session's own id.
+/// Queries the database for every line that it receives. The answer is the line with the session's own id.
 struct Asker {
     database: Database,
     remote: Arc<Mutex<Option<ServiceHandle>>>,
-    /// Told when a job runs; the job goes on when the other end is gone.
+    /// Notified when a job runs; the job continues when the other end is dropped.
     running: Sender<Sender<()>>,
 }
 

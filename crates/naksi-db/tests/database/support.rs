@@ -1,4 +1,4 @@
-//! A folder, a database in it, and answers that can be waited for.
+//! Test support: a folder, a database in it, and answers that can be awaited.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -36,13 +36,13 @@ impl Folder {
     }
 }
 
-/// Many threads, no waiting for a disk, and time enough on a machine that is busy with something else.
+/// Many threads, no waiting for a disk, and enough time on a busy machine.
 pub(crate) fn settings() -> Settings {
     let (threads, durability) = (Some(4), Durability::ProcessEnd);
     Settings { threads, durability, load_within: 2 * PATIENCE, ..Settings::default() }
 }
 
-/// Hands a job over, for an answer that can be waited for.
+/// Submits a job whose answer can be awaited.
 pub(crate) fn asked<T, J>(asked: JobRequest<'_, J>) -> Result<Receiver<Result<T>>, SubmitError>
 where
     T: Send + 'static,

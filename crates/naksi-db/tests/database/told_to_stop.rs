@@ -1,4 +1,4 @@
-//! A process that is told to stop by a signal writes what was taken first.
+//! A test of a process that is stopped by a signal: accepted saves are written first.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::support::{Folder, PATIENCE, Player, SCHEMA, read, settings, write};
 /// In the child: where its database is.
 const CHILD: &str = "NAKSI_DB_TEST_CHILD";
 
-/// Saves each line that it gets, slowly, and says at once that it was taken.
+/// Saves each line that it receives, slowly, and confirms at once that the job was accepted.
 struct Saver(Database);
 
 impl Session for Saver {

@@ -1,4 +1,4 @@
-//! A job is kept as a whole or not at all, whatever ends its transaction.
+//! Tests that a job is committed completely or not at all, whatever ends its transaction.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn owners(database: &Database) -> Vec<String> {
     rows.expect("rows").iter().map(|row| row.get::<String>(0).expect("a name")).collect()
 }
 
-/// A trade whose two halves belong together, by a careless job that looks at no error.
+/// A trade whose two halves belong together, by a job that ignores errors.
 fn trade(
     database: &Database,
     between: impl Fn(&mut Conn<'_>) + Send + 'static,

@@ -1,7 +1,7 @@
-//! The same promises on a real PostgreSQL server, which this program makes, starts, stops and removes.
+//! The same guarantees on a real PostgreSQL server, which this program creates, starts, stops and removes.
 //!
-//! Built with the feature `postgres` only; it needs Debian's `postgresql` package (`.ci/run` sees to
-//! that). Nothing here uses a server that was there before.
+//! Built with the feature `postgres` only; it needs Debian's `postgresql` package, which `.ci/run` installs. It never
+//! uses an existing server.
 
 #![cfg(all(feature = "postgres", unix))]
 

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of our own: in a temporary folder, on a free port, as a user who is not root, because a server
-//! refuses to run as root. One for all tests of this program; those that stop it start their own.
+//! A PostgreSQL server for tests: in a temporary folder, on a free port, as a user who is not root, because a server
+//! refuses to run as root. Most tests share one; those that stop it start their own.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

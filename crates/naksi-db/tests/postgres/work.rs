@@ -29,7 +29,7 @@ fn gold(database: &Database, name: i64) -> i64 {
     .expect("a player")
 }
 
-/// One server for all of these: starting it takes longer than they do.
+/// All of these share one server, because starting it takes longer than they do.
 #[test]
 fn a_real_server_keeps_what_it_is_told() {
     let server = Server::start();
@@ -236,7 +236,7 @@ fn two_that_lock_each_other_out_both_have_their_turn(server: &Server) {
     let (meet, attempts) = (Arc::new(Barrier::new(2)), Arc::new(AtomicU32::new(0)));
     let give = |from: i64, to: i64| {
         let (meet, attempts, mut first) = (Arc::clone(&meet), Arc::clone(&attempts), true);
-        // Keys of their own, so that only the database can see that they are in each other's way.
+        // Different keys, so that only the database detects the conflict.
         let job = database.save(("give", from), move |conn| {
             attempts.fetch_add(1, Ordering::SeqCst);
             conn.execute("UPDATE players SET gold = gold - 1 WHERE name = $1", &[from.into()])?;

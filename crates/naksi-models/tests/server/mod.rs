@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use naksi_models::{Model, Site};
 
-/// Long enough for a machine that does other things; only a server that never answers takes so long.
+/// Long enough for a busy machine; only a server that never answers takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that stops when it is dropped.

@@ -1,6 +1,7 @@
-//! The completion queue of a group keeps the laws of a completion port, on every system alike.
+//! Tests that the completion queue of a group keeps the laws of a completion port, on every system.
 //!
-//! Wine ignores how many may run and wakes in turn: there the cases of those two laws are skipped, aloud.
+//! Wine ignores the concurrency limit and wakes in turn: there the cases of those two laws are skipped with a
+//! message.
 
 #[path = "../support/asleep.rs"]
 mod asleep;
@@ -88,7 +89,7 @@ fn at_most_as_many_threads_run_as_the_queue_allows() {
     assert_eq!(most.into_inner(), 1);
 }
 
-/// Threads that wait in the order of their numbers and say which of them has taken what.
+/// Threads that wait in the order of their numbers and report which of them has taken what.
 fn crew(queue: &Arc<Queue>, threads: usize) -> (Vec<ThreadClock>, mpsc::Receiver<(usize, u64)>) {
     let (told, tells) = mpsc::channel();
     let mut clocks = Vec::new();
@@ -123,7 +124,7 @@ fn the_thread_that_came_last_is_woken_first() {
     assert_eq!(queue.close(3), Ok(()));
 }
 
-/// One thread takes the first piece of work and holds it as `hold` says; the second must be taken meanwhile.
+/// One thread takes the first piece of work and holds it as `hold` does; the second must be taken meanwhile.
 fn second_is_taken_while(hold: impl Fn(&Queue, &AtomicBool) + Sync) {
     let queue = Queue::open(1).expect("a queue");
     let second = AtomicBool::new(false);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use naksi_os::ThreadClock;
 
-/// So many looks in a row must find the thread asleep, and that it has not run in between.
+/// This many consecutive checks must find the thread asleep, without having run in between.
 const STILL_LOOKS: u32 = 5;
-/// One that never sleeps is waited for no longer than this: what the test asserts next shows it.
+/// A thread that never sleeps is awaited no longer than this; the test's next assertion fails then.
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// Waits until the thread of this clock sleeps in the kernel.

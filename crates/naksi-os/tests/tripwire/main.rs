@@ -1,8 +1,8 @@
-//! A live kernel against memory that disappears when it is released.
+//! Tests of a live kernel with memory that is unmapped when it is released.
 //!
-//! Every buffer that a port owns lies on pages of its own, which are gone as soon as the port lets go of it.
-//! A kernel that still writes there says EFAULT, and the races assert that none ever does. The first test is
-//! the control: it does what no port may do, and sees the number.
+//! Every buffer of a port is on pages of its own, which are unmapped as soon as the port releases it. A kernel that
+//! still writes there reports EFAULT, and the races assert that none ever does. The first test is the control: it
+//! does what no port may do, and expects EFAULT.
 
 #![cfg(target_os = "linux")]
 // UNSAFETY: the control hands released memory to a system call.

@@ -1,8 +1,8 @@
-//! An allocator that gives memory pages of its own and takes the pages away on release.
+//! An allocator that gives each allocation its own pages and unmaps them on release.
 //!
-//! A kernel that writes into memory which its owner has let go finds no page there, and says EFAULT: what
-//! would have been a silent corruption of other memory is an error number in a completion. The
-//! sanitizers do not see such writes, because no instruction of ours makes them. Knows no port.
+//! A kernel that writes into released memory finds no page there, and reports EFAULT: silent corruption becomes an
+//! error number in a completion. Sanitizers do not detect such writes, because no instruction of this program makes
+//! them.
 
 // UNSAFETY: an allocator hands out raw memory.
 #![expect(unsafe_code, reason = "an allocator hands out raw memory")]
@@ -11,13 +11,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-/// From here on an allocation has its own pages: message headers and addresses count, too.
+/// Allocations of at least this size have their own pages; message headers and addresses are included.
 pub(crate) const OWN_PAGES_BYTES_MIN: usize = 192;
 const PAGE_BYTES: usize = 4096;
-/// Released regions that stay reserved, so that nothing takes their place for a while.
+/// Released regions that stay reserved, so that nothing reuses their addresses for a while.
 const QUARANTINE_REGIONS: usize = 8192;
 
-/// Pages of its own for everything large, the system's allocator for the rest.
+/// An allocator with separate pages for large allocations, and the system's allocator for the rest.
 pub(crate) struct OwnPages {
     quarantine: Mutex<Quarantine>,
 }

@@ -1,8 +1,7 @@
 //! Ten thousand races between operations, cancellations and closes on a live kernel.
 //!
-//! Every operation ends exactly once, everything returns, and no completion says that the kernel found no
-//! memory where an operation's buffer should be. What happens in a round is decided by a seed; who wins a
-//! race is the kernel's. Knows nothing of how memory is watched.
+//! Every operation ends exactly once, everything returns, and no completion reports EFAULT. A seed decides what
+//! happens in a round; the kernel decides who wins a race.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -44,7 +43,7 @@ pub(crate) fn options() -> PortOptions {
     }
 }
 
-/// Runs so many rounds on fresh ports of fifty rounds each; every second port is dropped in the storm.
+/// Runs this many rounds on fresh ports of fifty rounds each; every second port is dropped in the middle.
 pub(crate) fn run<P: Port>(rounds: u32, open: impl Fn() -> P, end: impl Fn(P) -> Ledger) {
     let mut ended = 0;
     for number in 0..rounds / 50 {
@@ -101,7 +100,7 @@ impl<P: Port> Race<P> {
         token
     }
 
-    /// Everything at once, cancelled at once or a little later, and closed as soon as that is accepted.
+    /// Everything at once, cancelled at once or a little later, and closed as soon as a close is accepted.
     fn round(&mut self, address: SocketAddr, datagram: (Handle, SocketAddr), file: Handle) {
         let mut ops = vec![self.submit(Op::Connect { remote: address })];
         for socket in self.open.clone() {
@@ -137,7 +136,8 @@ impl<P: Port> Race<P> {
             }
         }
         self.turn(Duration::ZERO);
-        // At most a few sockets stay, so that a round is short: the oldest are ended, closed once they are idle.
+        // At most a few sockets stay, so that a round is short: the oldest are shut down, and closed once they are
+        // idle.
         let spare = self.open.len().saturating_sub(6);
         let oldest: Vec<Handle> = self.open.iter().take(spare).copied().collect();
         for socket in oldest {
@@ -204,7 +204,7 @@ impl<P: Port> Race<P> {
     }
 }
 
-/// How an operation ended, if it did not do what was asked.
+/// How an operation ended, unless it succeeded.
 fn ended(done: &Done) -> Option<Ended> {
     match done {
         Done::Accept(result) => result.err(),

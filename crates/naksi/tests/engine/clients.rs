@@ -1,4 +1,4 @@
-//! The client service: many connections, retries with pauses, several addresses at once.
+//! Tests of the client: many connections, retries with pauses, several addresses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,7 +93,7 @@ fn attempts_that_fail_at_once_leave_no_timers_behind() {
     assert!(timers <= 1, "one connection waits for one thing at a time, and not for {timers}");
 }
 
-/// A listener without accepts, and so many connections that its queue takes no more.
+/// A listener that does not accept, and enough connections to fill its backlog.
 fn full_listener() -> (std::net::TcpListener, Vec<TcpStream>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
@@ -142,7 +142,7 @@ fn several_addresses_are_listened_on_at_once() {
     }
 }
 
-/// Greets with a frame that no stranger may send, and only after a while.
+/// Sends a first frame that exceeds the limit of untrusted peers, after a while.
 struct Greeter;
 
 impl Session for Greeter {

@@ -1,4 +1,4 @@
-//! Settings at the ends of their ranges: the longest span is never, and a count that cannot be served is refused by
+//! Tests of settings at the ends of their ranges: the longest span means never, and an impossible count is refused by
 //! name.
 
 use naksi::config::{Error, Heartbeat};
@@ -96,7 +96,7 @@ fn a_connection_that_is_tried_again_after_the_longest_pause_waits_and_its_client
     assert_eq!(client.stop(Duration::from_secs(5)).connect_failures_total, 1);
 }
 
-/// Ticks as seldom as can be said, and sets a timer for never.
+/// Has the longest possible tick, and a timer that never fires.
 struct Patient;
 
 impl Room for Patient {

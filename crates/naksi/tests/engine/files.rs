@@ -1,4 +1,4 @@
-//! Overlapped files: written, synced and read back on the worker's own port.
+//! Tests of overlapped files: written, synced and read back on the worker's own port.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use naksi::session::READ_BYTES_MAX;
 
 use super::*;
 
-/// Writes what it is sent to a file, reads it back in two pieces and sends that.
+/// Writes what it receives to a file, reads it back in two pieces and sends that.
 struct Filing {
     path: PathBuf,
     file: Option<FileId>,
@@ -79,7 +79,7 @@ fn what_is_written_is_read_back_and_the_file_closes_with_its_session() {
     assert_eq!(std::fs::read(&path).expect("the file is there"), b"a catch of twenty-six fish");
 }
 
-/// Writes a lot and wishes for a sync in the same breath, again and again, and says what it heard in which order.
+/// Submits many writes and a sync at once, repeatedly, and reports the completions in order.
 struct Hasty {
     path: PathBuf,
     rounds: u32,
@@ -168,7 +168,7 @@ fn a_file_that_is_not_there_is_said_to_be() {
     assert!(String::from_utf8_lossy(&said).starts_with("no such file"), "{said:?}");
 }
 
-/// Asks for more than any memory holds, and then for what is there.
+/// Requests a read larger than any memory, and then one of the file's size.
 struct Greedy(PathBuf);
 
 impl Session for Greedy {
@@ -200,7 +200,7 @@ fn a_read_of_more_than_any_memory_is_refused_and_the_next_one_is_not() {
     assert_eq!(String::from_utf8_lossy(&said), refused + "fis");
 }
 
-/// What a session says that has a file with the word `fish` in it.
+/// What a session sends that has a file with the word `fish` in it.
 fn said_of_fish<S: Session>(name: &str, make: impl Fn(&PathBuf) -> S + Send + Sync + 'static) -> Vec<u8> {
     let folder = tempfile::Builder::new().prefix(name).tempdir().expect("a temporary folder");
     let there = folder.path().join("file");
@@ -211,7 +211,7 @@ fn said_of_fish<S: Session>(name: &str, make: impl Fn(&PathBuf) -> S + Send + Sy
     said
 }
 
-/// Asks for all that may be asked for, of a file that is short.
+/// Requests the largest allowed read of a short file.
 struct Hopeful(PathBuf, Option<FileId>);
 
 impl Session for Hopeful {
@@ -276,8 +276,8 @@ fn whoever_asks_for_a_file_again_and_again_holds_up_nobody() {
     assert_eq!(service.stop(Duration::from_secs(5)).live, 0);
 }
 
-/// Does what it is told with a file of its own: so many reads of so many bytes, or so many more opens, all at once; and
-/// says what became of them.
+/// Runs commands on its own file: a number of reads of a size, or of further opens, all at once; and reports the
+/// results.
 struct Asker {
     path: PathBuf,
     file: Option<FileId>,
@@ -335,8 +335,8 @@ impl Session for Asker {
     }
 }
 
-/// What became of each of these wishes, one after the other, of a session with these limits and a file of 64 KiB; and how
-/// many were refused in all.
+/// The results of these requests, one after the other, of a session with these limits and a file of 64 KiB; and how
+/// many were refused in total.
 fn asked(name: &str, limits: Limits, wishes: &[(u8, u32, u32)]) -> (Vec<String>, u64) {
     let path = std::env::temp_dir().join(format!("naksi-{name}-test-{}", std::process::id()));
     std::fs::write(&path, vec![7; 64 * 1024]).expect("a scratch file");
@@ -376,7 +376,7 @@ fn a_session_may_have_so_many_file_operations_under_way_and_the_rest_is_refused_
 #[test]
 fn a_session_may_have_so_many_bytes_in_its_reads_and_writes_and_the_rest_is_refused_and_counted() {
     let limits = Limits { file_bytes_max: 100_000, ..Limits::default() };
-    // A read counts for what the file holds, not for what was asked for.
+    // A read counts by the file's size, not by the requested size.
     let wishes =
         [(b'r', 4, 30_000), (b'r', 2, 1 << 30), (b'w', 4, 40_000), (b'w', 1, 100_001), (b'r', 3, 30_000)];
     let (said, refused) = asked("bytes", limits, &wishes);

@@ -1,5 +1,5 @@
-//! Sends that leave at ticks, and workers that look before they sleep. What a tick does to one session is
-//! tested with the session; here it is the worker that must ask again in time, and not before.
+//! Tests of flushing at ticks and of busy-polling workers. A session's own policy is tested with the session; here
+//! the worker must ask it again in time, and not before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use super::*;
 
 const SPAN: Duration = Duration::from_millis(40);
 
-/// Echoes, and notes when it heard and when it was told that something was sent.
+/// Echoes, and records the times of receives and sends.
 struct Witness(Arc<Mutex<Notes>>);
 
 #[derive(Default)]
@@ -161,7 +161,7 @@ fn an_answer_leaves_at_its_tick_however_many_were_held_before_it() {
     }
 }
 
-/// Nothing else wakes the worker: between two answers the session's only business is the tick.
+/// Nothing else wakes the worker: between two answers the session only waits for its tick.
 #[test]
 fn every_answer_of_a_session_alone_leaves_with_its_tick_and_not_only_the_first() {
     let service = server().workers(1).flush(Flush::Every(SPAN)).session(|| Echo).start().expect("a server");

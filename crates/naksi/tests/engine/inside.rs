@@ -1,8 +1,8 @@
-//! Sessions that are ended from inside their own callbacks, with a receive, a send and the listener's accepts
-//! in flight, again and again: every operation returns once, and nothing is left.
+//! Tests of sessions that are ended inside their own callbacks, with a receive, a send and the listener's accepts in
+//! flight, repeatedly: every operation completes once, and nothing is left.
 //!
-//! A second completion of an operation would fail an assertion of the engine and end the service aloud; a
-//! missing one would keep its session alive, and the test would wait in vain.
+//! A second completion of an operation would fail an assertion of the engine and end the service with an error; a
+//! missing one would keep its session alive, and the test would time out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use naksi_os::port::ListenOptions;
 
 use super::*;
 
-/// More than a small kernel buffer takes, so that some of it is on its way when the session ends.
+/// More than a small kernel buffer holds, so that a part is in flight when the session ends.
 static FLOOD: [u8; 48 * 1024] = [7; 48 * 1024];
 
 /// The callbacks that a session is ended from.
@@ -96,7 +96,7 @@ impl<const FRAMED: bool> Session for Inside<FRAMED> {
     fn on_disconnected(&mut self, _: DisconnectReason) {
         assert!(!std::mem::replace(&mut self.is_over, true), "told twice");
         self.told.disconnected.fetch_add(1, Ordering::SeqCst);
-        // The last callback has no connection to end any more; an attempt reaches no other session.
+        // The last callback has no connection to end; an attempt reaches no other session.
         let (remote, id) = self.myself.take().expect("it was connected");
         remote.end(id, DisconnectReason::Handler).expect("the service runs");
     }
@@ -108,8 +108,8 @@ impl<const FRAMED: bool> Drop for Inside<FRAMED> {
     }
 }
 
-/// One client's connections, until enough have ended inside: some read to the end, some go at once, some in the
-/// middle. Returns how many there were.
+/// Makes connections until enough have ended inside: some read to the end, some leave at once, some in the middle.
+/// Returns how many there were.
 fn come_and_go(address: SocketAddr, told: &Told, wanted: u64) -> u64 {
     let mut rounds = 0;
     while told.inside() < wanted {

@@ -1,5 +1,5 @@
-//! The lecture's own test, both ways: the client goes and the destructor runs; one release is left out and
-//! it does not (lecture 004). And a panic, which ends one session only.
+//! The lecture's own test, both ways: the client leaves and the destructor runs; one release is left out and it does
+//! not run (lecture 004). And a panic, which ends one session only.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -232,7 +232,7 @@ fn a_session_that_panicked_is_called_no_more_and_one_that_panics_at_its_end_harm
     }
 }
 
-/// Bytes of the user's own, whose destructor panics as the engine lets go of them: a bug of the engine, in effect.
+/// The user's bytes, whose destructor panics as the engine drops them: the effect is that of a bug in the engine.
 struct Splinter([u8; 8192]);
 
 impl AsRef<[u8]> for Splinter {
@@ -303,7 +303,7 @@ fn no_connection_is_placed_with_a_worker_that_is_gone() {
     for client in &mut clients {
         write(client, b"x");
     }
-    // The worker that is gone has the fewest sessions of all, and gets none.
+    // The worker that has ended has the fewest sessions of all, and gets none.
     let deadline = Instant::now() + PATIENCE;
     while service_core.stats().sent_bytes < 3 {
         assert!(Instant::now() < deadline, "{:?}", service_core.stats());

@@ -1,4 +1,5 @@
-//! Bounds: bad sizes, silence, slow readers, too many; each ends with its reason and harms no other session.
+//! Tests of the limits: invalid sizes, silence, slow readers, too many sessions; each ends with its reason and
+//! affects no other session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +100,7 @@ fn a_flood_is_held_back_or_ended_as_the_limits_say_and_loses_nothing() {
     until("the flooder ends", || ends.stats().ended.get("rate_exceeded") == Some(&1));
 }
 
-/// Joins a topic at once; each message makes a broadcast of a kilobyte.
+/// Joins a topic at once; each message causes a broadcast of a kilobyte.
 #[derive(Default)]
 struct Loud;
 
@@ -149,7 +150,7 @@ fn a_reader_that_stops_is_ended_and_the_others_hear_everything() {
     }
 }
 
-/// A session that sends "S" holds the worker until it is released; everything is said back.
+/// An echo; a session that sends "S" holds the worker until it is released.
 struct Holder(Arc<(AtomicBool, AtomicBool)>);
 
 const SILENCE_MAX: Duration = Duration::from_millis(400);
@@ -182,7 +183,7 @@ fn a_silent_peer_ends_in_time_while_slow_callbacks_are_shown_much() {
     let limits = Limits { first_frame_within: Duration::from_millis(500), ..Limits::default() };
     let service = server().workers(1).limits(limits).session(|| Slow).start().expect("a server");
     let address = service.addresses()[0];
-    // More than half a minute of callbacks for each, and all of it comes at once.
+    // More than half a minute of callbacks for each, all of which arrive at once.
     let mut talkers = [connect(address), connect(address)];
     talkers.iter_mut().for_each(|talker| write(talker, &frame(1, b"x").repeat(SAID)));
     until("both are listened to", || service.stats().packets > 2);
@@ -199,10 +200,10 @@ fn a_silent_peer_ends_in_time_while_slow_callbacks_are_shown_much() {
 #[test]
 fn nobody_is_late_while_a_callback_holds_the_worker() {
     let limits = Limits { idle_within: SILENCE_MAX, ..Limits::default() };
-    // A wait brings less than there is, as it does where a worker has thousands.
+    // A wait returns fewer completions than there are, as with thousands of sessions.
     let options = PortOptions { catch_max: 4, ..Default::default() };
-    // Before it holds the worker, a session may rightly be late where the machine itself is held: then it is tried
-    // again.
+    // Before it holds the worker, a session may be late because the machine itself is stalled: then the test is
+    // repeated.
     for _ in 0..10 {
         let hold = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
         let its = Arc::clone(&hold);
@@ -339,7 +340,7 @@ fn more_than_may_come_in_a_second_are_refused_at_the_door_and_counted() {
     let service = server().workers(1).limits(limits).session(|| Echo).start().expect("a server");
     let address = service.addresses()[0];
     let mut first = connect(address);
-    // However slow the machine is, two that come at once will be there some time.
+    // However slow the machine is, at some time two connections will be there at once.
     until("a connection is refused", || {
         drop((connect(address), connect(address)));
         service.stats().refused_rate_total > 0
@@ -379,7 +380,7 @@ fn what_the_kernel_keeps_for_a_peer_that_does_not_read_has_an_end() {
             }
         }
     }
-    // Both ends' buffers, each counted twice by the system, and the server's own queue up to its mark.
+    // Both ends' buffers, each doubled by the system, and the server's own queue up to its mark.
     assert!((64 * 1024..512 * 1024).contains(&taken_bytes), "{taken_bytes} bytes were taken");
 }
 
@@ -396,7 +397,7 @@ impl Session for Talker {
     }
 }
 
-/// A thin line is no stall: what goes out of a long batch counts, and not only the whole of it.
+/// A slow line is not a stall: progress within a long batch counts, not only the whole of it.
 #[test]
 fn who_takes_what_is_sent_slowly_is_not_ended_for_a_stall() {
     let limits = Limits {

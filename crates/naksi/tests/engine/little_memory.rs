@@ -1,8 +1,8 @@
-//! A process that may not have all the memory it asks for: what a peer chose does not end it. Knows no test.
+//! Tests of a process with limited memory: a size chosen by a peer does not end the process.
 
 use std::process::Command;
 
-/// What the process may map, in KiB: enough for a service, and less than one read may ask for.
+/// The memory that the process may map, in KiB: enough for a service, and less than one read may request.
 const MAPPED_KIB_MAX: usize = naksi::session::READ_BYTES_MAX / 1024;
 
 #[test]

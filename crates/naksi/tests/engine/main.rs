@@ -1,7 +1,7 @@
-//! The engine on the system's own ports, each of them, against clients made of plain sockets.
+//! Tests of the engine on each of the system's ports, with clients made of plain sockets.
 //!
-//! Every test is bounded by [`until`]; none measures time. What is tested is in `suite.rs` and below, and
-//! is here once for each backend, so that the name of a test that fails tells on which.
+//! Every test is bounded by [`until`]; none measures time. The tests are in `suite.rs` and its modules, and are
+//! included here once per backend, so that the name of a failed test contains the backend.
 
 #[cfg(target_os = "linux")]
 #[path = "suite.rs"]
@@ -13,7 +13,7 @@ mod iocp;
 #[path = "suite.rs"]
 mod uring;
 
-/// Whatever the system allows: here it is one of those above, and inside `refused` it is epoll.
+/// The default backend: here it is one of those above, and inside `refused` it is epoll.
 #[path = "suite.rs"]
 mod auto;
 #[cfg(target_os = "linux")]
@@ -45,7 +45,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
-    // Not every system wakes a thread that is stuck in a write when the peer resets.
+    // Not every system wakes a thread that is blocked in a write when the peer resets.
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
     stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
     stream

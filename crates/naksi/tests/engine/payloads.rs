@@ -1,4 +1,5 @@
-//! Panics whose payload panics when it is dropped: each ends what panicked, and nothing else on its worker.
+//! Tests of panics whose payload panics when it is dropped: each ends its own session, and nothing else on its
+//! worker.
 
 use std::panic::panic_any;
 

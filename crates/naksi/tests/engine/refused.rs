@@ -1,7 +1,7 @@
-//! A system that refuses io_uring: the engine once more, in a process that may not have a ring.
+//! Tests with a system that refuses io_uring: the engine's tests again, in a process that may not create a ring.
 //!
-//! The refusal is a seccomp filter as containers have one, laid on a thread that then starts this test
-//! program again: filters outlive `execve(2)`. Knows no test.
+//! The refusal is a seccomp filter as containers have it, installed on a thread that then starts this test program
+//! again: filters survive `execve(2)`.
 
 use std::process::Command;
 use std::thread;
@@ -11,7 +11,7 @@ use naksi_os::linux::sandbox::refuse_io_uring;
 
 use super::{Echo, connect, read, write};
 
-/// Tests that the engine had when this was written: none of them may be missing inside.
+/// The number of engine tests when this was written: none of them may be missing inside.
 const TESTS_MIN: usize = 15;
 
 /// `EPERM` and `ENOSYS`: a profile that forbids, and one that hides.
@@ -33,7 +33,7 @@ fn the_engine_serves_where_io_uring_is_refused() {
     }
 }
 
-/// A service that is started in this thread runs on epoll, and a command line can say why.
+/// A service that is started in this thread runs on epoll and reports the reason.
 fn says_why(word: &str) {
     let service = Server::new().listen("127.0.0.1:0").session(|| Echo).start().expect("a server");
     assert_eq!(service.backend(), "epoll");

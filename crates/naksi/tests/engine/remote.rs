@@ -75,7 +75,7 @@ fn timers_fire_in_order_and_a_cancelled_one_never() {
     assert_eq!(read_to_end(&mut connect(service.addresses()[0])), b"1.2.3.");
 }
 
-/// Has two timers that are due together, of which the first one takes the other one back.
+/// Has two timers that are due together; the first one cancels the other.
 #[derive(Default)]
 struct Duel(Vec<TimerKey>);
 

@@ -1,4 +1,4 @@
-//! The orderly end: queues flushed, goodbyes once, no new session, and a time limit.
+//! Tests of the graceful stop: queues flushed, one `on_disconnected` each, no new session, and a time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,7 +116,7 @@ fn an_attempt_to_connect_does_not_hold_up_the_end() {
     use naksi_os::port::{ListenOptions, Port};
     let any = "127.0.0.1:0".parse().expect("an address");
     let mut deaf = open_port();
-    // No accept is pending here, so a connect after the first few waits for minutes.
+    // No accept is pending here, so a connect after the first few would wait for minutes.
     let (_, address) =
         deaf.listen(any, &ListenOptions { backlog: 1, ..Default::default() }).expect("a listener");
     let client =

@@ -1,4 +1,4 @@
-//! The tests of the engine, for the backend that this module is named after. Knows no other.
+//! The tests of the engine, for the backend that this module is named after.
 
 #![expect(clippy::duplicate_mod, reason = "every backend has the same tests, and a name of its own for each")]
 

@@ -160,7 +160,7 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_it_broadcast() {
         Worker::new(0, port, Arc::clone(&service_core), Arc::new(|_: &ConnectionInfo| Member::default()));
     worker.add_listener(listener);
     service_core.begin();
-    // Everything is said before the worker looks for the first time, so its words and its end come together.
+    // Everything is sent before the worker's first read, so the data and its end arrive together.
     let mut client = connect(address);
     let said = [frame(JOIN, &[1]), frame(SAY, b"last words")].concat();
     write(&mut client, &said);
@@ -192,7 +192,7 @@ fn nothing_is_lost(kind: u16) {
     assert_eq!(service.stats().dropped, 0);
 }
 
-/// A client sends more than the worker can take, for as long as it takes until the others have heard one another.
+/// A client sends more than the worker can process, until the others have received each other's messages.
 #[test]
 fn what_is_said_is_heard_while_somebody_floods() {
     let service = server().workers(1).session(Member::default).start().expect("a server");
@@ -216,7 +216,7 @@ fn what_is_said_is_heard_while_somebody_floods() {
     service.stop(Duration::from_secs(5));
 }
 
-/// Tells everybody else what it is told, and the test where its service is.
+/// Broadcasts what it receives to the others, and passes the service's handle to the test.
 struct Herald(mpsc::Sender<ServiceHandle>);
 
 impl Session for Herald {
@@ -232,7 +232,7 @@ impl Session for Herald {
     }
 }
 
-/// Two workers that the test steps, so that one of them can stand still. Connections go to them by turns.
+/// Two workers that the test steps, so that one of them can stand still. Connections go to them alternately.
 struct Pair<F: Factory> {
     service_core: Arc<ServiceCore<OsPort>>,
     first: Worker<OsPort, F>,
@@ -283,7 +283,7 @@ impl<F: Factory> Pair<F> {
         stream
     }
 
-    /// The second worker takes nothing for a while, and has no room for more. Returns a door to both.
+    /// Fills the mailbox of the second worker, which is not stepped. Returns a handle of the service.
     fn fill_second(&self) -> ServiceHandle {
         let remote = self.service.recv().expect("a session has begun");
         let (unknown, much) = (SessionId::new(1, 9999, 0), Bytes::from(vec![0; 16 * 1024]));
@@ -291,7 +291,7 @@ impl<F: Factory> Pair<F> {
         remote
     }
 
-    /// A turn of each worker, in which neither waits: a session that does not exist is sent something.
+    /// One turn of each worker, in which neither blocks, because a message to a nonexistent session is posted.
     fn turn_both(&mut self, remote: &ServiceHandle) {
         for worker in 0..2 {
             let unknown = SessionId::new(worker, 9999, 0);
@@ -347,7 +347,7 @@ fn a_worker_that_has_no_room_for_a_batch_hears_it_later_and_keeps_it_from_nobody
     }
     assert_eq!(read(&mut near, said.len()), said);
     pair.drain_second();
-    // What is said from now on comes behind what the other worker lacks.
+    // What is broadcast from now on is queued after the other worker's backlog.
     let last = frame(SAY, b"last");
     write(&mut sender, &last);
     said.extend_from_slice(&last);
@@ -361,7 +361,7 @@ fn a_worker_that_has_no_room_for_a_batch_hears_it_later_and_keeps_it_from_nobody
 
 #[test]
 fn what_waits_for_its_tick_reaches_the_members_on_all_workers_before_a_drain_says_goodbye() {
-    // A tick that does not come while the test runs, most likely: what is said waits for it.
+    // A tick that is unlikely to come while the test runs: broadcasts wait for it.
     let mut pair = pair_with(Flush::Every(Duration::from_millis(100)));
     let mut sender = pair.connect_to_first();
     let mut far = pair.connect_to_second();
@@ -373,7 +373,7 @@ fn what_waits_for_its_tick_reaches_the_members_on_all_workers_before_a_drain_say
         pair.service_core.stats().packets > 0
     });
     pair.service_core.drain(Duration::from_secs(10));
-    // The worker on which it was said is the first to hear of the drain.
+    // The worker with the broadcast is the first to begin the drain.
     while pair.service_core.stats().broadcasts == 0 {
         pair.first.turn().expect("the port works");
     }
@@ -429,7 +429,7 @@ fn members_end_with_lagged_when_their_worker_lacks_more_than_may_be_owed() {
         pair.turn_both(&remote);
         pair.second.sessions() == 0
     });
-    // Others hear on, and a member that comes later hears what is broadcast from then on.
+    // Others continue to receive, and a later member receives what is broadcast from then on.
     let mut later = pair.connect_to_second();
     let (last, sent) = (frame(SAY, b"last"), pair.service_core.stats().sent_bytes);
     write(&mut sender, &last);
@@ -445,7 +445,7 @@ fn deliveries_are_the_messages_that_members_were_queued_and_no_others() {
     let service = server().workers(1).session(Member::default).start().expect("a server");
     let address = service.addresses()[0];
     let (mut sender, mut other) = (join(address, 7), join(address, 7));
-    // One write, so that all of it is in one batch, which the sender leaves and joins again.
+    // One write, so that all of it is in one batch, during which the sender leaves and joins again.
     let others: Vec<u8> = [b"a", b"b"].into_iter().flat_map(|body| frame(SAY_OTHERS, body)).collect();
     let both = frame(SAY, b"c");
     let left = [frame(LEAVE, b""), frame(SAY, b"d"), frame(JOIN, &[7])].concat();

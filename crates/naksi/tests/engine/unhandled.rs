@@ -1,8 +1,9 @@
-//! What a session type has no callback for: the session ends at once, with a reason, and nothing is dropped in silence.
+//! Tests of session types without the needed callback: the session ends at once, with a reason, and no data is
+//! dropped silently.
 
 use super::*;
 
-/// Answers packets, and lacks the line that says that it wants any.
+/// Answers packets, but lacks the `FRAMING` that requests them.
 struct NoFraming;
 
 impl Session for NoFraming {
@@ -46,7 +47,7 @@ impl Session for Sender {
 }
 
 fn ends_at_its_first_bytes<S: Session>(bytes: &[u8], make: fn() -> S, reason: &str) {
-    // So little may be kept that a session which went on would end for that instead.
+    // The backlog limit is so small that a session that continued would end for it instead.
     let limits = Limits { frame_bytes_max: 64, recv_backlog_bytes_max: 64, ..Limits::default() };
     let service = server().workers(1).limits(limits).session(make).start().expect("a server");
     let mut stream = connect(service.addresses()[0]);

@@ -1,4 +1,4 @@
-//! Messages by chance, from a seed. Nothing here knows what is done with them.
+//! Random messages from a seed.
 
 use super::table::kinds::order::What;
 use super::table::kinds::tree::Fruit;
@@ -76,7 +76,7 @@ impl Chance {
         Say { text: self.text(), to: self.maybe(|chance| chance.bits() as u32) }
     }
 
-    /// Numbers with a fraction that are no usual ones; some of them are equal to nothing, or to another one.
+    /// Unusual floating-point numbers; some are not equal to anything, or equal to another one.
     pub(crate) fn odd_numbers(&mut self) -> (Numbers, Holds) {
         let odd = [-0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE / 2.0, f64::MAX];
         let mut one = || odd[self.next(odd.len() as u64) as usize];

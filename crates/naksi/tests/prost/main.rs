@@ -1,5 +1,5 @@
-//! Packet tables whose types stand in a `.proto` file: what is written is read back, what is broken is refused or
-//! sound, and strangers are named as with postcard.
+//! Tests of packet tables with types from a `.proto` file: a message is read back as written, malformed bodies are
+//! refused or valid messages, and unknown packets are named as with postcard.
 
 mod chance;
 mod table;
@@ -36,7 +36,7 @@ fn holds<M: Message + PartialEq + std::fmt::Debug>(message: &M, chance: &mut Cha
     }
 }
 
-/// Bytes are refused, or they are a message that is written and read back as the same.
+/// Bytes are refused, or they are a message that is encoded and decoded as the same.
 fn sound<M: Message>(body: &[u8]) {
     let Ok(message) = decode::<M>(body) else { return };
     let frame = encode(&message).expect("it came in a frame");

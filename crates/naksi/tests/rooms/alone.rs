@@ -120,7 +120,7 @@ fn every_join_has_one_leave_whatever_ends_it() {
     room.leave(members[0]);
     room.die(members[1], DisconnectReason::PeerReset);
     room.packet(members[2], KICK, &[3]);
-    // The session that was kicked dies of it, and that is no second leave.
+    // The session that was kicked ends, which is not a second leave.
     room.die(members[2], DisconnectReason::Kicked);
     room.packet(members[3], REMOVE_ALL, &[]);
     room.leave(members[3]);
@@ -226,7 +226,7 @@ impl Room for Chain {
 #[test]
 fn of_timers_that_are_due_together_one_may_take_back_another() {
     let mut room = TestRoom::new(Chain::default(), RoomOptions::new());
-    // Three at one time, and three at times of their own that come late, all at once.
+    // Three at the same time, and three at different times that fire late, all at once.
     let spans = [10, 10, 10, 20, 30, 40].map(Duration::from_millis);
     room.call(move |chain, cx| {
         chain.timers = (0..).zip(spans).map(|(tag, span)| cx.after(span, tag)).collect();

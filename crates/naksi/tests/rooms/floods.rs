@@ -1,4 +1,4 @@
-//! What one session brings to rooms without end: it is not read for a while, or ends, and nothing is lost to others.
+//! Tests of sessions that flood rooms: they are paused or ended, and other sessions lose nothing.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -107,13 +107,13 @@ fn hold(room: &RoomRef<Parrot>) -> mpsc::Sender<()> {
     hold
 }
 
-/// What has come before this is seen: the worker answers to it behind that.
+/// Waits until everything sent before has been processed: the worker answers after it.
 fn fence(stream: &mut TcpStream) {
     stream.write_all(&frame(MARK, b"fence")).expect("the server reads");
     assert_eq!(read(stream), (MARK, b"fence".to_vec()));
 }
 
-/// Writes on a thread of its own: a server that does not read blocks writers.
+/// Writes on a thread of its own, because a server that does not read blocks writers.
 fn write_aside(stream: &TcpStream, bytes: Vec<u8>) {
     let mut stream = stream.try_clone().expect("a socket can be shared");
     // How far it comes is what the test is about.
@@ -129,7 +129,7 @@ fn whoever_joins_and_leaves_without_end_is_read_at_its_rate() {
         write_aside(&flooder, frame(id, b"").repeat(100_000));
         until("it is over its rate", || service.stats().rate_limited_total > 0);
         let mut member = join(&service);
-        // Far more than was said fits the time that this takes, and far less is shown.
+        // Far more than was sent would fit the time that this takes, and far less is delivered.
         for _ in 0..100 {
             fence(&mut member);
         }
@@ -154,7 +154,7 @@ fn whoever_joins_too_often_ends_if_it_shall() {
     service.stop(Duration::from_secs(5));
 }
 
-/// Joins and leaves as often as there are bytes, whatever it is told about being held back.
+/// Joins and leaves once per byte, whether or not it is held back.
 struct Deaf(Place);
 
 impl Session for Deaf {
@@ -219,7 +219,7 @@ fn who_brings_more_than_a_room_takes_is_not_read_until_it_has_and_loses_nothing(
 #[test]
 fn a_crowd_of_floods_leaves_room_for_who_brings_little() {
     let server = Server::new().group(GroupOptions::new("logic").threads(1));
-    // Half of it is full when ten of them have brought what each may.
+    // It is half full when ten of them have sent what each may.
     let options = RoomOptions::new().mailbox(1000, 1 << 20).when_full(RoomFull::EndSession);
     let (service, room) = serve(server, options);
     let flooders: Vec<_> = (0..10).map(|_| join(&service)).collect();
@@ -274,7 +274,7 @@ fn whoever_joins_ever_new_topics_or_rooms_ends_at_a_bound() {
     service.stop(Duration::from_secs(5));
 }
 
-/// Says what it is told to, and notes who goes and why.
+/// Sends what the test requests, and records who leaves and why.
 #[derive(Default)]
 struct Loud {
     gone: Arc<Mutex<Vec<LeaveReason>>>,
@@ -292,7 +292,7 @@ impl Room for Loud {
     }
 }
 
-/// Is in one of two rooms, and holds its worker when it is told to.
+/// Is in one of two rooms, and holds its worker on request.
 struct Hearer {
     rooms: Arc<[OnceLock<RoomRef<Loud>>; 2]>,
     held: Arc<Mutex<mpsc::Receiver<()>>>,
@@ -313,8 +313,8 @@ impl Session for Hearer {
     }
 }
 
-/// Two workers whose mailboxes take 512 KiB, with a room that has a member on each and one that has one on the second,
-/// which is held until the sender is dropped. Returns the members in this order.
+/// Two workers whose mailboxes take 512 KiB, with a room that has a member on each and one that has one on the second
+/// worker, which is held until the sender is dropped. Returns the members in this order.
 struct Stuck {
     service: Service,
     rooms: [RoomRef<Loud>; 2],
@@ -347,7 +347,7 @@ impl Stuck {
         for (place, room) in rooms.iter().zip(&opened) {
             assert!(place.set(room.clone()).is_ok());
         }
-        // Each goes to the worker that has fewest: the first, the second, the first, and the second again.
+        // Each goes to the worker with the fewest sessions: the first, the second, the first, and the second again.
         let mut all: Vec<_> = (0..4)
             .map(|number: u64| {
                 let stream = connect(service.addresses()[0]);
@@ -364,7 +364,7 @@ impl Stuck {
         Self { service, rooms: opened, gone, members, hold }
     }
 
-    /// The first room says numbers until the mailbox of the second worker is full. Returns how many.
+    /// The first room sends numbers until the mailbox of the second worker is full. Returns how many.
     fn fill(&self) -> u64 {
         let mut said = 0_u64;
         while self.service.stats().rooms.parcels_cut_total == 0 {
@@ -384,7 +384,7 @@ impl Stuck {
     }
 }
 
-/// Reads numbers until the end. Returns how many came, which were in order and without a gap.
+/// Reads numbers until the end. Returns how many were received; they must be in order and without a gap.
 fn numbers(stream: &mut TcpStream, most: u64) -> u64 {
     use std::io::Read;
     let mut next = 0_u64;
@@ -408,7 +408,7 @@ fn members_whose_worker_is_behind_end_with_a_reason_and_no_loss_is_silent() {
     drop(stuck.hold);
     let [first, second, _] = &mut stuck.members;
     assert_eq!(numbers(first, said), said, "a member that keeps up hears all of it");
-    // The room may have said one more before the test saw that the mailbox was full.
+    // The room may have sent one more before the test saw that the mailbox was full.
     let heard = numbers(second, u64::MAX);
     assert!(
         heard < said,

@@ -1,8 +1,8 @@
-//! Rooms: one thread at a time, one order for all members, bounded, and no member left behind.
+//! Tests of rooms: one thread at a time, one order for all members, bounded, and no member left behind.
 //!
-//! `alone.rs` holds what a room does by itself, with fake sessions and a clock that is told; `served.rs` what it does in
-//! a service, with real ones, `room_memberships.rs` what reaches whom while they come and go, and `floods.rs` what
-//! becomes of those who bring too much, and of those who cannot be told.
+//! `alone.rs` tests a room by itself, with fake sessions and a test clock; `served.rs` in a service with real
+//! sessions; `room_memberships.rs` which output reaches whom while members join and leave; and `floods.rs` senders
+//! that send too much and members that do not keep up.
 
 mod alone;
 mod floods;

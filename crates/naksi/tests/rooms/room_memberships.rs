@@ -1,4 +1,4 @@
-//! What a room says to whom while its members come, go and end: on workers that run it, and in a group.
+//! Tests of which output reaches which members while they join, leave and end: in rooms on workers and in a group.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -49,10 +49,10 @@ impl Room for Parrot {
     }
 }
 
-/// The room of a test; who comes first opens it, unless the test has.
+/// The room of a test; the first session opens it, unless the test has.
 type Place = Arc<OnceLock<RoomRef<Parrot>>>;
 
-/// Joins the room at once; leaves it and joins it again if it is told to.
+/// Joins the room at once; leaves it and joins again on request.
 struct Regular(Place);
 
 impl Regular {
@@ -114,7 +114,7 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_the_room_answers() {
     let mut worker = Worker::new(0, port, Arc::clone(&service_core), factory);
     worker.add_listener(listener);
     service_core.begin();
-    // Everything is said before the worker looks for the first time, so its words and its end come together.
+    // Everything is sent before the worker's first read, so the data and its end arrive together.
     let mut client = connect(address);
     client.write_all(&[frame(SAY, b"my"), frame(SAY, b"last words")].concat()).expect("there is room");
     client.shutdown(Shutdown::Write).expect("a live socket");
@@ -125,12 +125,12 @@ fn a_peer_that_says_its_end_at_once_still_hears_what_the_room_answers() {
     assert_eq!(read_to_end(&mut client), heard);
 }
 
-/// A service whose room waits in a group for as long as the test holds the other end; and so does the session that
+/// A service whose room waits in a group for as long as the test holds the other end, and so does the session that
 /// made it wait.
 fn held_in_a_group(limits: Limits) -> (Service, mpsc::Sender<()>, TcpStream) {
     let (hold, held) = mpsc::channel();
     let server = Server::new().limits(limits).group(GroupOptions::new("logic").threads(1));
-    // A budget of no time: whatever comes behind the first event of a run is the group's, and so is the wait.
+    // A budget of zero: everything after the first event of a run goes to the group, and so does the wait.
     let options = RoomOptions::new().budget(Duration::ZERO, 1);
     let (service, _) = serve(server, options, Parrot { hold: Some(held) });
     let mut holder = join(&service);
@@ -140,7 +140,7 @@ fn held_in_a_group(limits: Limits) -> (Service, mpsc::Sender<()>, TcpStream) {
     (service, hold, holder)
 }
 
-/// What has come before this is seen: the worker answers to it behind that.
+/// Waits until everything sent before has been processed: the worker answers after it.
 fn fence(stream: &mut TcpStream) {
     stream.write_all(&frame(MARK, b"fence")).expect("the server reads");
     assert_eq!(read(stream), (MARK, b"fence".to_vec()));
@@ -178,7 +178,7 @@ fn a_room_that_does_not_answer_keeps_no_session_for_longer_than_it_may_drain() {
 fn what_a_room_says_to_who_was_in_it_is_not_for_who_comes_back() {
     let (service, _) = serve(Server::new(), RoomOptions::new(), Parrot::default());
     let mut stream = join(&service);
-    // One write, so that the session is in the room anew when the answers come.
+    // One write, so that the session has joined the room again when the answers arrive.
     let asked = [frame(SAY, b"before"), frame(ASK_DATA, b""), frame(AGAIN, b"")].concat();
     stream.write_all(&asked).expect("the server reads");
     assert_eq!(read(&mut stream), (HELLO, Vec::new()), "it was not in it any more when it was answered");

@@ -1,4 +1,4 @@
-//! Rooms in a service: real sessions on several workers, and groups behind them.
+//! Tests of rooms in a service: real sessions on several workers, and groups behind them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -54,10 +54,10 @@ struct Books {
     ticks: AtomicU64,
 }
 
-/// Numbers what is said, tells everybody, and notices if two threads are in it.
+/// Numbers what it receives, broadcasts it, and detects two threads inside it.
 struct Hall {
     counters: Arc<Books>,
-    /// Its own: rooms that share a book run at the same time.
+    /// One per room, because rooms with shared counters run concurrently.
     inside: Arc<AtomicBool>,
     said: u32,
     hold: Option<mpsc::Receiver<()>>,
@@ -143,7 +143,7 @@ fn join(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Everybody talks at once; everybody hears everything, in the room's order, which keeps each sender's.
+/// All members send at once; each receives everything, in the room's order, which keeps each sender's.
 fn everybody_hears_one_order(server: Server, options: RoomOptions) -> Stats {
     let counters = Arc::new(Books::default());
     let service = hall(server, options, &counters);
@@ -255,7 +255,7 @@ fn a_full_mailbox_drops_what_is_new_and_counts_it() {
     let (hold, held) = mpsc::channel();
     let slot = Arc::new(std::sync::Mutex::new(Some(held)));
     let server = server().group(GroupOptions::new("logic").threads(1));
-    // A budget of no time: whatever comes behind the first event of a run is the group's, and so is the wait.
+    // A budget of zero: everything after the first event of a run goes to the group, and so does the wait.
     let options = RoomOptions::new().mailbox(4, 1 << 20).budget(Duration::ZERO, 1);
     let of_room = Arc::clone(&counters);
     let make = move || {
@@ -381,7 +381,7 @@ fn a_room_without_members_ticks_and_stops_with_the_service() {
     assert!(rooms.iter().all(RoomRef::is_closed));
 }
 
-/// Takes longer for a tick than there is until the next one.
+/// Takes longer for a tick than its period.
 struct Sluggish(Arc<Books>);
 
 impl Room for Sluggish {
@@ -406,7 +406,7 @@ impl Room for Sluggish {
     }
 }
 
-/// Ticks that overrun cost ticks: who comes and goes is heard, and the room ends with its service.
+/// Ticks that overrun are skipped: joins and leaves are processed, and the room ends with its service.
 fn a_room_that_always_ticks_hears_its_members(server: Server, options: RoomOptions) {
     let counters = Arc::<Books>::default();
     let make = {
