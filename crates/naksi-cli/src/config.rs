@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use naksi::prelude::{Backend, Limits};
 
-use crate::logging;
+use crate::log;
 use crate::outcome::Problem;
 use crate::picture::{self, Place};
 use crate::text;
@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) record_run_bytes_max: u64,
     /// Which log lines are written.
     pub(crate) log_filter: Option<String>,
+    /// How they are written.
+    pub(crate) log_format: log::Format,
     pub(crate) admin: AdminSettings,
     pub(crate) limits: Limits,
     /// Where each mentioned key got its value, by `section.key`.
@@ -64,6 +66,7 @@ impl Default for Settings {
             record: None,
             record_run_bytes_max: naksi::record::RUN_BYTES_MAX_DEFAULT,
             log_filter: None,
+            log_format: log::Format::default(),
             admin: AdminSettings::default(),
             limits: Limits::default(),
             origins: BTreeMap::new(),
@@ -327,7 +330,7 @@ impl Settings {
         let broken = rules.into_iter().filter(|(_, holds, _)| !holds);
         let mut lines: Vec<String> =
             broken.map(|(key, _, rule)| format!("{key} {rule} ({})", self.origin(key))).collect();
-        if let Some(Err(error)) = self.log_filter.as_deref().map(logging::parse) {
+        if let Some(Err(error)) = self.log_filter.as_deref().map(log::check_filter) {
             lines.push(format!("log.filter: {error} ({})", self.origin("log.filter")));
         }
         lines.extend(self.limits.faults().into_iter().map(|rule| format!("limits make no sense: {rule}")));

@@ -35,12 +35,10 @@ mod conform;
 mod demo;
 #[cfg(feature = "clients")]
 mod dummy;
-mod escape;
 #[cfg(feature = "clients")]
 mod json;
 #[cfg(feature = "ladder")]
 mod ladder;
-mod logging;
 mod outcome;
 mod output_file;
 mod picture;
@@ -59,6 +57,8 @@ mod units;
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
+
+use naksi::log::{self, escape};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -145,7 +145,7 @@ fn main() -> ExitCode {
         platform::hold_hangups();
     }
     if !command.is_simulated()
-        && let Err(problem) = logging::start()
+        && let Err(problem) = log::init().map_err(serve::failed)
     {
         return ended(Err(problem));
     }

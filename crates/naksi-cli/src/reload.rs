@@ -9,7 +9,7 @@ use crate::config::table::{Row, rows};
 use crate::config::{Flags, Settings};
 use crate::outcome::Problem;
 use crate::stderr::tell;
-use crate::{logging, platform, stderr};
+use crate::{log, platform, stderr};
 
 /// Reloads at every hang-up, on a thread that lives as long as the process.
 pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: ServiceHandle) -> Result<(), Problem> {
@@ -37,7 +37,8 @@ pub(crate) fn on_hangup(flags: Flags, settings: Settings, remote: ServiceHandle)
 }
 
 fn apply(settings: &Settings, remote: &ServiceHandle) -> Result<(), Problem> {
-    logging::set(settings.log_filter.as_deref().unwrap_or_default())
+    log::set_format(settings.log_format);
+    log::set_filter(settings.log_filter.as_deref().unwrap_or_default())
         .map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
     remote.admit_by(&settings.limits);
     Ok(())

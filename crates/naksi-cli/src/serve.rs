@@ -19,7 +19,7 @@ use crate::apps::{App, Kept, echo::Echo, relay::Relay};
 use crate::config::{Flags, Listener, Origin, Settings};
 use crate::outcome::{Outcome, Problem};
 use crate::stderr::tell;
-use crate::{admin, logging, platform, reload, target, units};
+use crate::{admin, log, platform, reload, target, units};
 
 /// How long sessions may take to flush and end before they are aborted.
 const DRAIN_WITHIN: Duration = Duration::from_secs(4);
@@ -87,8 +87,9 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let stats_every = options.stats_every;
     let database = options.database.clone();
     let settings = options.flags.settings()?;
+    log::set_format(settings.log_format);
     if let Some(filter) = &settings.log_filter {
-        logging::set(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
+        log::set_filter(filter).map_err(|error| Problem::usage(format!("log.filter: {error}")))?;
     }
     let descriptors = platform::raise_descriptor_limit();
     // Before the addresses are printed, because a reader of them may send a signal at once.

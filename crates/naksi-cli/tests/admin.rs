@@ -1,4 +1,4 @@
-//! The admin server of `naksi serve`: where it is announced, what it counts and when it is refused.
+//! What an operator sees of `naksi serve`: the admin server and the lines of its log.
 
 #![cfg(unix)] // The tests stop their servers with signals.
 
@@ -132,4 +132,47 @@ fn a_settings_file_names_the_admin_server_and_a_token_guards_it() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.process.signal("TERM");
     assert_eq!(server.process.wait().code(), Some(0));
+}
+
+/// What the server logs of one session that joins a room and leaves, with its log in this format.
+fn life_of_a_session(format: &str) -> (String, Vec<String>) {
+    let mut command = naksi();
+    command.args(["serve", "--addr", "127.0.0.1:0", "--workers", "2", "--app", "relay"]);
+    command.env("NAKSI_LOG", "naksi=debug").env("NAKSI_LOG__FORMAT", format);
+    let server = support::Server::from(command);
+    let member = support::member(&server, 7);
+    let peer = member.local_addr().expect("its address").to_string();
+    drop(member);
+    let said = server.stop();
+    (peer.clone(), said.lines().filter(|line| line.contains(&peer)).map(str::to_owned).collect())
+}
+
+#[test]
+fn the_life_of_a_session_is_two_lines_of_text() {
+    let (peer, lines) = life_of_a_session("text");
+    let [opened, ended] = lines.as_slice() else { panic!("{lines:?}") };
+    for words in ["DEBUG", "session=", &format!("peer={peer}"), "transport=\"tcp\"", "a session is connected"]
+    {
+        assert!(opened.contains(words), "{words} in {opened}");
+    }
+    for words in ["reason=\"peer_closed\"", "recv_bytes=8", "sent_bytes=8", "age_ms=", "a session has ended"]
+    {
+        assert!(ended.contains(words), "{words} in {ended}");
+    }
+}
+
+#[test]
+fn the_life_of_a_session_is_two_objects_of_json() {
+    let (peer, lines) = life_of_a_session("json");
+    let lines: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let [opened, ended] = lines.as_slice() else { panic!("{lines:?}") };
+    for line in [opened, ended] {
+        assert_eq!((line["level"].as_str(), line["peer"].as_str()), (Some("DEBUG"), Some(&*peer)));
+        assert_eq!(line["transport"], "tcp");
+        assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    }
+    assert_eq!(opened["session"], ended["session"]);
+    assert_eq!((&ended["recv_bytes"], &ended["sent_bytes"]), (&8.into(), &8.into()));
+    assert!(ended["age_ms"].is_u64() && ended["reason"].is_string(), "{ended}");
 }

@@ -85,6 +85,8 @@ impl End {
 /// What went through a session, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
+    /// What the session travelled over, like `tcp` or `ws`.
+    pub transport: &'static str,
     /// Bytes that the kernel brought.
     pub recv_bytes: u64,
     /// Bytes that the kernel took.

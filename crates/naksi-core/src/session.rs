@@ -539,6 +539,7 @@ impl Session {
         let Some(end) = &self.egress.end else { unreachable!("what ends has a reason") };
         let age = u64::from(age_units(now).wrapping_sub(self.opened_at)) << AGE_UNIT_BITS;
         let traffic = Traffic {
+            transport: self.egress.wired.as_ref().map_or("tcp", |wired| wired.transport),
             recv_bytes: self.recv_bytes,
             sent_bytes: self.sent_bytes,
             age: Duration::from_nanos(age),

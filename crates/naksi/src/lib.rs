@@ -36,6 +36,8 @@ pub mod record;
 pub mod room;
 pub mod topic;
 
+#[cfg(feature = "log")]
+pub mod log;
 mod log_limiter;
 mod sync;
 mod watchdog;

@@ -28,10 +28,25 @@ const SUBJECTS: usize = Subject::MemoryPressure as usize + 1;
 
 /// What was logged about one subject in the current second.
 #[derive(Clone, Copy, Debug, Default)]
-struct Talk {
+pub(crate) struct Talk {
     began: Option<Tick>,
     lines: u32,
     suppressed: u64,
+}
+
+impl Talk {
+    /// Whether one more line is written, and how many were not since the last one; `None` for a line over the rate.
+    pub(crate) fn admit(&mut self, now: Tick, lines_per_second_max: u32) -> Option<u64> {
+        if self.began.is_none_or(|began| now.since(began) >= Duration::from_secs(1)) {
+            (self.began, self.lines) = (Some(now), 0);
+        }
+        if self.lines >= lines_per_second_max {
+            self.suppressed += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
 }
 
 /// The restraint of one worker.
@@ -50,19 +65,10 @@ impl LogLimiter {
     /// Writes a log line, or counts it as suppressed. `say` gets the number of lines suppressed since the last one
     /// that was written, if any were.
     pub(crate) fn say(&mut self, subject: Subject, now: Tick, say: impl FnOnce(Option<u64>)) {
-        let talk = &mut self.talks[subject as usize];
-        let fresh = talk.began.is_none_or(|began| now.since(began) >= Duration::from_secs(1));
-        if fresh {
-            (talk.began, talk.lines) = (Some(now), 0);
+        match self.talks[subject as usize].admit(now, self.lines_per_second_max) {
+            Some(suppressed) => say((suppressed > 0).then_some(suppressed)),
+            None => self.suppressed_total += 1,
         }
-        if talk.lines >= self.lines_per_second_max {
-            talk.suppressed += 1;
-            self.suppressed_total += 1;
-            return;
-        }
-        talk.lines += 1;
-        let suppressed = std::mem::take(&mut talk.suppressed);
-        say((suppressed > 0).then_some(suppressed));
     }
 
     /// Lines suppressed since the start.

@@ -99,7 +99,7 @@ fn a_session_has_a_debug_line_at_its_beginning_and_one_at_its_end_and_lengths_ar
     let peer = format!("peer={}", stream.local_addr().expect("its address"));
     stream.write_all(b"hello").expect("the server reads");
     stream.read_exact(&mut [0; 5]).expect("the server answers");
-    assert_eq!(lines(Level::DEBUG, &[&peer, "session=0.", "connected"]).len(), 1);
+    assert_eq!(lines(Level::DEBUG, &[&peer, "session=0.", "transport=\"tcp\"", "connected"]).len(), 1);
     stream.write_all(&[b'!', 41]).expect("the server reads");
     stream.read_to_end(&mut Vec::new()).expect("the server ends it");
     drop(stream);
@@ -112,7 +112,8 @@ fn a_session_has_a_debug_line_at_its_beginning_and_one_at_its_end_and_lengths_ar
         "code=41",
         "recv_bytes=7",
         "sent_bytes=7",
-        "age=",
+        "age_ms=",
+        "transport=\"tcp\"",
         "banned\\nfor 3 days",
     ];
     for word in words {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use naksi::config::{Backend, Heartbeat, Limits, Overflow, RateLimitAction};
+use naksi::log::Format;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -58,6 +59,7 @@ struct RecordPart {
 #[serde(default, deny_unknown_fields)]
 struct LogPart {
     filter: Option<String>,
+    format: Option<FormatName>,
 }
 
 #[derive(Default, Deserialize)]
@@ -211,6 +213,9 @@ impl Part {
             settings.record_run_bytes_max = bytes.0 as u64;
         }
         settings.log_filter = self.log.filter.or(settings.log_filter.take());
+        if let Some(format) = self.log.format {
+            settings.log_format = format.into();
+        }
         settings.admin.address = self.admin.address.or(settings.admin.address.take());
         settings.admin.token_file = self.admin.token_file.or(settings.admin.token_file.take());
         if let Some(hosts) = self.admin.hosts {
@@ -352,6 +357,22 @@ impl<'de> Deserialize<'de> for Span {
 impl From<Span> for Duration {
     fn from(span: Span) -> Duration {
         span.0
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FormatName {
+    Text,
+    Json,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Format {
+        match name {
+            FormatName::Text => Format::Text,
+            FormatName::Json => Format::Json,
+        }
     }
 }
 

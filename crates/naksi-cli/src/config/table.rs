@@ -24,6 +24,7 @@ pub(crate) struct Row {
 /// Settings that take effect in a running server; all others need a restart.
 const RELOADED: &[&str] = &[
     "log.filter",
+    "log.format",
     "limits.sessions_max",
     "limits.connections_per_address_max",
     "limits.accepts_per_second_max",
@@ -150,6 +151,13 @@ fn rows_of_files(settings: &Settings) -> Vec<Row> {
             "\"info\"",
             "Which log lines are written; NAKSI_LOG overrides it. Warnings and errors if it is not set; info adds the start and \
              stop of the service, debug each session's beginning and end, trace the lengths of receives and sends.",
+        ),
+        row(
+            ("log", "format"),
+            Some(quoted(settings.log_format.name())),
+            (Form::Text, "\"text\" or \"json\""),
+            "\"json\"",
+            "How log lines are written: text, or json with one object a line.",
         ),
     ]
 }

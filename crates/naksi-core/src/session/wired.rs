@@ -29,6 +29,8 @@ pub(super) struct Wired {
     said_goodbye: bool,
     /// Since when the wire keeps a part of a message.
     pub(super) within_since: Option<Tick>,
+    /// The wire's name in the log.
+    pub(super) transport: &'static str,
 }
 
 impl Wired {
@@ -61,9 +63,10 @@ impl Wired {
 }
 
 impl Session {
-    /// The same session behind a wire, which has to open before `on_connected` is called.
+    /// The same session behind a wire, which has to open before `on_connected` is called. `transport` is its name in the
+    /// log, like `ws`.
     #[must_use]
-    pub fn with_wire(mut self, mut wire: Box<dyn Wire>) -> Self {
+    pub fn with_wire(mut self, mut wire: Box<dyn Wire>, transport: &'static str) -> Self {
         let mut answer = Vec::new();
         wire.begin(&mut answer);
         let message_header = wire.message_header();
@@ -75,6 +78,7 @@ impl Session {
             is_opened: false,
             said_goodbye: false,
             within_since: None,
+            transport,
         }));
         self.state = State::Opening;
         self

@@ -171,16 +171,17 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
 
 /// Logs one line for each session that ends; `os_error` is the system's error number, if one ended it.
 fn log_end(session: SessionId, peer: SocketAddr, reason: &DisconnectReason, traffic: &Traffic) {
-    let Traffic { recv_bytes, sent_bytes, age, os_error } = *traffic;
+    let Traffic { transport, recv_bytes, sent_bytes, age, os_error } = *traffic;
     tracing::debug!(
         %session,
         %peer,
+        transport,
         reason = reason.name(),
         code = reason.cause().map(Cause::code),
         text = reason.cause().map(|cause| tracing::field::debug(cause.text())),
         recv_bytes,
         sent_bytes,
-        ?age,
+        age_ms = age.as_millis() as u64,
         os_error = os_error.map(|error| error.code),
         error = os_error.map(|error| error.kind.text()),
         "a session has ended"

@@ -163,8 +163,11 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let framing = <F::Session as crate::session::Session>::FRAMING;
         let mut session = Session::new(socket, framing, self.context.now);
         session.set_flush(self.service_core.flush);
+        let mut transport = "tcp";
         if let Some(wires) = wires {
-            session = session.with_wire(wires.make(framing == Framing::Messages, &self.service_core.limits));
+            transport = wires.scheme().trim_end_matches("://");
+            let wire = wires.make(framing == Framing::Messages, &self.service_core.limits);
+            session = session.with_wire(wire, transport);
         }
         if dialled.is_some() {
             session.trust();
@@ -189,7 +192,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.context.counters.live.add(1);
         self.context.counters.connected_total.add(1);
         let id = self.name(slot, generation);
-        tracing::debug!(session = %id, %peer, connection = dialled, "a session is connected");
+        tracing::debug!(session = %id, %peer, transport, connection = dialled, "a session is connected");
         self.with_session(slot, generation, |session, cx, callbacks| session.connected(cx, callbacks));
         if self.stopping.is_some() {
             self.say_goodbye(slot, generation);

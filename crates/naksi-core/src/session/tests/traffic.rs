@@ -14,8 +14,8 @@ fn what_went_through_a_session_and_how_long_it_was_connected_is_told_at_its_end(
     hand.recv_ends(Ended::Closed);
     hand.sends(4);
     assert_eq!(hand.closes(), DisconnectReason::PeerClosed);
-    let Traffic { recv_bytes, sent_bytes, age, os_error } = hand.notes.traffic;
-    assert_eq!((recv_bytes, sent_bytes, os_error), (9, 9, None));
+    let Traffic { transport, recv_bytes, sent_bytes, age, os_error } = hand.notes.traffic;
+    assert_eq!((transport, recv_bytes, sent_bytes, os_error), ("tcp", 9, 9, None));
     let (least, most) = (Duration::from_millis(39_990), Duration::from_millis(40_010));
     assert!((least..most).contains(&age), "{age:?}");
 }

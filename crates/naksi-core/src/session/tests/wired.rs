@@ -118,7 +118,7 @@ fn behind(toy: impl Wire + 'static, framing: Framing, limits: Limits) -> Hand {
     // The original session has a receive in flight; this one replaces it before anything was received.
     hand.recv = false;
     hand.notes = Notes::default();
-    hand.session = Session::new(Handle::new(0, 0), framing, hand.now).with_wire(Box::new(toy));
+    hand.session = Session::new(Handle::new(0, 0), framing, hand.now).with_wire(Box::new(toy), "toy");
     hand.with(|session, cx, notes| session.connected(cx, notes));
     hand
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Whether a character controls a terminal or the order of a line instead of being shown: C0, DEL and C1 controls,
 /// line and paragraph separators, and the marks, embeddings, overrides and isolates of bidirectional text.
-pub(crate) fn is_control(letter: char) -> bool {
+pub fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
@@ -13,7 +13,8 @@ pub(crate) fn is_control(letter: char) -> bool {
 }
 
 /// A text with its control characters escaped, like `\n` and `\u{1b}`.
-pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+#[derive(Debug)]
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,14 +23,14 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Lines with their control characters escaped; only the line breaks stay.
-pub(crate) fn lines(text: &str) -> String {
+pub fn lines(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     write_escaped(&mut escaped, text, |letter| letter == '\n').expect("a string takes everything");
     escaped
 }
 
 /// The same for a text with colours, whose sequences (`ESC [ digits m`) stay too.
-pub(crate) fn coloured_lines(text: &str) -> String {
+pub fn coloured_lines(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("\u{1b}[") {
@@ -51,7 +52,7 @@ pub(crate) fn coloured_lines(text: &str) -> String {
 }
 
 /// A text without control characters; those that part words become spaces.
-pub(crate) fn stripped(text: &str) -> String {
+pub fn stripped(text: &str) -> String {
     let keep = |letter: char| match letter {
         '\t' | '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
         _ if is_control(letter) => None,
@@ -61,7 +62,8 @@ pub(crate) fn stripped(text: &str) -> String {
 }
 
 /// A writer that escapes control characters.
-pub(crate) struct Escaping<W>(pub(crate) W);
+#[derive(Debug)]
+pub struct Escaping<W>(pub W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
