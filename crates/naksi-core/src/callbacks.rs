@@ -23,7 +23,21 @@ use crate::wire::{Header, Message, MessageHeader, MessageKind};
 pub trait SessionCallbacks {
     /// The connection is established. Called at most once, before anything else (law 8).
     fn on_connected(&mut self, output: SessionOutput<'_>);
+    /// The peer began with HELLO ([`engine_message`](crate::engine_message)) and has a packet table of this version, or
+    /// none (0). Returns the version of this side's table, or 0.
+    ///
+    /// # Errors
+    /// This side's table has another version, which is returned: the session ends with
+    /// [`DisconnectReason::VersionRefused`].
+    fn on_hello(&mut self, _packets: u64) -> Result<u64, u64> {
+        Ok(0)
+    }
     /// Raw bytes were received; returns how many were consumed. The rest is offered again with what follows.
+    /// The peer began with HELLO, and has a packet table of this version, or none (0). Returns the version of this side's
+    /// table, or 0.
+    ///
+    /// # Errors
+    /// This side's table has another version, this one: the session ends with [`DisconnectReason::VersionRefused`].
     fn on_recv(&mut self, output: SessionOutput<'_>, data: &[u8]) -> usize;
     /// A whole frame came.
     fn on_packet(&mut self, output: SessionOutput<'_>, packet: Packet<'_>);

@@ -15,6 +15,7 @@ pub mod op;
 pub mod lease;
 pub mod completion;
 pub mod ended;
+pub mod engine_message;
 
 pub mod admission;
 pub mod pressure;

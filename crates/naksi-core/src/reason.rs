@@ -97,6 +97,8 @@ reasons! {
     RateExceeded = "rate_exceeded",
     /// The peer broke the application's protocol; the handler said so.
     Protocol = "protocol",
+    /// The peer, which began with HELLO, sent a frame with an id of the engine that has no meaning there.
+    BadEngineMessage = "bad_engine_message",
     /// A packet came that no handler takes.
     UnknownPacket = "unknown_packet",
     /// Bytes were received by a session type that has no `on_recv`, or that has `on_packet` and lacks `FRAMING =

@@ -30,6 +30,7 @@ use crate::tick::Tick;
 use std::time::Duration;
 
 mod deadlines;
+mod engine;
 mod flushing;
 mod messages;
 mod reading;
@@ -39,6 +40,7 @@ mod throttle;
 mod weight;
 mod wired;
 
+use engine::EngineMessages;
 pub use throttle::Spent;
 pub(crate) use throttle::Throttle;
 
@@ -125,6 +127,7 @@ struct Egress {
     throttle: Throttle,
     /// No rate holds for it.
     exempt: bool,
+    engine_messages: EngineMessages,
     /// What stands between it and the socket; nothing with plain TCP.
     wired: Option<Box<wired::Wired>>,
 }
@@ -561,6 +564,9 @@ impl Session {
             self.state = State::Draining;
             self.since = cx.now;
             self.buffer.clear(cx.buffer_pool);
+            if self.egress.engine_messages != EngineMessages::Off {
+                self.say_close(cx);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! The file is split into Rust tokens and only the table is parsed, so everything has its place, and the rest of the
 //! file may be of any size and depth.
 
+use naksi_core::engine_message::FIRST_ID;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -109,6 +110,10 @@ fn check(source: &Source, table: &Parsed) -> Result<(), Error> {
         ));
     }
     for (place, line) in table.lines.iter().enumerate() {
+        if line.id >= FIRST_ID {
+            let message = format!("packet id {} is the engine's", line.id);
+            return Err(source.wrong(&message, line.span.clone(), "choose one below 65520 (0xFFF0)"));
+        }
         if let Some(before) = table.lines[..place].iter().find(|other| other.id == line.id) {
             let message = format!("packet id {} is taken by `{}`", line.id, before.name);
             return Err(source.wrong(&message, line.span.clone(), "give each packet an id of its own"));

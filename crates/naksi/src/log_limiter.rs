@@ -21,10 +21,11 @@ pub(crate) enum Subject {
     GivenUp,
     SlowConsumer,
     MemoryPressure,
+    VersionRefused,
 }
 
 /// Subjects in all.
-const SUBJECTS: usize = Subject::MemoryPressure as usize + 1;
+const SUBJECTS: usize = Subject::VersionRefused as usize + 1;
 
 /// What was logged about one subject in the current second.
 #[derive(Clone, Copy, Debug, Default)]

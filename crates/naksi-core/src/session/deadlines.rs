@@ -97,7 +97,7 @@ impl Session {
                 // A browser answers it by itself.
                 wired.ping();
             }
-            if self.framing == Framing::Packets {
+            if self.framing == Framing::Packets && !self.egress.asks_for_heartbeat(cx) {
                 self.egress.output(true, cx).send_packet(heartbeat.packet_id, &[]);
             }
             self.sent_at = cx.now;

@@ -2,10 +2,11 @@
 //!
 //! Only what cannot be delivered yet (an incomplete frame, data received while the session was paused) is copied.
 
-use super::{Egress, Framing, Session};
+use super::{Egress, Framing, Session, engine};
 use std::rc::Rc;
 
 use crate::callbacks::SessionCallbacks;
+use crate::engine_message;
 use crate::frame::{self, Packet};
 use crate::lease::Lease;
 use crate::limits::Limits;
@@ -123,7 +124,12 @@ impl Session {
             if !self.egress.admits(cx, callbacks) {
                 break;
             }
-            deliver(&mut self.egress, packet, cx, callbacks);
+            let is_first = !self.greeted;
+            if packet.id < engine_message::FIRST_ID
+                || !engine::took(&mut self.egress, packet, is_first, cx, callbacks)
+            {
+                deliver(&mut self.egress, packet, cx, callbacks);
+            }
             (self.greeted, delivered) = (true, true);
             if kept {
                 self.buffer.took(length, cx.buffer_pool);

@@ -10,6 +10,7 @@ use crate::limits::Heartbeat;
 use crate::send_queue::SendStatus;
 
 mod asked;
+mod engine;
 mod lent;
 mod output;
 mod patience;
@@ -42,11 +43,17 @@ struct Notes {
     hurried: bool,
     /// What went through it, when it was over.
     traffic: Traffic,
+    /// The version of its packet table.
+    packets: u64,
 }
 
 impl SessionCallbacks for Notes {
     fn on_connected(&mut self, _: SessionOutput<'_>) {
         self.events.push("connected".into());
+    }
+
+    fn on_hello(&mut self, packets: u64) -> Result<u64, u64> {
+        if packets == self.packets { Ok(packets) } else { Err(self.packets) }
     }
 
     fn on_recv(&mut self, mut output: SessionOutput<'_>, data: &[u8]) -> usize {

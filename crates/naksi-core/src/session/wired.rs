@@ -2,6 +2,7 @@
 //!
 //! A sealed batch stays sealed until the kernel has taken all of it, and nothing else is sent before the rest of it.
 
+use super::engine::EngineMessages;
 use super::{Request, Session, State, Verb};
 use crate::batch::{Segment, SendBatch};
 use crate::buffer_pool::BufferPool;
@@ -123,9 +124,11 @@ impl Session {
         }
     }
 
-    /// Ends the session because of what the peer sent. A wire sends the reason after the queued data.
+    /// Ends the session because of what the peer sent. A wire, and a session that exchanges messages of the
+    /// engine, send the reason after the queued data.
     pub(super) fn part(&mut self, reason: DisconnectReason, cx: &mut Context<'_>) {
-        if self.egress.wired.is_none() || !matches!(self.state, State::Opening | State::Connected) {
+        let is_told = self.egress.wired.is_some() || self.egress.engine_messages == EngineMessages::On;
+        if !is_told || !matches!(self.state, State::Opening | State::Connected) {
             return self.begin_ending(reason, cx);
         }
         if self.egress.end.is_none() {

@@ -23,6 +23,12 @@
 //! naksi::packets! { pub TWICE { 1 => This {} 1 => That {} } }
 //! ```
 //!
+//! nor does an id from 0xFFF0, because these are the engine's own:
+//!
+//! ```compile_fail
+//! naksi::packets! { pub HIGH { 0xFFF0 => This {} } }
+//! ```
+//!
 //! Bodies are [postcard](https://postcard.jamesmunns.com/wire-format): fields in their order, no names. A table for
 //! clients in other languages uses Protobuf instead (feature `prost`). Its types come from a `.proto` file, which the
 //! table names, so the table's version changes with the file:
@@ -114,6 +120,18 @@ impl Table {
             one += 1;
         }
         true
+    }
+
+    /// Whether an id is one of the engine's own, which begin at 0xFFF0 ([`engine_message`](naksi_core::engine_message)).
+    pub const fn has_engine_id(&self) -> bool {
+        let mut at = 0;
+        while at < self.kinds.len() {
+            if self.kinds[at].id >= naksi_core::engine_message::FIRST_ID {
+                return true;
+            }
+            at += 1;
+        }
+        false
     }
 
     /// The entries, in the table's order.
@@ -252,6 +270,7 @@ macro_rules! packets {
         ]);
 
         const _: () = assert!($table.is_unique(), "two packets have one id");
+        const _: () = assert!(!$table.has_engine_id(), "ids from 0xFFF0 are the engine's");
     };
     ($(#[$table_doc:meta])* $vis:vis $table:ident : prost($($proto:literal),+ $(,)?) {
         $($(#[$doc:meta])* $id:literal => $name:ident)*
@@ -271,5 +290,6 @@ macro_rules! packets {
         );
 
         const _: () = assert!($table.is_unique(), "two packets have one id");
+        const _: () = assert!(!$table.has_engine_id(), "ids from 0xFFF0 are the engine's");
     };
 }

@@ -88,6 +88,18 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
         self.play(output, (), |user, conn| user.on_connected(conn));
     }
 
+    fn on_hello(&mut self, packets: u64) -> Result<u64, u64> {
+        let own = S::PACKETS.map_or(0, |table| table.version());
+        if own == 0 || packets == 0 || packets == own {
+            return Ok(own);
+        }
+        let (session, peer) = (self.id, self.peer);
+        self.context.say(Subject::VersionRefused, |suppressed| {
+            tracing::warn!(%session, %peer, client = %format_args!("{packets:016x}"), server = %format_args!("{own:016x}"), suppressed, "refused a client with another version of the packet table");
+        });
+        Err(own)
+    }
+
     fn on_recv(&mut self, output: SessionOutput<'_>, data: &[u8]) -> usize {
         let consumed = self.play(output, data.len(), |user, conn| {
             let consumed = user.on_recv(conn, data);

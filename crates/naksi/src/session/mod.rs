@@ -15,6 +15,7 @@ use naksi_core::reason::DisconnectReason;
 use naksi_core::session::Framing;
 use naksi_core::wire::Message;
 
+use crate::packets::Table;
 use crate::room::RoomCloseReason;
 
 pub use conn::Conn;
@@ -31,6 +32,11 @@ pub trait Session: Sized + 'static {
     /// Whether received data is delivered as raw bytes, to [`Session::on_recv`], or as frames, to
     /// [`Session::on_packet`].
     const FRAMING: Framing = Framing::Raw;
+
+    /// The packet table that the session speaks; none by default. A client that begins with HELLO, as one written by
+    /// `naksi gen` does, and has another version of it is refused with [`DisconnectReason::VersionRefused`], and is told both
+    /// versions. Clients that do not begin with HELLO are not asked.
+    const PACKETS: Option<Table> = None;
 
     /// The connection is established. Called once, before any other callback.
     fn on_connected(&mut self, c: &mut Conn<'_>) {}

@@ -5,6 +5,7 @@
 mod clients;
 mod files;
 mod flush;
+mod hello;
 mod inside;
 mod topics;
 mod lifetime;
