@@ -26,6 +26,11 @@ pub enum LagPolicy {
 }
 
 /// A kind of messages that are treated alike.
+///
+/// ```
+/// use naksi_core::droppable_queue::{LagPolicy, PacketClass};
+/// const POSITIONS: PacketClass = PacketClass { number: 1, lag_policy: LagPolicy::Latest };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketClass {
     /// Its number, shown in logs; unique within a service.

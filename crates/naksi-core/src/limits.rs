@@ -54,6 +54,12 @@ pub struct Heartbeat {
 }
 
 /// Bounds of every session of a service.
+///
+/// ```
+/// use naksi_core::limits::Limits;
+/// let limits = Limits { messages_per_second_max: 100, frame_bytes_max: 4096, ..Limits::default() };
+/// assert_eq!(limits.check(), Ok(()));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest frame, header included, in bytes (4 to 65,535).

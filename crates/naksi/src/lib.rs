@@ -1,7 +1,7 @@
 //! A completion-port network engine for game and other real-time servers.
 //!
-//! A session is one value per connection, with `&mut self` and no lock; the engine calls it when something
-//! has happened. The whole echo server:
+//! A session is one value per connection, with `&mut self` and no lock; the engine calls it on events. The complete
+//! echo server:
 //!
 //! ```no_run
 //! use naksi::prelude::*;
@@ -17,9 +17,44 @@
 //! }
 //! ```
 //!
-//! The folders stand in the order in which they call each other: `service` starts `worker`s, a worker calls a `session`'s
-//! callbacks, and these reach rooms, topics, groups and recordings. This crate writes no unsafe code and names no system:
-//! everything below a worker is a port, real or simulated.
+//! The kernel interface is io_uring or epoll on Linux and I/O completion ports on Windows. Each worker thread owns one
+//! port and its share of the sessions, so callbacks of one session never run concurrently and must not block.
+//!
+//! # Types
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Server`], [`Client`] | builders of a service: addresses, workers, limits |
+//! | [`Service`] | a running service: its addresses, counters, graceful stop |
+//! | [`Session`] | a trait: the state and the callbacks of one connection |
+//! | [`Conn`] | what a callback does: send, close, set timers, join topics and rooms, use files |
+//! | [`Limits`](prelude::Limits) | every bound of a session and a service, with safe defaults |
+//! | [`DisconnectReason`](prelude::DisconnectReason) | why a session ended |
+//! | [`packets!`] | a table of typed packets |
+//! | [`Topic`] | publish and subscribe among sessions |
+//! | [`Room`], [`Cx`], [`RoomRef`] | shared state with a tick, run by one thread at a time |
+//! | [`Group`], [`blocking`] | threads for blocking work such as database calls |
+//! | [`ServiceHandle`] | sends to sessions, rooms and topics from any thread |
+//! | [`grid`] | area of interest: which entities a player sees |
+//! | [`record`] | recordings of what sessions received |
+//! | [`TestRoom`] | a room in a unit test, without a server |
+//!
+//! [`prelude`] imports most of them.
+//!
+//! # Features
+//!
+//! None is enabled by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `log` | `naksi::log`: a log on standard error, as text or JSON |
+//! | `prost` | Protobuf bodies in [`packets!`], for clients in other languages |
+//! | `ws` | WebSocket listeners and clients |
+//!
+//! # Where to read on
+//!
+//! The guide is in `docs/book`; `crates/naksi/examples` has complete programs. This crate contains no unsafe code and
+//! no platform code: both are in `naksi-os`.
 
 #![forbid(unsafe_code)]
 

@@ -29,6 +29,23 @@ const PLACES_KEPT: usize = 1024;
 
 /// A set of sessions that receive the same broadcasts. Cheap to clone, usable from any thread through a
 /// [`ServiceHandle`](crate::ServiceHandle).
+///
+/// ```
+/// use naksi::prelude::*;
+/// const LOBBY: u64 = 1;
+/// struct Member;
+/// impl Session for Member {
+///     fn on_connected(&mut self, c: &mut Conn) {
+///         let lobby = c.topic(LOBBY);
+///         c.join(&lobby);
+///     }
+///     fn on_recv(&mut self, c: &mut Conn, data: &[u8]) -> usize {
+///         let lobby = c.topic(LOBBY);
+///         c.broadcast(&lobby, data);
+///         data.len()
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Topic(pub(crate) Arc<Shared>);
 

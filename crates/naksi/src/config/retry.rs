@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const CONNECT_WITHIN_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How often, and after which pauses, a connection is retried.
+///
+/// ```
+/// use naksi::Retry;
+/// let patient = Retry { attempts_max: 20, ..Retry::START };
+/// assert!(Retry::ALWAYS.reconnects() && !patient.reconnects());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Consecutive attempts before a connection is given up.

@@ -14,7 +14,13 @@ pub enum WhenFull {
     RunHere,
 }
 
-/// What a group shall be.
+/// The options of a thread group.
+///
+/// ```
+/// use naksi::group::{GroupOptions, WhenFull};
+/// let database = GroupOptions::new("db").threads(8).concurrency(4).jobs_max(1_000).when_full(WhenFull::Refuse);
+/// assert_eq!(database.name(), "db");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct GroupOptions {

@@ -37,6 +37,11 @@ pub const EXTENSION: &str = "nrec";
 pub const RUN_BYTES_MAX_DEFAULT: u64 = 64 << 30;
 
 /// Where and how a server records.
+///
+/// ```
+/// use naksi::{RecordOptions, Server};
+/// let server = Server::new().record(RecordOptions::new("recordings").run_bytes_max(1 << 30));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOptions {
     pub(crate) directory: PathBuf,

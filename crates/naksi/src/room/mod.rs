@@ -55,6 +55,8 @@ pub use test_room::TestRoom;
 ///
 /// Its callbacks run one at a time, on varying threads; they must not block. A panic ends only the room: its members
 /// are told through [`Session::on_room_closed`](crate::session::Session::on_room_closed).
+///
+/// See [the module](crate::room) for an example, and [`TestRoom`] for testing one without a server.
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Room: Sized + Send + 'static {
     /// The room's data for each member; passed by the joining session.

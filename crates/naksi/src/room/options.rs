@@ -17,7 +17,7 @@ pub enum Overrun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomFull {
     /// The packet is dropped and counted, and the sending session gets
-    /// [`SendStatus::Dropped`](crate::SendStatus::Dropped).
+    /// [`SendStatus::Dropped`](naksi_core::send_queue::SendStatus::Dropped).
     DropNew,
     /// As above, and the session that sent it ends with
     /// [`DisconnectReason::RoomFull`](naksi_core::reason::DisconnectReason::RoomFull).
@@ -31,7 +31,12 @@ pub(super) struct Rate {
     pub(super) ticks: u32,
 }
 
-/// What a room shall be.
+/// The options of a room.
+///
+/// ```
+/// use naksi::prelude::*;
+/// let game = RoomOptions::new().tick_hz(20).members_max(64).when_full(RoomFull::EndSession);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct RoomOptions {
@@ -100,7 +105,7 @@ impl RoomOptions {
         self
     }
 
-    /// Most members. A session that joins beyond that gets [`RoomCloseReason::Full`].
+    /// Most members. A session that joins beyond that gets [`RoomCloseReason::Full`](crate::room::RoomCloseReason::Full).
     pub fn members_max(mut self, members_max: usize) -> Self {
         self.members_max = members_max;
         self

@@ -15,6 +15,24 @@ use crate::service::launch::{Dial, Plan, launch};
 use crate::session::{ConnectionInfo, Factory, Session};
 
 /// A client that has not started (the client service that lecture 004 mentions).
+///
+/// ```no_run
+/// use naksi::prelude::*;
+/// struct Player;
+/// impl Session for Player {
+///     const FRAMING: Framing = Framing::Packets;
+///     fn on_connected(&mut self, c: &mut Conn) {
+///         c.send_packet(1, b"hello");
+///     }
+///     fn on_packet(&mut self, _: &mut Conn, packet: Packet) {
+///         println!("{}: {} bytes", packet.id, packet.body.len());
+///     }
+/// }
+/// let client = Client::new("127.0.0.1:7777").connections(100).connect_rate(50).retry(Retry::ALWAYS);
+/// let service = client.session(|| Player).start()?;
+/// # drop(service);
+/// # Ok::<(), naksi::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     plan: Plan,

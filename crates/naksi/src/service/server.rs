@@ -25,6 +25,20 @@ use crate::shared::mailbox::Wires;
 pub const ADDRESS_DEFAULT: &str = "127.0.0.1:7777";
 
 /// A server that has not started; starting it gives a [`Service`].
+///
+/// ```
+/// use naksi::prelude::*;
+/// # struct Echo;
+/// # impl Session for Echo {
+/// #     fn on_recv(&mut self, c: &mut Conn, data: &[u8]) -> usize { c.send(data); data.len() }
+/// # }
+/// let limits = Limits { sessions_max: 10_000, ..Limits::default() };
+/// let server = Server::new().listen("127.0.0.1:0").workers(1).limits(limits);
+/// let service = server.session(|| Echo).start()?;
+/// println!("listening on {}", service.addresses()[0]);
+/// service.stop(std::time::Duration::from_secs(1));
+/// # Ok::<(), naksi::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Server {
     plan: Plan,

@@ -27,6 +27,22 @@ pub use files::{FileDone, FileId, READ_BYTES_MAX};
 /// The value lives on one worker thread from `on_connected` until after `on_disconnected`, so it needs no lock and
 /// need not be `Send`. A panic in a callback ends this session with [`DisconnectReason::HandlerPanic`] and affects no
 /// other session.
+///
+/// ```
+/// use naksi::prelude::*;
+/// /// Counts its packets and answers each with the count.
+/// struct Counter(u32);
+/// impl Session for Counter {
+///     const FRAMING: Framing = Framing::Packets;
+///     fn on_packet(&mut self, c: &mut Conn, packet: Packet) {
+///         self.0 += 1;
+///         c.send_packet(packet.id, &self.0.to_le_bytes());
+///     }
+///     fn on_disconnected(&mut self, reason: DisconnectReason) {
+///         println!("{} packets, then {reason}", self.0);
+///     }
+/// }
+/// ```
 #[expect(unused_variables, reason = "the names of the parameters document the defaults that ignore them")]
 pub trait Session: Sized + 'static {
     /// Whether received data is delivered as raw bytes, to [`Session::on_recv`], or as frames, to
