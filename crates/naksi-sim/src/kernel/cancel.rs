@@ -7,8 +7,8 @@ use naksi_core::ended::Ended;
 use naksi_core::op::Op;
 
 use super::calendar::{Event, OpId};
-use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
+use super::port_state::{End, Held, Raw, Stage, Target};
 use super::state::Kernel;
 
 impl Kernel {

@@ -8,9 +8,9 @@ use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::op::Op;
 
 use super::calendar::{Calendar, OpId};
-use super::dock::{Answer, End, Held, Raw, Stage, Target};
 use super::fault::{Dialect, FaultKind};
 use super::net::Net;
+use super::port_state::{Answer, End, Held, Raw, Stage, Target};
 use super::state::Kernel;
 
 /// Accepts that stand ready on every listener.

@@ -11,10 +11,10 @@ use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::tick::Tick;
 
 use super::calendar::OpId;
-use super::dock::{Answer, End, Raw, Target};
 use super::net::SocketId;
 use super::peer::{Peer, PeerEvent, PeerIo};
 use super::port::Port;
+use super::port_state::{Answer, End, Raw, Target};
 use super::state::Kernel;
 use super::world::WorldOptions;
 use naksi_os::port::{FileAccess, ListenOptions, Port as _, PortOptions, Poster as _, SubmitErrorKind};

@@ -16,7 +16,7 @@
 
 mod calendar;
 mod cancel;
-mod dock;
+mod port_state;
 mod iocp;
 mod state;
 mod net;

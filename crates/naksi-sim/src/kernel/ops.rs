@@ -12,9 +12,9 @@ use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::op::{Op, ShutdownHow};
 
 use super::calendar::{Calendar, Caller, Event, OpId};
-use super::dock::{End, Held, Raw, Stage, Target};
 use super::fault::FaultKind;
 use super::net::{Owner, Transit};
+use super::port_state::{End, Held, Raw, Stage, Target};
 use super::state::Kernel;
 
 /// What fills a buffer when it is handed to the kernel: reading it too early shows it.

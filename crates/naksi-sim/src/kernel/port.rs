@@ -18,10 +18,10 @@ use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
 use super::calendar::OpId;
-use super::dock::{Dock, Held, PostBox, Stage, Submission, Target};
 use super::fault::FaultKind;
 use super::net::{DatagramSocket, Listener, Owner, SocketId, place};
 use super::ops::POISON;
+use super::port_state::{Dock, Held, PostBox, Stage, Submission, Target};
 use super::state::{Dropped, Kernel};
 use naksi_os::backend::{Direction, HandleKind, needed};
 use naksi_os::port::{

@@ -15,11 +15,11 @@ use naksi_core::ended::{Ended, Failure, OsError};
 use naksi_core::tick::Tick;
 
 use super::calendar::{Calendar, Caller, Event, OpId};
-use super::dock::{Answer, Dock, End, Raw, Stage, Target};
 use super::fault::FaultKind;
 use super::iocp;
 use super::net::{Net, Owner, Side, SocketId};
 use super::peer::{PeerEvent, PeerId, Peers};
+use super::port_state::{Answer, Dock, End, Raw, Stage, Target};
 use super::world::WorldOptions;
 
 /// How long a client waits before it asks a full backlog again, in nanoseconds.

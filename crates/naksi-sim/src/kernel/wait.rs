@@ -10,10 +10,10 @@ use naksi_core::op::Op;
 use naksi_core::tick::Tick;
 
 use super::calendar::{Event, OpId};
-use super::dock::{Answer, Dock, End, Held, Raw, Stage, Submission, Target};
 use super::fault::FaultKind;
 use super::iocp;
 use super::net::Net;
+use super::port_state::{Answer, Dock, End, Held, Raw, Stage, Submission, Target};
 use super::state::Kernel;
 use naksi_os::backend::HandleKind;
 use naksi_os::backend::{Finished, Key};

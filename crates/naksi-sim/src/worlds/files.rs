@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use naksi::prelude::*;
 
-use super::books::Books;
+use super::observations::Books;
 
 const FIRST: u32 = 1;
 const SECOND: u32 = 2;

@@ -3,21 +3,21 @@
 //! [`setting`] says what a seed stands for, [`run`] plays it, [`sweep`] plays many of them on several
 //! threads, shrinks what fails and writes it down.
 
-pub mod books;
-pub mod crew;
-pub mod errands;
+pub mod observations;
+pub mod sim_service;
+pub mod other_threads;
 pub mod files;
-pub mod hall;
+pub mod shared_room;
 pub mod hazard;
-pub mod letters;
+pub mod datagrams;
 pub mod liveness;
-pub mod manners;
+pub mod behavior;
 pub mod outcome;
 pub mod peers;
 pub mod run;
 pub mod setting;
-pub mod silence;
-pub mod stages;
+pub mod quiet_check;
+pub mod groups;
 pub mod sweep;
 pub mod users;
 

@@ -14,12 +14,12 @@ use crate::kernel::peer::{Peer, PeerEvent, PeerIo};
 use naksi::prelude::SessionId;
 use naksi_core::frame;
 
-use super::books::Books;
+use super::behavior::{Manner, push, script_of};
 use super::hazard::{Hazard, Hits};
 use super::liveness::{Got, Standing};
-use super::manners::{Manner, push, script_of};
+use super::observations::Books;
+use super::quiet_check::{Silence, Stalls, Terms};
 use super::setting::{Setting, Stop, Weather};
-use super::silence::{Silence, Stalls, Terms};
 use super::users;
 
 /// The number of the nudge upon which a peer that stays must say a fresh nonce.

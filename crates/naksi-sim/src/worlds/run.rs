@@ -16,16 +16,16 @@ use crate::kernel::world::{Tracer, World, WorldOptions};
 use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
 
-use super::books::Books;
-use super::crew::{Crew, Stall, crew, limits};
-use super::errands::Errands;
+use super::behavior::Manner;
+use super::datagrams::Letters;
+use super::groups::Stages;
 use super::hazard::Hazard;
-use super::letters::Letters;
-use super::manners::Manner;
+use super::observations::Books;
+use super::other_threads::Errands;
 use super::outcome::Outcome;
 use super::peers::{Guest, NONCE, Tally};
 use super::setting::{Setting, Stop, Weather};
-use super::stages::Stages;
+use super::sim_service::{Crew, Stall, crew, limits};
 use super::users::{Caller, FrameEcho, Host, RawEcho};
 
 /// A storm that lasts longer holds a session that never ends.

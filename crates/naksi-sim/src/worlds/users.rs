@@ -9,11 +9,11 @@ use std::time::Duration;
 use naksi::prelude::*;
 use naksi_core::send_queue::SendStatus;
 
-use super::books::{Booked, Books};
 use super::files::FileTrial;
-use super::hall::Hall;
+use super::groups;
 use super::hazard::Hazard;
-use super::stages;
+use super::observations::{Booked, Books};
+use super::shared_room::Hall;
 
 /// The frame that makes the handler panic.
 pub const BOMB: u16 = 0xB0B;
@@ -297,10 +297,10 @@ impl FrameEcho {
                 c.leave(&room);
             }
             FILE => FileTrial::begin(c),
-            ERRAND => match c.group(stages::DB) {
+            ERRAND => match c.group(groups::DB) {
                 // Several at once, so that a stage's queue is full now and then.
                 Some(db) => {
-                    (0..QUESTIONS_AT_ONCE).for_each(|_| stages::ask(&db, c, &self.booked.books, &self.heart))
+                    (0..QUESTIONS_AT_ONCE).for_each(|_| groups::ask(&db, c, &self.booked.books, &self.heart))
                 }
                 None => self.booked.books.pages().asked.push_back(c.id()),
             },

@@ -9,9 +9,9 @@ use crate::kernel::peer::PeerIo;
 use naksi::prelude::*;
 use naksi_core::frame;
 
-use super::books::Life;
-use super::crew::limits;
+use super::observations::Life;
 use super::setting::Setting;
+use super::sim_service::limits;
 
 /// What faults may hold back on the way of an ending besides: completions, posts, cancels that find nothing.
 const DELAYS_WITHIN: Duration = Duration::from_millis(500);

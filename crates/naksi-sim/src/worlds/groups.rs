@@ -13,8 +13,8 @@ use naksi::group::{Group, GroupOptions, SubmitError};
 use naksi::prelude::*;
 use naksi_core::prng::Prng;
 
-use super::books::Books;
 use super::hazard::{Hazard, Hits};
+use super::observations::Books;
 use super::setting::Setting;
 use super::users;
 use crate::stepped_group::SteppedGroup;

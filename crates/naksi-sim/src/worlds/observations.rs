@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use naksi::ServiceHandle;
 use naksi::prelude::*;
 
-use super::errands;
-use super::hall::Hall;
+use super::groups::Ledger;
 use super::hazard::{Hazard, Hits};
-use super::stages::Ledger;
+use super::other_threads;
+use super::shared_room::Hall;
 
 /// Names of sessions that are kept to be misused later.
 const NAMES_MAX: usize = 64;
@@ -168,7 +168,7 @@ impl Booked {
         if let Some(id) = self.id {
             remember(&mut pages.gone, id);
             let unasked = reason == DisconnectReason::Kicked && !pages.kicked.contains(&id)
-                || reason == errands::cause() && !pages.dismissed.contains(&id);
+                || reason == other_threads::cause() && !pages.dismissed.contains(&id);
             if unasked {
                 pages
                     .broken

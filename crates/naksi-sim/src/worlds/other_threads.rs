@@ -9,8 +9,8 @@ use std::sync::Arc;
 use naksi::SendError;
 use naksi::prelude::*;
 
-use super::books::Books;
 use super::hazard::Hazard;
+use super::observations::Books;
 use super::users::{self, packet};
 
 /// As much as one session may be sent at once.

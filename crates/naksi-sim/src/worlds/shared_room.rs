@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use naksi::prelude::*;
 
-use super::books::Books;
 use super::hazard::Hazard;
+use super::observations::Books;
 use super::users::{DISMISS, NUMBERED, OVERHEARD};
 
 /// The room, shared by all sessions of a server.
