@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use naksi_sim::conform::{Backend, Report, Scenario, Verdict, permitted, scenarios};
+use naksi_sim::conform::{Backend, Report, Scenario, ScenarioResult, permitted, scenarios};
 
 use crate::outcome::{Outcome, Problem};
 use crate::results::print;
@@ -71,12 +71,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, verdict: &Verdict) {
+    fn count(&mut self, verdict: &ScenarioResult) {
         *match verdict {
-            Verdict::Agrees => &mut self.agreed,
-            Verdict::Permitted(_) => &mut self.permitted,
-            Verdict::Differs => &mut self.differed,
-            Verdict::Skipped(_) => &mut self.skipped,
+            ScenarioResult::Agrees => &mut self.agreed,
+            ScenarioResult::Permitted(_) => &mut self.permitted,
+            ScenarioResult::Differs => &mut self.differed,
+            ScenarioResult::Skipped(_) => &mut self.skipped,
         } += 1;
     }
 }
@@ -111,22 +111,22 @@ fn row(scenario: &Scenario, backends: &[Backend], reports: &[Report], trace: boo
     for (backend, report) in backends.iter().zip(reports) {
         let backend = backend.name();
         let (word, note) = match report.verdict {
-            Verdict::Agrees => ("ok", None),
-            Verdict::Permitted(reason) => ("permitted", Some(reason)),
-            Verdict::Skipped(reason) => ("skipped", Some(reason)),
-            Verdict::Differs => ("DIFFERS", None),
+            ScenarioResult::Agrees => ("ok", None),
+            ScenarioResult::Permitted(reason) => ("permitted", Some(reason)),
+            ScenarioResult::Skipped(reason) => ("skipped", Some(reason)),
+            ScenarioResult::Differs => ("DIFFERS", None),
         };
         write!(text, "{word:<10}").expect("a string takes everything");
         if let Some(note) = note {
             writeln!(notes, "    {backend}: {note}").expect("a string takes everything");
         }
-        if trace || report.verdict == Verdict::Differs {
+        if trace || report.verdict == ScenarioResult::Differs {
             for line in &report.lines {
                 writeln!(notes, "    {backend}| {line}").expect("a string takes everything");
             }
         }
     }
-    if reports.iter().any(|report| report.verdict == Verdict::Differs) {
+    if reports.iter().any(|report| report.verdict == ScenarioResult::Differs) {
         for line in scenario.expected() {
             writeln!(notes, "    expected| {line}").expect("a string takes everything");
         }

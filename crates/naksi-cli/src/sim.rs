@@ -19,7 +19,7 @@ use naksi_sim::worlds::Dialect;
 use naksi_sim::worlds::outcome::Outcome as Sum;
 use naksi_sim::worlds::run::run_followed;
 use naksi_sim::worlds::setting::Setting;
-use naksi_sim::worlds::sweep::{Failure, Order, Swept, attempt, shrink, sweep};
+use naksi_sim::worlds::sweep::{FailedWorld, SweepOptions, Swept, attempt, shrink, sweep};
 
 use crate::outcome::{Outcome, Problem};
 use crate::output_file::OutputFile;
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// Run worlds until this many sessions have lived; without it and with --seed, one world.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     sessions: Option<u64>,
-    /// Only this kernel's manners: uring or iocp; both in turn by default.
+    /// Imitate only this kernel: uring or iocp; both in turn by default.
     #[arg(long, value_name = "D", value_parser = parse_dialect)]
     dialect: Option<Dialect>,
     /// Let every peer say this many times as much as usual: more completions a session.
@@ -90,10 +90,10 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     }
     let begun = Instant::now();
     let result = match one {
-        Some(setting) => attempt(&setting).map_err(|text| Box::new(Failure { setting, text })),
+        Some(setting) => attempt(&setting).map_err(|text| Box::new(FailedWorld { setting, text })),
         None => {
             let processors = thread::available_parallelism().map_or(1, usize::from);
-            let order = Order {
+            let sweep_options = SweepOptions {
                 seed: options.seed,
                 sessions: options.sessions.unwrap_or_default(),
                 dialect: options.dialect,
@@ -101,9 +101,9 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
                 threads: options.threads.map_or(processors, usize::from),
             };
             let signals = Signals::watch().map_err(|error| Problem::failed(error.to_string()))?;
-            play(&order, signals).map(|swept| {
-                if swept.sum.sessions < order.sessions {
-                    tell_the_rest(&order, &swept);
+            play(&sweep_options, signals).map(|swept| {
+                if swept.sum.sessions < sweep_options.sessions {
+                    tell_the_rest(&sweep_options, &swept);
                 }
                 swept.sum
             })
@@ -122,22 +122,22 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
 }
 
 /// Plays what is ordered, or as much of it as is done when Ctrl-C is pressed.
-fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
+fn play(sweep_options: &SweepOptions, signals: &Signals) -> Result<Swept, Box<FailedWorld>> {
     let terminal = io::stderr().is_terminal();
     if !terminal {
-        let (sessions, threads) = (grouped(order.sessions), order.threads);
-        tell!("naksi: simulating {sessions} sessions from seed {} on, {threads} threads", order.seed);
+        let (sessions, threads) = (grouped(sweep_options.sessions), sweep_options.threads);
+        tell!("naksi: simulating {sessions} sessions from seed {} on, {threads} threads", sweep_options.seed);
     }
     let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(order.sessions), target);
+    let bar = ProgressBar::with_draw_target(Some(sweep_options.sessions), target);
     let style = ProgressStyle::with_template(
         "  simulating [{bar:20}] {human_pos}/{human_len} sessions, {per_sec}, {eta} left",
     );
     bar.set_style(style.expect("a sound template").progress_chars("##-"));
     let begun = Instant::now();
     let minutes_told = AtomicU64::new(0);
-    let result = sweep(order, |sum| {
-        bar.set_position(sum.sessions.min(order.sessions));
+    let result = sweep(sweep_options, |sum| {
+        bar.set_position(sum.sessions.min(sweep_options.sessions));
         let minutes = begun.elapsed().as_secs() / 60;
         // A log has no progress bar: a line a minute says how far it is.
         if !terminal && minutes_told.fetch_max(minutes, Ordering::Relaxed) < minutes {
@@ -151,14 +151,15 @@ fn play(order: &Order, signals: &Signals) -> Result<Swept, Box<Failure>> {
 }
 
 /// Cancelled with Ctrl-C: how to play what is left. What both parts print can be added up.
-fn tell_the_rest(order: &Order, swept: &Swept) {
-    let rest = order.sessions - swept.sum.sessions;
-    let dialect = order.dialect.map(|dialect| format!(" --dialect {}", dialect.name())).unwrap_or_default();
-    let talk = talk_flag(order.talk);
+fn tell_the_rest(sweep_options: &SweepOptions, swept: &Swept) {
+    let rest = sweep_options.sessions - swept.sum.sessions;
+    let dialect =
+        sweep_options.dialect.map(|dialect| format!(" --dialect {}", dialect.name())).unwrap_or_default();
+    let talk = talk_flag(sweep_options.talk);
     tell!(
         "naksi: broken off after {} of {} sessions. The rest:\n  naksi sim --seed {} --sessions {rest}{dialect}{talk}",
         grouped(swept.sum.sessions),
-        grouped(order.sessions),
+        grouped(sweep_options.sessions),
         swept.next_seed
     );
 }
@@ -219,7 +220,7 @@ fn judge(sum: &Sum) -> Outcome {
 }
 
 /// Says what broke and how to see it again, and writes the smallest world that breaks.
-fn tell(failure: &Failure, seeds: &Path) -> Result<(), Problem> {
+fn tell(failure: &FailedWorld, seeds: &Path) -> Result<(), Problem> {
     let (seed, dialect) = (failure.setting.seed, failure.setting.dialect.name());
     tell!("{}\n\nseed {seed} ({dialect}) broke a law. Again:", failure.text);
     let talk = talk_flag(failure.setting.talk);

@@ -17,7 +17,7 @@ use naksi_os::port::PortOptions;
 
 use crate::client_script::{ClientScript, ClientTally, Faults, ScriptedClient};
 use crate::kernel::fault::{Dialect, FaultKind, FaultPlan};
-use crate::kernel::port::Port;
+use crate::kernel::port::SimPort;
 use crate::kernel::world::{World, WorldOptions};
 use crate::panics::first_panic;
 use crate::stepped_group::SteppedGroup;
@@ -229,7 +229,7 @@ fn plan_of(seed: u64) -> FaultPlan {
 /// One seed.
 struct Run<F: Factory> {
     world: World,
-    server: SteppedServer<Port, F>,
+    server: SteppedServer<SimPort, F>,
     groups: Vec<SteppedGroup>,
     random: Prng,
     tally: Rc<RefCell<ClientTally>>,
@@ -286,7 +286,7 @@ impl<F: Factory> Run<F> {
     /// One turn of every worker that has something to do, and one thing in every group. Returns how many did.
     fn step(&mut self) -> u64 {
         let mut stepped = 0;
-        self.server.workers.retain_mut(|worker: &mut Worker<Port, F>| {
+        self.server.workers.retain_mut(|worker: &mut Worker<SimPort, F>| {
             if !worker.port().is_runnable() {
                 return true;
             }

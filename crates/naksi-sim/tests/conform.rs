@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use naksi_sim::conform::{Backend, Verdict, permitted, scenarios};
+use naksi_sim::conform::{Backend, ScenarioResult, permitted, scenarios};
 use naksi_sim::kernel::fault::Dialect;
 
 /// Runs every scenario on one backend, and returns what differs.
@@ -13,7 +13,7 @@ fn trial(backend: Backend) -> Vec<String> {
     let mut findings = Vec::new();
     for scenario in scenarios() {
         let report = backend.run(scenario);
-        if report.verdict == Verdict::Differs {
+        if report.verdict == ScenarioResult::Differs {
             let name = scenario.name();
             let (expected, lines) = (scenario.expected(), report.lines);
             findings.push(format!("{backend:?} {name}\n  expected {expected:#?}\n  saw {lines:#?}"));

@@ -15,7 +15,7 @@ use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
 use naksi_sim::kernel::fault::Dialect;
 use naksi_sim::kernel::peer::{Peer, PeerEvent, PeerId, PeerIo};
-use naksi_sim::kernel::port::Port;
+use naksi_sim::kernel::port::SimPort;
 use naksi_sim::kernel::world::{World, WorldOptions};
 
 const MOST: usize = 1_000_000;
@@ -91,8 +91,8 @@ impl Peer for Guest {
 
 struct Stage {
     world: World,
-    service_core: Arc<ServiceCore<Port>>,
-    workers: Vec<Worker<Port, Make>>,
+    service_core: Arc<ServiceCore<SimPort>>,
+    workers: Vec<Worker<SimPort, Make>>,
     address: SocketAddr,
 }
 

@@ -13,7 +13,7 @@ use naksi_sim::kernel::fault::{Dialect, FaultKind};
 use naksi_sim::worlds::hazard::Hazard;
 use naksi_sim::worlds::outcome::Outcome;
 use naksi_sim::worlds::setting::{Setting, Stop, Weather};
-use naksi_sim::worlds::sweep::{Order, attempt, sweep};
+use naksi_sim::worlds::sweep::{SweepOptions, attempt, sweep};
 use scale::scaled;
 
 /// Sessions of every test run.
@@ -32,8 +32,9 @@ fn every_seed_that_once_failed_keeps_the_laws() {
 
 #[test]
 fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
-    let order = Order { seed: 0, sessions: scaled(SESSIONS_WANTED), dialect: None, talk: 1, threads: 2 };
-    let sum = match sweep(&order, |_| ControlFlow::Continue(())) {
+    let options =
+        SweepOptions { seed: 0, sessions: scaled(SESSIONS_WANTED), dialect: None, talk: 1, threads: 2 };
+    let sum = match sweep(&options, |_| ControlFlow::Continue(())) {
         Ok(swept) => swept.sum,
         Err(failure) => panic!("{}\n{}", failure.text, failure.setting),
     };
@@ -56,7 +57,7 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
         ("panics", sum.panics),
         ("stale", sum.stale),
         ("nonces", sum.nonces),
-        ("a letter in calm weather", sum.letters),
+        ("a datagram without faults", sum.datagrams),
     ] {
         println!("{what}: {count}");
         assert!(count > 0, "nothing was ever {what}");
@@ -68,10 +69,10 @@ fn a_million_sessions_keep_the_laws_and_meet_every_fault() {
 
 #[test]
 fn a_sweep_in_parts_comes_to_what_a_sweep_in_one_does() {
-    let order = Order { seed: 77, sessions: 3_000, dialect: None, talk: 1, threads: 1 };
+    let options = SweepOptions { seed: 77, sessions: 3_000, dialect: None, talk: 1, threads: 1 };
     let never = |_: &Outcome| ControlFlow::Continue(());
-    let whole = sweep(&order, never).expect("the laws hold");
-    let first = sweep(&order, |sum| match sum.worlds {
+    let whole = sweep(&options, never).expect("the laws hold");
+    let first = sweep(&options, |sum| match sum.worlds {
         ..3 => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),
     });
@@ -81,7 +82,8 @@ fn a_sweep_in_parts_comes_to_what_a_sweep_in_one_does() {
         (3, 80),
         "what had begun is played to its end, and no more"
     );
-    let rest = Order { seed: first.next_seed, sessions: order.sessions - first.sum.sessions, ..order };
+    let rest =
+        SweepOptions { seed: first.next_seed, sessions: options.sessions - first.sum.sessions, ..options };
     let second = sweep(&rest, never).expect("the laws hold");
     let mut sum = first.sum;
     sum.add(&second.sum);

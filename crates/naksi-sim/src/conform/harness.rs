@@ -41,7 +41,7 @@ pub trait Harness: 'static {
 pub(super) type Post = Box<dyn Fn(Token, u64) -> bool + Send>;
 
 /// A [`Port`] without its types: what a script holds.
-pub(super) trait Quay {
+pub(super) trait DynPort {
     fn listen(&mut self, at: SocketAddr, options: &ListenOptions) -> Result<(Handle, SocketAddr), OsError>;
     fn bind_datagram(&mut self, at: SocketAddr) -> Result<(Handle, SocketAddr), OsError>;
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError>;
@@ -57,7 +57,7 @@ pub(super) trait Quay {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-impl<P: Port + 'static> Quay for P {
+impl<P: Port + 'static> DynPort for P {
     fn listen(&mut self, at: SocketAddr, options: &ListenOptions) -> Result<(Handle, SocketAddr), OsError> {
         Port::listen(self, at, options)
     }
@@ -114,13 +114,13 @@ impl<P: Port + 'static> Quay for P {
 
 /// A [`Harness`] without its types.
 pub(super) trait DynHarness {
-    fn open(&self, options: &PortOptions) -> Result<Box<dyn Quay>, PortError>;
+    fn open(&self, options: &PortOptions) -> Result<Box<dyn DynPort>, PortError>;
     fn let_time_pass(&self);
-    fn end(&self, port: Box<dyn Quay>) -> Option<Ledger>;
+    fn end(&self, port: Box<dyn DynPort>) -> Option<Ledger>;
 }
 
 impl<H: Harness> DynHarness for H {
-    fn open(&self, options: &PortOptions) -> Result<Box<dyn Quay>, PortError> {
+    fn open(&self, options: &PortOptions) -> Result<Box<dyn DynPort>, PortError> {
         Ok(Box::new(Harness::open(self, options)?))
     }
 
@@ -128,7 +128,7 @@ impl<H: Harness> DynHarness for H {
         Harness::let_time_pass(self);
     }
 
-    fn end(&self, port: Box<dyn Quay>) -> Option<Ledger> {
+    fn end(&self, port: Box<dyn DynPort>) -> Option<Ledger> {
         let port = port.into_any().downcast::<H::Port>().expect("a port ends where it was opened");
         Harness::end(self, *port)
     }
@@ -169,9 +169,9 @@ impl Simulated {
 }
 
 impl Harness for Simulated {
-    type Port = port::Port;
+    type Port = port::SimPort;
 
-    fn open(&self, options: &PortOptions) -> Result<port::Port, PortError> {
+    fn open(&self, options: &PortOptions) -> Result<port::SimPort, PortError> {
         Ok(self.world.open_port(options))
     }
 
@@ -179,7 +179,7 @@ impl Harness for Simulated {
         self.world.advance_until_runnable();
     }
 
-    fn end(&self, port: port::Port) -> Option<Ledger> {
+    fn end(&self, port: port::SimPort) -> Option<Ledger> {
         drop(port);
         None
     }

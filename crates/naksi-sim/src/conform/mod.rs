@@ -89,7 +89,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
 
 /// How a backend did in one scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ScenarioResult {
     /// It left the expected lines.
     Agrees,
     /// It left other lines, as the list of permitted differences says that it may, for this reason.
@@ -104,7 +104,7 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How it compares.
-    pub verdict: Verdict,
+    pub verdict: ScenarioResult,
     /// The lines; none if it was skipped.
     pub lines: Vec<String>,
 }
@@ -177,21 +177,21 @@ impl Backend {
     /// Runs one scenario and compares what it left.
     pub fn run(self, scenario: &Scenario) -> Report {
         if let (Needs::RealPorts(reason), false) = (scenario.needs, self.is_real()) {
-            return Report { verdict: Verdict::Skipped(reason), lines: Vec::new() };
+            return Report { verdict: ScenarioResult::Skipped(reason), lines: Vec::new() };
         }
         let lines = script::run(self.harness(), scenario.script);
         Report { verdict: self.judge(scenario, &lines), lines }
     }
 
-    fn judge(self, scenario: &Scenario, lines: &[String]) -> Verdict {
+    fn judge(self, scenario: &Scenario, lines: &[String]) -> ScenarioResult {
         if lines == scenario.expected {
-            return Verdict::Agrees;
+            return ScenarioResult::Agrees;
         }
         let name = scenario.name();
         let permitted = PERMITTED
             .iter()
             .find(|one| one.is_about(self.name()) && one.scenario == name && lines == one.instead);
-        permitted.map_or(Verdict::Differs, |one| Verdict::Permitted(one.reason))
+        permitted.map_or(ScenarioResult::Differs, |one| ScenarioResult::Permitted(one.reason))
     }
 }
 

@@ -19,7 +19,7 @@ use naksi_core::tick::Tick;
 use naksi_os::port::{Ledger, PortOptions};
 use tempfile::TempDir;
 
-use super::harness::{DynHarness, Post, Quay};
+use super::harness::{DynHarness, DynPort, Post};
 use super::trace::{self, Trace};
 
 /// How long an answer may take before the scenario gives up, in the port's time.
@@ -56,7 +56,7 @@ struct Stopped;
 /// One run of one scenario.
 pub(super) struct Script {
     harness: Box<dyn DynHarness>,
-    ports: Vec<Option<Box<dyn Quay>>>,
+    ports: Vec<Option<Box<dyn DynPort>>>,
     in_flight: HashMap<OpRef, InFlightOp>,
     seen: HashMap<OpRef, VecDeque<Completion>>,
     caught: Vec<Completion>,
@@ -133,7 +133,7 @@ impl Script {
         self.open(&small())
     }
 
-    pub(super) fn port(&mut self, port: usize) -> &mut dyn Quay {
+    pub(super) fn port(&mut self, port: usize) -> &mut dyn DynPort {
         self.first();
         self.ports[port].as_mut().expect("a scenario uses a port until it drops it").as_mut()
     }

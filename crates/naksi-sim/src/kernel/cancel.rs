@@ -1,6 +1,6 @@
 //! How an operation ends before it is done: by a cancel, by an abort, by the end of its port.
 //!
-//! A cancel is a wish; only the operation's own last answer means anything. Nothing here knows how an
+//! A cancel is a request; only the operation's own last answer means anything. Nothing here knows how an
 //! answer reaches the engine.
 
 use naksi_core::ended::Ended;
@@ -12,7 +12,7 @@ use super::port_state::{End, Held, Raw, Stage, Target};
 use super::state::Kernel;
 
 impl Kernel {
-    /// The engine's wish that an operation end early reaches the kernel.
+    /// The engine's request to end an operation early reaches the kernel.
     pub(super) fn cancel(&mut self, op: OpId) {
         match self.held(op) {
             Some(held) if held.stage == Stage::Armed && !held.dying => {}
@@ -62,9 +62,9 @@ impl Kernel {
 
     /// A receive that waits inside the port for a buffer ends at once.
     fn stir_to_abort(&mut self, op: OpId) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        dock.starved.retain(|key| *key != op.key);
-        if let Some((_, held)) = dock.in_flight.running(op.key) {
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        state.starved.retain(|key| *key != op.key);
+        if let Some((_, held)) = state.in_flight.running(op.key) {
             held.stage = Stage::Armed;
         }
         self.answer(op, Raw::Ended(Ended::Aborted), End::Last);

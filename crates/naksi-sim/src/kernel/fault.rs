@@ -5,7 +5,7 @@
 
 use naksi_core::prng::Prng;
 
-/// Whose manners a world's kernel has. The contract above is the same.
+/// Which kernel a world imitates. The contract above is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// Multishot operations, completions that overflow, buffers that the kernel picks.
@@ -88,7 +88,7 @@ kinds! {
     SpuriousWake = 8192,
     /// A post is seen some milliseconds later.
     PostDelayed = 16_384,
-    /// The submission queue is full after one wish: it is flushed in the middle.
+    /// The submission queue is full after one operation: it is flushed in the middle.
     QueueFull = 8192,
     /// A datagram is lost.
     DatagramLost = 8192,
@@ -100,7 +100,7 @@ kinds! {
     RecvFailed = 256,
     /// An accept fails for a reason that will pass: a protocol error, the network down, no memory.
     AcceptFailed = 2048,
-    /// The hand-over is interrupted or refused for now: the wishes stay where they are.
+    /// The hand-over is interrupted or refused for now: the operations stay where they are.
     EnterInterrupted = 8192,
     /// A completion arrives that belongs to no operation.
     UnknownCompletion = 2048,

@@ -91,7 +91,7 @@ impl Kernel {
             return false;
         }
         let starves = receives && self.calendar.prng.chance(32_768);
-        if let Some((_, held)) = self.dock(op.port).in_flight.running(op.key) {
+        if let Some((_, held)) = self.port_state(op.port).in_flight.running(op.key) {
             held.stage = Stage::Answered;
         }
         if starves && let Target::Stream(id) = target {
@@ -103,13 +103,14 @@ impl Kernel {
         if end == End::Last {
             self.detach(op, target);
         }
-        self.dock(op.port).local.push_back(Answer::Op { key: op.key, raw, end });
+        self.port_state(op.port).local.push_back(Answer::Op { key: op.key, raw, end });
         true
     }
 
     /// A receive that asked for no byte has woken up: now a buffer is taken and filled.
     pub(super) fn harvest(&mut self, op: OpId) -> Option<Completion> {
-        let (_, held) = self.dock(op.port).in_flight.running(op.key).expect("law 1: a packet after the last");
+        let (_, held) =
+            self.port_state(op.port).in_flight.running(op.key).expect("law 1: a packet after the last");
         let (target, cancelled) = (held.target, held.cancelled);
         if cancelled {
             return Some(self.end_cancelled(op, target));

@@ -13,7 +13,7 @@ use naksi_core::tick::Tick;
 use super::calendar::OpId;
 use super::net::SocketId;
 use super::peer::{Peer, PeerEvent, PeerIo};
-use super::port::Port;
+use super::port::SimPort;
 use super::port_state::{Answer, End, Raw, Target};
 use super::state::Kernel;
 use super::world::WorldOptions;
@@ -32,7 +32,7 @@ impl Peer for Greeter {
 
 struct Bench {
     kernel: Rc<RefCell<Kernel>>,
-    port: Port,
+    port: SimPort,
     socket: Handle,
     id: SocketId,
 }
@@ -42,7 +42,7 @@ fn token(number: u32) -> Token {
 }
 
 /// Waits until something is caught.
-fn catch(kernel: &Rc<RefCell<Kernel>>, port: &mut Port) -> Completion {
+fn catch(kernel: &Rc<RefCell<Kernel>>, port: &mut SimPort) -> Completion {
     let mut caught = Vec::new();
     loop {
         port.wait(&mut caught, None).expect("a simulated port does not break");
@@ -58,7 +58,7 @@ fn catch(kernel: &Rc<RefCell<Kernel>>, port: &mut Port) -> Completion {
 fn bench() -> Bench {
     let kernel = Rc::new(RefCell::new(Kernel::new(WorldOptions::default())));
     let options = PortOptions { lease_count: 2, lease_bytes: 64, catch_max: 1, ..PortOptions::default() };
-    let mut port = Port::open(&kernel, &options);
+    let mut port = SimPort::open(&kernel, &options);
     let any = "127.0.0.1:0".parse().expect("an address");
     let (listener, address) = port.listen(any, &ListenOptions::default()).expect("a fresh world has room");
     port.submit(token(0), Op::Accept { listener }).expect("the listener is idle");
@@ -72,7 +72,7 @@ fn bench() -> Bench {
         panic!("a connection is accepted")
     };
     let socket = accepted.socket;
-    let target = kernel.borrow_mut().dock(0).handles.any(socket).copied();
+    let target = kernel.borrow_mut().port_state(0).handles.any(socket).copied();
     let Some(Target::Stream(id)) = target else { panic!("a stream was accepted") };
     Bench { kernel, port, socket, id }
 }
@@ -88,10 +88,10 @@ fn batch(bytes: &[u8]) -> SendBatch {
 fn a_completion_after_the_last_one_is_caught() {
     let mut bench = bench();
     bench.port.submit(token(1), Op::Timeout { at: Tick::ZERO }).expect("a timeout");
-    let key = bench.kernel.borrow_mut().dock(0).names[&token(1)];
+    let key = bench.kernel.borrow_mut().port_state(0).names[&token(1)];
     catch(&bench.kernel, &mut bench.port);
     let stale = Answer::Op { key, raw: Raw::Starved, end: End::More };
-    bench.kernel.borrow_mut().dock(0).push(stale, false);
+    bench.kernel.borrow_mut().port_state(0).push(stale, false);
     catch(&bench.kernel, &mut bench.port);
 }
 
@@ -100,10 +100,10 @@ fn a_completion_after_the_last_one_is_caught() {
 fn a_second_last_completion_is_caught() {
     let mut bench = bench();
     bench.port.submit(token(1), Op::Timeout { at: Tick::ZERO }).expect("a timeout");
-    let key = bench.kernel.borrow_mut().dock(0).names[&token(1)];
+    let key = bench.kernel.borrow_mut().port_state(0).names[&token(1)];
     catch(&bench.kernel, &mut bench.port);
     let again = Answer::Op { key, raw: Raw::Nothing, end: End::Last };
-    bench.kernel.borrow_mut().dock(0).push(again, false);
+    bench.kernel.borrow_mut().port_state(0).push(again, false);
     catch(&bench.kernel, &mut bench.port);
 }
 
@@ -113,7 +113,7 @@ fn an_answer_of_an_ended_operation_is_caught() {
     let mut bench = bench();
     bench.port.submit(token(1), Op::Timeout { at: Tick::ZERO }).expect("a timeout");
     let mut kernel = bench.kernel.borrow_mut();
-    let key = kernel.dock(0).names[&token(1)];
+    let key = kernel.port_state(0).names[&token(1)];
     kernel.flush(0);
     kernel.answer(OpId { port: 0, key }, Raw::Nothing, End::Last);
 }
@@ -122,7 +122,7 @@ fn an_answer_of_an_ended_operation_is_caught() {
 #[should_panic(expected = "law 5")]
 fn a_buffer_that_went_astray_is_caught() {
     let mut bench = bench();
-    std::mem::forget(bench.kernel.borrow_mut().dock(0).pool.take());
+    std::mem::forget(bench.kernel.borrow_mut().port_state(0).pool.take());
     catch(&bench.kernel, &mut bench.port);
 }
 
@@ -133,11 +133,11 @@ fn a_changed_byte_is_caught() {
     bench.port.submit(token(1), Op::Recv { socket: bench.socket }).expect("one receive");
     let mut caught = Vec::new();
     bench.port.wait(&mut caught, None).expect("a simulated port does not break");
-    while bench.kernel.borrow_mut().dock(0).answers.is_empty() {
+    while bench.kernel.borrow_mut().port_state(0).answers.is_empty() {
         bench.kernel.borrow_mut().advance();
     }
     if let Some(Answer::Op { raw: Raw::Data(buffer, _), .. }) =
-        bench.kernel.borrow_mut().dock(0).answers.front_mut()
+        bench.kernel.borrow_mut().port_state(0).answers.front_mut()
     {
         buffer.bytes[0] = b'j';
     }
@@ -151,7 +151,7 @@ fn a_second_send_past_the_handle_table_is_caught() {
     let op = Op::Send { socket: bench.socket, batch: batch(b"one") };
     bench.port.submit(token(1), op).expect("one send");
     let mut kernel = bench.kernel.borrow_mut();
-    let key = kernel.dock(0).names[&token(1)];
+    let key = kernel.port_state(0).names[&token(1)];
     kernel.net.live(bench.id).send_op = Some(key);
     kernel.flush(0);
 }
@@ -171,7 +171,7 @@ fn a_wish_that_breaks_a_law_comes_back_whole() {
     let mut bench = bench();
     let socket = bench.socket;
     bench.port.submit(token(1), Op::Recv { socket }).expect("one receive");
-    let why = |port: &mut Port, number, op| port.submit(token(number), op).expect_err("refused").why;
+    let why = |port: &mut SimPort, number, op| port.submit(token(number), op).expect_err("refused").why;
     assert_eq!(why(&mut bench.port, 1, Op::Timeout { at: Tick::ZERO }), SubmitErrorKind::TokenInUse);
     assert_eq!(why(&mut bench.port, 2, Op::Recv { socket }), SubmitErrorKind::Busy);
     assert_eq!(why(&mut bench.port, 2, Op::Close { handle: socket }), SubmitErrorKind::Busy);
@@ -192,9 +192,9 @@ fn our_own_shutdown_aborts_the_receive_that_waits_for_a_buffer() {
     let mut buffers = Vec::new();
     {
         let mut kernel = bench.kernel.borrow_mut();
-        let dock = kernel.dock(0);
-        buffers.extend(std::iter::from_fn(|| dock.pool.take()));
-        dock.with_kernel += buffers.len();
+        let state = kernel.port_state(0);
+        buffers.extend(std::iter::from_fn(|| state.pool.take()));
+        state.with_kernel += buffers.len();
     }
     bench.port.submit(token(1), Op::Recv { socket }).expect("one receive");
     let mut caught = Vec::new();
@@ -209,8 +209,8 @@ fn our_own_shutdown_aborts_the_receive_that_waits_for_a_buffer() {
     assert!(matches!(last.done, Done::Recv(Err(Ended::Aborted))) && !last.more);
     assert!(caught.is_empty());
     for buffer in buffers {
-        bench.kernel.borrow_mut().dock(0).with_kernel -= 1;
-        bench.kernel.borrow_mut().dock(0).pool.put(buffer);
+        bench.kernel.borrow_mut().port_state(0).with_kernel -= 1;
+        bench.kernel.borrow_mut().port_state(0).pool.put(buffer);
     }
 }
 

@@ -9,9 +9,9 @@
 //! ```text
 //!   world.rs     what a test holds            port.rs   what an engine holds
 //!   state.rs     what happens at an event     wait.rs   what a wait hands out
-//!   ops.rs       what each wish does          dock.rs   what the kernel keeps for one port
+//!   ops.rs       what each operation does        port_state.rs   what the kernel keeps for one port
 //!   net.rs       sockets and their pipes      calendar.rs   time, chance, and what comes next
-//!   cancel.rs    how a wish ends early          iocp.rs    what only a kernel of packets does
+//!   cancel.rs    how an operation ends early          iocp.rs    what only a kernel of packets does
 //! ```
 
 mod calendar;

@@ -1,4 +1,4 @@
-//! What each wish does.
+//! What each operation does.
 //!
 //! An operation starts when its port flushes it, makes progress whenever something that it waits for has
 //! happened, and answers. Reads and writes are carried out here, on the buffers that the in-flight table
@@ -48,8 +48,8 @@ fn any_failure(calendar: &mut Calendar) -> Raw {
 
 impl Kernel {
     pub(super) fn held(&mut self, op: OpId) -> Option<&mut Held> {
-        let dock = self.docks[op.port as usize].as_mut()?;
-        dock.in_flight.running(op.key).map(|(_, held)| held)
+        let state = self.ports[op.port as usize].as_mut()?;
+        state.in_flight.running(op.key).map(|(_, held)| held)
     }
 
     /// Where a connect that is under way wants to go.
@@ -75,9 +75,9 @@ impl Kernel {
         if (receives || sends) && self.fails_at_once(op, target, receives) {
             return;
         }
-        self.dock(op.port).starting = Some(op.key);
+        self.port_state(op.port).starting = Some(op.key);
         self.begin(op, target);
-        self.dock(op.port).starting = None;
+        self.port_state(op.port).starting = None;
     }
 
     fn begin(&mut self, op: OpId, target: Target) {
@@ -170,12 +170,12 @@ impl Kernel {
 
     /// Lets an operation go on whatever held it: a delay, or the wait for a buffer.
     pub(super) fn stir(&mut self, op: OpId) {
-        let Some(dock) = self.docks[op.port as usize].as_mut() else { return };
-        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let Some(state) = self.ports[op.port as usize].as_mut() else { return };
+        let Some((_, held)) = state.in_flight.running(op.key) else { return };
         held.held_back = false;
         if held.stage == Stage::Parked {
             held.stage = Stage::Armed;
-            dock.starved.retain(|key| *key != op.key);
+            state.starved.retain(|key| *key != op.key);
         }
         self.progress(op);
     }
@@ -216,14 +216,14 @@ impl Kernel {
         if self.is_iocp() {
             return End::More;
         }
-        let dock = self.docks[op.port as usize].as_ref().expect("the port is open");
-        if dock.answers.len() >= dock.completion_entries {
+        let state = self.ports[op.port as usize].as_ref().expect("the port is open");
+        if state.answers.len() >= state.completion_entries {
             self.calendar.faults.note(FaultKind::CompletionOverflow);
             return End::Overflowed;
         }
         if self.calendar.strike(FaultKind::CompletionOverflow) {
             End::Overflowed
-        } else if dock.single_shot || self.calendar.strike(FaultKind::LostMore) {
+        } else if state.single_shot || self.calendar.strike(FaultKind::LostMore) {
             End::Lost
         } else {
             End::More
@@ -336,16 +336,16 @@ impl Kernel {
         if let Some(ended) = ended {
             return Some((Raw::Ended(ended), End::Last));
         }
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
         let injected = self.calendar.strike(FaultKind::PoolEmpty);
-        let Some(mut buffer) = (if injected { None } else { dock.pool.take() }) else {
+        let Some(mut buffer) = (if injected { None } else { state.pool.take() }) else {
             return Some((Raw::Starved, End::Lost));
         };
         if self.calendar.strike(FaultKind::RecvFailed) {
-            dock.pool.put(buffer);
+            state.pool.put(buffer);
             return Some((any_failure(&mut self.calendar), End::Last));
         }
-        dock.with_kernel += 1;
+        state.with_kernel += 1;
         buffer.bytes.fill(POISON);
         let readable = self.net.live(id).inbox.readable();
         let mut length = readable.len().min(buffer.bytes.len());
@@ -360,8 +360,8 @@ impl Kernel {
     }
 
     fn progress_send(&mut self, op: OpId) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        let Some((_, held)) = state.in_flight.running(op.key) else { return };
         let (Op::Send { batch, .. }, Target::Stream(id)) = (&held.op, held.target) else { return };
         let socket = self.net.live(id);
         if socket.reset || socket.shut_write {
@@ -400,8 +400,8 @@ impl Kernel {
     }
 
     fn progress_recv_from(&mut self, op: OpId) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        let Some((_, held)) = state.in_flight.running(op.key) else { return };
         let (Op::RecvFrom { buffer, .. }, Target::Datagram(index)) = (&mut held.op, held.target) else {
             return;
         };
@@ -429,8 +429,8 @@ impl Kernel {
     }
 
     fn progress_file(&mut self, op: OpId) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        let Some((_, held)) = state.in_flight.running(op.key) else { return };
         let Target::File(index, writable) = held.target else { return };
         let content = &mut self.files[index as usize];
         let raw = match &mut held.op {

@@ -21,7 +21,7 @@ use super::calendar::OpId;
 use super::fault::FaultKind;
 use super::net::{DatagramSocket, Listener, Owner, SocketId, place};
 use super::ops::POISON;
-use super::port_state::{Dock, Held, PostBox, Stage, Submission, Target};
+use super::port_state::{Held, PortState, PostBox, Stage, Submission, Target};
 use super::state::{Dropped, Kernel};
 use naksi_os::backend::{Direction, HandleKind, needed};
 use naksi_os::port::{
@@ -29,31 +29,31 @@ use naksi_os::port::{
 };
 
 /// A completion port of a simulated world. Made by [`super::world::World::open_port`].
-pub struct Port {
+pub struct SimPort {
     kernel: Rc<RefCell<Kernel>>,
     number: u32,
 }
 
-impl fmt::Debug for Port {
+impl fmt::Debug for SimPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sim::Port({})", self.number)
     }
 }
 
 /// A socket between two ports of one world; dropping it closes it at the world's next step.
-pub struct Socket {
+pub struct SimSocket {
     id: SocketId,
     /// `None` once adopted.
     dropped: Option<Arc<Dropped>>,
 }
 
-impl fmt::Debug for Socket {
+impl fmt::Debug for SimSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sim::Socket({:?})", self.id)
     }
 }
 
-impl Drop for Socket {
+impl Drop for SimSocket {
     fn drop(&mut self) {
         if let Some(dropped) = &self.dropped {
             dropped.push(self.id);
@@ -63,17 +63,17 @@ impl Drop for Socket {
 
 /// Posts to a simulated port. Posting wakes no thread by itself: [`super::world::World::runnable`] sees it.
 #[derive(Clone)]
-pub struct Poster {
+pub struct SimPoster {
     posts: Arc<PostBox>,
 }
 
-impl fmt::Debug for Poster {
+impl fmt::Debug for SimPoster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sim::Poster")
     }
 }
 
-impl naksi_os::port::Poster for Poster {
+impl naksi_os::port::Poster for SimPoster {
     fn post(&self, token: Token, value: u64) -> bool {
         self.posts.post(token, value)
     }
@@ -81,32 +81,32 @@ impl naksi_os::port::Poster for Poster {
 
 /// Checks an operation and takes the direction of the handle that it needs.
 fn admit(
-    dock: &mut Dock,
+    state: &mut PortState,
     token: Token,
     op: &Op,
 ) -> Result<(Option<(Handle, Direction)>, Target), SubmitErrorKind> {
-    if dock.names.contains_key(&token) {
+    if state.names.contains_key(&token) {
         return Err(SubmitErrorKind::TokenInUse);
     }
     if let Some(why) = SubmitErrorKind::of_any_system(op) {
         return Err(why);
     }
     if let Op::Close { handle } = op {
-        return Ok((None, dock.handles.remove(*handle)?));
+        return Ok((None, state.handles.remove(*handle)?));
     }
     let Some((handle, kind, direction)) = needed(op) else { return Ok((None, Target::Nothing)) };
-    let target = *dock.handles.begin(handle, kind, direction)?;
+    let target = *state.handles.begin(handle, kind, direction)?;
     Ok((Some((handle, direction)), target))
 }
 
-impl Port {
+impl SimPort {
     pub(super) fn open(kernel: &Rc<RefCell<Kernel>>, options: &PortOptions) -> Self {
         // Numbers are not used again: an event written down for a dropped port must not meet a new one.
         let world = &mut *kernel.borrow_mut();
-        let number = world.docks.len() as u32;
-        let mut dock = Dock::new(options);
-        dock.single_shot = world.calendar.draw(FaultKind::FeatureMissing);
-        world.docks.push(Some(dock));
+        let number = world.ports.len() as u32;
+        let mut state = PortState::new(options);
+        state.single_shot = world.calendar.draw(FaultKind::FeatureMissing);
+        world.ports.push(Some(state));
         Self { kernel: Rc::clone(kernel), number }
     }
 
@@ -114,14 +114,14 @@ impl Port {
     pub fn is_runnable(&self) -> bool {
         let mut kernel = self.kernel.borrow_mut();
         let now = kernel.calendar.now();
-        kernel.dock(self.number).runnable(now)
+        kernel.port_state(self.number).runnable(now)
     }
 
     fn take_stream(&self, socket: Handle) -> Result<Target, SubmitErrorKind> {
         let mut kernel = self.kernel.borrow_mut();
-        let dock = kernel.dock(self.number);
-        dock.handles.resource(socket, HandleKind::Stream)?;
-        dock.handles.remove(socket)
+        let state = kernel.port_state(self.number);
+        state.handles.resource(socket, HandleKind::Stream)?;
+        state.handles.remove(socket)
     }
 }
 
@@ -136,9 +136,9 @@ fn bindable(kernel: &mut Kernel, address: SocketAddr, taken: bool) -> Result<Soc
     if taken { Err(OsError::new(Failure::AddressInUse, 98)) } else { Ok(address) }
 }
 
-impl naksi_os::port::Port for Port {
-    type Poster = Poster;
-    type Socket = Socket;
+impl naksi_os::port::Port for SimPort {
+    type Poster = SimPoster;
+    type Socket = SimSocket;
 
     fn backend(&self) -> &'static str {
         "sim"
@@ -167,7 +167,8 @@ impl naksi_os::port::Port for Port {
         };
         let index = place(&mut kernel.net.listeners, listener);
         kernel.descriptors += 1;
-        let handle = kernel.dock(self.number).handles.insert(HandleKind::Listener, Target::Listener(index));
+        let handle =
+            kernel.port_state(self.number).handles.insert(HandleKind::Listener, Target::Listener(index));
         Ok((handle, address))
     }
 
@@ -179,7 +180,8 @@ impl naksi_os::port::Port for Port {
         let socket = DatagramSocket { port: self.number, address, queue, recv_op: None };
         let index = place(&mut kernel.net.datagrams, socket);
         kernel.descriptors += 1;
-        let handle = kernel.dock(self.number).handles.insert(HandleKind::Datagram, Target::Datagram(index));
+        let handle =
+            kernel.port_state(self.number).handles.insert(HandleKind::Datagram, Target::Datagram(index));
         Ok((handle, address))
     }
 
@@ -199,38 +201,38 @@ impl naksi_os::port::Port for Port {
         };
         kernel.descriptors += 1;
         Ok(kernel
-            .dock(self.number)
+            .port_state(self.number)
             .handles
             .insert(HandleKind::File, Target::File(index, access != FileAccess::Read)))
     }
 
     fn file_bytes(&self, file: Handle) -> Result<u64, OsError> {
         let kernel = &mut *self.kernel.borrow_mut();
-        match kernel.dock(self.number).handles.resource(file, HandleKind::File).copied() {
+        match kernel.port_state(self.number).handles.resource(file, HandleKind::File).copied() {
             Ok(Target::File(index, _)) => Ok(kernel.files[index as usize].len() as u64),
             _ => Err(OsError::new(Failure::Invalid, 9)),
         }
     }
 
-    fn release(&mut self, socket: Handle) -> Result<Socket, SubmitErrorKind> {
+    fn release(&mut self, socket: Handle) -> Result<SimSocket, SubmitErrorKind> {
         let Target::Stream(id) = self.take_stream(socket)? else { return Err(SubmitErrorKind::WrongKind) };
         let mut kernel = self.kernel.borrow_mut();
         kernel.net.live(id).owner = Owner::Transit;
-        Ok(Socket { id, dropped: Some(Arc::clone(&kernel.dropped)) })
+        Ok(SimSocket { id, dropped: Some(Arc::clone(&kernel.dropped)) })
     }
 
-    fn adopt(&mut self, mut socket: Socket) -> Handle {
+    fn adopt(&mut self, mut socket: SimSocket) -> Handle {
         let mut kernel = self.kernel.borrow_mut();
         let dropped = socket.dropped.take().expect("a socket is adopted once");
         assert!(Arc::ptr_eq(&dropped, &kernel.dropped), "a socket is adopted in its own world");
         kernel.net.live(socket.id).owner = Owner::Port(self.number);
-        kernel.dock(self.number).handles.insert(HandleKind::Stream, Target::Stream(socket.id))
+        kernel.port_state(self.number).handles.insert(HandleKind::Stream, Target::Stream(socket.id))
     }
 
     fn submit(&mut self, token: Token, mut op: Op) -> Result<(), SubmitError> {
         let kernel = &mut *self.kernel.borrow_mut();
-        let dock = kernel.docks[self.number as usize].as_mut().expect("the port is open");
-        let (direction, target) = match admit(dock, token, &op) {
+        let state = kernel.ports[self.number as usize].as_mut().expect("the port is open");
+        let (direction, target) = match admit(state, token, &op) {
             Ok(admitted) => admitted,
             Err(why) => return Err(SubmitError { op, why }),
         };
@@ -249,10 +251,10 @@ impl naksi_os::port::Port for Port {
             parked_as: 0,
             ready_at: Tick::ZERO,
         };
-        let key = dock.in_flight.start(token, held);
-        dock.names.insert(token, key);
-        dock.submissions.push_back(Submission::Start(key));
-        let full = dock.submissions.len() >= dock.submission_entries;
+        let key = state.in_flight.start(token, held);
+        state.names.insert(token, key);
+        state.submissions.push_back(Submission::Start(key));
+        let full = state.submissions.len() >= state.submission_entries;
         if kernel.calendar.strike(FaultKind::QueueFull) || full {
             kernel.flush(self.number);
         }
@@ -261,14 +263,14 @@ impl naksi_os::port::Port for Port {
 
     fn cancel(&mut self, token: Token) {
         let kernel = &mut *self.kernel.borrow_mut();
-        let dock = kernel.docks[self.number as usize].as_mut().expect("the port is open");
-        let Some(key) = dock.names.get(&token).copied() else { return };
-        let Some((_, held)) = dock.in_flight.running(key) else { return };
+        let state = kernel.ports[self.number as usize].as_mut().expect("the port is open");
+        let Some(key) = state.names.get(&token).copied() else { return };
+        let Some((_, held)) = state.in_flight.running(key) else { return };
         held.cancelled = true;
         if held.stage == Stage::Parked {
             kernel.abort(OpId { port: self.number, key });
         } else {
-            dock.submissions.push_back(Submission::Cancel(key));
+            state.submissions.push_back(Submission::Cancel(key));
         }
     }
 
@@ -284,16 +286,16 @@ impl naksi_os::port::Port for Port {
         self.kernel.borrow().calendar.now()
     }
 
-    fn poster(&self) -> Poster {
-        Poster { posts: Arc::clone(&self.kernel.borrow_mut().dock(self.number).posts) }
+    fn poster(&self) -> SimPoster {
+        SimPoster { posts: Arc::clone(&self.kernel.borrow_mut().port_state(self.number).posts) }
     }
 
     fn ledger(&self) -> Ledger {
-        self.kernel.borrow_mut().dock(self.number).ledger()
+        self.kernel.borrow_mut().port_state(self.number).ledger()
     }
 }
 
-impl Drop for Port {
+impl Drop for SimPort {
     fn drop(&mut self) {
         // A test that fails inside the world unwinds with the world borrowed and its laws already broken.
         if !std::thread::panicking()

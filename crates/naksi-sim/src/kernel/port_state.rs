@@ -177,7 +177,7 @@ impl PostBox {
 }
 
 /// One port, as the kernel sees it.
-pub(super) struct Dock {
+pub(super) struct PortState {
     pub(super) in_flight: InFlight<Held>,
     pub(super) names: TokenMap<Token, Key>,
     pub(super) handles: HandleTable<Target>,
@@ -206,7 +206,7 @@ pub(super) struct Dock {
     pub(super) catch_max: usize,
 }
 
-impl Dock {
+impl PortState {
     pub(super) fn new(options: &PortOptions) -> Self {
         Self {
             in_flight: InFlight::default(),

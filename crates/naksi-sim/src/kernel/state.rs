@@ -1,6 +1,6 @@
 //! What happens at an event.
 //!
-//! The kernel owns everything of its world: time, sockets, files, the docks of the ports and the scripted
+//! The kernel owns everything of its world: time, sockets, files, the state of its ports and the scripted
 //! peers. An event changes sockets and then wakes what waits for that: an operation of a port, or a
 //! peer. Nothing here knows what an operation does once it is roused (`ops.rs`).
 
@@ -19,7 +19,7 @@ use super::fault::FaultKind;
 use super::iocp;
 use super::net::{Net, Owner, Side, SocketId};
 use super::peer::{PeerEvent, PeerId, Peers};
-use super::port_state::{Answer, Dock, End, Raw, Stage, Target};
+use super::port_state::{Answer, End, PortState, Raw, Stage, Target};
 use super::world::WorldOptions;
 
 /// How long a client waits before it asks a full backlog again, in nanoseconds.
@@ -31,7 +31,7 @@ const SYN_TRIES_MAX: u8 = 4;
 pub(super) struct Kernel {
     pub(super) calendar: Calendar,
     pub(super) net: Net,
-    pub(super) docks: Vec<Option<Dock>>,
+    pub(super) ports: Vec<Option<PortState>>,
     pub(super) peers: Peers,
     pub(super) options: WorldOptions,
     /// Descriptors of the simulated process: sockets, listeners and files of all ports.
@@ -76,7 +76,7 @@ impl Kernel {
         Self {
             calendar: Calendar::new(options.seed, options.faults.clone(), options.dialect, latency),
             net: Net::default(),
-            docks: Vec::new(),
+            ports: Vec::new(),
             peers: Peers::default(),
             options,
             descriptors: 0,
@@ -89,8 +89,8 @@ impl Kernel {
         }
     }
 
-    pub(super) fn dock(&mut self, port: u32) -> &mut Dock {
-        self.docks[port as usize].as_mut().expect("the port is open")
+    pub(super) fn port_state(&mut self, port: u32) -> &mut PortState {
+        self.ports[port as usize].as_mut().expect("the port is open")
     }
 
     /// An unused address of this machine.
@@ -109,7 +109,8 @@ impl Kernel {
     pub(super) fn advance(&mut self) -> bool {
         self.close_dropped();
         let now = self.calendar.now();
-        let waking = self.docks.iter().flatten().filter_map(|dock| dock.wake_at).filter(|at| *at > now).min();
+        let waking =
+            self.ports.iter().flatten().filter_map(|state| state.wake_at).filter(|at| *at > now).min();
         let next = self.calendar.next_at();
         let Some(soonest) = waking.into_iter().chain(next).min() else { return false };
         if self.calendar.strike(FaultKind::ClockJump) {
@@ -130,7 +131,7 @@ impl Kernel {
     /// Whether a wait of any port would do something now.
     pub(super) fn runnable(&self) -> bool {
         let now = self.calendar.now();
-        self.docks.iter().flatten().any(|dock| dock.runnable(now))
+        self.ports.iter().flatten().any(|state| state.runnable(now))
     }
 
     fn happen(&mut self, event: Event) {
@@ -161,8 +162,8 @@ impl Kernel {
             }
             Event::PeerTimer(peer, number) => self.notify(peer, PeerEvent::Timer(number)),
             Event::PostsReleased { port } => {
-                if let Some(dock) = self.docks[port as usize].as_mut() {
-                    dock.posts_held = false;
+                if let Some(state) = self.ports[port as usize].as_mut() {
+                    state.posts_held = false;
                 }
             }
         }
@@ -358,24 +359,24 @@ impl Kernel {
 
     /// The kernel's answer to an operation goes into its port's completion queue.
     pub(super) fn answer(&mut self, op: OpId, raw: Raw, end: End) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
         let (_, held) =
-            dock.in_flight.running(op.key).expect("law 1: an answer to an operation that is over");
+            state.in_flight.running(op.key).expect("law 1: an answer to an operation that is over");
         assert!(held.stage == Stage::Armed, "law 1: an answer to an operation that the kernel had ended");
         let target = held.target;
         self.unfound_answers += u64::from(std::mem::take(&mut held.unfound));
         if end != End::More {
             held.stage = Stage::Answered;
         }
-        let immediate = dock.starting.take_if(|starting| *starting == op.key).is_some();
+        let immediate = state.starting.take_if(|starting| *starting == op.key).is_some();
         let raw = iocp::number_of(&mut self.calendar, self.options.dialect, raw);
         let answer = Answer::Op { key: op.key, raw, end };
         if immediate && self.calendar.strike(FaultKind::PacketSkipped) {
-            dock.local.push_back(answer);
+            state.local.push_back(answer);
         } else {
             let overtake =
-                dock.may_overtake(Some(op.key)) && self.calendar.strike(FaultKind::CompletionReordered);
-            dock.push(answer, overtake);
+                state.may_overtake(Some(op.key)) && self.calendar.strike(FaultKind::CompletionReordered);
+            state.push(answer, overtake);
         }
         if end == End::Last {
             self.detach(op, target);
@@ -412,20 +413,20 @@ impl Kernel {
 
     /// The end of a port (law 10): everything in flight is cancelled, drained and closed.
     pub(super) fn close_port(&mut self, port: u32) {
-        let mut dock = self.docks[port as usize].take().expect("a port closes once");
+        let mut state = self.ports[port as usize].take().expect("a port closes once");
         // What the kernel holds goes first, so that nothing is closed under an operation in flight.
-        for key in dock.in_flight.abandon_all() {
-            if let naksi_os::backend::Finished::Abandoned(held) = dock.in_flight.finish(key) {
+        for key in state.in_flight.abandon_all() {
+            if let naksi_os::backend::Finished::Abandoned(held) = state.in_flight.finish(key) {
                 self.detach(OpId { port, key }, held.target);
                 self.forget(&held);
             }
         }
-        let orphans = dock.abandon();
+        let orphans = state.abandon();
         for target in orphans {
             self.close_target(target);
         }
-        assert!(dock.in_flight.abandoned() == 0, "law 10: a dropped port left operations with the kernel");
-        dock.assert_leases_balance();
+        assert!(state.in_flight.abandoned() == 0, "law 10: a dropped port left operations with the kernel");
+        state.assert_leases_balance();
     }
 
     /// Makes a file, or replaces what is in it.

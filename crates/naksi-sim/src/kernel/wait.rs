@@ -13,7 +13,7 @@ use super::calendar::{Event, OpId};
 use super::fault::FaultKind;
 use super::iocp;
 use super::net::Net;
-use super::port_state::{Answer, Dock, End, Held, Raw, Stage, Submission, Target};
+use super::port_state::{Answer, End, Held, PortState, Raw, Stage, Submission, Target};
 use super::state::Kernel;
 use naksi_os::backend::HandleKind;
 use naksi_os::backend::{Finished, Key};
@@ -28,12 +28,12 @@ impl Kernel {
         until: Option<Tick>,
     ) -> PollStatus {
         self.close_dropped();
-        let dock = self.dock(port);
-        dock.totals.enters_total += 1;
-        dock.wake_at = None;
+        let state = self.port_state(port);
+        state.totals.enters_total += 1;
+        state.wake_at = None;
         // Where nothing is handed over, nothing is interrupted; nor, below, is a wake spurious where nothing is to
         // hand out.
-        if !dock.submissions.is_empty() && self.calendar.strike(FaultKind::EnterInterrupted) {
+        if !state.submissions.is_empty() && self.calendar.strike(FaultKind::EnterInterrupted) {
             self.interrupted(port);
             return PollStatus::Drained;
         }
@@ -44,13 +44,15 @@ impl Kernel {
         self.resume_starved(port);
         self.fetch_posts(port);
         let before = caught.len();
-        let dock = self.dock(port);
-        let anything = !dock.local.is_empty() || !dock.answers.is_empty();
+        let state = self.port_state(port);
+        let anything = !state.local.is_empty() || !state.answers.is_empty();
         if anything && !self.calendar.strike(FaultKind::SpuriousWake) {
-            let catch_max = self.dock(port).catch_max;
+            let catch_max = self.port_state(port).catch_max;
             while caught.len() - before < catch_max {
-                let dock = self.dock(port);
-                let Some(answer) = dock.local.pop_front().or_else(|| dock.answers.pop_front()) else { break };
+                let state = self.port_state(port);
+                let Some(answer) = state.local.pop_front().or_else(|| state.answers.pop_front()) else {
+                    break;
+                };
                 if let Some(completion) = self.hand_out(port, answer) {
                     self.note_completion(&completion);
                     caught.push(completion);
@@ -58,27 +60,27 @@ impl Kernel {
             }
         }
         let now = self.calendar.now();
-        let dock = self.dock(port);
-        dock.assert_leases_balance();
-        dock.totals.completions_total += (caught.len() - before) as u64;
-        // A wish to be woken in the past is no sleep: the worker looks again.
-        dock.asleep = caught.len() == before && until.is_none_or(|at| at > now);
-        if dock.asleep {
-            dock.wake_at = until;
+        let state = self.port_state(port);
+        state.assert_leases_balance();
+        state.totals.completions_total += (caught.len() - before) as u64;
+        // A wake-up time that has passed is no sleep: the worker looks again.
+        state.asleep = caught.len() == before && until.is_none_or(|at| at > now);
+        if state.asleep {
+            state.wake_at = until;
         }
-        let dry = caught.len() == before || (dock.answers.is_empty() && dock.local.is_empty());
+        let dry = caught.len() == before || (state.answers.is_empty() && state.local.is_empty());
         if dry { PollStatus::Drained } else { PollStatus::More }
     }
 
-    /// The hand-over was interrupted or refused for now: every wish stays owned and in its place.
+    /// The hand-over was interrupted or refused for now: every operation stays owned and in its place.
     fn interrupted(&mut self, port: u32) {
-        let dock = self.dock(port);
-        dock.asleep = false;
+        let state = self.port_state(port);
+        state.asleep = false;
     }
 
-    /// Hands every wish in the submission queue to the kernel.
+    /// Hands every operation in the submission queue to the kernel.
     pub(super) fn flush(&mut self, port: u32) {
-        while let Some(submission) = self.dock(port).submissions.pop_front() {
+        while let Some(submission) = self.port_state(port).submissions.pop_front() {
             match submission {
                 Submission::Start(key) => self.start(OpId { port, key }),
                 Submission::Cancel(key) => self.cancel(OpId { port, key }),
@@ -88,14 +90,14 @@ impl Kernel {
 
     /// Gives the receives that found the pool empty another chance, one for each buffer at home.
     fn resume_starved(&mut self, port: u32) {
-        let dock = self.dock(port);
-        for _ in 0..dock.starved.len().min(dock.pool.at_home()) {
-            let dock = self.dock(port);
-            let (Some(key), Some(last)) = (dock.starved.front().copied(), dock.starved.back().copied())
+        let state = self.port_state(port);
+        for _ in 0..state.starved.len().min(state.pool.at_home()) {
+            let state = self.port_state(port);
+            let (Some(key), Some(last)) = (state.starved.front().copied(), state.starved.back().copied())
             else {
                 return;
             };
-            let mut parked_as = |key| dock.in_flight.running(key).map_or(0, |(_, held)| held.parked_as);
+            let mut parked_as = |key| state.in_flight.running(key).map_or(0, |(_, held)| held.parked_as);
             assert!(
                 parked_as(key) <= parked_as(last),
                 "law 5: a receive overtook those that starved before it"
@@ -105,30 +107,30 @@ impl Kernel {
     }
 
     fn fetch_posts(&mut self, port: u32) {
-        let dock = self.dock(port);
-        if dock.posts_held || !dock.posts.waiting() {
+        let state = self.port_state(port);
+        if state.posts_held || !state.posts.waiting() {
             return;
         }
         if self.calendar.strike(FaultKind::PostDelayed) {
-            self.dock(port).posts_held = true;
+            self.port_state(port).posts_held = true;
             let nanos = self.calendar.delay();
             return self.calendar.after(nanos, Event::PostsReleased { port });
         }
         if self.calendar.strike(FaultKind::UnknownCompletion) {
             let stray = self.stray(port);
-            self.dock(port).push(Answer::Stray(stray), false);
+            self.port_state(port).push(Answer::Stray(stray), false);
         }
-        while let Some((token, value)) = self.dock(port).posts.take() {
-            let overtake =
-                self.dock(port).may_overtake(None) && self.calendar.strike(FaultKind::CompletionReordered);
-            self.dock(port).push(Answer::Post { token, value }, overtake);
+        while let Some((token, value)) = self.port_state(port).posts.take() {
+            let overtake = self.port_state(port).may_overtake(None)
+                && self.calendar.strike(FaultKind::CompletionReordered);
+            self.port_state(port).push(Answer::Post { token, value }, overtake);
         }
     }
 
     /// The key of a completion that belongs to no operation: mostly one whose slot another operation has by now.
     fn stray(&mut self, port: u32) -> Key {
         let (from, invented) = (self.calendar.prng.below(1 << 16), self.calendar.prng.chance(16_384));
-        let stale = self.dock(port).in_flight.stale(from as usize);
+        let stale = self.port_state(port).in_flight.stale(from as usize);
         stale.filter(|_| !invented).unwrap_or(Key::from_u64(u64::MAX))
     }
 
@@ -140,7 +142,7 @@ impl Kernel {
             }
             Answer::Stray(key) => {
                 // An unknown operation: it is ignored, and must not touch anything.
-                let found = self.dock(port).in_flight.finish(key);
+                let found = self.port_state(port).in_flight.finish(key);
                 assert!(matches!(found, Finished::Unknown), "law 1: a stray completion ended an operation");
                 None
             }
@@ -155,8 +157,8 @@ impl Kernel {
             return self.harvest(op);
         }
         let starved = matches!(raw, Raw::Starved);
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        let (_, held) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        let (_, held) = state.in_flight.running(op.key).expect("law 1: a completion after the last one");
         let (target, cancelled) = (held.target, held.cancelled);
         let completion = self.brought(op, target, raw);
         if end == End::More {
@@ -173,9 +175,9 @@ impl Kernel {
         if starved {
             self.park(op);
         } else {
-            let dock = self.dock(op.port);
-            dock.totals.rearmed_total += 1;
-            if dock.single_shot && end == End::Lost && completion.is_some() {
+            let state = self.port_state(op.port);
+            state.totals.rearmed_total += 1;
+            if state.single_shot && end == End::Lost && completion.is_some() {
                 // Asked for again only because its kernel lacks what others have.
                 self.calendar.faults.note(FaultKind::FeatureMissing);
             }
@@ -186,9 +188,9 @@ impl Kernel {
 
     /// What an answer before the last brought, if it was anything.
     pub(super) fn brought(&mut self, op: OpId, target: Target, raw: Raw) -> Option<Completion> {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        let (token, _) = dock.in_flight.running(op.key).expect("law 1: a completion after the last one");
-        let done = success(dock, &mut self.net, target, raw)?;
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        let (token, _) = state.in_flight.running(op.key).expect("law 1: a completion after the last one");
+        let done = success(state, &mut self.net, target, raw)?;
         Some(Completion { token, done, more: true })
     }
 
@@ -199,20 +201,20 @@ impl Kernel {
     }
 
     pub(super) fn set_stage(&mut self, op: OpId, stage: Stage) {
-        if let Some((_, held)) = self.dock(op.port).in_flight.running(op.key) {
+        if let Some((_, held)) = self.port_state(op.port).in_flight.running(op.key) {
             held.stage = stage;
         }
     }
 
     /// A receive waits inside the port until a buffer returns; one that we have shut down waits for none.
     pub(super) fn park(&mut self, op: OpId) {
-        let dock = self.docks[op.port as usize].as_mut().expect("the port is open");
-        dock.totals.starved_total += 1;
-        let Some((_, held)) = dock.in_flight.running(op.key) else { return };
+        let state = self.ports[op.port as usize].as_mut().expect("the port is open");
+        state.totals.starved_total += 1;
+        let Some((_, held)) = state.in_flight.running(op.key) else { return };
         held.stage = Stage::Parked;
-        held.parked_as = dock.totals.starved_total;
+        held.parked_as = state.totals.starved_total;
         let target = held.target;
-        dock.starved.push_back(op.key);
+        state.starved.push_back(op.key);
         if let Target::Stream(id) = target
             && self.net.live(id).shut_read
         {
@@ -222,20 +224,20 @@ impl Kernel {
 
     /// The one terminal completion of an operation.
     pub(super) fn last(&mut self, port: u32, key: Key, raw: Raw) -> Completion {
-        let dock = self.docks[port as usize].as_mut().expect("the port is open");
-        let Finished::Wanted(token, held) = dock.in_flight.finish(key) else {
+        let state = self.ports[port as usize].as_mut().expect("the port is open");
+        let Finished::Wanted(token, held) = state.in_flight.finish(key) else {
             panic!("law 1: a second last completion, {raw:?}");
         };
         let raw = match raw {
             Raw::EndedWith(code) => Raw::Ended(iocp::ending_of(code, &held, &mut self.net)),
             raw => raw,
         };
-        let named = dock.names.remove(&token);
+        let named = state.names.remove(&token);
         assert!(named == Some(key), "law 1: the token names another operation");
         if let Some((handle, direction)) = held.direction {
-            dock.handles.end(handle, direction);
+            state.handles.end(handle, direction);
         }
-        let done = conclude(dock, &mut self.net, held, raw);
+        let done = conclude(state, &mut self.net, held, raw);
         Completion { token, done, more: false }
     }
 
@@ -275,18 +277,18 @@ fn code(result: Result<u32, Ended>) -> u64 {
 }
 
 /// What an accept or a receive brought; nothing for an answer that only the port hears.
-fn success(dock: &mut Dock, net: &mut Net, target: Target, raw: Raw) -> Option<Done> {
+fn success(state: &mut PortState, net: &mut Net, target: Target, raw: Raw) -> Option<Done> {
     match raw {
         Raw::Data(buffer, length) => {
-            dock.with_kernel -= 1;
-            let lease = dock.pool.lend(buffer, length);
+            state.with_kernel -= 1;
+            let lease = state.pool.lend(buffer, length);
             if let Target::Stream(id) = target {
                 net.live(id).inbox.take(&lease);
             }
             Some(Done::Recv(Ok(lease)))
         }
         Raw::Accepted(id, peer) => {
-            let socket = dock.handles.insert(HandleKind::Stream, Target::Stream(id));
+            let socket = state.handles.insert(HandleKind::Stream, Target::Stream(id));
             Some(Done::Accept(Ok(Accepted { socket, peer })))
         }
         Raw::Starved | Raw::AcceptAborted => None,
@@ -295,7 +297,7 @@ fn success(dock: &mut Dock, net: &mut Net, target: Target, raw: Raw) -> Option<D
 }
 
 /// What the last answer of an operation means, with what returns.
-fn conclude(dock: &mut Dock, net: &mut Net, held: Held, raw: Raw) -> Done {
+fn conclude(state: &mut PortState, net: &mut Net, held: Held, raw: Raw) -> Done {
     let target = held.target;
     match (held.op, raw) {
         (Op::Recv { .. }, Raw::Ended(ended)) => {
@@ -306,10 +308,10 @@ fn conclude(dock: &mut Dock, net: &mut Net, held: Held, raw: Raw) -> Done {
         }
         (Op::Accept { .. }, Raw::Ended(ended)) => Done::Accept(Err(ended)),
         (Op::Recv { .. } | Op::Accept { .. }, raw) => {
-            success(dock, net, target, raw).expect("a last answer is a success or an ending")
+            success(state, net, target, raw).expect("a last answer is a success or an ending")
         }
         (Op::Connect { .. }, Raw::Connected(id, local)) => {
-            let socket = dock.handles.insert(HandleKind::Stream, Target::Stream(id));
+            let socket = state.handles.insert(HandleKind::Stream, Target::Stream(id));
             Done::Connect(Ok(Connected { socket, local }))
         }
         (Op::Connect { .. }, raw) => Done::Connect(Err(ending(raw))),

@@ -16,7 +16,7 @@ use naksi_core::tick::Tick;
 use super::calendar::Event;
 use super::fault::{Dialect, FaultKind, FaultPlan};
 use super::peer::{Peer, PeerId, PeerMaker};
-use super::port::Port;
+use super::port::SimPort;
 use super::state::Kernel;
 use naksi_os::port::PortOptions;
 
@@ -28,7 +28,7 @@ pub type Tracer = Box<dyn FnMut(Tick, fmt::Arguments<'_>)>;
 pub struct WorldOptions {
     /// Decides everything that is left to chance.
     pub seed: u64,
-    /// Whose manners the kernel has.
+    /// Which kernel is imitated.
     pub dialect: Dialect,
     /// What goes wrong, and how often.
     pub faults: FaultPlan,
@@ -124,15 +124,15 @@ impl World {
     }
 
     /// Whether the worker of any port is awake or would be woken now. A worker is awake until a wait of it
-    /// has come back with nothing; it is woken by wishes to flush, answers, posts, a parked receive with a
+    /// has come back with nothing; it is woken by submissions to flush, answers, posts, a parked receive with a
     /// buffer at home, or the time it asked for. A test steps its workers then, and advances otherwise.
     pub fn runnable(&self) -> bool {
         self.0.borrow().runnable()
     }
 
     /// Opens a port into this world. Dropping it cancels and closes everything it holds.
-    pub fn open_port(&self, options: &PortOptions) -> Port {
-        Port::open(&self.0, options)
+    pub fn open_port(&self, options: &PortOptions) -> SimPort {
+        SimPort::open(&self.0, options)
     }
 
     /// A scripted client starts to connect to `remote` at `at`.

@@ -1,6 +1,6 @@
 //! How the far ends behave, and what each of them will say.
 //!
-//! A manner is a script of frames and, for most, a row of the fault table. Nothing here knows a socket.
+//! A behavior is a script of frames and, for most, a row of the fault table. Nothing here knows a socket.
 
 use naksi_core::frame;
 
@@ -9,7 +9,7 @@ use super::users;
 
 /// How a peer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum Behavior {
     /// Sends frames in pieces of any size, reads everything, says its end, waits for the server's.
     Honest,
     /// Lets the server end it.
@@ -44,11 +44,11 @@ pub enum Manner {
     Stayer,
 }
 
-impl Manner {
-    /// A manner for a random number; half of all are honest.
+impl Behavior {
+    /// A behavior for a random number; half of all are honest.
     pub fn from_number(number: u64) -> Self {
-        use Manner::*;
-        const MANY: [Manner; 28] = [
+        use Behavior::*;
+        const MANY: [Behavior; 28] = [
             Dribbler,
             SlowReader,
             Deaf,
@@ -81,33 +81,33 @@ impl Manner {
         MANY[number as usize % MANY.len()]
     }
 
-    /// An honest manner for a random number.
+    /// An honest behavior for a random number.
     pub fn honest(number: u64, framed: bool) -> Self {
-        if framed && number.is_multiple_of(4) { Manner::Polite } else { Manner::Honest }
+        if framed && number.is_multiple_of(4) { Behavior::Polite } else { Behavior::Honest }
     }
 
     /// What it is where there are no frames: a peer that misuses them is honest.
     pub(super) fn without_frames(self) -> Self {
-        use Manner::*;
+        use Behavior::*;
         if matches!(self, Polite | Liar | Squatter | Garbler | Cutter) { Honest } else { self }
     }
 
-    /// The row of the fault table that this manner meets by what it does. What a bomb does, its session tells.
+    /// The row of the fault table that this behavior meets by what it does. What a bomb does, its session tells.
     pub(super) fn row(self, random: u64) -> Option<Hazard> {
         Some(match self {
-            Manner::Honest | Manner::Reconnector => Hazard::P3,
-            Manner::Polite => Hazard::P2,
-            Manner::Dribbler => Hazard::P7,
-            Manner::SlowReader | Manner::Deaf => Hazard::P9,
-            Manner::Flooder => Hazard::O4,
-            Manner::Resetter => Hazard::P1,
-            Manner::Vanisher => Hazard::P10,
-            Manner::Liar if random.is_multiple_of(2) => Hazard::P5,
-            Manner::Liar => Hazard::P6,
-            Manner::Squatter => Hazard::P8,
-            Manner::Garbler => Hazard::P11,
-            Manner::Cutter => Hazard::P4,
-            Manner::Bomber | Manner::Slammer | Manner::Stayer => return None,
+            Behavior::Honest | Behavior::Reconnector => Hazard::P3,
+            Behavior::Polite => Hazard::P2,
+            Behavior::Dribbler => Hazard::P7,
+            Behavior::SlowReader | Behavior::Deaf => Hazard::P9,
+            Behavior::Flooder => Hazard::O4,
+            Behavior::Resetter => Hazard::P1,
+            Behavior::Vanisher => Hazard::P10,
+            Behavior::Liar if random.is_multiple_of(2) => Hazard::P5,
+            Behavior::Liar => Hazard::P6,
+            Behavior::Squatter => Hazard::P8,
+            Behavior::Garbler => Hazard::P11,
+            Behavior::Cutter => Hazard::P4,
+            Behavior::Bomber | Behavior::Slammer | Behavior::Stayer => return None,
         })
     }
 }
@@ -119,27 +119,27 @@ pub(super) fn push(script: &mut Vec<u8>, id: u16, body: &[u8]) {
 }
 
 /// Adds what one peer in three asks for beside its echo.
-fn add_extra(script: &mut Vec<u8>, manner: Manner, random: u64) {
+fn add_extra(script: &mut Vec<u8>, behavior: Behavior, random: u64) {
     const EXTRAS: [u16; 8] = [
         users::ROOM,
         users::LEAVE,
         users::FILE,
-        users::ERRAND,
+        users::ASK_GROUP,
         users::TIMER,
         users::VISIT,
         users::DATA,
         users::FLUSH,
     ];
     let extra = EXTRAS[(random >> 44) as usize % EXTRAS.len()];
-    let unfit = match manner {
+    let unfit = match behavior {
         // While others talk to a squatter, its session does not listen, and does not hold that against it.
-        Manner::Squatter => [users::ROOM, users::VISIT, users::DATA, users::FLUSH].contains(&extra),
+        Behavior::Squatter => [users::ROOM, users::VISIT, users::DATA, users::FLUSH].contains(&extra),
         // Of those that fall silent it is known when what they said has got out, and nothing else.
-        Manner::Vanisher => [users::VISIT, users::DATA, users::FLUSH].contains(&extra),
+        Behavior::Vanisher => [users::VISIT, users::DATA, users::FLUSH].contains(&extra),
         _ => false,
     };
     let is_asked = (random >> 40).is_multiple_of(3);
-    if manner == Manner::Stayer && !is_asked {
+    if behavior == Behavior::Stayer && !is_asked {
         // It says something now and then, and nothing else wakes its session.
         let mut first = Vec::new();
         push(&mut first, users::FLUSH, b"");
@@ -155,21 +155,21 @@ fn add_extra(script: &mut Vec<u8>, manner: Manner, random: u64) {
             push(script, extra, b"");
         }
     }
-    if manner == Manner::Stayer {
+    if behavior == Behavior::Stayer {
         push(script, users::ENLIST, b"");
     }
 }
 
-/// What a peer of this manner will say, and after how many bytes of it the manner's row is met: never, if another act
+/// What a peer of this behavior will say, and after how many bytes of it the behavior's row is met: never, if another act
 /// decides.
-pub(super) fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) -> (Vec<u8>, usize) {
+pub(super) fn script_of(behavior: Behavior, framed: bool, random: u64, talk: u64) -> (Vec<u8>, usize) {
     let mut script = Vec::new();
-    let (frames, body_max) = match manner {
-        Manner::Dribbler => (1 + random % 2, 12),
+    let (frames, body_max) = match behavior {
+        Behavior::Dribbler => (1 + random % 2, 12),
         // Without frames a flood is long enough to come in long leases.
-        Manner::Flooder => ((12 + random % 12) * talk, if framed { 200 } else { 800 }),
-        Manner::Deaf => (12 + random % 12, 200),
-        Manner::Stayer => (1, 40),
+        Behavior::Flooder => ((12 + random % 12) * talk, if framed { 200 } else { 800 }),
+        Behavior::Deaf => (12 + random % 12, 200),
+        Behavior::Stayer => (1, 40),
         _ => ((1 + random % 10) * talk, 120),
     };
     for number in 0..frames {
@@ -178,34 +178,37 @@ pub(super) fn script_of(manner: Manner, framed: bool, random: u64, talk: u64) ->
         push(&mut script, number as u16 + 1, &bytes);
     }
     if !framed {
-        if manner == Manner::Bomber {
+        if behavior == Behavior::Bomber {
             script.extend_from_slice(users::BOMB_BYTES);
         }
-        let met_at =
-            if matches!(manner, Manner::Dribbler | Manner::Flooder) { script.len() } else { usize::MAX };
+        let met_at = if matches!(behavior, Behavior::Dribbler | Behavior::Flooder) {
+            script.len()
+        } else {
+            usize::MAX
+        };
         return (script, met_at);
     }
-    add_extra(&mut script, manner, random);
+    add_extra(&mut script, behavior, random);
     let usual_bytes = script.len();
-    match manner {
-        Manner::Polite => push(&mut script, users::BYE, b"farewell"),
-        Manner::Slammer => push(&mut script, users::SLAM, b""),
-        Manner::Bomber => push(&mut script, users::BOMB, b""),
-        Manner::Deaf => {
+    match behavior {
+        Behavior::Polite => push(&mut script, users::BYE, b"farewell"),
+        Behavior::Slammer => push(&mut script, users::SLAM, b""),
+        Behavior::Bomber => push(&mut script, users::BOMB, b""),
+        Behavior::Deaf => {
             push(&mut script, users::ROOM, b"");
             push(&mut script, if random.is_multiple_of(2) { users::BLAST } else { users::GLUT }, b"");
         }
-        Manner::Liar if random.is_multiple_of(2) => script.extend([(random >> 4) as u8 % 4, 0, 9, 9]),
-        Manner::Liar => push(&mut script, 2, &[0; 4996]),
-        Manner::Cutter => script.extend([200, 0, 1]),
-        Manner::Squatter => script.extend([50, 0]),
-        Manner::Garbler => script.extend((0..64).map(|byte| (random >> (byte % 56)) as u8 ^ 0x5C)),
+        Behavior::Liar if random.is_multiple_of(2) => script.extend([(random >> 4) as u8 % 4, 0, 9, 9]),
+        Behavior::Liar => push(&mut script, 2, &[0; 4996]),
+        Behavior::Cutter => script.extend([200, 0, 1]),
+        Behavior::Squatter => script.extend([50, 0]),
+        Behavior::Garbler => script.extend((0..64).map(|byte| (random >> (byte % 56)) as u8 ^ 0x5C)),
         _ => {}
     }
-    let met_at = match manner {
-        Manner::Dribbler | Manner::Flooder | Manner::Deaf => script.len(),
+    let met_at = match behavior {
+        Behavior::Dribbler | Behavior::Flooder | Behavior::Deaf => script.len(),
         // A header says it; of what follows not all may be wanted any more.
-        Manner::Liar | Manner::Garbler => usual_bytes + frame::HEADER_BYTES,
+        Behavior::Liar | Behavior::Garbler => usual_bytes + frame::HEADER_BYTES,
         _ => usize::MAX,
     };
     (script, met_at)

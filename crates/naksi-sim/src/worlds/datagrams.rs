@@ -1,11 +1,11 @@
 //! Datagrams of a run: two sockets on a port of their own that write to each other while the storm lasts, and after.
 //!
-//! A letter may be lost or late; it never comes twice, never from another socket and never changed, and in calm weather
+//! A datagram may be lost or late; it never comes twice, never from another socket and never changed, and in calm weather
 //! every one comes. The engine has no datagrams, so this stands on the bare port. Nothing here knows a session.
 
 use std::net::SocketAddr;
 
-use crate::kernel::port::Port;
+use crate::kernel::port::SimPort;
 use crate::kernel::world::World;
 use bytes::Bytes;
 use naksi_core::completion::{Completion, Done};
@@ -14,12 +14,12 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::Op;
 use naksi_os::port::{Port as _, PortOptions};
 
-/// The longest letter, in bytes.
+/// The longest datagram, in bytes.
 const LETTER_BYTES_MAX: usize = 300;
 const KIND_RECV: u8 = 1;
 const KIND_SEND: u8 = 2;
 
-/// What became of a letter.
+/// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Sent,
@@ -30,26 +30,26 @@ enum Fate {
 
 /// Two pen friends.
 #[derive(Debug)]
-pub struct Letters {
-    port: Port,
+pub struct Datagrams {
+    port: SimPort,
     friends: [(Handle, SocketAddr); 2],
-    /// The letter that is with the kernel, by who writes.
+    /// The datagram that is with the kernel, by its sender.
     sending: [Option<usize>; 2],
     fates: Vec<Fate>,
-    /// The first letter that was written after the storm.
+    /// The first datagram that was sent after the faults ended.
     calm_from: Option<usize>,
-    /// No more letters are written.
+    /// No more datagrams are sent.
     hushed: bool,
     caught: Vec<Completion>,
 }
 
-impl Letters {
+impl Datagrams {
     /// Two sockets in a world, unless it has no descriptors to spare.
     pub fn open(world: &World) -> Option<Self> {
         let mut port = world.open_port(&PortOptions::default());
         let mut friend = || port.bind_datagram("10.0.0.7:0".parse().expect("an address")).ok();
         let friends = [friend()?, friend()?];
-        let mut letters = Self {
+        let mut datagrams = Self {
             port,
             friends,
             sending: [None; 2],
@@ -58,8 +58,8 @@ impl Letters {
             hushed: false,
             caught: Vec::new(),
         };
-        (0..2).for_each(|friend| letters.listen(friend, vec![0; LETTER_BYTES_MAX]));
-        Some(letters)
+        (0..2).for_each(|friend| datagrams.listen(friend, vec![0; LETTER_BYTES_MAX]));
+        Some(datagrams)
     }
 
     /// The storm is over: what is written from now on comes.
@@ -67,12 +67,12 @@ impl Letters {
         self.calm_from = Some(self.fates.len());
     }
 
-    /// The last letter has been written.
+    /// The last datagram has been sent.
     pub fn hush(&mut self) {
         self.hushed = true;
     }
 
-    /// One of the two writes, if its last letter has left.
+    /// One of the two sends, if its last datagram has left.
     pub fn write(&mut self, random: u64) {
         let friend = (random >> 20) as usize % 2;
         if self.hushed || self.sending[friend].is_some() {
@@ -80,7 +80,7 @@ impl Letters {
         }
         let number = self.fates.len();
         let (socket, remote) = (self.friends[friend].0, self.friends[1 - friend].1);
-        let op = Op::SendTo { socket, remote, bytes: Bytes::from(letter(number)) };
+        let op = Op::SendTo { socket, remote, bytes: Bytes::from(payload(number)) };
         if self.port.submit(Token::new(KIND_SEND, friend as u32, 0), op).is_ok() {
             self.sending[friend] = Some(number);
             self.fates.push(Fate::Sent);
@@ -90,7 +90,7 @@ impl Letters {
     /// What has come is read, if anything has. Returns how many steps that was.
     ///
     /// # Panics
-    /// A letter came twice, changed, or from another socket.
+    /// A datagram arrived twice, changed, or from another socket.
     pub fn step(&mut self) -> u64 {
         if !self.port.is_runnable() {
             return 0;
@@ -108,7 +108,7 @@ impl Letters {
                 }
                 Done::RecvFrom(buffer, result) => {
                     if let Ok(datagram) = &result {
-                        assert_eq!(datagram.from, self.friends[1 - friend].1, "a letter from a stranger");
+                        assert_eq!(datagram.from, self.friends[1 - friend].1, "a datagram from a stranger");
                         self.read(&buffer[..datagram.bytes as usize]);
                     }
                     assert_ne!(result.err(), Some(Ended::Aborted), "it was not cancelled");
@@ -121,12 +121,12 @@ impl Letters {
         1
     }
 
-    /// Letters that were written in calm weather and have not come yet.
+    /// Datagrams that were sent without faults and have not arrived yet.
     pub fn missing(&self) -> usize {
         self.calm().filter(|fate| **fate != Fate::Came).count()
     }
 
-    /// Letters that were written in calm weather and have come.
+    /// Datagrams that were sent without faults and have arrived.
     pub fn came_in_calm(&self) -> usize {
         self.calm().filter(|fate| **fate == Fate::Came).count()
     }
@@ -146,14 +146,14 @@ impl Letters {
     fn read(&mut self, bytes: &[u8]) {
         let number = bytes.first_chunk().map(|number| u64::from_le_bytes(*number) as usize);
         let number =
-            number.filter(|number| *number < self.fates.len()).expect("a letter that was not written");
-        assert_eq!(bytes, letter(number), "a letter was changed on its way");
-        assert_eq!(self.fates[number], Fate::Sent, "letter {number} came twice, or was never sent");
+            number.filter(|number| *number < self.fates.len()).expect("a datagram that was not written");
+        assert_eq!(bytes, payload(number), "a datagram was changed on its way");
+        assert_eq!(self.fates[number], Fate::Sent, "datagram {number} came twice, or was never sent");
         self.fates[number] = Fate::Came;
     }
 }
 
-fn letter(number: usize) -> Vec<u8> {
+fn payload(number: usize) -> Vec<u8> {
     let mut bytes = (number as u64).to_le_bytes().to_vec();
     bytes.resize(bytes.len() + number % (LETTER_BYTES_MAX - 7), number as u8);
     bytes

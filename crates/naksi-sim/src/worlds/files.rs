@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use naksi::prelude::*;
 
-use super::observations::Books;
+use super::observations::Observations;
 
 const FIRST: u32 = 1;
 const SECOND: u32 = 2;
@@ -18,7 +18,7 @@ const TAIL: &[u8] = b"cod";
 
 /// How far a session has come with its file.
 #[derive(Debug, Default)]
-pub struct FileTrial {
+pub struct FileCheck {
     file: Option<FileId>,
     /// What the file shall hold.
     text: Vec<u8>,
@@ -28,18 +28,18 @@ pub struct FileTrial {
     is_cut: bool,
 }
 
-impl FileTrial {
+impl FileCheck {
     /// Opens the session's file.
     pub fn begin(c: &mut Conn<'_>) {
         c.open_file(&PathBuf::from(format!("{}", c.id())), FileAccess::Create, 0);
     }
 
     /// Something was done with the file: the next thing follows.
-    pub fn go_on(&mut self, c: &mut Conn<'_>, done: &FileDone<'_>, books: &Books) {
+    pub fn go_on(&mut self, c: &mut Conn<'_>, done: &FileDone<'_>, observations: &Observations) {
         match *done {
             FileDone::Opened { file, bytes, .. } => {
                 if bytes != 0 {
-                    books.break_law("a fresh file is not empty");
+                    observations.break_law("a fresh file is not empty");
                 }
                 // Half of one byte is none: a disk that is full takes nothing of it.
                 let text = if c.id().slot().is_multiple_of(3) { &b"h"[..] } else { &b"herring"[..] };
@@ -54,18 +54,18 @@ impl FileTrial {
             }
             FileDone::Failed { tag: FIRST | SECOND, .. } => self.written(true),
             FileDone::Synced { .. } => {
-                self.check_order(books);
+                self.check_order(observations);
                 self.file.inspect(|file| c.read_at(*file, 0, 64, LOOK));
             }
             FileDone::Read { data, .. } => {
                 if !self.is_cut && data != self.text {
-                    books.break_law(format!("a file does not hold what was written: {data:?}"));
+                    observations.break_law(format!("a file does not hold what was written: {data:?}"));
                 }
                 self.close(c);
             }
             FileDone::Failed { tag, .. } => {
                 if tag == SYNC {
-                    self.check_order(books);
+                    self.check_order(observations);
                 }
                 self.close(c);
             }
@@ -77,9 +77,9 @@ impl FileTrial {
         self.is_cut |= is_cut;
     }
 
-    fn check_order(&self, books: &Books) {
+    fn check_order(&self, observations: &Observations) {
         if self.writing > 0 {
-            books.break_law("a sync has overtaken the writes before it");
+            observations.break_law("a sync has overtaken the writes before it");
         }
     }
 

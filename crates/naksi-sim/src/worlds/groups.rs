@@ -1,7 +1,7 @@
 //! The groups of a run: threads that are none, stepped between the turns of the workers, in the order that a seed says.
 //!
-//! Two stages: `logic`, to which rooms go on when their budget is spent, and `db`, which answers sessions and the room
-//! late, never, or not at all. A job begins at one moment of the world and happens at a later one. Nothing here knows a
+//! Two groups: `logic`, to which rooms go on when their budget is spent, and `db`, which answers sessions and the room
+//! late or never. A job begins at one moment of the world and happens at a later one. Nothing here knows a
 //! port or a peer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,19 +14,19 @@ use naksi::prelude::*;
 use naksi_core::prng::Prng;
 
 use super::hazard::{Hazard, Hits};
-use super::observations::Books;
+use super::observations::Observations;
 use super::setting::Setting;
 use super::users;
 use crate::stepped_group::SteppedGroup;
 
-/// The stage that rooms go on in.
+/// The group that rooms go on in.
 pub const LOGIC: &str = "logic";
-/// The stage that answers questions.
+/// The group that answers questions.
 pub const DB: &str = "db";
 
-/// What the jobs of the database's stage write down.
+/// What the jobs of the database's group write down.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct JobCounts {
     /// Questions that were put to it, those that were refused included.
     pub asked: AtomicU64,
     /// Questions that found it full, or closed.
@@ -40,33 +40,39 @@ pub struct Ledger {
 }
 
 /// Puts a session's question to the database. `heart` beats as long as the session's value lives.
-pub fn ask(db: &Group, c: &Conn<'_>, books: &Arc<Books>, heart: &Arc<()>) {
-    let number = books.jobs.asked.fetch_add(1, Ordering::Relaxed);
+pub fn ask(db: &Group, c: &Conn<'_>, observations: &Arc<Observations>, heart: &Arc<()>) {
+    let number = observations.jobs.asked.fetch_add(1, Ordering::Relaxed);
     let (id, remote) = (c.id(), c.handle());
-    let (books_of_job, heart) = (Arc::clone(books), Arc::downgrade(heart));
+    let (books_of_job, heart) = (Arc::clone(observations), Arc::downgrade(heart));
     let job = move || answer(number, id, &remote, &books_of_job, &heart);
     if let Err(SubmitError::Full | SubmitError::Closed) = db.post(job) {
-        books.jobs.refused.fetch_add(1, Ordering::Relaxed);
+        observations.jobs.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn answer(number: u64, id: SessionId, remote: &ServiceHandle, books: &Arc<Books>, heart: &Weak<()>) {
-    if books.stormy.load(Ordering::Relaxed) && number % 16 == 3 {
-        books.jobs.panicked.fetch_add(1, Ordering::Relaxed);
+fn answer(
+    number: u64,
+    id: SessionId,
+    remote: &ServiceHandle,
+    observations: &Arc<Observations>,
+    heart: &Weak<()>,
+) {
+    if observations.stormy.load(Ordering::Relaxed) && number % 16 == 3 {
+        observations.jobs.panicked.fetch_add(1, Ordering::Relaxed);
         panic!("a job fails, on purpose");
     }
-    books.jobs.played.fetch_add(1, Ordering::Relaxed);
-    let hall = books.pages().hall.clone();
-    if let Some(hall) = hall.filter(|_| number % 4 == 1) {
+    observations.jobs.played.fetch_add(1, Ordering::Relaxed);
+    let shared_room = observations.shared().shared_room.clone();
+    if let Some(shared_room) = shared_room.filter(|_| number % 4 == 1) {
         // A room that has ended, or has too much to hear, takes nothing.
-        if hall.call(move |hall, _| hall.hear_answer(number)).is_ok() {
-            books.jobs.calls.fetch_add(1, Ordering::Relaxed);
-            books.hit(Hazard::G5);
+        if shared_room.call(move |shared_room, _| shared_room.hear_answer(number)).is_ok() {
+            observations.jobs.calls.fetch_add(1, Ordering::Relaxed);
+            observations.hit(Hazard::G5);
         }
     }
     let late = heart.strong_count() == 0;
     if late {
-        books.hit(Hazard::G4);
+        observations.hit(Hazard::G4);
     }
     if number % 8 != 5 {
         let words = if late { users::STALE } else { users::ANSWER };
@@ -83,7 +89,7 @@ fn open(name: &str, threads: usize, jobs_max: usize) -> SteppedGroup {
 
 /// All groups of a run.
 #[derive(Debug)]
-pub struct Stages {
+pub struct Groups {
     logic: SteppedGroup,
     db: SteppedGroup,
     random: Prng,
@@ -92,7 +98,7 @@ pub struct Stages {
     jobs_max: usize,
 }
 
-impl Stages {
+impl Groups {
     /// The groups that a setting asks for, if it does.
     pub fn open(setting: &Setting, stormy: bool) -> Option<Self> {
         (setting.threads > 0).then(|| {
@@ -148,7 +154,7 @@ impl Stages {
     ///
     /// # Panics
     /// A job is lost, or there was one too many.
-    pub fn settle(&mut self, books: &Books, handed_over: impl FnOnce() -> u64) -> Hits {
+    pub fn settle(&mut self, observations: &Observations, handed_over: impl FnOnce() -> u64) -> Hits {
         let (logic, db) = (self.logic.close(), self.db.close());
         // Rooms may have been handed over until now.
         let handed_over = handed_over();
@@ -156,7 +162,7 @@ impl Stages {
             assert_eq!((stats.done_total, stats.depth), (stats.posted_total, 0), "a job is lost: {stats}");
         }
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let jobs = &books.jobs;
+        let jobs = &observations.jobs;
         assert_eq!(logic.posted_total, handed_over, "a room was handed over and did not arrive: {logic}");
         assert_eq!(db.posted_total + count(&jobs.refused), count(&jobs.asked), "a question is lost: {db}");
         assert_eq!(count(&jobs.played) + count(&jobs.panicked), db.done_total, "a job ran not once: {db}");

@@ -1,7 +1,7 @@
 //! The table of faults: which of its rows a run has met, and how often.
 //!
-//! A row is met by a kind of the kernel's faults, by a peer's manner, or by something that the sessions and
-//! the errands of a run do on purpose. Nothing here does anything.
+//! A row is met by a kind of the kernel's faults, by a peer's behavior, or by something that the sessions and
+//! the other threads of a run do on purpose. Nothing here does anything.
 
 use crate::kernel::fault::FaultKind::{self, *};
 
@@ -65,11 +65,11 @@ hazards! {
     L9 = "A database answers late, never, or to an ended session.", [];
     L10 = "The clock jumps; timers are taken back.", [ClockJump];
     L11 = "A session cannot be made.", [];
-    G1 = "A stage is slow.", [];
-    G2 = "A stage's queue is full.", [];
+    G1 = "A group is slow.", [];
+    G2 = "A group's queue is full.", [];
     G3 = "A job panics.", [];
-    G4 = "A stage answers a session that has ended.", [];
-    G5 = "A stage answers a room.", [];
+    G4 = "A group answers a session that has ended.", [];
+    G5 = "A group answers a room.", [];
     G6 = "A room goes on in a group.", [];
     U1 = "A datagram is lost, or overtaken.", [DatagramLost, DatagramReordered];
     O3 = "Too many connections from one address.", [];

@@ -10,7 +10,7 @@ use naksi::SendError;
 use naksi::prelude::*;
 
 use super::hazard::Hazard;
-use super::observations::Books;
+use super::observations::Observations;
 use super::users::{self, packet};
 
 /// As much as one session may be sent at once.
@@ -19,8 +19,8 @@ static BRICK: [u8; users::QUEUE_BYTES_MAX] = [0; users::QUEUE_BYTES_MAX];
 const BRICKS_MAX: usize = 1 << 17;
 
 /// The threads that are not workers.
-pub struct Errands {
-    books: Arc<Books>,
+pub struct OtherThreads {
+    observations: Arc<Observations>,
     stormy: bool,
     framed: bool,
     said: u32,
@@ -37,10 +37,10 @@ pub fn cause() -> DisconnectReason {
     DisconnectReason::custom(77, "ended from another thread")
 }
 
-impl Errands {
-    /// Errands on the service whose sessions write in these books.
-    pub fn new(books: &Arc<Books>, stormy: bool, framed: bool) -> Self {
-        Self { books: Arc::clone(books), stormy, framed, said: 0, walled: false }
+impl OtherThreads {
+    /// Threads that use the service whose sessions write down these observations.
+    pub fn new(observations: &Arc<Observations>, stormy: bool, framed: bool) -> Self {
+        Self { observations: Arc::clone(observations), stormy, framed, said: 0, walled: false }
     }
 
     /// No session is kicked any more, and no mailbox is filled: one whose worker is through holds nothing.
@@ -54,7 +54,7 @@ impl Errands {
     /// # Panics
     /// It was not taken.
     pub fn hail(&self) {
-        let Some(remote) = self.books.pages().remote.clone() else { return };
+        let Some(remote) = self.observations.shared().remote.clone() else { return };
         let topic = remote.topic(users::STAYERS_NUMBER);
         let bytes = packet(users::HAILED, &users::ELSEWHERE.to_le_bytes());
         remote.broadcast(&topic, bytes).expect("mailboxes have room in calm weather");
@@ -62,22 +62,22 @@ impl Errands {
 
     /// One round; `random` decides what is done.
     pub fn run(&mut self, random: u64) {
-        let mut pages = self.books.pages();
-        let Some(remote) = pages.remote.clone() else { return };
-        if let Some(id) = pages.asked.pop_front() {
-            pages.hits.hit(Hazard::L9);
+        let mut shared = self.observations.shared();
+        let Some(remote) = shared.remote.clone() else { return };
+        if let Some(id) = shared.asked.pop_front() {
+            shared.hits.hit(Hazard::L9);
             match random % 4 {
                 // It is down: no answer ever comes.
                 0 => {}
                 // It is slow: the session may be gone by then.
-                1 => pages.asked.push_back(id),
+                1 => shared.asked.push_back(id),
                 _ => answer(&remote, id),
             }
         }
-        if let Some(id) = pages.gone.front().copied().filter(|_| random.is_multiple_of(3)) {
-            pages.gone.pop_front();
-            pages.hits.hit(Hazard::L4);
-            pages.hits.hit(Hazard::L2);
+        if let Some(id) = shared.gone.front().copied().filter(|_| random.is_multiple_of(3)) {
+            shared.gone.pop_front();
+            shared.hits.hit(Hazard::L4);
+            shared.hits.hit(Hazard::L2);
             // No session may receive it, so the result of the call does not matter.
             remote.send(id, packet(users::STALE, b"")).ok();
             // Behind a wall members of a topic or a room miss something and end: no weather in which everybody is served.
@@ -85,11 +85,11 @@ impl Errands {
             if may_wall && !std::mem::replace(&mut self.walled, true) {
                 let refused = (0..BRICKS_MAX).find_map(|_| remote.send(id, Bytes::from_static(&BRICK)).err());
                 match refused {
-                    Some(SendError::Full) => pages.hits.hit(Hazard::L8),
+                    Some(SendError::Full) => shared.hits.hit(Hazard::L8),
                     // Its worker is through, and says so.
                     Some(SendError::Closed) => {}
                     refused => {
-                        pages.broken.get_or_insert(format!("a mailbox has no end: {refused:?}"));
+                        shared.broken.get_or_insert(format!("a mailbox has no end: {refused:?}"));
                     }
                 }
             }
@@ -102,21 +102,21 @@ impl Errands {
                 body.extend(self.said.to_le_bytes());
                 // Another thread speaks at no moment of a worker.
                 body.extend(u64::MAX.to_le_bytes());
-                pages.hits.hit(Hazard::O5);
+                shared.hits.hit(Hazard::O5);
                 // The room need not hear everything.
                 remote.broadcast(&room, packet(users::SAID, &body)).ok();
             }
         }
         if self.stormy
             && (random >> 24).is_multiple_of(64)
-            && let Some(id) = pages.came.pop_front()
+            && let Some(id) = shared.came.pop_front()
         {
-            pages.hits.hit(Hazard::L1);
+            shared.hits.hit(Hazard::L1);
             if (random >> 30).is_multiple_of(2) {
-                pages.kicked.insert(id);
+                shared.kicked.insert(id);
                 remote.kick(id).ok();
             } else {
-                pages.dismissed.insert(id);
+                shared.dismissed.insert(id);
                 remote.end(id, cause()).ok();
             }
         }

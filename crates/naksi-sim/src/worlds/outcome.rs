@@ -24,7 +24,7 @@ pub struct Outcome {
     /// Fresh nonces that came back after the storm.
     pub nonces: u64,
     /// Datagrams that were sent after the storm and came.
-    pub letters: u64,
+    pub datagrams: u64,
     /// Sessions of the engine.
     pub sessions: u64,
     /// Completions of all ports.
@@ -57,7 +57,7 @@ impl Outcome {
         self.served += other.served;
         self.reset += other.reset;
         self.nonces += other.nonces;
-        self.letters += other.letters;
+        self.datagrams += other.datagrams;
         self.sessions += other.sessions;
         self.completions += other.completions;
         self.starved += other.starved;

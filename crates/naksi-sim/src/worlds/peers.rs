@@ -1,6 +1,6 @@
 //! The far ends: honest ones, and those that a server meets as well.
 //!
-//! A peer has a manner and its script of frames. Every peer checks what it gets against what it sent: apart from
+//! A peer has a behavior and its script of frames. Every peer checks what it gets against what it sent: apart from
 //! what the server says on its own, the frames it reads are the echo, in order. Nothing here knows a port.
 
 use std::cell::RefCell;
@@ -14,11 +14,11 @@ use crate::kernel::peer::{Peer, PeerEvent, PeerIo};
 use naksi::prelude::SessionId;
 use naksi_core::frame;
 
-use super::behavior::{Manner, push, script_of};
+use super::behavior::{Behavior, push, script_of};
 use super::hazard::{Hazard, Hits};
 use super::liveness::{Got, Standing};
-use super::observations::Books;
-use super::quiet_check::{Silence, Stalls, Terms};
+use super::observations::Observations;
+use super::quiet_check::{QuietCheck, Stalls, Terms};
 use super::setting::{Setting, Stop, Weather};
 use super::users;
 
@@ -40,8 +40,8 @@ pub struct Tally {
     pub standing: Standing,
     /// Nonces that came back.
     pub echoed: u64,
-    /// Manners of those that want to connect again.
-    pub again: Vec<Manner>,
+    /// Behaviors of those that want to connect again.
+    pub again: Vec<Behavior>,
     /// Rows of the fault table that were met.
     pub hits: Hits,
     /// How long the server's workers have stalled.
@@ -49,16 +49,16 @@ pub struct Tally {
 }
 
 /// One scripted client.
-pub struct Guest {
-    manner: Manner,
+pub struct SimulatedPeer {
+    behavior: Behavior,
     framed: bool,
     tally: Rc<RefCell<Tally>>,
-    books: Arc<Books>,
+    observations: Arc<Observations>,
     /// Its own address, once it is connected.
     local: Option<SocketAddr>,
     /// What its session is granted once it falls silent, if it does.
     terms: Option<Terms>,
-    silence: Option<Silence>,
+    silence: Option<QuietCheck>,
     /// The row of the fault table that it has yet to meet.
     row: Option<Hazard>,
     /// After this many bytes of the script it has met it.
@@ -86,27 +86,27 @@ pub struct Guest {
     ended: bool,
 }
 
-impl Guest {
-    /// `random` decides how much it says; `books` are those of the sessions that it talks to.
+impl SimulatedPeer {
+    /// `random` decides how much it says; `observations` are those of the sessions that it talks to.
     pub fn new(
-        manner: Manner,
+        behavior: Behavior,
         setting: &Setting,
         random: u64,
         tally: &Rc<RefCell<Tally>>,
-        books: &Arc<Books>,
+        observations: &Arc<Observations>,
     ) -> Self {
         let framed = setting.framed;
-        let manner = if framed { manner } else { manner.without_frames() };
-        let (script, met_at) = script_of(manner, framed, random, setting.talk);
+        let behavior = if framed { behavior } else { behavior.without_frames() };
+        let (script, met_at) = script_of(behavior, framed, random, setting.talk);
         Self {
-            manner,
+            behavior,
             framed,
             tally: Rc::clone(tally),
-            books: Arc::clone(books),
+            observations: Arc::clone(observations),
             local: None,
-            terms: matches!(manner, Manner::Vanisher | Manner::Squatter).then(|| Terms::of(setting)),
+            terms: matches!(behavior, Behavior::Vanisher | Behavior::Squatter).then(|| Terms::of(setting)),
             silence: None,
-            row: manner.row(random),
+            row: behavior.row(random),
             met_at,
             script,
             written: 0,
@@ -125,13 +125,13 @@ impl Guest {
     }
 
     fn speak(&mut self, io: &mut PeerIo<'_>) {
-        let piece = match self.manner {
-            Manner::Dribbler => 1,
-            Manner::Flooder | Manner::Deaf => usize::MAX / 2,
+        let piece = match self.behavior {
+            Behavior::Dribbler => 1,
+            Behavior::Flooder | Behavior::Deaf => usize::MAX / 2,
             _ => 1 + (io.random() % 200) as usize,
         };
-        let stop = match self.manner {
-            Manner::Resetter | Manner::Vanisher => self.script.len() / 2,
+        let stop = match self.behavior {
+            Behavior::Resetter | Behavior::Vanisher => self.script.len() / 2,
             _ => self.script.len(),
         };
         let to = stop.min(self.written + piece);
@@ -141,7 +141,7 @@ impl Guest {
         }
         if self.written < stop {
             // A short write is told of when there is room; anything else goes on after a pause.
-            let pause = if self.manner == Manner::Dribbler { 300 } else { 2 };
+            let pause = if self.behavior == Behavior::Dribbler { 300 } else { 2 };
             let span = Duration::from_millis(io.random() % pause + 1);
             io.set_timer(span, SPEAK);
         } else if !self.finished {
@@ -151,32 +151,32 @@ impl Guest {
 
     /// The deciding byte is said, the deciding act is done: the row is met if a session stands that bears it.
     fn meet(&mut self) {
-        if self.row.is_some() && self.books.life(self.local).is_some_and(|life| life.over.is_none()) {
+        if self.row.is_some() && self.observations.life(self.local).is_some_and(|life| life.over.is_none()) {
             self.row.take().inspect(|row| self.tally.borrow_mut().hits.hit(*row));
         }
     }
 
     fn finish(&mut self, io: &mut PeerIo<'_>) {
-        match self.manner {
-            Manner::Stayer => {
+        match self.behavior {
+            Behavior::Stayer => {
                 self.script.reserve(16);
                 push(&mut self.script, 2, &[0; 4]);
                 io.set_timer(Duration::from_secs(3), SPEAK);
                 return;
             }
-            Manner::Resetter => {
+            Behavior::Resetter => {
                 self.meet();
                 self.leave(io, true);
             }
-            Manner::Vanisher | Manner::Squatter => {
+            Behavior::Vanisher | Behavior::Squatter => {
                 let stalls = self.tally.borrow().stalls;
-                let (said, reads) = (&self.script[..self.written], self.manner == Manner::Squatter);
-                self.silence = self.terms.map(|terms| Silence::begin(io, terms, stalls, said, reads));
+                let (said, reads) = (&self.script[..self.written], self.behavior == Behavior::Squatter);
+                self.silence = self.terms.map(|terms| QuietCheck::begin(io, terms, stalls, said, reads));
                 self.through();
             }
             // The server ends these: in order, at once, or because it waits in vain.
-            Manner::Polite | Manner::Slammer | Manner::Deaf => {}
-            Manner::Honest | Manner::Reconnector | Manner::Cutter => {
+            Behavior::Polite | Behavior::Slammer | Behavior::Deaf => {}
+            Behavior::Honest | Behavior::Reconnector | Behavior::Cutter => {
                 io.shutdown_write();
                 self.meet();
             }
@@ -238,7 +238,7 @@ impl Guest {
             }
             users::ANSWER => {
                 let asked = u64::from_le_bytes(packet.body.try_into().expect("the name of a session"));
-                let own = self.books.life(self.local).map(|life| life.id.to_u64());
+                let own = self.observations.life(self.local).map(|life| life.id.to_u64());
                 assert_eq!(Some(asked), own, "law 3: an answer reached another than the one who had asked");
             }
             users::OVERHEARD | users::HAILED => self.hear_others(packet),
@@ -260,7 +260,9 @@ impl Guest {
 
     /// A session of the same worker told the topic something: it was there before that, and if it is its own, hears it.
     fn hear_the_topic(&mut self, sender: u64, moment: u64) {
-        let Some(life) = self.books.life(self.local).filter(|_| sender != users::ELSEWHERE) else { return };
+        let Some(life) = self.observations.life(self.local).filter(|_| sender != users::ELSEWHERE) else {
+            return;
+        };
         self.heard_itself += u32::from(sender == life.id.to_u64());
         let is_near = SessionId::from_u64(sender).worker() == life.id.worker();
         assert!(
@@ -273,7 +275,7 @@ impl Guest {
     /// A session told all others something.
     fn hear_others(&mut self, packet: frame::Packet<'_>) {
         let sender = u64::from_le_bytes(packet.body.try_into().expect("the name of a session"));
-        let own = self.books.life(self.local).map(|life| life.id.to_u64());
+        let own = self.observations.life(self.local).map(|life| life.id.to_u64());
         assert_ne!(Some(sender), own, "a session heard what was for the others");
         if let Some(got) =
             self.tally.borrow_mut().standing.of(self.local).filter(|_| packet.id == users::HAILED)
@@ -302,7 +304,7 @@ impl Guest {
         if !self.connected || self.ended {
             return;
         }
-        let life = self.books.life(self.local);
+        let life = self.observations.life(self.local);
         if let Some(got) = self.tally.borrow_mut().standing.of(self.local) {
             let hails = std::mem::take(&mut got.hails);
             let hailed_from_elsewhere = got.hailed_from_elsewhere;
@@ -325,13 +327,14 @@ impl Guest {
             return;
         }
         let mut tally = self.tally.borrow_mut();
-        if self.manner == Manner::Stayer {
+        if self.behavior == Behavior::Stayer {
             self.local.inspect(|own| tally.standing.is_gone(*own));
             return;
         }
         tally.through += 1;
-        if self.manner == Manner::Reconnector {
-            let next = if self.script.len().is_multiple_of(2) { Manner::Reconnector } else { Manner::Honest };
+        if self.behavior == Behavior::Reconnector {
+            let next =
+                if self.script.len().is_multiple_of(2) { Behavior::Reconnector } else { Behavior::Honest };
             tally.again.push(next);
         }
     }
@@ -340,7 +343,7 @@ impl Guest {
     fn hear_the_end(&mut self, io: &PeerIo<'_>) {
         let Some(silence) = self.silence.take() else { return };
         // A refused connection had none.
-        let Some(life) = self.books.life(self.local) else { return };
+        let Some(life) = self.observations.life(self.local) else { return };
         let mut tally = self.tally.borrow_mut();
         if silence.end(io, &life, tally.stalls) {
             self.row.take().inspect(|row| tally.hits.hit(*row));
@@ -349,7 +352,7 @@ impl Guest {
 
     /// A member hears itself; also one that leaves at once.
     fn check_what_it_told_the_topic(&self) {
-        if !self.framed || !self.hears_everything || self.manner == Manner::Stayer {
+        if !self.framed || !self.hears_everything || self.behavior == Behavior::Stayer {
             return;
         }
         let mut rest = &self.script[..];
@@ -371,14 +374,14 @@ impl Guest {
     }
 }
 
-impl Peer for Guest {
+impl Peer for SimulatedPeer {
     fn on_event(&mut self, io: &mut PeerIo<'_>, event: PeerEvent) {
-        let slow = self.manner == Manner::SlowReader;
+        let slow = self.behavior == Behavior::SlowReader;
         match event {
             PeerEvent::Connected => {
                 self.connected = true;
                 self.local = io.local();
-                if self.manner == Manner::Stayer {
+                if self.behavior == Behavior::Stayer {
                     self.local.inspect(|own| self.tally.borrow_mut().standing.stands(*own));
                 }
                 self.speak(io);
@@ -394,7 +397,7 @@ impl Peer for Guest {
             }
             PeerEvent::Timer(_) => {}
             PeerEvent::Readable if slow => io.set_timer(Duration::from_millis(50), LISTEN),
-            PeerEvent::Readable if matches!(self.manner, Manner::Vanisher | Manner::Deaf) => {}
+            PeerEvent::Readable if matches!(self.behavior, Behavior::Vanisher | Behavior::Deaf) => {}
             PeerEvent::Readable => self.listen(io, usize::MAX),
             PeerEvent::Writable if !self.finished && !self.ended => self.speak(io),
             PeerEvent::Writable => {}
@@ -413,7 +416,7 @@ impl Peer for Guest {
             }
             PeerEvent::Refused | PeerEvent::Reset => {
                 self.hear_the_end(io);
-                if self.manner != Manner::Stayer {
+                if self.behavior != Behavior::Stayer {
                     self.tally.borrow_mut().reset += 1;
                 }
                 self.through();

@@ -9,7 +9,7 @@ use crate::kernel::peer::PeerIo;
 use naksi::prelude::*;
 use naksi_core::frame;
 
-use super::observations::Life;
+use super::observations::SessionLife;
 use super::setting::Setting;
 use super::sim_service::limits;
 
@@ -80,7 +80,7 @@ impl Terms {
 
 /// When a peer fell silent, and what its session is granted from then on.
 #[derive(Debug)]
-pub struct Silence {
+pub struct QuietCheck {
     since: Tick,
     limit: Duration,
     grant: Duration,
@@ -88,7 +88,7 @@ pub struct Silence {
     stalled: Duration,
 }
 
-impl Silence {
+impl QuietCheck {
     /// From now on the peer says nothing more than `said`; `reads` says whether it still reads.
     pub fn begin(io: &PeerIo<'_>, terms: Terms, stalls: Stalls, said: &[u8], reads: bool) -> Self {
         let (frames, cut) = frames_of(said, terms.framed);
@@ -116,7 +116,7 @@ impl Silence {
     ///
     /// # Panics
     /// It has ended too late.
-    pub fn end(&self, io: &PeerIo<'_>, life: &Life, stalls: Stalls) -> bool {
+    pub fn end(&self, io: &PeerIo<'_>, life: &SessionLife, stalls: Stalls) -> bool {
         let took = io.now().since(self.since.max(life.begun));
         let grant = self.grant + (io.jumped() - self.jumped) + (stalls.total - self.stalled);
         assert!(

@@ -16,16 +16,16 @@ use crate::kernel::world::{Tracer, World, WorldOptions};
 use naksi::prelude::*;
 use naksi_os::port::{ListenOptions, Port as _, PortOptions};
 
-use super::behavior::Manner;
-use super::datagrams::Letters;
-use super::groups::Stages;
+use super::behavior::Behavior;
+use super::datagrams::Datagrams;
+use super::groups::Groups;
 use super::hazard::Hazard;
-use super::observations::Books;
-use super::other_threads::Errands;
+use super::observations::Observations;
+use super::other_threads::OtherThreads;
 use super::outcome::Outcome;
-use super::peers::{Guest, NONCE, Tally};
+use super::peers::{NONCE, SimulatedPeer, Tally};
 use super::setting::{Setting, Stop, Weather};
-use super::sim_service::{Crew, Stall, crew, limits};
+use super::sim_service::{SimService, Stall, limits, open_service};
 use super::users::{Caller, FrameEcho, Host, RawEcho};
 
 /// A storm that lasts longer holds a session that never ends.
@@ -63,9 +63,9 @@ pub fn run_followed(setting: &Setting, tracer: Option<Tracer>) -> Outcome {
         run.heal_and_live();
     }
     let ports = run.stop();
-    let books = Arc::downgrade(&run.books);
+    let observations = Arc::downgrade(&run.observations);
     let outcome = run.settle_accounts(ports);
-    assert_eq!(books.strong_count(), 0, "a service that is gone keeps what was its users'");
+    assert_eq!(observations.strong_count(), 0, "a service that is gone keeps what was its users'");
     outcome
 }
 
@@ -73,23 +73,23 @@ struct Run<'a> {
     setting: &'a Setting,
     world: World,
     address: SocketAddr,
-    crews: [Crew; 2],
-    books: Arc<Books>,
+    services: [SimService; 2],
+    observations: Arc<Observations>,
     tally: Rc<RefCell<Tally>>,
-    errands: Errands,
-    stages: Option<Stages>,
-    letters: Option<Letters>,
-    /// Letters that were written in calm weather and came.
-    letters_came: usize,
+    other_threads: OtherThreads,
+    stepped_groups: Option<Groups>,
+    datagrams: Option<Datagrams>,
+    /// Datagrams that were sent without faults and arrived.
+    datagrams_came: usize,
     stayers: Vec<PeerId>,
     /// Peers that are expected to be through.
     expected: u64,
-    /// Peers that came: everybody but the crowd has an address of his own.
+    /// Peers that connected: each has an address of its own, except those of the crowd.
     dialled: u32,
     stormy: bool,
 }
 
-/// The one address from which too many come.
+/// The one address that makes too many connections.
 fn crowd() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9))
 }
@@ -106,42 +106,43 @@ impl<'a> Run<'a> {
             ..WorldOptions::default()
         });
         let address: SocketAddr = "10.0.0.9:7777".parse().expect("an address");
-        let books = Arc::new(Books::default());
+        let observations = Arc::new(Observations::default());
         let stormy = setting.weather == Weather::Storm;
-        books.stormy.store(stormy, Ordering::Relaxed);
-        let stages = Stages::open(setting, stormy);
-        let groups = stages.as_ref().map(Stages::groups).unwrap_or_default();
+        observations.stormy.store(stormy, Ordering::Relaxed);
+        let stepped_groups = Groups::open(setting, stormy);
+        let groups = stepped_groups.as_ref().map(Groups::groups).unwrap_or_default();
         let is_prompt = setting.weather == Weather::Calm && setting.turn_ms == 0;
-        let host = Host { books: Arc::clone(&books), rates: setting.rates(), is_prompt };
+        let host = Host { observations: Arc::clone(&observations), rates: setting.rates(), is_prompt };
         let bounds =
             Limits { memory_bytes_max: setting.memory_bytes, ..limits(setting, setting.address_max) };
         let server = if setting.framed {
             let make = move |arrival: &ConnectionInfo| FrameEcho::new(&host, arrival);
-            crew(&world, setting, Some(address), &[], bounds, groups, make)
+            open_service(&world, setting, Some(address), &[], bounds, groups, make)
         } else {
             let make = move |arrival: &ConnectionInfo| RawEcho::new(&host, arrival);
-            crew(&world, setting, Some(address), &[], bounds, groups, make)
+            open_service(&world, setting, Some(address), &[], bounds, groups, make)
         };
-        let callers = Arc::clone(&books);
+        let callers = Arc::clone(&observations);
         let talk = setting.talk;
         let make = move |arrival: &ConnectionInfo| Caller::new(arrival, talk, &callers);
         // No socket listens at the first address that a connection is tried with, and in some worlds there is no other.
         let dead = SocketAddr::new(address.ip(), 1);
         let remotes = if setting.is_out_of_reach() { &[dead][..] } else { &[dead, address] };
-        let client = crew(&world, setting, None, remotes, limits(setting, u32::MAX), Vec::new(), make);
-        let letters = Letters::open(&world);
-        let errands = Errands::new(&books, stormy, setting.framed);
+        let client =
+            open_service(&world, setting, None, remotes, limits(setting, u32::MAX), Vec::new(), make);
+        let datagrams = Datagrams::open(&world);
+        let other_threads = OtherThreads::new(&observations, stormy, setting.framed);
         let mut run = Self {
             setting,
             world,
             address,
-            crews: [server, client],
-            books,
+            services: [server, client],
+            observations,
             tally: Rc::default(),
-            errands,
-            stages,
-            letters,
-            letters_came: 0,
+            other_threads,
+            stepped_groups,
+            datagrams,
+            datagrams_came: 0,
             stayers: Vec::new(),
             expected: 0,
             dialled: 0,
@@ -151,31 +152,32 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Everybody comes within a second of the world's time; one address brings more than its share.
+    /// All peers connect within a second of the world's time; one address makes more connections than it may.
     fn invite(&mut self) {
         for _ in 0..self.setting.stayers {
-            let id = self.dial(Manner::Stayer, None, Duration::ZERO);
+            let id = self.dial(Behavior::Stayer, None, Duration::ZERO);
             self.stayers.push(id);
         }
         for _ in 0..self.setting.peers {
             let random = self.world.random();
-            let manner = if self.stormy {
-                Manner::from_number(random)
+            let behavior = if self.stormy {
+                Behavior::from_number(random)
             } else {
-                Manner::honest(random, self.setting.framed)
+                Behavior::honest(random, self.setting.framed)
             };
             let crowded = self.stormy && (random >> 32).is_multiple_of(4);
             let within = Duration::from_micros(self.world.random() % 1_000_000);
-            self.dial(manner, crowded.then(crowd), within);
+            self.dial(behavior, crowded.then(crowd), within);
         }
     }
 
-    fn dial(&mut self, manner: Manner, from: Option<IpAddr>, within: Duration) -> PeerId {
-        self.expected += u64::from(manner != Manner::Stayer);
+    fn dial(&mut self, behavior: Behavior, from: Option<IpAddr>, within: Duration) -> PeerId {
+        self.expected += u64::from(behavior != Behavior::Stayer);
         self.dialled += 1;
         let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + self.dialled)));
-        let guest = Guest::new(manner, self.setting, self.world.random(), &self.tally, &self.books);
-        self.world.dial_from(from, self.address, Box::new(guest), self.world.now() + within)
+        let peer =
+            SimulatedPeer::new(behavior, self.setting, self.world.random(), &self.tally, &self.observations);
+        self.world.dial_from(from, self.address, Box::new(peer), self.world.now() + within)
     }
 
     /// Steps until `done`, until `deadline`, or until nothing more can happen. Returns whether it was done.
@@ -186,9 +188,9 @@ impl<'a> Run<'a> {
             if now != at {
                 (at, turns) = (now, 0);
             }
-            let stepped: u64 = self.crews.iter_mut().map(|crew| crew.step(now)).sum();
-            let stepped = stepped + self.stages.as_mut().map_or(0, |stages| stages.step(&self.world));
-            let stepped = stepped + self.letters.as_mut().map_or(0, Letters::step);
+            let stepped: u64 = self.services.iter_mut().map(|service| service.step(now)).sum();
+            let stepped = stepped + self.stepped_groups.as_mut().map_or(0, |groups| groups.step(&self.world));
+            let stepped = stepped + self.datagrams.as_mut().map_or(0, Datagrams::step);
             turns += stepped;
             assert!(turns < TURNS_AT_ONCE_MAX, "a worker spins: {turns} turns at {now:?}");
             rounds += 1;
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
                 return done(self);
             }
             if stepped == 0 && !self.world.advance() {
-                let stalls = self.crews.iter_mut().any(|crew| crew.stalled.take().is_some());
+                let stalls = self.services.iter_mut().any(|service| service.stalled.take().is_some());
                 if !stalls && self.tally.borrow().again.is_empty() {
                     return done(self);
                 }
@@ -213,20 +215,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What happens between the steps: errands, peers that come again, workers that stall.
+    /// What happens between the steps: other threads act, peers connect again, workers stall.
     fn interfere(&mut self) {
         let random = self.world.random();
-        self.errands.run(random);
-        self.letters.iter_mut().for_each(|letters| letters.write(random));
+        self.other_threads.run(random);
+        self.datagrams.iter_mut().for_each(|datagrams| datagrams.write(random));
         let again = std::mem::take(&mut self.tally.borrow_mut().again);
-        for manner in again {
-            self.dial(manner, Some(crowd()), Duration::from_millis(random % 50));
+        for behavior in again {
+            self.dial(behavior, Some(crowd()), Duration::from_millis(random % 50));
         }
         if self.stormy && (random >> 40).is_multiple_of(64) && self.setting.workers > 1 {
             let span = Duration::from_millis(50 + (random >> 48) % 450);
             let worker = (random >> 32) as usize % self.setting.workers;
             self.tally.borrow_mut().stalls.begin(self.world.now(), span);
-            self.crews[0].stalled = Some(Stall { worker, until: self.world.now() + span, felt: false });
+            self.services[0].stalled = Some(Stall { worker, until: self.world.now() + span, felt: false });
         }
     }
 
@@ -234,7 +236,8 @@ impl<'a> Run<'a> {
         let deadline = self.world.now() + STORM_WITHIN;
         let idle = self.drive(deadline, |run| {
             run.tally.borrow().through == run.expected && {
-                let (server, client) = (run.crews[0].service_core.stats(), run.crews[1].service_core.stats());
+                let (server, client) =
+                    (run.services[0].service_core.stats(), run.services[1].service_core.stats());
                 server.live <= run.tally.borrow().standing.len()
                     && client.live + client.connecting + client.waiting == 0
             }
@@ -243,8 +246,8 @@ impl<'a> Run<'a> {
         assert!(
             idle,
             "sessions that never end: {through:?} {:?} {:?}",
-            self.crews[0].service_core.stats(),
-            self.crews[0].workers
+            self.services[0].service_core.stats(),
+            self.services[0].workers
         );
     }
 
@@ -253,11 +256,11 @@ impl<'a> Run<'a> {
         self.world.heal();
         self.world.set_descriptors_max(1 << 20);
         self.stormy = false;
-        self.errands.calm_down();
-        self.stages.iter_mut().for_each(Stages::calm_down);
-        self.letters.iter_mut().for_each(Letters::calm_down);
-        self.books.stormy.store(false, Ordering::Relaxed);
-        self.crews[0].stalled = None;
+        self.other_threads.calm_down();
+        self.stepped_groups.iter_mut().for_each(Groups::calm_down);
+        self.datagrams.iter_mut().for_each(Datagrams::calm_down);
+        self.observations.stormy.store(false, Ordering::Relaxed);
+        self.services[0].stalled = None;
         let settled = self.world.now() + SETTLE_WITHIN;
         self.drive(settled, |run| run.world.now() >= settled);
         let served = self.tally.borrow().served;
@@ -266,9 +269,9 @@ impl<'a> Run<'a> {
         let within = if self.setting.memory_bytes == 0 { Duration::ZERO } else { GIVEN_BACK_WITHIN };
         for number in 0..LATE_PEERS {
             let from = (number == 0).then(crowd);
-            self.dial(Manner::Honest, from, within);
+            self.dial(Behavior::Honest, from, within);
         }
-        self.errands.hail();
+        self.other_threads.hail();
         let deadline = self.world.now() + ANSWER_WITHIN;
         let alive = self.drive(deadline, |run| {
             let tally = run.tally.borrow();
@@ -277,7 +280,7 @@ impl<'a> Run<'a> {
             tally.standing.lacks(run.setting.framed).is_none()
                 && served
                 && ready == wanted
-                && run.leases_are_home()
+                && run.leases_are_returned()
         });
         let tally = self.tally.borrow();
         let credits = self.world.accept_credits();
@@ -288,14 +291,14 @@ impl<'a> Run<'a> {
             tally.standing.len(),
             tally.standing.lacks(self.setting.framed),
             tally.served - served,
-            self.leases_are_home(),
-            self.crews[0].workers
+            self.leases_are_returned(),
+            self.services[0].workers
         );
     }
 
     /// Law 5: no lease is out, and no receive waits for one.
-    fn leases_are_home(&self) -> bool {
-        self.crews.iter().flat_map(|crew| &crew.workers).all(|worker| {
+    fn leases_are_returned(&self) -> bool {
+        self.services.iter().flat_map(|service| &service.workers).all(|worker| {
             let ledger = worker.ledger();
             (ledger.leases_out, ledger.starved) == (0, 0)
         })
@@ -304,18 +307,18 @@ impl<'a> Run<'a> {
     /// Ends both services. Returns how many ports were asked for their last ledger.
     fn stop(&mut self) -> usize {
         if self.setting.stop == Stop::Drop {
-            self.books.abrupt.store(true, Ordering::Relaxed);
+            self.observations.abrupt.store(true, Ordering::Relaxed);
             // A drop without a single session drops nothing.
-            let live = self.books.live.load(Ordering::Relaxed);
-            self.books.pages().hits.add(Hazard::L5, live.try_into().unwrap_or(0));
-            self.crews.iter_mut().for_each(|crew| crew.workers.clear());
-            self.letters = None;
+            let live = self.observations.live.load(Ordering::Relaxed);
+            self.observations.shared().hits.add(Hazard::L5, live.try_into().unwrap_or(0));
+            self.services.iter_mut().for_each(|service| service.workers.clear());
+            self.datagrams = None;
             return 0;
         }
         self.stormy = false;
-        self.errands.calm_down();
-        self.letters.iter_mut().for_each(Letters::hush);
-        self.crews[0].stalled = None;
+        self.other_threads.calm_down();
+        self.datagrams.iter_mut().for_each(Datagrams::hush);
+        self.services[0].stalled = None;
         if self.setting.stop == Stop::DrainInStorm {
             if self.setting.weather != Weather::Storm {
                 let served = self.tally.borrow().served;
@@ -323,29 +326,30 @@ impl<'a> Run<'a> {
             }
             // Accepts are on their way while the listener closes.
             for number in 0..40 {
-                self.dial(Manner::Slammer, None, Duration::from_micros(number * 100));
+                self.dial(Behavior::Slammer, None, Duration::from_micros(number * 100));
             }
             let soon = self.world.now() + Duration::from_millis(2);
             self.drive(soon, |run| run.world.now() >= soon);
         }
-        self.crews.iter().for_each(|crew| crew.service_core.drain(Duration::from_secs(5)));
+        self.services.iter().for_each(|service| service.service_core.drain(Duration::from_secs(5)));
         let deadline = self.world.now() + Duration::from_secs(60);
-        let home = self.drive(deadline, |run| run.crews.iter().all(|crew| crew.workers.is_empty()));
-        assert!(home, "a worker does not come home: {:?}", self.crews[0].workers);
+        let home = self.drive(deadline, |run| run.services.iter().all(|service| service.workers.is_empty()));
+        assert!(home, "a worker does not come home: {:?}", self.services[0].workers);
         let deadline = self.world.now() + ANSWER_WITHIN;
-        let missing = |run: &Self| run.letters.as_ref().map_or(0, Letters::missing);
+        let missing = |run: &Self| run.datagrams.as_ref().map_or(0, Datagrams::missing);
         self.drive(deadline, |run| missing(run) == 0);
-        assert_eq!(missing(self), 0, "letters are lost in calm weather: {:?}", self.letters);
-        self.letters_came = self.letters.take().map_or(0, |letters| letters.came_in_calm());
+        assert_eq!(missing(self), 0, "datagrams are lost without a fault: {:?}", self.datagrams);
+        self.datagrams_came = self.datagrams.take().map_or(0, |datagrams| datagrams.came_in_calm());
         2 * self.setting.workers
     }
 
     fn settle_accounts(mut self, ports: usize) -> Outcome {
         // As a service ends: first its workers, then its rooms, then its groups.
-        self.crews.iter().for_each(|crew| crew.service_core.close_rooms());
-        let service_core = &self.crews[0].service_core;
+        self.services.iter().for_each(|service| service.service_core.close_rooms());
+        let service_core = &self.services[0].service_core;
         let handed_over = || service_core.stats().rooms.handed_over_total;
-        let staged = self.stages.as_mut().map(|stages| stages.settle(&self.books, handed_over));
+        let staged =
+            self.stepped_groups.as_mut().map(|groups| groups.settle(&self.observations, handed_over));
         let tally = self.tally.borrow();
         let fired = FaultKind::ALL.iter().map(|kind| (*kind, self.world.fired(*kind))).collect();
         let mut outcome = Outcome {
@@ -354,7 +358,7 @@ impl<'a> Run<'a> {
             served: tally.served,
             reset: tally.reset,
             nonces: tally.echoed,
-            letters: self.letters_came as u64,
+            datagrams: self.datagrams_came as u64,
             trace_hash: self.world.trace_hash(),
             enabled: self.setting.kinds().map(|kind| (kind, 1)).collect(),
             fired,
@@ -362,18 +366,18 @@ impl<'a> Run<'a> {
             ..Outcome::default()
         };
         drop(tally);
-        let ledgers: Vec<_> = self.crews.iter().flat_map(|crew| &crew.ledgers).collect();
+        let ledgers: Vec<_> = self.services.iter().flat_map(|service| &service.ledgers).collect();
         assert_eq!(ledgers.len(), ports, "workers that are not through");
         for ledger in ledgers {
             assert_eq!((ledger.handles, ledger.in_flight), (0, 0), "law 1: {ledger:?}");
             assert_eq!((ledger.leases_out, ledger.starved), (0, 0), "law 5: {ledger:?}");
             assert_eq!(ledger.leaked_total, 0, "law 10: {ledger:?}");
         }
-        for crew in &self.crews {
+        for service in &self.services {
             // One more question, whose session is gone when the answer comes.
-            crew.service_core.drain(Duration::ZERO);
-            let stats = crew.service_core.stats();
-            assert_eq!(crew.service_core.in_mailboxes(), 0, "law 9: kept for workers that are gone");
+            service.service_core.drain(Duration::ZERO);
+            let stats = service.service_core.stats();
+            assert_eq!(service.service_core.in_mailboxes(), 0, "law 9: kept for workers that are gone");
             assert_eq!(stats.rooms.live, 0, "a room outlives its service");
             assert_eq!((stats.recv_backlog_bytes, stats.held_bytes), (0, 0), "law 9");
             if ports > 0 {
@@ -396,19 +400,19 @@ impl<'a> Run<'a> {
         if self.setting.dialect == Dialect::Iocp {
             outcome.hits.add(Hazard::W6, self.world.unfound_answers());
         }
-        outcome.hits.add(Hazard::L7, self.crews[0].stalls_felt);
+        outcome.hits.add(Hazard::L7, self.services[0].stalls_felt);
         outcome.hits.merge(&staged.unwrap_or_default());
-        let pages = self.books.pages();
-        outcome.hits.merge(&pages.hits);
-        assert!(pages.broken.is_none(), "{}", pages.broken.as_deref().unwrap_or_default());
-        drop(pages);
+        let shared = self.observations.shared();
+        outcome.hits.merge(&shared.hits);
+        assert!(shared.broken.is_none(), "{}", shared.broken.as_deref().unwrap_or_default());
+        drop(shared);
         self.settle_the_rest(&outcome);
         outcome
     }
 
     /// Each of the client's connections has stood once, or was given up after all its attempts.
     fn settle_connections(&self) {
-        let stats = self.crews[1].service_core.stats();
+        let stats = self.services[1].service_core.stats();
         let (wanted, stood, given_up) =
             (u64::from(self.setting.own_clients), stats.connected_total, stats.given_up_total);
         if self.setting.stop == Stop::DrainInStorm {
@@ -424,13 +428,13 @@ impl<'a> Run<'a> {
 
     fn settle_the_rest(&self, outcome: &Outcome) {
         self.settle_connections();
-        assert_eq!(self.books.live.load(Ordering::Relaxed), 0, "destructors that did not run");
+        assert_eq!(self.observations.live.load(Ordering::Relaxed), 0, "destructors that did not run");
         if self.setting.stop != Stop::Drop {
-            let (joined, left) = (&self.books.joined, &self.books.left);
+            let (joined, left) = (&self.observations.joined, &self.observations.left);
             let (joined, left) = (joined.load(Ordering::Relaxed), left.load(Ordering::Relaxed));
             assert_eq!(joined, left, "some are still in the room");
             assert_eq!(
-                self.books.told.load(Ordering::Relaxed),
+                self.observations.told.load(Ordering::Relaxed),
                 outcome.sessions,
                 "law 8: some were not told"
             );

@@ -37,7 +37,7 @@ pub enum Stop {
 pub struct Setting {
     /// Decides everything that is left to chance.
     pub seed: u64,
-    /// Whose manners the kernel has.
+    /// Which kernel is imitated.
     pub dialect: Dialect,
     /// What the world holds in store.
     pub weather: Weather,

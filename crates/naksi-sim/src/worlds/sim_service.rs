@@ -1,4 +1,4 @@
-//! A service in the simulation: its hub, its workers, and what their ports held at the end.
+//! A service in the simulation: its core, its workers, and what their ports held at the end.
 //!
 //! A worker is stepped when it is awake, unless it is made to stall. Nothing here knows peers or phases.
 
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kernel::port::Port;
+use crate::kernel::port::SimPort;
 use crate::kernel::world::World;
 use naksi::Retry;
 use naksi::engine::ServiceCore;
@@ -29,7 +29,7 @@ pub trait Stepped: std::fmt::Debug {
     fn is_runnable(&self) -> bool;
 }
 
-impl<F: Factory> Stepped for Worker<Port, F> {
+impl<F: Factory> Stepped for Worker<SimPort, F> {
     fn step(&mut self) -> Turn {
         self.turn().expect("a simulated port does not break")
     }
@@ -82,9 +82,9 @@ pub struct Stall {
 }
 
 /// A service in the simulation.
-pub struct Crew {
+pub struct SimService {
     /// What its workers share.
-    pub service_core: Arc<ServiceCore<Port>>,
+    pub service_core: Arc<ServiceCore<SimPort>>,
     /// Those that are not through; a port that is not stepped would keep the world awake.
     pub workers: Vec<Box<dyn Stepped>>,
     /// Who stalls.
@@ -95,7 +95,7 @@ pub struct Crew {
     pub ledgers: Vec<Ledger>,
 }
 
-impl Crew {
+impl SimService {
     /// Steps the workers that are awake. Returns how many were.
     pub fn step(&mut self, now: Tick) -> u64 {
         if self.stalled.is_some_and(|stall| stall.until <= now) {
@@ -162,7 +162,7 @@ pub fn limits(setting: &Setting, address_max: u32) -> Limits {
 }
 
 /// Opens a service: a server at `address`, or a client that dials `remotes` in turn.
-pub fn crew<F: Factory>(
+pub fn open_service<F: Factory>(
     world: &World,
     setting: &Setting,
     address: Option<SocketAddr>,
@@ -170,7 +170,7 @@ pub fn crew<F: Factory>(
     limits: Limits,
     groups: Vec<Group>,
     factory: F,
-) -> Crew {
+) -> SimService {
     let options = PortOptions {
         submission_entries: setting.submission_entries,
         completion_entries: setting.completion_entries,
@@ -207,5 +207,5 @@ pub fn crew<F: Factory>(
         }
     }
     service_core.begin();
-    Crew { service_core, workers, stalled: None, stalls_felt: 0, ledgers: Vec::new() }
+    SimService { service_core, workers, stalled: None, stalls_felt: 0, ledgers: Vec::new() }
 }

@@ -20,7 +20,7 @@ const SHRINKS_MAX: u32 = 200;
 
 /// What to play.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct SweepOptions {
     /// The first seed.
     pub seed: u64,
     /// Sessions that must have lived.
@@ -38,13 +38,13 @@ pub struct Order {
 pub struct Swept {
     /// What they came to, all together.
     pub sum: Outcome,
-    /// The first seed that was not played: every one before it, from the order's first, was.
+    /// The first seed that was not played: every one before it, from the first one on, was.
     pub next_seed: u64,
 }
 
 /// A world that broke a law.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct FailedWorld {
     /// Its setting.
     pub setting: Setting,
     /// What was broken.
@@ -59,30 +59,30 @@ pub fn attempt(setting: &Setting) -> Result<Outcome, String> {
     first_panic(Some("on purpose"), || run(setting))
 }
 
-/// Plays worlds until the order is met, or until `progress`, which hears of the sum after every world, breaks it off:
+/// Runs worlds until enough sessions have lived, or until `progress`, which gets the sum after every world, breaks:
 /// worlds that have begun are played to their end.
 ///
 /// # Errors
 /// The first world that broke a law, by its seed.
 pub fn sweep(
-    order: &Order,
+    options: &SweepOptions,
     progress: impl Fn(&Outcome) -> ControlFlow<()> + Sync,
-) -> Result<Swept, Box<Failure>> {
-    let next = AtomicU64::new(order.seed);
+) -> Result<Swept, Box<FailedWorld>> {
+    let next = AtomicU64::new(options.seed);
     let stop = AtomicBool::new(false);
     let sum = Mutex::new(Outcome::default());
-    let failure: Mutex<Option<Failure>> = Mutex::new(None);
+    let failure: Mutex<Option<FailedWorld>> = Mutex::new(None);
     let play = || {
         while !stop.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             // Both dialects play every second number, so that one number still names one world.
-            let dialect = order.dialect.unwrap_or(Dialect::ALL[number as usize % 2]);
-            let setting = Setting { talk: order.talk, ..Setting::random(number, dialect) };
+            let dialect = options.dialect.unwrap_or(Dialect::ALL[number as usize % 2]);
+            let setting = Setting { talk: options.talk, ..Setting::random(number, dialect) };
             match attempt(&setting) {
                 Ok(outcome) => {
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     sum.add(&outcome);
-                    if progress(&sum).is_break() || sum.sessions >= order.sessions {
+                    if progress(&sum).is_break() || sum.sessions >= options.sessions {
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
@@ -90,14 +90,14 @@ pub fn sweep(
                     stop.store(true, Ordering::Relaxed);
                     let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
                     if failure.as_ref().is_none_or(|first| first.setting.seed > number) {
-                        *failure = Some(Failure { setting, text });
+                        *failure = Some(FailedWorld { setting, text });
                     }
                 }
             }
         }
     };
     thread::scope(|scope| {
-        for _ in 0..order.threads.max(1) {
+        for _ in 0..options.threads.max(1) {
             scope.spawn(play);
         }
     });
@@ -112,7 +112,7 @@ pub fn sweep(
 
 /// Makes a failing setting smaller for as long as it still fails: fewer peers, fewer kinds of fault, fewer
 /// workers. Another law may break on the way; any breach will do.
-pub fn shrink(failure: &Failure) -> Failure {
+pub fn shrink(failure: &FailedWorld) -> FailedWorld {
     let mut best = failure.clone();
     let mut tries = 0;
     let mut smaller = true;
@@ -121,7 +121,7 @@ pub fn shrink(failure: &Failure) -> Failure {
         for candidate in candidates(&best.setting) {
             tries += 1;
             if let Err(text) = attempt(&candidate) {
-                best = Failure { setting: candidate, text };
+                best = FailedWorld { setting: candidate, text };
                 smaller = true;
                 break;
             }

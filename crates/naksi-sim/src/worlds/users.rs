@@ -9,11 +9,11 @@ use std::time::Duration;
 use naksi::prelude::*;
 use naksi_core::send_queue::SendStatus;
 
-use super::files::FileTrial;
+use super::files::FileCheck;
 use super::groups;
 use super::hazard::Hazard;
-use super::observations::{Booked, Books};
-use super::shared_room::Hall;
+use super::observations::{Observations, ObservedSession};
+use super::shared_room::SharedRoom;
 
 /// The frame that makes the handler panic.
 pub const BOMB: u16 = 0xB0B;
@@ -26,7 +26,7 @@ pub const LEAVE: u16 = 0x201;
 /// Write a file, read it back, close it.
 pub const FILE: u16 = 0x202;
 /// Ask the database.
-pub const ERRAND: u16 = 0x203;
+pub const ASK_GROUP: u16 = 0x203;
 /// Set a timer and take it back.
 pub const TIMER: u16 = 0x204;
 /// End at once.
@@ -98,7 +98,7 @@ pub const FRAME_BYTES_MAX: usize = 4096;
 
 const FIRED: u32 = 7;
 const TAKEN_BACK: u32 = 8;
-/// What an errand asks of a stage.
+/// Asks a group for an answer.
 const QUESTIONS_AT_ONCE: u32 = 4;
 
 /// A frame of this number around a short body.
@@ -114,7 +114,7 @@ pub fn packet(id: u16, body: &[u8]) -> Vec<u8> {
 /// Makes a server's sessions.
 pub struct Host {
     /// Where they write.
-    pub books: Arc<Books>,
+    pub observations: Arc<Observations>,
     /// Frames and bytes that each of them may be shown in a second; 0 is no limit.
     pub rates: (u32, usize),
     /// Nothing goes wrong and no turn is slow: what leaves at once is taken at once.
@@ -123,7 +123,7 @@ pub struct Host {
 
 impl Host {
     fn is_stormy(&self) -> bool {
-        self.books.stormy.load(Ordering::Relaxed)
+        self.observations.stormy.load(Ordering::Relaxed)
     }
 
     /// Every so many sessions of a stormy server end inside a callback.
@@ -131,12 +131,12 @@ impl Host {
         self.is_stormy() && arrival.index % 61 == 7
     }
 
-    fn book(&self, arrival: &ConnectionInfo) -> Booked {
+    fn book(&self, arrival: &ConnectionInfo) -> ObservedSession {
         if self.is_stormy() && arrival.index % 97 == 5 {
-            self.books.hit(Hazard::L11);
+            self.observations.hit(Hazard::L11);
             panic!("no memory for a session, on purpose");
         }
-        Booked::new(&self.books)
+        ObservedSession::new(&self.observations)
     }
 }
 
@@ -156,7 +156,7 @@ impl Meter {
     }
 
     /// So much more was shown. What came before it is within the rate and a second's burst; the last may go beyond.
-    fn check(&mut self, messages: u64, bytes: usize, c: &Conn<'_>, books: &Books) {
+    fn check(&mut self, messages: u64, bytes: usize, c: &Conn<'_>, observations: &Observations) {
         if self.rates == (0, 0) {
             return;
         }
@@ -166,7 +166,8 @@ impl Meter {
             [("frames", self.messages, u64::from(self.rates.0)), ("bytes", self.bytes, self.rates.1 as u64)]
         {
             if rate > 0 && count > rate * nanos / 1_000_000_000 {
-                books.break_law(format!("law 9: {count} {what} and more in {nanos} ns at {rate} a second"));
+                observations
+                    .break_law(format!("law 9: {count} {what} and more in {nanos} ns at {rate} a second"));
             }
         }
         self.messages += messages;
@@ -176,7 +177,7 @@ impl Meter {
 
 /// Echoes bytes.
 pub struct RawEcho {
-    booked: Booked,
+    observed: ObservedSession,
     moody: bool,
     meter: Meter,
 }
@@ -184,59 +185,59 @@ pub struct RawEcho {
 impl RawEcho {
     /// A session for this arrival.
     pub fn new(host: &Host, arrival: &ConnectionInfo) -> Self {
-        Self { booked: host.book(arrival), moody: host.moody(arrival), meter: Meter::new(host.rates) }
+        Self { observed: host.book(arrival), moody: host.moody(arrival), meter: Meter::new(host.rates) }
     }
 }
 
 impl Session for RawEcho {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.booked.connect(c, true);
+        self.observed.connect(c, true);
         if self.moody {
-            self.booked.books.hit(Hazard::L3);
+            self.observed.observations.hit(Hazard::L3);
             c.close(DisconnectReason::Handler);
         }
     }
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        self.booked.alive();
+        self.observed.alive();
         assert!(!data.windows(BOMB_BYTES.len()).any(|bytes| bytes == BOMB_BYTES), "a bomb, on purpose");
-        self.meter.check(0, data.len(), c, &self.booked.books);
+        self.meter.check(0, data.len(), c, &self.observed.observations);
         c.send(data);
-        check_queue(&self.booked.books, c);
+        check_queue(&self.observed.observations, c);
         data.len()
     }
 
     fn on_sent(&mut self, _: &mut Conn<'_>, bytes: usize) {
-        self.booked.alive();
+        self.observed.alive();
         if bytes == 0 {
-            self.booked.books.break_law("nothing sent is nothing to tell");
+            self.observed.observations.break_law("nothing sent is nothing to tell");
         }
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
-        self.booked.disconnect(reason);
+        self.observed.disconnect(reason);
     }
 }
 
-fn check_queue(books: &Books, c: &Conn<'_>) {
+fn check_queue(observations: &Observations, c: &Conn<'_>) {
     if c.pending_bytes() > QUEUE_BYTES_MAX {
-        books.break_law(format!("law 9: {} bytes are queued", c.pending_bytes()));
+        observations.break_law(format!("law 9: {} bytes are queued", c.pending_bytes()));
     }
     let pending = c.pending();
     if pending.data_bytes > DATA_BYTES_MAX || pending.data_entries > DATA_ENTRIES_MAX {
-        books.break_law(format!("law 9: more data waits than may: {pending:?}"));
+        observations.break_law(format!("law 9: more data waits than may: {pending:?}"));
     }
 }
 
 /// Echoes frames and does what they ask for.
 pub struct FrameEcho {
-    booked: Booked,
+    observed: ObservedSession,
     moody: bool,
     /// What it told the room.
     said: u32,
     /// Data that it was sent.
     data: u32,
-    file: FileTrial,
+    file: FileCheck,
     /// Nothing is slow, so that what was flushed is soon sent.
     is_prompt: bool,
     /// Its replies wait for ticks.
@@ -252,11 +253,11 @@ impl FrameEcho {
     /// A session for this arrival.
     pub fn new(host: &Host, arrival: &ConnectionInfo) -> Self {
         Self {
-            booked: host.book(arrival),
+            observed: host.book(arrival),
             moody: host.moody(arrival),
             said: 0,
             data: 0,
-            file: FileTrial::default(),
+            file: FileCheck::default(),
             is_prompt: host.is_prompt,
             has_ticks: false,
             due: None,
@@ -269,7 +270,7 @@ impl FrameEcho {
         match id {
             ROOM => {
                 self.tell_the_topic(c);
-                self.booked.books.hit(Hazard::O5);
+                self.observed.observations.hit(Hazard::O5);
             }
             VISIT => {
                 let room = self.tell_the_topic(c);
@@ -280,7 +281,7 @@ impl FrameEcho {
                 c.flush();
                 self.has_ticks = true;
                 self.due = self.is_prompt.then(|| c.now() + OWN_TICK / 2);
-                self.booked.books.hit(Hazard::O8);
+                self.observed.observations.hit(Hazard::O8);
             }
             ENLIST => {
                 let topic = c.topic(STAYERS_NUMBER);
@@ -296,31 +297,30 @@ impl FrameEcho {
                 let room = c.topic(ROOM_NUMBER);
                 c.leave(&room);
             }
-            FILE => FileTrial::begin(c),
-            ERRAND => match c.group(groups::DB) {
-                // Several at once, so that a stage's queue is full now and then.
-                Some(db) => {
-                    (0..QUESTIONS_AT_ONCE).for_each(|_| groups::ask(&db, c, &self.booked.books, &self.heart))
-                }
-                None => self.booked.books.pages().asked.push_back(c.id()),
+            FILE => FileCheck::begin(c),
+            ASK_GROUP => match c.group(groups::DB) {
+                // Several at once, so that a group's queue is full now and then.
+                Some(db) => (0..QUESTIONS_AT_ONCE)
+                    .for_each(|_| groups::ask(&db, c, &self.observed.observations, &self.heart)),
+                None => self.observed.observations.shared().asked.push_back(c.id()),
             },
             TIMER => {
                 let key = c.after(Duration::from_millis(5), TAKEN_BACK);
                 c.after(Duration::from_millis(10), FIRED);
                 if !c.cancel_timer(key) {
-                    self.booked.books.break_law("a timer fired before its time");
+                    self.observed.observations.break_law("a timer fired before its time");
                 }
-                self.booked.books.hit(Hazard::L10);
+                self.observed.observations.hit(Hazard::L10);
             }
             SLAM => {
-                self.booked.books.hit(Hazard::L1);
+                self.observed.observations.hit(Hazard::L1);
                 c.abort(DisconnectReason::Handler);
             }
             BYE => {
-                self.booked.books.hit(Hazard::L2);
+                self.observed.observations.hit(Hazard::L2);
                 c.close(DisconnectReason::Handler);
                 if c.send(b"too late") != SendStatus::Closed {
-                    self.booked.books.break_law("bytes were queued after the end");
+                    self.observed.observations.break_law("bytes were queued after the end");
                 }
             }
             BLAST => (0..20).for_each(|_| {
@@ -336,11 +336,11 @@ impl FrameEcho {
     fn tell_the_topic(&mut self, c: &mut Conn<'_>) -> Topic {
         let room = c.topic(ROOM_NUMBER);
         c.join(&room);
-        self.booked.joined_topic();
+        self.observed.joined_topic();
         self.said += 1;
         let mut body = c.id().to_u64().to_le_bytes().to_vec();
         body.extend(self.said.to_le_bytes());
-        body.extend(self.booked.books.moments.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        body.extend(self.observed.observations.moments.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         c.broadcast_packet(&room, SAID, &body);
         room
     }
@@ -354,7 +354,7 @@ impl FrameEcho {
 
     /// Sends data of classes that the session may miss, each value newer than the one before.
     fn send_droppable(&mut self, c: &mut Conn<'_>) {
-        self.booked.books.hit(Hazard::O6);
+        self.observed.observations.hit(Hazard::O6);
         let first = self.data;
         self.data += DATA_ROUNDS;
         for round in 1..=DATA_ROUNDS {
@@ -377,8 +377,8 @@ impl FrameEcho {
         let refused =
             (0..most).map(|_| c.send_droppable(END, 0, &bytes)).find(|sent| *sent != SendStatus::Queued);
         if !matches!(refused, Some(SendStatus::Overflowed | SendStatus::Closed)) || c.is_open() {
-            self.booked
-                .books
+            self.observed
+                .observations
                 .break_law(format!("law 9: data that may not be missed has no end: {refused:?}"));
         }
     }
@@ -388,12 +388,12 @@ impl FrameEcho {
         if ![ROOM, LEAVE, DISMISS].contains(&packet.id) {
             return;
         }
-        let hall = Hall::find(&self.booked.books, c);
+        let shared_room = SharedRoom::find(&self.observed.observations, c);
         if packet.id == LEAVE {
-            c.leave_room(&hall);
+            c.leave_room(&shared_room);
         } else {
-            c.join_room(&hall, c.id());
-            c.room_send_packet(&hall, packet);
+            c.join_room(&shared_room, c.id());
+            c.room_send_packet(&shared_room, packet);
         }
     }
 }
@@ -413,22 +413,22 @@ impl Session for FrameEcho {
     const FRAMING: Framing = Framing::Packets;
 
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.booked.connect(c, true);
+        self.observed.connect(c, true);
         // A topic of one: what is broadcast to it must arrive in its place, as if it were sent.
         let topic = c.topic(c.id().to_u64());
         c.join(&topic);
     }
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
-        self.booked.alive();
-        self.meter.check(1, packet.frame.len(), c, &self.booked.books);
+        self.observed.alive();
+        self.meter.check(1, packet.frame.len(), c, &self.observed.observations);
         assert!(packet.id != BOMB, "a bomb, on purpose");
         if self.moody {
-            self.booked.books.hit(Hazard::L3);
+            self.observed.observations.hit(Hazard::L3);
             return c.close(DisconnectReason::Handler);
         }
         if packet.frame.len() > FRAME_BYTES_MAX {
-            self.booked.books.break_law("a frame over the limit was shown");
+            self.observed.observations.break_law("a frame over the limit was shown");
         }
         if packet.id > BLAST {
             return c.abort(DisconnectReason::Protocol);
@@ -442,12 +442,14 @@ impl Session for FrameEcho {
         self.expect_a_tick(c);
         self.obey(c, packet.id);
         self.meet(c, packet);
-        check_queue(&self.booked.books, c);
+        check_queue(&self.observed.observations, c);
     }
 
     fn on_sent(&mut self, c: &mut Conn<'_>, _: usize) {
         if let Some(due) = self.due.take().filter(|due| *due < c.now()) {
-            self.booked.books.break_law(format!("what waits for a tick left {:?} late", c.now().since(due)));
+            self.observed
+                .observations
+                .break_law(format!("what waits for a tick left {:?} late", c.now().since(due)));
         }
         if c.pending_bytes() > 0 {
             self.expect_a_tick(c);
@@ -455,32 +457,32 @@ impl Session for FrameEcho {
     }
 
     fn on_room_closed(&mut self, c: &mut Conn<'_>, _: u64, why: RoomCloseReason) {
-        self.booked.alive();
+        self.observed.alive();
         if why == RoomCloseReason::Removed {
             c.send_packet(DISMISSED, &[]);
         }
     }
 
     fn on_timer(&mut self, _: &mut Conn<'_>, tag: u32) {
-        self.booked.alive();
+        self.observed.alive();
         if tag != FIRED {
-            self.booked.books.break_law("a timer fired that was taken back");
+            self.observed.observations.break_law("a timer fired that was taken back");
         }
     }
 
     fn on_file(&mut self, c: &mut Conn<'_>, done: FileDone<'_>) {
-        self.booked.alive();
-        self.file.go_on(c, &done, &self.booked.books);
+        self.observed.alive();
+        self.file.go_on(c, &done, &self.observed.observations);
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
-        self.booked.disconnect(reason);
+        self.observed.disconnect(reason);
     }
 }
 
 /// The engine's own client: says something a few times, checks every echo, goes.
 pub struct Caller {
-    booked: Booked,
+    observed: ObservedSession,
     said: Vec<u8>,
     heard: usize,
     rounds: u64,
@@ -488,23 +490,28 @@ pub struct Caller {
 
 impl Caller {
     /// A session for this arrival.
-    pub fn new(arrival: &ConnectionInfo, talk: u64, books: &Arc<Books>) -> Self {
+    pub fn new(arrival: &ConnectionInfo, talk: u64, observations: &Arc<Observations>) -> Self {
         let body = vec![(arrival.index % 170) as u8; 20 + arrival.index as usize % 60];
         let said = packet(2, &body);
-        Self { booked: Booked::new(books), said, heard: 0, rounds: arrival.index % 10 * talk }
+        Self {
+            observed: ObservedSession::new(observations),
+            said,
+            heard: 0,
+            rounds: arrival.index % 10 * talk,
+        }
     }
 }
 
 impl Session for Caller {
     fn on_connected(&mut self, c: &mut Conn<'_>) {
-        self.booked.connect(c, false);
+        self.observed.connect(c, false);
         c.send(&self.said);
     }
 
     fn on_recv(&mut self, c: &mut Conn<'_>, data: &[u8]) -> usize {
-        self.booked.alive();
+        self.observed.alive();
         if Some(data) != self.said.get(self.heard..self.heard + data.len()) {
-            self.booked.books.break_law("law 7: what comes back is not what was sent");
+            self.observed.observations.break_law("law 7: what comes back is not what was sent");
         }
         self.heard += data.len();
         if self.heard >= self.said.len() && self.rounds > 0 {
@@ -518,6 +525,6 @@ impl Session for Caller {
     }
 
     fn on_disconnected(&mut self, reason: DisconnectReason) {
-        self.booked.disconnect(reason);
+        self.observed.disconnect(reason);
     }
 }

@@ -12,7 +12,7 @@ use naksi_sim::kernel::world::{World, WorldOptions};
 /// The only port of its world.
 pub(crate) struct Alone {
     world: World,
-    inner: port::Port,
+    inner: port::SimPort,
 }
 
 impl Alone {
@@ -32,13 +32,13 @@ impl Alone {
 }
 
 impl InFront for Alone {
-    type Behind = port::Port;
+    type Behind = port::SimPort;
 
-    fn behind(&self) -> &port::Port {
+    fn behind(&self) -> &port::SimPort {
         &self.inner
     }
 
-    fn behind_mut(&mut self) -> &mut port::Port {
+    fn behind_mut(&mut self) -> &mut port::SimPort {
         &mut self.inner
     }
 

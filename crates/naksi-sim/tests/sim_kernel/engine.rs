@@ -9,7 +9,7 @@ use naksi_core::id::{Handle, Token};
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_core::prng::Prng;
 use naksi_os::port::{ListenOptions, PollStatus, Port as _, Poster as _, SubmitErrorKind};
-use naksi_sim::kernel::port::{Port, Poster, Socket};
+use naksi_sim::kernel::port::{SimPort, SimPoster, SimSocket};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -36,8 +36,8 @@ const END: u8 = 15;
 /// What the workers of one run share: sockets on their way between them.
 pub(crate) struct Shared {
     seed: u64,
-    waiting: RefCell<Vec<VecDeque<Socket>>>,
-    posters: RefCell<Vec<Poster>>,
+    waiting: RefCell<Vec<VecDeque<SimSocket>>>,
+    posters: RefCell<Vec<SimPoster>>,
     /// No socket is dropped on purpose any more.
     pub(crate) calm: Cell<bool>,
     /// Receives whose last completion was a success: the cancel had come too late.
@@ -77,7 +77,7 @@ struct Session {
 }
 
 pub(crate) struct Engine {
-    pub(crate) port: Port,
+    pub(crate) port: SimPort,
     index: usize,
     shared: Rc<Shared>,
     prng: Prng,
@@ -111,7 +111,7 @@ fn token(kind: u8, slot: u32) -> Token {
 }
 
 impl Engine {
-    pub(crate) fn new(port: Port, index: usize, shared: &Rc<Shared>) -> Self {
+    pub(crate) fn new(port: SimPort, index: usize, shared: &Rc<Shared>) -> Self {
         Self {
             port,
             index,
