@@ -10,8 +10,9 @@ use subtle::ConstantTimeEq as _;
 
 /// Longest path and query.
 const TARGET_BYTES_MAX: usize = 2048;
-/// Answered without a token: the system that starts and stops servers has none.
-const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+/// Answered without a token: the system that starts and stops servers has none, and the page, which tells nothing of the
+/// server by itself, asks for it.
+const OPEN_PATHS: [&str; 5] = ["/healthz", "/readyz", "/", "/page.js", "/page.css"];
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

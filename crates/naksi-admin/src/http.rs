@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::access::{Access, Denial};
+use crate::live::{self, STREAMS_MAX};
 use crate::{health, metrics, text};
 
 /// Connections at a time.
@@ -46,6 +47,9 @@ pub(crate) struct State {
     access: Access,
     turn_within: Duration,
     connections: Arc<Semaphore>,
+    /// Of live pages.
+    pub(crate) streams: Arc<Semaphore>,
+    streams_refused: AtomicU64,
     /// Connections that were closed at once, because there were as many as there may be.
     connections_refused: AtomicU64,
     /// Requests that were refused, by [`Denial`].
@@ -60,6 +64,8 @@ impl State {
             access,
             turn_within,
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            streams_refused: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             refused: Default::default(),
         }
@@ -74,7 +80,13 @@ impl State {
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let requests = Denial::ALL.iter().zip(&self.refused);
         let requests = requests.map(|(refusal, count)| (refusal.name(), count.load(Ordering::Relaxed)));
-        requests.chain([("connections", self.connections_refused.load(Ordering::Relaxed))])
+        let others = [("connections", &self.connections_refused), ("streams", &self.streams_refused)];
+        requests.chain(others.map(|(name, count)| (name, count.load(Ordering::Relaxed))))
+    }
+
+    /// A stream of events was refused, because there are as many as there may be.
+    pub(crate) fn stream_refused(&self) {
+        self.streams_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     fn refuse(&self, refusal: Denial) -> Response {
@@ -175,6 +187,11 @@ async fn answer_all(stream: TcpStream, router: Router) {
 fn router(state: &Arc<State>) -> Router {
     let guard = middleware::from_fn_with_state(Arc::clone(state), guard);
     Router::new()
+        .route("/", get(live::html))
+        .route("/page.js", get(live::script))
+        .route("/page.css", get(live::style))
+        .route("/api/stats", get(live::once))
+        .route("/api/events", get(live::events))
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -1,5 +1,5 @@
-//! The operator's view of a running server: `/metrics` for Prometheus, `/healthz` and `/readyz`, over HTTP on an address
-//! of its own.
+//! The operator's view of a running server: a live page at `/`, `/metrics` for Prometheus, `/healthz` and `/readyz`, over
+//! HTTP on an address of its own.
 //!
 //! One thread with one tokio runtime serves it, and it reads the counters that the workers write anyway: no worker does
 //! anything for a scrape. On a loopback address it needs no token; on any other address it does not start without one.
@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! Bounds: 64 connections at a time, more are closed at once; 5 s for the head of a request, of at most 8 KiB, and for each
+//! Bounds: 16 live pages and 64 connections at a time, more are closed at once; 5 s for the head of a request, of at most 8 KiB, and for each
 //! write to a reader that takes nothing; 2 KiB of path and query.
 
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ mod operating {}
 mod access;
 mod health;
 mod http;
+mod live;
 mod metrics;
 mod process;
 mod text;
@@ -104,7 +105,7 @@ impl Admin {
         }
     }
 
-    /// Requests must show this token, as `Authorization: Bearer TOKEN`; `/healthz` and `/readyz` are answered without. It has
+    /// Requests must show this token, as `Authorization: Bearer TOKEN`; `/healthz` and `/readyz` and the empty live page are answered without. It has
     /// at least [`TOKEN_LETTERS_MIN`] printable ASCII characters and no space.
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Self {

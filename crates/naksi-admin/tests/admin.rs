@@ -288,3 +288,62 @@ fn readiness_ends_with_the_first_moment_of_a_stop() {
     assert_eq!(stop.join().expect("it stops").live, 0);
     drop(admin);
 }
+
+/// The snapshots of a stream of events, as they come.
+fn snapshots(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
+    let mut stream = connect(address);
+    write!(stream, "GET /api/events HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("it takes the bytes");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(stream));
+    lines.filter_map(|line| serde_json::from_str(line.expect("text").strip_prefix("data: ")?).ok())
+}
+
+#[test]
+fn the_live_page_is_told_the_numbers_of_the_statistics_every_second() {
+    let (service, admin, _streams) = after_load(10);
+    let (status, page) = get(admin.address(), "/");
+    assert_eq!(status, 200);
+    assert!(page.contains("<script src=\"page.js\""), "{page}");
+    for path in ["/page.js", "/page.css"] {
+        assert_eq!(get(admin.address(), path).0, 200, "{path}");
+    }
+    let stats = service.stats();
+    let (_, once) = get(admin.address(), "/api/stats");
+    let once = serde_json::from_str(&once).expect("an object");
+    for snapshot in snapshots(admin.address()).take(2).chain([once]) {
+        for (name, value) in [
+            ("sessions", stats.live),
+            ("connected_total", stats.connected_total),
+            ("disconnected_total", stats.disconnected_total),
+            ("received_bytes", stats.recv_bytes),
+            ("sent_bytes", stats.sent_bytes),
+            ("held_bytes", stats.held_bytes),
+        ] {
+            assert_eq!(snapshot[name], value, "{name}");
+        }
+        let of_workers = snapshot["workers"].as_array().expect("a list");
+        let sessions: u64 = of_workers.iter().filter_map(|worker| worker["sessions"].as_u64()).sum();
+        assert_eq!((of_workers.len(), sessions), (2, stats.live));
+    }
+}
+
+#[test]
+fn live_pages_are_bounded_in_number_and_need_the_token() {
+    let service = echo_service();
+    let admin = Admin::bind("127.0.0.1:0").serve(service.handle()).expect("an admin server");
+    let address = admin.address();
+    let mut open: Vec<_> = (0..16).map(|_| snapshots(address)).collect();
+    open.iter_mut().for_each(|events| drop(events.next().expect("an event")));
+    assert_eq!(get(address, "/api/events").0, 503);
+    assert_eq!(get(address, "/metrics").0, 200, "scrapes go on");
+    let (_, page) = get(address, "/metrics");
+    assert!(page.contains("naksi_admin_refused_total{reason=\"streams\"} 1\n"), "{page}");
+    open.pop();
+    until("there is room for another", || snapshots(address).next().is_some());
+    let guarded = Admin::bind("127.0.0.1:0").token(TOKEN).serve(service.handle()).expect("an admin server");
+    for path in ["/api/events", "/api/stats"] {
+        assert_eq!(get(guarded.address(), path).0, 401, "{path}");
+    }
+    assert_eq!(get(guarded.address(), "/").0, 200, "the empty page asks for the token");
+    let foreign = "\r\nOrigin: http://evil.example";
+    assert_eq!(with_token(guarded.address(), "/api/events", foreign).0, 403);
+}
