@@ -1,5 +1,5 @@
-//! Tests of `naksi gen`: its output is the committed one and works with a Naksi server, and constructs that no client
-//! supports are refused with their place. `GOLDEN=write` writes the committed files anew.
+//! What `naksi gen` writes: it is what is committed, it talks with a server of Naksi, and what no client can have is
+//! refused with its place. With `GOLDEN=write` the committed files are written anew.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// Runs `naksi gen` to its end: its exit code, and its output.
+/// Runs `naksi gen` to its end: its exit code, and what it said.
 fn generate(arguments: &[&str]) -> (Option<i32>, String) {
     let output = naksi().arg("gen").args(arguments).output().expect("the program runs");
     let said = String::from_utf8(output.stderr).expect("text");
@@ -65,8 +65,8 @@ fn what_is_written_is_what_is_committed() {
     golden("csharp", "naksi-cli/tests/codegen/kinds.cs");
 }
 
-/// Returns each message after decoding and encoding it, sends three invalid ones, and random ones that it expects
-/// back unchanged.
+/// Says back what it is told, read and written anew, three things that are wrong, and things by chance, which it wants to
+/// hear again as it said them.
 #[derive(Default)]
 struct Mirror {
     expected: VecDeque<Vec<u8>>,
@@ -177,7 +177,7 @@ fn a_client_in_csharp_talks_with_a_server_of_naksi() {
     talks(client, "talked 16\n");
 }
 
-/// Expects an error with this text, pointing at a place of a source text.
+/// Expects a refusal that says this, and points at a place of a text.
 fn refused(table: &str, proto: &str, says: &str, caret: &str) {
     let folder = folder("refused");
     let packets = folder.join("table.rs");
@@ -204,6 +204,7 @@ fn what_no_client_can_have_is_refused_with_its_place() {
     refused(&table("1 => Say 1 => Told"), &sound, "packet id 1 is taken by `Say`", "1 => Told");
     refused(&table("1 => Say 2 => Say"), &sound, "`Say` has an id already", "2 => Say");
     refused(&table("70000 => Say"), &sound, "this is no table of packets", "70000");
+    refused(&table("0xFFF0 => Say"), &sound, "packet id 65520 is the engine's", "=> Say");
     refused(&table("1 -> Say"), &sound, "this is no table of packets", "1 -> Say");
     refused("packets! { LOBBY { 1 => Say { text: String } } }", &sound, "postcard", "LOBBY");
     refused("fn broken(", &sound, "this file is no Rust", "fn broken(");
@@ -247,7 +248,7 @@ fn what_is_imported_counts_in_the_version_or_is_refused() {
     for (language, out) in [("typescript", "near.ts"), ("csharp", "near.cs")] {
         assert_eq!(generate(language, out), (Some(0), String::new()));
     }
-    // Fields may have the same names as things in the generated code.
+    // Fields may be called as the written code calls its own things.
     let mut compiler = Command::new("tsc");
     tool(compiler.args(STRICT.split_whitespace()).arg(&folder).arg(folder.join("near.ts")));
     let mut compiler = Command::new("mcs");
@@ -306,7 +307,7 @@ fn each_language(folder: &Path, proto: &str, packet: &str) -> Vec<(&'static str,
     languages.map(run).collect()
 }
 
-/// A file's text, its packet, the languages that refuse it (the others accept it), and their errors.
+/// What a file says, its packet, the languages that refuse it (the others can have it), and what these say.
 const COLLISIONS: [(&str, &str, &str, &str); 13] = [
     (
         "enum Stage { STAGE_1_1 = 0; STAGE_11 = 1; } message Go { Stage to = 1; }",
@@ -424,7 +425,7 @@ fn names_of_the_written_file_are_refused_with_their_place_and_others_are_written
     let said = each_language(&folder, "package system.net;\nmessage Go { int32 a = 1; }", "Go");
     let says = "wire.proto:2:1: package `system.net` would be a namespace of .NET itself";
     assert!(said[1].1 == Some(2) && said[1].2.contains(says), "{}", said[1].2);
-    // Inherited names are avoided; keywords are no problem.
+    // What every object has is evaded; words of a language are no trouble.
     let fields =
         ["constructor", "to_string", "value_of", "equals", "get_type", "class", "self", "type", "then"];
     let fields: Vec<String> =

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use naksi::packets::decode;
+use naksi::config::Limits;
+use naksi::packets::{Table, decode};
 use naksi::prelude::*;
 use naksi::ws::ServerOptions;
 
 use support::tools::{STRICT, folder, tool};
+use table::KINDS;
 use table::kinds::{Ping, Say};
 
 /// A file of this crate's tests of generated code.
@@ -27,8 +29,17 @@ fn file(name: &str) -> PathBuf {
 /// Sends back what it gets, and does what it is asked for.
 struct Host;
 
+/// Speaks another table.
+struct Older;
+
+impl Session for Older {
+    const FRAMING: Framing = Framing::Packets;
+    const PACKETS: Option<Table> = Some(Table::new(&[]));
+}
+
 impl Session for Host {
     const FRAMING: Framing = Framing::Packets;
+    const PACKETS: Option<Table> = Some(KINDS);
 
     fn on_packet(&mut self, c: &mut Conn<'_>, packet: Packet<'_>) {
         let say = (packet.id == Say::ID).then(|| decode::<Say>(packet.body).expect("a message").text);
@@ -81,12 +92,18 @@ fn compiled(name: &str) -> Option<PathBuf> {
 #[test]
 fn a_client_in_typescript_connects_is_called_back_and_comes_back_after_a_cut() {
     let (Some(mut client), Some(kinds)) = (node(), compiled("transport")) else { return };
-    let server = Server::new().listen_ws("127.0.0.1:0", ServerOptions::new()).workers(1);
-    let server = server.session(|| Host).start().expect("it starts");
-    client.arg(file("transport.mjs")).arg(format!("ws://{}", server.addresses()[0])).env("CLIENT", kinds);
+    let listening = || Server::new().listen_ws("127.0.0.1:0", ServerOptions::new()).workers(1);
+    let server = listening().session(|| Host).start().expect("it starts");
+    let older = listening().session(|| Older).start().expect("it starts");
+    let limits = Limits { idle_within: Duration::from_millis(900), ..Limits::default() };
+    let quiet = listening().limits(limits).session(|| Host).start().expect("it starts");
+    let urls = [&server, &older, &quiet].map(|server| format!("ws://{}", server.addresses()[0]));
+    client.arg(file("transport.mjs")).args(urls).env("CLIENT", kinds);
     let output = client.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("it starts");
     let said = [&output.stdout[..], &output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success() && said.ends_with("connected\n"), "{said}");
-    server.stop(Duration::from_secs(1));
+    for server in [server, older, quiet] {
+        server.stop(Duration::from_secs(1));
+    }
 }

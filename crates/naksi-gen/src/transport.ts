@@ -29,8 +29,10 @@ export type NaksiState = "idle" | "connecting" | "open" | "waiting";
 export interface NaksiClosed {
   /** The code of WebSocket's close: 1000 in order, 1001 the server stops, 1006 cut or refused, 4000–4999 the application's own. */
   code: number;
-  /** The name of the server's reason, or the application's own text; empty after a cut. */
+  /** The name of the server's reason, like `idle`, or the application's own text; empty after a cut. */
   reason: string;
+  /** What the server said about it, for people: of a refused version both versions. Empty if nothing. */
+  text: string;
   /** Whether it was open before. */
   wasOpen: boolean;
   /** Milliseconds until it is made again; `undefined` if it is not. */
@@ -44,8 +46,8 @@ export interface NaksiOptions {
   /** Subprotocols to offer; a browser fails a connection whose server chooses none of them. None by default. */
   protocols?: string[];
   /**
-   * Whether a connection that ended is made again. By default it is, unless it ended in order (1000) or the application ended
-   * it with a code of its own (4000–4999).
+   * Whether a connection that ended is made again. By default it is, unless it ended in order (1000), the server has another
+   * packet table, or the application ended it with a code of its own (4000–4999).
    */
   reconnects?: boolean | ((closed: NaksiClosed) => boolean);
   /** Milliseconds before the first attempt to connect again; 500 by default. Each attempt that fails doubles them. */
@@ -58,6 +60,11 @@ export interface NaksiOptions {
   sendBytesMax?: number;
   /** Bytes of a frame that is taken, at most. */
   frameBytesMax?: number;
+  /**
+   * Whether the client begins with HELLO, which compares the versions of the packet tables, keeps the connection alive and
+   * tells why it ended. By default it does; a server older than HELLO, or not of Naksi, needs `false`.
+   */
+  hello?: boolean;
 }
 
 /**
@@ -68,6 +75,12 @@ export function reconnectDelay(failures: number, first = 500, most = 30000, chan
   const whole = Math.min(most, first * 2 ** Math.min(failures, 30));
   return whole / 2 + (whole / 2) * chance;
 }
+
+/** Ids of the engine's own messages. */
+const HELLO = 0xfff0;
+const WELCOME = 0xfff1;
+const HEARTBEAT = 0xfff2;
+const CLOSE = 0xfff3;
 
 /** A connection that lasted so many milliseconds was a good one: after it, attempts begin again with the shortest delay. */
 const GOOD_MS = 10000;
@@ -81,7 +94,10 @@ const GOOD_MS = 10000;
  *     client.connect();
  */
 export class NaksiClient {
-  /** The connection is open, for the first time or again: what the server knew of this client before is to be said anew. */
+  /**
+   * The connection is open and the server has the same packet table, for the first time or again: what the server knew of
+   * this client before is to be said anew. Packets that the server sends at once may come before.
+   */
   onOpen: () => void = () => {};
   /** The connection ended, or could not be made. */
   onClose: (closed: NaksiClosed) => void = () => {};
@@ -94,10 +110,14 @@ export class NaksiClient {
   private readonly options: NaksiOptions;
   private readonly handlers: { [name: string]: ((body: any) => void)[] | undefined } = Object.create(null);
   private socket: NaksiSocket | undefined;
-  private reader = new PacketReader();
+  private reader = new FrameReader();
   private now: NaksiState = "idle";
   private failures = 0;
   private openedAt = 0;
+  /** When the last bytes came. */
+  private heardAt = 0;
+  /** What the server said of the end. */
+  private told: { name: string; code: number; text: string } | undefined;
   /** Ends the timer that runs: of an attempt, or until the next one. */
   private stopTimer = (): void => {};
 
@@ -131,10 +151,11 @@ export class NaksiClient {
     const socket: NaksiSocket = protocols ? new kind(this.url, protocols) : new kind(this.url);
     this.now = "connecting";
     this.socket = socket;
-    this.reader = new PacketReader(frameBytesMax);
+    this.reader = new FrameReader(frameBytesMax);
+    this.told = undefined;
     socket.binaryType = "arraybuffer";
     // Whatever a socket says after another has taken its place is of no interest.
-    socket.onopen = () => void (this.socket === socket && this.opened());
+    socket.onopen = () => void (this.socket === socket && this.accepted(socket));
     socket.onmessage = (event) => void (this.socket === socket && this.came(socket, event.data));
     socket.onclose = (event) => void (this.socket === socket && this.closed(event.code, event.reason));
     // A close follows an error at once and says more; Node 20 has none where the connection was refused.
@@ -164,25 +185,62 @@ export class NaksiClient {
     const { socket, now } = this;
     socket?.close(code, reason);
     this.forget();
-    if (socket) this.onClose({ code, reason, wasOpen: now === "open", retryIn: undefined });
+    if (socket) this.onClose({ code, reason, text: "", wasOpen: now === "open", retryIn: undefined });
+  }
+
+  private accepted(socket: NaksiSocket): void {
+    if (this.options.hello === false) return this.opened();
+    const body = new Uint8Array(14);
+    // "NKSI", the version of these messages, the version of the table.
+    body.set([78, 75, 83, 73, 1, 0]);
+    new DataView(body.buffer).setBigUint64(6, VERSION, true);
+    socket.send(frame(HELLO, body));
   }
 
   private opened(): void {
     this.stopTimer();
+    this.stopTimer = () => {};
     this.now = "open";
     this.openedAt = performance.now();
-    this.onOpen();
+    alone(() => this.onOpen());
+  }
+
+  /** A message of the engine. */
+  private engine(socket: NaksiSocket, id: number, body: Uint8Array): void {
+    const view = new DataView(body.buffer, body.byteOffset, body.length);
+    if (id === WELCOME && this.now === "connecting" && body.length >= 14) {
+      this.opened();
+      if (this.socket === socket) this.beat(socket, view.getUint32(10, true) / 3);
+    } else if (id === HEARTBEAT && body[0] === 0) {
+      socket.send(frame(HEARTBEAT, Uint8Array.of(1)));
+    } else if (id === CLOSE && body.length >= 5) {
+      const end = 5 + body[4]!;
+      const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+      this.told = { code: view.getUint32(0, true), name: text(body.subarray(5, end)), text: text(body.subarray(end)) };
+    }
+  }
+
+  /** Asks for a heartbeat each time so many milliseconds have passed; a server that says nothing for three of them is gone. */
+  private beat(socket: NaksiSocket, every: number): void {
+    if (!(every >= 1)) return;
+    this.stopTimer = later(Math.min(every, 2 ** 31 - 1), () => {
+      if (performance.now() - this.heardAt >= 3 * every) return this.leave(socket, 4408, "silent server");
+      socket.send(frame(HEARTBEAT, Uint8Array.of(0)));
+      this.beat(socket, every);
+    });
   }
 
   private came(socket: NaksiSocket, data: unknown): void {
     if (typeof data === "string") return this.broken(socket, new NaksiError("a text came where packets travel"));
+    this.heardAt = performance.now();
     this.reader.push(new Uint8Array(data as any));
     // A callback may close the connection: then what came with the packet is of no interest either.
     while (this.socket === socket) {
       try {
-        const packet = this.reader.next();
-        if (!packet) return;
-        this.show(packet);
+        const next = this.reader.next();
+        if (!next) return;
+        if (next.id >= HELLO && this.options.hello !== false) this.engine(socket, next.id, next.body);
+        else this.show(decodePacket(next.id, next.body));
       } catch (error) {
         if (!(error instanceof NaksiError)) throw error;
         if (error instanceof FrameTooShort || error instanceof FrameTooLong) return this.broken(socket, error);
@@ -217,8 +275,9 @@ export class NaksiClient {
     if (wasOpen && performance.now() - this.openedAt >= GOOD_MS) this.failures = 0;
     this.forget();
     const { reconnects = true, retryMs, retryMsMax } = this.options;
-    const closed: NaksiClosed = { code, reason, wasOpen, retryIn: undefined };
-    const again = typeof reconnects === "function" ? reconnects(closed) : reconnects && comesBack(code);
+    const { name = reason, text = "" } = this.told ?? {};
+    const closed: NaksiClosed = { code, reason: name === "custom" ? text : name, text, wasOpen, retryIn: undefined };
+    const again = typeof reconnects === "function" ? reconnects(closed) : reconnects && comesBack(closed);
     if (again) {
       closed.retryIn = reconnectDelay(this.failures, retryMs, retryMsMax);
       this.failures++;
@@ -236,9 +295,10 @@ export class NaksiClient {
   }
 }
 
-/** Whether a connection that ended with this code is worth another attempt. */
-function comesBack(code: number): boolean {
-  return code !== 1000 && !(code >= 4000 && code <= 4999);
+/** Whether a connection that ended like this is worth another attempt. */
+function comesBack({ code, reason }: NaksiClosed): boolean {
+  const isOver = code === 1000 || reason === "version_refused" || (code >= 4000 && code <= 4999 && code !== 4408);
+  return !isOver;
 }
 
 /** Runs something later, unless what is returned is called before. */

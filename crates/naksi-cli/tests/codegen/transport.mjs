@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 
-const [address] = process.argv.slice(2);
+const [address, older, quiet] = process.argv.slice(2);
 const k = await import(process.env.CLIENT);
 
 // What is waited for and never comes is a failure with a line of its own.
@@ -67,7 +67,7 @@ const heard = (client, name) => new Promise((done) => { const stop = client.on(n
   // The application's own reason is told, and ends it for good.
   const banned = next(client, "onClose");
   client.send(k.Say, { text: "a ban, please" });
-  assert.deepEqual(await banned, { code: 4001, reason: "banned for 3 days", wasOpen: true, retryIn: undefined });
+  assert.deepEqual(await banned, { code: 4001, reason: "banned for 3 days", text: "banned for 3 days", wasOpen: true, retryIn: undefined });
   assert.equal(client.state, "idle");
 
   // A stream that is none is closed. What the callback itself ends is not shown any further.
@@ -86,9 +86,39 @@ const heard = (client, name) => new Promise((done) => { const stop = client.on(n
   client.on("Say", () => (++shown, client.close()));
   const over = next(client, "onClose");
   client.send(k.Say, { text: "many, please" });
-  assert.deepEqual(await over, { code: 1000, reason: "", wasOpen: true, retryIn: undefined });
+  assert.deepEqual(await over, { code: 1000, reason: "", text: "", wasOpen: true, retryIn: undefined });
   await new Promise((done) => setTimeout(done, 50));
   assert.equal(shown, 1);
+}
+
+{
+  // A server with another packet table: refused with both versions, and not tried again.
+  const client = new k.NaksiClient(older);
+  const refused = next(client, "onClose");
+  client.onOpen = () => assert.fail("it is not open");
+  client.connect();
+  const { reason, text, wasOpen, retryIn } = await refused;
+  const versions = [k.VERSION, 0xcbf29ce484222325n].map((version) => version.toString(16).padStart(16, "0"));
+  assert.equal(text, `the client has packet table ${versions[0]}, the server ${versions[1]}`);
+  assert.deepEqual([reason, wasOpen, retryIn, client.state], ["version_refused", false, undefined, "idle"]);
+}
+
+{
+  // A server that ends what is silent for 900 ms: the client is not. One that does not begin with HELLO is.
+  const client = new k.NaksiClient(quiet);
+  const silent = new k.NaksiClient(quiet, { hello: false, reconnects: false });
+  const [opened, ended] = [next(client, "onOpen"), next(silent, "onClose")];
+  client.connect();
+  silent.connect();
+  await opened;
+  client.onClose = () => assert.fail("it is kept alive");
+  assert.equal((await ended).reason, "idle");
+  await new Promise((done) => setTimeout(done, 1800));
+  const echoed = heard(client, "Say");
+  client.send(k.Say, { text: "still there" });
+  assert.equal((await echoed).text, "still there");
+  client.onClose = () => {};
+  client.close();
 }
 
 {
@@ -133,7 +163,7 @@ const heard = (client, name) => new Promise((done) => { const stop = client.on(n
       this.left = why;
     }
   }
-  const client = new k.NaksiClient("ws://x", { socket: Scripted, protocols: ["naksi.1"], openMsMax: 1, retryMs: 1, sendBytesMax: 100 });
+  const client = new k.NaksiClient("ws://x", { socket: Scripted, hello: false, protocols: ["naksi.1"], openMsMax: 1, retryMs: 1, sendBytesMax: 100 });
   const late = next(client, "onClose");
   client.connect();
   assert.deepEqual(Scripted.all[0].asked, ["ws://x", ["naksi.1"]]);
