@@ -48,10 +48,10 @@ use naksi::ServiceHandle;
 use access::Access;
 pub use http::AdminServer;
 
-/// A token has at least so many characters.
+/// Minimum length of a token, in characters.
 pub const TOKEN_LETTERS_MIN: usize = 16;
 
-/// Why there is no admin server.
+/// Why the admin server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
@@ -60,7 +60,7 @@ pub enum AdminError {
     Address {
         /// As it was given.
         address: String,
-        /// What the system says of it.
+        /// The system's error.
         error: io::Error,
     },
     /// The address can be reached from other machines, and there is no token.
@@ -76,7 +76,7 @@ pub enum AdminError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says of it.
+        /// The system's error.
         error: io::Error,
     },
     /// The system has no thread for it, or refuses what a runtime needs.
@@ -160,7 +160,7 @@ impl Admin {
         Ok(BoundAdmin { listener, address, access, turn_within })
     }
 
-    /// The address, and who may ask there.
+    /// The address, and the access rules.
     fn resolve(self) -> Result<(SocketAddr, Access), AdminError> {
         let Self { address, token, mut hosts, .. } = self;
         let token = token.transpose()?.map(checked).transpose()?;

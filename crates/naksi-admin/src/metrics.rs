@@ -150,7 +150,7 @@ fn by_reason(page: &mut Page, stats: &Stats) {
     }
 }
 
-/// How many completions each wait brought.
+/// How many completions each wait returned.
 fn waits(page: &mut Page, stats: &Stats) {
     let mut so_far = 0;
     // The places are none, 1, 2 to 3, 4 to 7, and so on; the last one has no end.

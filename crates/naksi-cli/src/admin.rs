@@ -23,7 +23,7 @@ pub(crate) fn serve(
     admin.map(|admin| admin.serve(service)).transpose().map_err(problem)
 }
 
-/// What is said of it on standard output.
+/// Its line on standard output.
 pub(crate) fn line(admin: Option<&AdminServer>) -> String {
     admin.map(|admin| format!("naksi: admin on http://{}\n", admin.address())).unwrap_or_default()
 }

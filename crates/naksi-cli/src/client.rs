@@ -102,7 +102,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
             Exchanged::Ended => return Ok(Outcome::Errors),
         }
     }
-    // A server that is already gone has nothing to be told.
+    // A server that has already closed needs no shutdown.
     match stream.shutdown(Shutdown::Both) {
         Ok(()) | Err(_) => Ok(Outcome::Fine),
     }

@@ -156,7 +156,7 @@ impl Flags {
         self.config.clone().or_else(usual)
     }
 
-    /// What all sources together say, checked.
+    /// The settings from all sources, checked.
     pub(crate) fn settings(&self) -> Result<Settings, Problem> {
         let (settings, problems) = self.gather();
         Problem::all(problems).map(|()| settings)
@@ -254,7 +254,7 @@ impl Settings {
         self.origins.extend(mentioned.into_iter().map(|(key, line)| (key, origin(line))));
     }
 
-    /// What the flags say.
+    /// Applies the flags.
     fn take(&mut self, flags: &Flags) {
         let mut said = Vec::new();
         if !flags.addresses.is_empty() {

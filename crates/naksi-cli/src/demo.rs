@@ -25,7 +25,7 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(5);
 /// Options of `naksi demo`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// How long the crowd talks.
+    /// How long the clients send.
     #[arg(long, value_name = "S", default_value = "10")]
     secs: f64,
     /// How many dummies.
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     rate: f64,
 }
 
-/// Runs server and crowd, and shows how it went.
+/// Runs server and clients, and shows the result.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let plausible = (0.1..=3600.0).contains(&options.secs) && (0.001..=10_000.0).contains(&options.rate);
     if !plausible {

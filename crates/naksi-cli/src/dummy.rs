@@ -64,13 +64,13 @@ pub(crate) fn parse_sessions(text: &str) -> Result<u32, String> {
     units::parse_count_within::<1, 1_000_000>(text)
 }
 
-/// A session type of the crowd.
+/// A session type of the dummies.
 pub(crate) trait Dummy: Session {
     /// Makes the session of this member.
     fn new(member: Member) -> Self;
 }
 
-/// What the crowd does.
+/// What the dummies do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
     /// Send and get the same bytes back (an echo server).
@@ -93,7 +93,7 @@ pub(crate) struct Options {
     /// The server, like 127.0.0.1:7777.
     #[arg(value_name = "ADDR")]
     address: String,
-    /// What the crowd does.
+    /// What the dummies do.
     #[arg(long, value_enum, default_value = "echo")]
     scenario: Scenario,
     /// How many dummies; 10k is 10,000.
@@ -117,7 +117,7 @@ pub(crate) struct Options {
     /// Rooms of the relay and chat scenarios; one for every ten dummies by default.
     #[arg(long, value_name = "N", value_parser = parse_sessions)]
     rooms: Option<u32>,
-    /// How the dummies of a world stand; wide by default.
+    /// Where the dummies of a world are; wide by default.
     #[arg(long, value_enum)]
     spread: Option<Spread>,
     /// New connections per second; 5,000 by default (not storm, which connects as fast as possible).
@@ -145,7 +145,7 @@ pub(crate) struct Options {
     i_own_this_target: bool,
 }
 
-/// Runs the crowd and says what it saw.
+/// Runs the dummies and prints the summary.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let servers = target::servers(&options.address)?;
     check(&options, &servers)?;
@@ -195,7 +195,7 @@ fn check(options: &Options, servers: &[SocketAddr]) -> Result<(), Problem> {
     fits_memory(options)
 }
 
-/// Refuses a crowd that could not be kept in memory.
+/// Refuses more clients than memory suffices for.
 fn fits_memory(options: &Options) -> Result<(), Problem> {
     let (sessions, size) = (u64::from(options.sessions), options.size.unwrap_or(SIZE) as u64);
     if sessions * size > CROWD_BYTES_MAX {

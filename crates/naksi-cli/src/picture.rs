@@ -24,7 +24,7 @@ pub(crate) struct Place<'a> {
     pub(crate) text: &'a str,
     /// The bytes that are meant.
     pub(crate) span: Range<usize>,
-    /// What stands below the caret.
+    /// The text below the caret.
     pub(crate) label: &'a str,
     /// What to do about it.
     pub(crate) help: &'a str,
@@ -65,7 +65,7 @@ fn pictured(message: &str, line: String, place: Place<'_>) -> Problem {
     }
 }
 
-/// What a library says of a place in a text.
+/// A library's error at a place in a text.
 #[cfg(feature = "pictures")]
 pub(crate) fn draw(diagnostic: &dyn Diagnostic) -> Option<String> {
     let (theme, escape): (_, fn(&str) -> String) = if std::io::stderr().is_terminal() {

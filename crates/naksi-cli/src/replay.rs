@@ -24,7 +24,7 @@ use script::Play;
 
 /// How often it is looked whether all is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A session that hears nothing for so long is still one.
+/// Idle limit of a replayed session.
 const IDLE_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Options of `naksi replay`.
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// A recording, a folder of recordings, or a prefix of the file names of one run.
     #[arg(value_name = "FILE")]
     recording: PathBuf,
-    /// The server; without one it is only said what was recorded.
+    /// The server; without one, only a summary of the recording is printed.
     #[arg(value_name = "ADDR")]
     address: Option<String>,
     /// As fast as possible instead of at the recorded times.
@@ -51,7 +51,7 @@ pub(crate) struct Options {
     i_own_this_target: bool,
 }
 
-/// Plays it, and says what was answered.
+/// Replays it, and reports the answers.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let play = Play::load(&options.recording)?;
     introduce(&play).map_err(Problem::output)?;
@@ -88,7 +88,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     conclude(&look(), sessions, began.elapsed(), manner, options.one_way).map_err(Problem::output)
 }
 
-/// Says what was recorded.
+/// Prints a summary of the recording.
 fn introduce(play: &Play) -> io::Result<()> {
     let pieces: usize = play.scripts.iter().map(|script| script.sends.len()).sum();
     let all = play.scripts.iter().flat_map(|script| &script.sends);
@@ -114,7 +114,7 @@ fn introduce(play: &Play) -> io::Result<()> {
     Ok(())
 }
 
-/// Says what became of it.
+/// Prints the result.
 fn conclude(
     tally: &Tally,
     sessions: u64,

@@ -15,7 +15,7 @@ use support::{frame, naksi, threaded};
 const LIE_AT: usize = 640;
 
 /// Runs dummies against a faulty server and returns their summary, which must contain errors.
-fn caught(address: SocketAddr, arguments: &[&str]) -> serde_json::Value {
+fn run_dummies(address: SocketAddr, arguments: &[&str]) -> serde_json::Value {
     let mut command = naksi();
     command
         .args(["dummy", &address.to_string(), "--secs", "1", "--rate", "50", "--json", "-"])
@@ -49,7 +49,7 @@ fn a_changed_byte_is_corrupt() {
         }
         true
     }));
-    let summary = caught(address, &["--sessions", "3"]);
+    let summary = run_dummies(address, &["--sessions", "3"]);
     assert_eq!(summary["corrupt"], 3, "{summary}");
     assert_eq!(summary["lost"], 0, "{summary}");
 }
@@ -62,7 +62,7 @@ fn bytes_that_nobody_sent_are_corrupt() {
         }
         true
     }));
-    assert_eq!(caught(address, &["--sessions", "1"])["corrupt"], 1);
+    assert_eq!(run_dummies(address, &["--sessions", "1"])["corrupt"], 1);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_echo_that_falls_silent_is_lost() {
         piece.truncate(LIE_AT.saturating_sub(seen));
         true
     }));
-    let summary = caught(address, &["--sessions", "2"]);
+    let summary = run_dummies(address, &["--sessions", "2"]);
     let (sent, received) = (summary["sent"].as_u64(), summary["received"].as_u64());
     assert_eq!(
         summary["lost"].as_u64(),
@@ -84,7 +84,7 @@ fn an_echo_that_falls_silent_is_lost() {
 #[test]
 fn a_connection_that_ends_is_listed_by_reason() {
     let address = threaded(echo_with(|seen, _| seen < LIE_AT));
-    let summary = caught(address, &["--sessions", "4"]);
+    let summary = run_dummies(address, &["--sessions", "4"]);
     // Whether the end is orderly depends on the data still in flight to the server.
     let count = |reason: &str| summary["errors"][format!("disconnected {reason}")].as_u64().unwrap_or(0);
     assert_eq!(count("peer_closed") + count("peer_reset"), 4, "{summary}");
@@ -132,7 +132,7 @@ fn twice_never_and_too_late_have_names_of_their_own() {
         }
         _ => vec![message.to_vec()],
     }));
-    let summary = caught(address, &["--scenario", "relay", "--sessions", "1"]);
+    let summary = run_dummies(address, &["--scenario", "relay", "--sessions", "1"]);
     for (name, count) in [("duplicated", 1), ("lost", 1), ("out_of_order", 1), ("corrupt", 0)] {
         assert_eq!(summary[name], count, "{name}: {summary}");
     }
@@ -148,7 +148,7 @@ fn a_changed_message_is_corrupt() {
         }
         vec![message]
     }));
-    assert_eq!(caught(address, &["--scenario", "relay", "--sessions", "1"])["corrupt"], 1);
+    assert_eq!(run_dummies(address, &["--scenario", "relay", "--sessions", "1"])["corrupt"], 1);
 }
 
 /// Runs three dummies against a server, and returns their exit code and summary.
@@ -160,7 +160,7 @@ fn crowd_of_three(address: SocketAddr, scenario: &str, more: &[&str]) -> (Option
     (output.status.code(), serde_json::from_str(&said).expect("a summary in JSON"))
 }
 
-/// Takes what comes and says nothing.
+/// Reads everything and sends nothing.
 fn mute(mut stream: TcpStream) {
     let mut buffer = [0; 4096];
     while let Ok(1..) = stream.read(&mut buffer) {}

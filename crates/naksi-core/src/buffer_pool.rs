@@ -58,7 +58,7 @@ impl BufferPool {
     const BATCHES_MAX: usize = 2048;
     /// A batch with a capacity for more pieces is freed: its session did not keep up.
     const BATCH_PIECES_MAX: usize = 16;
-    /// So much is worth a trim.
+    /// Pooled bytes that are worth a trim.
     const TRIM_BYTES_MIN: usize = 128 * 1024;
 
     /// An empty buffer with room for at least `bytes`.
@@ -106,7 +106,7 @@ impl BufferPool {
         self.plump |= buffers.len() >= Self::TRIM_BYTES_MIN / capacity;
     }
 
-    /// So many bytes are freed by the caller.
+    /// Counts bytes that the caller frees.
     fn freed(&mut self, bytes: usize) {
         self.freed_bytes += bytes;
         self.plump |= self.freed_bytes >= Self::TRIM_BYTES_MIN;

@@ -65,7 +65,7 @@ pub trait SessionCallbacks {
     fn on_unopened(&mut self, _reason: DisconnectReason, _traffic: &Traffic) {}
 }
 
-/// How a session shall end.
+/// How a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseMode {
     /// Send what is queued, then shut down the sending side (FIN) and wait for the peer's FIN.
@@ -81,7 +81,7 @@ pub(crate) struct End {
     pub(crate) ending: CloseMode,
     /// The session has begun to end.
     pub(crate) begun: bool,
-    /// It was to end in order, and shall end at once.
+    /// A graceful end was requested, and then an abort.
     pub(crate) hurries: bool,
     /// The system's error, whatever the reason makes of it.
     pub(crate) os_error: Option<OsError>,
@@ -101,7 +101,7 @@ impl End {
 pub struct Traffic {
     /// What the session travelled over, like `tcp` or `ws`.
     pub transport: &'static str,
-    /// Bytes that the kernel brought.
+    /// Bytes received from the kernel.
     pub recv_bytes: u64,
     /// Bytes that the kernel took.
     pub sent_bytes: u64,

@@ -77,7 +77,7 @@ pub struct Connected {
 pub struct Datagram {
     /// Bytes of the buffer that it fills.
     pub bytes: u32,
-    /// Who sent it.
+    /// The sender's address.
     pub from: SocketAddr,
     /// Whether the buffer was too short and the rest of the datagram is lost.
     pub cut: bool,

@@ -44,7 +44,7 @@ pub struct PacketClass {
 pub enum Placed {
     /// It waits, perhaps in the position of an older one with its key.
     Waits,
-    /// It waits, and so many older ones were dropped for it.
+    /// It waits, and this many older ones were dropped for it.
     Instead(u64),
     /// It was dropped.
     Dropped,
@@ -67,7 +67,7 @@ pub struct DroppableQueue {
     entries: VecDeque<Entry>,
     /// The number of the first entry; the others follow.
     first: u64,
-    /// Where the waiting message of a class and key stands.
+    /// The index of the waiting message of a class and key.
     latest: BTreeMap<(u8, u64), u64>,
     waiting: usize,
     bytes: usize,

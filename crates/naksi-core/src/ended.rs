@@ -88,7 +88,7 @@ pub enum Failure {
     StorageFull,
     /// The request exceeds the limits of the service.
     OverLimit,
-    /// Anything else: the number says what.
+    /// Any other failure, identified by its number.
     Other,
 }
 

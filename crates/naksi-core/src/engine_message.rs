@@ -28,7 +28,7 @@ pub const PROTOCOL: u16 = 1;
 /// The first bytes of a HELLO. Without them a frame with its id is a packet of the application.
 const MAGIC: [u8; 4] = *b"NKSI";
 
-/// What a client says first: `"NKSI"`, `u16` protocol, `u64` packets.
+/// A client's first message: `"NKSI"`, `u16` protocol, `u64` packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The version of these messages that the client knows; 1 today.

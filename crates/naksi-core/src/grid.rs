@@ -109,16 +109,16 @@ impl fmt::Debug for EntityId {
 pub enum Change {
     /// The watcher sees the entity from now on.
     Enter {
-        /// Who sees.
+        /// The entity that sees.
         watcher: EntityId,
-        /// Who is seen.
+        /// The entity that is seen.
         entity: EntityId,
     },
     /// The watcher does not see the entity any more.
     Leave {
-        /// Who saw.
+        /// The entity that saw.
         watcher: EntityId,
-        /// Who was seen.
+        /// The entity that was seen.
         entity: EntityId,
     },
 }
@@ -138,7 +138,7 @@ pub struct Entity {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     slot: u32,
-    /// The round in which the watcher was last told of it.
+    /// The round in which the watcher was last sent it.
     told: u32,
 }
 
@@ -153,7 +153,7 @@ struct Body {
     /// Its index in the list of its cell; `None` in a free slot.
     place: Option<u32>,
     visible: bool,
-    /// Whom it sees, in order of slots.
+    /// The entities that it sees, in order of slots.
     seen: Vec<Seen>,
     /// Slots of the entities that it sees and was not introduced to, in order; always empty without introductions.
     waiting: Vec<u32>,
@@ -163,7 +163,7 @@ struct Body {
     credited: u32,
 }
 
-/// Entities in a plane, and who of them sees whom.
+/// Entities in a plane, and which of them see each other.
 pub struct Grid {
     bodies: Vec<Body>,
     free: VecDeque<u32>,

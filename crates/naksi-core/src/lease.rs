@@ -153,7 +153,7 @@ impl LeasePool {
         self.home.returned.borrow_mut().pop()
     }
 
-    /// Puts a buffer home that a kernel did not use.
+    /// Returns a buffer that a kernel did not use.
     pub fn put(&mut self, buffer: Buffer) {
         self.home.returned.borrow_mut().push(buffer);
     }
@@ -165,7 +165,7 @@ impl LeasePool {
         Lease { buffer: Some(buffer), length, kept: Cell::new(false), home: Rc::clone(&self.home) }
     }
 
-    /// Buffers at home now.
+    /// Free buffers now.
     pub fn at_home(&self) -> usize {
         self.home.returned.borrow().len()
     }

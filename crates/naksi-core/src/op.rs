@@ -10,7 +10,7 @@ use crate::batch::SendBatch;
 use crate::id::Handle;
 use crate::tick::Tick;
 
-/// One wish, moved into [`Port::submit`](../../naksi_os/port/trait.Port.html#tymethod.submit) by value.
+/// One operation, moved into [`Port::submit`](../../naksi_os/port/trait.Port.html#tymethod.submit).
 #[derive(Debug)]
 pub enum Op {
     /// Accept connections from a listener until cancelled or failed; completes once for each.

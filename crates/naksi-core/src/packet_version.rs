@@ -22,7 +22,7 @@ impl Version {
         version.mix(b";")
     }
 
-    /// With one more line whose fields stand in a `.proto` file.
+    /// Adds a line whose fields are in a `.proto` file.
     pub const fn id(self, id: u16, name: &str) -> Self {
         self.packet(id, name).mix(b";")
     }

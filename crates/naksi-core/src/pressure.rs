@@ -19,7 +19,7 @@ pub enum Pressure {
     NoNewcomers,
     /// In addition, sessions end that hold bytes that have not moved for [`STUCK_AFTER`].
     EndStuck,
-    /// Besides, those end who hold most.
+    /// In addition, the sessions that hold most end.
     EndLargest,
 }
 

@@ -69,7 +69,7 @@ reasons! {
     /// The stream ended without TLS's own end (`close_notify`): what the peer sent last may be missing. Many clients that
     /// just close their socket end like this.
     TlsTruncated = "tls_truncated",
-    /// The peer speaks another version of the packets.
+    /// The peer uses another version of the packets.
     VersionRefused = "version_refused",
     /// The peer broke the rules of WebSocket frames.
     WebSocketViolation = "websocket_violation",
@@ -95,7 +95,7 @@ reasons! {
     MemoryPressure = "memory_pressure",
     /// The session exceeded its rate of messages, bytes or room joins.
     RateExceeded = "rate_exceeded",
-    /// The peer broke the application's protocol; the handler said so.
+    /// The peer violated the application's protocol, as reported by the handler.
     Protocol = "protocol",
     /// The peer, which began with HELLO, sent a frame with an id of the engine that has no meaning there.
     BadEngineMessage = "bad_engine_message",
@@ -124,7 +124,7 @@ reasons! {
     OutOfMemory(OsError) = "out_of_memory",
     /// The network gave up: no answer to what was sent.
     TimedOut(OsError) = "timed_out",
-    /// The network says that there is no way to the peer.
+    /// The network has no route to the peer.
     Unreachable(OsError) = "unreachable",
     /// Another failure of the system, with the system's error number.
     System(OsError) = "system",

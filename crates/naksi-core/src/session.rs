@@ -80,9 +80,9 @@ impl Verb {
 /// What a session wants.
 #[derive(Debug)]
 pub enum Request {
-    /// Carry this out and bring me what it did.
+    /// Submit this operation.
     Submit(Verb, Op),
-    /// Bring this one home early.
+    /// Cancel the operation of this verb.
     Cancel(Verb),
 }
 
@@ -121,14 +121,14 @@ enum Receiving {
 struct Egress {
     queue: SendQueue,
     flush_timer: FlushTimer,
-    /// Why and how it ends, from the first wish on.
+    /// Why and how it ends, once an end was requested.
     end: Option<Box<End>>,
     dropped: u32,
     throttle: Throttle,
     /// No rate holds for it.
     exempt: bool,
     engine_messages: EngineMessages,
-    /// What stands between it and the socket; nothing with plain TCP.
+    /// The wire between it and the socket; `None` for plain TCP.
     wired: Option<Box<wired::Wired>>,
 }
 
@@ -180,7 +180,7 @@ pub struct Session {
     told: bool,
     /// When it was connected, in [`AGE_UNIT_BITS`].
     opened_at: u32,
-    /// Bytes that the kernel brought, and took.
+    /// Bytes received, and bytes sent.
     recv_bytes: u64,
     sent_bytes: u64,
     buffer: RecvBuffer,

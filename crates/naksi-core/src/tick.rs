@@ -44,7 +44,7 @@ impl Tick {
 impl Add<Duration> for Tick {
     type Output = Tick;
 
-    /// Saturates: "in five hundred years" and "never" are the same wish.
+    /// Saturates: a time beyond the range means never.
     fn add(self, span: Duration) -> Tick {
         let nanos = span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos().into());
         Tick(self.0.saturating_add(nanos))

@@ -34,7 +34,7 @@ impl fmt::Display for Panicked {
 ///
 /// # Errors
 /// It panicked.
-pub fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(run)).map_err(take_text)
 }
 
@@ -75,9 +75,9 @@ mod tests {
 
     #[test]
     fn a_panic_has_its_text_and_what_does_not_panic_its_result() {
-        assert_eq!(caught(|| 7), Ok(7));
+        assert_eq!(catch_panic(|| 7), Ok(7));
         let text = |run: fn()| {
-            caught(run).map_err(|panicked| {
+            catch_panic(run).map_err(|panicked| {
                 assert_eq!(panicked.text(), panicked.to_string());
                 panicked.to_string()
             })
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_was_thrown_may_panic_when_it_is_dropped_however_often() {
         for drops in [1, 2, DROPS_MAX, DROPS_MAX + 1, usize::MAX] {
-            assert!(caught(|| panic_any(Bomb(drops))).is_err(), "{drops}");
+            assert!(catch_panic(|| panic_any(Bomb(drops))).is_err(), "{drops}");
         }
     }
 }

@@ -148,7 +148,7 @@ impl Header {
 
 /// Makes the wires of one listener's or one client's connections. Shared by all workers.
 pub trait MakeWire: fmt::Debug + Send + Sync {
-    /// What stands before an address that connections travel over, like `ws://`.
+    /// The URL scheme of its addresses, like `ws://`.
     fn scheme(&self) -> &'static str;
 
     /// Makes the wire of a new connection. `messages` asks for one that keeps message boundaries; others carry a

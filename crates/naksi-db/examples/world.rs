@@ -13,7 +13,7 @@ use naksi::prelude::*;
 use naksi_db::{Database, Migration, Settings};
 
 packets! {
-    /// What players and the world say to each other.
+    /// The packets of the world.
     WORLD {
         1 => Login { name: String }
         2 => Welcome { you: u32, back: bool, x: i32, y: i32 }
@@ -44,7 +44,7 @@ struct World {
     grid: Grid,
     /// The player and its name for each of the grid's slots.
     bodies: HashMap<u32, (SessionId, String)>,
-    /// They have left; the next tick tells of it.
+    /// They have left; the next tick sends it.
     gone: Vec<EntityId>,
     changes: Vec<Change>,
 }
@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    /// A step is only a wish; the tick carries it out.
+    /// A step is only stored; the tick applies it.
     fn step(&mut self, cx: &mut Cx<'_, Self>, from: SessionId, Step { x, y }: Step) {
         if let Some(person) = cx.member_mut(from) {
             person.step = Some(Point::new(x.clamp(-1000, 1000), y.clamp(-1000, 1000)));

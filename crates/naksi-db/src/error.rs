@@ -104,7 +104,7 @@ pub enum OpenError {
     Migration {
         /// The number of the migration.
         version: u32,
-        /// What the database says.
+        /// The database's error.
         error: Error,
     },
     /// The database does not answer.

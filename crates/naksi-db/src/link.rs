@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use naksi_core::unwind::caught;
+use naksi_core::unwind::catch_panic;
 
 use crate::conn::Conn;
 use crate::error::{Error, OpenError, Result};
@@ -66,7 +66,7 @@ impl Address {
     /// Opens a connection.
     pub(crate) fn connect(&self, settings: &Settings) -> Result<Connection> {
         // A client library may panic when it cannot get a descriptor; that is an outage like others.
-        caught(|| self.open(settings))
+        catch_panic(|| self.open(settings))
             .unwrap_or_else(|panic| Err(Error::Down(format!("connecting panicked: {panic}"))))
     }
 

@@ -79,7 +79,7 @@ fn apply(link: &mut Connection, step: &Migration, within: Duration) -> Result<()
         Ok(())
     });
     match done {
-        // Which limit it was, no database says.
+        // No database reports which limit it was.
         Err(Error::Down(text) | Error::Busy(text)) if begun.elapsed() >= within => {
             let error = Error::Down(format!("{text} (`migration_within` is {within:?})"));
             Err(OpenError::Migration { version: step.version, error })

@@ -30,7 +30,7 @@ const WITHIN_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 /// Statements that one connection has prepared, by their text.
 pub(crate) type Prepared = HashMap<String, Statement>;
 
-/// Reads an address, or says what is wrong with it.
+/// Parses an address, or returns what is wrong with it.
 pub(crate) fn read(address: &str) -> Result<Box<Config>, String> {
     address.parse().map(Box::new).map_err(|error: postgres::Error| whole_text(&error))
 }

@@ -16,7 +16,7 @@ impl FileServer {
     fn read_on(&mut self, c: &mut Conn<'_>) {
         match self.reading {
             Some((_, offset, bytes)) if offset == bytes => c.close(DisconnectReason::Handler),
-            // A slow peer is waited for: `on_sent` goes on.
+            // A slow peer is awaited: `on_sent` continues.
             Some(_) if c.is_congested() => self.waiting = true,
             Some((file, offset, _)) => c.read_at(file, offset, READ_BYTES, 0),
             None => {}

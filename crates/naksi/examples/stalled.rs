@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Players of the room, those who stall among them.
+/// Players of the room, including those that stall.
 const PLAYERS: usize = 500;
-/// Values of the room; so many players change one each.
+/// Values of the room; as many players change one each.
 const KEYS: usize = 50;
 /// Time between two changes of a key: 100 changes a second, 50,000 deliveries.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -36,12 +36,12 @@ packets! { WORLD {
 /// The latest value of each key, as one member knows them; 0 means none.
 type Known = Arc<Vec<AtomicU64>>;
 
-/// What the room, its sessions and the players tell the measurement.
+/// Counters of the room, its sessions and the players.
 struct Books {
     truth: Known,
     /// No value changes.
     frozen: AtomicBool,
-    /// Those who stall do not read.
+    /// Whether the stalled players have stopped reading.
     stalled: AtomicBool,
     said: AtomicU64,
     heard: AtomicU64,
@@ -88,7 +88,7 @@ fn nothing_known() -> Known {
     Arc::new((0..KEYS).map(|_| AtomicU64::new(0)).collect())
 }
 
-/// Keeps the values, and tells everybody of each change at once.
+/// Keeps the values, and broadcasts each change at once.
 struct World(Arc<Books>);
 
 impl Room for World {
@@ -194,11 +194,11 @@ impl Session for Player {
     }
 }
 
-/// A player who does not read while the books say so.
+/// A player that does not read while `stalled` is set.
 struct Staller {
     stream: TcpStream,
     known: Known,
-    /// Values that it was told.
+    /// Values that it received.
     told: Arc<AtomicU64>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -321,7 +321,7 @@ fn serve(counters: &Arc<Books>) -> naksi::Result<(Service, usize)> {
     Ok((service, cap_bytes))
 }
 
-/// Those who always read.
+/// The players that always read.
 fn crowd(address: SocketAddr, players: usize, counters: &Arc<Books>) -> naksi::Result<Service> {
     let counters = Arc::clone(counters);
     let hour = Duration::from_secs(3600);

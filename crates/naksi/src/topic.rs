@@ -51,7 +51,7 @@ pub struct Topic(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     number: u64,
-    /// Members by worker: who gets a post.
+    /// Members by worker, to know which workers get a post.
     members_on: Box<[AtomicU32]>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Extent {
 #[derive(Debug)]
 pub(crate) struct Membership {
     number: u64,
-    /// The batch of which `shown` speaks.
+    /// The batch that `shown` refers to.
     epoch: u64,
     /// The prefix of that batch that the member has received or must not receive.
     shown: Extent,
@@ -105,7 +105,7 @@ pub(crate) struct Membership {
 struct Local {
     topic: Topic,
     members: Vec<SessionId>,
-    /// Where in `members` a slot's session stands.
+    /// The index in `members` of a slot's session.
     places: TokenMap<u32, u32>,
     batch: Vec<u8>,
     messages: u64,

@@ -192,7 +192,7 @@ struct Memory {
     slot: Weak<Slot>,
     beat: u64,
     since: Instant,
-    /// What the thread's processor clock said then.
+    /// The thread's processor time at that moment.
     ran: Duration,
     /// What was logged about the current callback: its owner, its name and its packet.
     said: Option<(Who, &'static str, Option<u16>)>,

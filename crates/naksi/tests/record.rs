@@ -123,7 +123,7 @@ fn the_longest_frame_fits_and_what_is_longer_is_not_written() {
     assert!(!read(&file, &[longest]).0);
 }
 
-/// Says packets back.
+/// Echoes packets.
 struct Mirror;
 
 impl Session for Mirror {

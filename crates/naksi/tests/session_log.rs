@@ -72,7 +72,7 @@ fn lines(level: Level, words: &[&str]) -> Vec<String> {
     lines.iter().filter(has_words).map(|(_, line)| line.clone()).collect()
 }
 
-/// Sends everything back, and ends as it is told.
+/// Echoes, and ends as requested.
 struct Echo;
 
 impl Session for Echo {
@@ -168,7 +168,7 @@ fn causes_of_an_application_have_one_counter_however_many_codes_there_are() {
     assert_eq!(ended, [("custom", 50)]);
 }
 
-/// Tells the test why it ended.
+/// Reports to the test why it ended.
 struct Told(std::sync::mpsc::Sender<DisconnectReason>);
 
 impl Session for Told {

@@ -15,7 +15,7 @@ use naksi::prelude::*;
 use crate::escape::stripped;
 
 packets! {
-    /// What programs and the chat say to each other.
+    /// The packets of the chat.
     pub(crate) CHAT {
         /// A client enters a room, and leaves the one it was in.
         1 => Enter { room: u32, name: String }
@@ -57,7 +57,7 @@ const NAMED_MAX: usize = 100;
 /// A member of a room.
 pub(crate) struct Person {
     name: String,
-    /// It is told lines, not frames.
+    /// Whether it gets lines instead of frames.
     lines: bool,
     place: (i32, i32),
     moved: bool,
@@ -66,7 +66,7 @@ pub(crate) struct Person {
 /// One room of the chat.
 #[derive(Default)]
 pub(crate) struct Hall {
-    /// Members who are told lines.
+    /// Number of members that get lines.
     lines: usize,
 }
 
@@ -114,7 +114,7 @@ impl Room for Hall {
 }
 
 impl Hall {
-    /// A room and what it shall be.
+    /// The options of a room.
     fn options() -> RoomOptions {
         RoomOptions::new().tick_hz(TICK_HZ)
     }
@@ -132,7 +132,7 @@ impl Hall {
         }
     }
 
-    /// Tells everybody but one: programs the message, people the line.
+    /// Sends to all but one: the message to programs, the line to people.
     fn tell<M: Message>(&self, cx: &mut Cx<'_, Self>, but: Option<SessionId>, message: &M, line: &str) {
         if self.lines == 0 {
             match but {

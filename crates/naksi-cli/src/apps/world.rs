@@ -21,7 +21,7 @@ pub(crate) use gate::{Gate, Player};
 pub(crate) use store::Kept;
 
 packets! {
-    /// What players and the world say to each other.
+    /// The packets of the world.
     pub(crate) WORLD {
         /// A client logs in. A returning player is where it was; another client with the same name is disconnected.
         1 => Login { name: String }

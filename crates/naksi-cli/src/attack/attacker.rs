@@ -87,7 +87,7 @@ impl Attacker {
         Self { stream, script, said_bytes: 0, heard_bytes: 0, born: now, taken: now, turn_at }
     }
 
-    /// Says and hears what is next.
+    /// Sends and receives the next part.
     pub(super) fn turn(&mut self, now: Instant, scratch: &mut [u8]) -> Turn {
         if now < self.turn_at {
             return Turn::Going;

@@ -41,7 +41,7 @@ pub(crate) enum AttackKind {
     Flood,
     /// Connect and close as fast as possible, from one address.
     Connects,
-    /// Connect and say nothing, from one address.
+    /// Connect and send nothing, from one address.
     Squatters,
     /// Connect, begin a frame, reset.
     Resets,

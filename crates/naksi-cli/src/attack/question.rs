@@ -39,7 +39,7 @@ pub(super) fn ask(servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Proble
     served.map(|served| (served, target)).ok_or_else(|| none_of_them(target, "it answers something else"))
 }
 
-/// The first frame that the server says after a question.
+/// The first frame that the server sends after a request.
 fn answer_to(mut stream: TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(question)?;

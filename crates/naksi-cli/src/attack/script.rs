@@ -105,29 +105,29 @@ impl Server<'_> {
 /// When a server that enforces its limits has ended the attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// So long after connecting.
+    /// This long after connecting.
     AfterConnect(Duration),
-    /// So long after the last byte was taken from it.
+    /// This long after the server took its last byte.
     AfterStall(Duration),
     /// Its behaviour is allowed: it is held back, and leaves by itself.
     Never,
 }
 
-/// What an attacker says, and how.
+/// What an attacker sends, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
-    /// Said first, once.
+    /// Sent first, once.
     pub(super) opening: Arc<[u8]>,
-    /// Said again and again after that; nothing if it is empty.
+    /// Sent repeatedly after that; nothing if it is empty.
     pub(super) refrain: Arc<[u8]>,
-    /// Most bytes said in one turn.
+    /// Most bytes sent in one turn.
     pub(super) bytes_per_turn: usize,
     /// A turn comes at most this often.
     pub(super) turn_every: Duration,
     /// Whether it reads what it is sent.
     pub(super) reads: bool,
     pub(super) due: Due,
-    /// It leaves by itself so long after connecting.
+    /// It leaves by itself this long after connecting.
     pub(super) leaves_after: Option<Duration>,
 }
 
@@ -197,7 +197,7 @@ pub(super) fn garbage(index: u32, server: &Server<'_>) -> Script {
     Script::once(bytes, Due::AfterConnect(server.first_frame_within()))
 }
 
-/// Connects and says nothing.
+/// Connects and sends nothing.
 pub(super) fn squatter(server: &Server<'_>) -> Script {
     let within = server.first_frame_within().min(server.limits.idle_within);
     Script::once(Vec::new(), Due::AfterConnect(within))

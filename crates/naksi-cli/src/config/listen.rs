@@ -15,7 +15,7 @@ use toml::Value;
 pub(crate) struct Listener {
     /// With its scheme, as it is written.
     pub(crate) address: String,
-    /// As `listen.dual_stack` says without.
+    /// Defaults to `listen.dual_stack`.
     pub(crate) dual_stack: Option<bool>,
     pub(crate) origins: Option<Origins>,
     pub(crate) path: Option<String>,

@@ -6,7 +6,7 @@ use super::table::{Row, rows};
 /// How a text of the environment is parsed: as the setting's own type, never by what the text looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As it stands.
+    /// Taken literally.
     Text,
     /// As texts separated by commas, or as a list in the file's syntax.
     List,

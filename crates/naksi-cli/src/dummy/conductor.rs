@@ -32,7 +32,7 @@ const LATE_SENDS: Duration = Duration::from_millis(50);
 /// Late answers are awaited while some still arrive within this span, and not without limit.
 const STRAGGLER_PATIENCE: Duration = Duration::from_secs(3);
 const STRAGGLERS_WITHIN: Duration = Duration::from_secs(15);
-/// How long the dummies may take to say goodbye.
+/// How long the dummies may take to disconnect.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Memory and processor time of the server and of this process, at the phases of a run.
@@ -63,7 +63,7 @@ pub(crate) struct Aftermath {
     pub(crate) never_started: u64,
 }
 
-/// Runs the plan from the first connection to the last goodbye.
+/// Runs the plan from the first connection to the last disconnect.
 pub(crate) fn conduct(
     plan: &Arc<Plan>,
     scenario: Scenario,

@@ -8,7 +8,7 @@ use naksi::prelude::*;
 use super::member::Member;
 use super::pattern::Message;
 
-/// One dummy that talks to itself through a server.
+/// One dummy that sends to itself through a server.
 pub(crate) struct EchoDummy {
     member: Member,
     /// Scheduled times of messages that are on their way.

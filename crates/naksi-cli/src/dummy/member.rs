@@ -19,7 +19,7 @@ const BACKLOG_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Not all of the crowd is here yet.
+    /// Not all clients are ready yet.
     Waiting,
     Sending,
     Done,
@@ -55,7 +55,7 @@ impl Member {
         }
     }
 
-    /// The connection stands.
+    /// The connection is established.
     pub(crate) fn connected(&self) {
         let waited = self.plan.clock.now().saturating_sub(self.plan.connect_due(u64::from(self.index)));
         let mut meter = self.plan.meter(self.worker);
@@ -81,7 +81,7 @@ impl Member {
         }
     }
 
-    /// The timer fired; `due` may have something to say.
+    /// The timer fired; a message may be due.
     pub(crate) fn woken(&mut self) {
         self.armed = false;
     }

@@ -26,15 +26,15 @@ pub(crate) struct Meter {
     pub(crate) duplicated: u64,
     pub(crate) out_of_order: u64,
     pub(crate) corrupt: u64,
-    /// Sound deliveries of another crowd in the same room.
+    /// Valid deliveries of another run in the same room.
     pub(crate) foreign: u64,
     pub(crate) bytes_out: u64,
     pub(crate) bytes_in: u64,
-    /// Whole visits of the storm: connected, echoed, closed.
+    /// Complete visits of the storm: connected, echoed, closed.
     pub(crate) visits: u64,
     /// Visits whose echo had not come when the run was over.
     pub(crate) unanswered: u64,
-    /// What the dummies of a world were told of each other.
+    /// What the dummies of a world received about each other.
     pub(crate) sights: Sights,
     pub(crate) latency: Histogram<u64>,
     pub(crate) connect: Histogram<u64>,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-/// What a number that came says about the order.
+/// What a received number shows about the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     InOrder,

@@ -19,20 +19,20 @@ use super::world::Field;
 /// How members decide when to send.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// Open model: one message every so many nanoseconds, whatever comes back.
+    /// Open loop: one message per this many nanoseconds, whatever comes back.
     Every(u64),
     /// Closed loop: this many messages on their way at a time.
     Window(u32),
 }
 
 impl Pace {
-    /// So many messages a second.
+    /// Messages per second.
     pub(crate) fn every(rate: f64) -> Self {
         Pace::Every((1e9 / rate) as u64)
     }
 }
 
-/// Everything a member of the crowd needs to know.
+/// The plan of a run, shared by its clients.
 pub(crate) struct Plan {
     pub(crate) target: SocketAddr,
     pub(crate) sessions: u32,
@@ -171,7 +171,7 @@ impl Signals {
         self.stop_at.fetch_min(now, Ordering::AcqRel);
     }
 
-    /// From now on a connection that ends is no surprise.
+    /// From now on the end of a connection is expected.
     pub(crate) fn finish(&self) {
         self.finished.store(1, Ordering::Release);
     }
@@ -184,7 +184,7 @@ impl Signals {
         self.stop_at.load(Ordering::Acquire)
     }
 
-    /// How long the crowd was sending.
+    /// How long the clients were sending.
     pub(crate) fn sent_for(&self) -> Duration {
         let start = self.started().unwrap_or(u64::MAX);
         Duration::from_nanos(self.stop_at().saturating_sub(start))

@@ -10,7 +10,7 @@ use super::meter::Glance;
 use crate::stderr::tell;
 use crate::units::{grouped, millis};
 
-/// What is shown when stderr is no terminal.
+/// What is shown when stderr is not a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Elsewhere {
     Nothing,
@@ -34,7 +34,7 @@ impl View {
         Self { bar, lines, shown: None, rate: 0 }
     }
 
-    /// The crowd is gathering.
+    /// The clients are connecting.
     pub(crate) fn gathering(&mut self, glance: &Glance, sessions: u32) {
         if self.shown.is_none() {
             self.style(u64::from(sessions), "  connecting [{bar:20}] {msg}");
@@ -44,7 +44,7 @@ impl View {
         self.bar.set_position(glance.ready);
     }
 
-    /// The crowd is at work.
+    /// The clients are sending.
     pub(crate) fn running(&mut self, glance: &Glance, elapsed: Duration, span: Duration) {
         let now = Instant::now();
         let (at, before) = *self.shown.get_or_insert((now, Glance::default()));

@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::platform;
 use crate::units::{bytes, grouped, millis};
 
-/// A crowd that sent for less than this has no rate.
+/// A run that sent for less than this has no rate.
 const RATE_AFTER: Duration = Duration::from_millis(50);
 
 /// Percentiles in nanoseconds.
@@ -38,7 +38,7 @@ pub(crate) struct Bar {
     pub(crate) count: u64,
 }
 
-/// What a process used while the crowd was sending.
+/// What a process used while the clients were sending.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Usage {
     pub(crate) cpu_percent: u64,
@@ -71,7 +71,7 @@ pub(crate) struct Summary {
     pub(crate) never_started: u64,
     pub(crate) rooms: Option<u32>,
     pub(crate) size: usize,
-    /// How long the crowd took to gather.
+    /// How long the clients took to connect.
     pub(crate) seconds_to_gather: f64,
     pub(crate) seconds: f64,
     pub(crate) cut_short: bool,
@@ -91,9 +91,9 @@ pub(crate) struct Summary {
     pub(crate) rate_wanted: Option<f64>,
     pub(crate) mib_per_second_out: f64,
     pub(crate) mib_per_second_in: f64,
-    /// Whole visits of the storm.
+    /// Complete visits of the storm.
     pub(crate) visits: u64,
-    /// What the dummies of a world were told of each other.
+    /// What the dummies of a world received about each other.
     pub(crate) world: Option<Figures>,
     #[serde(rename = "connect_p99_ns")]
     pub(crate) connect_p99: u64,

@@ -12,7 +12,7 @@ use super::pattern::{self, mix};
 /// Bytes of a message before its pattern.
 pub(crate) const HEAD_BYTES: usize = 24;
 
-/// What a message says about itself.
+/// The header of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     run: u32,
@@ -22,7 +22,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// A message of so many bytes.
+    /// A message of this many bytes.
     pub(super) fn write(self, size: usize) -> Vec<u8> {
         let mut body = Vec::with_capacity(size + 8);
         for word in [self.run, self.sender, self.number, self.check() as u32] {
@@ -113,7 +113,7 @@ impl Roommate {
         Some(Head { run, sender, number: self.member.sent - 1, due_at })
     }
 
-    /// It has sent so many messages, of so many bytes together.
+    /// Counts messages that were sent, and their bytes.
     pub(super) fn sent(&self, messages: u64, bytes: u64) {
         if messages > 0 {
             let mut meter = self.member.plan.meter(self.member.worker);
@@ -123,7 +123,7 @@ impl Roommate {
         }
     }
 
-    /// Whether a message is of this crowd.
+    /// Whether a message is from this run.
     pub(super) fn is_of_this_run(&self, head: Head) -> bool {
         head.run == self.member.plan.run
     }
@@ -157,7 +157,7 @@ impl Roommate {
         true
     }
 
-    /// The connection ended: says what came of whom.
+    /// The connection ended: reports the received messages by sender.
     pub(super) fn disconnected(&self, reason: DisconnectReason) {
         self.member.hand_in(reason, self.orders.iter().map(Order::distinct).collect());
     }

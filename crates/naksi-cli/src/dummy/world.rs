@@ -28,9 +28,9 @@ const JUDGE: u32 = 2;
 const JUDGE_EVERY: Duration = Duration::from_millis(200);
 /// Between the last step and the logout: everything sent must have arrived.
 const LEAVE_AFTER: Duration = Duration::from_millis(200);
-/// One in so many logs out and comes back.
+/// One client in this many logs out and comes back.
 const RELOG_ONE_IN: u32 = 20;
-/// So many steps are between two lines.
+/// Steps between two lines.
 const STEPS_PER_LINE: u32 = 100;
 /// A line that some send after they have compared their view with the truth.
 const LAST_LINE: &str = "That was all.";
@@ -43,7 +43,7 @@ pub(crate) struct WorldDummy {
     me: Option<u32>,
     view: View,
     judged: bool,
-    /// It has said its last line and not heard it yet.
+    /// It has sent its last line and not received it yet.
     awaits_last_line: bool,
     /// It has stopped walking in order to log out, or has come back from that.
     leaving: bool,

@@ -15,7 +15,7 @@ const QUEUED_BYTES_MAX: usize = 64 << 10;
 /// The high mark of the queue, which is never reached: a client that stops reading would deadlock with a server that
 /// does the same.
 pub(super) const QUEUE_HIGH_BYTES: usize = QUEUED_BYTES_MAX + (96 << 10);
-/// A frame can have so many bytes.
+/// Maximum length of a frame in bytes.
 const FRAME_BYTES_MAX: usize = 65_535;
 
 /// Ends that say nothing against the session: its client left, or the whole server stopped.
@@ -76,7 +76,7 @@ pub(super) struct Player {
     heard: bool,
     /// The recorded end has passed, and the session only waits for its first answer.
     overdue: bool,
-    /// Whether it is we who end.
+    /// Whether this side ends the session.
     leaving: bool,
     /// What it waits for: one thing at a time.
     timer: Option<TimerKey>,
@@ -120,7 +120,7 @@ impl Player {
                 return;
             }
             if c.pending_bytes() > QUEUED_BYTES_MAX {
-                // What the server takes brings us back.
+                // Continues when the server has taken data.
                 return;
             }
             c.send(bytes);

@@ -156,7 +156,7 @@ impl Server {
         Self::with_workers(command, 2)
     }
 
-    /// A server from a whole command with so many workers.
+    /// Starts a server from a command with this many workers.
     pub(crate) fn with_workers(mut command: Command, workers: usize) -> Self {
         Self::listening(&mut command, workers, 1).0
     }
@@ -221,7 +221,7 @@ impl Server {
         self.descriptors().expect("descriptors of a process can be counted here")
     }
 
-    /// Waits until so many more connections than `alone` are there.
+    /// Waits until there are this many more connections than `alone`.
     pub(crate) fn until_more(&self, alone: usize, connections: usize) {
         until("all have connected", || self.connected() >= alone + connections);
     }
@@ -236,7 +236,7 @@ impl Server {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Tells it to stop and expects it to end in order.
+    /// Stops it and expects a graceful end.
     pub(crate) fn stop(mut self) -> String {
         self.process.signal("TERM");
         let status = self.process.wait();

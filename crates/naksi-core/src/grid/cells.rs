@@ -62,14 +62,14 @@ impl Span {
 /// Every cell with an entity.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    /// Peers choose where they stand.
+    /// Keyed by positions, which peers choose.
     lists: PeerMap<u64, Vec<Occupant>>,
     /// Lists of cells that became empty, for cells that are entered.
     spare: Vec<Vec<Occupant>>,
 }
 
 impl Cells {
-    /// Who stands in a cell.
+    /// The entities in a cell.
     pub(super) fn list(&self, cell: Cell) -> &[Occupant] {
         self.lists.get(&cell.key()).map_or(&[], Vec::as_slice)
     }

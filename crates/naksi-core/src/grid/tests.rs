@@ -449,8 +449,8 @@ fn a_sight_that_is_wider_than_the_grid_was_made_for_is_refused() {
 fn a_sight_as_wide_as_the_grid_was_made_for_is_taken_and_one_of_none_is_no_grid() {
     let mut grid = Grid::new(10);
     grid.insert(player(Point::default(), Sight::new(1, 10)), &mut Vec::new());
-    assert!(crate::unwind::caught(|| Grid::new(0)).is_err());
-    assert!(crate::unwind::caught(|| Grid::new((1 << 29) + 1)).is_err());
+    assert!(crate::unwind::catch_panic(|| Grid::new(0)).is_err());
+    assert!(crate::unwind::catch_panic(|| Grid::new((1 << 29) + 1)).is_err());
 }
 
 #[test]

@@ -14,7 +14,7 @@ impl Session {
         self.egress.flush_timer.flush()
     }
 
-    /// Says when what the session queues leaves, from now on.
+    /// Sets when queued data is sent.
     pub fn set_flush(&mut self, flush: Flush) {
         self.egress.flush_timer.set(flush);
     }

@@ -19,7 +19,7 @@ mod ticks;
 mod traffic;
 mod wired;
 
-/// Echoes, and notes what it was told.
+/// Echoes, and records its callbacks.
 #[derive(Default)]
 struct Notes {
     events: Vec<String>,

@@ -195,7 +195,7 @@ impl Egress {
         false
     }
 
-    /// One message of so many bytes was shown.
+    /// Counts one message of this many bytes.
     pub(super) fn spend_message(&mut self, bytes: usize, cx: &Context<'_>) {
         if !self.exempt {
             self.throttle.spend(1, bytes, cx.now, cx.limits);

@@ -21,7 +21,7 @@ pub(super) struct Wired {
     /// `None` only while it opens something.
     wire: Option<Box<dyn Wire>>,
     pub(super) message_header: Option<MessageHeader>,
-    /// What the wire itself has to say.
+    /// The wire's own output.
     answer: Vec<u8>,
     /// What the kernel has not taken of the last batch.
     rest: SendBatch,
@@ -85,7 +85,7 @@ impl Session {
         self
     }
 
-    /// Whether the user was told of the connection.
+    /// Whether `on_connected` was called.
     pub(super) fn is_opened(&self) -> bool {
         self.egress.wired.as_ref().is_none_or(|wired| wired.is_opened)
     }
@@ -205,7 +205,7 @@ impl Session {
     }
 }
 
-/// Moves the wire's own words behind what the batch has.
+/// Appends the wire's own output to the batch.
 fn push(batch: &mut SendBatch, answer: &mut Vec<u8>, buffer_pool: &mut BufferPool) {
     if answer.is_empty() {
         return;

@@ -17,7 +17,7 @@ pub struct Stacked {
     upper: Box<dyn Wire>,
     /// What the upper wire has to say, and the lower one has not sealed.
     waiting: Vec<u8>,
-    /// The upper wire's peer has said its end.
+    /// The upper wire's peer has ended its side.
     closed: bool,
     /// The lower wire failed: nothing is sealed any more.
     failed: bool,

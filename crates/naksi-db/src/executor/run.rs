@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use naksi::group::{blocking, thread_index};
-use naksi_core::unwind::caught;
+use naksi_core::unwind::catch_panic;
 
 use super::{Executor, State, unpoisoned};
 use crate::breaker::BreakerState;
@@ -81,10 +81,10 @@ impl Executor {
         }
         let open = link.as_mut().expect("it was just made");
         let attempt = || open.attempt(kind, &mut |conn| job.task.attempt(conn));
-        let outcome = caught(attempt).unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())));
+        let outcome = catch_panic(attempt).unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())));
         if matches!(outcome, Err(Error::Down(_) | Error::Panicked(_)))
             // The connection's state is unknown: replies may still be in transit.
-            && let Err(panic) = caught(|| *link = None)
+            && let Err(panic) = catch_panic(|| *link = None)
         {
             tracing::error!(
                 panic = panic.text(),
@@ -153,7 +153,7 @@ impl Executor {
     pub(super) fn answer(&self, job: Job, outcome: Result<()>) {
         let micros = u64::try_from(job.asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         unpoisoned(&self.state).answers.saturating_record(micros.max(1));
-        if let Err(panic) = caught(|| job.task.answer(outcome)) {
+        if let Err(panic) = catch_panic(|| job.task.answer(outcome)) {
             unpoisoned(&self.state).counts.panics_total += 1;
             tracing::error!(panic = panic.text(), "the callback of a database's answer panicked");
         }

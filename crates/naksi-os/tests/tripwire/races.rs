@@ -27,7 +27,7 @@ struct Race<P: Port> {
     prng: Prng,
     in_flight: HashMap<Token, bool>,
     open: Vec<Handle>,
-    caught: Vec<Completion>,
+    completions: Vec<Completion>,
     next: u32,
     ended: u64,
 }
@@ -52,7 +52,7 @@ pub(crate) fn run<P: Port>(rounds: u32, open: impl Fn() -> P, end: impl Fn(P) ->
             prng: Prng::new(u64::from(number)),
             in_flight: HashMap::new(),
             open: Vec::new(),
-            caught: Vec::new(),
+            completions: Vec::new(),
             next: 0,
             ended: 0,
         };
@@ -148,10 +148,10 @@ impl<P: Port> Race<P> {
 
     fn turn(&mut self, span: Duration) {
         let until = self.port.now() + span;
-        let mut caught = std::mem::take(&mut self.caught);
-        self.port.wait(&mut caught, Some(until)).expect("the port works");
-        caught.drain(..).for_each(|completion| self.judge(&completion));
-        self.caught = caught;
+        let mut completions = std::mem::take(&mut self.completions);
+        self.port.wait(&mut completions, Some(until)).expect("the port works");
+        completions.drain(..).for_each(|completion| self.judge(&completion));
+        self.completions = completions;
         let port = &mut self.port;
         let mut kept = Vec::new();
         for socket in self.open.drain(..) {

@@ -80,7 +80,7 @@ fn hint(error: OsError) -> &'static str {
     }
 }
 
-/// Which completion port stands behind a service.
+/// The completion port of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
     /// The best one that this system allows.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use naksi_core::table::Table;
 use naksi_core::tick::Tick;
-use naksi_core::unwind::caught;
+use naksi_core::unwind::catch_panic;
 use naksi_os::queue::{Queue, Taken};
 
 use super::stats::{Durations, Times};
@@ -271,7 +271,7 @@ impl Core {
 
     fn play(&self, job: impl FnOnce()) {
         // A job owns what it captured; state left inconsistent by a panic is dropped with it.
-        if let Err(panic) = caught(job) {
+        if let Err(panic) = catch_panic(job) {
             self.counts.panics.fetch_add(1, Ordering::Relaxed);
             let panic = panic.text();
             tracing::error!(group = self.options.name, ?panic, "a job panicked; its thread goes on");

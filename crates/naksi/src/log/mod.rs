@@ -115,7 +115,7 @@ pub fn check_filter(filter: &str) -> std::result::Result<(), String> {
     parse(filter).map(drop)
 }
 
-/// Reads a filter, or says what is wrong with it.
+/// Parses a filter, or returns what is wrong with it.
 fn parse(filter: &str) -> std::result::Result<EnvFilter, String> {
     if let Some(word) = mistyped(filter) {
         return Err(format!("`{word}` is no level: off, error, warn, info, debug or trace"));

@@ -68,7 +68,7 @@ impl Writer {
         self.changed.notify_all();
     }
 
-    /// Writes what comes, for ever.
+    /// Writes queued lines, without end.
     fn run(&self, out: &mut impl Write) {
         loop {
             let mut queue = self.queue();

@@ -106,7 +106,7 @@ impl Table {
         Self { kinds, version: version.number() }
     }
 
-    /// Whether no id stands for two types.
+    /// Whether no id is used for two types.
     pub const fn is_unique(&self) -> bool {
         let mut one = 0;
         while one < self.kinds.len() {

@@ -46,7 +46,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// As it stands in a file.
+    /// Encodes it as in a file.
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -131,7 +131,7 @@ impl Entry<'_> {
         }
     }
 
-    /// Whom it happened to.
+    /// The session that it concerns.
     pub fn session(&self) -> Option<u64> {
         match *self {
             Entry::Opened { session, .. }
@@ -205,7 +205,7 @@ impl<R: Read> Reader<R> {
         Ok(Self { from, header, entry: Vec::new(), whole_bytes: HEADER_BYTES as u64, torn: false })
     }
 
-    /// What it says of all its entries.
+    /// The recording's header.
     pub fn header(&self) -> &Header {
         &self.header
     }

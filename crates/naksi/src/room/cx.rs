@@ -52,7 +52,7 @@ impl<'a, R: Room> Cx<'a, R> {
         self.scene.members.len()
     }
 
-    /// Whether there is no member.
+    /// Whether the room has no members.
     pub fn is_empty(&self) -> bool {
         self.scene.members.is_empty()
     }
@@ -248,7 +248,7 @@ impl<'a, R: Room> Cx<'a, R> {
     }
 }
 
-/// For whom something is said.
+/// The recipients of a message.
 #[derive(Clone, Copy, Debug)]
 enum Hearer {
     All,

@@ -11,7 +11,7 @@ use super::output::{RoomOutput, Undelivered};
 use super::{LeaveReason, RoomCloseReason, RoomCounters};
 use crate::group::Group;
 
-/// Something that a session brings.
+/// An event from a session.
 pub(crate) enum Event {
     /// The session joins under a ticket that no other join of its worker has had.
     Join { id: SessionId, ticket: u32, data: Box<dyn Any + Send> },

@@ -42,7 +42,7 @@ pub(crate) enum DrainState {
 #[derive(Default)]
 struct Here {
     ids: Vec<SessionId>,
-    /// Where in `ids` a slot's session stands.
+    /// The index in `ids` of a slot's session.
     places: TokenMap<u32, u32>,
 }
 
@@ -79,7 +79,7 @@ const ALARMS_KEPT: usize = 64;
 #[derive(Default)]
 pub(crate) struct LocalRooms {
     outgoing: Vec<(Arc<dyn DynRoom>, Batch)>,
-    /// Where in `outgoing` a room stands.
+    /// The index in `outgoing` of a room.
     places: TokenMap<u64, u32>,
     here: TokenMap<u64, Here>,
     wake_timers: BinaryHeap<WakeTimer>,

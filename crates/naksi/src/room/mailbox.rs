@@ -104,7 +104,7 @@ pub(crate) struct RoomCell<R: Room> {
     pub(super) inside: Mutex<Inside<R>>,
 }
 
-/// Where a room stands in its service.
+/// A room's number, home and counters in its service.
 pub(super) struct Site {
     pub(super) number: u64,
     pub(super) home: usize,

@@ -34,7 +34,7 @@ pub(crate) enum Part {
     Admit(SessionId, u32),
     /// The room has answered everything that a session sent before its peer closed its sending side.
     Answered(SessionId, u32),
-    /// A session is no member any more.
+    /// A session is no longer a member.
     PutOut(SessionId, u32, RoomCloseReason),
     /// A session ends.
     End(SessionId, u32, DisconnectReason),

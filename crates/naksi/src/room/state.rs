@@ -11,7 +11,7 @@ use naksi_core::id::{SessionId, TokenMap};
 use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
 use naksi_core::timer::TimerKey;
-use naksi_core::unwind::caught;
+use naksi_core::unwind::catch_panic;
 
 use super::mailbox::Charge;
 use super::output::{Outbox, Part, Undelivered};
@@ -255,7 +255,7 @@ impl<R: Room> Body<R> {
     /// Drops a value of the user; its destructor may panic as callbacks may.
     fn discard<T>(&mut self, what: T) {
         let destroy = || seen_at(What::Destructor, Who::Room(self.scene.number), || drop(what));
-        if let Err(panic) = caught(destroy) {
+        if let Err(panic) = catch_panic(destroy) {
             self.panics += 1;
             let (room, panic) = (self.scene.number, panic.text());
             tracing::error!(room, ?panic, "dropping something of a room panicked");
@@ -269,7 +269,7 @@ impl<R: Room> Body<R> {
         // The room's own state may be inconsistent after a panic: it is ended and never called again. Everything else
         // that a callback can reach keeps its invariants between its own calls.
         let number = cx.number();
-        if let Err(panic) = caught(|| seen(Who::Room(number), || run(room, &mut cx))) {
+        if let Err(panic) = catch_panic(|| seen(Who::Room(number), || run(room, &mut cx))) {
             self.panics += 1;
             self.scene.end = Some(RoomCloseReason::Panicked);
             tracing::error!(room = number, panic = ?panic.text(), "a callback of a room panicked; the room ends");

@@ -85,7 +85,7 @@ impl<R: Room> TestRoom<R> {
         self.go(id, LeaveReason::Asked);
     }
 
-    /// A session dies.
+    /// A session disconnects.
     pub fn die(&mut self, id: SessionId, reason: DisconnectReason) {
         self.go(id, LeaveReason::Disconnected(reason));
     }

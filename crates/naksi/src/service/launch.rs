@@ -13,7 +13,7 @@ use std::time::Duration;
 use naksi_core::flush::Flush;
 use naksi_core::id::SessionId;
 use naksi_core::limits::Limits;
-use naksi_core::unwind::{Panicked, caught};
+use naksi_core::unwind::{Panicked, catch_panic};
 use naksi_os::OsPort;
 use naksi_os::port::{ListenOptions, Port, PortError, PortOptions, Share};
 
@@ -49,13 +49,13 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    /// What stands before the address.
+    /// The URL scheme of the address.
     fn scheme(&self) -> &'static str {
         self.wires.as_ref().map_or("", |wires| wires.scheme())
     }
 }
 
-/// What a service shall be.
+/// The plan of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workers: usize,
@@ -91,7 +91,7 @@ impl Plan {
     }
 }
 
-/// What a client shall connect to.
+/// The connections of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
     /// Tried in turn; at least one.
@@ -129,7 +129,7 @@ impl Default for Plan {
 /// Opens a worker's port. Returns it with the reason if it is not the preferred backend.
 type Open<P> = fn(&PortOptions, Backend) -> Result<(P, Option<String>)>;
 
-/// What a worker says when it stands.
+/// A worker's report when it has opened.
 #[derive(Default)]
 pub(super) struct Standing {
     pub(super) addresses: Vec<(usize, SocketAddr)>,
@@ -357,7 +357,7 @@ fn live<P: Port + 'static, F: Factory>(
             Ok(())
         }
     };
-    let ended = caught(life);
+    let ended = catch_panic(life);
     let panicked = |panic: &Panicked| Err(PortError { text: format!("it panicked: {panic}"), code: 0 });
     let told = ended.as_ref().map_or_else(panicked, Clone::clone);
     if let Err(error) = &told {

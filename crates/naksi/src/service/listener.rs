@@ -72,7 +72,7 @@ impl Listener {
         self.url.transport()
     }
 
-    /// The addresses that it stands for.
+    /// The addresses of the listener.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

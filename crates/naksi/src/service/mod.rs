@@ -96,7 +96,7 @@ impl Service {
         self
     }
 
-    /// Every worker stands and begins to serve.
+    /// All workers have opened: begins to serve.
     pub(crate) fn started(mut self) -> Self {
         let Self { addresses, backend, workers, .. } = &self;
         tracing::info!(?addresses, backend, workers, fallback = self.fallback, "the service has started");
@@ -135,7 +135,7 @@ impl Service {
         self.groups.iter().find(|group| group.name() == name).cloned()
     }
 
-    /// A door for other threads.
+    /// A handle for other threads.
     pub fn handle(&self) -> ServiceHandle {
         ServiceHandle::new(Arc::clone(&self.service))
     }

@@ -9,7 +9,7 @@ use naksi_core::frame::Packet;
 use naksi_core::id::SessionId;
 use naksi_core::reason::{Cause, DisconnectReason};
 use naksi_core::timer::TimerKey;
-use naksi_core::unwind::caught;
+use naksi_core::unwind::catch_panic;
 use naksi_core::wire::Message;
 use thin_vec::ThinVec;
 
@@ -61,7 +61,7 @@ impl<S: Session> Callbacks<'_, S> {
         // The session's own state may be inconsistent after a panic: it is ended, and only `on_disconnected` is still
         // called. Everything else that a callback can reach keeps its invariants between its own calls.
         caller::begin(self.id);
-        let played = caught(|| seen(Who::Session(self.id), || run(self.user, &mut conn)));
+        let played = catch_panic(|| seen(Who::Session(self.id), || run(self.user, &mut conn)));
         let called_bytes = caller::end();
         if called_bytes > 0 && output.bring(called_bytes, false) {
             self.context.counters.room_pauses_total.add(1);
@@ -172,7 +172,7 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
         self.context.record(|at_us| Entry::Ended { at_us, session, reason: reason.name() });
         let goodbye =
             || seen_at(What::OnDisconnected, Who::Session(self.id), || self.user.on_disconnected(reason));
-        if let Err(panic) = caught(goodbye) {
+        if let Err(panic) = catch_panic(goodbye) {
             self.context.counters.handler_panics.add(1);
             self.context.say(Subject::GoodbyePanicked, |suppressed| {
                 tracing::error!(session = %self.id, panic = ?panic.text(), suppressed, "on_disconnected panicked");

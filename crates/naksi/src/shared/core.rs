@@ -46,7 +46,7 @@ pub struct ServiceCore<P: Port> {
     groups: Vec<Group>,
     /// The name of the port behind each worker.
     backend: OnceLock<&'static str>,
-    /// It has been told to drain.
+    /// Whether it was told to drain.
     stopping: AtomicBool,
     rooms: Mutex<Rooms>,
     room_counters: Arc<RoomCounters>,

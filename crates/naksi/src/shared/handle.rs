@@ -153,7 +153,7 @@ impl ServiceHandle {
         self.0.wake_workers();
     }
 
-    /// What stands behind the service: `uring`, `epoll` or `iocp`.
+    /// The backend of the service: `uring`, `epoll` or `iocp`.
     pub fn backend(&self) -> &'static str {
         self.0.backend()
     }

@@ -33,7 +33,7 @@ pub(crate) type Wires = Option<Arc<dyn MakeWire>>;
 
 /// One message to a worker.
 pub(crate) enum Message<S> {
-    /// A connection that this worker shall own.
+    /// A connection for this worker.
     Adopt { socket: S, peer: SocketAddr, wires: Wires },
     /// Bytes for one session.
     Send { to: SessionId, bytes: Bytes },

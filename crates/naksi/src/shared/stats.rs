@@ -210,8 +210,8 @@ impl Counters {
         self.ended[reason.number()].add(1);
     }
 
-    /// A wait has brought so many completions.
-    pub(crate) fn caught(&self, completions: usize) {
+    /// Counts a wait that returned this many completions.
+    pub(crate) fn count_wait(&self, completions: usize) {
         self.catches[catch_place(completions)].add(1);
     }
 
@@ -262,7 +262,7 @@ mod tests {
         }
         assert_eq!((catch_place(256), catch_place(4096)), (CATCHES - 1, CATCHES - 1));
         let counters = Counters::default();
-        [3, 2, 0, 300].into_iter().for_each(|completions| counters.caught(completions));
+        [3, 2, 0, 300].into_iter().for_each(|completions| counters.count_wait(completions));
         let mut stats = Stats::default();
         stats.add(&counters);
         assert_eq!(stats.catches, [1, 0, 2, 0, 0, 0, 0, 0, 0, 1]);

@@ -61,7 +61,7 @@ pub(crate) struct Connector {
     waiting: VecDeque<u32>,
     /// The progress of each connection by index; its number is `index * stride + first`.
     tried: Vec<Tried>,
-    /// Since when each of them stood last.
+    /// When each of them was last established.
     made_at: Vec<Tick>,
     /// Connections to be made again later.
     pausing: TimerWheel<u32>,
@@ -164,7 +164,7 @@ impl Connector {
         said.collect::<Vec<_>>().join("; ")
     }
 
-    /// A connection stands.
+    /// A connection was established.
     fn made(&mut self, connection: u32, now: Tick) {
         let place = self.place(connection);
         self.made_at[place] = now;
@@ -273,7 +273,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         }
     }
 
-    /// Has the connections stand behind wires.
+    /// Makes the connections use wires.
     pub(crate) fn dial_over(&mut self, wires: Wires) {
         if let Some(connector) = &mut self.connector {
             connector.wires = wires;

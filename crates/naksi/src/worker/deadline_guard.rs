@@ -49,7 +49,7 @@ impl DeadlineGuard {
         self.waits = [self.waits[1], now];
     }
 
-    /// Time goes on within a turn.
+    /// Updates the time within a turn.
     pub(crate) fn pass(&mut self, now: Tick) {
         let excess = self.pass_by(now);
         self.hold(now, excess);

@@ -10,7 +10,7 @@ use naksi_core::completion::{Completion, Done};
 use naksi_core::id::{Handle, SessionId, Token};
 use naksi_core::send_queue::Pending;
 use naksi_core::session::{Framing, Session, Verb};
-use naksi_core::unwind::caught;
+use naksi_core::unwind::catch_panic;
 use naksi_os::port::{Port, Poster};
 use thin_vec::ThinVec;
 
@@ -148,7 +148,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         let arrival = ConnectionInfo { worker: self.index, index, peer };
         // A factory that panics ends no other session.
         let make = || seen_at(What::Factory, Who::Connecting(index), || self.factory.make(&arrival));
-        let user = match caught(make) {
+        let user = match catch_panic(make) {
             Ok(user) => user,
             Err(panic) => {
                 self.context.counters.handler_panics.add(1);
@@ -222,7 +222,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         self.forget(peer, entry.dialled.map(|number| number.get() - 1));
         // The user's destructor is the last of its callbacks and may panic as they may.
         let destroy = || seen_at(What::Destructor, Who::Session(id), || drop(entry.user));
-        if let Err(panic) = caught(destroy) {
+        if let Err(panic) = catch_panic(destroy) {
             self.context.counters.handler_panics.add(1);
             self.context.say(Subject::GoodbyePanicked, |suppressed| {
                 tracing::error!(session = %id, panic = ?panic.text(), suppressed, "dropping a session panicked");

@@ -64,7 +64,7 @@ const OWED_AGAIN: Duration = Duration::from_millis(1);
 /// Interval after which a deadline that may not be judged yet is checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// Whether a worker goes on.
+/// Whether a worker continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The worker continues.
@@ -121,7 +121,7 @@ pub struct Worker<P: Port, F: Factory> {
     /// When the topics' batches are sent, if flushing is by ticks and a batch is not empty.
     topics_due: Option<Tick>,
     spin: Spin,
-    caught: Vec<Completion>,
+    completions: Vec<Completion>,
     since_flush: usize,
     poll_status: PollStatus,
     deadline_guard: DeadlineGuard,
@@ -172,7 +172,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             held: Held::default(),
             load_shedding: LoadShedding::default(),
             topics_due: None,
-            caught: Vec::new(),
+            completions: Vec::new(),
             since_flush: 0,
             // The first turn does not block: a message may have been pushed before the poster was set.
             poll_status: PollStatus::More,
@@ -188,8 +188,8 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
     /// The port failed; the worker cannot go on.
     pub fn turn(&mut self) -> Result<Turn, PortError> {
         let until = self.sleep_until();
-        let mut caught = std::mem::take(&mut self.caught);
-        self.poll_status = match self.spin.wait(&mut self.port, &mut caught, until) {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.poll_status = match self.spin.wait(&mut self.port, &mut completions, until) {
             Ok(status) => status,
             Err(broken) => {
                 self.give_up(&DisconnectReason::System(OsError::new(Failure::Other, broken.code)));
@@ -201,9 +201,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         // Receives without a buffer also have data to deliver, and are in no wait before a buffer is returned.
         let brings_all = self.poll_status == PollStatus::Drained && self.port.ledger().starved == 0;
         self.deadline_guard.turn(self.context.now, brings_all);
-        self.since_flush += caught.len();
-        self.context.counters.caught(caught.len());
-        for completion in caught.drain(..) {
+        self.since_flush += completions.len();
+        self.context.counters.count_wait(completions.len());
+        for completion in completions.drain(..) {
             self.dispatch(completion);
             if self.context.topics.is_full() {
                 self.flush_topics();
@@ -213,7 +213,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 self.time_has_passed(now);
             }
         }
-        self.caught = caught;
+        self.completions = completions;
         if !self.begun {
             self.read_mailbox();
         }

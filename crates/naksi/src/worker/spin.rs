@@ -28,17 +28,17 @@ impl Spin {
     pub(crate) fn wait<P: Port>(
         &mut self,
         port: &mut P,
-        caught: &mut Vec<Completion>,
+        completions: &mut Vec<Completion>,
         until: Option<Tick>,
     ) -> Result<PollStatus, PortError> {
         if self.span.is_zero() || until == Some(Tick::ZERO) {
-            return port.wait(caught, until);
+            return port.wait(completions, until);
         }
         let began = port.now();
         let end = until.map_or(began + self.span, |until| until.min(began + self.span));
         while self.credit > 0 {
-            let status = port.wait(caught, Some(Tick::ZERO))?;
-            if !caught.is_empty() {
+            let status = port.wait(completions, Some(Tick::ZERO))?;
+            if !completions.is_empty() {
                 self.judge(true);
                 return Ok(status);
             }
@@ -47,9 +47,9 @@ impl Spin {
             }
             std::hint::spin_loop();
         }
-        let status = port.wait(caught, until)?;
+        let status = port.wait(completions, until)?;
         // A sleep takes longer than the wait that it is for, by about the time of a wake-up.
-        self.judge(!caught.is_empty() && port.now().since(began) <= 2 * self.span);
+        self.judge(!completions.is_empty() && port.now().since(began) <= 2 * self.span);
         Ok(status)
     }
 

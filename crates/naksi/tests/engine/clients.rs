@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
-/// Says its number and counts the answer.
+/// Sends its number and counts the answer.
 struct Caller {
     index: u64,
     answered: Arc<AtomicU64>,
@@ -227,7 +227,7 @@ fn a_server_that_listens_everywhere_is_reached_by_the_same_words() {
     drop(client);
 }
 
-/// Says the address that it sees of its peer.
+/// Sends the peer's address as it sees it.
 struct Mirror;
 
 impl Session for Mirror {

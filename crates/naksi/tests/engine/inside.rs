@@ -18,7 +18,7 @@ static FLOOD: [u8; 48 * 1024] = [7; 48 * 1024];
 const CALLBACKS: [&str; 6] =
     ["on_connected", "on_recv or on_packet", "on_sent", "on_timer", "on_file", "none"];
 
-/// What all sessions tell the test.
+/// What all sessions report to the test.
 #[derive(Default)]
 struct Told {
     ended_in: [AtomicU64; CALLBACKS.len()],

@@ -94,16 +94,16 @@ impl InFront for Forgetful {
         &mut self.inner
     }
 
-    fn wait(&mut self, caught: &mut Vec<Completion>, _: Option<Tick>) -> Result<PollStatus, PortError> {
+    fn wait(&mut self, completions: &mut Vec<Completion>, _: Option<Tick>) -> Result<PollStatus, PortError> {
         if !self.forgets.get() && !self.kept.borrow().is_empty() {
-            caught.append(&mut self.kept.borrow_mut());
+            completions.append(&mut self.kept.borrow_mut());
             return Ok(PollStatus::More);
         }
         // Never sleeps, so that the test can step it.
-        let status = Port::wait(&mut self.inner, caught, Some(Tick::ZERO))?;
+        let status = Port::wait(&mut self.inner, completions, Some(Tick::ZERO))?;
         if self.forgets.get() {
             let ends = |completion: &mut Completion| matches!(completion.done, Done::Recv(Err(_)));
-            self.kept.borrow_mut().extend(caught.extract_if(.., ends));
+            self.kept.borrow_mut().extend(completions.extract_if(.., ends));
         }
         Ok(status)
     }
@@ -143,7 +143,7 @@ fn one_release_is_left_out_and_the_destructor_does_not_run() {
     assert_eq!(counts.now(), (0, 1, 1));
 }
 
-/// Panics where it is told to.
+/// Panics in the requested callback.
 struct Panics(u8);
 
 impl Session for Panics {

@@ -6,7 +6,7 @@ use naksi::SendError;
 
 use super::*;
 
-/// Tells its id to the test.
+/// Reports its id to the test.
 struct Named(mpsc::Sender<SessionId>);
 
 impl Session for Named {

@@ -45,7 +45,7 @@ pub(super) fn read(stream: &mut TcpStream) -> (u16, Vec<u8>) {
     (u16::from_le_bytes([header[2], header[3]]), body)
 }
 
-/// What a room tells a test.
+/// What a room reports to a test.
 #[derive(Default)]
 struct Books {
     joins: AtomicU64,

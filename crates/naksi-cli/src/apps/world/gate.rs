@@ -40,7 +40,7 @@ impl Gate {
 pub(crate) struct Player {
     gate: Arc<Gate>,
     world: Option<RoomRef<World>>,
-    /// How far what the world says to it has come.
+    /// How much of the world's output has reached it.
     way: Arc<Way>,
 }
 

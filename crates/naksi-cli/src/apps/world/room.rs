@@ -73,7 +73,7 @@ impl Person {
 struct Body {
     session: SessionId,
     name: Arc<str>,
-    /// Bytes that it was told, and how far they have come.
+    /// Bytes sent to it, and how many have reached it.
     told: u64,
     way: Arc<Way>,
     /// The bytes sent when everything had last reached its session, as far as is known, and how many ticks ago.
@@ -118,7 +118,7 @@ pub(crate) struct World {
     grid: Grid,
     /// By the grid's slots.
     bodies: Vec<Option<Body>>,
-    /// Who has logged in under a name.
+    /// The session that is logged in under a name.
     names: HashMap<Arc<str>, SessionId>,
     walkers: Vec<EntityId>,
     speakers: Vec<EntityId>,
@@ -236,7 +236,7 @@ impl World {
         let watcher = |change: &Change| match change {
             Change::Enter { watcher, .. } | Change::Leave { watcher, .. } => watcher.slot(),
         };
-        // What is for one stands together, in its order.
+        // Sorted by watcher; each keeps its order.
         self.changes.sort_by_key(watcher);
         for change in self.changes.drain(..) {
             match change {

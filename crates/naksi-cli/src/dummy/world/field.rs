@@ -7,7 +7,7 @@ use naksi::service::Signals;
 
 use super::super::plan::Plan;
 
-/// So long nothing may come before it counts as quiet.
+/// After this long without news, the world counts as quiet.
 const QUIET: Duration = Duration::from_millis(600);
 /// The longest wait for the quiet, or for the judgements.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
@@ -15,7 +15,7 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How the crowd stands.
+/// Where the players are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Spread {
     /// All on one spot.
@@ -82,7 +82,7 @@ impl Field {
         (((word >> 32) as u32).cast_signed(), (word as u32).cast_signed())
     }
 
-    /// Everybody who is in the world, and where.
+    /// All players in the world, and their places.
     pub(super) fn present(&self) -> impl Iterator<Item = (u32, (i32, i32))> {
         let here = |(_, walker): &(usize, &Walker)| walker.present.load(Ordering::Relaxed);
         self.walkers
@@ -92,7 +92,7 @@ impl Field {
             .map(|(index, _)| (index as u32, self.place(index as u32)))
     }
 
-    /// Whether all stand still and everything has come.
+    /// Whether all stand still and everything has arrived.
     pub(super) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
     }

@@ -27,7 +27,7 @@ sights! {
     /// Enters and leaves received.
     enters,
     leaves,
-    /// Lines that were heard.
+    /// Lines that were received.
     lines,
     /// Returning players that were where they had been, and those that were not.
     restored,
@@ -64,7 +64,7 @@ impl Sights {
     }
 }
 
-/// What a summary says of a world.
+/// The world's part of a summary.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Figures {
     #[serde(flatten)]

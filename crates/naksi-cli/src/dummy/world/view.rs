@@ -13,11 +13,11 @@ struct Neighbour {
     index: Option<u32>,
     at: (i32, i32),
     told_at: u64,
-    /// Where in the list of those in view it stands.
+    /// Its index in the list of players in view.
     place: usize,
 }
 
-/// Whom one dummy sees.
+/// The players in one dummy's view.
 #[derive(Default)]
 pub(super) struct View {
     /// By number.
