@@ -34,7 +34,7 @@ const CONNECTIONS_MAX: usize = 64;
 const STEP_WITHIN: Duration = Duration::from_secs(5);
 /// The head of a request.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// After an accept that failed: there is no descriptor, and there will be none at once.
+/// Pause after an accept that failed because no descriptor is left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Answers under way when the server ends have this long.
 const END_WITHIN: Duration = Duration::from_millis(200);

@@ -31,7 +31,7 @@ pub trait Port {
     /// A connected socket in transfer from one port to another; dropping it closes it.
     type Socket: Send + 'static;
 
-    /// What stands behind the port: `uring`, `iocp` or `epoll`; a port of another crate has its own name, as `sim`.
+    /// The name of the backend: `uring`, `iocp` or `epoll`; a port of another crate has its own name, such as `sim`.
     fn backend(&self) -> &'static str;
 
     /// Opens a listener and returns its address, with the port number that the system chose for port 0.

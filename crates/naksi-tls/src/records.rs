@@ -1,4 +1,4 @@
-//! Where records end in a stream of TLS: what rustls does not tell.
+//! Finds the ends of records in a TLS stream, which rustls does not report.
 
 /// Bytes of a record's header: its kind, a version, and the length of what follows.
 const HEADER_BYTES: usize = 5;
