@@ -1,4 +1,4 @@
-//! Close frames: which code stands for which reason, and what a peer's says.
+//! Close frames: the code for each reason, and the handling of a peer's.
 
 use naksi_core::reason::DisconnectReason;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -44,7 +44,7 @@ fn code(reason: &DisconnectReason) -> u16 {
     code.into()
 }
 
-/// What the answer to a peer's close frame says: the same code, or none where it has none.
+/// The payload of the answer to a peer's close frame: the same code, or none if it has none.
 ///
 /// # Errors
 /// A payload that no close frame may have.
@@ -53,7 +53,7 @@ pub(crate) fn answer(payload: &[u8]) -> Result<Vec<u8>, DisconnectReason> {
         return if payload.is_empty() { Ok(Vec::new()) } else { Err(DisconnectReason::WebSocketViolation) };
     };
     let number = u16::from_be_bytes(*code);
-    // 1014 is registered (bad gateway), and younger than the list of the library.
+    // 1014 (bad gateway) was registered after the library's list was made.
     if !CloseCode::from(number).is_allowed() && number != 1014 {
         return Err(DisconnectReason::WebSocketViolation);
     }

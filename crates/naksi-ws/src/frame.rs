@@ -1,4 +1,5 @@
-//! Frame headers: judged at their second byte, read and written by tungstenite, and gathered where they were cut.
+//! Frame headers: checked at their second byte, parsed and written with tungstenite, and assembled if they arrive in
+//! parts.
 
 use std::io::Cursor;
 
@@ -76,7 +77,7 @@ impl Headers {
         self.length > 0
     }
 
-    /// The next frame's header, and how many of these bytes it took; `None` if all of them are a part of one.
+    /// The next frame's header, and how many of these bytes it took; `None` if it is incomplete and all were taken.
     pub(crate) fn take(
         &mut self,
         bytes: &[u8],

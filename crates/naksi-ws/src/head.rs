@@ -1,4 +1,4 @@
-//! The heads of HTTP that begin a WebSocket: what a server answers to a request, and whether a client takes an answer.
+//! The HTTP heads of a WebSocket handshake: a server's response to a request, and a client's check of a response.
 
 use data_encoding::BASE64;
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -10,7 +10,7 @@ use crate::options::{ClientOptions, Origins, ServerOptions};
 /// Most lines of a head.
 const HEADERS_MAX: usize = 64;
 
-/// A request that was refused: why, and what its sender is told.
+/// A request that was refused: the reason, and the response to its sender.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: DisconnectReason,
@@ -43,7 +43,7 @@ impl Refused {
     }
 }
 
-/// Where the head ends, if its end has come; looked for from `from` on.
+/// The end of the head, if it has been received; searched from `from` on.
 pub(crate) fn end(bytes: &[u8], from: usize) -> Option<usize> {
     let feeds = bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n');
     feeds.map(|(at, _)| at + 1).find_map(|at| match bytes[at..] {
@@ -64,14 +64,14 @@ fn only<'a>(headers: &[Header<'a>], name: &str) -> Result<Option<&'a str>, Strin
     }
 }
 
-/// Whether a header is a list that has this word in it.
+/// Whether a header is a list that contains this word.
 fn lists(headers: &[Header<'_>], name: &str, word: &str) -> bool {
     let values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
     let words = values.flat_map(|header| header.value.split(|byte| *byte == b','));
     words.map(|value| value.trim_ascii()).any(|value| value.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// Judges a whole head of a request. Returns the answer that opens the WebSocket.
+/// Checks a whole request head. Returns the response that opens the WebSocket.
 pub(crate) fn accept(head: &[u8], options: &ServerOptions) -> Result<String, Refused> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -129,7 +129,7 @@ pub(crate) fn accept(head: &[u8], options: &ServerOptions) -> Result<String, Ref
     ))
 }
 
-/// Whether the path of a request is one that is served. A proxy may send the whole address in its place.
+/// Whether a request's path is served. A proxy may send an absolute URL instead of the path.
 fn is_served(target: &str, options: &ServerOptions) -> Result<(), Refused> {
     let Some(served) = &options.path else { return Ok(()) };
     let path = match target.split_once("://") {
@@ -167,7 +167,7 @@ fn without_port(place: &str) -> &str {
     }
 }
 
-/// The subprotocol of the server's that the client offers, if it does.
+/// The server's subprotocol that the client offers, if there is one.
 fn choose<'a>(headers: &[Header<'_>], own: &'a [String]) -> Result<Option<&'a str>, Refused> {
     const NAME: &str = "sec-websocket-protocol";
     if let Some(chosen) = own.iter().find(|name| lists(headers, NAME, name)) {
@@ -188,7 +188,7 @@ fn choose<'a>(headers: &[Header<'_>], own: &'a [String]) -> Result<Option<&'a st
     Ok(None)
 }
 
-/// What a client asks with. `key` is 16 bytes that were drawn for this connection.
+/// The request of a client. `key` is 16 random bytes of this connection.
 pub(crate) fn request(options: &ClientOptions, key: &str) -> String {
     let ClientOptions { host, path, subprotocol, .. } = options;
     let protocol = subprotocol.as_ref().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
@@ -204,7 +204,7 @@ pub(crate) fn key(bytes: [u8; 16]) -> String {
     BASE64.encode(&bytes)
 }
 
-/// Whether a whole head of an answer opens the WebSocket that was asked for with this key.
+/// Whether a whole response head opens the WebSocket that was requested with this key.
 pub(crate) fn is_accepted(head: &[u8], options: &ClientOptions, key: &str) -> Result<(), DisconnectReason> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,10 +1,12 @@
-//! WebSocket (RFC 6455) as a [`Wire`](naksi_core::wire::Wire): the handshake, frames, messages and the close, for both sides.
+//! WebSocket (RFC 6455) as a [`Wire`](naksi_core::wire::Wire): the handshake, frames, messages and the close, for
+//! both sides.
 //!
-//! tungstenite reads and writes frame headers, httparse reads the heads of HTTP. Masking, the assembly of messages and what
-//! keeps a broadcast encoded once are here. A session either carries a stream (each send batch is one binary message, and
-//! where the peer's messages end means nothing) or keeps messages apart. Compression is not offered.
+//! tungstenite parses and writes frame headers, httparse parses HTTP heads. This crate does the masking, assembles
+//! messages, and encodes a broadcast only once. A session either carries a stream (each send batch is one binary
+//! message, and the peer's message boundaries have no meaning) or keeps message boundaries. Compression is not
+//! offered.
 //!
-//! Nothing here knows a socket, the engine or the time.
+//! It does no I/O and uses no clock.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a server accepts and what a client asks for; both make the wires of their connections.
+//! The options of a server and of a client; both make the wires of their connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::websocket::WebSocket;
 /// What stands before an address of a WebSocket.
 const SCHEME: &str = "ws://";
 
-/// Which pages may connect. A client that is no browser names no origin, and may always.
+/// The web pages that may connect. A client that is not a browser sends no origin, and may always connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origins {
     /// Pages from the host that the request is for, whatever their port; the default. Without such a check any page that a

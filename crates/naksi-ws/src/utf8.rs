@@ -1,4 +1,4 @@
-//! Whether bytes that come in parts are UTF-8, told at the first byte that cannot be.
+//! Validates UTF-8 that arrives in parts, up to the first invalid byte.
 
 /// The beginning of a character that was cut.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,4 +1,4 @@
-//! One connection: its handshake, then its frames in both directions, then the close.
+//! The state machine of one connection: its handshake, then frames in both directions, then the close.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::head::{self, Refused};
 use crate::options::{ClientOptions, ServerOptions};
 use crate::utf8::Utf8;
 
-/// Pongs wait for the last send in up to so many bytes; of further pings the last one is answered.
+/// Most bytes of pongs that wait for the send in flight; beyond that only the last ping is answered.
 const ANSWER_BYTES_MAX: usize = 2 * 1024;
 
 /// Which side of the connection this is.
@@ -37,7 +37,7 @@ enum Phase {
     /// The head of the handshake comes.
     Head,
     Open,
-    /// The peer has said its end, or broke the rules: what comes is ignored.
+    /// The peer has ended its side, or violated the protocol: received data is ignored.
     Deaf,
 }
 
@@ -74,7 +74,7 @@ impl WebSocket {
         Self::new(Side::Server(options), messages, limits)
     }
 
-    /// The client's side of a connection; its key and its masks are drawn from `chance`.
+    /// The client's side of a connection; `chance` generates its key and its masks.
     pub fn client(options: Arc<ClientOptions>, mut chance: Prng, messages: bool, limits: &Limits) -> Self {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&chance.next_u64().to_le_bytes());
@@ -110,7 +110,7 @@ impl WebSocket {
         }
     }
 
-    /// Takes as much of the head as there is. Returns how many bytes it took.
+    /// Takes the available part of the head. Returns how many bytes it took.
     fn take_head(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<usize, DisconnectReason> {
         let (before, searched) = (self.kept.len(), self.kept.len().saturating_sub(2));
         let room = self.head_bytes_max - before;
@@ -140,7 +140,7 @@ impl WebSocket {
         }
     }
 
-    /// What is answered to the head, which ends here. A client answers nothing.
+    /// The response to the head that ends at `end`. A client sends none.
     fn judge(&self, end: usize) -> Result<String, Refused> {
         match &self.side {
             Side::Server(options) => head::accept(&self.kept[..end], options),
@@ -189,7 +189,7 @@ impl WebSocket {
         Ok(())
     }
 
-    /// A frame begins: whether it may, at this place and of this length.
+    /// Checks whether a frame is valid at this point and of this length.
     fn begin(&mut self, frame: &Frame) -> Result<(), DisconnectReason> {
         if frame.kind.is_control() {
             return Ok(());
@@ -203,7 +203,7 @@ impl WebSocket {
             (kind, None) => self.message = Some(kind),
             (_, Some(_)) => unreachable!("control frames belong to no message"),
         }
-        // What carries a stream may be one message without end; empty fragments carry nothing.
+        // In a stream, one message may have any length; empty fragments carry nothing.
         if self.keeps_messages || frame.length == 0 {
             self.fragments += 1;
             if self.fragments > self.fragments_max {
@@ -274,7 +274,7 @@ impl WebSocket {
         Ok(())
     }
 
-    /// Answers a ping. When many answers wait already, this one takes the place of the last.
+    /// Answers a ping. If many answers wait already, this one replaces the last.
     fn pong(&mut self, payload: &[u8], answer: &mut Vec<u8>) {
         if answer.len() >= ANSWER_BYTES_MAX {
             let (start, end) = self.pong;
@@ -298,7 +298,7 @@ impl WebSocket {
         }
     }
 
-    /// Copies a batch behind a masked header: a client's bytes belong to one connection alone.
+    /// Copies a batch after a masked header: a client's bytes are sent on one connection only.
     fn seal_masked(&mut self, batch: &SendBatch, sealed: &mut Vec<u8>) {
         if !self.keeps_messages {
             let mask = self.mask().unwrap_or_default();
