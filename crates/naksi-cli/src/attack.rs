@@ -66,7 +66,7 @@ impl Served {
 /// Options of `naksi attack`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, like 127.0.0.1:7777; it must be on this machine and run the echo, relay, chat or world app.
+    /// The server, like 127.0.0.1:7777 or ws://127.0.0.1:8080; it must be on this machine and run the echo, relay, chat or world app.
     #[arg(value_name = "ADDR")]
     address: String,
     /// The attacks: `all`, or names separated by commas.
@@ -100,12 +100,12 @@ pub(crate) struct Options {
 
 /// Runs the suite and reports what the regular clients measured.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let servers = target::servers(&options.address)?;
+    let (url, servers) = target::server(&options.address)?;
     let suite = check(&options, &servers)?;
     let limits = Settings::load(options.config.as_deref())?.limits;
     let json = Json::open(options.json.as_deref())?;
     let signals = Signals::watch().map_err(failed)?;
-    let (served, target) = question::ask(&servers)?;
+    let (served, target) = question::ask(&url, &servers)?;
     let rooms = options.good.div_ceil(10);
     let server = Server {
         served,
@@ -115,6 +115,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     };
     let context = AttackContext {
         target,
+        url,
         server,
         signals,
         scale: options.scale,
@@ -196,6 +197,7 @@ fn run_phase(
     };
     let mut plan = Plan::new(context.target, options.good, rooms, Pace::every(options.rate), span);
     plan.connect_rate = GOOD_CONNECT_RATE;
+    plan.url = Some(context.url.clone());
     plan.seed = good_seed;
     if scenario == Scenario::World {
         // All in one place, where attackers can be as well.

@@ -1,10 +1,10 @@
 //! `naksi client`: the lectures' interactive TCP client, for an echo server.
 //!
 //! It sends one line, waits until as many bytes have come back, and prints them with control characters escaped. It
-//! uses a plain socket, and a thread for standard input, so that a request to stop is noticed.
+//! uses one connection that blocks, and a thread for standard input, so that a request to stop is noticed.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use naksi::service::Signals;
 
 use crate::config::plain;
 use crate::escape::Escaped;
+use crate::line::Line;
 use crate::outcome::{Outcome, Problem};
 use crate::results::print;
 use crate::serve::failed;
@@ -30,7 +31,7 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Options of `naksi client`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, like 127.0.0.1:7777; all addresses of a name are tried in turn.
+    /// The server, like 127.0.0.1:7777 or ws://127.0.0.1:8080; all addresses of a name are tried in turn.
     #[arg(value_name = "ADDR")]
     address: String,
     /// The encoding of the text: 안녕하세요 is 15 bytes in UTF-8 and 10 in CP949. Input may be in UTF-8 or in this
@@ -80,9 +81,11 @@ impl Text {
 
 /// Runs until an empty line, the end of the input, a request to stop, or the end of the connection.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let (stream, _) = target::connect(&target::servers(&options.address)?, CONNECT_WITHIN)?;
+    let (url, servers) = target::server(&options.address)?;
+    let (stream, _) = target::connect(&servers, CONNECT_WITHIN)?;
     let looks = stream.set_read_timeout(Some(LOOK_EVERY)).and(stream.set_write_timeout(Some(LOOK_EVERY)));
     looks.map_err(lost)?;
+    let mut line_to_server = Line::open(stream, &url, CONNECT_WITHIN)?;
     let signals = Signals::watch().map_err(failed)?;
     let prompt = io::stdin().is_terminal();
     let lines = lines()?;
@@ -96,14 +99,14 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         if line.is_empty() {
             break;
         }
-        match exchange(&stream, line, options.encoding, signals)? {
+        match exchange(&mut line_to_server, line, options.encoding, signals)? {
             Exchanged::All => {}
             Exchanged::Stopped => break,
             Exchanged::Ended => return Ok(Outcome::Errors),
         }
     }
     // A server that has already closed needs no shutdown.
-    match stream.shutdown(Shutdown::Both) {
+    match line_to_server.stream().shutdown(Shutdown::Both) {
         Ok(()) | Err(_) => Ok(Outcome::Fine),
     }
 }
@@ -164,7 +167,7 @@ enum Exchanged {
 }
 
 /// One line there and back.
-fn exchange(mut stream: &TcpStream, line: &str, text: Text, signals: &Signals) -> Result<Exchanged, Problem> {
+fn exchange(stream: &mut Line, line: &str, text: Text, signals: &Signals) -> Result<Exchanged, Problem> {
     let encoding = text.encoding();
     let (bytes, _, unmappable) = encoding.encode(line);
     if unmappable {

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use naksi::config::Url;
 use naksi::prelude::*;
 
 use crate::config::BackendName;
@@ -90,7 +91,7 @@ pub(crate) enum Scenario {
 /// Options of `naksi dummy`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, like 127.0.0.1:7777.
+    /// The server, like 127.0.0.1:7777 or ws://127.0.0.1:8080/play.
     #[arg(value_name = "ADDR")]
     address: String,
     /// What the dummies do.
@@ -147,13 +148,13 @@ pub(crate) struct Options {
 
 /// Runs the dummies and prints the summary.
 pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
-    let servers = target::servers(&options.address)?;
+    let (url, servers) = target::server(&options.address)?;
     check(&options, &servers)?;
     enough_descriptors(options.sessions)?;
     let target = listening(&servers)?;
     let json = Json::open(options.json.as_deref())?;
     let html = options.html.as_deref().map(OutputFile::open).transpose()?;
-    let plan = Arc::new(plan(&options, target));
+    let plan = Arc::new(plan(&options, url, target));
     let mut view = View::new(Elsewhere::Nothing);
     let result = conductor::conduct(&plan, options.scenario, options.backend.into(), &mut view);
     view.done();
@@ -285,13 +286,14 @@ fn rooms(options: &Options) -> u32 {
     }
 }
 
-fn plan(options: &Options, target: SocketAddr) -> Plan {
+fn plan(options: &Options, url: Url, target: SocketAddr) -> Plan {
     let rooms = rooms(options);
     let pace = match options.window {
         Some(window) => Pace::Window(window),
         None => Pace::every(options.rate.unwrap_or(RATE)),
     };
     let mut plan = Plan::new(target, options.sessions, rooms, pace, Duration::from_secs_f64(options.secs));
+    plan.url = Some(url);
     plan.size = options.size.unwrap_or(SIZE);
     if options.scenario == Scenario::World {
         plan.field = Field::new(options.spread.unwrap_or_default(), options.sessions);

@@ -37,6 +37,8 @@ mod demo;
 mod dummy;
 #[cfg(feature = "clients")]
 mod json;
+#[cfg(feature = "clients")]
+mod line;
 #[cfg(feature = "ladder")]
 mod ladder;
 mod outcome;

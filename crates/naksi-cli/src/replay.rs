@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use naksi::prelude::*;
 use naksi::service::Signals;
 
-use crate::dummy::{enough_descriptors, listening, may_load};
+use crate::dummy::{enough_descriptors, listening, may_load, pattern};
 use crate::escape::Escaped;
 use crate::outcome::{Outcome, Problem};
 use crate::serve::failed;
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// A recording, a folder of recordings, or a prefix of the file names of one run.
     #[arg(value_name = "FILE")]
     recording: PathBuf,
-    /// The server; without one, only a summary of the recording is printed.
+    /// The server, like 127.0.0.1:7777 or ws://127.0.0.1:8080; without one, only a summary of the recording is printed.
     #[arg(value_name = "ADDR")]
     address: Option<String>,
     /// As fast as possible instead of at the recorded times.
@@ -56,7 +56,7 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
     let play = Play::load(&options.recording)?;
     introduce(&play).map_err(Problem::output)?;
     let Some(address) = &options.address else { return Ok(Outcome::Fine) };
-    let servers = target::servers(address)?;
+    let (url, servers) = target::server(address)?;
     may_load(&servers, options.i_own_this_target)?;
     enough_descriptors(play.scripts.len().try_into().unwrap_or(u32::MAX))?;
     let manner = Manner {
@@ -74,7 +74,8 @@ pub(crate) fn run(options: Options) -> Result<Outcome, Problem> {
         send_queue_high_bytes: player::QUEUE_HIGH_BYTES,
         ..Limits::default()
     };
-    let client = Client::new(remote).retry(Retry::NEVER).limits(limits).connect_at(begins);
+    let client = target::over(Client::new(remote), &url, pattern::mix(std::process::id().into()));
+    let client = client.retry(Retry::NEVER).limits(limits).connect_at(begins);
     let (scripts, players) = (play.scripts.clone(), Arc::clone(&tally));
     let make = move |arrival: &ConnectionInfo| {
         let script = Arc::clone(&scripts[arrival.index as usize]);

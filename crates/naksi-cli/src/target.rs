@@ -5,7 +5,10 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use naksi::config::Url;
 use naksi::config::address::{ToAddresses as _, to_connect};
+#[cfg(feature = "clients")]
+use naksi::{config::Transport, ws::ClientOptions};
 
 use crate::config::{Listener, Settings, plain};
 use crate::outcome::Problem;
@@ -48,9 +51,25 @@ pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Problem> {
         .map_err(|error| Problem::usage(format!("`{text}` is not an address ({}): {looks}", plain(&error))))
 }
 
-/// Parses the address of a server: all addresses of its name, in the order in which they are tried.
-pub(crate) fn servers(text: &str) -> Result<Vec<SocketAddr>, Problem> {
-    Ok(resolve(text)?.into_iter().map(to_connect).collect())
+/// Reads the address of a server, with its scheme: all addresses of its name, in the order in which they are tried, and
+/// what connections travel over.
+pub(crate) fn server(text: &str) -> Result<(Url, Vec<SocketAddr>), Problem> {
+    let url: Url = text.parse().map_err(|error: naksi::Error| Problem::Usage(error.to_string()))?;
+    let place = match url.transport().port_default().filter(|_| !url.has_port()) {
+        Some(port) => format!("{}:{port}", url.place()),
+        None => url.place().to_owned(),
+    };
+    let servers = resolve(&place)?.into_iter().map(to_connect).collect();
+    Ok((url, servers))
+}
+
+/// A client whose connections travel over what the address names; keys and masks come from the seed.
+#[cfg(feature = "clients")]
+pub(crate) fn over(client: naksi::Client, url: &Url, seed: u64) -> naksi::Client {
+    match url.transport() {
+        Transport::WebSocket => client.over_ws(ClientOptions::new(url.place(), url.path(), seed)),
+        _ => client,
+    }
 }
 
 /// Connects to the first of these addresses that answers, with this time limit for each.
@@ -113,8 +132,9 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_reached_by_the_same_words() {
-        let servers = |text: &str| servers(text).expect(text);
+        let servers = |text: &str| server(text).expect(text).1;
         assert_eq!(servers("0.0.0.0:7777"), ["127.0.0.1:7777".parse().expect("an address")]);
+        assert_eq!(servers("ws://0.0.0.0/play"), ["127.0.0.1:80".parse().expect("an address")]);
         assert_eq!(servers("[::]:7777"), ["[::1]:7777".parse().expect("an address")]);
     }
 }

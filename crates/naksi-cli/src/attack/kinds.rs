@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use naksi::config::Url;
 use naksi::service::Signals;
 use serde::Serialize;
 
@@ -77,6 +78,8 @@ pub(crate) struct AttackCounts {
 /// The target and the options of the attacks.
 pub(super) struct AttackContext<'a> {
     pub(super) target: SocketAddr,
+    /// What connections travel over.
+    pub(super) url: Url,
     pub(super) server: Server<'a>,
     /// A Ctrl-C ends the suite.
     pub(super) signals: &'a Signals,
@@ -241,8 +244,10 @@ impl AttackKind {
             while made < until && attackers.len() < at_once {
                 match opening.open() {
                     Ok(stream) => {
-                        let (script, share) =
-                            (self.script(made, context), f64::from(made) / f64::from(count));
+                        let (script, share) = (
+                            self.script(made, context).over(&context.url),
+                            f64::from(made) / f64::from(count),
+                        );
                         attackers.push(Attacker::new(stream, script, Instant::now(), share));
                         counts.attackers += 1;
                     }

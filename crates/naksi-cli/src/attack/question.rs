@@ -1,9 +1,10 @@
 //! Detects which application a server runs: each gets a request in its own protocol, and answers differently.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use naksi::config::Url;
 use naksi::frame::HEADER_BYTES;
 use naksi::packets::{Message, decode, encode};
 
@@ -11,6 +12,7 @@ use super::{Served, script};
 use crate::apps::relay::JOINED;
 use crate::apps::{chat, world};
 use crate::config::plain;
+use crate::line::Line;
 use crate::outcome::Problem;
 use crate::target;
 
@@ -20,19 +22,19 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const NAME: &str = "naksi attack";
 
 /// Asks the server what it is.
-pub(super) fn ask(servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Problem> {
+pub(super) fn ask(url: &Url, servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Problem> {
     let (stream, target) = target::connect(servers, ANSWER_WITHIN)?;
     let join = script::join(u32::MAX);
     let enter = encode(&chat::Enter { room: u32::MAX, name: NAME.to_owned() }).expect("a short message");
     let login = encode(&world::Login { name: NAME.to_owned() }).expect("a short message");
-    let mut answer = answer_to(stream, &join);
+    let mut answer = answer_to(Line::open(stream, url, ANSWER_WITHIN)?, &join);
     for question in [&enter[..], &login[..]] {
         // A chat and a world end a session that begins with something else, and so may an unknown server.
         if !answer.as_ref().is_err_and(has_hung_up) {
             break;
         }
         let (stream, _) = target::connect(&[target], ANSWER_WITHIN)?;
-        answer = answer_to(stream, question);
+        answer = answer_to(Line::open(stream, url, ANSWER_WITHIN)?, question);
     }
     let said = answer.map_err(|error| no_answer(target, &error))?;
     let served = recognised(&said, &join);
@@ -40,8 +42,8 @@ pub(super) fn ask(servers: &[SocketAddr]) -> Result<(Served, SocketAddr), Proble
 }
 
 /// The first frame that the server sends after a request.
-fn answer_to(mut stream: TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+fn answer_to(mut stream: Line, question: &[u8]) -> io::Result<Vec<u8>> {
+    stream.stream().set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(question)?;
     let mut answer = vec![0; HEADER_BYTES];
     stream.read_exact(&mut answer)?;

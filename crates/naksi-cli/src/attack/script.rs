@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use naksi::config::{Transport, Url};
 use naksi::packets::{Message, encode};
 use naksi::prelude::{Limits, RateLimitAction};
 
@@ -142,6 +143,16 @@ impl Script {
             due,
             leaves_after: None,
         }
+    }
+
+    /// The same, said over what the address names: behind WebSocket's handshake, and in binary messages. Their masks are
+    /// zero, which leaves every byte as it is.
+    pub(super) fn over(self, url: &Url) -> Self {
+        if url.transport() == Transport::Tcp {
+            return self;
+        }
+        let opening = [&request(url)[..], &message(&self.opening)[..]].concat();
+        Self { opening: opening.into(), refrain: message(&self.refrain).into(), ..self }
     }
 
     fn again_and_again(opening: Vec<u8>, refrain: Vec<u8>, reads: bool, due: Due) -> Self {
@@ -356,6 +367,41 @@ fn varint(mut number: u32) -> Vec<u8> {
         number >>= 7;
     }
     bytes.push(number as u8);
+    bytes
+}
+
+/// What asks for a WebSocket.
+fn request(url: &Url) -> Vec<u8> {
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        url.path(),
+        url.place()
+    )
+    .into_bytes()
+}
+
+/// A whole binary message; nothing for no bytes.
+fn message(payload: &[u8]) -> Vec<u8> {
+    if payload.is_empty() { Vec::new() } else { web_frame(0x82, payload) }
+}
+
+/// A frame with this first byte and a mask of zeros.
+fn web_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ ..=125 => bytes.push(0x80 | length as u8),
+        length @ ..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes.extend_from_slice(payload);
     bytes
 }
 

@@ -22,6 +22,7 @@ use super::{Dummy, Scenario};
 use crate::outcome::Problem;
 use crate::platform::{self, ProcessSample};
 use crate::serve::failed;
+use crate::target;
 
 /// How often the conductor looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -133,7 +134,11 @@ fn launch(plan: &Arc<Plan>, scenario: Scenario, backend: Backend) -> naksi::Resu
 
 fn crowd<D: Dummy>(plan: &Arc<Plan>, backend: Backend, retry: Retry) -> naksi::Result<Service> {
     let shared = Arc::clone(plan);
-    Client::new(plan.target)
+    let mut client = Client::new(plan.target);
+    if let Some(url) = &plan.url {
+        client = target::over(client, url, plan.seed);
+    }
+    client
         .connections(plan.sessions)
         .connect_rate(plan.connect_rate)
         .workers(plan.workers)

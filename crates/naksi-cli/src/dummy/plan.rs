@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use naksi::config::Url;
 use naksi::prelude::{Conn, Limits, Tick};
 
 use super::meter::Meter;
@@ -35,6 +36,8 @@ impl Pace {
 /// The plan of a run, shared by its clients.
 pub(crate) struct Plan {
     pub(crate) target: SocketAddr,
+    /// What connections travel over; plain TCP without.
+    pub(crate) url: Option<Url>,
     pub(crate) sessions: u32,
     pub(crate) workers: usize,
     pub(crate) connect_rate: u32,
@@ -60,6 +63,7 @@ impl Plan {
         let random = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let mut plan = Self {
             target,
+            url: None,
             sessions,
             workers: 0,
             connect_rate: 5_000,
