@@ -54,6 +54,8 @@ const OF_WORKERS: &[Number] = numbers![
 /// Of the service as a whole.
 const OF_SERVICE: &[Number] = numbers![
     sessions_connected_total Counter connected_total: "Sessions that were told that they are connected.",
+    handshakes Gauge handshakes: "Connections whose TLS or WebSocket handshake is not done.",
+    tls_not_after_seconds Gauge tls_not_after_seconds: "When the first certificate expires, since 1970; 0 without TLS.",
     accept_pauses_total Counter accept_pauses_total: "Pauses of accepting for want of a descriptor or of memory.",
     client_connections_connecting Gauge connecting: "Connections being made.",
     client_connections_waiting Gauge waiting: "Connections still to be made.",
@@ -145,6 +147,7 @@ fn by_reason(page: &mut Page, stats: &Stats) {
         ("address", stats.refused_address_total),
         ("rate", stats.refused_rate_total),
         ("memory", stats.refused_memory_total),
+        ("handshakes", stats.refused_handshakes_total),
     ] {
         refused.sample(&[("reason", reason)], count);
     }
@@ -226,8 +229,8 @@ mod tests {
 
     #[test]
     fn every_counter_of_the_statistics_is_a_metric() {
-        let by_reason =
-            ["refused_full_total", "refused_address_total", "refused_rate_total", "refused_memory_total"];
+        let by_reason = ["full", "address", "rate", "memory", "handshakes"]
+            .map(|reason| format!("refused_{reason}_total"));
         // The sum over the reasons.
         let summed = ["disconnected_total"];
         let printed = Stats::default().to_string();
@@ -235,8 +238,11 @@ mod tests {
         assert!(names.len() > 30, "{printed}");
         for name in names {
             let numbers = OF_WORKERS.iter().chain(OF_SERVICE);
-            let is_there =
-                numbers.map(|number| number.path).chain(by_reason).chain(summed).any(|path| path == name);
+            let is_there = numbers
+                .map(|number| number.path)
+                .chain(by_reason.iter().map(String::as_str))
+                .chain(summed)
+                .any(|path| path == name);
             assert!(is_there, "{name}");
         }
     }

@@ -267,6 +267,7 @@ fn counted(stats: &Stats) -> String {
         ("refused_address", stats.refused_address_total),
         ("refused_rate", stats.refused_rate_total),
         ("refused_memory", stats.refused_memory_total),
+        ("refused_handshakes", stats.refused_handshakes_total),
         ("accept_pauses", stats.accept_pauses_total),
         ("handler_panics", stats.handler_panics),
         ("dropped", stats.dropped),
@@ -302,7 +303,8 @@ fn say_farewell(stats: &Stats) {
     let refused = stats.refused_full_total
         + stats.refused_address_total
         + stats.refused_rate_total
-        + stats.refused_memory_total;
+        + stats.refused_memory_total
+        + stats.refused_handshakes_total;
     let refused = if refused == 0 {
         String::new()
     } else {
@@ -310,7 +312,11 @@ fn say_farewell(stats: &Stats) {
         let address = units::grouped(stats.refused_address_total);
         let rate = units::grouped(stats.refused_rate_total);
         let memory = units::grouped(stats.refused_memory_total);
-        format!("; refused: full {full}, address {address}, rate {rate}, memory {memory}")
+        let handshakes = match stats.refused_handshakes_total {
+            0 => String::new(),
+            count => format!(", handshakes {}", units::grouped(count)),
+        };
+        format!("; refused: full {full}, address {address}, rate {rate}, memory {memory}{handshakes}")
     };
     tell!(
         "naksi: drained {} sessions, {} left ({} connected in all{before}{refused})",

@@ -20,6 +20,8 @@ pub enum Denied {
     RateMax,
     /// Sessions hold nearly as much as they may.
     MemoryMax,
+    /// As many connections as may be are in the handshake of their transport.
+    HandshakesMax,
 }
 
 impl Denied {
@@ -30,6 +32,7 @@ impl Denied {
             Denied::AddressMax => "connections_per_address_max",
             Denied::RateMax => "accepts_per_second_max",
             Denied::MemoryMax => "memory_bytes_max",
+            Denied::HandshakesMax => "handshakes_max",
         }
     }
 }
@@ -220,10 +223,16 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_limit_that_stands_against_it() {
-        use Denied::{AddressMax, MemoryMax, RateMax, SessionsMax};
+        use Denied::{AddressMax, HandshakesMax, MemoryMax, RateMax, SessionsMax};
         assert_eq!(
-            [SessionsMax, AddressMax, RateMax, MemoryMax].map(Denied::limit),
-            ["sessions_max", "connections_per_address_max", "accepts_per_second_max", "memory_bytes_max"]
+            [SessionsMax, AddressMax, RateMax, MemoryMax, HandshakesMax].map(Denied::limit),
+            [
+                "sessions_max",
+                "connections_per_address_max",
+                "accepts_per_second_max",
+                "memory_bytes_max",
+                "handshakes_max"
+            ]
         );
     }
 

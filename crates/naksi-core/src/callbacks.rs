@@ -57,6 +57,11 @@ pub trait SessionCallbacks {
     fn may_be_shown_more(&mut self) -> bool {
         true
     }
+    /// Whether the session's wire may process a part of its handshake now. If not, it does so in a later turn, so that many
+    /// handshakes at once do not delay all other sessions.
+    fn may_open(&mut self) -> bool {
+        true
+    }
     /// The session exceeded its rate: it is paused or ended, as the limits say.
     fn on_rate_limited(&mut self) {}
     /// The session has ended; called exactly once if `on_connected` was, and nothing after it (law 8).

@@ -194,7 +194,11 @@ pub struct Limits {
     /// Most connections accepted per second, with a burst of as many. Default: 2,000. Counted as
     /// `refused_rate_total`.
     pub accepts_per_second_max: u32,
-    /// Whether the two limits above exempt loopback addresses, from which load tests come. Default: `true`.
+    /// Most connections of a service whose transport (TLS, WebSocket) has not completed its handshake, for which each has
+    /// `first_frame_within`; more are refused at accept. Default: 4,096. Counted as `refused_handshakes_total`.
+    pub handshakes_max: usize,
+    /// Whether `connections_per_address_max` and `accepts_per_second_max` exempt loopback addresses, from which load tests
+    /// come. Default: `true`.
     pub loopback_exempt: bool,
     /// Most log lines per second and worker about the same subject: refusals, pauses of accepting, panics. Default:
     /// 100. Counted as `log_lines_suppressed_total`.
@@ -240,6 +244,7 @@ impl Default for Limits {
             sessions_max: 1_000_000,
             connections_per_address_max: 64,
             accepts_per_second_max: 2_000,
+            handshakes_max: 4096,
             loopback_exempt: true,
             log_lines_per_second_max: 100,
         }
@@ -320,8 +325,9 @@ impl Limits {
     }
 
     /// Limits for which 0 would block everything, each with whether it is valid.
-    fn rules_against_zero(&self) -> [(bool, &'static str); 11] {
+    fn rules_against_zero(&self) -> [(bool, &'static str); 12] {
         [
+            (self.handshakes_max > 0, "handshakes_max must not be 0"),
             (self.send_queue_high_bytes > 0, "send_queue_high_bytes must not be 0"),
             (
                 self.data_bytes_max > 0 && self.data_entries_max > 0,
@@ -389,7 +395,8 @@ mod tests {
 
     #[test]
     fn each_limit_that_must_not_be_zero_may_be_one_and_is_named_when_it_is_zero() {
-        let sets: [(&str, Set); 12] = [
+        let sets: [(&str, Set); 13] = [
+            ("handshakes_max", |limits, to| limits.handshakes_max = to),
             ("send_queue_high_bytes", |limits, to| {
                 (limits.send_queue_low_bytes, limits.send_queue_high_bytes) = (0, to);
             }),

@@ -354,7 +354,11 @@ impl Session {
 
     fn register_recv(&mut self) -> Option<Request> {
         // A draining or lingering session still receives, to see the peer's end; the bytes are dropped.
-        let paused = self.state == State::Connected && self.egress.holds_back();
+        let paused = match self.state {
+            State::Connected => self.egress.holds_back(),
+            State::Opening => self.has_unopened(),
+            _ => false,
+        };
         match self.receiving {
             Receiving::Idle if !paused && !self.peer_finished => {
                 self.receiving = Receiving::Running;
@@ -548,6 +552,9 @@ impl Session {
             age: Duration::from_nanos(age),
             os_error: end.os_error,
         };
+        if let Some(wired) = &mut self.egress.wired {
+            wired.ends_handshake();
+        }
         if self.is_opened() {
             callbacks.on_disconnected(end.reason.clone(), &traffic);
         } else {

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::batch::SendBatch;
 use crate::buffer_pool::BufferPool;
@@ -150,6 +151,11 @@ impl Header {
 pub trait MakeWire: fmt::Debug + Send + Sync {
     /// The URL scheme of its addresses, like `ws://`.
     fn scheme(&self) -> &'static str;
+
+    /// When the first of its certificates expires, since 1970, if it has any.
+    fn not_after(&self) -> Option<Duration> {
+        None
+    }
 
     /// Makes the wire of a new connection. `messages` asks for one that keeps message boundaries; others carry a
     /// stream.

@@ -1,6 +1,7 @@
 //! What a server offers; it makes the wires of a listener's connections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use naksi_core::limits::Limits;
 use naksi_core::wire::{MakeWire, Wire};
@@ -102,6 +103,10 @@ impl ServerWires {
 impl MakeWire for ServerWires {
     fn scheme(&self) -> &'static str {
         crate::wire::SCHEME
+    }
+
+    fn not_after(&self) -> Option<Duration> {
+        self.certificates.not_after()
     }
 
     fn make(self: Arc<Self>, _: bool, _: &Limits) -> Box<dyn Wire> {

@@ -91,6 +91,9 @@ pub use prost;
 #[cfg(feature = "ws")]
 pub use naksi_ws as ws;
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
 pub use naksi_core::{frame, grid};
 
 pub use config::{Backend, Error, Result, Retry};

@@ -619,7 +619,9 @@ limits_part! {
     connections_per_address_max: u32,
     /// Most connections accepted per second, with a burst of as many.
     accepts_per_second_max: u32,
-    /// Whether the two limits above exempt loopback addresses.
+    /// Most connections whose TLS or WebSocket handshake is not done; more are refused at accept.
+    handshakes_max: usize,
+    /// Whether connections_per_address_max and accepts_per_second_max exempt loopback addresses.
     loopback_exempt: bool,
     /// Most log lines per second and worker about the same subject.
     log_lines_per_second_max: u32,

@@ -28,6 +28,7 @@ const RELOADED: &[&str] = &[
     "limits.sessions_max",
     "limits.connections_per_address_max",
     "limits.accepts_per_second_max",
+    "limits.handshakes_max",
     "limits.loopback_exempt",
 ];
 

@@ -23,6 +23,7 @@ const FROM_ONE: &[&str] = &[
     "accepts_per_second_max",
     "connections_per_address_max",
     "data_entries_max",
+    "handshakes_max",
     "log_lines_per_second_max",
     "message_fragments_max",
     "send_queue_entries_max",

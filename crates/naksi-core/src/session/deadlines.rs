@@ -13,7 +13,11 @@ impl Session {
     ///
     /// Called after every completion, so it builds no list.
     pub fn deadline(&self, limits: &Limits) -> Option<Tick> {
-        let again = self.egress.throttle.paused_until().filter(|_| self.state == State::Connected);
+        let again = match self.state {
+            State::Connected => self.egress.throttle.paused_until(),
+            State::Opening => self.opens_again(),
+            _ => None,
+        };
         let mut nearest = self.beat_at(limits).into_iter().chain(again).chain(self.hears_out(limits)).min();
         self.each_deadline(limits, |tick, _| {
             nearest = Some(nearest.map_or(tick, |nearest| nearest.min(tick)))

@@ -101,6 +101,10 @@ impl SessionCallbacks for Notes {
         !self.hurried
     }
 
+    fn may_open(&mut self) -> bool {
+        !self.hurried
+    }
+
     fn on_draining(&mut self, mut output: SessionOutput<'_>) {
         output.send(&std::mem::take(&mut self.held_back));
     }

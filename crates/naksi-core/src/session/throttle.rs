@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Egress, Session};
+use super::{Egress, Session, State};
 use crate::callbacks::{CloseMode, End, SessionCallbacks};
 use crate::limits::{Limits, RateLimitAction};
 use crate::reason::DisconnectReason;
@@ -213,6 +213,9 @@ impl Egress {
 impl Session {
     /// Resumes reading a session that was paused because of its rate, if it is time.
     pub(super) fn read_again(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        if self.state == State::Opening {
+            return self.open_again(cx, callbacks);
+        }
         if self.egress.throttle.paused_until().is_some_and(|until| until <= cx.now) {
             self.egress.throttle.pause(None);
             if !self.egress.throttle.is_paused() {

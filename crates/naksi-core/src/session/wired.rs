@@ -2,6 +2,8 @@
 //!
 //! A sealed batch stays sealed until the kernel has taken all of it, and nothing else is sent before the rest of it.
 
+use std::fmt;
+
 use super::engine::EngineMessages;
 use super::{Request, Session, State, Verb};
 use crate::batch::{Segment, SendBatch};
@@ -28,6 +30,12 @@ pub(super) struct Wired {
     /// The handshake is done: the user knows of the connection.
     pub(super) is_opened: bool,
     said_goodbye: bool,
+    /// Released when the handshake is done, or the session is over.
+    handshake: Option<Box<dyn fmt::Debug>>,
+    /// What came during the handshake and could not be processed in its turn.
+    unopened: Vec<u8>,
+    /// When it could not.
+    unopened_at: Tick,
     /// Since when the wire keeps a part of a message.
     pub(super) within_since: Option<Tick>,
     /// The wire's name in the log.
@@ -38,7 +46,7 @@ impl Wired {
     #[inline(never)]
     pub(super) fn held_bytes(&self) -> usize {
         let wire = self.wire.as_ref().map_or(0, |wire| wire.held_bytes());
-        size_of::<Self>() + wire + self.answer.capacity()
+        size_of::<Self>() + wire + self.answer.capacity() + self.unopened.capacity()
     }
 
     pub(super) fn cut(&self) -> Option<DisconnectReason> {
@@ -59,7 +67,12 @@ impl Wired {
     /// What was sealed and not sent is dropped.
     pub(super) fn abandon(&mut self, buffer_pool: &mut BufferPool) {
         buffer_pool.put_batch(std::mem::take(&mut self.rest));
-        self.answer = Vec::new();
+        (self.answer, self.unopened) = (Vec::new(), Vec::new());
+    }
+
+    /// The handshake is done, or never will be.
+    pub(super) fn ends_handshake(&mut self) {
+        self.handshake = None;
     }
 }
 
@@ -78,10 +91,22 @@ impl Session {
             rest: SendBatch::new(),
             is_opened: false,
             said_goodbye: false,
+            handshake: None,
+            unopened: Vec::new(),
+            unopened_at: Tick::ZERO,
             within_since: None,
             transport,
         }));
         self.state = State::Opening;
+        self
+    }
+
+    /// Holds this value until the handshake of the session's wire is done, or the session is over.
+    #[must_use]
+    pub fn with_handshake(mut self, held: Box<dyn fmt::Debug>) -> Self {
+        if let Some(wired) = &mut self.egress.wired {
+            wired.handshake = Some(held);
+        }
         self
     }
 
@@ -103,14 +128,54 @@ impl Session {
         cx: &mut Context<'_>,
         callbacks: &mut impl SessionCallbacks,
     ) {
+        if self.state == State::Opening && (self.has_unopened() || !callbacks.may_open()) {
+            return self.keep_unopened(&lease, cx);
+        }
+        self.open_bytes(lease.bytes_mut(), cx, callbacks);
+    }
+
+    /// Whether received bytes of the handshake wait for a later turn.
+    pub(super) fn has_unopened(&self) -> bool {
+        self.egress.wired.as_ref().is_some_and(|wired| !wired.unopened.is_empty())
+    }
+
+    /// When to process bytes of the handshake that wait, if there are any.
+    pub(super) fn opens_again(&self) -> Option<Tick> {
+        self.egress.wired.as_ref().filter(|wired| !wired.unopened.is_empty()).map(|wired| wired.unopened_at)
+    }
+
+    #[cold]
+    fn keep_unopened(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        let Some(wired) = &mut self.egress.wired else { return };
+        wired.unopened_at = cx.now;
+        wired.unopened.extend_from_slice(bytes);
+        // The session is not read any more; what the kernel has brought already has this bound.
+        if wired.unopened.len() > cx.limits.recv_backlog_bytes_max {
+            self.begin_ending(DisconnectReason::RecvBacklogFull, cx);
+        }
+    }
+
+    /// Processes bytes of the handshake that waited, if this turn has time for it.
+    #[cold]
+    pub(super) fn open_again(&mut self, cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
+        if !self.has_unopened() {
+            return;
+        }
+        let may_open = callbacks.may_open();
+        let Some(wired) = &mut self.egress.wired else { return };
+        if !may_open {
+            wired.unopened_at = cx.now;
+            return;
+        }
+        let mut bytes = std::mem::take(&mut wired.unopened);
+        self.open_bytes(&mut bytes, cx, callbacks);
+    }
+
+    fn open_bytes(&mut self, bytes: &mut [u8], cx: &mut Context<'_>, callbacks: &mut impl SessionCallbacks) {
         let Some(wired) = &mut self.egress.wired else { return };
         let Some(mut wire) = wired.wire.take() else { return };
         let mut answer = std::mem::take(&mut wired.answer);
-        let opened = wire.open(
-            lease.bytes_mut(),
-            &mut Shown { session: self, cx, callbacks, shown: false },
-            &mut answer,
-        );
+        let opened = wire.open(bytes, &mut Shown { session: self, cx, callbacks, shown: false }, &mut answer);
         let within = wire.is_within_message();
         if let Some(wired) = &mut self.egress.wired {
             (wired.wire, wired.answer) = (Some(wire), answer);
@@ -234,6 +299,7 @@ impl<C: SessionCallbacks> Plain for Shown<'_, '_, C> {
         session.state = State::Connected;
         if let Some(wired) = &mut session.egress.wired {
             wired.is_opened = true;
+            wired.ends_handshake();
         }
         self.callbacks.on_connected(session.egress.output(true, self.cx));
     }

@@ -3,6 +3,7 @@
 //! What the upper one has to say waits in plain text until bytes can leave, so its own bound of it holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{MakeWire, Message, MessageHeader, Plain, Wire};
 use crate::batch::{Segment, SendBatch};
@@ -187,6 +188,10 @@ impl StackedWires {
 impl MakeWire for StackedWires {
     fn scheme(&self) -> &'static str {
         self.scheme
+    }
+
+    fn not_after(&self) -> Option<Duration> {
+        self.lower.not_after()
     }
 
     fn make(self: Arc<Self>, messages: bool, limits: &Limits) -> Box<dyn Wire> {

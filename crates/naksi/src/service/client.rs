@@ -66,6 +66,16 @@ impl Client {
         self
     }
 
+    /// Connects over these wires, or keeps what is wrong with them for the start.
+    #[cfg(feature = "tls")]
+    pub(crate) fn dial_over(mut self, wires: Result<Arc<dyn naksi_core::wire::MakeWire>>) -> Self {
+        match wires {
+            Ok(wires) => self.dial.wires = Some(wires),
+            Err(wrong) => self.wrong = Some(wrong),
+        }
+        self
+    }
+
     /// Number of connections, 1 to 16,777,216; 1 by default. [`BoundClient::start`] returns an error for other
     /// values.
     #[must_use]

@@ -276,6 +276,8 @@ fn launch_on<P: Port + 'static, F: Factory>(plan: Plan, factory: F, open: Open<P
     let groups = plan.groups.iter().cloned().map(Group::open).collect::<Result<Vec<_>>>()?;
     let service_core =
         ServiceCore::<P>::new(plan.workers, plan.limits.clone()).with_flush(plan.flush).with_spin(plan.spin);
+    let wires = plan.listen.iter().filter_map(|listen| listen.wires.clone()).collect();
+    let service_core = service_core.with_wires(wires);
     let service_core = Arc::new(service_core.with_groups(groups.clone()));
     let (mut plan, factory) = (Arc::new(plan), Arc::new(factory));
     let (standing, stands) = mpsc::channel();

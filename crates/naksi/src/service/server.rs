@@ -179,6 +179,21 @@ impl Server {
         self
     }
 
+    /// Listens on an address over these wires, or keeps what is wrong with it for the start.
+    #[cfg(feature = "tls")]
+    pub(crate) fn listen_over(
+        mut self,
+        address: impl ToAddresses + std::fmt::Debug,
+        wires: Result<Arc<dyn naksi_core::wire::MakeWire>>,
+    ) -> Self {
+        let wrong = |error| Error::Config(format!("{address:?} is not an address to listen on: {error}"));
+        match (address.to_addresses().map_err(wrong), wires) {
+            (Ok(addresses), Ok(wires)) => self.add(addresses, Some(wires)),
+            (Err(wrong), _) | (_, Err(wrong)) => self.wrong = Some(wrong),
+        }
+        self
+    }
+
     fn add(&mut self, addresses: Vec<SocketAddr>, wires: Wires) {
         let listens = to_listen(addresses).into_iter();
         let listen = |address| Listen { address, wires: wires.clone(), dual_stack: None };

@@ -149,6 +149,10 @@ impl<S: Session> SessionCallbacks for Callbacks<'_, S> {
         self.context.turn_budget.shows_more(self.id, || self.clock.now())
     }
 
+    fn may_open(&mut self) -> bool {
+        self.context.turn_budget.opens()
+    }
+
     fn on_rate_limited(&mut self) {
         self.context.counters.rate_limited_total.add(1);
     }

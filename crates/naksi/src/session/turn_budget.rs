@@ -22,6 +22,9 @@ const STEPS_A_LOOK: u8 = 16;
 /// clock are slow.
 const SLOW: Duration = Duration::from_millis(10);
 
+/// Parts of handshakes that are processed in one turn: with TLS each takes up to 0.2 ms.
+const OPENINGS: u8 = 16;
+
 /// The time that a turn has.
 #[derive(Debug)]
 pub(crate) struct TurnBudget {
@@ -35,6 +38,7 @@ pub(crate) struct TurnBudget {
     /// The session that got messages last, and how many in a row.
     shown_to: Option<SessionId>,
     shown: u32,
+    openings_left: u8,
 }
 
 impl Default for TurnBudget {
@@ -48,6 +52,7 @@ impl Default for TurnBudget {
             over: false,
             shown_to: None,
             shown: 0,
+            openings_left: OPENINGS,
         }
     }
 }
@@ -58,6 +63,7 @@ impl TurnBudget {
     pub(crate) fn begin(&mut self, now: Tick) {
         (self.end, self.looked_at, self.timers_at) = (now + SLICE, now, now);
         (self.slow, self.over, self.shown_to) = (false, false, None);
+        self.openings_left = OPENINGS;
     }
 
     /// A session got a message and has more waiting. Returns whether this turn delivers another one.
@@ -69,6 +75,13 @@ impl TurnBudget {
         }
         self.shown += 1;
         !self.over && self.shown < MESSAGES_OF_ONE
+    }
+
+    /// A session has received a part of its handshake. Returns whether this turn processes it.
+    pub(crate) fn opens(&mut self) -> bool {
+        let left = self.openings_left.checked_sub(1);
+        self.openings_left = left.unwrap_or(0);
+        left.is_some()
     }
 
     /// One step was made.

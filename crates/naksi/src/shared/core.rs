@@ -16,6 +16,7 @@ use naksi_core::limits::Limits;
 use naksi_core::pressure::Pressure;
 use naksi_core::reason::DisconnectReason;
 use naksi_core::tick::Tick;
+use naksi_core::wire::MakeWire;
 use naksi_os::port::Port;
 
 use crate::group::Group;
@@ -44,6 +45,10 @@ pub struct ServiceCore<P: Port> {
     admission: Mutex<(Admission, Limits)>,
     directory: Mutex<Directory>,
     groups: Vec<Group>,
+    /// Connections that are in the handshake of their transport.
+    handshakes: Arc<std::sync::atomic::AtomicUsize>,
+    /// What makes the wires of the listeners.
+    wires: Vec<Arc<dyn MakeWire>>,
     /// The name of the port behind each worker.
     backend: OnceLock<&'static str>,
     /// Whether it was told to drain.
@@ -52,6 +57,23 @@ pub struct ServiceCore<P: Port> {
     room_counters: Arc<RoomCounters>,
     /// Memory of topics' batches that are frozen and not yet sent to all their members, in bytes.
     pub(crate) topic_bytes: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// A connection that is in the handshake of its transport; counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Handshake(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Handshake {
+    fn begin(count: &Arc<std::sync::atomic::AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The rooms that are open, by number.
@@ -84,6 +106,8 @@ impl<P: Port> ServiceCore<P> {
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             directory: Mutex::new(Directory::default()),
             groups: Vec::new(),
+            handshakes: Arc::default(),
+            wires: Vec::new(),
             backend: OnceLock::new(),
             stopping: AtomicBool::new(false),
             rooms: Mutex::new(Rooms::default()),
@@ -108,6 +132,13 @@ impl<P: Port> ServiceCore<P> {
     #[must_use]
     pub fn with_groups(mut self, groups: Vec<Group>) -> Self {
         self.groups = groups;
+        self
+    }
+
+    /// Sets what makes the wires of the listeners, for the statistics.
+    #[must_use]
+    pub fn with_wires(mut self, wires: Vec<Arc<dyn MakeWire>>) -> Self {
+        self.wires = wires;
         self
     }
 
@@ -144,6 +175,9 @@ impl<P: Port> ServiceCore<P> {
         stats.rooms = self.room_counters.stats();
         stats.dropped += stats.rooms.lost_total;
         stats.held_bytes += self.under_way_bytes();
+        stats.handshakes = self.handshakes.load(Ordering::Relaxed) as u64;
+        let not_after = self.wires.iter().filter_map(|wires| wires.not_after()).min();
+        stats.tls_not_after_seconds = not_after.unwrap_or_default().as_secs();
         stats.groups = self.groups.iter().map(Group::stats).collect();
         stats
     }
@@ -194,12 +228,22 @@ impl<P: Port> ServiceCore<P> {
         self.loads.iter().map(|load| load.load(Ordering::Relaxed)).collect()
     }
 
-    pub(crate) fn admit(&self, address: IpAddr, now: Tick) -> Result<(), Denied> {
+    /// Admits a connection, or says why not. One behind a wire is in its handshake until what is returned is dropped.
+    pub(crate) fn admit(
+        &self,
+        address: IpAddr,
+        now: Tick,
+        is_wired: bool,
+    ) -> Result<Option<Handshake>, Denied> {
         if Pressure::of(self.held_bytes(), self.limits.memory_bytes_max as u64) >= Pressure::NoNewcomers {
             return Err(Denied::MemoryMax);
         }
         let (admission, limits) = &mut *unpoisoned(&self.admission);
-        admission.enter(address, now, limits)
+        if is_wired && self.handshakes.load(Ordering::Relaxed) >= limits.handshakes_max {
+            return Err(Denied::HandshakesMax);
+        }
+        admission.enter(address, now, limits)?;
+        Ok(is_wired.then(|| Handshake::begin(&self.handshakes)))
     }
 
     /// Records a refused connection. Returns whether it is the first one of its address.

@@ -130,8 +130,8 @@ impl ServiceHandle {
         Ok(room)
     }
 
-    /// Replaces the admission limits: `sessions_max`, `connections_per_address_max`, `accepts_per_second_max` and
-    /// `loopback_exempt`. Existing sessions stay; other limits do not change.
+    /// Replaces the admission limits: `sessions_max`, `connections_per_address_max`, `accepts_per_second_max`,
+    /// `handshakes_max` and `loopback_exempt`. Existing sessions stay; other limits do not change.
     pub fn admit_by(&self, limits: &Limits) {
         self.0.admit_by(limits);
     }

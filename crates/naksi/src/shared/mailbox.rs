@@ -17,6 +17,7 @@ use naksi_os::port::{Port, Poster};
 
 use crate::room::DynRoom;
 use crate::room::output::RoomOutput;
+use crate::shared::core::Handshake;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, SegQueue};
 
 /// The kind of the token with which a mailbox wakes its worker.
@@ -34,7 +35,7 @@ pub(crate) type Wires = Option<Arc<dyn MakeWire>>;
 /// One message to a worker.
 pub(crate) enum Message<S> {
     /// A connection for this worker.
-    Adopt { socket: S, peer: SocketAddr, wires: Wires },
+    Adopt { socket: S, peer: SocketAddr, wires: Wires, handshake: Option<Handshake> },
     /// Bytes for one session.
     Send { to: SessionId, bytes: Bytes },
     /// An end for one session.

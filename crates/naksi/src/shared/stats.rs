@@ -81,6 +81,10 @@ macro_rules! counters {
             pub ended: BTreeMap<&'static str, u64>,
             /// Waits by the number of completions they returned; see [`CATCHES`].
             pub catches: [u64; CATCHES],
+            /// Accepted connections whose transport (TLS, WebSocket) has not completed its handshake.
+            pub handshakes: u64,
+            /// When the first certificate of the listeners expires, in seconds since 1970; 0 if there is none.
+            pub tls_not_after_seconds: u64,
             /// All rooms together.
             pub rooms: RoomStats,
             /// The groups' counters, in the order of declaration.
@@ -105,6 +109,8 @@ macro_rules! counters {
         impl fmt::Display for Stats {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $(writeln!(f, "{:<24} {}", stringify!($name), self.$name)?;)*
+                writeln!(f, "{:<24} {}", "handshakes", self.handshakes)?;
+                writeln!(f, "{:<24} {}", "tls_not_after_seconds", self.tls_not_after_seconds)?;
                 for (reason, count) in &self.ended {
                     writeln!(f, "ended.{reason:<18} {count}")?;
                 }
@@ -135,6 +141,8 @@ counters! {
     refused_rate_total,
     /// Connections refused because sessions are close to the memory limit.
     refused_memory_total,
+    /// Connections refused because as many as may be were in the handshake of their transport.
+    refused_handshakes_total,
     /// How often accepting paused because the system had no descriptor or no memory.
     accept_pauses_total,
     /// Connections being made now (client services).
@@ -234,6 +242,7 @@ impl Counters {
             Denied::AddressMax => self.refused_address_total.add(1),
             Denied::RateMax => self.refused_rate_total.add(1),
             Denied::MemoryMax => self.refused_memory_total.add(1),
+            Denied::HandshakesMax => self.refused_handshakes_total.add(1),
         }
     }
 

@@ -133,11 +133,15 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         if self.stopping.is_some() {
             return self.turn_away(socket);
         }
-        if let Err(why) = self.service_core.admit(peer.ip(), self.context.now) {
-            self.context.counters.refused(why);
-            self.log_refusal(peer, why);
-            return self.turn_away(socket);
-        }
+        let wires = self.listeners[listener].wires.clone();
+        let handshake = match self.service_core.admit(peer.ip(), self.context.now, wires.is_some()) {
+            Ok(handshake) => handshake,
+            Err(why) => {
+                self.context.counters.refused(why);
+                self.log_refusal(peer, why);
+                return self.turn_away(socket);
+            }
+        };
         let worker = if self.keeps {
             self.service_core.settle(self.index)
         } else {
@@ -145,7 +149,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         };
         let wires = self.listeners[listener].wires.clone();
         if worker == self.index {
-            self.open_session(socket, peer, None, wires);
+            self.open_session(socket, peer, None, wires, handshake);
             return;
         }
         if self.service_core.mailboxes[worker].is_closed() {
@@ -154,7 +158,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             return self.turn_away(socket);
         }
         match self.port.release(socket) {
-            Ok(socket) => self.service_core.mailboxes[worker].push(Message::Adopt { socket, peer, wires }),
+            Ok(socket) => {
+                self.service_core.mailboxes[worker].push(Message::Adopt { socket, peer, wires, handshake });
+            }
             Err(why) => unreachable!("nothing is in flight on a socket just accepted: {why}"),
         }
     }

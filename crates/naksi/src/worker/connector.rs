@@ -326,7 +326,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
                 connector.made(connection, self.context.now);
                 self.service_core.settle(self.index);
                 let wires = connector.wires.clone();
-                self.open_session(connected.socket, remote, Some(connection), wires);
+                self.open_session(connected.socket, remote, Some(connection), wires, None);
             }
             // We called it off ourselves.
             Err(_) if connector.stopped => {}

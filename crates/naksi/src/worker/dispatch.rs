@@ -18,6 +18,7 @@ use super::{Entry, Worker};
 use crate::log_limiter::Subject;
 use crate::session::callbacks::Callbacks;
 use crate::session::{ConnectionInfo, Factory};
+use crate::shared::core::Handshake;
 use crate::shared::mailbox::{KIND_MAILBOX, Message, Wires};
 use crate::watchdog::{What, Who, seen_at};
 
@@ -80,9 +81,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
 
     pub(crate) fn process_message(&mut self, message: Message<P::Socket>) {
         match message {
-            Message::Adopt { socket, peer, wires } => {
+            Message::Adopt { socket, peer, wires, handshake } => {
                 let socket = self.port.adopt(socket);
-                self.open_session(socket, peer, None, wires);
+                self.open_session(socket, peer, None, wires, handshake);
             }
             Message::Send { to, bytes } => self.send_to(to, |callbacks, output| {
                 callbacks.play(output, (), |_, conn| {
@@ -142,6 +143,7 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
         peer: SocketAddr,
         dialled: Option<u32>,
         wires: Wires,
+        handshake: Option<Handshake>,
     ) {
         let index = dialled.map_or(self.arrivals, u64::from);
         self.arrivals += 1;
@@ -168,6 +170,9 @@ impl<P: Port + 'static, F: Factory> Worker<P, F> {
             transport = wires.scheme().trim_end_matches("://");
             let wire = wires.make(framing == Framing::Messages, &self.service_core.limits);
             session = session.with_wire(wire, transport);
+            if let Some(handshake) = handshake {
+                session = session.with_handshake(Box::new(handshake));
+            }
         }
         if dialled.is_some() {
             session.trust();

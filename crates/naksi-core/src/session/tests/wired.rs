@@ -374,3 +374,42 @@ fn the_upper_wire_says_its_end_before_the_lower_one() {
     refused.sends(usize::MAX);
     assert_eq!(refused.sent, b"<1bye websocket_violation>bye websocket_violation");
 }
+
+#[test]
+fn a_part_of_a_handshake_for_which_a_turn_has_no_time_waits_for_a_later_one() {
+    #[derive(Debug)]
+    struct Held(std::rc::Rc<std::cell::Cell<bool>>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    let released = std::rc::Rc::default();
+    let mut hand = behind(Toy::default(), Framing::Raw, Limits::default());
+    hand.session = Session::new(Handle::new(0, 0), Framing::Raw, hand.now)
+        .with_wire(Box::new(Toy::default()), "toy")
+        .with_handshake(Box::new(Held(std::rc::Rc::clone(&released))));
+    hand.recv = false;
+    hand.with(|session, cx, notes| session.connected(cx, notes));
+    hand.notes.hurried = true;
+    hand.bytes(b"H");
+    assert!(hand.cancelled.contains(&Verb::Recv), "it is not read meanwhile");
+    hand.notes.hurried = false;
+    // What had arrived before the pause goes behind what waits.
+    hand.bytes(&[b"I", &sealed(b"cod")[..]].concat());
+    assert!(hand.notes.events.is_empty() && !released.get());
+    assert_eq!(hand.session.deadline(&hand.limits), Some(hand.now), "it is looked at in the next turn");
+    hand.notes.hurried = true;
+    hand.late_by(Duration::from_millis(1));
+    assert!(hand.notes.events.is_empty());
+    assert_eq!(hand.session.deadline(&hand.limits), Some(hand.now));
+    hand.notes.hurried = false;
+    hand.late_by(Duration::from_millis(1));
+    assert_eq!(
+        (&hand.notes.events[..], &hand.notes.received[..]),
+        (&["connected".to_owned()][..], &b"cod"[..])
+    );
+    assert!(released.get(), "the handshake is done");
+    hand.recv_ends(Ended::Aborted);
+    assert!(hand.recv, "it is read again");
+}
