@@ -24,8 +24,8 @@ use std::sync::{
 
 /// Wakes one port that waits in its kernel, from any thread.
 pub trait Wake: Send + Sync + 'static {
-    /// Ends the wait that the port is in, or the next one.
-    fn wake(&self);
+    /// Ends the wait that the port is in, or the next one. `false`: the system had no means to.
+    fn wake(&self) -> bool;
 }
 
 /// What the port and its posters share.
@@ -91,8 +91,9 @@ impl<W: Wake> Inbox<W> {
     /// Makes the port read its inbox, and any other list that was filled before this call.
     pub(crate) fn nudge(&self) {
         self.filled.store(true, Ordering::Relaxed);
-        if self.sleeping.swap(false, Ordering::AcqRel) {
-            self.waker.wake();
+        if self.sleeping.swap(false, Ordering::AcqRel) && !self.waker.wake() {
+            // The next post tries again. If the port is back meanwhile, that is one wake-up too many.
+            self.sleeping.swap(true, Ordering::AcqRel);
         }
     }
 
@@ -166,9 +167,10 @@ mod models {
     }
 
     impl Wake for Event {
-        fn wake(&self) {
+        fn wake(&self) -> bool {
             *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.came.notify_one();
+            true
         }
     }
 
@@ -242,9 +244,40 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     impl Wake for AtomicU32 {
-        fn wake(&self) {
+        fn wake(&self) -> bool {
             self.fetch_add(1, Ordering::Relaxed);
+            true
         }
+    }
+
+    /// A system that has no means for so many wake-ups.
+    struct Refusing {
+        refusals: AtomicU32,
+        woken: AtomicU32,
+    }
+
+    impl Wake for Refusing {
+        fn wake(&self) -> bool {
+            let refused = self.refusals.load(Ordering::Relaxed) > 0;
+            let counted = if refused { &self.refusals } else { &self.woken };
+            if refused {
+                counted.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            !refused
+        }
+    }
+
+    #[test]
+    fn a_wake_up_that_failed_is_tried_again_by_the_next_post() {
+        let inbox = Inbox::new(Refusing { refusals: AtomicU32::new(1), woken: AtomicU32::new(0) });
+        let poster = Poster::new(&inbox);
+        assert!(inbox.fall_asleep());
+        assert!(poster.post(Token::new(1, 1, 1), 1));
+        assert_eq!(inbox.waker.woken.load(Ordering::Relaxed), 0, "the system has refused this one");
+        assert!(poster.post(Token::new(1, 1, 1), 2));
+        assert_eq!(inbox.waker.woken.load(Ordering::Relaxed), 1, "the sleeping port is woken for both");
     }
 
     #[test]

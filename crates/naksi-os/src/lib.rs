@@ -40,6 +40,7 @@ std::cfg_select! {
         /// The port of the system that this was built for.
         pub type OsPort = linux::choice::Port;
         pub use linux::clock::ThreadClock;
+        pub use linux::error::listen_hint;
         pub use linux::file::make_new;
         pub(crate) use linux::waker::Waker;
         pub use linux::{completion_port, event, message, overlapped, queue, routine, select, signals};
@@ -48,6 +49,7 @@ std::cfg_select! {
         /// The port of the system that this was built for.
         pub type OsPort = iocp::port::Port;
         pub use windows::clock::ThreadClock;
+        pub use windows::error::listen_hint;
         pub use windows::file::make_new;
         pub(crate) use windows::waker::Waker;
         pub use windows::{completion_port, event, message, overlapped, queue, routine, select, signals};

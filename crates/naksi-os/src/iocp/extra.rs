@@ -136,15 +136,17 @@ impl Port {
         socket: Handle,
         buffer: Vec<u8>,
     ) -> Result<(), SubmitErrorKind> {
-        if self.extensions.receive_message.is_none() {
-            return Err(SubmitErrorKind::Unsupported);
-        }
         if buffer.is_empty() {
             return Err(SubmitErrorKind::Empty);
         }
+        let descriptor = self.core.handles.resource(socket, HandleKind::Datagram)?;
+        let receive = descriptor.receive_message;
+        if receive.is_none() {
+            return Err(SubmitErrorKind::Unsupported);
+        }
         let raw = self.reserve_with(token, socket, (HandleKind::Datagram, Direction::In), &[])?;
         let block = self.block();
-        self.depart(token, socket, raw, OpKind::Message { socket, buffer, block });
+        self.depart(token, socket, raw, OpKind::Message { socket, buffer, receive, block });
         Ok(())
     }
 
@@ -231,8 +233,8 @@ pub(super) fn start(kind: &mut OpKind, raw: HANDLE, extensions: &Extensions) -> 
             let started = unsafe { disconnect(raw, overlapped, 0, 0) };
             outcome(started != 0)
         }
-        OpKind::Message { buffer, block, .. } => {
-            let receive = extensions.receive_message.ok_or(WSAEINVAL)?;
+        OpKind::Message { buffer, receive, block, .. } => {
+            let receive = receive.ok_or(WSAEINVAL)?;
             let message = block.message_room([(buffer.as_mut_ptr(), buffer.len()), overflow()]);
             let overlapped = block.overlapped();
             // SAFETY: law 2: the operation owns the buffer and the block with the message until the packet comes.

@@ -15,6 +15,7 @@ use naksi_core::id::Handle;
 use naksi_core::op::ShutdownHow;
 use naksi_core::tick::Tick;
 use windows_sys::Win32::Foundation::{ERROR_OPERATION_ABORTED, HANDLE};
+use windows_sys::Win32::Networking::WinSock::LPFN_WSARECVMSG;
 
 use super::accept::Accepting;
 use super::extra::{Elements, FileSpan, Part};
@@ -110,6 +111,7 @@ pub(super) enum OpKind {
     Message {
         socket: Handle,
         buffer: Vec<u8>,
+        receive: LPFN_WSARECVMSG,
         block: OpBlock,
     },
 }

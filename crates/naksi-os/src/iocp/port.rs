@@ -184,7 +184,7 @@ impl crate::port::Port for Port {
 
     fn bind_datagram(&mut self, address: SocketAddr) -> Result<(Handle, SocketAddr), OsError> {
         let (owned, local) = socket::datagram(address)?;
-        Ok((self.core.handles.insert(HandleKind::Datagram, Descriptor::socket(owned)), local))
+        Ok((self.core.handles.insert(HandleKind::Datagram, Descriptor::datagram(owned)), local))
     }
 
     fn open_file(&mut self, path: &Path, access: FileAccess) -> Result<Handle, OsError> {

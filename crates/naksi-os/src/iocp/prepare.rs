@@ -41,6 +41,7 @@ impl Port {
                 OpKind::Accept(Accepting::new(listener, OpBlock::new))
             }
             Op::Connect { remote } => {
+                let remote = socket::destination(remote);
                 let mut block = self.block();
                 block.set_remote(remote);
                 let made = socket::connecting(remote).and_then(|socket| {

@@ -225,8 +225,8 @@ impl Port {
             if let (HandleKind::Stream, Some(descriptor)) = (kind, self.core.handles.any(handle))
                 && let Resource::Socket(owned) = descriptor.resource()
             {
-                // The only failure is that there is nothing to end.
-                socket::shutdown(owned, std::net::Shutdown::Both).ok();
+                // What is left of a connection would keep the next server from the port of this one.
+                socket::reset_at_close(owned);
             }
         }
         port_core::drain(self, deadline);

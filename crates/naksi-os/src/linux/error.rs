@@ -8,6 +8,17 @@ use std::io;
 
 use naksi_core::ended::{Ended, Failure, OsError};
 
+/// What may help when a listener is refused with this error: a clause that begins with `; `, or nothing.
+pub fn listen_hint(error: OsError) -> &'static str {
+    match error.kind {
+        Failure::AddressInUse => "; choose another port, or port 0 for any free one",
+        Failure::AddressNotOurs => "; use an address of this machine, 0.0.0.0 or [::]",
+        Failure::Denied => "; ports below 1024 need a privilege",
+        Failure::DescriptorsExhausted => "; raise the descriptor limit (ulimit -n)",
+        _ => "",
+    }
+}
+
 /// What a failed accept means to the chain of accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptEnded {

@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::ptr;
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -16,7 +17,10 @@ use crate::stop_signal::StopSignal;
 const REQUESTS: [(libc::c_int, StopSignal); 3] =
     [(SIGINT, StopSignal::Interrupt), (SIGTERM, StopSignal::Terminate), (SIGHUP, StopSignal::HangUp)];
 
-/// Calls `on_stop` for every request to stop, on its own thread, until the process ends.
+/// How long a process lives behind [`StopSignal::HangUp`]; without end here.
+pub const HANG_UP_SPAN_MAX: Option<Duration> = None;
+
+/// Calls `on_stop` for every request to stop, on a thread of its own, until the process ends.
 ///
 /// A signal that the process was started to ignore, as under nohup or in the background of a shell without job
 /// control, stays ignored.

@@ -32,12 +32,13 @@ impl Waker {
 }
 
 impl Wake for Waker {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         let one = 1_u64;
         // SAFETY: write(2) reads eight bytes of `one`, which lives until it returns.
         let written = unsafe { libc::write(self.descriptor(), (&raw const one).cast(), size_of::<u64>()) };
         // Only EAGAIN is possible, after 2^64 - 2 writes: the event is set then, which is sufficient.
         debug_assert!(written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock);
+        true
     }
 }
 

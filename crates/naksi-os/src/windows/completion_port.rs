@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle, OwnedSocket};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use socket2::Domain;
@@ -82,7 +82,8 @@ struct Shared<S> {
     port: OwnedHandle,
     /// Operations that the kernel has: the address of each, and its socket.
     operations: Mutex<HashMap<usize, SOCKET>>,
-    listeners: Mutex<Vec<(SOCKET, Extensions)>>,
+    /// Listeners that are bound to the port. Not their numbers: the system gives the number of a closed one to the next socket.
+    listeners: Mutex<Vec<(Weak<TcpListener>, Extensions)>>,
     waiting: AtomicUsize,
     counter: SyscallCounter,
     holds: PhantomData<fn(S) -> S>,
@@ -267,16 +268,17 @@ impl<S> Shared<S> {
         if bound.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The extension functions of a listener, which is bound to the port at its first use.
-    fn extensions(&self, listener: &TcpListener) -> io::Result<Extensions> {
-        let raw = raw_socket(listener);
+    /// The extension functions of a listener, which is bound to the port when it is first seen.
+    fn extensions(&self, listener: &Arc<TcpListener>) -> io::Result<Extensions> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, extensions)) = listeners.iter().find(|(known, _)| *known == raw) {
+        listeners.retain(|(known, _)| known.strong_count() > 0);
+        let is_known = |known: &Weak<TcpListener>| ptr::eq(known.as_ptr(), Arc::as_ptr(listener));
+        if let Some((_, extensions)) = listeners.iter().find(|(known, _)| is_known(known)) {
             return Ok(*extensions);
         }
-        self.bind(raw, 0)?;
-        let extensions = Extensions::of(listener);
-        listeners.push((raw, extensions));
+        self.bind(raw_socket(listener), 0)?;
+        let extensions = Extensions::of(listener.as_ref());
+        listeners.push((Arc::downgrade(listener), extensions));
         Ok(extensions)
     }
 
@@ -358,5 +360,36 @@ impl<S: Send + 'static> fmt::Debug for CompletionPort<S> {
         f.debug_struct("CompletionPort")
             .field("in_flight", &self.0.operations().len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Accepts one client of this listener through the port.
+    fn serve(port: &CompletionPort<()>, listener: &Arc<TcpListener>) {
+        port.accept(listener).expect("it starts");
+        let _client = TcpStream::connect(listener.local_addr().expect("its address")).expect("it listens");
+        let packet = port.next(Some(END_SPAN_MAX)).expect("it wakes");
+        assert!(matches!(packet, Some(Packet::Accepted(Ok(_)))), "{packet:?}");
+    }
+
+    #[test]
+    fn a_listener_with_the_number_of_a_closed_one_is_bound_to_the_port_too() {
+        const TRIES: usize = 1000;
+        let port = CompletionPort::create(1, &SyscallCounter::default()).expect("a port");
+        let listen = || Arc::new(TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+        let first = listen();
+        let number = raw_socket(&first);
+        serve(&port, &first);
+        drop(first);
+        for _ in 0..TRIES {
+            let next = listen();
+            if raw_socket(&next) == number {
+                return serve(&port, &next);
+            }
+        }
+        eprintln!("skipped: this system gave no second listener the number of the first one");
     }
 }

@@ -25,14 +25,20 @@ const HANDLE_END_OF_FILE: i32 = 38;
 const HANDLE_DISK_FULL: i32 = 39;
 /// The request is not supported.
 pub const NOT_SUPPORTED: i32 = 50;
+const REMOTE_NOT_LISTENING: i32 = 51;
+const DUPLICATE_NAME: i32 = 52;
+const BAD_NETWORK_PATH: i32 = 53;
 const UNEXPECTED_NETWORK_ERROR: i32 = 59;
 const NETWORK_NAME_DELETED: i32 = 64;
+const TOO_MANY_NAMES: i32 = 68;
 const INVALID_PARAMETER: i32 = 87;
 const DISK_FULL: i32 = 112;
 const SEMAPHORE_TIMEOUT: i32 = 121;
+const PIPE_NOT_CONNECTED: i32 = 233;
 const MORE_DATA: i32 = 234;
 const HANDLES_CLOSED: i32 = 676;
 const OPERATION_ABORTED: i32 = 995;
+const INVALID_NETWORK_NAME: i32 = 1214;
 const CONNECTION_REFUSED: i32 = 1225;
 const GRACEFUL_DISCONNECT: i32 = 1226;
 const ADDRESS_ALREADY_ASSOCIATED: i32 = 1227;
@@ -40,10 +46,14 @@ const NETWORK_UNREACHABLE: i32 = 1231;
 const HOST_UNREACHABLE: i32 = 1232;
 const PROTOCOL_UNREACHABLE: i32 = 1233;
 const PORT_UNREACHABLE: i32 = 1234;
+const REQUEST_ABORTED: i32 = 1235;
 const CONNECTION_ABORTED: i32 = 1236;
+const HOST_DOWN: i32 = 1256;
 const NO_SYSTEM_RESOURCES: i32 = 1450;
 const WORKING_SET_QUOTA: i32 = 1453;
+const PAGE_FILE_QUOTA: i32 = 1454;
 const COMMITMENT_LIMIT: i32 = 1455;
+const INVALID_USER_BUFFER: i32 = 1784;
 const NOT_ENOUGH_QUOTA: i32 = 1816;
 const WSAEBADF: i32 = 10009;
 const WSAEACCES: i32 = 10013;
@@ -83,22 +93,37 @@ pub enum AcceptEnded {
 pub fn failure(code: i32) -> Failure {
     match code {
         TOO_MANY_OPEN_FILES | WSAEMFILE => Failure::DescriptorsExhausted,
-        NOT_ENOUGH_MEMORY | OUT_OF_MEMORY | NO_SYSTEM_RESOURCES | WORKING_SET_QUOTA | COMMITMENT_LIMIT
-        | NOT_ENOUGH_QUOTA | WSAENOBUFS => Failure::MemoryExhausted,
-        CONNECTION_REFUSED | WSAECONNREFUSED => Failure::Refused,
-        NETWORK_UNREACHABLE | HOST_UNREACHABLE | PROTOCOL_UNREACHABLE | PORT_UNREACHABLE | WSAENETDOWN
-        | WSAENETUNREACH | WSAEHOSTDOWN | WSAEHOSTUNREACH => Failure::Unreachable,
+        NOT_ENOUGH_MEMORY | OUT_OF_MEMORY | TOO_MANY_NAMES | NO_SYSTEM_RESOURCES | WORKING_SET_QUOTA
+        | PAGE_FILE_QUOTA | COMMITMENT_LIMIT | NOT_ENOUGH_QUOTA | WSAENOBUFS => Failure::MemoryExhausted,
+        REMOTE_NOT_LISTENING | CONNECTION_REFUSED | WSAECONNREFUSED => Failure::Refused,
+        BAD_NETWORK_PATH | NETWORK_UNREACHABLE | HOST_UNREACHABLE | PROTOCOL_UNREACHABLE
+        | PORT_UNREACHABLE | HOST_DOWN | WSAENETDOWN | WSAENETUNREACH | WSAEHOSTDOWN | WSAEHOSTUNREACH => {
+            Failure::Unreachable
+        }
         SEMAPHORE_TIMEOUT | WSAETIMEDOUT => Failure::TimedOut,
         CONNECTION_ABORTED | WSAECONNABORTED => Failure::PeerGone,
-        ADDRESS_ALREADY_ASSOCIATED | WSAEADDRINUSE => Failure::AddressInUse,
-        WSAEADDRNOTAVAIL => Failure::AddressNotOurs,
+        DUPLICATE_NAME | ADDRESS_ALREADY_ASSOCIATED | WSAEADDRINUSE => Failure::AddressInUse,
+        INVALID_NETWORK_NAME | WSAEADDRNOTAVAIL => Failure::AddressNotOurs,
         ACCESS_DENIED | WRITE_PROTECT | SHARING_VIOLATION | WSAEACCES => Failure::Denied,
         FILE_NOT_FOUND | PATH_NOT_FOUND => Failure::NotFound,
         NOT_SUPPORTED | WSAEPROTONOSUPPORT | WSAEOPNOTSUPP | WSAEAFNOSUPPORT => Failure::Unsupported,
-        INVALID_FUNCTION | INVALID_HANDLE | INVALID_PARAMETER | WSAEBADF | WSAEFAULT | WSAEINVAL
-        | WSAENOTSOCK | WSAEMSGSIZE | MORE_DATA => Failure::Invalid,
+        INVALID_FUNCTION | INVALID_HANDLE | INVALID_PARAMETER | INVALID_USER_BUFFER | WSAEBADF
+        | WSAEFAULT | WSAEINVAL | WSAENOTSOCK | WSAEMSGSIZE | MORE_DATA => Failure::Invalid,
         HANDLE_DISK_FULL | DISK_FULL => Failure::StorageFull,
         _ => Failure::Other,
+    }
+}
+
+/// What may help when a listener is refused with this error: a clause that begins with `; `, or nothing.
+pub fn listen_hint(error: OsError) -> &'static str {
+    match (error.kind, error.code) {
+        (_, WSAEACCES) => {
+            "; another program holds the port for itself, or Windows has reserved it (see `netsh int ipv4 show \
+             excludedportrange protocol=tcp`); choose another port, or port 0 for any free one"
+        }
+        (Failure::AddressInUse, _) => "; choose another port, or port 0 for any free one",
+        (Failure::AddressNotOurs, _) => "; use an address of this machine, 0.0.0.0 or [::]",
+        _ => "",
     }
 }
 
@@ -147,13 +172,14 @@ pub fn send(code: i32, ours: bool) -> Ended {
     stream(code, ours)
 }
 
-/// `shutdown` and `DisconnectEx`: a socket that is no longer connected is shut down already.
+/// `shutdown` and `DisconnectEx`: a socket whose connection was reset, or is gone for another reason, is shut down already.
 ///
 /// # Errors
 /// Any other error of the system.
 pub fn shutdown(code: i32, ours: bool) -> Result<(), Ended> {
     match code {
-        WSAENOTCONN => Ok(()),
+        WSAENOTCONN | WSAECONNRESET | WSAECONNABORTED | WSAENETRESET | WSAESHUTDOWN => Ok(()),
+        NETWORK_NAME_DELETED | CONNECTION_ABORTED | PIPE_NOT_CONNECTED => Ok(()),
         _ if ours => Err(Ended::Aborted),
         _ => Err(plain(code)),
     }
@@ -193,6 +219,7 @@ fn stream(code: i32, ours: bool) -> Ended {
     }
     match code {
         NETWORK_NAME_DELETED | CONNECTION_ABORTED | UNEXPECTED_NETWORK_ERROR => Ended::Reset,
+        PIPE_NOT_CONNECTED | REQUEST_ABORTED => Ended::Reset,
         WSAENETRESET | WSAECONNABORTED | WSAECONNRESET | WSAENOTCONN | WSAESHUTDOWN => Ended::Reset,
         _ => plain(code),
     }
@@ -236,6 +263,35 @@ mod tests {
         for code in [NETWORK_NAME_DELETED, CONNECTION_ABORTED, WSAECONNRESET, WSAECONNABORTED, WSAENETRESET] {
             assert_eq!((recv(code, false), send(code, false)), (Ended::Reset, Ended::Reset), "{code}");
         }
+        for code in [PIPE_NOT_CONNECTED, REQUEST_ABORTED] {
+            assert_eq!((recv(code, false), send(code, false)), (Ended::Reset, Ended::Reset), "{code}");
+        }
+    }
+
+    /// What a network driver's status becomes on its way through `RtlNtStatusToDosError`, beside what Winsock calls the same.
+    #[test]
+    fn a_status_of_a_driver_means_what_winsocks_number_for_it_means() {
+        for (translated, winsock) in [
+            (REMOTE_NOT_LISTENING, WSAECONNREFUSED),
+            (DUPLICATE_NAME, WSAEADDRINUSE),
+            (BAD_NETWORK_PATH, WSAENETUNREACH),
+            (TOO_MANY_NAMES, WSAENOBUFS),
+            (INVALID_NETWORK_NAME, WSAEADDRNOTAVAIL),
+            (HOST_DOWN, WSAEHOSTDOWN),
+            (PAGE_FILE_QUOTA, WSAENOBUFS),
+            (INVALID_USER_BUFFER, WSAEMSGSIZE),
+        ] {
+            assert_eq!(failure(translated), failure(winsock), "{translated}");
+            assert_ne!(failure(translated), Failure::Other, "{translated}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_is_shut_down_already() {
+        for code in [WSAENOTCONN, WSAECONNRESET, WSAECONNABORTED, WSAENETRESET, NETWORK_NAME_DELETED] {
+            assert_eq!((shutdown(code, false), shutdown(code, true)), (Ok(()), Ok(())), "{code}");
+        }
+        assert_eq!(shutdown(WSAENOTSOCK, false), Err(Ended::Failed(os_error(WSAENOTSOCK))));
     }
 
     #[test]
@@ -257,6 +313,15 @@ mod tests {
         let full = OsError::new(Failure::DescriptorsExhausted, WSAEMFILE);
         assert_eq!(accept(WSAEMFILE, false), AcceptEnded::Over(Ended::Failed(full)));
         assert_eq!(accept(OPERATION_ABORTED, false), AcceptEnded::Over(Ended::Aborted));
+    }
+
+    #[test]
+    fn a_refused_listener_is_told_what_windows_means_by_it() {
+        let hint = |code| listen_hint(os_error(code));
+        assert!(hint(WSAEACCES).contains("excludedportrange") && !hint(WSAEACCES).contains("privilege"));
+        assert!(hint(WSAEADDRINUSE).contains("another port"));
+        assert!(hint(WSAEADDRNOTAVAIL).contains("0.0.0.0"));
+        assert_eq!(hint(WSAENOBUFS), "");
     }
 
     #[test]

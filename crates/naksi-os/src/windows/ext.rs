@@ -29,7 +29,6 @@ pub(crate) struct Extensions {
     pub(crate) disconnect: LPFN_DISCONNECTEX,
     pub(crate) transmit_file: LPFN_TRANSMITFILE,
     pub(crate) transmit_packets: LPFN_TRANSMITPACKETS,
-    pub(crate) receive_message: LPFN_WSARECVMSG,
 }
 
 impl Extensions {
@@ -42,7 +41,6 @@ impl Extensions {
             disconnect: function(socket, "DisconnectEx", WSAID_DISCONNECTEX),
             transmit_file: function(socket, "TransmitFile", WSAID_TRANSMITFILE),
             transmit_packets: function(socket, "TransmitPackets", WSAID_TRANSMITPACKETS),
-            receive_message: function(socket, "WSARecvMsg", WSAID_WSARECVMSG),
         }
     }
 
@@ -58,7 +56,12 @@ impl Extensions {
     }
 }
 
-/// One function. `F` is the type that `mswsock.h` declares for the identifier.
+/// `WSARecvMsg` for this very socket: the provider hands it out for datagram sockets only, and for each family by itself.
+pub(crate) fn receive_message(socket: &impl AsRawSocket) -> LPFN_WSARECVMSG {
+    function(socket, "WSARecvMsg", WSAID_WSARECVMSG)
+}
+
+/// One function. `F` is the type that `mswsock.h` declares under the identifier.
 fn function<F: Copy>(socket: &impl AsRawSocket, name: &str, id: GUID) -> F {
     const { assert!(size_of::<F>() == size_of::<*const c_void>(), "an optional function pointer") };
     let found = address(socket, name, id);
@@ -104,6 +107,11 @@ mod tests {
         let mut extensions = Extensions::of(&socket);
         assert_eq!(extensions.missing(), None);
         assert!(extensions.disconnect.is_some() && extensions.transmit_file.is_some());
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let address = address.parse().expect("an address");
+            let (datagrams, _) = super::super::socket::datagram(address).expect("a free port");
+            assert!(receive_message(&datagrams).is_some(), "{address}");
+        }
         extensions.connect = None;
         assert_eq!(extensions.missing(), Some("ConnectEx"));
     }

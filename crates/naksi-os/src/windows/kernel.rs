@@ -15,16 +15,17 @@ use std::ptr;
 use windows_sys::Win32::Foundation::{
     ERROR_ABANDONED_WAIT_0, HANDLE, INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError, WAIT_TIMEOUT,
 };
-use windows_sys::Win32::Media::{timeBeginPeriod, timeEndPeriod};
 use windows_sys::Win32::System::IO::{
     CancelIoEx, CreateIoCompletionPort, GetQueuedCompletionStatusEx, OVERLAPPED, OVERLAPPED_ENTRY,
     PostQueuedCompletionStatus,
 };
+use windows_sys::Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW};
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, PROCESS_POWER_THROTTLING_CURRENT_VERSION,
     PROCESS_POWER_THROTTLING_IGNORE_TIMER_RESOLUTION, PROCESS_POWER_THROTTLING_STATE, ProcessPowerThrottling,
     SetProcessInformation,
 };
+use windows_sys::core::{PCSTR, s, w};
 
 /// The completion key of every handle that a port serves.
 pub(crate) const OPERATION: usize = 0;
@@ -197,16 +198,40 @@ impl FineClock {
         let bytes = size_of::<PROCESS_POWER_THROTTLING_STATE>() as u32;
         // SAFETY: the structure is read before the call returns. An older system refuses it and needs it not.
         unsafe { SetProcessInformation(process, ProcessPowerThrottling, (&raw const state).cast(), bytes) };
-        // SAFETY: a number is handed over; each call is matched in `drop`.
-        unsafe { timeBeginPeriod(1) };
+        set_period(s!("timeBeginPeriod"));
         Self(())
     }
 }
 
 impl Drop for FineClock {
     fn drop(&mut self) {
-        // SAFETY: "you must match each call to timeBeginPeriod with a call to timeEndPeriod": this is it.
-        unsafe { timeEndPeriod(1) };
+        // "You must match each call to timeBeginPeriod with a call to timeEndPeriod": this is it.
+        set_period(s!("timeEndPeriod"));
+    }
+}
+
+/// Calls one of the two functions with a period of one millisecond.
+///
+/// They are looked for in kernel32, which has them since Windows 10, and in winmm before. Winmm is not imported, because it brings
+/// user32 along: a process that has it is told of no log-off and no shutdown (SetConsoleCtrlHandler, Remarks).
+fn set_period(name: PCSTR) {
+    for library in [w!("kernel32.dll"), w!("winmm.dll")] {
+        // SAFETY: a constant text. A library that stays loaded is counted once more, and the process needs both until it ends.
+        let module = unsafe { LoadLibraryW(library) };
+        if module.is_null() {
+            continue;
+        }
+        // SAFETY: the module is loaded, and the name is a constant text.
+        let Some(found) = (unsafe { GetProcAddress(module, name) }) else { continue };
+        // SAFETY: both functions are declared `MMRESULT(UINT uPeriod)` in timeapi.h.
+        let set = unsafe {
+            std::mem::transmute::<unsafe extern "system" fn() -> isize, unsafe extern "system" fn(u32) -> u32>(
+                found,
+            )
+        };
+        // SAFETY: a number is handed over; each call that begins is matched by one that ends.
+        unsafe { set(1) };
+        return;
     }
 }
 

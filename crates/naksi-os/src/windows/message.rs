@@ -1,23 +1,29 @@
 //! WSAAsyncSelect: events of sockets arrive as messages in the queue of the thread that owns a window.
 //!
-//! The window is message-only and invisible; the loop is GetMessage, as in every windowed program.
+//! The window is a message-only one, which is invisible; the loop is GetMessage, as in every program with
+//! windows. Nothing here knows a connection.
+//!
+//! User32 is loaded by the first queue and not imported: a console process that has it is told of no log-off and no
+//! shutdown (SetConsoleCtrlHandler, Remarks), and a server is one.
 
 // UNSAFETY: the standard library has no wrapper for windows and their messages.
 #![expect(unsafe_code, reason = "windows and WSAAsyncSelect are raw calls")]
 
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::io;
+use std::mem;
 use std::os::windows::io::AsSocket;
 use std::ptr;
+use std::sync::OnceLock;
 
-use windows_sys::Win32::Foundation::HWND;
+use windows_sys::Win32::Foundation::{FARPROC, HWND, LRESULT};
 use windows_sys::Win32::Networking::WinSock::{
     FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET, WSAAsyncSelect,
 };
-use windows_sys::Win32::UI::WindowsAndMessaging::{
-    CreateWindowExW, DestroyWindow, DispatchMessageW, GetMessageW, HWND_MESSAGE, MSG, WM_USER,
-};
-use windows_sys::core::w;
+use windows_sys::Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW};
+use windows_sys::Win32::UI::WindowsAndMessaging::{HWND_MESSAGE, MSG, WM_USER};
+use windows_sys::core::{BOOL, PCSTR, PCWSTR, s, w};
 
 use super::in_flight_op::{last_error, network_bits, raw_socket};
 use crate::network_events::NetworkEvents;
@@ -25,6 +31,72 @@ use crate::syscall_counter::SyscallCounter;
 
 /// The message number for sockets; every window class may use the numbers from WM_USER on.
 const WM_SOCKET: u32 = WM_USER + 9;
+
+type CreateWindowEx = unsafe extern "system" fn(
+    u32,
+    PCWSTR,
+    PCWSTR,
+    u32,
+    i32,
+    i32,
+    i32,
+    i32,
+    HWND,
+    *mut c_void,
+    *mut c_void,
+    *const c_void,
+) -> HWND;
+
+/// What a window needs of user32, as winuser.h declares it.
+#[derive(Clone, Copy, Debug)]
+struct User32 {
+    create_window: CreateWindowEx,
+    destroy_window: unsafe extern "system" fn(HWND) -> BOOL,
+    dispatch_message: unsafe extern "system" fn(*const MSG) -> LRESULT,
+    get_message: unsafe extern "system" fn(*mut MSG, HWND, u32, u32) -> BOOL,
+}
+
+impl User32 {
+    /// The library, which is loaded by the first call and stays loaded.
+    fn get() -> io::Result<Self> {
+        static LOADED: OnceLock<Option<User32>> = OnceLock::new();
+        let missing = || io::Error::new(io::ErrorKind::Unsupported, "this system has no windows (user32)");
+        (*LOADED.get_or_init(Self::load)).ok_or_else(missing)
+    }
+
+    fn load() -> Option<Self> {
+        // SAFETY: a constant text; the library is never unloaded, because its functions are kept.
+        let module = unsafe { LoadLibraryW(w!("user32.dll")) };
+        if module.is_null() {
+            return None;
+        }
+        // SAFETY: the module is loaded, and each name is a constant text.
+        let find = |name: PCSTR| -> FARPROC { unsafe { GetProcAddress(module, name) } };
+        let create_window = find(s!("CreateWindowExW"))?;
+        let destroy_window = find(s!("DestroyWindow"))?;
+        let dispatch_message = find(s!("DispatchMessageW"))?;
+        let get_message = find(s!("GetMessageW"))?;
+        // SAFETY: each address is that of the function beside its name, and each type is its declaration in winuser.h.
+        Some(unsafe {
+            Self {
+                create_window: mem::transmute::<Address, CreateWindowEx>(create_window),
+                destroy_window: mem::transmute::<Address, unsafe extern "system" fn(HWND) -> BOOL>(
+                    destroy_window,
+                ),
+                dispatch_message: mem::transmute::<Address, unsafe extern "system" fn(*const MSG) -> LRESULT>(
+                    dispatch_message,
+                ),
+                get_message: mem::transmute::<
+                    Address,
+                    unsafe extern "system" fn(*mut MSG, HWND, u32, u32) -> BOOL,
+                >(get_message),
+            }
+        })
+    }
+}
+
+/// A function as GetProcAddress hands it out.
+type Address = unsafe extern "system" fn() -> isize;
 
 /// One message: which socket, and what happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +110,7 @@ pub struct Message {
 /// The queue of the thread that opened it. Only that thread can take from it.
 #[derive(Debug)]
 pub struct MessageQueue {
+    user32: User32,
     window: HWND,
     registered: HashMap<SOCKET, usize>,
     counter: SyscallCounter,
@@ -49,11 +122,12 @@ impl MessageQueue {
     /// # Errors
     /// The system refuses the window.
     pub fn open(counter: &SyscallCounter) -> io::Result<Self> {
+        let user32 = User32::get()?;
         counter.call();
         // SAFETY: the class is one of the system's own and both texts are constants; all else is absent. "To
         // create a message-only window, specify the HWND_MESSAGE constant in the hWndParent parameter."
         let window = unsafe {
-            CreateWindowExW(
+            (user32.create_window)(
                 0,
                 w!("STATIC"),
                 w!("naksi"),
@@ -71,7 +145,7 @@ impl MessageQueue {
         if window.is_null() {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { window, registered: HashMap::new(), counter: counter.clone() })
+        Ok(Self { user32, window, registered: HashMap::new(), counter: counter.clone() })
     }
 
     /// Requests messages about a socket, which becomes non-blocking (WSAAsyncSelect).
@@ -108,17 +182,17 @@ impl MessageQueue {
     pub fn take(&mut self) -> io::Result<Message> {
         loop {
             // SAFETY: a MSG is plain numbers and pointers, for which zero is a value.
-            let mut message: MSG = unsafe { std::mem::zeroed() };
+            let mut message: MSG = unsafe { mem::zeroed() };
             self.counter.call();
             // SAFETY: GetMessageW writes one MSG, which lives until it returns; the window is this thread's own.
-            let got = unsafe { GetMessageW(&raw mut message, self.window, 0, 0) };
+            let got = unsafe { (self.user32.get_message)(&raw mut message, self.window, 0, 0) };
             self.counter.wakeup();
             if got < 0 {
                 return Err(io::Error::last_os_error());
             }
             if message.message != WM_SOCKET {
                 // SAFETY: the message is the one that GetMessageW has just written.
-                unsafe { DispatchMessageW(&raw const message) };
+                unsafe { (self.user32.dispatch_message)(&raw const message) };
                 continue;
             }
             // The first parameter is the socket, the low half of the second one the event.
@@ -132,7 +206,7 @@ impl MessageQueue {
 impl Drop for MessageQueue {
     fn drop(&mut self) {
         // SAFETY: the window is this thread's own, because the queue cannot leave its thread.
-        unsafe { DestroyWindow(self.window) };
+        unsafe { (self.user32.destroy_window)(self.window) };
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::io;
 use std::marker::PhantomData;
 
+use windows_sys::Win32::Foundation::STATUS_PENDING;
 use windows_sys::Win32::Networking::WinSock::{WSA_IO_INCOMPLETE, WSAGetOverlappedResult};
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
@@ -22,7 +23,7 @@ struct Held<S> {
     connection: Connection<S>,
     verb: Verb,
     /// Open for as long as the kernel may set it.
-    _event: Event,
+    event: Event,
 }
 
 /// The overlapped requests of one thread.
@@ -60,7 +61,7 @@ impl<S: 'static> Requests<S> {
     /// # Errors
     /// The system refuses the request; the connection is closed then.
     pub fn start(&self, connection: Connection<S>, verb: Verb, event: &Event) -> io::Result<Pending> {
-        let held = Held { connection, verb, _event: event.clone() };
+        let held = Held { connection, verb, event: event.clone() };
         let overlapped = InFlightOp::into_raw(InFlightOp::new(held, event.raw()));
         self.counter.call();
         // SAFETY: the operation has just been launched and holds a `Held<S>`.
@@ -111,12 +112,46 @@ impl<S> Drop for Requests<S> {
             let held = unsafe { &(*overlapped.cast::<InFlightOp<Held<S>>>()).held };
             in_flight_op::cancel(held.connection.socket(), overlapped);
             let socket = raw_socket(held.connection.socket());
-            let (mut count, mut flags) = (0, 0);
-            // SAFETY: as above. With fWait "the function does not return until the operation has been completed".
-            unsafe { WSAGetOverlappedResult(socket, overlapped, &raw mut count, 1, &raw mut flags) };
+            let is_pending = || {
+                // SAFETY: the operation is launched, and OVERLAPPED: "Internal: the status code for the I/O request. […] you can
+                // use the HasOverlappedIoCompleted macro", which compares it with STATUS_PENDING.
+                let status = unsafe { (&raw const (*overlapped).Internal).read_volatile() };
+                status == STATUS_PENDING as usize
+            };
+            wait_for_the_end(is_pending, &held.event, || {
+                let (mut count, mut flags) = (0, 0);
+                // SAFETY: as above; the call waits for the event that it finds in the OVERLAPPED.
+                unsafe { WSAGetOverlappedResult(socket, overlapped, &raw mut count, 1, &raw mut flags) };
+            });
             // SAFETY: it is done, and out of the list.
             drop(unsafe { InFlightOp::<Held<S>>::from_raw(overlapped) });
         }
+    }
+}
+
+/// Waits until an operation is done. The wait is one for its event, which another may have set: the status alone says that the
+/// kernel is done with the memory.
+fn wait_for_the_end(is_pending: impl Fn() -> bool, event: &Event, wait: impl Fn()) {
+    while is_pending() {
+        // Only now: an operation that has ended meanwhile has set its status before its event, and the wait sees the status.
+        event.reset().ok();
+        wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn an_event_that_another_has_set_is_not_taken_for_the_end_of_an_operation() {
+        let event = Event::create(&SyscallCounter::default()).expect("an event");
+        event.set().expect("it is open");
+        let waits = Cell::new(0);
+        wait_for_the_end(|| waits.get() < 3, &event, || waits.set(waits.get() + 1));
+        assert_eq!(waits.get(), 3, "the operation was done only then");
+        wait_for_the_end(|| false, &event, || panic!("what is done is not waited for"));
     }
 }
 

@@ -4,12 +4,18 @@
 //! port sleeps, and none while it is awake.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::kernel::Kernel;
 use crate::inbox::Wake;
 
 /// The completion key of the packet that wakes a port.
 pub(crate) const WAKE: usize = 1;
+
+/// How often a packet is tried to be posted before the wake-up is given up, and the pause between two tries.
+const POSTS_MAX: usize = 50;
+const POST_PAUSE: Duration = Duration::from_millis(2);
 
 /// The completion port, which is closed when the port and the last of its posters are gone.
 #[derive(Debug)]
@@ -23,11 +29,14 @@ impl Waker {
 }
 
 impl Wake for Waker {
-    fn wake(&self) {
-        if let Err(code) = self.0.post(WAKE, 0) {
-            // The kernel has no memory for a packet: the port finds the post when something else wakes it.
-            tracing::error!(code, "a sleeping port could not be woken");
+    fn wake(&self) -> bool {
+        for _ in 0..POSTS_MAX {
+            let Err(code) = self.0.post(WAKE, 0) else { return true };
+            // The kernel has no memory for one packet now.
+            tracing::warn!(code, "a sleeping port could not be woken yet");
+            thread::sleep(POST_PAUSE);
         }
+        false
     }
 }
 
@@ -43,7 +52,7 @@ mod tests {
         let waker = Waker::new(&kernel);
         let mut entries = [OVERLAPPED_ENTRY::default(); 2];
         assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::TimedOut));
-        waker.wake();
+        assert!(waker.wake());
         assert_eq!(kernel.dequeue(&mut entries, 0), Ok(Dequeued::Packets(1)));
         assert_eq!(entries[0].lpCompletionKey, WAKE);
     }

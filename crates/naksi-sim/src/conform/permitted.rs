@@ -46,4 +46,11 @@ pub const PERMITTED: &[Permitted] = &[
         reason: "Wine hands out what had arrived and then calls the reset an orderly end, because its server has \
                  taken note of the error by then",
     },
+    Permitted {
+        backend: "iocp",
+        scenario: "recv/port closed",
+        instead: &["peer waits", "port dropped", "peer ended reset"],
+        reason: "what is left of a connection would keep the next server on Windows from the port, so the end of a port resets \
+                 the connections that are still open",
+    },
 ];

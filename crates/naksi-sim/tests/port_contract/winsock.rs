@@ -1,14 +1,17 @@
 //! What the port of Windows can do beyond the contract.
 
+use std::io::{self, ErrorKind, Read as _};
+use std::net::TcpStream;
+
 use bytes::Bytes;
 use naksi_core::completion::Done;
 use naksi_core::ended::Ended;
 use naksi_core::op::{Op, ShutdownHow};
 use naksi_os::iocp::extra::{FileSpan, Part};
-use naksi_os::port::{FileAccess, Port as _, SubmitErrorKind};
+use naksi_os::port::{FileAccess, ListenOptions, Port as _, SubmitErrorKind};
 
 use super::iocp::Iocp;
-use crate::driver::{Driver, loopback, small, together};
+use crate::driver::{Driver, Harness as _, loopback, small, together};
 
 #[test]
 fn a_part_of_a_file_is_sent_with_what_stands_before_and_behind_it() {
@@ -82,6 +85,41 @@ fn a_disconnect_is_an_orderly_end_for_the_peer_and_our_own_for_us() {
     port.close(ours);
     port.close(theirs);
     assert_eq!(port.finish().handles, 0);
+}
+
+#[test]
+fn a_port_that_ends_ends_its_connections_and_its_address_is_free() {
+    let _turn = together();
+    let mut port = Driver::<Iocp>::new(&small());
+    let (listener, address) = port.port.listen(loopback(), &ListenOptions::default()).expect("a free port");
+    let accept = port.submit(Op::Accept { listener });
+    let mut peer = TcpStream::connect(address).expect("it listens");
+    port.accepted(accept);
+    Iocp::end(port.port);
+    // Windows resets it; Wine's server shuts every socket down that it closes.
+    let ended = peer.read(&mut [0]);
+    let is_reset = |error: &io::Error| error.kind() == ErrorKind::ConnectionReset;
+    assert!(matches!(ended, Ok(0)) || ended.as_ref().is_err_and(is_reset), "{ended:?}");
+    let mut again = Driver::<Iocp>::new(&small());
+    again.port.listen(address, &ListenOptions::default()).expect("nothing holds the port");
+    again.finish();
+}
+
+#[test]
+fn a_connect_to_the_address_of_all_addresses_is_one_to_this_machine() {
+    let _turn = together();
+    let mut port = Driver::<Iocp>::new(&small());
+    for all in ["0.0.0.0:0", "[::]:0"] {
+        let all: std::net::SocketAddr = all.parse().expect("an address");
+        let (listener, local) = port.port.listen(all, &ListenOptions::default()).expect("a free port");
+        let mut remote = all;
+        remote.set_port(local.port());
+        let connect = port.submit(Op::Connect { remote });
+        let Done::Connect(Ok(connected)) = port.last(connect) else { panic!("{remote} is this machine") };
+        port.close(connected.socket);
+        port.close(listener);
+    }
+    port.finish();
 }
 
 #[test]

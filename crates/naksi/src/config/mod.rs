@@ -27,7 +27,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A listener could not be opened.
-    #[error("cannot listen on {address}: {error}{}", hint(*.error))]
+    #[error("cannot listen on {address}: {error}{}", naksi_os::listen_hint(*.error))]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -66,17 +66,6 @@ impl fmt::Debug for Error {
     /// The same text as `Display`, because `main` prints errors with `Debug`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-fn hint(error: OsError) -> &'static str {
-    use naksi_core::ended::Failure;
-    match error.kind {
-        Failure::AddressInUse => "; choose another port, or port 0 for any free one",
-        Failure::AddressNotOurs => "; use an address of this machine, 0.0.0.0 or [::]",
-        Failure::Denied => "; ports below 1024 need a privilege",
-        Failure::DescriptorsExhausted => "; raise the descriptor limit (ulimit -n)",
-        _ => "",
     }
 }
 

@@ -183,7 +183,7 @@ impl Service {
     /// The system refuses a signal handler, or a worker failed (the others are stopped then).
     pub fn serve_until_signal(self, drain_within: Duration) -> Result<Stats> {
         let signals = Signals::watch()?;
-        self.serve_while(|| !signals.seen(), drain_within)
+        self.serve_while(|| !signals.seen(), || signals.stop_within(drain_within))
     }
 
     /// Serves until a message arrives on `stop` or all its senders are dropped, then stops as [`Service::stop`] does.
@@ -209,27 +209,31 @@ impl Service {
     /// # Errors
     /// A worker failed (the others are stopped then).
     pub fn serve_until(self, stop: &Receiver<()>, drain_within: Duration) -> Result<Stats> {
-        self.serve_while(|| stop.try_recv() == Err(TryRecvError::Empty), drain_within)
+        self.serve_while(|| stop.try_recv() == Err(TryRecvError::Empty), || drain_within)
     }
 
-    fn serve_while(mut self, goes_on: impl Fn() -> bool, drain_within: Duration) -> Result<Stats> {
+    fn serve_while(
+        mut self,
+        goes_on: impl Fn() -> bool,
+        drain_within: impl Fn() -> Duration,
+    ) -> Result<Stats> {
         loop {
             match self.happened.recv_timeout(Duration::from_millis(20)) {
                 Err(RecvTimeoutError::Timeout) if goes_on() => {}
                 Err(RecvTimeoutError::Timeout) => break,
                 Ok(Event::WorkerEnded(index, ended)) => {
-                    self.finish(drain_within).ok(); // The first cause is the one to tell.
+                    self.finish(drain_within()).ok(); // The first cause is the one to tell.
                     let cause =
                         ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.text);
                     return Err(Error::Worker(index, cause));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.finish(drain_within)?;
+                    self.finish(drain_within())?;
                     return Err(Error::System("every worker has ended".into()));
                 }
             }
         }
-        self.finish(drain_within)?;
+        self.finish(drain_within())?;
         Ok(self.service.stats())
     }
 

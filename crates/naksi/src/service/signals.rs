@@ -14,6 +14,9 @@ use crate::sync::{Condvar, Mutex};
 /// child has received already, and a service manager signals a process and its group.
 const SAME_EVENT: Duration = Duration::from_millis(150);
 
+/// What a stop needs besides the drain: threads that end, rooms that close, files that are flushed.
+const AFTER_THE_DRAIN: Duration = Duration::from_secs(3);
+
 /// Requests to stop: Ctrl-C (SIGINT), SIGTERM, a hang-up (SIGHUP), and the console events of Windows.
 ///
 /// The first request starts a graceful stop. A second Ctrl-C after a Ctrl-C, or a second SIGTERM after a SIGTERM, at
@@ -29,6 +32,7 @@ pub struct Signals {
 #[derive(Debug, Default)]
 struct Requests {
     seen: bool,
+    hung_up: bool,
     interrupted: Option<Instant>,
     terminated: Option<Instant>,
 }
@@ -37,6 +41,7 @@ impl Requests {
     /// Handles one signal. Returns whether it is a second, separate request.
     fn take(&mut self, signal: StopSignal, now: Instant) -> bool {
         self.seen = true;
+        self.hung_up |= signal == StopSignal::HangUp;
         let first = match signal {
             StopSignal::Interrupt => &mut self.interrupted,
             StopSignal::Terminate => &mut self.terminated,
@@ -64,6 +69,13 @@ impl Signals {
         watched.as_ref().map(|signals| &**signals).map_err(Clone::clone)
     }
 
+    /// How long a stop may take that was asked for as it was: `wanted`, unless the system ends the process before. Windows does
+    /// so 5 s after a console was closed or a user has logged off; 3 s of these are left for what comes after the drain.
+    pub fn stop_within(&self, wanted: Duration) -> Duration {
+        let hung_up = self.requests.lock().unwrap_or_else(PoisonError::into_inner).hung_up;
+        stop_within(wanted, signals::HANG_UP_SPAN_MAX.filter(|_| hung_up))
+    }
+
     /// None has come yet.
     pub(crate) fn unseen() -> Self {
         Self { requests: Mutex::new(Requests::default()), changed: Condvar::new() }
@@ -88,6 +100,10 @@ impl Signals {
         }
         self.changed.notify_all();
     }
+}
+
+fn stop_within(wanted: Duration, lives_for: Option<Duration>) -> Duration {
+    lives_for.map_or(wanted, |span| wanted.min(span.saturating_sub(AFTER_THE_DRAIN)))
 }
 
 impl fmt::Debug for Signals {
@@ -120,6 +136,20 @@ mod tests {
         for event in events {
             assert!(!ends_at_once(event), "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_process_that_the_system_ends_soon_drains_for_less_than_that() {
+        let seconds = Duration::from_secs;
+        assert_eq!(stop_within(seconds(30), Some(seconds(5))), seconds(2));
+        assert_eq!(stop_within(seconds(1), Some(seconds(5))), seconds(1));
+        assert_eq!(stop_within(seconds(30), None), seconds(30));
+
+        let signals = Signals::unseen();
+        signals.came(Interrupt);
+        assert_eq!(signals.stop_within(seconds(30)), seconds(30), "the system waits for a Ctrl-C");
+        signals.came(HangUp);
+        assert_eq!(signals.stop_within(seconds(30)), stop_within(seconds(30), signals::HANG_UP_SPAN_MAX));
     }
 
     #[test]
