@@ -40,6 +40,7 @@ const EXTRA_DOORS: &[(&str, &str)] = &[
     ("iocp/op_block.rs", "what a kernel is pointed at; epoll points it at nothing between two calls"),
     ("iocp/call.rs", "Windows has a call for each operation; a ring has entries, which op.rs writes"),
     ("iocp/accept.rs", "Windows accepts one client for each AcceptEx, so a chain of them is kept"),
+    ("windows/setup.rs", "socket options have a safe door on Linux, and their order is free there"),
     ("iocp/extra.rs", "TransmitFile, DisconnectEx and their like have no twin among a ring's operations"),
     ("epoll/serve.rs", "readiness is turned into calls here; the other kernels carry operations out"),
     ("epoll/socket_state.rs", "what a socket is ready for; the other kernels keep that to themselves"),

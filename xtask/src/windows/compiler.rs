@@ -35,7 +35,11 @@ path = "lib.rs"
 debug = "line-tables-only"
 "#;
 
-/// A compiler and the source of its own standard library.
+/// `lib -out:PATH …` without a library inside.
+const EMPTY_LIB: &str =
+    "#!/bin/sh\nfor argument; do case $argument in -out:*) : > \"${argument#-out:}\" ;; esac; done\n";
+
+/// A compiler with the source of its own standard library beside it.
 pub(super) struct Compiler {
     rustc: PathBuf,
     /// Where its host library and its library's source lie.
@@ -77,6 +81,15 @@ impl Compiler {
         self.forget_the_caller(&mut clippy);
         self.aim(&mut clippy, target, "");
         Ok(clippy)
+    }
+
+    /// A program that makes an empty library wherever Microsoft's `lib` would make a full one.
+    pub(super) fn empty_archiver(&self) -> Result<PathBuf> {
+        let path = home().join("empty-lib");
+        fs::create_dir_all(home())?;
+        fs::write(&path, EMPTY_LIB)?;
+        make_executable(&path)?;
+        Ok(path)
     }
 
     fn aim(&self, command: &mut Command, target: &str, flags: &str) {
@@ -188,6 +201,18 @@ fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {}", name.display()))?;
     ensure!(output.status.success(), "{} ended with {}", name.display(), output.status);
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Lets everybody run a script.
+#[cfg(unix)]
+pub(super) fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+}
+
+#[cfg(not(unix))]
+pub(super) fn make_executable(_: &Path) -> Result<()> {
+    anyhow::bail!("on Windows, `cargo test` is the Windows lane")
 }
 
 #[cfg(unix)]

@@ -20,6 +20,7 @@ pub(super) const TO_RUN: &[Need] = &[
     ("/usr/bin/x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
     ("/usr/bin/wine", "wine"),
     ("/usr/lib/wine/wine64", "wine64"),
+    ("/usr/sbin/debootstrap", "debootstrap"),
 ];
 
 /// Installs what is missing of these, with one `apt-get`.

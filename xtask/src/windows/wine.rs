@@ -5,6 +5,7 @@
 //! minute after the last program.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::compiler::{home, run, unique};
+use super::{imports, wine_root};
 
 /// A test program that runs longer than this is stopped, and has failed.
 const PROGRAM_SPAN_MAX: Duration = Duration::from_secs(300);
@@ -39,16 +41,23 @@ const NO_DEBUGGER: &str = "\n[Software\\\\Microsoft\\\\Windows NT\\\\CurrentVers
 /// A prefix that is ready for programs.
 pub(super) struct Wine {
     prefix: PathBuf,
+    major: u32,
 }
 
 impl Wine {
     /// The lane's prefix, made if it is not there.
     pub(super) fn provide() -> Result<Self> {
-        let prefix = home().join(format!("wine-{RECIPE}"));
+        let (name, major) = wine_root::provide()?;
+        let prefix = home().join(format!("wine-{name}-{RECIPE}"));
         if !prefix.is_dir() {
             make(&prefix)?;
         }
-        Ok(Self { prefix })
+        Ok(Self { prefix, major })
+    }
+
+    /// The major version, 0 if it is not known.
+    pub(super) fn major(&self) -> u32 {
+        self.major
     }
 
     /// What `run_program` is told.
@@ -58,7 +67,8 @@ impl Wine {
 
     /// A command that starts a program with a running server and services, which would otherwise keep its pipes open.
     pub(super) fn command(&self, program: &Path) -> Result<Command> {
-        let mut wine = Command::new("wine");
+        imports::check(program)?;
+        let mut wine = Command::new(wine_root::shims().map_or("wine".into(), |bin| bin.join("wine")));
         self.enter(&mut wine)?;
         wine.arg(program).stdin(Stdio::null());
         Ok(wine)
@@ -97,7 +107,7 @@ impl Wine {
 
 /// Cargo's runner: one program under Wine, with a time limit and its own exit code.
 pub(crate) fn run_program(prefix: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
-    let wine = Wine { prefix: PathBuf::from(prefix) };
+    let wine = Wine { prefix: PathBuf::from(prefix), major: 0 };
     let mut child = wine.command(Path::new(program))?.args(arguments).spawn().context("cannot run wine")?;
     let until = Instant::now() + PROGRAM_SPAN_MAX;
     loop {
@@ -149,13 +159,20 @@ fn boot(prefix: &Path, arguments: &[&str]) -> Result<()> {
 }
 
 fn quiet(program: &str, prefix: &Path) -> Command {
-    let mut command = Command::new(program);
+    // A name is looked for in our own PATH, not in the one that the command is given.
+    let shim = wine_root::shims().map(|bin| bin.join(program)).filter(|shim| shim.is_file());
+    let mut command = Command::new(shim.unwrap_or_else(|| program.into()));
     environment(&mut command, prefix);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
 fn environment(command: &mut Command, prefix: &Path) {
+    if let Some(bin) = wine_root::shims() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = [bin.as_os_str().to_owned(), path].join(OsStr::new(":"));
+        command.env("PATH", path);
+    }
     command.env("WINEPREFIX", prefix).env("WINEDEBUG", "-all");
     // No menu entries, no offers to install optional components.
     command.env("WINEDLLOVERRIDES", "winemenubuilder.exe=d;mscoree=;mshtml=");
