@@ -1,7 +1,7 @@
 //! A simulated kernel: the same seed gives the same run, to the last completion.
 //!
 //! A [`world::World`] holds virtual time, a network, files, scripted [`peer::Peer`]s and any number of
-//! [`port::Port`]s. It carries the reads and writes out itself, in Rust, through the buffers that the ports
+//! ports ([`naksi_os::port::Port`]). It carries the reads and writes out itself, in Rust, through the buffers that the ports
 //! own, and it breaks things on purpose by a [`fault::FaultPlan`]. The same seed gives the same run, to the
 //! last completion. Nothing here knows a real clock, a thread or a session; everything is stepped by the
 //! test that owns the world.
