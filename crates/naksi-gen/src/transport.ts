@@ -77,10 +77,10 @@ export function reconnectDelay(failures: number, first = 500, most = 30000, chan
 }
 
 /** Ids of the engine's own messages. */
-const HELLO = 0xfff0;
-const WELCOME = 0xfff1;
-const HEARTBEAT = 0xfff2;
-const CLOSE = 0xfff3;
+const HELLO_ID = 0xfff0;
+const WELCOME_ID = 0xfff1;
+const HEARTBEAT_ID = 0xfff2;
+const CLOSE_ID = 0xfff3;
 
 /** A connection that lasted so many milliseconds was a good one: after it, attempts begin again with the shortest delay. */
 const GOOD_MS = 10000;
@@ -194,7 +194,7 @@ export class NaksiClient {
     // "NKSI", the version of these messages, the version of the table.
     body.set([78, 75, 83, 73, 1, 0]);
     new DataView(body.buffer).setBigUint64(6, VERSION, true);
-    socket.send(frame(HELLO, body));
+    socket.send(frame(HELLO_ID, body));
   }
 
   private opened(): void {
@@ -208,12 +208,12 @@ export class NaksiClient {
   /** A message of the engine. */
   private engine(socket: NaksiSocket, id: number, body: Uint8Array): void {
     const view = new DataView(body.buffer, body.byteOffset, body.length);
-    if (id === WELCOME && this.now === "connecting" && body.length >= 14) {
+    if (id === WELCOME_ID && this.now === "connecting" && body.length >= 14) {
       this.opened();
       if (this.socket === socket) this.beat(socket, view.getUint32(10, true) / 3);
-    } else if (id === HEARTBEAT && body[0] === 0) {
-      socket.send(frame(HEARTBEAT, Uint8Array.of(1)));
-    } else if (id === CLOSE && body.length >= 5) {
+    } else if (id === HEARTBEAT_ID && body[0] === 0) {
+      socket.send(frame(HEARTBEAT_ID, Uint8Array.of(1)));
+    } else if (id === CLOSE_ID && body.length >= 5) {
       const end = 5 + body[4]!;
       const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
       this.told = { code: view.getUint32(0, true), name: text(body.subarray(5, end)), text: text(body.subarray(end)) };
@@ -225,7 +225,7 @@ export class NaksiClient {
     if (!(every >= 1)) return;
     this.stopTimer = later(Math.min(every, 2 ** 31 - 1), () => {
       if (performance.now() - this.heardAt >= 3 * every) return this.leave(socket, 4408, "silent server");
-      socket.send(frame(HEARTBEAT, Uint8Array.of(0)));
+      socket.send(frame(HEARTBEAT_ID, Uint8Array.of(0)));
       this.beat(socket, every);
     });
   }
@@ -239,7 +239,7 @@ export class NaksiClient {
       try {
         const next = this.reader.next();
         if (!next) return;
-        if (next.id >= HELLO && this.options.hello !== false) this.engine(socket, next.id, next.body);
+        if (next.id >= HELLO_ID && this.options.hello !== false) this.engine(socket, next.id, next.body);
         else this.show(decodePacket(next.id, next.body));
       } catch (error) {
         if (!(error instanceof NaksiError)) throw error;
