@@ -17,7 +17,7 @@ use naksi::packets::{Table, decode};
 use naksi::prelude::*;
 use naksi::ws::ServerOptions;
 
-use support::tools::{STRICT, folder, tool};
+use support::tools::{STRICT, folder, node, tool};
 use table::KINDS;
 use table::kinds::{Ping, Say};
 
@@ -61,23 +61,6 @@ impl Session for Host {
             _ => drop(c.send(packet.frame)),
         }
     }
-}
-
-/// Node, with a global WebSocket: from 22 on it is there, before by a flag.
-fn node() -> Option<Command> {
-    if !tool(Command::new("node").arg("--version")) {
-        return None;
-    }
-    let mut node = Command::new("node");
-    node.args(["--experimental-websocket", "--no-warnings"]);
-    let has_one = node.arg("--eval").arg("process.exit(typeof WebSocket === 'function' ? 0 : 1)").status();
-    if !has_one.is_ok_and(|status| status.success()) {
-        support::tools::skipped("this node has no WebSocket");
-        return None;
-    }
-    let mut node = Command::new("node");
-    node.args(["--experimental-websocket", "--no-warnings"]);
-    Some(node)
 }
 
 /// Compiles the committed client, and what uses it; `None` without a compiler.

@@ -38,3 +38,20 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     fs::create_dir_all(&folder).expect("a scratch folder");
     folder
 }
+
+/// Node, with a global WebSocket: from 22 on it is there, before by a flag.
+pub(crate) fn node() -> Option<Command> {
+    if !tool(Command::new("node").arg("--version")) {
+        return None;
+    }
+    let mut node = Command::new("node");
+    node.args(["--experimental-websocket", "--no-warnings"]);
+    let has_one = node.arg("--eval").arg("process.exit(typeof WebSocket === 'function' ? 0 : 1)").status();
+    if !has_one.is_ok_and(|status| status.success()) {
+        skipped("this node has no WebSocket");
+        return None;
+    }
+    let mut node = Command::new("node");
+    node.args(["--experimental-websocket", "--no-warnings"]);
+    Some(node)
+}
