@@ -511,7 +511,9 @@ impl Session {
                 (true, _) => {}
             }
         }
-        if self.state == State::Opening && self.peer_finished && self.egress.end.is_none() {
+        let is_left = self.state == State::Opening && self.peer_finished && self.egress.end.is_none();
+        // What the peer said of its end may be in the part of the handshake that waits for a turn.
+        if is_left && !self.has_unopened() {
             self.begin_ending(DisconnectReason::PeerClosed, cx);
         }
         if self.hears_out(cx.limits).is_some_and(|until| until <= cx.now || !callbacks.is_owed()) {

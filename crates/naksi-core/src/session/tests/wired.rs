@@ -173,6 +173,16 @@ fn a_wire_that_never_opens_ends_its_session_and_the_user_hears_nothing() {
     silent.shuts_down();
     silent.recv_ends(Ended::Closed);
     ends.push(("handshake_late", silent));
+    // Its last words wait for a turn that has time for them, and it is gone before.
+    let mut waiting = behind(Toy::default(), Framing::Raw, Limits::default());
+    waiting.notes.hurried = true;
+    waiting.bytes(b"HO");
+    waiting.recv_ends(Ended::Closed);
+    assert!(!waiting.closing && waiting.session.deadline(&waiting.limits) == Some(waiting.now));
+    waiting.notes.hurried = false;
+    waiting.late_by(Duration::from_millis(1));
+    waiting.sends(usize::MAX);
+    ends.push(("bad_handshake", waiting));
     for (name, mut hand) in ends {
         assert!(std::mem::replace(&mut hand.closing, false), "{name}");
         hand.done(Done::Close, false);
