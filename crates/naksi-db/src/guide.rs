@@ -22,8 +22,6 @@ mod database {}
 mod testing {}
 #[doc = include_str!("../../../docs/book/src/measuring.md")]
 mod measuring {}
-#[doc = include_str!("../../../docs/book/src/operating.md")]
-mod operating {}
 #[doc = include_str!("../../../docs/book/src/settings.md")]
 mod settings {}
 #[doc = include_str!("../../../docs/book/src/counters.md")]
