@@ -13,7 +13,7 @@ naksi::packets! {
         1 => Login { name: String, ticket: Option<Vec<u8>> }
         2 => Step { to: (i32, i32), run: bool }
         10 => Trade { offers: Vec<(u64, u16)>, words: Vec<String>, nested: Option<Box<(u8, String)>> }
-        65535 => Bye {}
+        0xffef => Bye {}
     }
 }
 
@@ -38,7 +38,7 @@ fuzz_target!(|input: (u16, &[u8])| {
         1 => round::<Login>(body),
         2 => round::<Step>(body),
         10 => round::<Trade>(body),
-        65535 => round::<Bye>(body),
+        0xffef => round::<Bye>(body),
         _ => {
             let unknown = GAME.unknown(SessionId::from_u64(7), Packet { id, body, frame: body });
             assert_eq!((unknown.id, unknown.bytes, unknown.nearest.len()), (id, body.len(), 3));
@@ -47,5 +47,5 @@ fuzz_target!(|input: (u16, &[u8])| {
             assert!(unknown.to_string().contains(&id.to_string()));
         }
     }
-    assert_eq!(GAME.name_of(id).is_some(), matches!(id, 1 | 2 | 10 | 65535));
+    assert_eq!(GAME.name_of(id).is_some(), matches!(id, 1 | 2 | 10 | 0xffef));
 });
