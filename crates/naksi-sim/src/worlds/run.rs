@@ -333,8 +333,8 @@ impl<'a> Run<'a> {
         }
         self.services.iter().for_each(|service| service.service_core.drain(Duration::from_secs(5)));
         let deadline = self.world.now() + Duration::from_secs(60);
-        let home = self.drive(deadline, |run| run.services.iter().all(|service| service.workers.is_empty()));
-        assert!(home, "a worker does not come home: {:?}", self.services[0].workers);
+        let ended = self.drive(deadline, |run| run.services.iter().all(|service| service.workers.is_empty()));
+        assert!(ended, "a worker has not ended: {:?}", self.services[0].workers);
         let deadline = self.world.now() + ANSWER_WITHIN;
         let missing = |run: &Self| run.datagrams.as_ref().map_or(0, Datagrams::missing);
         self.drive(deadline, |run| missing(run) == 0);

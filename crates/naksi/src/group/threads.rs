@@ -305,7 +305,7 @@ impl Core {
             }
             if !thread.is_finished() {
                 let name = thread.thread().name();
-                tracing::error!(name, "a thread of a group does not come home; a job may be blocking it");
+                tracing::error!(name, "a thread of a group has not ended; a job may be blocking it");
             } else if thread.join().is_err() {
                 tracing::error!(group = self.options.name, "a thread of a group panicked");
             }

@@ -251,7 +251,7 @@ impl Service {
                 std::thread::sleep(Duration::from_millis(1));
             }
             if !thread.is_finished() {
-                tracing::error!(worker = index, "a worker does not come home; a callback may be blocking it");
+                tracing::error!(worker = index, "a worker has not ended; a callback may be blocking it");
                 continue;
             }
             if thread.join().is_err() {
